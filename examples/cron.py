@@ -1,0 +1,52 @@
+"""Crons: handlers that run at wall-clock times.
+
+Shows      uWSGI's five numbers (minute, hour, day, month, day of the week), where -1 is "every" and -n is "every nth";
+           a crontab line; the time zone; when a cron is due next.
+Try it     python examples/cron.py
+           curl http://127.0.0.1:8000/
+Leaves out jobs that must run on one machine of several.
+"""
+
+import datetime
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import trio
+
+import trio_uwsgi
+from trio_uwsgi import uwsgi
+
+config = trio_uwsgi.Config(timezone="Europe/Rome")
+runs: list[str] = []
+
+
+@uwsgi.cron(-15, -1, -1, -1, -1)
+async def quarter(signum: int) -> None:
+    """Every hour at minutes 0, 15, 30 and 45."""
+    runs.append("quarter")
+
+
+@uwsgi.cron("0 3 * * 1")
+def monday(signum: int) -> None:
+    """Mondays at three, once also on the nights in which the clocks change."""
+    runs.append("monday")
+
+
+@uwsgi.signal_handler(17)
+async def christmas(signum: int) -> None:
+    """Registered apart from its cron, so that the cron's handle can be kept."""
+    runs.append("christmas")
+
+
+handle = uwsgi.add_cron(17, 0, 8, 25, 12, -1)
+
+
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    """Show what ran, and how many days are left."""
+    assert handle.due is not None  # it is armed while a runtime serves it
+    due = datetime.datetime.fromtimestamp(handle.due, datetime.UTC)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"ran: {', '.join(runs) or 'nothing yet'}\nchristmas: {due:%Y-%m-%d %H:%M} UTC\n".encode()]
+
+
+if __name__ == "__main__":
+    trio.run(trio_uwsgi.serve, app, config)

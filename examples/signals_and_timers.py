@@ -1,0 +1,54 @@
+"""uwsgi signals: numbers that a request, a timer or a mule raises, and a member handles.
+
+Shows      handlers with a number, a target, or neither; `async def` handlers as tasks and `def` handlers in threads;
+           a timer, a timer that ends by itself, and a request that raises a signal.
+Try it     python examples/signals_and_timers.py
+           curl http://127.0.0.1:8000/
+           curl -X POST http://127.0.0.1:8000/
+Leaves out wall-clock times (cron.py), and handles of timers: `uwsgi.add_timer` returns one, which can be cancelled.
+"""
+
+import collections
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import trio
+
+import trio_uwsgi
+from trio_uwsgi import uwsgi
+
+config = trio_uwsgi.Config(workers=2, mules=1)
+runs: collections.Counter[str] = collections.Counter()
+
+
+@uwsgi.signal_handler(17)  # any worker: the least busy one
+async def refresh(signum: int) -> None:
+    """Raised by the timer below, and by whoever sends a POST."""
+    await trio.sleep(0.1)
+    runs["refresh"] += 1
+
+
+uwsgi.add_timer(17, 60)
+
+
+@uwsgi.timer(10, target="mule1")  # takes a free signal; `heartbeat.signum` is its number
+def heartbeat(signum: int) -> None:
+    """Not async, so it runs in a thread of the mule."""
+    runs["heartbeat"] += 1
+
+
+@uwsgi.rbtimer(1, iterations=3, target="workers")
+async def warm_up(signum: int) -> None:
+    """Three times only, in every worker."""
+    runs[f"warm up of worker {uwsgi.worker_id()}"] += 1
+
+
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    """GET shows what ran how often; POST raises signal 17, which never waits."""
+    if environ["REQUEST_METHOD"] == "POST":
+        uwsgi.signal(17)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{name}: {count}\n".encode() for name, count in sorted(runs.items())]
+
+
+if __name__ == "__main__":
+    trio.run(trio_uwsgi.serve, app, config)

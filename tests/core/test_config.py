@@ -1,0 +1,207 @@
+"""Options and addresses: what is accepted, what is refused, and with which remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from trio_uwsgi.config import Address, Config, HttpLimits, HttpTimeouts, SocketOptions
+from trio_uwsgi.errors import ConfigError
+
+ADDRESSES = [
+    ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),
+    ("localhost:0", Address(kind="tcp", host="localhost", port=0), "localhost:0"),
+    ("[::1]:8000", Address(kind="tcp", host="::1", port=8000), "[::1]:8000"),
+    ("[fe80::1%eth0]:80", Address(kind="tcp", host="fe80::1%eth0", port=80), "[fe80::1%eth0]:80"),
+    (":8000", Address(kind="tcp", host="", port=8000), ":8000"),
+    ("/run/app.sock", Address(kind="unix", path="/run/app.sock"), "unix:/run/app.sock"),
+    ("./app.sock", Address(kind="unix", path="./app.sock"), "unix:./app.sock"),
+    ("unix:app.sock", Address(kind="unix", path="app.sock"), "unix:app.sock"),
+    ("@app", Address(kind="unix", path="@app"), "@app"),
+    ("unix:@app", Address(kind="unix", path="@app"), "@app"),
+    ("fd://3", Address(kind="fd", fd=3), "fd://3"),
+]
+
+BAD_ADDRESSES = [
+    ("", "has no port"),
+    ("8000", "write 127.0.0.1:8000 for this machine, :8000 for all interfaces"),
+    ("localhost", "write localhost:8000 for TCP, unix:localhost for a unix socket"),
+    ("localhost:", "no port number"),
+    ("localhost:http", "no port number"),
+    ("localhost:-1", "no port number"),
+    ("localhost:65536", "port 65536 does not exist"),
+    ("localhost:123456", "no port number"),
+    ("::1:8000", "write [::1]:8000"),
+    ("[localhost]:8000", "brackets around what is not an IPv6 address"),
+    ("[::1:8000", "IPv6 address without brackets"),
+    ("my host:8000", "is not a host name"),
+    ("http://127.0.0.1:8000/x", "write '127.0.0.1:8000'"),
+    ("unix:", "not a path"),
+    ("@", "not a path"),
+    ("/a\0b", "not a path"),
+    ("/" + "a" * 107, "has 108 bytes, and the kernel takes 107"),
+    ("/" + "é" * 54, "has 109 bytes"),
+    ("fd://", "not a file descriptor"),
+    ("fd://-1", "not a file descriptor"),
+    ("fd://stdin", "not a file descriptor"),
+]
+
+BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"workers": True}, "workers=True is not a whole number"),
+    ({"threads": 1.5}, "threads=1.5 is not a whole number"),
+    ({"mules": "2"}, "mules='2' is not a whole number"),
+    ({"harakiri": "30"}, "harakiri='30' is not a number of seconds"),
+    ({"mercy": math.nan}, "mercy=nan is not a number of seconds"),
+    ({"mercy": None}, "mercy=None is not a number of seconds"),
+    ({"cancel_on_disconnect": 1}, "cancel_on_disconnect=1 is neither True nor False"),
+    ({"disable_logging": "yes"}, "disable_logging='yes' is neither True nor False"),
+    ({"interface": "wsgy"}, "use 'auto' or 'wsgi' or 'asgi'"),
+    ({"lifespan": True}, "lifespan=True does not exist"),
+    ({"placement": "process"}, "use 'task' or 'memory'"),
+    ({"workers": 0}, "workers=0 is too small; use 1 or more; Config(http=()) serves nothing"),
+    ({"threads": 0}, "threads=0 is too small"),
+    ({"mules": -1}, "mules=-1 is too small"),
+    ({"listen": 0}, "listen=0 is too small"),
+    ({"signal_queue": 0}, "signal_queue=0 is too small"),
+    ({"message_queue": 0}, "message_queue=0 is too small"),
+    ({"max_header_size": 255}, "max_header_size=255 is too small"),
+    ({"max_headers": 0}, "max_headers=0 is too small"),
+    ({"max_body": -1}, "max_body=-1 is too small; use 0 for no limit"),
+    ({"harakiri": -0.1}, "harakiri=-0.1 is too small; use 0 for no limit"),
+    ({"mule_harakiri": -1}, "mule_harakiri=-1 is too small"),
+    ({"mercy": -1}, "mercy=-1 is too small"),
+    ({"header_timeout": 0}, "header_timeout=0 leaves a client no time at all"),
+    ({"keep_alive_timeout": 0.0}, "keep_alive_timeout=0.0 leaves a client no time at all"),
+    ({"socket_timeout": -5}, "socket_timeout=-5 leaves a client no time at all"),
+    ({"harakiri": math.inf}, "harakiri=inf would never be reached; use 0 for no limit"),
+    ({"mule_harakiri": math.inf}, "mule_harakiri=inf would never be reached"),
+    ({"http": "/run/a.sock", "chmod_socket": 660}, "660 is 0o1224 in octal"),
+    ({"http": "/run/a.sock", "chmod_socket": -1}, "-1 is not the mode of a socket"),
+    ({"http": "/run/a.sock", "chmod_socket": "660"}, "'660' is not the mode of a socket"),
+    ({"timezone": "Europe/Rom"}, "did you mean 'Europe/Rome'?"),
+    ({"timezone": "Nowhere at all"}, "write a name as in 'Europe/Rome'"),
+    ({"timezone": "../etc/passwd"}, "does not exist on this machine"),
+    ({"timezone": 3600}, "timezone=3600 does not exist on this machine"),
+    ({"http": 8000}, "http=8000 is not an address"),
+    ({"http": None}, "http=None is not an address"),
+    ({"http": b"127.0.0.1:8000"}, "is not an address"),
+    ({"http": [8000]}, "http has 8000 in it, which is not an address"),
+    ({"http": "localhost"}, "'localhost' has no port"),
+    ({"http": [":80", ":80"]}, "http names :80 twice"),
+    ({"http": ["/run/a.sock", "unix:/run/a.sock"]}, "http names unix:/run/a.sock twice"),
+    ({"chmod_socket": 0o660}, "http names no unix socket file"),
+    ({"http": "@name", "chmod_socket": 0o660}, "http names no unix socket file"),
+    ({"interface": "wsgi", "lifespan": "on"}, "interface='wsgi' contradicts lifespan='on'"),
+    ({"interface": "wsgi", "cancel_on_disconnect": True}, "interface='wsgi' contradicts cancel_on_disconnect=True"),
+]
+
+
+@pytest.mark.parametrize(("text", "address", "written"), ADDRESSES)
+def test_address_forms(text: str, address: Address, written: str) -> None:
+    """Every documented form of an address is read, and its string is read back as the same address."""
+    assert address == Address.parse(text)
+    assert written == str(address)
+    assert address == Address.parse(str(address))
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_ADDRESSES)
+def test_bad_addresses_say_what_to_write(text: str, message: str) -> None:
+    """What is no address is refused, and the error says what was probably meant."""
+    with pytest.raises(ConfigError) as caught:
+        Address.parse(text)
+    assert message in str(caught.value)
+
+
+def test_addresses_are_made_in_code() -> None:
+    """The constructors by kind check as `parse` does, negative descriptors included."""
+    assert Address.parse("[::1]:80") == Address.tcp("::1", 80)
+    assert Address.parse("unix:a") == Address.unix("a")
+    assert Address.parse("fd://4") == Address.inherited(4)
+    with pytest.raises(ConfigError, match="-1 is not a file descriptor"):
+        Address.inherited(-1)
+    with pytest.raises(ConfigError, match="port -1 does not exist"):
+        Address.tcp("localhost", -1)
+
+
+def test_the_longest_socket_path_is_accepted() -> None:
+    """A path of 107 bytes is the longest a unix socket can have."""
+    path = "/" + "a" * 106
+    assert path == Address.unix(path).path
+
+
+def test_defaults_serve_this_machine_only() -> None:
+    """A Config without options listens on port 8000 of the loopback interface, with no limit on time and no mules."""
+    config = Config()
+    assert (Address.tcp("127.0.0.1", 8000),) == config.addresses
+    assert (1, 1, 0) == (config.workers, config.threads, config.mules)
+    assert (0, 0) == (config.harakiri, config.mule_harakiri)
+
+
+def test_http_takes_one_address_or_several() -> None:
+    """`http` may be a string, an Address, a sequence of both, or empty; two free ports are not one address."""
+    several = (Address.tcp("::1", 80), Address.unix("/run/a.sock"))
+    assert several == Config(http=["[::1]:80", Address.unix("/run/a.sock")]).addresses
+    assert several[1:] == Config(http=several[1]).addresses
+    assert () == Config(http=()).addresses
+    assert 2 == len(Config(http=["127.0.0.1:0", "127.0.0.1:0"]).addresses)
+
+
+def test_boundaries_are_accepted() -> None:
+    """The smallest values that make sense are valid, and so are timeouts without an end."""
+    config = Config(
+        http="/run/a.sock",
+        chmod_socket=0,
+        max_header_size=256,
+        max_headers=1,
+        mercy=0,
+        header_timeout=math.inf,
+        keep_alive_timeout=0.001,
+        timezone="Europe/Rome",
+        interface="asgi",
+        lifespan="on",
+        cancel_on_disconnect=True,
+    )
+    assert 0 == config.chmod_socket
+    assert "Europe/Rome" == config.timezone
+    assert 0o777 == Config(http="/run/a.sock", chmod_socket=0o777).chmod_socket
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS)
+def test_impossible_options_are_refused_with_a_remedy(options: dict[str, Any], message: str) -> None:
+    """Wrong types, values out of range and contradictions are refused when the Config is made."""
+    with pytest.raises(ConfigError) as caught:
+        Config(**options)
+    assert message in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_a_config_never_changes() -> None:
+    """A Config is frozen; `dataclasses.replace` makes another one and checks it again."""
+    config = Config(http="127.0.0.1:0", mules=1)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.mules = 2  # type: ignore[misc]
+    assert 2 == dataclasses.replace(config, mules=2).mules
+    assert config.addresses == dataclasses.replace(config, mules=2).addresses
+    with pytest.raises(ConfigError):
+        dataclasses.replace(config, mules=-1)
+
+
+def test_parts_get_their_own_small_groups() -> None:
+    """The groups handed to the parts below have the values of the fields they are made of."""
+    config = Config(
+        http="/run/a.sock",
+        chmod_socket=0o600,
+        listen=7,
+        max_header_size=1000,
+        max_headers=10,
+        max_body=5,
+        header_timeout=1,
+        keep_alive_timeout=2,
+        socket_timeout=3,
+    )
+    assert HttpLimits(max_header_size=1000, max_headers=10, max_body=5) == config.http_limits
+    assert HttpTimeouts(header=1, keep_alive=2, socket=3) == config.http_timeouts
+    assert SocketOptions(backlog=7, mode=0o600) == config.socket_options

@@ -1,0 +1,350 @@
+"""Who gets the next signal or message, how much may wait, and what is left when a member ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trio_uwsgi._core.roster import Delivery, Roster, Seat, SeatState, Tick
+from trio_uwsgi._core.targets import Headcount, parse_target
+from trio_uwsgi._core.timer import Every, Timer
+from trio_uwsgi._wire.frames import MAX_MESSAGE
+from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
+
+WORKER = parse_target("")
+WORKERS = parse_target("workers")
+ACTIVE = parse_target("active-workers")
+MULE = parse_target("mule")
+MULES = parse_target("mules")
+
+
+def make(
+    workers: int = 3, mules: int = 0, signal_queue: int = 10, message_queue: int = 10, ready: bool = True
+) -> Roster:
+    roster = Roster(Headcount(workers, mules), signal_queue, message_queue)
+    if ready:
+        for seat in roster.seats():
+            seat.state = SeatState.READY
+    return roster
+
+
+def names(seats: Any) -> list[str]:
+    return [seat.name for seat in seats]
+
+
+def give(roster: Roster, target: str = "") -> str:
+    """Give a signal; who got it."""
+    return " ".join(names(seat for seat, _ in roster.give_signal(17, parse_target(target), "worker1")))
+
+
+def run(roster: Roster, name: str) -> None:
+    """Let a member run what waits longest on its seat, to the end."""
+    seat = next(seat for seat in roster.seats() if seat.name == name)
+    ticket = seat.waiting()[0].ticket
+    roster.begun(seat, ticket)
+    roster.ended(seat, ticket)
+
+
+# ----- seats
+
+
+def test_seats_are_listed_by_kind_and_number() -> None:
+    """Workers come first, each kind by number; a list that was given out is the caller's own."""
+    roster = make(2, 2)
+    assert ["worker1", "worker2", "mule1", "mule2"] == names(roster.seats())
+    assert ["mule1", "mule2"] == names(roster.seats("mule"))
+    roster.seats("mule").clear()
+    assert ["mule1", "mule2"] == names(roster.seats("mule"))
+
+
+def test_master_has_no_number() -> None:
+    """The seat of what runs for no member is called by its kind alone."""
+    assert "master" == Seat("master", 0).name
+
+
+def test_roster_shows_its_seats() -> None:
+    """A repr says of each seat its state, what waits and what runs."""
+    roster = make(1, 1, ready=False)
+    roster.give_signal(1, WORKERS, "x")
+    roster.give_signal(2, WORKERS, "x")
+    roster.give_message(b"", 1, "x")
+    roster.begun(roster.seats()[0], 1)
+    assert (
+        "<Roster: <Seat worker1: starting, 1 signals and 0 messages waiting, 1 running>, "
+        "<Seat mule1: starting, 0 signals and 1 messages waiting, 0 running>>"
+    ) == repr(roster)
+
+
+# ----- choosing
+
+
+def test_equals_take_turns() -> None:
+    """Of idle members, the one that was given something longest ago is next: they take turns, lowest number first."""
+    roster = make(3)
+    got = []
+    for _ in range(7):
+        got.append(give(roster))
+        run(roster, got[-1])
+    assert ["worker1", "worker2", "worker3", "worker1", "worker2", "worker3", "worker1"] == got
+
+
+def test_the_least_loaded_is_next() -> None:
+    """What waits and what runs both count as load, and load goes before turns."""
+    roster = make(3)
+    assert ["worker1", "worker2", "worker3"] == [give(roster) for _ in range(3)]
+    run(roster, "worker2")
+    assert "worker2" == give(roster)
+    seat = roster.seats()[2]
+    roster.begun(seat, seat.waiting()[0].ticket)
+    assert "worker1" == give(roster)
+    assert [2, 1, 1] == [seat.load for seat in roster.seats()]
+    assert "worker3" == give(roster)
+
+
+def test_a_ready_member_goes_before_an_idle_one_that_starts() -> None:
+    """Those that are not ready are taken only when nobody is."""
+    roster = make(2, ready=False)
+    assert "worker1" == give(roster)
+    roster.seats()[0].state = SeatState.READY
+    assert ["worker1", "worker1"] == [give(roster), give(roster)]
+
+
+def test_those_who_ended_are_not_chosen() -> None:
+    """A member that has ended gets nothing; when all have, there is nobody."""
+    roster = make(2)
+    roster.retire(roster.seats()[0])
+    assert ["worker2", "worker2"] == [give(roster), give(roster)]
+    roster.retire(roster.seats()[1])
+    assert roster.next_of("worker") is None
+    assert "" == give(roster)
+
+
+def test_lending_takes_turns_with_signals() -> None:
+    """Work that does not wait on a seat uses up a turn all the same."""
+    roster = make(3)
+    assert ["worker1", "worker2"] == [roster.lend("worker").name, roster.lend("worker").name]
+    assert "worker3" == give(roster)
+    run(roster, "worker3")
+    assert "worker1" == roster.lend("worker").name
+
+
+def test_nobody_to_lend() -> None:
+    """Lending from a kind that has ended is a LookupError that says so."""
+    roster = make(1)
+    roster.retire(roster.seats()[0])
+    with pytest.raises(LookupError, match="every worker has ended"):
+        roster.lend("worker")
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("", ["worker2"]),
+        ("worker", ["worker2"]),
+        ("worker0", ["worker2"]),
+        ("workers", ["worker1", "worker2", "worker3"]),
+        ("active-workers", ["worker2", "worker3"]),
+        ("worker1", ["worker1"]),
+        ("worker3", ["worker3"]),
+        ("worker4", []),
+        ("worker9", []),
+        ("mule", ["mule2"]),
+        ("mules", ["mule2"]),
+        ("mule1", []),
+        ("mule2", ["mule2"]),
+    ],
+)
+def test_target_resolves_to_those_who_are_there(target: str, expected: list[str]) -> None:
+    """A target means the members that exist and have not ended; `active-workers` only those that are ready."""
+    roster = make(4, 2)
+    starting, _, _, ended = roster.seats("worker")
+    starting.state = SeatState.STARTING
+    roster.retire(ended)
+    roster.retire(roster.seats("mule")[0])
+    assert expected == names(roster.resolve(parse_target(target)))
+
+
+# ----- signals
+
+
+def test_signal_waits_on_every_seat_of_its_target() -> None:
+    """A signal to all is one delivery each, with tickets that grow."""
+    roster = make(2)
+    given = roster.give_signal(17, WORKERS, "mule1")
+    assert [("worker1", Delivery(1, "mule1", 17)), ("worker2", Delivery(2, "mule1", 17))] == [
+        (s.name, d) for s, d in given
+    ]
+    assert [[Delivery(1, "mule1", 17)], [Delivery(2, "mule1", 17)]] == [seat.waiting() for seat in roster.seats()]
+
+
+def test_queue_is_bounded() -> None:
+    """A seat holds so many waiting signals, running ones not counted; the refusal names the member and the option."""
+    roster = make(1, signal_queue=2)
+    give(roster), give(roster)
+    with pytest.raises(SignalQueueFull, match=r"worker1 has 2 signals .*signal_queue=\.\.\.\) higher than 2") as caught:
+        give(roster)
+    assert (17, "worker1", 2) == (caught.value.signum, caught.value.recipient, caught.value.size)
+    assert [1, 2] == [delivery.ticket for delivery in roster.seats()[0].waiting()]
+    roster.begun(roster.seats()[0], 1)
+    assert "worker1" == give(roster)
+
+
+def test_messages_do_not_fill_the_queue_of_signals() -> None:
+    """Signals and messages have a bound each."""
+    roster = make(0, 1, signal_queue=1, message_queue=2)
+    roster.give_message(b"a", 1, "x")
+    roster.give_message(b"b", 1, "x")
+    assert "mule1" == give(roster, "mule1")
+    with pytest.raises(MessageQueueFull):
+        roster.give_message(b"c", 1, "x")
+    with pytest.raises(SignalQueueFull):
+        give(roster, "mule1")
+
+
+def test_all_or_none() -> None:
+    """When one of several seats is full, none gets the signal: no ticket, no load, no turn, and no tick begins."""
+    roster = make(3, signal_queue=1)
+    give(roster, "worker2")
+    before = [(seat.load, seat.last_given) for seat in roster.seats()]
+    tick = Tick(Timer(17, Every(1)))
+    with pytest.raises(SignalQueueFull, match="worker2"):
+        roster.give_signal(17, WORKERS, "timer", tick)
+    assert before == [(seat.load, seat.last_given) for seat in roster.seats()]
+    assert 0 == tick.unfinished
+    assert 2 == roster.give_signal(17, parse_target("worker1"), "x")[0][1].ticket
+
+
+def test_any_worker_is_refused_only_when_all_are_full() -> None:
+    """With a target of one, the least loaded is full only when everybody is."""
+    roster = make(2, signal_queue=1)
+    assert ["worker1", "worker2"] == [give(roster), give(roster)]
+    with pytest.raises(SignalQueueFull):
+        give(roster)
+
+
+def test_tick_counts_its_runs() -> None:
+    """A timer's tick that goes to all has one run for each of them to finish, and travels with every delivery."""
+    roster = make(3)
+    tick = Tick(Timer(17, Every(1)))
+    given = roster.give_signal(17, WORKERS, "timer", tick)
+    assert (3, False) == (tick.unfinished, tick.begun)
+    assert all(delivery.tick is tick for _, delivery in given)
+
+
+def test_signal_to_nobody() -> None:
+    """A target that means nobody right now gives an empty list, which is not an error."""
+    roster = make(2, ready=False)
+    tick = Tick(Timer(17, Every(1)))
+    assert [] == roster.give_signal(17, ACTIVE, "timer", tick)
+    assert 0 == tick.unfinished
+
+
+# ----- messages
+
+
+def test_message_goes_to_the_mule_it_names_or_whose_turn_it_is() -> None:
+    """A number names a mule; 0 takes the least loaded, and equals by turns."""
+    roster = make(1, 3)
+    got = [roster.give_message(b"x", mule, "worker1")[0].name for mule in (2, 0, 0, 0, 0, 0)]
+    assert ["mule2", "mule1", "mule3", "mule2", "mule1", "mule3"] == got
+    assert Delivery(1, "worker1", message=b"x") == roster.seats("mule")[1].waiting()[0]
+
+
+@pytest.mark.parametrize(
+    ("mules", "mule", "remedy"),
+    [
+        (0, 0, r"there is no mule to send a message to; set Config\(mules=1\)"),
+        (0, 1, r"set Config\(mules=1\)"),
+        (2, 3, "mule 3 does not exist; use 1 to 2, or 0 for any mule"),
+        (2, -1, "mule -1 does not exist; use 1 to 2, or 0 for any mule"),
+    ],
+)
+def test_message_to_nobody_is_refused(mules: int, mule: int, remedy: str) -> None:
+    """A mule that does not exist is refused with those that do; -1 is not the last one."""
+    with pytest.raises(MuleError, match=remedy):
+        make(1, mules).give_message(b"x", mule, "worker1")
+
+
+@pytest.mark.parametrize("mule", [0, 1])
+def test_message_to_an_ended_mule_is_refused(mule: int) -> None:
+    """When the runtime stops, what its mules could not get any more is refused and not kept."""
+    roster = make(1, 1)
+    roster.retire(roster.seats("mule")[0])
+    with pytest.raises(MuleError, match="the runtime is stopping and its mules have ended"):
+        roster.give_message(b"x", mule, "worker1")
+    assert [] == roster.seats("mule")[0].waiting()
+
+
+def test_message_that_is_too_large_is_refused() -> None:
+    """A message has a largest size, the same in every placement."""
+    roster = make(0, 1)
+    with pytest.raises(MuleError, match=f"larger than {MAX_MESSAGE}; send a file's path"):
+        roster.give_message(bytes(MAX_MESSAGE + 1), 1, "x")
+    assert b"" == roster.give_message(b"", 1, "x")[1].message
+
+
+def test_message_queue_is_bounded() -> None:
+    """A mule's queue of messages refuses what does not fit, with its name, its size and the option."""
+    roster = make(0, 1, message_queue=1)
+    roster.give_message(b"x", 0, "x")
+    with pytest.raises(MessageQueueFull, match=r"mule1 has 1 messages .*message_queue=\.\.\.\) higher than 1"):
+        roster.give_message(b"y", 0, "x")
+    assert [b"x"] == [delivery.message for delivery in roster.seats("mule")[0].waiting()]
+
+
+# ----- the life of a delivery
+
+
+def test_delivery_is_in_one_place() -> None:
+    """It waits, runs, and is gone; a second `begun` or `ended` for it is a KeyError, and so is one for another seat."""
+    roster = make(2, 0)
+    seat, other = roster.seats()
+    ((_, delivery),) = roster.give_signal(17, parse_target("worker1"), "x")
+    with pytest.raises(KeyError):
+        roster.ended(seat, 1)
+    with pytest.raises(KeyError):
+        roster.begun(other, 1)
+    assert delivery is roster.begun(seat, 1)
+    assert ([], {1: delivery}) == (seat.waiting(), seat.running)
+    with pytest.raises(KeyError):
+        roster.begun(seat, 1)
+    assert delivery is roster.ended(seat, 1)
+    assert 0 == seat.load
+    with pytest.raises(KeyError):
+        roster.ended(seat, 1)
+
+
+def test_message_begins_and_ends_like_a_signal() -> None:
+    """An empty message counts, waits and runs like any delivery."""
+    roster = make(0, 1)
+    seat, delivery = roster.give_message(b"", 1, "x")
+    assert delivery is roster.begun(seat, delivery.ticket)
+    assert 1 == seat.load
+    assert delivery is roster.ended(seat, delivery.ticket)
+
+
+def test_waiting_is_in_the_order_it_was_given() -> None:
+    """Signals and messages of a seat are listed together by the order in which they were given."""
+    roster = make(0, 1)
+    for n in range(6):
+        if n % 2:
+            roster.give_signal(n, MULES, "x")
+        else:
+            roster.give_message(str(n).encode(), 0, "x")
+    assert [b"0", 1, b"2", 3, b"4", 5] == [d.signum or d.message for d in roster.seats()[0].waiting()]
+
+
+def test_retire_hands_back_what_had_not_begun() -> None:
+    """What waited is handed back in order, what ran is left to whoever counts it, and the seat gets nothing more."""
+    roster = make(1, 1)
+    seat = roster.seats("mule")[0]
+    roster.give_signal(1, MULE, "x")
+    roster.give_message(b"2", 0, "x")
+    roster.give_signal(3, MULE, "x")
+    running = roster.begun(seat, 1)
+    left = roster.retire(seat)
+    assert [Delivery(2, "x", message=b"2"), Delivery(3, "x", 3)] == left
+    assert (SeatState.ENDED, [], {1: running}) == (seat.state, seat.waiting(), seat.running)
+    assert [] == roster.give_signal(4, MULES, "x")
+    assert [] == roster.retire(seat)

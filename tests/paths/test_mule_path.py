@@ -1,0 +1,243 @@
+"""Mules: programs, messages, crashes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+import trio
+
+from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
+from trio_uwsgi.testing import open_runtime
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+Placement = Literal["task", "memory"]
+both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
+
+
+@both_placements
+async def test_messages_are_handled_in_order(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """What a request sends to a mule arrives there once, in order, as bytes, also in a `def` handler."""
+    got: list[tuple[int, bytes]] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def first(message: bytes) -> None:
+        got.append((uwsgi.mule_id(), message))
+
+    @uwsgi_registry.mule_message_handler
+    def second(message: bytes) -> None:
+        got.append((-uwsgi.mule_id(), message))
+
+    @uwsgi_registry.signal_handler(1)
+    async def send(signum: int) -> None:
+        uwsgi.mule_msg("größe", 2)
+        uwsgi.mule_msg(bytearray(b"two"), 2)  # type: ignore[arg-type]  # any bytes-like object will do
+        with pytest.raises(TypeError, match="not int"):
+            uwsgi.mule_msg(3)  # type: ignore[arg-type]
+        with pytest.raises(MuleError, match="only a mule's program may"):
+            await uwsgi.mule_get_msg()
+
+    async with open_runtime(None, Config(mules=2, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.sleep(1)
+        runtime.mule_msg(b"three", 2)
+        await trio.sleep(1)
+    sent = ["größe".encode(), b"two", b"three"]
+    assert [(n, message) for message in sent for n in (2, -2)] == got
+
+
+@both_placements
+async def test_messages_for_any_mule_go_to_the_least_busy(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """With mule 0 the master chooses: the mule with the least on its seat, ties in turns."""
+    got: list[int] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def slow(message: bytes) -> None:
+        got.append(uwsgi.mule_id())
+        await trio.sleep(5 if message == b"long" else 1)
+
+    async with open_runtime(None, Config(mules=2, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"long")
+        await trio.sleep(0.5)
+        for _ in range(3):
+            runtime.mule_msg(b"short")
+            await trio.sleep(1.1)
+    assert [1, 2, 2, 2] == got
+
+
+@both_placements
+async def test_a_program_gets_messages_and_signals(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A programmed mule reads messages with `mule_get_msg` and still runs its signals; uWSGI's is deaf to both."""
+    story: list[object] = []
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        while True:
+            story.append(await uwsgi.mule_get_msg(timeout=10))
+
+    @uwsgi_registry.mule_message_handler
+    async def not_here(message: bytes) -> None:
+        raise AssertionError("the program reads the messages")
+
+    @uwsgi_registry.signal_handler(1, target="mule1")
+    async def handler(signum: int) -> None:
+        story.append(signum)
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"a")
+        await trio.sleep(1)
+        runtime.signal(1)
+        await trio.sleep(1)
+        runtime.mule_msg(b"b")
+        await trio.sleep(12)
+    assert [b"a", 1, b"b", None] == story
+
+
+async def test_a_program_that_returns_leaves_an_ordinary_mule(
+    autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """After its program has returned, the mule's messages go to the handlers again."""
+    story: list[object] = []
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        story.append(await uwsgi.mule_get_msg())
+
+    @uwsgi_registry.mule_message_handler
+    async def handler(message: bytes) -> None:
+        story.append((handler, message))
+
+    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"program")
+        await trio.sleep(1)
+        runtime.mule_msg(b"handler")
+        await trio.sleep(1)
+        assert [1.0] != runtime.log.times("program started")
+    assert [b"program", (handler, b"handler")] == story
+
+
+@both_placements
+async def test_a_full_queue_refuses_the_message(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """The sender of one message too many is told, and the others arrive."""
+    got: list[bytes] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def slow(message: bytes) -> None:
+        await trio.sleep(1)
+        got.append(message)
+
+    config = Config(mules=1, message_queue=3, placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
+        for n in range(3):
+            runtime.mule_msg(b"%d" % n)
+        with pytest.raises(MessageQueueFull, match=r"mule1 has 3 messages waiting.*message_queue"):
+            runtime.mule_msg(b"too many")
+        with pytest.raises(MuleError, match="mule 2 does not exist"):
+            runtime.mule_msg(b"x", 2)
+        await trio.sleep(10)
+    assert [b"0", b"1", b"2"] == got
+
+
+async def test_messages_that_nobody_handles_are_logged(
+    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A mule with neither program nor handler says what it dropped and what to write."""
+    with caplog.at_level(logging.WARNING):
+        async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+            runtime.mule_msg(b"lost")
+            await trio.sleep(1)
+    assert "a message of 4 bytes was dropped" in caplog.text
+    assert "mule_message_handler" in caplog.text
+
+
+async def test_a_program_that_returns_lets_go_of_its_messages(
+    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages that waited for a program which returned, in a mule without handlers, are dropped with a log line, as in
+    any such mule.
+    """
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        await trio.sleep(5)
+
+    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"lost")
+        await trio.sleep(4)
+        assert "dropped" not in caplog.text
+        await trio.sleep(2)
+    assert "a message of 4 bytes was dropped" in caplog.text
+
+
+async def test_without_mules_messages_are_refused(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """A runtime without mules says which option makes one; a program for a mule that is not there is refused at the
+    start.
+    """
+    async with open_runtime(registry=uwsgi_registry) as runtime:
+        with pytest.raises(MuleError, match=r"set Config\(mules=1\)"):
+            runtime.mule_msg(b"x")
+        with pytest.raises(RegistrationError, match="before serving"):
+            uwsgi_registry.mule(1)(trio.sleep_forever)
+
+    @uwsgi_registry.mule(3)
+    async def program() -> None: ...
+
+    with pytest.raises(RegistrationError, match=r"set Config\(mules=3\)"):
+        async with open_runtime(None, Config(mules=2), registry=uwsgi_registry):
+            raise AssertionError("it must not start")
+
+
+@both_placements
+async def test_a_crashing_program_is_restarted_with_back_off(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pauses double from 1 s to 60 s, and begin at 1 s again after a minute of good work; signals go on meanwhile."""
+    lives: list[float] = []
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        lives.append(trio.current_time() - began)
+        if len(lives) == 9:
+            await trio.sleep(60)
+        raise RuntimeError("crash")
+
+    @uwsgi_registry.signal_handler(1, target="mule1")
+    async def handler(signum: int) -> None: ...
+
+    config = Config(mules=1, placement=placement)
+    began = trio.current_time()
+    async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
+        await trio.sleep(300)
+        runtime.signal(1)
+        await trio.sleep(1)
+        assert 1 == runtime.log.count("signal 1", "mule1")
+        failed = runtime.statistics().members[1].failed
+        assert len(lives) - (1 if lives[-1] > 300 else 0) <= failed + 1
+    assert [0, 1, 3, 7, 15, 31, 63, 123, 183, 244, 246, 250, 258, 274] == [round(t) for t in lives[:14]]
+    assert "RuntimeError: crash" in caplog.text
+
+
+async def test_harakiri_of_a_program_is_a_crash(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """A mule's program has no limit of its own, but one it sets itself ends it, and it is started again."""
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        uwsgi.set_user_harakiri(5)
+        await trio.sleep_forever()
+
+    async with open_runtime(None, Config(mules=1, mule_harakiri=2), registry=uwsgi_registry) as runtime:
+        await trio.sleep(10)
+        assert [0.0, 6.0] == runtime.log.times("program started")
+        assert [5.0] == runtime.log.times("program program harakiri")

@@ -1,0 +1,489 @@
+"""A member runs what it was given, in order, and nothing is lost between handlers, waiters and a mule's program."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_uwsgi._core.registry import Registry
+from trio_uwsgi._core.roster import Roster, Seat
+from trio_uwsgi._core.targets import Headcount, parse_target
+from trio_uwsgi._tasks.calls import Calls, Member
+from trio_uwsgi._tasks.inbox import Inbox
+from trio_uwsgi._tasks.link import direct_links
+from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Ready, Stop
+
+
+class Quiet:
+    """A journal that remembers the notes and says nothing of failures."""
+
+    remembers = True
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, member: str, what: str) -> None:
+        self.notes.append(what)
+
+    def failed(self, member: str, what: str, error: BaseException) -> None: ...
+
+
+class Mule:
+    """A mule's inbox, and a master that keeps the accounts of its seat: what is out of place is a KeyError."""
+
+    def __init__(self) -> None:
+        self.registry = Registry()
+        self.journal = Quiet()
+        member = Member("mule", 1, self.registry, self.journal, lambda: 0.0)
+        self.calls = Calls(member, 0)
+        self.inbox = member.inbox = Inbox(member, self.calls)
+        self.roster = Roster(Headcount(0, 1), 10_000, 10_000)
+        self.seat: Seat = self.roster.seats()[0]
+        member.link, self.to_member = direct_links(self._obey, self.inbox.obey)
+        self.frames: list[Frame] = []
+        self.ran: list[object] = []
+
+    def _obey(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        if isinstance(frame, Begun):
+            self.roster.begun(self.seat, frame.ticket)
+        elif isinstance(frame, Ended):
+            self.roster.ended(self.seat, frame.ticket)
+
+    def signal(self, signum: int) -> None:
+        for _, delivery in self.roster.give_signal(signum, parse_target("mule1"), "test"):
+            self.to_member.send(Deliver(delivery.ticket, delivery.signum, b""))
+
+    def message(self, message: bytes) -> None:
+        _, delivery = self.roster.give_message(message, 1, "test")
+        self.to_member.send(Deliver(delivery.ticket, None, message))
+
+    async def note_signal(self, signum: int) -> None:
+        self.ran.append(signum)
+
+    async def note_message(self, message: bytes) -> None:
+        self.ran.append(message)
+
+    async def read(self, count: int, name: str = "", timeout: float = 1000) -> None:
+        """What a program does: get messages, one after the other."""
+        for _ in range(count):
+            self.ran.append(name.encode() + (await self.inbox.get_message(timeout) or b"-"))
+
+    async def finish(self, serve: Callable[[], Awaitable[None]]) -> None:
+        """Let a loop run to the end of what waits."""
+        self.inbox.finish()
+        await serve()
+
+
+@pytest.fixture
+def mule() -> Mule:
+    return Mule()
+
+
+# ----- signals
+
+
+async def test_signals_run_in_order(mule: Mule) -> None:
+    """Handlers run in the order of the signals, and the master is told of each beginning and end."""
+    mule.registry.register_signal(1, "mule1", mule.note_signal)
+    mule.registry.register_signal(2, "mule1", mule.note_signal)
+    for signum in (2, 1, 1):
+        mule.signal(signum)
+    await mule.finish(mule.inbox.serve_signals)
+    assert [2, 1, 1] == mule.ran
+    assert [Begun(1), Ended(1), Begun(2), Ended(2), Begun(3), Ended(3)] == mule.frames
+    assert ["signal 2", "signal 1", "signal 1"] == mule.journal.notes
+
+
+async def test_one_signal_at_a_time(mule: Mule, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A handler that waits holds up the next signal, which is counted as waiting meanwhile."""
+
+    async def slow(signum: int) -> None:
+        await trio.sleep(10)
+        mule.ran.append((signum, trio.current_time()))
+
+    mule.registry.register_signal(1, "mule1", slow)
+    nursery.start_soon(mule.inbox.serve_signals)
+    mule.signal(1)
+    mule.signal(1)
+    await trio.sleep(5)
+    assert (1, 1) == (len(mule.seat.signals), len(mule.seat.running))
+    await trio.sleep(20)
+    assert [(1, 10.0), (1, 20.0)] == mule.ran
+    mule.inbox.finish()
+
+
+async def test_burst_from_a_handler_is_run_whole(mule: Mule) -> None:
+    """3,000 signals that one handler raises are all run, in order, and other tasks get their turn in between."""
+    turns = 0
+
+    async def burst(signum: int) -> None:
+        for n in range(3000):
+            mule.signal(2 + n % 5)
+        mule.inbox.finish()
+
+    async def others() -> None:
+        nonlocal turns
+        while len(mule.ran) < 3000:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    mule.registry.register_signal(1, "mule1", burst)
+    for signum in range(2, 7):
+        mule.registry.register_signal(signum, "mule1", mule.note_signal)
+    mule.signal(1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mule.inbox.serve_signals)
+        nursery.start_soon(others)
+    assert [2 + n % 5 for n in range(3000)] == mule.ran
+    assert turns > 1000
+    assert (0, 3001) == (mule.seat.load, mule.calls.done)
+
+
+async def test_signals_come_while_the_loop_sleeps(mule: Mule, nursery: trio.Nursery) -> None:
+    """A loop with nothing to do is woken by each signal, and ends with `finish` when none waits."""
+    mule.registry.register_signal(1, "mule1", mule.note_signal)
+    async with trio.open_nursery() as loop:
+        loop.start_soon(mule.inbox.serve_signals)
+        for _ in range(3):
+            await wait_all_tasks_blocked()
+            mule.signal(1)
+        await wait_all_tasks_blocked()
+        assert [1, 1, 1] == mule.ran
+        mule.inbox.finish()
+
+
+async def test_failing_handler_does_not_stop_the_others(mule: Mule) -> None:
+    """A handler that raises is ended like any other, and the next signal runs."""
+
+    async def fail(signum: int) -> None:
+        raise ValueError
+
+    mule.registry.register_signal(1, "mule1", fail)
+    mule.registry.register_signal(2, "mule1", mule.note_signal)
+    mule.signal(1)
+    mule.signal(2)
+    await mule.finish(mule.inbox.serve_signals)
+    assert [2] == mule.ran
+    assert (0, 1) == (mule.seat.load, mule.calls.failures)
+
+
+async def test_signal_without_a_handler_here(mule: Mule, caplog: pytest.LogCaptureFixture) -> None:
+    """A signal that only another process can handle is an error in the log, with the remedy, and is over."""
+    mule.signal(9)
+    await mule.finish(mule.inbox.serve_signals)
+    assert ["mule1: signal 9 has no handler here; register it before serving starts"] == caplog.messages
+    assert 0 == mule.seat.load
+
+
+async def test_cancelled_in_the_middle_of_a_handler(mule: Mule, autojump_clock: MockClock) -> None:
+    """A member that is cancelled leaves the accounts as they are: one delivery begun, not ended, the rest waiting."""
+
+    async def slow(signum: int) -> None:
+        await trio.sleep(10)
+
+    mule.registry.register_signal(1, "mule1", slow)
+    for _ in range(3):
+        mule.signal(1)
+    with trio.move_on_after(5) as scope:
+        await mule.inbox.serve_signals()
+    assert scope.cancelled_caught
+    assert ([1], [2, 3]) == (list(mule.seat.running), list(mule.seat.signals))
+    assert [2, 3] == [delivery.ticket for delivery in mule.roster.retire(mule.seat)]
+
+
+async def test_cancelled_between_two_signals(mule: Mule) -> None:
+    """A cancellation between handlers leaves a whole number of them done."""
+    mule.registry.register_signal(1, "mule1", mule.note_signal)
+    for _ in range(3):
+        mule.signal(1)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await mule.inbox.serve_signals()
+    assert [1] == mule.ran
+    assert (0, 2) == (len(mule.seat.running), len(mule.seat.signals))
+
+
+# ----- signal_wait
+
+
+async def test_waiters_wake_when_the_handler_has_run(mule: Mule, nursery: trio.Nursery) -> None:
+    """All who wait for that signal or for any are woken, after its handler, also if that failed; the others wait on."""
+
+    async def fail(signum: int) -> None:
+        mule.ran.append("handler")
+        raise ValueError
+
+    async def wait(signum: int | None, name: str) -> None:
+        mule.ran.append((name, await mule.inbox.wait_signal(signum)))
+
+    mule.registry.register_signal(1, "mule1", fail)
+    mule.registry.register_signal(2, "mule1", mule.note_signal)
+    nursery.start_soon(mule.inbox.serve_signals)
+    for signum, name in ((2, "two"), (1, "one"), (None, "any"), (1, "one too")):
+        nursery.start_soon(wait, signum, name)
+        await wait_all_tasks_blocked()
+    mule.signal(1)
+    await wait_all_tasks_blocked()
+    assert "handler" == mule.ran[0]
+    assert {("one", 1), ("one too", 1), ("any", 1)} == set(mule.ran[1:])
+    mule.signal(2)
+    await wait_all_tasks_blocked()
+    assert [2, ("two", 2)] == mule.ran[-2:]
+    mule.inbox.finish()
+
+
+async def test_cancelled_wait_leaves_nothing(mule: Mule, nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """A wait that was given up is not woken, and does not disturb those who wait on."""
+    mule.registry.register_signal(1, "mule1", mule.note_signal)
+    nursery.start_soon(mule.inbox.serve_signals)
+    with trio.move_on_after(1) as scope:
+        await mule.inbox.wait_signal(1)
+    assert scope.cancelled_caught
+    mule.signal(1)
+    await trio.sleep(1)
+    assert [1] == mule.ran
+    with trio.fail_after(1):
+        nursery.start_soon(signal_soon, mule)
+        assert 1 == await mule.inbox.wait_signal(None)
+    mule.inbox.finish()
+
+
+async def signal_soon(mule: Mule) -> None:
+    await wait_all_tasks_blocked()
+    mule.signal(1)
+
+
+# ----- messages and handlers
+
+
+async def test_handlers_get_messages_in_order(mule: Mule) -> None:
+    """Every handler gets every message, in the order of declaration, one at a time; one that fails stops nobody."""
+
+    async def fail(message: bytes) -> None:
+        raise ValueError
+
+    mule.registry.mule_message_handler(partial(mule.note_message))
+    mule.registry.mule_message_handler(fail)
+    mule.registry.mule_message_handler(partial(mule.note_message))
+    mule.message(b"a")
+    mule.message(b"")
+    await mule.finish(mule.inbox.serve_messages)
+    assert [b"a", b"a", b"", b""] == mule.ran
+    assert [Begun(1), Ended(1), Begun(2), Ended(2)] == mule.frames
+    assert (0, 2) == (mule.seat.load, mule.calls.failures)
+
+
+async def test_burst_of_messages(mule: Mule, nursery: trio.Nursery) -> None:
+    """3,000 messages sent at once are all handled, in order."""
+    mule.registry.mule_message_handler(mule.note_message)
+    async with trio.open_nursery() as loop:
+        loop.start_soon(mule.inbox.serve_messages)
+        await wait_all_tasks_blocked()
+        for n in range(3000):
+            mule.message(str(n).encode())
+        mule.inbox.finish()
+    assert [str(n).encode() for n in range(3000)] == mule.ran
+    assert 0 == mule.seat.load
+
+
+async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: pytest.LogCaptureFixture) -> None:
+    """A mule with neither handler nor program says what it dropped, and what to use."""
+    mule.message(b"hello")
+    await mule.finish(mule.inbox.serve_messages)
+    assert [
+        (
+            "trio_uwsgi",
+            logging.WARNING,
+            "mule1: a message of 5 bytes was dropped, because nothing handles messages; "
+            "use @uwsgi.mule_message_handler",
+        )
+    ] == caplog.record_tuples
+    assert 0 == mule.seat.load
+
+
+async def test_programmed_mule_keeps_messages_for_its_program(mule: Mule, nursery: trio.Nursery) -> None:
+    """Without handlers, messages wait until the program asks for them, and are reported if it never does."""
+    async with trio.open_nursery() as loop:
+        mule.inbox.programmed = True
+        loop.start_soon(mule.inbox.serve_messages)
+        mule.message(b"a")
+        mule.message(b"b")
+        await wait_all_tasks_blocked()
+        assert 2 == len(mule.seat.messages)
+        await mule.read(1)
+        mule.inbox.finish()
+    assert [b"a"] == mule.ran
+    assert [b"b"] == [delivery.message for delivery in mule.roster.retire(mule.seat)]
+
+
+# ----- messages and a program
+
+
+async def test_program_takes_over_from_the_handlers(mule: Mule, nursery: trio.Nursery) -> None:
+    """Handlers get messages until the program first asks; then it gets all, and gives them back at its end."""
+
+    async def note(message: bytes) -> None:
+        mule.ran.append(b"handler " + message)
+
+    mule.registry.mule_message_handler(note)
+    mule.inbox.programmed = True
+    nursery.start_soon(mule.inbox.serve_messages)
+    mule.message(b"1")
+    await wait_all_tasks_blocked()
+    nursery.start_soon(mule.read, 2, "program ")
+    await wait_all_tasks_blocked()
+    for n in (b"2", b"3", b"4"):
+        mule.message(n)
+    await wait_all_tasks_blocked()
+    assert [b"handler 1", b"program 2", b"program 3"] == mule.ran
+    assert ([3], [4]) == (list(mule.seat.running), list(mule.seat.messages))
+    mule.inbox.release_message()
+    mule.inbox.give_back_messages()
+    await wait_all_tasks_blocked()
+    assert b"handler 4" == mule.ran[-1]
+    assert 0 == mule.seat.load
+    mule.inbox.finish()
+
+
+async def test_messages_are_handed_over_first_come_first_served(mule: Mule, nursery: trio.Nursery) -> None:
+    """Tasks that wait get the messages in the order in which they began to wait, every time."""
+    for name in "abcdef":
+        nursery.start_soon(mule.read, 1, name)
+        await wait_all_tasks_blocked()
+    for n in range(6):
+        mule.message(str(n).encode())
+    await wait_all_tasks_blocked()
+    assert [b"a0", b"b1", b"c2", b"d3", b"e4", b"f5"] == sorted(mule.ran, key=str)
+    mule.inbox.release_message()
+    assert 0 == mule.seat.load
+
+
+async def test_waiting_messages_come_in_order(mule: Mule) -> None:
+    """What waited already comes first and in order; asking for the next says that the one before is done."""
+    for n in (b"1", b"2", b"3"):
+        mule.message(n)
+    await mule.read(2)
+    assert [b"1", b"2"] == mule.ran
+    assert [Begun(1), Ended(1), Begun(2)] == mule.frames
+    mule.inbox.release_message()
+    mule.inbox.release_message()
+    assert [Ended(2)] == mule.frames[3:]
+
+
+@pytest.mark.parametrize("timeout", [0, 0.5, 10])
+async def test_timeout_gives_none_and_loses_nothing(mule: Mule, timeout: float, autojump_clock: MockClock) -> None:
+    """After its seconds a wait gives None; what comes later is for the next call. With 0, what waits is still given."""
+    assert await mule.inbox.get_message(timeout) is None
+    assert timeout == trio.current_time()
+    mule.message(b"late")
+    assert b"late" == await mule.inbox.get_message(timeout)
+
+
+async def test_cancelled_waiters_lose_nothing(mule: Mule, nursery: trio.Nursery) -> None:
+    """Of many waiters some are cancelled; the messages go to the others, in their order, and none is lost."""
+    scopes = []
+    for name in "abcdef":
+        inner = await nursery.start(cancellable, mule, name)
+        scopes.append(inner)
+        await wait_all_tasks_blocked()
+    for scope in scopes[::2]:
+        scope.cancel()
+    for n in range(4):
+        mule.message(str(n).encode())
+    await wait_all_tasks_blocked()
+    assert [b"b0", b"d1", b"f2"] == sorted(mule.ran, key=str)
+    assert 1 == len(mule.seat.messages)
+    assert b"3" == await mule.inbox.get_message(0)
+
+
+async def cancellable(mule: Mule, name: str, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await mule.read(1, name)
+
+
+@pytest.mark.parametrize("cancel_first", [True, False])
+async def test_cancellation_and_message_at_the_same_instant(
+    mule: Mule, nursery: trio.Nursery, cancel_first: bool
+) -> None:
+    """Whichever comes first counts: a cancelled wait leaves the message, one that was served returns it."""
+    scope = await nursery.start(cancellable, mule, "")
+    await wait_all_tasks_blocked()
+    if cancel_first:
+        scope.cancel()
+    mule.message(b"x")
+    scope.cancel()
+    await wait_all_tasks_blocked()
+    assert [] == mule.ran if cancel_first else [b"x"] == mule.ran
+    assert cancel_first is bool(mule.seat.messages)
+    assert cancel_first is not bool(mule.seat.running)
+
+
+async def test_cancelled_before_it_waits(mule: Mule) -> None:
+    """A program that is cancelled when it asks gets nothing, and the message stays; the one before is done."""
+    mule.message(b"1")
+    mule.message(b"2")
+    await mule.read(1)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await mule.read(1)
+    assert scope.cancelled_caught
+    assert [b"1"] == mule.ran
+    assert ([], [2]) == (list(mule.seat.running), list(mule.seat.messages))
+
+
+async def test_several_readers_leave_nothing_running(mule: Mule, nursery: trio.Nursery) -> None:
+    """When several tasks of a program read, every message is ended once, whatever the order in which they ask."""
+    for name in "abc":
+        nursery.start_soon(mule.read, 5, name)
+    await wait_all_tasks_blocked()
+    for n in range(15):
+        mule.message(str(n).encode())
+        if n % 4 == 0:
+            await wait_all_tasks_blocked()
+    await wait_all_tasks_blocked()
+    mule.inbox.release_message()
+    assert 15 == len(mule.ran)
+    assert 0 == mule.seat.load
+
+
+async def test_messages_and_signals_run_beside_each_other(
+    mule: Mule, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A slow message handler does not hold up signals."""
+
+    async def slow(message: bytes) -> None:
+        await trio.sleep(10)
+        mule.ran.append(message)
+
+    mule.registry.mule_message_handler(slow)
+    mule.registry.register_signal(1, "mule1", mule.note_signal)
+    nursery.start_soon(mule.inbox.serve_signals)
+    nursery.start_soon(mule.inbox.serve_messages)
+    mule.message(b"slow")
+    mule.signal(1)
+    await trio.sleep(20)
+    assert [1, b"slow"] == mule.ran
+    mule.inbox.finish()
+
+
+# ----- other frames
+
+
+async def test_stop_is_told(mule: Mule) -> None:
+    """`Stop` sets the event that the member waits for, and nothing else."""
+    assert not mule.inbox.stopping.is_set()
+    mule.to_member.send(Stop())
+    assert mule.inbox.stopping.is_set()
+
+
+async def test_frame_for_the_master_is_refused(mule: Mule) -> None:
+    """A frame that no member obeys is an error of the link, not silence."""
+    with pytest.raises(TypeError, match=r"the master sent .*, which is not for a member"):
+        mule.to_member.send(Ready())

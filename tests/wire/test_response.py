@@ -1,0 +1,271 @@
+"""Responses: what a client reads of them, checked with an independent parser, and what is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import h11
+import pytest
+
+from trio_uwsgi._wire import response as response_module
+from trio_uwsgi._wire.http1 import CONTINUE, Limits, RequestParser, Response, error_response
+from trio_uwsgi.errors import LocalProtocolError
+
+DATE = b"Sun, 22 Nov 2026 10:00:00 GMT"
+TYPE = (b"content-type", b"text/plain")
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+HEAD = b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n"
+CLOSE = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+OLD = b"GET / HTTP/1.0\r\n\r\n"
+OLD_KEEP = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+
+
+def respond(request: bytes = GET) -> Response:
+    """A response to `request`, not started."""
+    (parsed,) = RequestParser(Limits(max_header_size=1000, max_headers=9, max_body=0)).feed(request)
+    return Response(parsed)
+
+
+def sent(request: bytes, status: int, headers: Any, pieces: list[bytes]) -> tuple[bytes, Response]:
+    """The bytes of a whole response, and the response."""
+    response = respond(request)
+    response.start(status, headers)
+    wire = b"".join([response.data(piece, n < len(pieces), DATE) for n, piece in enumerate(pieces, 1)])
+    assert (True, True, True) == (response.started, response.sent_head, response.complete)
+    return wire, response
+
+
+def received(request: bytes, wire: bytes) -> tuple[int, dict[bytes, bytes], bytes, bool]:
+    """What h11, as the client, makes of `wire`: status, headers, body, and whether the connection can be used again."""
+    client = h11.Connection(h11.CLIENT)
+    method, target, version = request.split(b"\r\n")[0].split(b" ")
+    keep = [("Connection", "keep-alive")] if b"keep-alive" in request else []
+    keep += [("Connection", "close")] if b"Connection: close" in request or request == OLD else []
+    client.send(h11.Request(method=method, target=target, headers=[("Host", "h"), *keep]))
+    client.send(h11.EndOfMessage())
+    assert version in (b"HTTP/1.0", b"HTTP/1.1")
+    client.receive_data(wire)
+    body = b""
+    status, headers = 0, {}
+    while True:
+        event = client.next_event()
+        if event is h11.NEED_DATA:  # only the end of the connection can end this body
+            client.receive_data(b"")
+        elif isinstance(event, h11.Response):
+            status, headers = event.status_code, dict(event.headers)
+        elif isinstance(event, h11.Data):
+            body += event.data
+        else:
+            assert isinstance(event, h11.EndOfMessage)
+            break
+    assert b"" == client.trailing_data[0]
+    return status, headers, body, client.states[h11.SERVER] is h11.DONE
+
+
+@pytest.mark.parametrize("request_", [GET, CLOSE, OLD, OLD_KEEP, HEAD])
+@pytest.mark.parametrize("pieces", [[b""], [b"hello"], [b"", b"hel", b"", b"lo", b""], [b"hel", b"lo"]])
+@pytest.mark.parametrize("length", [False, True])
+@pytest.mark.parametrize("status", [200, 404, 204, 304])
+def test_round_trip(request_: bytes, pieces: list[bytes], length: bool, status: int) -> None:
+    """Whatever the request, the status, the pieces and the lengths, a client reads the body and finds its end."""
+    body = b"".join(pieces)
+    headers = [TYPE, (b"Content-Length", b"%d" % len(body))] if length else [TYPE]
+    wire, response = sent(request_, status, headers, pieces)
+    bodyless = request_ == HEAD or status in (204, 304)
+    got_status, got_headers, got_body, reusable = received(request_, wire)
+    assert (status, b"" if bodyless else body) == (got_status, got_body)
+    assert (b"text/plain", DATE, b"trio-uwsgi") == tuple(
+        got_headers[name] for name in (b"content-type", b"date", b"server")
+    )
+    assert response.keep_alive is reusable
+    unknown_end = request_ in (OLD, OLD_KEEP) and len(pieces) > 1 and not length and not bodyless
+    assert (request_ not in (CLOSE, OLD) and not unknown_end) is reusable
+    assert (b"content-length" not in got_headers) if status == 204 else True
+    if length and status != 204:
+        assert b"%d" % len(body) == got_headers[b"content-length"]
+
+
+def test_bytes_of_a_small_response() -> None:
+    """A response that is known whole has a length; these are its bytes."""
+    wire, _ = sent(GET, 200, [TYPE], [b"hello"])
+    assert (
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ndate: Sun, 22 Nov 2026 10:00:00 GMT\r\n"
+        b"server: trio-uwsgi\r\ncontent-length: 5\r\n\r\nhello"
+    ) == wire
+
+
+def test_head_without_a_body_has_no_length() -> None:
+    """An application that sends nothing to HEAD has not said that the body is empty; one that sends the body has."""
+    assert b"content-length" not in sent(HEAD, 200, [], [b""])[0]
+    assert b"content-length: 5\r\n\r\n" in sent(HEAD, 200, [], [b"hello"])[0]
+
+
+def test_reason_and_unknown_status() -> None:
+    """The reason is the application's, else the usual one, else empty."""
+    response = respond()
+    response.start(299, [])
+    assert response.data(b"", False, DATE).startswith(b"HTTP/1.1 299 \r\n")
+    response = respond()
+    response.start(200, [], b"Fine \xe9")
+    assert response.data(b"", False, DATE).startswith(b"HTTP/1.1 200 Fine \xe9\r\n")
+    response = respond()
+    response.start(200, [])
+    assert response.data(b"", False, DATE).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "own", [[(b"Date", b"now")], [(b"SERVER", b"mine")], [(b"date", b"now"), (b"server", b"mine")]]
+)
+def test_date_and_server_of_the_application(own: list[tuple[bytes, bytes]]) -> None:
+    """Date and Server of the application replace ours."""
+    wire, _ = sent(GET, 200, own, [b""])
+    for name, value, ours in ((b"date", b"now", DATE), (b"server", b"mine", b"trio-uwsgi")):
+        given = name in [own_name.lower() for own_name, _ in own]
+        assert [value if given else ours] == re.findall(b"(?i)\r\n%b: ([^\r]*)" % name, wire)
+
+
+def test_headers_as_lists() -> None:
+    """ASGI allows any iterable of pairs."""
+    wire, _ = sent(GET, 200, iter([[b"X-A", b"1"]]), [b""])
+    assert b"\r\nX-A: 1\r\n" in wire
+
+
+@pytest.mark.parametrize(("value", "keep_alive"), [(b"close", False), (b"Close", False), (b"keep-alive", True)])
+def test_connection_of_the_application(value: bytes, keep_alive: bool) -> None:
+    """The application may close the connection; what it says to keep it is dropped."""
+    wire, response = sent(GET, 200, [(b"Connection", value)], [b""])
+    assert (keep_alive, 0 if keep_alive else 1) == (response.keep_alive, wire.lower().count(b"connection:"))
+
+
+def test_closing_from_outside() -> None:
+    """A server that stops sets keep_alive to False, and the client is told."""
+    response = respond()
+    response.start(200, [])
+    response.keep_alive = False
+    assert b"\r\nconnection: close\r\n" in response.data(b"", False, DATE)
+
+
+REFUSED = {
+    "CR": (200, [(b"X", b"a\rb")], b""),
+    "LF": (200, [(b"X", b"a\nSet-Cookie: b")], b""),
+    "CRLF": (200, [(b"X", b"a\r\n")], b""),
+    "NUL": (200, [(b"X", b"\0")], b""),
+    "empty name": (200, [(b"", b"a")], b""),
+    "colon in name": (200, [(b"X:", b"a")], b""),
+    "space in name": (200, [(b"X ", b"a")], b""),
+    "LF in name": (200, [(b"X\n", b"a")], b""),
+    "text": (200, [("X", "a")], b""),
+    "text value": (200, [(b"X", "a")], b""),
+    "transfer-encoding": (200, [(b"Transfer-Encoding", b"chunked")], b""),
+    "upgrade": (200, [(b"upgrade", b"h2c")], b""),
+    "connection": (200, [(b"connection", b"upgrade")], b""),
+    "keep-alive": (200, [(b"Keep-Alive", b"timeout=5")], b""),
+    "length": (200, [(b"content-length", b"-1")], b""),
+    "length text": (200, [(b"content-length", b"five")], b""),
+    "length list": (200, [(b"content-length", b"5, 5")], b""),
+    "empty length": (200, [(b"content-length", b"")], b""),
+    "long length": (200, [(b"content-length", b"1" * 19)], b""),
+    "two lengths": (200, [(b"content-length", b"5"), (b"Content-Length", b"5")], b""),
+    "100": (100, [], b""),
+    "0": (0, [], b""),
+    "1000": (1000, [], b""),
+    "reason": (200, [], b"OK\r\nX: y"),
+}
+
+
+@pytest.mark.parametrize(("status", "headers", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_starts(status: int, headers: Any, reason: bytes) -> None:
+    """What cannot or must not be sent is refused, every time, and what was said before stays."""
+    response = respond()
+    response.start(404, [TYPE])
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError) as caught:
+            response.start(status, headers, reason)
+        assert 500 == caught.value.status_hint
+    assert response.data(b"x", False, DATE).startswith(b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\n")
+
+
+def test_starting_again() -> None:
+    """Until the first data, the last start counts (WSGI's exc_info); afterwards it is refused."""
+    response = respond()
+    response.start(200, [(b"content-length", b"5"), (b"connection", b"close"), TYPE])
+    response.start(500, [])
+    wire = response.data(b"oops!!", True, DATE)
+    assert (True, False) == (response.sent_head, response.complete)
+    assert wire.startswith(b"HTTP/1.1 500 Internal Server Error\r\ndate:")
+    assert b"\r\ntransfer-encoding: chunked\r\n\r\n6\r\noops!!\r\n" in wire
+    with pytest.raises(LocalProtocolError, match="already"):
+        response.start(200, [])
+    assert b"0\r\n\r\n" == response.data(b"", False, DATE)
+    assert response.keep_alive
+
+
+def test_data_out_of_order() -> None:
+    """A body before the headers, or after the end, is refused."""
+    response = respond()
+    with pytest.raises(LocalProtocolError, match="before"):
+        response.data(b"", False, DATE)
+    response.start(200, [])
+    response.data(b"", False, DATE)
+    with pytest.raises(LocalProtocolError, match="after"):
+        response.data(b"", False, DATE)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "word", "sent_head"),
+    [
+        ([b"123456"], "longer", False),
+        ([b"123"], "shorter", False),
+        ([b"123", b"456"], "longer", True),
+        ([b"1", b""], "shorter", True),
+    ],
+)
+def test_wrong_lengths(pieces: list[bytes], word: str, sent_head: bool) -> None:
+    """A body that is not as long as its Content-Length said is refused, and the connection is not kept."""
+    response = respond()
+    response.start(200, [(b"content-length", b"5")])
+    for piece in pieces[:-1]:
+        response.data(piece, True, DATE)
+    with pytest.raises(LocalProtocolError, match=word):
+        response.data(pieces[-1], False, DATE)
+    assert (sent_head, False, False) == (response.sent_head, response.complete, response.keep_alive)
+
+
+def test_left() -> None:
+    """`left` says how much of the Content-Length is still to come; -1 where nothing was promised or no body is sent."""
+    response = respond()
+    assert -1 == response.left
+    response.start(200, [(b"content-length", b"5")])
+    assert 5 == response.left
+    response.data(b"123", True, DATE)
+    assert 2 == response.left
+    head = respond(HEAD)
+    head.start(200, [(b"content-length", b"5")])
+    assert -1 == head.left
+
+
+def test_error_response() -> None:
+    """An error answers with its status and a line of text, and closes; HEAD gets no body."""
+    wire = error_response(431, "the head is too long", DATE)
+    status, headers, body, reusable = received(GET, wire)
+    assert (431, b"the head is too long\n", False) == (status, body, reusable)
+    assert b"text/plain; charset=utf-8" == headers[b"content-type"]
+    assert wire.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" == error_response(431, "the head is too long", DATE, True)
+
+
+def test_continue() -> None:
+    """The interim response is complete in itself."""
+    assert CONTINUE == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def test_caches_are_bounded() -> None:
+    """Headers and reasons that are never the same do not grow the caches beyond their bound; cookies are not kept."""
+    response = respond()
+    for n in range(3000):
+        response.start(200, [(b"x-id", b"%d" % n)], b"%d" % n)
+        assert len(response_module._lines) <= 1024
+    assert len(response_module._status_lines) <= 1024
+    response_module._lines.clear()
+    response.start(200, [(b"Set-Cookie", b"a=b"), (b"x-long", b"y" * 300), TYPE])
+    assert [TYPE] == list(response_module._lines)

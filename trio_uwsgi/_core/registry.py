@@ -1,0 +1,289 @@
+"""What an application declared: signals, timers, mule programs, message handlers. Floor 1.
+
+Importing the application fills a registry. There is a default one behind `trio_uwsgi.uwsgi`; tests and embedders make
+their own and pass it to `serve`. Here are the tables and their rules only: who runs a handler is decided in
+`roster.py`, when a timer is due in `schedule.py`, and how a handler is called in `_tasks/calls.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TypeVar, overload
+
+from trio_uwsgi._core.cron import CronSpec, CrontabSpec
+from trio_uwsgi._core.targets import Headcount, Target, parse_target
+from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi.errors import RegistrationError
+
+__all__ = ["Registry", "Signal"]
+
+Handler = Callable[[int], object]
+MessageHandler = Callable[[bytes], object]
+Program = Callable[[], object]
+H = TypeVar("H", bound=Handler)
+M = TypeVar("M", bound=MessageHandler)
+P = TypeVar("P", bound=Program)
+
+# The numbers are one byte on uWSGI's wire.
+SIGNALS = 256
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signal:
+    """One registered signal."""
+
+    signum: int
+    target: Target
+    handler: Handler
+
+
+class Registry:
+    """The declarations of one application.
+
+    `headcount` is set while a runtime serves it: from then on targets and mule numbers are checked against it at once,
+    and a signal may be registered again (it replaces the handler, as in a uWSGI worker); before, a second registration
+    is an error.
+    """
+
+    def __init__(self) -> None:
+        self.signals: dict[int, Signal] = {}
+        self.timers: list[Timer] = []
+        self.programs: dict[int, Program] = {}
+        self.message_handlers: list[MessageHandler] = []
+        self.headcount: Headcount | None = None
+        self._arm: Callable[[Timer], None] = _leave_unarmed
+        self._cancel: Callable[[Timer], None] = _cancel_unarmed
+
+    def __repr__(self) -> str:
+        return (
+            f"<Registry: {len(self.signals)} signals, {len(self.timers)} timers, {len(self.programs)} mule programs, "
+            f"{len(self.message_handlers)} message handlers>"
+        )
+
+    def open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
+        """Start serving with these members: what was declared must fit them.
+
+        Args:
+            headcount: the members there are.
+            arm: starts a timer; called for all declared ones now, and for others as they are declared.
+            cancel: cancels one that was armed.
+        Raises:
+            RegistrationError: a target or a mule program names a member that does not exist; or the registry is being
+                served already.
+        """
+        if self.headcount is not None:
+            raise RegistrationError(
+                "this registry is being served by another runtime; give each runtime a Registry() of its own"
+            )
+        for signal in self.signals.values():
+            signal.target.check(headcount)
+        for number in self.programs:
+            _check_mule(number, headcount)
+        self.headcount = headcount
+        self._arm = arm
+        self._cancel = cancel
+        for timer in self.timers:
+            arm(timer)
+
+    def close(self) -> None:
+        """The runtime ended; the declarations stay and can be served again."""
+        self.headcount = None
+        self._arm = _leave_unarmed
+        self._cancel = _cancel_unarmed
+        for timer in self.timers:
+            timer.due = None
+
+    # ----- signals
+
+    def register_signal(self, signum: int, target: str, handler: Handler) -> Signal:
+        """Register `handler` for `signum`; see `trio_uwsgi.uwsgi.register_signal`."""
+        check_signum(signum)
+        parsed = parse_target(target)
+        if not callable(handler):
+            raise RegistrationError(
+                f"the handler of signal {signum} must be callable with the signal's number, not {handler!r}"
+            )
+        if self.headcount is not None:
+            parsed.check(self.headcount)
+        elif (known := self.signals.get(signum)) is not None:
+            raise RegistrationError(
+                f"signal {signum} is registered already, for {_name(known.handler)}; use another number, or "
+                f"@signal_handler without a number to take a free one"
+            )
+        self.signals[signum] = signal = Signal(signum, parsed, handler)
+        return signal
+
+    def free_signum(self) -> int:
+        """The highest number nobody has registered. (uWSGI takes the lowest, where hand-written numbers collide with
+        it.)
+
+        Raises:
+            RegistrationError: all 256 are taken.
+        """
+        for signum in reversed(range(SIGNALS)):
+            if signum not in self.signals:
+                return signum
+        raise RegistrationError("all 256 signals are registered; let handlers share a number")
+
+    @overload
+    def signal_handler(self, signum: H, /) -> H: ...
+    @overload
+    def signal_handler(self, signum: int | None = None, /, *, target: str = "") -> Callable[[H], H]: ...
+    def signal_handler(self, signum: H | int | None = None, /, *, target: str = "") -> H | Callable[[H], H]:
+        """Decorate a signal's handler; see `trio_uwsgi.uwsgi.signal_handler`."""
+
+        def register(handler: H) -> H:
+            number = self.free_signum() if signum is None or callable(signum) else signum
+            replaced = self.signals.get(number)
+            self.register_signal(number, target, handler)
+            try:
+                handler.signum = number  # type: ignore[attr-defined]  # any callable may be a handler; functions take attributes
+            except (AttributeError, TypeError):  # bound methods, objects with slots; built-in classes
+                del self.signals[number]
+                if replaced is not None:
+                    self.signals[number] = replaced
+                raise RegistrationError(
+                    f"@signal_handler cannot leave the number on {handler!r}; "
+                    f"use register_signal({number}, {target!r}, ...)"
+                ) from None
+            return handler
+
+        return register(signum) if callable(signum) else register
+
+    # ----- timers: each returns the handle, which is armed when a runtime starts
+
+    def declare(self, timer: Timer) -> Timer:
+        """Keep a timer or cron for every runtime that serves this registry; while one does, it is armed at once."""
+        self.timers.append(timer)
+        self._arm(timer)
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """A declared timer fires no more, now or in a later runtime. May be called again."""
+        self._cancel(timer)
+
+    def due(self, timer: Timer) -> float | None:
+        """The next due time of a declared timer; see `Timer.due`."""
+        return timer.due
+
+    def timer(self, seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+        """Decorate a handler to run every `seconds`; see `trio_uwsgi.uwsgi.timer`."""
+        return self._timed(Every(seconds), target, late, overlap)
+
+    def rbtimer(
+        self, seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
+    ) -> Callable[[H], H]:
+        """Decorate a handler to run `iterations` times; see `trio_uwsgi.uwsgi.rbtimer`."""
+        return self._timed(Again(seconds, iterations), target, late, overlap)
+
+    def cron(self, *when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+        """Decorate a handler to run at wall-clock times; see `trio_uwsgi.uwsgi.cron`."""
+        return self._timed(Cron(cron_spec(*when)), target, late, overlap)
+
+    def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Callable[[H], H]:
+        def register(handler: H) -> H:
+            signum = self.free_signum()
+            timer = Timer(signum, rule, late=late, overlap=overlap)
+            self.signal_handler(signum, target=target)(handler)
+            self.declare(timer)
+            return handler
+
+        return register
+
+    # ----- mules
+
+    def mule(self, number: int) -> Callable[[P], P]:
+        """Decorate mule `number`'s program; see `trio_uwsgi.uwsgi.mule`."""
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise RegistrationError(f"mules are numbered from 1, and {number!r} is none; write @mule(1)")
+
+        def register(program: P) -> P:
+            if not callable(program):
+                raise RegistrationError(
+                    f"the program of mule {number} must be callable without arguments, not {program!r}"
+                )
+            if self.headcount is not None:
+                raise RegistrationError("mules have started already; declare their programs before serving")
+            if number in self.programs:
+                raise RegistrationError(
+                    f"mule {number} has a program already, {_name(self.programs[number])}; use another mule"
+                )
+            self.programs[number] = program
+            return program
+
+        return register
+
+    def mule_message_handler(self, handler: M) -> M:
+        """Decorate a handler of mule messages; see `trio_uwsgi.uwsgi.mule_message_handler`."""
+        if not callable(handler):
+            raise RegistrationError(f"a message handler must be callable with the message, not {handler!r}")
+        self.message_handlers.append(handler)
+        return handler
+
+
+def _leave_unarmed(timer: Timer) -> None:
+    pass
+
+
+def _cancel_unarmed(timer: Timer) -> None:
+    timer.cancelled = True
+
+
+def check_signum(signum: int) -> None:
+    """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
+    if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
+        raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")
+
+
+def cron_spec(*when: int | str) -> CronSpec | CrontabSpec:
+    """Five integers in uWSGI's meaning, or one crontab string.
+
+    Raises:
+        RegistrationError: neither.
+    """
+    if len(when) == 1 and isinstance(when[0], str):
+        return CrontabSpec(when[0])
+    numbers = [n for n in when if isinstance(n, int)]
+    if len(when) != 5 or len(numbers) != 5:
+        raise RegistrationError(
+            f"a cron is five integers (minute, hour, day, month, week) or one crontab string, not {when!r}"
+        )
+    return CronSpec(*numbers)
+
+
+def rule_values(rule: Rule) -> list[float | int | str]:
+    """A rule as plain values, for a frame to the master; `rule_from_values` reads them back."""
+    if isinstance(rule, Every):
+        return ["every", rule.seconds]
+    if isinstance(rule, Again):
+        return ["again", rule.seconds, rule.iterations]
+    return ["cron", *dataclasses.astuple(rule.spec)]
+
+
+def rule_from_values(values: Sequence[float | int | str]) -> Rule:
+    """The rule that `rule_values` took apart.
+
+    Raises:
+        RegistrationError: the values make no valid rule.
+    """
+    match values:
+        case ["every", int() | float() as seconds]:
+            return Every(seconds)
+        case ["again", int() | float() as seconds, int() as iterations]:
+            return Again(seconds, iterations)
+        case ["cron", *when]:
+            return Cron(cron_spec(*(part for part in when if isinstance(part, int | str))))
+    raise RegistrationError(f"{values!r} is no timer's rule")
+
+
+def _check_mule(number: int, headcount: Headcount) -> None:
+    if number > headcount.mules:
+        raise RegistrationError(
+            f"@mule({number}) gives a program to a mule that does not exist (this runtime has {headcount.mules}); "
+            f"set Config(mules={number}) or use a lower number"
+        )
+
+
+def _name(handler: Callable[..., object]) -> str:
+    return getattr(handler, "__qualname__", repr(handler))

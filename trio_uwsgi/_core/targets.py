@@ -1,0 +1,96 @@
+"""What a signal's target string means, and which targets can exist. Floor 1.
+
+uWSGI takes any text at registration and finds out at delivery, when the signal is dropped with a log line. Here a
+target that can never be met is refused where it is written: its spelling at registration, its number as soon as the
+number of members is known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from typing import Literal
+
+from trio_uwsgi.errors import RegistrationError
+
+__all__ = ["Headcount", "Target", "parse_target"]
+
+Kind = Literal["worker", "mule"]
+Reach = Literal["one", "all", "active", "exact"]
+
+_FIXED: dict[str, tuple[Kind, Reach]] = {
+    "": ("worker", "one"),
+    "worker": ("worker", "one"),
+    "worker0": ("worker", "one"),
+    "workers": ("worker", "all"),
+    "active-workers": ("worker", "active"),
+    "mule": ("mule", "one"),
+    "mule0": ("mule", "one"),
+    "mules": ("mule", "all"),
+}
+_SHAPES = '"" or "worker" (any worker), "workers", "active-workers", "worker1", "mule" (any mule), "mules", "mule1"'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Headcount:
+    """How many members of each kind a runtime has."""
+
+    workers: int
+    mules: int
+
+    def of(self, kind: Kind) -> int:
+        """The number of members of one kind."""
+        return self.workers if kind == "worker" else self.mules
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """Whom a signal goes to: `one` member of the kind, `all`, the `active` ones, or `exact`ly number `number`."""
+
+    text: str
+    kind: Kind
+    reach: Reach
+    number: int
+
+    def check(self, headcount: Headcount) -> None:
+        """Refuse a target that these members cannot meet.
+
+        Raises:
+            RegistrationError: it names a member that does not exist, with those that do.
+        """
+        count = headcount.of(self.kind)
+        plural = self.kind if count == 1 else self.kind + "s"
+        if self.reach == "exact" and self.number > count:
+            choice = (
+                f"use {self.kind}1" + (f" to {self.kind}{count}" if count > 1 else "")
+                if count
+                else "use another target"
+            )
+            raise RegistrationError(
+                f"target {self.text!r} names a {self.kind} that does not exist (this runtime has {count} {plural}); "
+                f"{choice}, or set Config({self.kind}s={self.number})"
+            )
+        if not count:
+            raise RegistrationError(
+                f"target {self.text!r} has nobody to go to: this runtime has no {self.kind}; "
+                f"set Config({self.kind}s=1) or use another target"
+            )
+
+
+def parse_target(text: str) -> Target:
+    """Read a target string of `register_signal`.
+
+    Raises:
+        RegistrationError: no runtime could meet it; says what would be valid.
+    """
+    if not isinstance(text, str):
+        raise RegistrationError(f"a signal's target is a str, not {text!r}; valid are {_SHAPES}")
+    if text in _FIXED:
+        kind, reach = _FIXED[text]
+        return Target(text, kind, reach, 0)
+    if match := re.fullmatch("(worker|mule)([1-9][0-9]{0,5})", text):
+        return Target(text, "worker" if match[1] == "worker" else "mule", "exact", int(match[2]))
+    close = difflib.get_close_matches(text, [t for t in _FIXED if t], n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise RegistrationError(f"target {text!r} is not one a signal can go to; {hint}Valid are {_SHAPES}")

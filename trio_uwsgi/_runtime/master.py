@@ -1,0 +1,231 @@
+"""The master: routes signals and messages, keeps the timers, watches the members come and go. Floor 3.
+
+Theory. Everything the master decides it decides in plain functions that never wait: a frame of a member is obeyed to
+the end before the next one is looked at, so there is one order of events and no lock. What must wait (a timer's due
+time, a member's life) is a task in `sources.py` or `placement.py` that calls in here.
+
+The path of a signal: `raise_signal` asks the registry for the signal's target and the roster for the members it means,
+and sends each its delivery. A member answers `Begun` and `Ended`; in between the seat says what is on its way and what
+runs. A timer's tick is a signal that also remembers its timer, which is told when the tick's runs have begun and ended,
+so that late ticks follow the timer's policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+import trio
+
+from trio_uwsgi._core.registry import Registry, check_signum, rule_from_values
+from trio_uwsgi._core.roster import Delivery, Roster, Seat, SeatState, Tick
+from trio_uwsgi._core.timer import Timer
+from trio_uwsgi._wire.frames import AddTimer, Begun, CancelTimer, Deliver, Ended, Frame, Post, Raise, Ready, Stop
+from trio_uwsgi.errors import SignalQueueFull
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.calls import Journal
+    from trio_uwsgi._tasks.link import Link
+    from trio_uwsgi._tasks.sources import Ticker
+
+__all__ = ["Master", "SignalStatistics"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignalStatistics:
+    """What became of the signals of a runtime; every one that was raised is in exactly one of the first three counters.
+
+    `undelivered` were accepted and not run, because the runtime stopped or because no member was there to run them.
+    """
+
+    raised: int
+    refused: int
+    unregistered: int
+    delivered: int
+    undelivered: int
+
+
+class Master:
+    """The routing of one runtime.
+
+    Args:
+        registry: what the application declared.
+        roster: who there is.
+        ticker: the timers.
+        journal: where it says what happened.
+    """
+
+    def __init__(self, registry: Registry, roster: Roster, ticker: Ticker, journal: Journal) -> None:
+        self.registry = registry
+        self.roster = roster
+        self.ticker = ticker
+        self.journal = journal
+        self.seat = Seat("master", 0)  # of the code that runs for no member: an application's lifespan
+        self.all_ready = trio.Event()
+        self._links: dict[str, Link] = {}
+        # The schedule holds a timer as long as it has ticks to come.
+        self._member_timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
+        self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = 0
+        ticker.raise_tick = self.raise_tick
+
+    def statistics(self) -> SignalStatistics:
+        """The counters of signals, as they are now."""
+        return SignalStatistics(self._raised, self._refused, self._unregistered, self._delivered, self._undelivered)
+
+    # ----- members
+
+    def attach(self, seat: Seat, link: Link) -> None:
+        """A member takes its seat. It is given what waits when it says it is ready."""
+        self._links[seat.name] = link
+        seat.state = SeatState.STARTING
+
+    def detach(self, seat: Seat) -> None:
+        """The member ended for good: what it had not begun is counted and reported."""
+        del self._links[seat.name]
+        left = self.roster.retire(seat)
+        for delivery in [*left, *seat.running.values()]:
+            self._tick_ended(delivery)
+        seat.running.clear()
+        signals = [str(d.signum) for d in left if d.signum is not None]
+        self._undelivered += len(signals)
+        if signals:
+            logger.warning("%s ended with %d signals not run: %s", seat.name, len(signals), _some(signals))
+        if messages := len(left) - len(signals):
+            logger.warning("%s ended with %d messages not handled", seat.name, messages)
+
+    def stop(self, seat: Seat) -> None:
+        """Tell a member to end what it runs and what waits, and then itself."""
+        if (link := self._links.get(seat.name)) is not None:
+            link.send(Stop())
+
+    def obey(self, seat: Seat, frame: Frame) -> None:
+        """Do what a member asks. Raises what `raise_signal` and `post` raise, for those two."""
+        match frame:
+            case Begun(ticket):
+                self._begun(seat, ticket)
+            case Ended(ticket):
+                self._ended(seat, ticket)
+            case Raise(signum):
+                self.raise_signal(signum, seat.name)
+            case Post(mule, message):
+                self.post(message, mule, seat.name)
+            case AddTimer(ident, signum, rule, late, overlap):
+                timer = Timer(signum, rule_from_values(rule), late=late, overlap=overlap)
+                self._member_timers[seat.name, ident] = timer
+                self.ticker.add(timer)
+            case CancelTimer(ident):
+                if (known := self._member_timers.pop((seat.name, ident), None)) is not None:
+                    self.ticker.cancel(known)
+            case Ready():
+                seat.state = SeatState.READY
+                if all(other.state is SeatState.READY for other in self.roster.seats()):
+                    self.all_ready.set()
+                for delivery in seat.waiting():
+                    self._send(seat, delivery)
+            case _:
+                raise TypeError(f"{seat.name} sent {frame!r}, which is not for the master")
+
+    # ----- signals and messages
+
+    def raise_signal(self, signum: int, origin: str) -> None:
+        """Route a signal to the members its target means.
+
+        Raises:
+            RegistrationError: `signum` is not 0 to 255.
+            SignalQueueFull: a recipient's queue is full; nobody was given the signal.
+        """
+        check_signum(signum)
+        self._route(signum, origin, None)
+
+    def raise_tick(self, timer: Timer) -> None:
+        """Raise a timer's signal. A tick that reaches nobody (a full queue, no member) is lost, and said so; the timer
+        goes on.
+        """
+        try:
+            reached = self._route(timer.signum, "timer", Tick(timer))
+        except SignalQueueFull as error:
+            logger.error("a tick was lost: %s", error)
+            reached = False
+        if not reached:
+            self.ticker.ended(timer, began=False)
+
+    def _route(self, signum: int, origin: str, tick: Tick | None) -> bool:
+        signal = self.registry.signals.get(signum)
+        if signal is None:
+            self._unregistered += 1
+            self.journal.note(self.seat.name, f"signal {signum} unregistered")
+            logger.warning("signal %d was raised by %s, but nothing is registered for it", signum, origin)
+            return False
+        try:
+            given = self.roster.give_signal(signum, signal.target, origin, tick)
+        except SignalQueueFull:
+            self._refused += 1
+            raise
+        self._raised += 1
+        if not given:
+            self._undelivered += 1
+            logger.warning(
+                "signal %d of %s went to nobody: no member of %r is there", signum, origin, signal.target.text
+            )
+        for seat, delivery in given:
+            if seat.state is SeatState.READY:
+                self._send(seat, delivery)
+        return bool(given)
+
+    def post(self, message: bytes, mule: int, origin: str) -> None:
+        """Queue a message for a mule, 0 for any.
+
+        Raises:
+            MuleError: there is no such mule.
+            MessageQueueFull: its queue is full.
+        """
+        seat, delivery = self.roster.give_message(message, mule, origin)
+        if seat.state is SeatState.READY:
+            self._send(seat, delivery)
+
+    def _send(self, seat: Seat, delivery: Delivery) -> None:
+        self._links[seat.name].send(Deliver(delivery.ticket, delivery.signum, delivery.message or b""))
+
+    def _begun(self, seat: Seat, ticket: int) -> None:
+        delivery = self.roster.begun(seat, ticket)
+        if delivery.signum is not None:
+            self._delivered += 1
+        if (tick := delivery.tick) is not None and not tick.begun:
+            tick.begun = True
+            self.ticker.begun(tick.timer)
+
+    def _ended(self, seat: Seat, ticket: int) -> None:
+        self._tick_ended(self.roster.ended(seat, ticket))
+
+    def _tick_ended(self, delivery: Delivery) -> None:
+        if (tick := delivery.tick) is not None:
+            tick.unfinished -= 1
+            if not tick.unfinished:
+                self.ticker.ended(tick.timer, began=tick.begun)
+
+    async def run(self) -> None:
+        """Let time pass: raise what is due. Runs until cancelled."""
+        await self.ticker.run()
+
+
+def as_message(message: bytes | str) -> bytes:
+    """A mule message as it travels.
+
+    Raises:
+        TypeError: it is neither bytes nor a str.
+    """
+    if isinstance(message, str):
+        return message.encode()
+    if not isinstance(message, bytes | bytearray | memoryview):
+        raise TypeError(
+            f"a mule message is bytes or str, not {type(message).__name__}; encode it first, as with json.dumps"
+        )
+    return bytes(message)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

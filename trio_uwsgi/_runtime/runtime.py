@@ -1,0 +1,267 @@
+"""The tree of nurseries: services, timers, mules, workers. Floor 3.
+
+Started from the top down and ended from the bottom up, so that what is below can always rely on what is above:
+
+    services                       posix signals                     end last
+    └─ timers                      the ticker
+       └─ mules                    one task each, with a nursery of its own
+          └─ lifespan              of an ASGI application
+             └─ workers            likewise                          end first
+
+A graceful stop closes one level after the other: members are told to stop, and the deadline on the nursery's scope is
+the mercy. A cancellation of `Runtime.run` ends all levels at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from trio_uwsgi._core.roster import Roster, Seat
+from trio_uwsgi._core.schedule import Schedule
+from trio_uwsgi._runtime.master import Master, SignalStatistics, as_message
+from trio_uwsgi._runtime.mule import mule_threads, serve_mule
+from trio_uwsgi._runtime.placement import Life, Placement
+from trio_uwsgi._runtime.worker import Application, Worker, make_worker
+from trio_uwsgi._tasks.calls import Calls, Journal, Member
+from trio_uwsgi._tasks.inbox import Inbox
+from trio_uwsgi._tasks.lifespan import Lifespan
+from trio_uwsgi._tasks.link import direct_links
+from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._tasks.asgi import AsgiApp
+    from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._tasks.service import HttpOptions, HttpStatistics
+    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi.config import Address
+
+__all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics", "Surroundings", "Terms"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri)."""
+
+    headcount: Headcount
+    signal_queue: int
+    message_queue: int
+    harakiri: float
+    mule_harakiri: float
+    mercy: float
+    lifespan: Literal["auto", "on", "off"]
+    http: HttpOptions
+    zone: tzinfo | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live."""
+
+    journal: Journal
+    wall: WallClock
+    placement: Placement
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberStatistics:
+    """One member: signals and messages `waiting`, units `running`; units that were `done`, `failed`, or ended by
+    `harakiri`; threads that were given up and still run (`stuck`).
+    """
+
+    name: str
+    state: str
+    waiting: int
+    running: int
+    done: int
+    failed: int
+    harakiri: int
+    stuck: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RuntimeStatistics:
+    """A snapshot of a runtime. `http` has one entry for each worker."""
+
+    signals: SignalStatistics
+    members: tuple[MemberStatistics, ...]
+    http: tuple[HttpStatistics, ...]
+
+
+class Runtime:
+    """A running runtime. Got from `await nursery.start(trio_uwsgi.serve, app, config)`; never made by hand.
+
+    `addresses` are the real ones: where the config says port 0, here is the port that was taken.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        registry: Registry,
+        terms: Terms,
+        surroundings: Surroundings,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self._application = application
+        self._registry = registry
+        self._terms = terms
+        self._surroundings = surroundings
+        self._listeners = listeners
+        self.addresses: tuple[Address, ...] = tuple(listener.address for listener in listeners)
+        self._roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
+        self._master = Master(
+            registry, self._roster, Ticker(Schedule(terms.zone), surroundings.wall), surroundings.journal
+        )
+        self._calls: dict[str, Calls] = {}
+        self._workers: dict[str, Worker] = {}
+        self._stopping = trio.Event()
+        self.ended = trio.Event()
+
+    def __repr__(self) -> str:
+        where = ", ".join(str(address) for address in self.addresses) or "no address"
+        return f"<Runtime on {where}: {self._roster!r}>"
+
+    # ----- for whoever started it
+
+    @property
+    def stopping(self) -> bool:
+        """Was it told to stop?"""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Stop gracefully: accept no more, let requests, handlers and waiting signals end within the mercy time, then
+        return from `serve`.
+
+        May be called again. A cancellation of `serve` is the hard stop.
+        Checkpoint: never.
+        """
+        self._stopping.set()
+
+    def signal(self, signum: int) -> None:
+        """Raise a uwsgi signal from outside of the members; see `trio_uwsgi.uwsgi.signal`.
+
+        Raises:
+            RegistrationError: `signum` is not 0 to 255.
+            SignalQueueFull: a recipient's queue is full; nobody was given it.
+        Checkpoint: never.
+        """
+        self._master.raise_signal(signum, "the embedder")
+
+    def mule_msg(self, message: bytes | str, mule: int = 0) -> None:
+        """Queue a message for a mule from outside of the members; see `trio_uwsgi.uwsgi.mule_msg`.
+
+        Raises:
+            TypeError, MuleError, MessageQueueFull: as there.
+        Checkpoint: never.
+        """
+        self._master.post(as_message(message), mule, "the embedder")
+
+    def statistics(self) -> RuntimeStatistics:
+        """How it is doing. Checkpoint: never."""
+        return RuntimeStatistics(
+            signals=self._master.statistics(),
+            members=tuple(self._member_statistics(seat) for seat in self._roster.seats()),
+            http=tuple(worker.statistics() for worker in self._workers.values()),
+        )
+
+    def _member_statistics(self, seat: Seat) -> MemberStatistics:
+        calls = self._calls[seat.name]
+        waiting = len(seat.signals) + len(seat.messages)
+        stuck = calls.member.threads.stuck + (self._workers[seat.name].stuck if seat.kind == "worker" else 0)
+        return MemberStatistics(
+            seat.name, seat.state.value, waiting, len(seat.running), calls.done, calls.failures, calls.harakiris, stuck
+        )
+
+    def take(self, stream: trio.abc.Stream, peer: Peer) -> None:
+        """Let the worker whose turn it is serve a connection over any Trio stream, which is closed at its end.
+
+        Checkpoint: never.
+        """
+        self._workers[self._roster.lend("worker").name].take(stream, peer)
+
+    # ----- the tree
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.
+
+        Raises:
+            RegistrationError: the declarations do not fit the members.
+            BootError: the application's lifespan startup failed.
+        """
+        self._registry.open(self._terms.headcount, self._master.ticker.add, self._master.ticker.cancel)
+        try:
+            async with trio.open_nursery() as timers:
+                timers.start_soon(self._master.run)
+                async with trio.open_nursery() as mules:
+                    for seat in self._roster.seats("mule"):
+                        mules.start_soon(self._live, self._mule(seat))
+                    async with self._lifespan(), trio.open_nursery() as workers:
+                        for seat in self._roster.seats("worker"):
+                            workers.start_soon(self._live, self._worker(seat))
+                        await self._master.all_ready.wait()
+                        task_status.started()
+                        await self._stopping.wait()
+                        self._end("worker", workers)
+                    self._end("mule", mules)
+                timers.cancel_scope.cancel()
+        finally:
+            self._registry.close()
+            self.ended.set()
+
+    def _end(self, kind: Literal["worker", "mule"], nursery: trio.Nursery) -> None:
+        nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
+        for seat in self._roster.seats(kind):
+            self._master.stop(seat)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        mode = self._terms.lifespan
+        if self._application.interface == "wsgi" or mode == "off":
+            yield
+            return
+        app: AsgiApp = self._application.app  # type: ignore[assignment]  # detect_interface looked at it
+        member = self._member(self._master.seat)
+        member.link, _ = direct_links(partial(self._master.obey, self._master.seat), member.inbox.obey)
+        lifespan = Lifespan(app, mode, self._calls[member.name])
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.serve)
+            self._application.state.update(lifespan.state)
+            yield
+            await lifespan.shutdown(self._terms.mercy)  # not after a cancellation: that is a hard stop
+
+    # ----- its members
+
+    async def _live(self, life: Life) -> None:
+        await self._surroundings.placement(self._master, life, self._terms.signal_queue)
+
+    def _worker(self, seat: Seat) -> Life:
+        member = self._member(seat)
+        worker = make_worker(member, self._calls[seat.name], self._application, self._terms.http, self._listeners)
+        self._workers[seat.name] = worker
+        return Life(seat, member, worker.serve)
+
+    def _mule(self, seat: Seat) -> Life:
+        member = self._member(seat)
+        member.threads = mule_threads(member)
+        return Life(seat, member, partial(serve_mule, member, self._calls[seat.name]))
+
+    def _member(self, seat: Seat) -> Member:
+        wall = self._surroundings.wall
+        member = Member(seat.kind, seat.number, self._registry, self._surroundings.journal, wall.now)
+        limit = self._terms.mule_harakiri if seat.kind == "mule" else self._terms.harakiri
+        self._calls[seat.name] = calls = Calls(member, limit)
+        member.inbox = Inbox(member, calls)
+        member.timers = MemberTimers(member, self._terms.zone, wall)
+        return member

@@ -1,0 +1,115 @@
+"""What a worker does: serves requests and runs signals, in tasks of its own nursery. Floor 3."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
+from trio_uwsgi._tasks.connection import serve_stream
+from trio_uwsgi._tasks.reactor import serve_sockets
+from trio_uwsgi._tasks.service import HttpOptions, HttpService, HttpStatistics
+from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiDriver
+from trio_uwsgi._wire.frames import Ready
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.calls import Calls, Member
+    from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._wire.request import Peer
+
+__all__ = ["Application", "Worker", "make_worker"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Application:
+    """The application to serve.
+
+    `app` is an ASGI or a WSGI callable, as `interface` says. `threads` WSGI requests run at once in each worker;
+    `multithread` says whether any two run at once in this process. `state` is what the lifespan of an ASGI application
+    left for its requests.
+    """
+
+    app: object
+    interface: Literal["asgi", "wsgi"]
+    threads: int
+    multithread: bool
+    state: dict[str, object] = dataclasses.field(default_factory=dict)
+
+
+class Worker:
+    """One worker's HTTP service, and the nursery of the streams that were handed to it.
+
+    Args:
+        member: its identity.
+        calls: how it runs user code.
+        service: its HTTP.
+        threads: the pool in which a WSGI application runs; None for ASGI.
+        listeners: the sockets it accepts from, shared with the other workers.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        calls: Calls,
+        service: HttpService,
+        threads: ThreadPool | None,
+        listeners: Sequence[Listener],
+    ) -> None:
+        self._member = member
+        self._service = service
+        self._threads = threads
+        self._listeners = listeners
+        self._nursery: trio.Nursery
+
+    @property
+    def stuck(self) -> int:
+        """Threads that were given up and still run the application."""
+        return self._threads.stuck if self._threads is not None else 0
+
+    def statistics(self) -> HttpStatistics:
+        """Counts of its requests and connections."""
+        return self._service.statistics()
+
+    async def serve(self) -> None:
+        """Serve until the master says stop: then accept no more, let requests and waiting signals end, and return.
+
+        A cancellation ends everything at once: connections are closed, running requests cut off.
+        """
+        member = self._member
+        async with trio.open_nursery() as services:
+            await services.start(member.threads.serve)
+            if self._threads is not None:
+                await services.start(self._threads.serve)
+            await services.start(self._service.serve)
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(member.inbox.serve_signals)
+                if self._listeners:
+                    await self._nursery.start(serve_sockets, self._service, self._listeners)
+                member.link.send(Ready())
+                await member.inbox.stopping.wait()
+                self._service.drain()
+                await self._service.wait_drained()
+                member.inbox.finish()
+            services.cancel_scope.cancel()
+
+    def take(self, stream: trio.abc.Stream, peer: Peer) -> None:
+        """Serve a connection that came some other way than through a listener. The stream is closed at its end."""
+        self._nursery.start_soon(serve_stream, self._service, stream, peer)
+
+
+def make_worker(
+    member: Member, calls: Calls, application: Application, options: HttpOptions, listeners: Sequence[Listener]
+) -> Worker:
+    """A worker for an application, with the driver and the threads it needs."""
+    member.threads = ThreadPool(1, member.name)  # of `def` signal handlers: one at a time, and never behind requests
+    if application.interface == "asgi":
+        app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
+        return Worker(member, calls, HttpService(AsgiDriver(app, application.state), calls, options), None, listeners)
+    wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
+    threads = ThreadPool(application.threads, f"{member.name} request")
+    driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=False)
+    return Worker(member, calls, HttpService(driver, calls, options), threads, listeners)

@@ -1,0 +1,113 @@
+"""A mock clock that stands still while threads run. Floor 2.
+
+Used by `trio_uwsgi.testing`. Trio's autojump clock looks at tasks only: while every task waits it jumps to the next
+deadline, also when one of them waits for a thread that is about to answer, so deadlines around synchronous code fire at
+once. Held, the clock does not jump while a thread runs user code, and does while that code itself waits in
+`trio.from_thread.run`. Abandoned threads do not hold it: nobody waits for them. Nothing here touches a real clock, or
+how fast a `MockClock` with a rate runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from trio_uwsgi._tasks.threads import pools_of_this_run
+from trio_uwsgi._tasks.trio_threads import thread_calls
+
+
+class ClockHold(trio.abc.Instrument):
+    """Keeps a clock's `autojump_threshold` infinite while the run's threads are busy.
+
+    Those of the runtime's pools, and those of any `trio.to_thread.run_sync` (`anyio.to_thread` is one). Whoever gives
+    work to a thread, or takes its result, does so in a task; so a look after each task's step comes before the clock
+    can jump.
+    """
+
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
+        self._normal = clock.autojump_threshold
+        self._waiting: dict[trio.lowlevel.Task, list[bool]] = {}  # tasks inside of `to_thread.run_sync`
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if _all_idle():  # the usual case, and this is called for every step of every task
+            self._waiting.clear()
+            self.let_go()
+            return
+        calls = thread_calls(task)
+        if calls:
+            self._waiting[task] = calls
+        else:
+            self._waiting.pop(task, None)
+        self.look()
+
+    def task_exited(self, task: trio.lowlevel.Task) -> None:
+        self._waiting.pop(task, None)
+
+    def look(self) -> None:
+        """Hold the clock or let it go, as the threads are now."""
+        threshold = self._clock.autojump_threshold
+        if not self._busy():
+            self.let_go()
+        elif threshold != math.inf:
+            self._normal, self._clock.autojump_threshold = threshold, math.inf
+
+    def let_go(self) -> None:
+        """Give the clock its own threshold back."""
+        if self._clock.autojump_threshold != self._normal and self._clock.autojump_threshold == math.inf:
+            self._clock.autojump_threshold = self._normal
+
+    def _busy(self) -> bool:
+        carriers: set[trio.lowlevel.Task] = set()
+        for pool in pools_of_this_run():
+            if any(pool.threads_running_code()):
+                return True
+            carriers.update(pool.tasks())
+        # A carrier's first call is the life of its thread; what its user code calls in turn comes after.
+        return any(any(calls[1:] if task in carriers else calls) for task, calls in self._waiting.items())
+
+
+def _all_idle() -> bool:
+    """Is every thread that Trio knows of one of ours, without a job?"""
+    idle = 0
+    for pool in pools_of_this_run():
+        if pool.busy:
+            return False
+        idle += pool.idle
+    return trio.testing.active_thread_count() == idle
+
+
+_HOLD: trio.lowlevel.RunVar[tuple[ClockHold | None, int]] = trio.lowlevel.RunVar("trio_uwsgi_clock_hold")
+
+
+@contextlib.contextmanager
+def hold_clock() -> Iterator[None]:
+    """Let the run's `MockClock` stand still while threads are busy, for as long as the block runs.
+
+    May be used several times at once in one run; has no effect on any other clock. Code in a thread that waits, other
+    than through `trio.from_thread`, for something that needs virtual time to pass waits for ever, for its own waiting
+    stops the clock.
+    """
+    clock = trio.lowlevel.current_clock()
+    if not isinstance(clock, MockClock):
+        yield
+        return
+    hold, users = _HOLD.get((None, 0))
+    if hold is None:
+        hold = ClockHold(clock)
+        trio.lowlevel.add_instrument(hold)
+        hold.look()
+    _HOLD.set((hold, users + 1))
+    try:
+        yield
+    finally:
+        users = _HOLD.get()[1]
+        _HOLD.set((hold, users - 1) if users > 1 else (None, 0))
+        if users == 1:
+            trio.lowlevel.remove_instrument(hold)
+            hold.let_go()

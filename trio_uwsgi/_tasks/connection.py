@@ -1,0 +1,182 @@
+"""One client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll. Floor 2.
+
+The same sessions, codec and drivers as `reactor.py`; here a task reads and a task writes. Only Trio's time is used, so
+a mock clock rules it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._tasks.exchange import MARK
+from trio_uwsgi._tasks.session import CLOSED, Session
+from trio_uwsgi._wire.request import Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._tasks.service import HttpService
+
+    AnySocket = socket.socket | trio.socket.SocketType
+
+logger = logging.getLogger("trio_uwsgi")
+
+# With no file descriptor left, the client stays in the kernel's queue and the listener stays readable: without a pause
+# that would spin. Half a second is short for the client and long for the processor.
+OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+ACCEPT_PAUSE = 0.5
+# The client was gone before it was accepted; that is between it and the kernel.
+LOST_CLIENT = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR))
+
+
+class StreamSession(Session):
+    """A session whose transport is a stream and two tasks."""
+
+    __slots__ = ("_changed", "_output", "_stream", "_written", "scope")
+
+    def __init__(self, service: HttpService, stream: trio.abc.Stream, peer: Peer) -> None:
+        self._stream = stream
+        self._output: deque[bytes] = deque()
+        self._written = trio.Event()
+        self._changed = trio.Event()
+        self.scope = trio.CancelScope()  # around both tasks: cancelled when the session closes
+        super().__init__(service, peer)
+
+    async def read(self) -> None:
+        """Read until the session closes. The tasks' scope ends it."""
+        while not self.eof:
+            if self.paused:
+                await self._changed.wait()
+                continue
+            try:
+                data = await self._stream.receive_some(65536)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.close()
+                break
+            if data:
+                self.received(bytes(data))
+            else:
+                self.received_eof()
+        await trio.sleep_forever()
+
+    async def flush(self) -> None:
+        """Write what is pending, piece by piece, until the session closes."""
+        while True:
+            if not self._output:
+                await self._written.wait()
+                continue
+            piece = self._output.popleft()
+            try:
+                # In parts, so that a slow client's progress is seen and its stall is noticed.
+                for start in range(0, len(piece), MARK):
+                    part = piece[start : start + MARK]
+                    await self._stream.send_all(part)
+                    self.pending -= len(part)
+                    if self.pending:
+                        self.progressed()
+                if not piece:
+                    await self._end_sending()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.close()
+                return
+            if not self._output:
+                self._written = trio.Event()
+                if piece:
+                    self.flushed()
+
+    async def _end_sending(self) -> None:
+        assert isinstance(self._stream, trio.abc.HalfCloseableStream)
+        await self._stream.send_eof()
+
+    def write(self, data: bytes) -> None:
+        if self.phase is not CLOSED and data:
+            self._output.append(data)
+            self.pending += len(data)
+            self._written.set()
+            self.retime()
+
+    def _reading_changed(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _shut(self) -> bool:
+        if not isinstance(self._stream, trio.abc.HalfCloseableStream):
+            return False
+        self._output.append(b"")  # the mark of the end: no piece is empty
+        self._written.set()
+        return True
+
+    def _close(self, reset: bool) -> None:
+        self.scope.cancel()
+
+
+async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer) -> None:
+    """Serve one client until it leaves, misbehaves, or `service.drain()` lets its last request end.
+
+    Args:
+        service: what the worker's connections share; its `serve` must be running.
+        stream: the client. Closed at the end, whatever happens.
+        peer: the client's facts, as the application sees them.
+
+    Checkpoint: always.
+    Cancellation: the stream is closed at once; a running request is told that its client is gone.
+    """
+    session = StreamSession(service, stream, peer)
+    try:
+        with session.scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(session.flush)
+                await session.read()
+    finally:
+        session.close()
+        await trio.aclose_forcefully(stream)
+
+
+async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -> None:
+    """Accept clients and serve each in a task of its own, until `service.drain()` was called and the last one ended.
+
+    Args:
+        service: what the worker's connections share; its `serve` must be running.
+        listeners: listening sockets, which stay the caller's.
+
+    Checkpoint: always.
+    Cancellation: all connections are closed at once.
+    """
+    async with trio.open_nursery() as connections, trio.open_nursery() as acceptors:
+        for listener in listeners:
+            acceptors.start_soon(_accept, service, listener, connections)
+        await service.drain_called.wait()
+        acceptors.cancel_scope.cancel()
+
+
+async def _accept(service: HttpService, listener: Listener, connections: trio.Nursery) -> None:
+    listening = trio.socket.from_stdlib_socket(listener.socket)
+    while True:
+        try:
+            sock, address = await listening.accept()
+        except OSError as error:
+            if error.errno in OUT_OF_FILES:
+                logger.error("%s: cannot accept: %s; trying again in %g s", listener.address, error, ACCEPT_PAUSE)
+                await trio.sleep(ACCEPT_PAUSE)
+            elif error.errno not in LOST_CLIENT:
+                raise
+        else:
+            stream = trio.SocketStream(sock)
+            connections.start_soon(serve_stream, service, stream, peer_of(sock, address))
+
+
+def peer_of(sock: AnySocket, address: object) -> Peer:
+    """The facts of an accepted connection."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        assert isinstance(address, tuple)
+        return Peer(client=address[:2], server=sock.getsockname()[:2], scheme="http")
+    name = sock.getsockname()
+    path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
+    return Peer(client=None, server=(path, None), scheme="http")

@@ -1,0 +1,215 @@
+"""One request and its response, as the drivers see them: the same for sockets and for streams. Floor 2.
+
+An `Exchange` is the request's unit of work (see `calls.py`): it saves an allocation, and code below the application
+finds it through the same `ContextVar`. It knows how to hand body bytes up and response bytes down with back-pressure;
+what happens to the connection before and after is `session.py`.
+
+Methods are called on Trio's thread, except `start` and `encode`, which a WSGI thread calls while it is the only one to
+use the response.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._tasks.calls import Unit
+from trio_uwsgi._wire.response import CONTINUE, Response
+from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_uwsgi._tasks.session import Session
+    from trio_uwsgi._wire.request import Request
+
+# A sender waits while the client has this many bytes unread in our memory, and a client is not read while the
+# application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
+# the application.
+MARK = 65536
+
+
+class Exchange(Unit):
+    """One request while its application runs.
+
+    Invariants: `over` is set once, when the response is complete or was given up; after that nothing of this exchange
+    reaches the client. `lost` implies `over`: the client did not get the whole response of the application.
+    """
+
+    __slots__ = (
+        "abandoned",  # cancelled because the client left, which is not harakiri
+        "body_read",  # the application was given the end of the body
+        "cancelled",  # by the driver
+        "continued",  # the client was told to send its body
+        "head_sent",
+        "headers",  # of the response, as the application gave them
+        "lost",
+        "over",
+        "request",
+        "response",
+        "sent",  # body bytes of the response
+        "session",
+        "status",
+    )
+
+    kind = "request"
+
+    def __init__(self, session: Session, request: Request) -> None:
+        # Unit.__init__ is left out: it would set the deadline of a scope, and requests share long-lived ones.
+        service = session.service
+        self.member = service.member
+        self.started = started = service.clock()
+        self.option_deadline = started + service.limit
+        self.user_deadline = math.inf
+        self.session = session
+        self.request = request
+        self.response = Response(request)
+        self.status = 0
+        self.sent = 0
+        self.headers: Iterable[tuple[bytes, bytes]] = ()
+        self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = self.over = (
+            False
+        )
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
+        return f"{self.request.method} {self.request.raw_path.decode('ascii', 'backslashreplace')}"
+
+    # --- up: the request's body ---------------------------------------------------------------------------------------
+
+    @property
+    def gone(self) -> bool:
+        """Will the client send nothing more, and is there nobody left to answer as far as we know?"""
+        return self.over or self.session.eof or (self.session.hangup and self.request.complete)
+
+    async def receive_body(self) -> bytes:
+        """Wait for the next bytes of the body; `b""` at its end. Asks the client for it, if it waits to be asked.
+
+        Raises:
+            ClientDisconnected: the body will not come whole.
+        """
+        request = self.request
+        session = self.session
+        while not request.buffered:
+            if self.over and self.lost:
+                raise ClientDisconnected("the connection ended before the request's body was received")
+            if request.complete:
+                return b""
+            if session.eof or self.over:
+                raise ClientDisconnected("the client closed the connection in the middle of its request's body")
+            self.ask_for_body()
+            await session.wait_arrival()
+        body = request.take_body()
+        session.body_taken(request)
+        return body
+
+    def ask_for_body(self) -> None:
+        """Send `100 Continue` if the client waits for it. Once, and never after the head of the final response."""
+        if self.request.expect_continue and not (self.continued or self.head_sent or self.request.complete):
+            self.continued = True
+            self.session.write(CONTINUE)
+            self.session.retime()
+
+    # --- down: the response -------------------------------------------------------------------------------------------
+
+    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
+        """Set the head of the response; it goes out with the first piece.
+
+        Raises:
+            LocalProtocolError: the head is not valid.
+        """
+        self.response.start(status, headers, reason)
+        self.status = status
+        self.headers = headers
+
+    def encode_head(self, piece: bytes) -> bytes:
+        """The head alone, when the last piece is large enough to be worth a second write: one for both would copy it.
+
+        `b""` where it must go with the piece, because the application did not say the piece's length.
+        """
+        if len(piece) < MARK or self.response.sent_head:
+            return b""
+        told = any(name.lower() == b"content-length" for name, _ in self.headers)
+        return self.encode(b"", True) if told else b""
+
+    def encode(self, piece: bytes, more: bool) -> bytes:
+        """Turn the next piece of the response into bytes of the connection.
+
+        Raises:
+            LocalProtocolError: the piece does not fit what the head promised.
+        """
+        response = self.response
+        service = self.session.service
+        request = self.request
+        if service.draining or (request.expect_continue and not (self.continued or request.complete)):
+            # A client that was not asked for its body may send it or not: what follows could not be told apart from it.
+            response.keep_alive = False
+        self.sent += len(piece)
+        return response.data(piece, more, service.date())
+
+    def deliver(self, data: bytes, more: bool) -> None:
+        """Hand encoded bytes to the connection; without `more` the response is complete. Never waits.
+
+        Raises:
+            ClientDisconnected: the client is gone, or the exchange was given up.
+            LocalProtocolError: the response was complete already.
+        """
+        if self.over:
+            if self.lost:
+                raise ClientDisconnected("the client is gone: the response cannot be sent")
+            raise LocalProtocolError("the response is complete: nothing can be sent after it")
+        if not more:
+            self.head_sent = self.over = True
+            self.session.finish(self, data)
+        elif data:
+            self.head_sent = True
+            self.session.write(data)
+
+    def complete(self, piece: bytes) -> None:
+        """Encode and deliver the last piece.
+
+        Raises:
+            ClientDisconnected, LocalProtocolError: as `encode` and `deliver`.
+        """
+        if self.over:
+            self.deliver(b"", False)  # raises what fits
+        if len(piece) >= MARK:
+            self.deliver(self.encode_head(piece), True)
+        data = self.encode(piece, False)
+        self.head_sent = self.over = True
+        self.session.finish(self, data)
+
+    async def send_piece(self, piece: bytes) -> None:
+        """Send a piece that is not the last, and wait until the client has room for another.
+
+        Raises:
+            ClientDisconnected: as `deliver`.
+            LocalProtocolError: as `encode` and `deliver`.
+        """
+        if not self.over:
+            self.deliver(self.encode(piece, True), True)
+        else:
+            self.deliver(b"", True)  # raises what fits
+        await self.wait_room()
+
+    async def wait_room(self) -> None:
+        """Wait until the client has read enough. Always a checkpoint: an endless response must let others run."""
+        if self.session.pending <= MARK:
+            await trio.lowlevel.checkpoint()
+        while self.session.pending > MARK and not self.over:
+            await self.session.wait_room()
+        if self.lost:
+            raise ClientDisconnected("the client is gone: the response cannot be sent")
+
+    def cut(self, status: int, reason: str) -> None:
+        """Give the response up: answer `status` while that is possible, otherwise abort so that the client can tell.
+
+        Does nothing to an exchange that is over.
+        """
+        if self.over:
+            return
+        self.over = True
+        self.lost = True
+        self.session.cut(self, status, reason)

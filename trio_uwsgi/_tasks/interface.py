@@ -1,0 +1,63 @@
+"""Which of the two interfaces an application has, when nobody says it: `interface="auto"`. Floor 2.
+
+The application is looked at and not called. What cannot be told is an error that says what to write.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Literal
+
+from trio_uwsgi.errors import ConfigError
+
+
+def detect_interface(app: object) -> Literal["asgi", "wsgi"]:
+    """Find out which interface an application has, from how it can be called.
+
+    Args:
+        app: a function, a class, an object with `__call__`, or a partial of one.
+    Raises:
+        ConfigError: it is not callable, or could be either; say which with `interface=`.
+    """
+    if not callable(app):
+        raise ConfigError(f"{app!r} is not an application: it cannot be called", "give a WSGI or an ASGI callable")
+    inner: object = app
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if inspect.isclass(inner):
+        # An instance is made per request; what is done with it tells the two apart.
+        if hasattr(inner, "__await__") != hasattr(inner, "__iter__"):
+            return "asgi" if hasattr(inner, "__await__") else "wsgi"
+    elif inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__):
+        return "asgi"
+    found = _from_signature(app)
+    if found is None:
+        raise ConfigError(
+            f"{app!r} could be a WSGI or an ASGI application", "say which with interface='wsgi' or 'asgi'"
+        )
+    return found
+
+
+def _from_signature(app: Callable[..., object]) -> Literal["asgi", "wsgi"] | None:
+    """WSGI is called with two arguments and ASGI with three; where both would do, the first one's name decides."""
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):
+        return None
+    two, three = _accepts(signature, 2), _accepts(signature, 3)
+    if two != three:
+        return "asgi" if three else "wsgi"
+    first = next(iter(signature.parameters), "")
+    if first in ("environ", "env"):
+        return "wsgi"
+    return "asgi" if first == "scope" else None
+
+
+def _accepts(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""The lifespan of an ASGI application: started before the first request, shut down after the last. Floor 2.
+
+`await nursery.start(lifespan.serve)` returns when the application is up; its task lives until `shutdown` or a
+cancellation.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from trio_uwsgi._tasks.calls import UNIT, Unit, sole, summary
+from trio_uwsgi.errors import BootError, LocalProtocolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.asgi import AsgiApp, Message
+    from trio_uwsgi._tasks.calls import Calls
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+class Lifespan:
+    """One application's lifespan.
+
+    Args:
+        app: the application. mode: `on`: it must support lifespan; `auto`: an application that raises, or returns,
+        instead of answering has none. calls: the member's, to report failures.
+    """
+
+    def __init__(self, app: AsgiApp, mode: Literal["auto", "on"], calls: Calls) -> None:
+        self.state: dict[str, object] = {}  # what the application's startup leaves for its requests
+        self._app = app
+        self._mode = mode
+        self._calls = calls
+        self._phase: Literal["waiting", "starting", "up", "failed", "stopping", "down"] = "waiting"
+        self._failure = ""
+        self._status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+        self._stop = trio.Event()
+        self._ended = trio.Event()
+        self._scope = trio.CancelScope()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the lifespan; reports itself started once the application is up, or has shown that it has no lifespan.
+
+        Raises:
+            BootError: the startup failed; the application's error is its cause.
+        """
+        self._status = task_status
+        error: BaseException | None = None
+        with self._scope as scope:
+            UNIT.set(Unit(self._calls.member, "lifespan", "", scope, 0))
+            try:
+                await self._app(
+                    {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state},
+                    self._receive,
+                    self._send,
+                )
+            except* Exception as group:
+                error = sole(group)
+        self._ended.set()
+        self._judge(error)
+
+    def _judge(self, error: BaseException | None) -> None:
+        """The application's lifespan ended: what does that mean?"""
+        phase = self._phase
+        if phase == "failed":
+            raise BootError(f"the application's startup failed: {self._failure or 'it gave no reason'}") from error
+        if phase in ("waiting", "starting"):
+            if self._mode == "on":
+                told = summary(error) if error else "it returned"
+                raise BootError(
+                    f"the application did not start up: {told}; lifespan='on' needs one that does"
+                ) from error
+            if error is not None:
+                logger.info("the application has no lifespan")
+                logger.debug("its answer to lifespan.startup was: %s", summary(error))
+            self._status.started()
+        elif error is not None:
+            self._calls.failed(Unit(self._calls.member, "lifespan", "", self._scope, 0), error)
+        elif phase == "stopping" and self._failure:
+            logger.error("the application's shutdown failed: %s", self._failure)
+
+    async def shutdown(self, seconds: float) -> None:
+        """Let the application shut down, for `seconds` at most; it is cancelled then."""
+        self._stop.set()
+        with trio.move_on_after(seconds):
+            await self._ended.wait()
+        if not self._ended.is_set():
+            logger.error("the application's shutdown took longer than %g s and was cancelled", seconds)
+            self._scope.cancel()
+
+    async def _receive(self) -> Message:
+        if self._phase == "waiting":
+            self._phase = "starting"
+            return {"type": "lifespan.startup"}
+        await self._stop.wait()
+        if self._phase == "up":
+            self._phase = "stopping"
+            return {"type": "lifespan.shutdown"}
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if self._phase == "starting" and kind == "lifespan.startup.complete":
+            self._phase = "up"
+            self._status.started()
+        elif self._phase == "starting" and kind == "lifespan.startup.failed":
+            self._phase = "failed"
+            self._failure = str(message.get("message", ""))
+        elif self._phase == "stopping" and kind == "lifespan.shutdown.complete":
+            self._phase = "down"
+        elif self._phase == "stopping" and kind == "lifespan.shutdown.failed":
+            self._failure = str(message.get("message", "")) or "it gave no reason"
+        elif self._phase == "up" and kind == "lifespan.shutdown.failed":
+            # Starlette says so when it is cancelled, which is a hard stop: there is nothing to report.
+            await trio.lowlevel.checkpoint()
+        else:
+            raise LocalProtocolError(f"the application sent {kind!r} while its lifespan was {self._phase}")

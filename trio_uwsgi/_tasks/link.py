@@ -1,0 +1,151 @@
+"""The pipe between the master and one member. Floor 2.
+
+Both ends `obey` frames in a plain function that never waits, so a link is only a way to get a frame to the other side:
+`direct_links` calls the other end's `obey` at once (a member that is a task here), `StreamLink` sends bytes over any
+Trio stream (a member that is an OS process, and the tests that keep that path honest). Neither end knows which one it
+has.
+
+A `Raise` or a `Post` may be refused, because a queue is full. Over a direct link the refusal is the exception of
+`send`. Over bytes the answer comes later, so the sender has a window: with as many frames unanswered as a queue holds,
+`send` refuses by itself; a refusal that arrives after `send` returned is logged with its reason and counted, never
+dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from trio_uwsgi._wire.frames import Answer, Frame, FrameReader, Post, Raise, encode
+from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull, UwsgiError
+
+__all__ = ["Link", "StreamLink", "direct_links"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+Obey = Callable[[Frame], None]
+
+# One read of a link's stream: a few hundred frames.
+_READ_SIZE = 65536
+
+
+class Link(Protocol):
+    """One end."""
+
+    def send(self, frame: Frame) -> None:
+        """Give a frame to the other end. Plain: never waits.
+
+        Raises:
+            SignalQueueFull, MessageQueueFull, MuleError: a `Raise` or a `Post` was refused; nothing was queued.
+        """
+
+
+class _DirectLink:
+    __slots__ = ("_obey",)
+
+    def __init__(self, obey: Obey) -> None:
+        self._obey = obey
+
+    def send(self, frame: Frame) -> None:
+        self._obey(frame)
+
+
+def direct_links(master: Obey, member: Obey) -> tuple[Link, Link]:
+    """The two ends between tasks of one process: the member's, whose frames the master obeys, and the master's."""
+    return _DirectLink(master), _DirectLink(member)
+
+
+class StreamLink:
+    """One end of a link in bytes.
+
+    `run` moves the bytes, in the member's nursery, until the other end closes, `finish` is called or it is cancelled;
+    what was sent before `run` waits.
+
+    Args:
+        stream: to the other end; closed when `run` ends.
+        obey: called with each frame that arrives, in order.
+        window: `Raise` and `Post` frames that may be unanswered; above it they are refused here.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, obey: Obey, window: int) -> None:
+        self._stream = stream
+        self._obey = obey
+        self._window = window
+        # Bounded by the protocol: unanswered frames by the window, deliveries by the seat's queue, their
+        # acknowledgements by the deliveries.
+        self._outgoing: list[bytes] = []
+        self._unanswered = 0
+        self._wake = trio.Event()
+        self._finishing = False
+        self.refused = 0
+
+    def send(self, frame: Frame) -> None:
+        data = encode(frame)
+        if isinstance(frame, Raise | Post):
+            if self._unanswered >= self._window:
+                if isinstance(frame, Raise):
+                    raise SignalQueueFull(frame.signum, "the master", self._window)
+                raise MessageQueueFull("the master", self._window)
+            self._unanswered += 1
+        self._outgoing.append(data)
+        self._wake.set()
+
+    def finish(self) -> None:
+        """Let `run` send what is left, wait until that is answered, close the stream and return."""
+        self._finishing = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Move bytes both ways. Cancellation drops what was not sent yet.
+
+        Raises, in a group:
+            ValueError: what came is not of the format of `frames.py`.
+        """
+        async with self._stream, trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, nursery.cancel_scope)
+            await self._read()
+            nursery.cancel_scope.cancel()
+
+    async def _write(self, both: trio.CancelScope) -> None:
+        while self._outgoing or self._unanswered or not self._finishing:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            outgoing, self._outgoing = self._outgoing, []
+            try:
+                await self._stream.send_all(b"".join(outgoing))
+            except trio.BrokenResourceError:
+                return  # the other end closed; what it said before that is still read
+        both.cancel()
+
+    async def _read(self) -> None:
+        reader = FrameReader()
+        while data := await self._receive():
+            for frame in reader.feed(bytes(data)):
+                self._take(frame)
+
+    async def _receive(self) -> bytes | bytearray:
+        try:
+            return await self._stream.receive_some(_READ_SIZE)
+        except trio.BrokenResourceError:
+            return b""
+
+    def _take(self, frame: Frame) -> None:
+        if isinstance(frame, Answer):
+            self._unanswered -= 1
+            if self._finishing:
+                self._wake.set()
+            if frame.refusal:
+                self.refused += 1
+                logger.error("refused after it was sent: %s", frame.refusal)
+        elif isinstance(frame, Raise | Post):
+            try:
+                self._obey(frame)
+            except UwsgiError as error:
+                self.send(Answer(str(error)))
+            else:
+                self.send(Answer())
+        else:
+            self._obey(frame)

@@ -1,0 +1,286 @@
+"""Open the sockets that a runtime listens on, and leave nothing behind. Floor 2.
+
+An address becomes one listening socket or, where a name stands for several (`localhost`, or all interfaces), several
+with one port. Sockets come out non-blocking and ready to accept; accepting is the business of `reactor.py` and
+`connection.py`.
+
+A unix socket leaves a file. One that nobody listens on any more is removed before binding, and our own is removed at
+the end, if it is still ours: a newer server may have put its own in the same place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TypeAlias
+
+import trio
+
+from trio_uwsgi.config import Address, SocketOptions
+from trio_uwsgi.errors import ListenError
+
+# Tries to find a port that is free in IPv4 and in IPv6, for names that need both. A second try is already rare.
+_PORT_TRIES = 10
+
+# A family, and the socket name that goes with it: (host, port), and for IPv6 a flow label and a scope.
+_Place: TypeAlias = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+# A host may have IPv6 in its resolver and not in its kernel. These say so, and count only when no family of a name
+# works.
+_NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+
+
+class Listener:
+    """One socket that accepts connections.
+
+    `socket` is non-blocking; `address` is what it is really bound to, with the real port; `family` is that of the
+    socket module.
+    """
+
+    __slots__ = ("_file", "_identity", "address", "family", "socket")
+
+    def __init__(self, sock: socket.socket, file: str | None = None) -> None:
+        """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
+        self.socket = sock
+        self.family = sock.family
+        self.address = _bound_address(sock)
+        self._file = file
+        self._identity = _identity(file) if file is not None else None
+
+    def close(self) -> None:
+        """Stop listening and remove the socket file, if it is still ours. Calling it again does nothing."""
+        # In this order: as long as the socket is open, its inode cannot be given to a newer file.
+        if self._file is not None and _identity(self._file) == self._identity:
+            with contextlib.suppress(OSError):
+                os.unlink(self._file)
+        self._file = None
+        self.socket.close()
+
+    def __repr__(self) -> str:
+        return f"<Listener {self.address}{' closed' if self.socket.fileno() < 0 else ''}>"
+
+
+@contextlib.asynccontextmanager
+async def open_listeners(addresses: Iterable[Address], options: SocketOptions) -> AsyncIterator[list[Listener]]:
+    """Listen on every address while the body runs.
+
+    Args:
+        addresses: what to listen on. An inherited descriptor is taken over: it is closed at the end.
+        options: the backlog, and the mode of unix socket files.
+    Yields:
+        The listeners in the order of the addresses.
+    Raises:
+        ListenError: an address is in use, may not be used, or does not exist. Those opened before it are closed.
+    Checkpoint: on the way in, while a name is resolved; a cancel there closes what was opened.
+    """
+    with contextlib.ExitStack() as stack:
+        listeners: list[Listener] = []
+        for address in addresses:
+            try:
+                opened = await _open(address, options)
+            except ListenError:
+                raise
+            except OSError as error:
+                raise _explained(address, error) from error
+            for listener in opened:
+                stack.callback(listener.close)
+            listeners += opened
+        yield listeners
+
+
+async def _open(address: Address, options: SocketOptions) -> list[Listener]:
+    if address.kind == "tcp":
+        return await _open_tcp(address, options.backlog)
+    if address.kind == "unix":
+        return [_open_unix(address, options)]
+    return [_open_inherited(address)]
+
+
+# ----- TCP
+
+
+async def _open_tcp(address: Address, backlog: int) -> list[Listener]:
+    try:
+        found = await trio.socket.getaddrinfo(
+            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (socket.gaierror, UnicodeError) as error:
+        problem = f"{address.host!r} cannot be resolved ({error})"
+        raise ListenError(str(address), problem, "check the host name") from error
+    # A resolver may name one address twice. IPv4 comes first, because the first address is the one that is told.
+    places = sorted({(info[0], info[4]) for info in found}, key=lambda place: place[0])
+    for _ in range(_PORT_TRIES - 1):
+        try:
+            return _bind_all(places, address.port, backlog)
+        except OSError as error:
+            if address.port or error.errno != errno.EADDRINUSE:
+                raise
+    return _bind_all(places, address.port, backlog)
+
+
+def _bind_all(places: Sequence[_Place], port: int, backlog: int) -> list[Listener]:
+    """Listen on one port at every place; a family the kernel lacks is left out as long as another one works."""
+    opened: list[Listener] = []
+    missing: OSError | None = None
+    with contextlib.ExitStack() as undo:
+        for family, name in places:
+            try:
+                listener = _bind(family, (name[0], port, *name[2:]), backlog)
+            except OSError as error:
+                if error.errno not in _NO_SUCH_FAMILY:
+                    raise
+                missing = error
+            else:
+                undo.callback(listener.close)
+                opened.append(listener)
+                port = listener.address.port
+        if missing is not None and not opened:
+            raise missing
+        undo.pop_all()
+    return opened
+
+
+def _bind(family: socket.AddressFamily, name: tuple[str | int, ...], backlog: int) -> Listener:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # Connections of a server that has just ended must not keep the next one from starting.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Otherwise [::] would take the port of 0.0.0.0 too, on some systems and not on others.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(name)
+        return _listening(sock, backlog)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _listening(sock: socket.socket, backlog: int, file: str | None = None) -> Listener:
+    sock.listen(backlog)
+    return _ready(sock, file)
+
+
+def _ready(sock: socket.socket, file: str | None = None) -> Listener:
+    sock.setblocking(False)
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        # Accepted sockets inherit it, which saves a system call for each of them. We write whole responses, so there is
+        # nothing to gain from waiting for more.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return Listener(sock, file)
+
+
+# ----- unix sockets
+
+
+def _open_unix(address: Address, options: SocketOptions) -> Listener:
+    abstract = address.path.startswith("@")
+    if abstract and sys.platform != "linux":
+        raise ListenError(str(address), "only Linux has abstract unix sockets", "use a path, as in unix:/run/app.sock")
+    # The application may change the directory later; the file has to be found again at the end.
+    file = None if abstract else os.path.abspath(address.path)
+    if file is not None:
+        _remove_stale(address, file)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    bound = False
+    try:
+        sock.bind("\0" + address.path[1:] if abstract else address.path)
+        bound = True
+        if file is not None and options.mode is not None:
+            # Before listen(): until then a connection is refused, so nobody comes in under the looser mode.
+            os.chmod(file, options.mode)
+        return _listening(sock, options.backlog, file)
+    except BaseException:
+        if bound and file is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(file)
+        sock.close()
+        raise
+
+
+def _remove_stale(address: Address, file: str) -> None:
+    """Remove the socket file of a server that has ended. Whatever else is there stays, and is an error."""
+    try:
+        mode = os.lstat(file).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(str(address), "there is a file which is not a socket", "remove it, or use another path")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a live server with a full backlog would keep us waiting
+        answer = probe.connect_ex(address.path)
+    if answer == errno.ECONNREFUSED:
+        os.unlink(file)
+    elif answer != errno.ENOENT:
+        alive = answer in (0, errno.EAGAIN, errno.EINPROGRESS)
+        problem = (
+            "another server listens there" if alive else f"its socket file cannot be tried ({os.strerror(answer)})"
+        )
+        raise ListenError(str(address), problem, "stop what uses it, or use another path")
+
+
+def _identity(file: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(file)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+# ----- inherited sockets
+
+
+def _open_inherited(address: Address) -> Listener:
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(address.fd).st_mode)
+    except OSError:
+        raise ListenError(
+            str(address), "the descriptor is not open", "check what the parent process passes on"
+        ) from None
+    if not is_socket:
+        raise ListenError(str(address), "the descriptor is not a socket", "check what the parent process passes on")
+    sock = socket.socket(fileno=address.fd)
+    families = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+    if (
+        sock.family not in families
+        or sock.type != socket.SOCK_STREAM
+        or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    ):
+        sock.detach()  # not what was promised, so not ours to close
+        raise ListenError(
+            str(address), "the socket is not a listening stream socket", "the parent process has to call listen() on it"
+        )
+    sock.set_inheritable(False)
+    return _ready(sock)
+
+
+# ----- addresses and errors
+
+
+def _bound_address(sock: socket.socket) -> Address:
+    name = sock.getsockname()
+    if sock.family != socket.AF_UNIX:
+        return Address(kind="tcp", host=name[0], port=name[1])
+    if isinstance(name, bytes):  # the abstract namespace, with its NUL in front
+        return Address(kind="unix", path="@" + os.fsdecode(name[1:]))
+    return Address(kind="unix", path=name)
+
+
+def _explained(address: Address, error: OSError) -> ListenError:
+    if error.errno == errno.EADDRINUSE:
+        problem, remedy = "the address is in use", "stop the server that listens there, or use another address"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        problem, remedy = "this machine does not have that address", "use one of its own, or :port for all of them"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        problem, remedy = "this user may not use it", "use a port from 1024 on, or a directory this user may write to"
+    elif error.errno == errno.ENOENT and address.kind == "unix":
+        problem, remedy = "its directory does not exist", "make the directory first"
+    else:
+        problem, remedy = error.strerror or str(error), "use another address"
+    explained = ListenError(str(address), problem, remedy)
+    explained.errno = error.errno
+    return explained

@@ -1,0 +1,214 @@
+"""What all connections of one worker share: driver, limits, deadlines, counters, and the way to stop them. Floor 2.
+
+The transports (`reactor.py` for sockets, `connection.py` for any stream) make sessions with it; `session.py` tells the
+story of one connection. `serve` runs the tasks that belong to nobody else: the driver's, the reapers, the access log.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from trio_uwsgi._tasks.access import AccessLog
+from trio_uwsgi._tasks.deadlines import Deadlines
+from trio_uwsgi._tasks.session import LINGER_SECONDS, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._tasks.exchange import Exchange
+    from trio_uwsgi._wire.http1 import Limits
+    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi.config import HttpTimeouts
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+class Driver(Protocol):
+    """Runs one application for many exchanges: `asgi.py` or `wsgi.py`."""
+
+    @property
+    def exchange_type(self) -> Callable[[Session, Request], Exchange]:
+        """What makes the exchanges this driver understands."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """Start the application for this exchange. Must not run it before returning."""
+
+    def cancel(self, exchange: Exchange) -> None:
+        """End the application's work for this exchange, as far as it can be ended."""
+
+    async def serve(
+        self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Own the tasks or threads that run the application, until cancelled."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """What a user may set about HTTP. `cancel_on_disconnect` ends requests whose client left."""
+
+    limits: Limits
+    timeouts: HttpTimeouts
+    access_log: bool = True
+    cancel_on_disconnect: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpStatistics:
+    """`requests` and `connections` since the service began; `running` requests and `open` connections now."""
+
+    requests: int
+    connections: int
+    running: int
+    open: int
+
+
+class HttpService:
+    """One worker's HTTP: give it to `serve_sockets` and `serve_stream`, after `await nursery.start(service.serve)`.
+
+    Args:
+        driver: runs the application.
+        calls: the member's, for its harakiri limit and for reporting failures.
+        options: what the user set.
+    """
+
+    def __init__(self, driver: Driver, calls: Calls, options: HttpOptions) -> None:
+        timeouts = options.timeouts
+        self.driver = driver
+        self.calls = calls
+        self.member = calls.member
+        self.options = options
+        self.limits = options.limits
+        self.limit = calls.limit or math.inf
+        self.clock: Callable[[], float] = trio.current_time
+        self.token: trio.lowlevel.TrioToken
+        self.access: AccessLog | None = None
+        self.sessions: dict[Session, None] = {}
+        self.requests = 0
+        self.connections = 0
+        self.running = 0
+        self.draining = False
+        self.drain_called = trio.Event()
+        # Every session is in at most one of these four; running exchanges are in the fifth.
+        self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_late)
+        self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
+        self.stall: Deadlines[Session] = Deadlines(timeouts.socket, Session.stalled)
+        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.close)
+        self.harakiri: Deadlines[Exchange] = Deadlines(self.limit, self._harakiri)
+        self._idle = trio.Event()
+        self._date = b""
+        self._date_ends = -math.inf
+        self._wall_offset = 0.0
+        self._compare_at = -math.inf
+        # A journal that only logs has nothing to note about a request; the access log has it.
+        self._journal = self.member.journal if self.member.journal.remembers else None
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the application's tasks and the deadlines until cancelled. Sessions must have ended, or are cut off."""
+        self.clock = trio.lowlevel.current_clock().current_time  # several times cheaper than trio.current_time
+        self.token = trio.lowlevel.current_trio_token()
+        self._compare_clocks(self.clock())
+        try:
+            async with trio.open_nursery() as nursery:
+                if self.options.access_log and AccessLog.enabled():
+                    self.access = AccessLog()
+                    nursery.start_soon(self.access.serve)
+                for table in (self.header, self.keep_alive, self.stall, self.linger):
+                    nursery.start_soon(table.serve)
+                nursery.start_soon(self.harakiri.serve)
+                await nursery.start(self.driver.serve, self)
+                task_status.started()
+        finally:
+            for session in list(self.sessions):
+                session.close()
+
+    def statistics(self) -> HttpStatistics:
+        """What happened so far, and what is going on."""
+        return HttpStatistics(
+            requests=self.requests, connections=self.connections, running=self.running, open=len(self.sessions)
+        )
+
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Stop gracefully: idle connections close now, running requests end with `connection: close`. Never waits."""
+        if self.draining:
+            return
+        self.draining = True
+        self.drain_called.set()
+        for session in list(self.sessions):
+            session.drain()
+        self._check_idle()
+
+    async def wait_drained(self) -> None:
+        """Wait until `drain` was called and the last request and connection ended."""
+        await self._idle.wait()
+
+    def _check_idle(self) -> None:
+        if self.draining and not self.running and not self.sessions:
+            self._idle.set()
+
+    # --- called by sessions and drivers -------------------------------------------------------------------------------
+
+    def joined(self, session: Session) -> None:
+        """A connection begins."""
+        self.connections += 1
+        self.sessions[session] = None
+
+    def left(self, session: Session) -> None:
+        """A connection ended."""
+        self.sessions.pop(session, None)
+        if self.draining:
+            self._check_idle()
+
+    def began(self, exchange: Exchange) -> None:
+        """Start the application for an exchange."""
+        self.requests += 1
+        self.running += 1
+        now = exchange.started
+        harakiri = self.harakiri
+        harakiri.since[exchange] = now
+        if harakiri.asleep:
+            harakiri.wake()
+        if now >= self._compare_at:
+            self._compare_clocks(now)
+        if self._journal is not None:
+            self._journal.note(self.member.name, exchange.what)
+        self.driver.begin(exchange)
+
+    def ended(self, exchange: Exchange) -> None:
+        """The application returned, or was given up."""
+        self.running -= 1
+        self.harakiri.since.pop(exchange, None)
+        self.calls.done += 1
+        if self.draining:
+            self._check_idle()
+
+    def abandoned(self, exchange: Exchange) -> None:
+        """The exchange's client left: end the application's work, if the user wants that."""
+        if self.options.cancel_on_disconnect and not exchange.abandoned:
+            exchange.abandoned = True
+            self.driver.cancel(exchange)
+
+    def _harakiri(self, exchange: Exchange) -> None:
+        self.driver.cancel(exchange)
+
+    def date(self) -> bytes:
+        """The value of the `Date` header, made anew once a second. May be called from any thread."""
+        now = self.clock()
+        if now >= self._date_ends:
+            wall = self._wall_offset + now
+            self._date = formatdate(wall, usegmt=True).encode()
+            self._date_ends = now + 1 - wall % 1
+        return self._date
+
+    def _compare_clocks(self, now: float) -> None:
+        """Note how the wall clock stands against Trio's: it may be asked on Trio's thread only."""
+        self._wall_offset = self.member.wall_now() - now
+        self._compare_at = now + 1

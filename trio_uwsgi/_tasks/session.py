@@ -1,0 +1,368 @@
+"""One client's connection: what follows what, from its first byte to its end. Floor 2.
+
+Theory. A session has one phase, and is in at most one table of deadlines:
+
+    IDLE      no request runs. Waits for a head: `keep_alive` between two requests, `header` for the first one and from
+    the
+              first byte of a head on.
+    BUSY      one exchange runs. `stall` while its body is on the way, or output is not taken. SKIPPING  the response is
+    complete but its request's body is not: up to SKIP bytes are thrown away (`stall`). BLOCKED   the next request waits
+    until the client has read the responses before it (`stall`). ENDING    nothing more is answered: output is flushed
+    (`stall`), then the sending side is shut and input is thrown away
+              for a while (`linger`), because closing with unread input would reset the connection and destroy the last
+              response on its way.
+    CLOSED    the transport is closed.
+
+Requests of a connection run one at a time; those that came early wait in `queue` and the client is not read meanwhile,
+so the queue is bounded by what one read can hold. Methods never wait and never raise: they are called from batches,
+tasks and reapers alike.
+
+Bytes go in and out by a subclass with the hooks of `transport.py`: `reactor.py` has sockets, `connection.py` has
+streams.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._tasks.access import Record, peer_name
+from trio_uwsgi._tasks.exchange import MARK
+from trio_uwsgi._tasks.transport import Transport
+from trio_uwsgi._wire.http1 import RequestParser
+from trio_uwsgi._wire.response import error_response
+from trio_uwsgi.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.exchange import Exchange
+    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi._wire.request import Peer, Request
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Bytes of an unread request body that are thrown away to keep the connection; for more a new connection is cheaper.
+SKIP = 65536
+# How long and how much a client may go on sending after the last response. nginx waits 30 s; a client that has not read
+# our answer after 2 s is not going to.
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 1 << 20
+
+
+class Phase(enum.Enum):
+    """Where in its life a connection is; see the theory above."""
+
+    IDLE = enum.auto()
+    BUSY = enum.auto()
+    SKIPPING = enum.auto()
+    BLOCKED = enum.auto()
+    ENDING = enum.auto()
+    CLOSED = enum.auto()
+
+
+# Every request compares phases; a global is found faster than a member of an enum.
+IDLE, BUSY, SKIPPING, BLOCKED, ENDING, CLOSED = Phase
+
+
+class Session(Transport):
+    """One connection, from the client's point of view."""
+
+    __slots__ = ("_thrown", "exchange", "parser", "phase", "queue", "request")
+
+    def __init__(self, service: HttpService, peer: Peer) -> None:
+        super().__init__(service, peer)
+        self.parser = RequestParser(service.limits)
+        self.phase = IDLE
+        self.exchange: Exchange | None = None  # set while BUSY, and only then
+        self.request: Request | None = None  # of the exchange, or being skipped
+        self.queue: deque[Request] = deque()
+        self._thrown = 0  # bytes thrown away in the current phase
+        service.joined(self)
+        self._watch(service.header)
+
+    def __repr__(self) -> str:
+        name = f"{type(self).__name__} {peer_name(self.peer)} {self.phase.name}"
+        return f"<{name} queue={len(self.queue)} pending={self.pending}>"
+
+    # --- input --------------------------------------------------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """The transport read `data`."""
+        phase = self.phase
+        if phase is IDLE:
+            requests = self.parser.feed(data)
+            if requests:
+                if len(requests) > 1:
+                    self.queue.extend(requests[1:])
+                self._begin(requests[0])
+            elif self.parser.error is not None:
+                self._refuse(self.parser.error)
+            elif self._timer is not self.service.header:
+                self._watch(self.service.header)
+        elif phase is ENDING:
+            self._throw_away(len(data))
+        elif phase is not CLOSED:
+            self.queue.extend(self.parser.feed(data))
+            self._received_early()
+
+    def _received_early(self) -> None:
+        """Input came while a request runs or is skipped: more of its body, or requests that must wait."""
+        request = self.request
+        if self.phase is SKIPPING and request is not None:
+            self._skip(request)
+            return
+        if self.queue or (request is not None and (request.complete or request.buffered > MARK)):
+            self._stop_reading()
+        error = self.parser.error
+        if error is not None and self.exchange is not None and not self.exchange.request.complete:
+            self._log_refusal(error)
+            self.exchange.cut(error.status_hint, str(error))
+        else:
+            self.retime()
+        self._arrived()
+
+    def received_eof(self) -> None:
+        """The transport read the end of the client's input. Responses can still be sent."""
+        self.eof = self.hangup = True
+        if self.phase in (IDLE, SKIPPING, ENDING):
+            self._end()
+        elif self.phase is BUSY:
+            self.retime()
+            self._client_left()
+
+    def hung_up(self) -> None:
+        """The client sent its last byte, which may wait unread behind what came before it."""
+        self.hangup = True
+        if self.phase is BUSY and self.request is not None and self.request.complete:
+            self._client_left()
+
+    def _client_left(self) -> None:
+        self._arrived()
+        if self.exchange is not None:
+            self.service.abandoned(self.exchange)
+
+    def body_taken(self, request: Request) -> None:
+        """The application took the buffered part of its body: read on, if more is to come."""
+        if self.request is request and not request.complete:
+            if not self.queue:
+                self._start_reading()
+            self.retime()
+
+    # --- requests, one after the other --------------------------------------------------------------------------------
+
+    def _begin(self, request: Request) -> None:
+        service = self.service
+        if self.parser.error is not None and not request.complete:
+            self._refuse(self.parser.error)
+            return
+        self.phase = BUSY
+        self.request = request
+        self.exchange = exchange = service.driver.exchange_type(self, request)
+        if self.queue:
+            self._stop_reading()
+        elif self.paused and not request.complete:
+            self._start_reading()
+        if self.pending or not request.complete:
+            self.retime()
+        elif self._timer is not None:
+            self._timer.since.pop(self, None)
+            self._timer = None
+        service.began(exchange)
+
+    def finish(self, exchange: Exchange, data: bytes) -> None:
+        """The exchange's response ends with `data`: send it and go on with the next request, or end."""
+        request = exchange.request
+        if self.service.access is not None:
+            self._log(exchange)
+        self.exchange = None
+        if self._arrival is not None:
+            self._arrived()
+        if data:
+            self.write(data)
+        if self.phase is not BUSY:
+            return
+        if not exchange.response.keep_alive:
+            self._end()
+        elif request.complete:
+            if self.pending or self.paused or self.eof or not self.parser.idle:
+                self._next()
+            elif self.service.draining:
+                self._end()
+            else:  # `_next` comes to the same in the usual case: nothing else is going on
+                self.phase = IDLE
+                self.request = None
+                self._watch(self.service.keep_alive)
+        else:
+            self.phase = SKIPPING
+            self._thrown = 0
+            self._skip(request)
+
+    def _next(self) -> None:
+        self.request = None
+        error = self.parser.error
+        if self.pending > MARK:
+            self.phase = BLOCKED
+            self._stop_reading()
+            self.retime()
+        elif self.queue:
+            self._begin(self.queue.popleft())
+        elif error is not None:
+            self._refuse(error)
+        elif self.eof or self.service.draining:
+            self._end()
+        else:
+            self.phase = IDLE
+            if self.paused:
+                self._start_reading()
+            self.retime()
+
+    def _skip(self, request: Request) -> None:
+        self._thrown += len(request.take_body())
+        if self.parser.error is not None and not request.complete:
+            self._end()
+        elif request.complete:
+            self._next()
+        elif self._thrown > SKIP or self.eof:
+            self._end()
+        else:
+            self._start_reading()
+            self.retime()
+
+    # --- output -------------------------------------------------------------------------------------------------------
+
+    def flushed(self) -> None:
+        """The transport has sent everything that was pending."""
+        self._roomy()
+        if self.phase is BLOCKED:
+            self._next()
+        elif self.phase is ENDING:
+            self._flushed_last()
+        else:
+            self.retime()
+
+    def progressed(self) -> None:
+        """The transport has sent a part of what was pending."""
+        if self.pending <= MARK:
+            self._roomy()
+        self.retime()
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def cut(self, exchange: Exchange, status: int, reason: str) -> None:
+        """The exchange was given up: answer `status`, or abort when its response has begun."""
+        if self.exchange is not exchange:
+            return
+        if not exchange.head_sent:
+            exchange.status = status
+        self._log(exchange)
+        self.exchange = None
+        self._arrived()
+        if exchange.head_sent:
+            self.close(reset=True)
+        else:
+            self._answer_error(status, reason, exchange.request.method)
+
+    def _refuse(self, error: RemoteProtocolError) -> None:
+        self._log_refusal(error)
+        self._answer_error(error.status_hint, str(error), "")
+
+    def _log_refusal(self, error: RemoteProtocolError) -> None:
+        logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
+
+    def _answer_error(self, status: int, reason: str, method: str) -> None:
+        self.write(error_response(status, reason, self.service.date(), method == "HEAD"))
+        self._end()
+
+    def _end(self) -> None:
+        """Answer nothing more; close when the output is flushed and the client had its chance to read it."""
+        if self.phase is CLOSED:
+            return
+        self.phase = ENDING
+        self._thrown = 0
+        if not self.pending:
+            self._flushed_last()
+        else:
+            self.retime()
+
+    def _flushed_last(self) -> None:
+        # Early input is waiting, or on its way: anything else would have made the parser idle.
+        unread = self.paused or not self.parser.idle
+        self.queue.clear()
+        if self.eof or not unread or not self._shut():
+            self.close()
+        else:
+            self._watch(self.service.linger)
+            self._start_reading()
+
+    def _throw_away(self, count: int) -> None:
+        self._thrown += count
+        if self._thrown > LINGER_BYTES:
+            self.close()
+
+    def close(self, *, reset: bool = False) -> None:
+        """Close the transport now; `reset` makes sure that the client does not take a cut response for a whole one."""
+        if self.phase is CLOSED:
+            return
+        self.phase = CLOSED
+        self._watch(None)
+        self.queue.clear()
+        self.pending = 0
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.over = exchange.lost = True
+            self._log(exchange)
+            self.service.abandoned(exchange)
+        self._arrived()
+        self._roomy()
+        self._close(reset)
+        self.service.left(self)
+
+    def drain(self) -> None:
+        """The service stops: close if nothing is going on. A running request's response will close the connection."""
+        if self.phase is IDLE and not self.parser.in_head:
+            self._end()
+
+    def _log(self, exchange: Exchange) -> None:
+        access = self.service.access
+        if access is not None:
+            now = self.service.clock()
+            access.add(Record(self.peer, exchange.request, exchange.status, exchange.sent, now - exchange.started))
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def retime(self) -> None:
+        """Start the time that belongs to what the session waits for now."""
+        service = self.service
+        phase = self.phase
+        if phase is IDLE and not self.pending:
+            self._watch(service.keep_alive if self.parser.idle else service.header)
+        elif phase is CLOSED or self._timer is service.linger:
+            pass
+        elif self.pending or phase is not BUSY or self._waits_for_body():
+            self._watch(service.stall)
+        else:
+            self._watch(None)
+
+    def _waits_for_body(self) -> bool:
+        exchange = self.exchange
+        if exchange is None or exchange.request.complete or self.paused or self.eof:
+            return False
+        return exchange.continued or not exchange.request.expect_continue
+
+    def head_late(self) -> None:
+        """The head did not come in time."""
+        if self.parser.idle:
+            self.close()
+        else:
+            self._refuse(RemoteProtocolError("the request's head did not come in time", 408))
+
+    def stalled(self) -> None:
+        """The client neither sent its body nor took its response for too long."""
+        exchange = self.exchange
+        if exchange is None or self.pending:
+            self.close(reset=True)
+        else:
+            error = RemoteProtocolError("the request's body did not come in time", 408)
+            self._log_refusal(error)
+            exchange.cut(408, str(error))

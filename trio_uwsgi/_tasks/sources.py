@@ -1,0 +1,141 @@
+"""What raises signals by itself: timers and crons. Floor 2.
+
+One task sleeps until the earliest due time of the schedule, raises what is due in the schedule's order, and sleeps
+again; 100,000 timers cost no more tasks than one. The rules are in `_core/schedule.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Awaitable, Callable
+from datetime import tzinfo
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._core.cron import next_fire
+from trio_uwsgi._core.registry import rule_values
+from trio_uwsgi._core.timer import Again, Cron, Timer
+from trio_uwsgi._wire.frames import AddTimer, CancelTimer
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.schedule import Schedule
+    from trio_uwsgi._tasks.calls import Member
+
+__all__ = ["MemberTimers", "Ticker", "WallClock"]
+
+# A system clock can be set while we sleep, and Trio's clock stands still while the machine is suspended: look again
+# this often, in seconds, while crons wait. uWSGI looks every second.
+_RECHECK = 60.0
+
+# Ticks raised before other tasks get their turn: a few milliseconds' worth, also when 100,000 timers are due at once.
+_BATCH = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WallClock:
+    """The time of day, in POSIX seconds. `steady` says that it only ever moves together with Trio's clock, as in tests.
+
+    `settle` lets other tasks that wake at this very instant go first: a run that ends as the next tick is due must not
+    be a matter of luck.
+    """
+
+    now: Callable[[], float]
+    steady: bool = False
+    settle: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+
+
+class Ticker:
+    """The timers of a runtime. `raise_tick` is set by the master and called for each tick that is due; it must not
+    raise.
+    """
+
+    def __init__(self, schedule: Schedule, wall: WallClock) -> None:
+        self._schedule = schedule
+        self._wall = wall
+        self._changed = trio.Event()
+        self._under_way = 0  # ticks that were raised and have not ended
+        self.raise_tick: Callable[[Timer], None]
+
+    def __len__(self) -> int:
+        return len(self._schedule)
+
+    def add(self, timer: Timer) -> None:
+        """Arm a timer; its first tick comes after one interval, or at the next matching minute."""
+        self._schedule.add(timer, trio.current_time(), self._wall.now())
+        self._changed.set()
+
+    def cancel(self, timer: Timer) -> None:
+        """The timer fires no more. Its ticks that wait already still run."""
+        self._schedule.cancel(timer)
+
+    def begun(self, timer: Timer) -> None:
+        """A run of the timer's signal has begun."""
+        self._schedule.begun(timer)
+
+    def ended(self, timer: Timer, *, began: bool) -> None:
+        """A tick's run has ended, or never began; a tick that was held for it is raised now."""
+        self._under_way -= 1
+        if self._schedule.ended(timer, began=began):
+            self._raise(timer)
+
+    async def run(self) -> None:
+        """Raise what is due, for ever. A cancellation loses no tick that was due before it."""
+        while True:
+            for timer in self._schedule.pop_due(trio.current_time(), self._wall.now(), _BATCH):
+                self._raise(timer)
+            wait = self._schedule.next_wake(trio.current_time(), self._wall.now())
+            if not self._wall.steady and self._schedule.has_wall_timers:
+                wait = min(wait, _RECHECK)
+            with trio.move_on_after(wait):
+                await self._changed.wait()
+            self._changed = trio.Event()
+            if self._under_way:
+                await self._wall.settle()
+
+    def _raise(self, timer: Timer) -> None:
+        self._under_way += 1
+        self.raise_tick(timer)
+
+
+class MemberTimers:
+    """The timers that a member added while it ran. The master keeps and raises them; this is the member's own reckoning
+    of
+    when they are due, so that a handle can tell without asking. It knows nothing of ticks that came late.
+    """
+
+    def __init__(self, member: Member, zone: tzinfo | None, wall: WallClock) -> None:
+        self._member = member
+        self._zone = zone
+        self._wall = wall
+        self._added = 0
+
+    def add(self, timer: Timer) -> None:
+        """Let the master arm a timer."""
+        self._added += 1
+        timer.arm(self._added, trio.current_time())
+        self._member.link.send(AddTimer(timer.order, timer.signum, rule_values(timer.rule), timer.late, timer.overlap))
+
+    def cancel(self, timer: Timer) -> None:
+        """Let the master cancel it. May be called again."""
+        if not timer.cancelled:
+            timer.cancelled = True
+            self._member.link.send(CancelTimer(timer.order))
+
+    def due(self, timer: Timer) -> float | None:
+        """The next due time of a timer; see `Timer.due`."""
+        if timer.cancelled:
+            return None
+        if isinstance(timer.rule, Cron):
+            return next_fire(timer.rule.spec, self._wall.now(), self._zone)
+        seconds = timer.rule.seconds
+        now = trio.current_time()
+        tick = max(1, math.floor((now - timer.start) / seconds))
+        while (
+            timer.start + tick * seconds <= now
+        ):  # the same comparison as the schedule's: the quotient alone is off by one at times
+            tick += 1
+        if isinstance(timer.rule, Again) and 0 < timer.rule.iterations < tick:
+            return None
+        return timer.start + tick * seconds

@@ -1,0 +1,368 @@
+"""The threads that run a member's synchronous code: WSGI applications and `def` handlers. Floor 2.
+
+Theory. `trio.to_thread.run_sync` for each call finds or starts a thread, wakes it, and makes a task wait: 50 us and
+more. Here it is called once per *carrier*, a task that stays in that call while its thread does job after job. So a hop
+costs one queue on the way there; on the way back the threads share a deque, and wake Trio once per batch.
+
+A job is in one of three places: in `_waiting`, in its carrier's queue, or in its carrier's thread. From the first two
+it can be taken back atomically. A busy thread takes its next job from `_waiting` itself; everything else is decided on
+Trio's thread, so there are no locks.
+
+A job that is cancelled in its thread has `grace` seconds to end: what it waits for through `from_thread` is cancelled,
+now and from then on. Real seconds, whatever Trio's clock is, because user code unwinds in real time. What does not end
+is abandoned: the job's `done` is told, the thread is counted in `stuck` until the code ends, and another thread takes
+its place. The carrier of an abandoned thread goes on waiting for it, which costs nothing, until the pool stops. Whom to
+cancel, and when, is the business of whoever calls `cancel`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from queue import Empty
+from typing import Any, TypeVar, TypeVarTuple
+
+import outcome
+import trio
+
+from trio_uwsgi._tasks.calls import Unit, thread_location
+from trio_uwsgi._tasks.carrier import AnyJob, Carrier, Job, take, without_cancelled
+from trio_uwsgi._tasks.trio_threads import LetGo
+from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
+
+__all__ = ["Job", "ThreadPool", "ThreadStatistics", "pools_of_this_run"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_POOLS: trio.lowlevel.RunVar[list[ThreadPool]] = trio.lowlevel.RunVar("trio_uwsgi_thread_pools")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadStatistics:
+    """A pool at one moment. `size` limits `threads`; of those, `busy` have a job. `waiting` jobs have no thread yet.
+
+    `stuck` threads were abandoned and still run their user code; they do not count as `threads`.
+    """
+
+    size: int
+    threads: int
+    busy: int
+    waiting: int
+    stuck: int
+
+
+class ThreadPool:
+    """At most `size` threads, started when there is work for them and kept until `serve` is cancelled.
+
+    Jobs start in the order of their `submit`; a job that finds several idle threads gets the one with the lowest
+    number. All methods are for Trio's thread. While a pool is served, `trio.testing.wait_all_threads_completed` does
+    not return.
+
+    Args:
+        size: how many threads there may be, not counting `stuck` ones; > 0.
+        name: of the pool, as in `worker1`; names the threads and stands in the log.
+        grace: real seconds a cancelled job has to end before its thread is abandoned, >= 0.
+    """
+
+    def __init__(self, size: int, name: str, *, grace: float = 0.1) -> None:
+        self.size = size
+        self.name = name
+        self.grace = grace
+        self.stuck = 0
+        self._jobs: dict[AnyJob, None] = {}  # submitted, `done` not called yet
+        # Bounded by the callers: a request, handler or message in flight has one job.
+        self._waiting: deque[AnyJob] = deque()
+        self._finished: deque[tuple[AnyJob, outcome.Outcome[Any], Carrier | None]] = deque()
+        self._woken = False
+        self._carriers: dict[int, Carrier] = {}
+        self._idle: list[int] = []  # a heap
+        self._left_behind: dict[Carrier, None] = {}  # carriers of stuck threads
+        self._limiter = trio.CapacityLimiter(math.inf)  # `size` is the limit
+        self._nursery: trio.Nursery | None = None
+        self._stopping = False
+        self._token: trio.lowlevel.TrioToken
+
+    @property
+    def busy(self) -> int:
+        """How many threads have a job, not counting `stuck` ones."""
+        return len(self._carriers) - len(self._idle)
+
+    @property
+    def idle(self) -> int:
+        """How many threads wait for a job."""
+        return len(self._idle)
+
+    def statistics(self) -> ThreadStatistics:
+        """The pool's numbers now."""
+        return ThreadStatistics(
+            size=self.size,
+            threads=len(self._carriers),
+            busy=self.busy,
+            waiting=len(self._waiting),
+            stuck=self.stuck,
+        )
+
+    def __repr__(self) -> str:
+        now = f"{self.busy} of {self.size} threads busy, {len(self._waiting)} waiting, {self.stuck} stuck"
+        return f"<ThreadPool {self.name}: {now}>"
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Own the threads until cancelled; then cancel every job, and return when no task waits for a thread any more.
+
+        Idle threads have ended then. A job that does not end within `grace` is abandoned: its thread stays counted in
+        `stuck`, its later `from_thread` calls raise `trio.RunFinishedError`, and being a daemon it does not keep the
+        process from exiting. Each `done` is still called, possibly a moment after the return. Once per pool.
+
+        Checkpoint: always. Cancellation: is how it ends; async code that a thread asked for may delay it by a shield.
+        """
+        self._token = trio.lowlevel.current_trio_token()
+        watch = _Watch(self)
+        _POOLS.set([*_POOLS.get([]), self])
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                task_status.started()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    trio.lowlevel.add_instrument(watch)
+                    self._stop()
+        finally:
+            trio.lowlevel.remove_instrument(watch)
+            _POOLS.set([pool for pool in _POOLS.get() if pool is not self])
+
+    def submit(
+        self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit, done: Callable[[outcome.Outcome[T]], None]
+    ) -> Job[T]:
+        """Have a thread call `func(*args)` in a copy of the current context in which `unit` is the current unit.
+
+        Args:
+            func: user code; `trio.from_thread` works in it.
+            unit: what the call is done for. A caller has one job per unit at a time: that is what bounds the queue.
+            done: called once with what came of it, on Trio's thread, never before `submit` returned; must not raise or
+            wait.
+                After a `cancel` it gets a `ThreadCancelled`, unless the code returned or raised something else in time.
+        Returns:
+            The job, to give to `cancel`.
+        Raises:
+            trio.ClosedResourceError: `serve` is not running.
+
+        Checkpoint: never.
+        """
+        if self._nursery is None or self._stopping:
+            raise trio.ClosedResourceError(f"the threads of {self.name} have been stopped, or not started")
+        job: Job[T] = Job(func, args, unit, done)
+        self._jobs[job] = None
+        if self._idle:
+            self._hand(self._carriers[heapq.heappop(self._idle)], job)
+        elif len(self._carriers) < self.size:
+            self._start(self._nursery, job)
+        else:
+            self._waiting.append(job)
+        return job
+
+    async def run(self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit) -> T:
+        """Call `func(*args)` in a thread, as `submit` does, and return or raise what it did.
+
+        Checkpoint: always. Cancellation: the job is cancelled as by `cancel`. A result that was ready all the same is
+        returned; otherwise `trio.Cancelled` is raised, with a `ThreadCancelled` that says where the code was as its
+        context.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        task = trio.lowlevel.current_task()
+        reraise: Callable[[], object] | None = None
+
+        def done(result: outcome.Outcome[T]) -> None:
+            trio.lowlevel.reschedule(task, outcome.Value(result))
+
+        def abort(raise_cancel: Callable[[], object]) -> trio.lowlevel.Abort:
+            nonlocal reraise
+            reraise = raise_cancel
+            self.cancel(job)
+            return trio.lowlevel.Abort.FAILED
+
+        job = self.submit(func, *args, unit=unit, done=done)
+        result: outcome.Outcome[T] = await trio.lowlevel.wait_task_rescheduled(abort)
+        try:
+            return result.unwrap()
+        except ThreadCancelled:
+            if reraise is not None:
+                reraise()
+            raise
+
+    def cancel(self, job: AnyJob) -> None:
+        """End the job early: take it back, cancel what it waits for, or abandon its thread. Its `done` is called soon.
+
+        A job that was not started never will be. One in a thread gets `trio.Cancelled` where it waits in
+        `from_thread.run`, and wherever it calls that or `from_thread.check_cancelled` from now on; if it has not ended
+        after `grace` real seconds, it is abandoned. A job that is cancelled or over already is left alone.
+
+        Checkpoint: never.
+        """
+        if job.cancelled or job.ended:
+            return
+        if self._take_back(job):
+            job.cancelled = True
+            self._report(
+                job, outcome.Error(ThreadCancelled(job.unit.what, "its place in the queue for a thread")), None
+            )
+        elif job.carrier is None:  # its thread is between taking it and saying so
+            self._token.run_sync_soon(self.cancel, job)
+        elif job.carrier.stop(job):
+            job.cancelled = True
+            self._grant(job, job.carrier)
+
+    def threads_running_code(self) -> Iterator[bool]:
+        """For each job: does a thread run it now, or is about to, instead of waiting for what it asked of Trio?
+
+        A job in line waits for one of the others. So does one that was taken from it this moment and has no carrier
+        yet: its thread has not reported the job before it, which therefore stands for both.
+        """
+        for job in self._jobs:
+            yield job.carrier is not None and job.carrier.runs_code()
+
+    def tasks(self) -> list[trio.lowlevel.Task]:
+        """The tasks that wait for the pool's threads, those of `stuck` ones too."""
+        carriers = [*self._carriers.values(), *self._left_behind]
+        return [carrier.task for carrier in carriers if carrier.task is not None]
+
+    def _start(self, nursery: trio.Nursery, job: AnyJob) -> None:
+        """Add a carrier with the lowest free number, for this job."""
+        number = next(n for n in range(1, self.size + 1) if n not in self._carriers)
+        carrier = self._carriers[number] = Carrier(number, f"{self.name}-{number}")
+        self._hand(carrier, job)
+        nursery.start_soon(self._carry, nursery, carrier, name=f"thread {carrier.name}")
+
+    async def _carry(self, nursery: trio.Nursery, carrier: Carrier) -> None:
+        try:
+            with contextlib.suppress(LetGo):
+                while await carrier.carry(self._waiting, self._report, self._limiter):
+                    if self._stopping or carrier in self._left_behind:
+                        break
+                    self._free(carrier)
+        finally:
+            self._left_behind.pop(carrier, None)
+            if self._carriers.get(carrier.number) is carrier:
+                del self._carriers[carrier.number]
+
+    def _hand(self, carrier: Carrier, job: AnyJob) -> None:
+        job.carrier = carrier
+        carrier.queue.put(job)
+
+    def _free(self, carrier: Carrier) -> None:
+        """The carrier's thread has nothing to do: give it the next job, or remember that it is idle."""
+        if self._stopping:
+            carrier.queue.put(None)
+        elif (job := take(self._waiting)) is not None:
+            self._hand(carrier, job)
+        else:
+            heapq.heappush(self._idle, carrier.number)
+
+    def _take_back(self, job: AnyJob) -> bool:
+        """Get a job that no thread has begun; False if one has."""
+        if job.carrier is None:
+            with contextlib.suppress(ValueError):
+                self._waiting.remove(job)
+                return True
+        else:
+            with contextlib.suppress(Empty):
+                job.carrier.queue.get_nowait()
+                self._free(job.carrier)
+                return True
+        return False
+
+    def _report(self, job: AnyJob, result: outcome.Outcome[Any], idle: Carrier | None) -> None:
+        """On any thread: have `_collect` tell what came of the job."""
+        self._finished.append((job, result, idle))
+        if not self._woken:
+            self._woken = True  # two threads may both get here: one wake-up too many does no harm
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._collect)
+
+    def _collect(self) -> None:
+        # Cleared first: a thread that reports from here on wakes Trio again, so this round can be bounded.
+        self._woken = False
+        finished = self._finished
+        for _ in range(len(finished)):
+            job, result, idle = finished.popleft()
+            if job.done is not None:
+                del self._jobs[job]
+                done, job.done = job.done, None
+                done(without_cancelled(job, result))
+            else:  # an abandoned job is reported twice; whichever report came first was told
+                self.stuck -= 1
+                seconds = trio.current_time() - job.abandoned
+                logger.warning("%s: the abandoned thread of %s ended %.3f s later", self.name, job.unit.what, seconds)
+            if idle is not None:
+                self._free(idle)
+
+    def _grant(self, job: AnyJob, carrier: Carrier) -> None:
+        """Have a thread of Trio's cache look again when the job has ended, or after `grace` real seconds."""
+
+        def over(_result: outcome.Outcome[bool]) -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._abandon, job, carrier)
+
+        trio.lowlevel.start_thread_soon(lambda: carrier.unwound.wait(self.grace), over, name=f"{self.name}-grace")
+
+    def _abandon(self, job: AnyJob, carrier: Carrier) -> None:
+        """Stop waiting for the job's thread, unless its code is over. It will take no other job: it is `leaving`."""
+        if job.ended:
+            return
+        where = thread_location(carrier.ident)
+        job.abandoned = trio.current_time()
+        self.stuck += 1
+        self._left_behind[carrier] = None
+        del self._carriers[carrier.number]
+        self._report(job, outcome.Error(ThreadAbandoned(job.unit.what, where)), None)
+        message = "%s: abandoned the thread of %s, which goes on at %s (%d stuck)"
+        logger.warning(message, self.name, job.unit.what, where, self.stuck)
+        if self._stopping:
+            self._let_go(carrier)
+        elif self._nursery is not None and (following := take(self._waiting)) is not None:
+            self._start(self._nursery, following)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for number in self._idle:
+            self._carriers[number].queue.put(None)
+        self._idle.clear()
+        for job in list(self._jobs):
+            self.cancel(job)
+        for carrier in list(self._left_behind):
+            self._let_go(carrier)
+
+    def _let_go(self, carrier: Carrier) -> None:
+        if carrier.tie.found:
+            carrier.let_go(self._token)
+        else:
+            logger.warning("%s: this version of Trio cannot leave a thread behind; waiting for it to end", self.name)
+
+    def watched(self, task: trio.lowlevel.Task) -> None:
+        """While the pool stops: `task` took a step, perhaps the last one of what a thread asked for."""
+        for carrier in self._left_behind:
+            if carrier.task is task and carrier.tie.found:
+                self._token.run_sync_soon(carrier.let_go, self._token)
+
+
+class _Watch(trio.abc.Instrument):
+    """Tells a stopping pool about every task's steps: nothing else says that a task waits for its thread again."""
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self._pool = pool
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._pool.watched(task)
+
+
+def pools_of_this_run() -> list[ThreadPool]:
+    """The pools that are being served in the current run of Trio."""
+    return _POOLS.get([])

@@ -1,0 +1,93 @@
+"""The way a session's bytes go: hooks, and the events and deadlines that waiting for bytes takes. Floor 2.
+
+A session decides (`session.py`) and its transport obeys: write, read or do not read, shut, close. Transports are
+subclasses of `Session`, because a connection that is one object saves a hop for everything that happens on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.deadlines import Deadlines
+    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi._wire.request import Peer
+
+
+class Transport:
+    """One client's bytes. `pending` counts those that were written and not taken by the client's side yet."""
+
+    __slots__ = ("_arrival", "_room", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
+
+    def __init__(self, service: HttpService, peer: Peer) -> None:
+        self.service = service
+        self.peer = peer
+        self.pending = 0
+        self.paused = False  # the client is not read
+        self.eof = False  # the client sent its last byte, and we read it
+        self.hangup = False  # the client sent its last byte, and we may not have read it yet
+        self._arrival: trio.Event | None = None
+        self._room: trio.Event | None = None
+        self._timer: Deadlines[Any] | None = None  # the one table we are in; Any: it holds sessions, which are below
+
+    # --- what an application waits for --------------------------------------------------------------------------------
+
+    async def wait_arrival(self) -> None:
+        """Wait for any input, for the client's end, or for the end of the exchange."""
+        if self._arrival is None:
+            self._arrival = trio.Event()
+        await self._arrival.wait()
+
+    async def wait_room(self) -> None:
+        """Wait until output was sent, or the connection ended."""
+        if self._room is None:
+            self._room = trio.Event()
+        await self._room.wait()
+
+    def _arrived(self) -> None:
+        if self._arrival is not None:
+            self._arrival.set()
+            self._arrival = None
+
+    def _roomy(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+    def _watch(self, timer: Deadlines[Any] | None) -> None:
+        """Be in this table of deadlines from now on, and in no other."""
+        if self._timer is not None:
+            self._timer.since.pop(self, None)  # it may have let go of us, when our time was up
+        self._timer = timer
+        if timer is not None:
+            timer.add(self, self.service.clock())
+
+    # --- what a subclass does -----------------------------------------------------------------------------------------
+
+    def _stop_reading(self) -> None:
+        if not self.paused:
+            self.paused = True
+            self._reading_changed()
+
+    def _start_reading(self) -> None:
+        if self.paused:
+            self.paused = False
+            self._reading_changed()
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, or keep it in `pending` and call `flushed` later. A broken connection is closed, not raised."""
+        raise NotImplementedError
+
+    def _reading_changed(self) -> None:
+        """Obey `paused`."""
+        raise NotImplementedError
+
+    def _shut(self) -> bool:
+        """Shut the sending side; False where the transport cannot do that."""
+        raise NotImplementedError
+
+    def _close(self, reset: bool) -> None:
+        """Close at once, throwing away what is pending."""
+        raise NotImplementedError

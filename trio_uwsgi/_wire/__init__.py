@@ -1,0 +1,1 @@
+"""Bytes to values and back. Floor 1: no Trio, no clock, no sockets, no files."""

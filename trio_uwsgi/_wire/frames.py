@@ -1,0 +1,188 @@
+"""What the master and its members say to each other, as values and as bytes. Floor 1.
+
+On the wire a frame is
+
+    size of the rest   4 bytes, big endian
+    size of the head   4 bytes, big endian
+    head               JSON: [name of the frame, its fields except bytes ones]
+    tail               the frame's one bytes field, if it has one
+
+Both ends are our own and equally privileged, but the format still gives plain data and nothing that executes. Which end
+may send what is said in each frame's docstring; who answers what is in `_tasks/link.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+__all__ = [
+    "AddTimer",
+    "Answer",
+    "Begun",
+    "CancelTimer",
+    "Deliver",
+    "Ended",
+    "Frame",
+    "FrameReader",
+    "Post",
+    "Raise",
+    "Ready",
+    "Stop",
+    "encode",
+]
+
+# A mule message is the largest thing a frame carries; uWSGI's own limit for one is 65,536 bytes. A MiB is more than any
+# head needs.
+MAX_MESSAGE = 64 * 1024 * 1024
+MAX_FRAME = MAX_MESSAGE + 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """Base of all frames. `tail` names the one bytes field."""
+
+    tail: ClassVar[str] = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ready(Frame):
+    """Member to master: it serves; what waits for it may come."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Raise(Frame):
+    """Member to master: raise this signal. Answered."""
+
+    signum: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Post(Frame):
+    """Member to master: queue this message for a mule, 0 for any. Answered."""
+
+    mule: int
+    message: bytes
+    tail: ClassVar[str] = "message"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer(Frame):
+    """Master to member: the oldest unanswered frame was accepted, or refused with this reason."""
+
+    refusal: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deliver(Frame):
+    """Master to member: run this signal's handler, or, where `signum` is None, handle this message."""
+
+    ticket: int
+    signum: int | None
+    message: bytes
+    tail: ClassVar[str] = "message"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Begun(Frame):
+    """Member to master: this delivery left the queue."""
+
+    ticket: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended(Frame):
+    """Member to master: this delivery has been run, well or not."""
+
+    ticket: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AddTimer(Frame):
+    """Member to master: arm a timer. `rule` is its type and its fields, `ident` is unique in the member's life."""
+
+    ident: int
+    signum: int
+    rule: list[Any]  # JSON values; `schedule.rule_from_values` reads them
+    late: str
+    overlap: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CancelTimer(Frame):
+    """Member to master: this timer of mine fires no more."""
+
+    ident: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stop(Frame):
+    """Master to member: begin no new work, end what runs, then end yourself."""
+
+
+_TYPES: dict[str, type[Frame]] = {
+    frame.__name__: frame for frame in (Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Stop)
+}
+_FIELDS = {
+    frame: [field.name for field in dataclasses.fields(frame) if field.name != frame.tail] for frame in _TYPES.values()
+}
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame as bytes.
+
+    Raises:
+        ValueError: it is larger than `MAX_FRAME`, so the other end would not take it.
+    """
+    kind = type(frame)
+    head = json.dumps([kind.__name__, *(getattr(frame, name) for name in _FIELDS[kind])]).encode()
+    tail: bytes = getattr(frame, kind.tail) if kind.tail else b""
+    size = 4 + len(head) + len(tail)
+    if size > MAX_FRAME:
+        raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME}")
+    return b"".join([size.to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, tail])
+
+
+def _decode(rest: bytes) -> Frame:
+    end = 4 + int.from_bytes(rest[:4], "big")
+    head = json.loads(rest[4:end])
+    if end > len(rest) or not isinstance(head, list):
+        raise ValueError("the head is cut off, or is not a list")
+    name, *values = head
+    kind = _TYPES[name]
+    fields = dict(zip(_FIELDS[kind], values, strict=True))
+    if kind.tail:
+        fields[kind.tail] = rest[end:]
+    elif end < len(rest):
+        raise ValueError("there are bytes behind a head that has no tail")
+    return kind(**fields)
+
+
+class FrameReader:
+    """Bytes in, frames out; holds at most one unfinished frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """The frames that this data completes.
+
+        Raises:
+            ValueError: the data is not of this format, or a frame is larger than `MAX_FRAME`; the link is of no use any
+                more.
+        """
+        self._buffer += data
+        while len(self._buffer) >= 4:
+            size = int.from_bytes(self._buffer[:4], "big")
+            if size > MAX_FRAME:
+                raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME}")
+            if len(self._buffer) < 4 + size:
+                return
+            rest = bytes(self._buffer[4 : 4 + size])
+            del self._buffer[: 4 + size]
+            try:
+                yield _decode(rest)
+            except (KeyError, RecursionError, TypeError, ValueError) as error:
+                raise ValueError(f"not a frame: {rest[:40]!r}") from error

@@ -1,0 +1,307 @@
+"""HTTP/1.1 requests: bytes in, `Request` values out. Floor 1. The way back is in `response.py`.
+
+Theory. llhttp is the grammar of a head (`heads.py`). It is fed heads only, never a body: where a head ends is found
+here, by its empty line, and where a body ends is computed here, from headers that passed. That makes three things exact
+which llhttp does not say: the number of bytes a head took (limits), the place where the next request starts, and the
+body of a request that asks for an upgrade. (llhttp stops there without reading it; taking its bytes for the next
+request would be smuggling.)
+
+Whatever the client sends, `feed` never raises: `error` says what was wrong. Nothing depends on how the input is cut.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trio_uwsgi._wire.chunked import ChunkedBody
+from trio_uwsgi._wire.heads import HeadReader
+from trio_uwsgi._wire.request import Headers, Request, split_host
+from trio_uwsgi._wire.response import CONTINUE, Response, error_response
+from trio_uwsgi.errors import RemoteProtocolError
+
+__all__ = ["CONTINUE", "Limits", "RequestParser", "Response", "error_response"]
+
+_END = b"\r\n\r\n"
+_CR, _LF, _SLASH, _HASH = b"\r\n/#"
+_VERSIONS = {b"HTTP/1.1\r\n": "1.1", b"HTTP/1.0\r\n": "1.0"}
+_HTTP_2 = re.compile(rb"[^\r\n]* HTTP/2\.0\r\n")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(.*)", re.DOTALL)
+# Value of Connection -> what it asks for. Strangers choose it, so the cache is bounded.
+_CACHED = 1024
+_connections: dict[bytes, tuple[bool | None, bool]] = {}
+
+# States of a parser.
+_START, _PARTIAL, _BODY, _BLANK, _DONE = range(5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one request may take.
+
+    Args:
+        max_header_size: bytes of the whole head, request line and empty line included; also of trailers.
+        max_headers: number of header lines.
+        max_body: bytes of body; 0 means no limit.
+    """
+
+    max_header_size: int
+    max_headers: int
+    max_body: int
+
+
+def _connection(value: bytes) -> tuple[bool | None, bool]:
+    """What a Connection header asks for: to keep the connection (None: not said), and to upgrade it."""
+    known = _connections.get(value)
+    if known is None:
+        tokens = {token.strip() for token in value.lower().split(b",")}
+        keep = False if b"close" in tokens else True if b"keep-alive" in tokens else None
+        known = keep, b"upgrade" in tokens
+        if len(_connections) < _CACHED:
+            _connections[value] = known
+    return known
+
+
+class RequestParser:
+    """Reads the requests of one connection.
+
+    `error` is set instead of raising; its `status_hint` is the status to answer with. Nothing is read after it.
+    Requests returned before it stay valid; the newest of them stays incomplete when its body was what went wrong.
+
+    Args:
+        limits: what one request may take.
+    """
+
+    __slots__ = (
+        "_body",
+        "_left",
+        "_limits",
+        "_max",
+        "_partial",
+        "_reader",
+        "_request",
+        "_skipped",
+        "_state",
+        "error",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._max = limits.max_header_size
+        self._reader = HeadReader()
+        self._state = _START
+        self._partial = bytearray()  # the beginning of a head; never longer than max_header_size
+        self._skipped = 0  # bytes of empty lines between requests
+        self._request: Request | None = None  # whose body is being read
+        self._body: ChunkedBody | None = None
+        self._left = 0  # bytes missing of a body that is not chunked
+        self.error: RemoteProtocolError | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests: not one byte of a next head was seen. (Empty lines do not belong to a head.)"""
+        return self._state in (_START, _BLANK, _DONE) and self.error is None
+
+    @property
+    def in_head(self) -> bool:
+        """A head has begun and has not ended."""
+        return self._state == _PARTIAL
+
+    def feed(self, data: bytes) -> list[Request]:
+        """Read what the client sent.
+
+        Args:
+            data: bytes in the order of arrival, in pieces of any size.
+        Returns:
+            The requests whose head ended in `data`, in order. Bytes of a body go to the newest request's `chunks`;
+            every request but the newest is complete. What follows a request that asked to close is ignored.
+        """
+        requests: list[Request] = []
+        position = 0
+        size = len(data)
+        try:
+            while position < size:
+                state = self._state
+                if state == _START and data[position] != _CR:
+                    end = data.find(_END, position) + 4
+                    if 4 <= end <= position + self._max:
+                        head = data[position:end]
+                        self._reader.read(head, head[0])
+                        requests.append(self._finish(head))
+                        position = end
+                    else:
+                        self._state = _PARTIAL
+                elif state == _PARTIAL:
+                    position = self._read_partial(data, position, requests)
+                elif state == _BODY:
+                    position = self._read_body(data, position)
+                elif state == _DONE:
+                    break
+                else:
+                    position = self._skip_empty_line(data, position)
+        except RemoteProtocolError as error:
+            self.error = error
+            self._state = _DONE
+            self._partial.clear()
+        return requests
+
+    def _skip_empty_line(self, data: bytes, position: int) -> int:
+        """Skip one byte of an empty line before a head: old clients send one after a body."""
+        self._skipped += 1
+        if self._skipped > self._max:
+            raise RemoteProtocolError("there are too many empty lines between requests")
+        if self._state == _START:
+            self._state = _BLANK
+        elif data[position] == _LF:
+            self._state = _START
+        else:
+            raise RemoteProtocolError("a request starts with a CR")
+        return position + 1
+
+    def _read_partial(self, data: bytes, position: int, requests: list[Request]) -> int:
+        """Read a head that does not lie whole in one piece, or is too long."""
+        partial = self._partial
+        seen = len(partial)
+        partial += data[position : position + self._max - seen]
+        end = partial.find(_END, max(0, seen - 3)) + 4
+        if end < 4:
+            self._reader.read(bytes(partial[seen:]), partial[0])
+            if len(data) - position > self._max - seen:
+                raise self._too_long()
+            return len(data)
+        head = bytes(partial[:end])
+        self._reader.read(head[seen:], head[0])
+        partial.clear()
+        requests.append(self._finish(head))
+        return position + end - seen
+
+    def _too_long(self) -> RemoteProtocolError:
+        if b"\r\n" in self._partial:
+            return RemoteProtocolError(f"the head is longer than {self._max} bytes", 431)
+        return RemoteProtocolError(f"the request line is longer than {self._max} bytes", 414)
+
+    def _finish(self, head: bytes) -> Request:
+        """Make the request of a head that llhttp has accepted."""
+        reader = self._reader
+        found = reader.found
+        target = found.target
+        headers = found.headers
+        fields = found.fields
+        limits = self._limits
+        method = reader.method()
+        start = len(method) + len(target) + 2
+        # Where llhttp tolerates more than one space, or another protocol's name, this is not a version.
+        version = _VERSIONS.get(head[start : start + 10])
+        if version is None or not found.ended:
+            if _HTTP_2.match(head):
+                raise RemoteProtocolError("the HTTP version is not supported", 505)
+            raise RemoteProtocolError("the request line is malformed")
+        if len(headers) > limits.max_headers:
+            raise RemoteProtocolError(f"there are more than {limits.max_headers} headers", 431)
+        if found.repeated:
+            raise RemoteProtocolError(f"the header {found.repeated.decode()} is repeated")
+        if target[0] == _SLASH and _HASH not in target:
+            request = Request(method, target, version, headers)
+        else:
+            request = _other_form(method, target, version, headers, fields)
+        host = fields.get(b"host")
+        if host is None:
+            if version == "1.1":
+                raise RemoteProtocolError("the Host header is missing")
+        elif split_host(host) is None:
+            raise RemoteProtocolError("the Host header is malformed")
+        if len(fields) > 1 or host is None:
+            self._frame(request, fields)
+        found.clear()
+        self._skipped = 0
+        if request.complete:
+            self._state = _START if request.keep_alive else _DONE
+        else:
+            self._state = _BODY
+            self._request = request
+            reader.spent = True  # llhttp waits for the body now, which it will not get
+        if reader.spent:
+            reader.renew()
+        return request
+
+    def _frame(self, request: Request, fields: dict[bytes, bytes]) -> None:
+        """Decide from the headers where the body ends, and whether a request may follow."""
+        limits = self._limits
+        connection = fields.get(b"connection")
+        if connection is not None:
+            keep, upgrade = _connection(connection)
+            if keep is not None:
+                request.keep_alive = keep
+            if upgrade:
+                request.upgrade = fields.get(b"upgrade", b"").lower()
+        length = fields.get(b"content-length")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None:
+            if request.http_version == "1.0":
+                raise RemoteProtocolError("HTTP/1.0 has no Transfer-Encoding")
+            if coding.lower() != b"chunked":
+                raise RemoteProtocolError("the only Transfer-Encoding supported is chunked", 501 if coding else 400)
+            request.chunked = True
+            request.complete = False
+            self._body = ChunkedBody(limits.max_body, limits.max_header_size, limits.max_headers)
+        elif length is not None:
+            request.content_length = self._left = int(length)
+            request.complete = not self._left
+            if limits.max_body and self._left > limits.max_body:
+                raise RemoteProtocolError(f"the body is larger than {limits.max_body} bytes", 413)
+        expect = fields.get(b"expect")
+        if expect is not None and request.http_version == "1.1":
+            if expect.lower() != b"100-continue":
+                raise RemoteProtocolError("the only Expect supported is 100-continue", 417)
+            request.expect_continue = not request.complete
+
+    def _read_body(self, data: bytes, position: int) -> int:
+        request = self._request
+        assert request is not None, "the state says that a body is being read"
+        body = self._body
+        if body is None:
+            piece = data[position : position + self._left]
+            request.chunks.append(piece)
+            request.buffered += len(piece)
+            position += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                return position
+        else:
+            chunks: list[bytes] = []
+            try:
+                position = body.feed(data, position, chunks)
+            finally:
+                request.chunks += chunks
+                request.buffered += sum(map(len, chunks))
+            if not body.complete:
+                return position
+            self._body = None
+        request.complete = True
+        self._request = None
+        self._state = _START if request.keep_alive else _DONE
+        return position
+
+
+def _other_form(method: str, target: bytes, version: str, headers: Headers, fields: dict[bytes, bytes]) -> Request:
+    """The request of a target that is not a plain path: the form for proxies, or `*`."""
+    if method == "CONNECT":
+        raise RemoteProtocolError("this is not a proxy: CONNECT is not supported", 501)
+    if _HASH in target:
+        raise RemoteProtocolError("the target has a fragment")
+    if target == b"*" and method == "OPTIONS":
+        return Request(method, target, version, headers)
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise RemoteProtocolError("the target is malformed")
+    # RFC 9112 3.2.2: the target's host replaces the one of the Host header, which 1.1 demands all the same.
+    host = match[1]
+    if b"host" in fields:
+        headers[:] = [(name, host if name == b"host" else value) for name, value in headers]
+        fields[b"host"] = host
+    elif version == "1.0":
+        headers.append((b"host", host))
+        fields[b"host"] = host
+    request = Request(method, (match[2] or b"/") + match[3], version, headers)
+    request.target = target
+    return request

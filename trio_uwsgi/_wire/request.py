@@ -1,0 +1,229 @@
+"""One HTTP request as values, and as what WSGI and ASGI applications get. Floor 1.
+
+Bytes become a `Request` in `http1.py`; the drivers of floor 2 turn it into an environ or a scope with the functions
+below. Those run once per request, so they look names up in bounded caches and call nothing per header.
+Not here: limits, framing, and anything that reads a body from somewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote_to_bytes
+
+__all__ = ["Peer", "Request", "asgi_scope", "split_host", "wsgi_environ"]
+
+Headers = list[tuple[bytes, bytes]]
+"""Names lower-cased, in the order of arrival."""
+
+# Names and hosts come from strangers, so the caches stop growing here. Real traffic uses a few dozen of each.
+_CACHED = 1024
+
+# As numbers, because looking for a number in bytes takes a tenth of the time.
+_PERCENT, _UNDERSCORE = b"%_"
+
+# reg-name, IPv4 or a bracketed IPv6 address, and a port. A user part ("user@") has no place in a Host header.
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The facts of one connection.
+
+    Args:
+        client: address and port of the client; None on a unix socket.
+        server: address and port it connected to; path and None on a unix socket; None when not known.
+        scheme: "http" or "https".
+    """
+
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    scheme: str
+
+
+class Request:
+    """One request: its head, and the part of its body that has arrived and was not taken yet.
+
+    The head never changes once the parser has returned the request. The body part (`chunks`, `buffered`, `complete`) is
+    written by the parser that made the request and emptied by `take_body`.
+
+    Args:
+        method: as sent; upper case for every method we know.
+        target: path and query, as sent.
+        http_version: "1.0" or "1.1".
+        headers: names lower-cased, order kept, white space around values stripped.
+    """
+
+    __slots__ = (
+        "buffered",  # bytes in `chunks`
+        "chunked",
+        "chunks",
+        "complete",  # the whole body has arrived
+        "content_length",  # None: no body, or chunked
+        "expect_continue",  # the client waits for CONTINUE before it sends the body
+        "headers",
+        "http_version",
+        "keep_alive",  # the client lets the connection live on
+        "method",
+        "path",  # percent-decoded, as UTF-8; bytes that are not UTF-8 become U+FFFD
+        "query",
+        "raw_path",
+        "target",  # the request-target as sent, in whatever form
+        "upgrade",  # lower-cased value of an Upgrade header that Connection names, or b""
+    )
+
+    def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
+        self.method = method
+        self.target = target
+        self.http_version = http_version
+        self.headers = headers
+        raw_path, _, self.query = target.partition(b"?")
+        self.raw_path = raw_path
+        if _PERCENT in raw_path:
+            self.path = unquote_to_bytes(raw_path).decode("utf-8", "replace")
+        else:
+            self.path = raw_path.decode("utf-8", "replace")
+        self.keep_alive = http_version == "1.1"
+        self.content_length: int | None = None
+        self.chunked = False
+        self.expect_continue = False
+        self.upgrade = b""
+        self.chunks: list[bytes] = []
+        self.buffered = 0
+        self.complete = True
+
+    def take_body(self) -> bytes:
+        """Take everything buffered, joined; the buffer is empty afterwards."""
+        chunks = self.chunks
+        if not chunks:
+            return b""
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self.buffered = 0
+        return body
+
+    def __repr__(self) -> str:
+        body = f"{self.buffered} bytes buffered, {'complete' if self.complete else 'incomplete'}"
+        return f"<Request {self.method} {self.target!r} HTTP/{self.http_version}, {body}>"
+
+
+_hosts: dict[bytes, tuple[str, str]] = {}
+
+
+def split_host(value: bytes) -> tuple[str, str] | None:
+    """Split the value of a Host header into name and port; either may be "". None: it is not a host.
+
+    An IPv6 address keeps its brackets, as in a URL.
+    """
+    known = _hosts.get(value)
+    if known is not None:
+        return known
+    match = _HOST.fullmatch(value)
+    if match is None:
+        return None
+    name, port = match.groups()
+    split = name.decode(), (port or b"").decode()
+    if len(_hosts) < _CACHED:
+        _hosts[value] = split
+    return split
+
+
+# Header name -> key of the environ; "" for headers that are left out. "Proxy" is one: HTTP_PROXY is where many HTTP
+# clients look for the address of their proxy, so it would let a stranger redirect them ("httpoxy").
+_environ_names: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
+
+
+def _environ_name(name: bytes) -> str:
+    # "X_Real_IP" would become the same key as "X-Real-IP", which a proxy in front may have set: dropped, as nginx does.
+    key = "" if _UNDERSCORE in name else "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    if len(_environ_names) < _CACHED:
+        _environ_names[name] = key
+    return key
+
+
+def wsgi_environ(request: Request, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
+    """Make the environ of one request: a copy of `base`, and the CGI keys.
+
+    Texts are bytes read as latin-1 (PEP 3333). PATH_INFO is the path percent-decoded; REQUEST_URI, RAW_URI the request
+    target. Repeated headers are joined with a comma, cookies with a semicolon. Headers with "_" in their name are left
+    out, and so is Proxy.
+
+    Args:
+        request: the request.
+        peer: the facts of its connection.
+        base: what all requests have in common: the `wsgi.*` keys, SCRIPT_NAME. Not changed.
+    Returns:
+        A new dict that belongs to the caller.
+    uWSGI: the keys its HTTP socket gives; SERVER_NAME is the host asked for, where uWSGI gives the machine's name.
+    """
+    raw_path = request.raw_path
+    uri = request.target.decode("latin-1")
+    environ: dict[str, object] = {
+        "SCRIPT_NAME": "",
+        **base,
+        "REQUEST_METHOD": request.method,
+        "PATH_INFO": (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("latin-1"),
+        "QUERY_STRING": request.query.decode("latin-1"),
+        "REQUEST_URI": uri,
+        "RAW_URI": uri,
+        "SERVER_PROTOCOL": "HTTP/1.1" if request.http_version == "1.1" else "HTTP/1.0",
+        "wsgi.url_scheme": peer.scheme,
+    }
+    if peer.client is not None:
+        environ["REMOTE_ADDR"], port = peer.client
+        environ["REMOTE_PORT"] = str(port)
+    else:
+        environ["REMOTE_ADDR"] = environ["REMOTE_PORT"] = ""
+    if peer.scheme == "https":
+        environ["HTTPS"] = "on"
+    names = _environ_names
+    for name, value in request.headers:
+        key = names.get(name)
+        if key is None:
+            key = _environ_name(name)
+        if key in environ:
+            separator = "; " if key == "HTTP_COOKIE" else ","
+            environ[key] = f"{environ[key]}{separator}{value.decode('latin-1')}"
+        elif key:
+            environ[key] = value.decode("latin-1")
+    environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(str(environ.get("HTTP_HOST", "")), peer)
+    return environ
+
+
+def _server(host: str, peer: Peer) -> tuple[str, str]:
+    """SERVER_NAME and SERVER_PORT, never empty: PEP 3333 lets applications build URLs of them."""
+    default = "443" if peer.scheme == "https" else "80"
+    name, port = split_host(host.encode("latin-1")) or ("", "")
+    if name:
+        return name, port or default
+    if peer.server is None or peer.server[1] is None:
+        return "localhost", default
+    return peer.server[0], str(peer.server[1])
+
+
+def asgi_scope(request: Request, peer: Peer, state: dict[str, object]) -> dict[str, object]:
+    """Make the ASGI 3 scope (spec 2.4) of one request.
+
+    Args:
+        request: the request. Its list of headers is shared with the scope.
+        peer: the facts of its connection.
+        state: what the lifespan startup left; the scope gets a shallow copy.
+    Returns:
+        A new dict that belongs to the caller.
+    """
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": request.http_version,
+        "method": request.method,
+        "scheme": peer.scheme,
+        "path": request.path,
+        "raw_path": request.raw_path,
+        "query_string": request.query,
+        "root_path": "",
+        "headers": request.headers,
+        "client": peer.client,
+        "server": peer.server,
+        "state": state.copy(),
+    }

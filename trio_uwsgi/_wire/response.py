@@ -1,0 +1,258 @@
+"""HTTP/1.1 responses: status, headers and pieces of body in, bytes out. Floor 1.
+
+What the application says about its body is checked against what it sends: a client that believes a wrong length takes
+the rest for the next response. How the body is framed (a length, chunks, or the end of the connection) is decided when
+the first piece is known.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from trio_uwsgi.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._wire.request import Request
+
+__all__ = ["CONTINUE", "Response", "error_response"]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_CONNECTION = {b"close": True, b"keep-alive": False}
+
+# Applications use few headers and status lines, but strangers may make them echo others: the caches are bounded.
+_CACHED = 1024
+_CACHED_LINE = 256
+
+# Headers that are not passed on unread. They belong to the connection, which is the server's, or say something about
+# the body.
+_NOTED = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"date",
+        b"keep-alive",
+        b"proxy-connection",
+        b"server",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_lines: dict[object, bytes] = {}  # header that is passed on, checked -> its line
+_status_lines: dict[tuple[int, bytes], bytes] = {}
+
+
+def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
+    """Check one header; give its line, its lower-cased name if it is of _NOTED or else b"", and its value."""
+    name, value = header
+    if not isinstance(name, bytes) or not isinstance(value, bytes):
+        raise LocalProtocolError(f"header {name!r}: {value!r} is not a pair of bytes")
+    if _TOKEN.fullmatch(name) is None:
+        raise LocalProtocolError(f"{name!r} is not a header name")
+    if _TEXT.fullmatch(value) is None:
+        raise LocalProtocolError(f"header {name!r}: {value!r} has control characters")
+    line = b"%b: %b\r\n" % (name, value)
+    lowered = name.lower()
+    if lowered in _NOTED:
+        return line, lowered, value
+    # A header that came once comes again for ever (content-type) or never (a request's id): start afresh when full.
+    # Cookies are not kept: they do not repeat, and they are secrets.
+    if len(line) <= _CACHED_LINE and lowered != b"set-cookie":
+        if len(_lines) >= _CACHED:
+            _lines.clear()
+        _lines[name, value] = line
+    return line, b"", value
+
+
+def _status_line(status: int, reason: bytes) -> bytes:
+    if not 200 <= status <= 999:
+        raise LocalProtocolError(f"{status} is not a final status; give one from 200 to 999")
+    phrase = reason
+    if not reason:
+        with contextlib.suppress(ValueError):  # not every status has a name
+            phrase = HTTPStatus(status).phrase.encode()
+    if _TEXT.fullmatch(phrase) is None:
+        raise LocalProtocolError(f"the reason {reason!r} has control characters")
+    line = b"HTTP/1.1 %d %b\r\n" % (status, phrase)
+    if len(_status_lines) < _CACHED:
+        _status_lines[status, reason] = line
+    return line
+
+
+class Response:
+    """The bytes of the response to one request.
+
+    `keep_alive` says, once the response is complete, whether the connection lives on. Set it to False before the first
+    `data` to close the connection after this response; nothing ever sets it back to True.
+
+    `left` is how many bytes of body the application's Content-Length still allows, -1 if it gave none or if no body is
+    sent. A WSGI driver stops iterating when it reaches 0 (PEP 3333).
+
+    Args:
+        request: the request that is answered.
+    """
+
+    __slots__ = (
+        "_bodyless",
+        "_chunked",
+        "_closes",
+        "_dated",
+        "_framed",
+        "_head",
+        "_head_only",
+        "_one_zero",
+        "_served",
+        "complete",
+        "keep_alive",
+        "left",
+        "sent_head",
+        "started",
+        "status",
+    )
+
+    def __init__(self, request: Request) -> None:
+        self.keep_alive = request.keep_alive
+        self.started = False  # `start` was called
+        self.sent_head = False  # `data` has given the head away: no other answer is possible
+        self.complete = False
+        self.status = 0
+        self.left = -1
+        self._head_only = request.method == "HEAD"
+        self._one_zero = request.http_version == "1.0"
+        self._chunked = False
+
+    def start(self, status: int, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
+        """Say status and headers. Nothing is sent; may be called again until the first `data`.
+
+        Args:
+            status: 200 to 999.
+            headers: names and values. Date and Server replace ours; Connection may only be `close` or `keep-alive`.
+            reason: the reason phrase; by default the usual one.
+        Raises:
+            LocalProtocolError: a name or value cannot be sent, or the header is not the application's to give. What an
+                earlier call said stays.
+        """
+        if self.sent_head:
+            raise LocalProtocolError("the headers have been sent already")
+        lines = [_status_lines.get((status, reason)) or _status_line(status, reason)]
+        length = -1
+        dated = served = closes = False
+        for header in headers:
+            line = _lines.get(header) if type(header) is tuple else None
+            if line is None:
+                line, noted, value = _field(header)
+                if not noted:
+                    pass
+                elif noted == b"content-length":
+                    # 18 digits: more than any disk holds, and still a plain integer elsewhere.
+                    if length >= 0 or not value.isdigit() or len(value) > 18:
+                        raise LocalProtocolError(f"content-length {value!r} is repeated or not a number")
+                    length = int(value)
+                    if status == 204:  # RFC 9110 8.6: not even a zero
+                        continue
+                elif noted == b"date":
+                    dated = True
+                elif noted == b"server":
+                    served = True
+                elif noted == b"connection" and value.lower() in _CONNECTION:
+                    closes |= _CONNECTION[value.lower()]
+                    continue
+                else:
+                    raise LocalProtocolError(f"{noted.decode()}: {value!r} is for the server to say")
+            lines.append(line)
+        bodyless = status in (204, 304)
+        self._bodyless = self._head_only or bodyless
+        self._framed = bodyless or length >= 0
+        self.left = -1 if self._bodyless else length
+        self._head = b"".join(lines)
+        self._dated = dated
+        self._served = served
+        self._closes = closes
+        self.status = status
+        self.started = True
+
+    def data(self, piece: bytes, more: bool, date: bytes) -> bytes:
+        """Add a piece of body, and get the bytes to send now; the first call brings the head along.
+
+        Args:
+            piece: bytes of the body; may be empty. Not sent in answer to HEAD, nor with 204 and 304.
+            more: whether other pieces follow. A first piece that is the last one gets a Content-Length.
+            date: the value of the Date header.
+        Raises:
+            LocalProtocolError: not started, complete, or more or fewer bytes than the Content-Length said. If
+                `sent_head` is set, the connection must be aborted: the client has to notice.
+        """
+        if self.complete or not self.started:
+            problem = "after the response was complete" if self.complete else "before the status and the headers"
+            raise LocalProtocolError(f"a piece of body came {problem}")
+        if self.left >= 0:
+            left = self.left - len(piece)
+            if left < 0 or (left and not more):
+                self.keep_alive = False
+                raise LocalProtocolError(f"the body is {'longer' if left < 0 else 'shorter'} than its content-length")
+            self.left = left
+        if self.sent_head:
+            head = b""
+        else:
+            head = self._first(piece, more, date)
+            self.sent_head = True
+        self.complete = not more
+        if self._bodyless:
+            return head
+        if not self._chunked:
+            return head + piece
+        if piece:  # an empty chunk would end the body
+            head = b"%b%x\r\n%b\r\n" % (head, len(piece), piece)
+        return head if more else head + b"0\r\n\r\n"
+
+    def _first(self, piece: bytes, more: bool, date: bytes) -> bytes:
+        """The head, now that it is known how the body is framed."""
+        framing = b""
+        if self._framed:
+            pass
+        elif not more:
+            # An application that sends nothing in answer to HEAD has not said how long the body would be.
+            if piece or not self._head_only:
+                framing = b"content-length: %d\r\n" % len(piece)
+        elif self._head_only:
+            pass
+        elif self._one_zero:
+            self.keep_alive = False  # the end of the connection is the end of the body
+        else:
+            self._chunked = True
+            framing = b"transfer-encoding: chunked\r\n"
+        if self._closes:
+            self.keep_alive = False
+        if not self.keep_alive:
+            framing += b"connection: close\r\n"
+        elif self._one_zero:
+            framing += b"connection: keep-alive\r\n"
+        if not (self._dated or self._served):
+            return b"%bdate: %b\r\nserver: trio-uwsgi\r\n%b\r\n" % (self._head, date, framing)
+        dated = b"" if self._dated else b"date: %b\r\n" % date
+        served = b"" if self._served else b"server: trio-uwsgi\r\n"
+        return b"%b%b%b%b\r\n" % (self._head, dated, served, framing)
+
+
+def error_response(status: int, message: str, date: bytes, head_only: bool = False) -> bytes:
+    """Make the whole response of a request that no application answers; the connection closes after it.
+
+    Args:
+        status: 400 to 599.
+        message: one line for the body, as plain text.
+        date: the value of the Date header.
+        head_only: leave the body out, for HEAD.
+    """
+    body = f"{message}\n".encode()
+    line = _status_lines.get((status, b"")) or _status_line(status, b"")
+    head = b"%bdate: %b\r\nserver: trio-uwsgi\r\ncontent-type: text/plain; charset=utf-8\r\n" % (line, date)
+    head += b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+    return head if head_only else head + body

@@ -1,0 +1,201 @@
+"""`serve`: an application, a `Config`, and everything runs. Floor 4.
+
+The only place that knows the whole `Config`: it takes it apart for the parts below. Two ways in: `serve` for everybody,
+and `_serve_in` for `trio_uwsgi.testing`, which brings surroundings of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+import zoneinfo
+from collections.abc import Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi import uwsgi
+from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._runtime.placement import in_task, over_memory
+from trio_uwsgi._runtime.runtime import Runtime, Surroundings, Terms
+from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._tasks.asgi import detect_interface
+from trio_uwsgi._tasks.calls import LoggingJournal, sole
+from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.service import HttpOptions
+from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._wire.http1 import Limits
+from trio_uwsgi.config import Config
+from trio_uwsgi.errors import UwsgiError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import Registry
+
+__all__ = ["serve"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+_SYSTEM_CLOCK = WallClock(time.time)
+
+
+async def serve(
+    app: object,
+    config: Config = Config(),  # noqa: B008  # frozen
+    *,
+    registry: Registry | None = None,
+    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an application, with its signals, timers and mules, until it is told to stop.
+
+    `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
+    gracefully, the second one hard. `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every
+    member serves, and leaves posix signals and logging to the caller: `runtime.stop()` is the graceful stop.
+
+    Args:
+        app: an ASGI 3 or a WSGI callable; which of the two is found out, or said by `Config.interface`.
+        config: what to run; never changed.
+        registry: the application's declarations; without it the default one, which `trio_uwsgi.uwsgi` fills.
+        task_status: given by `nursery.start`, which returns the `Runtime`.
+    Raises:
+        ConfigError: it cannot be found out whether `app` is WSGI or ASGI.
+        RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
+        BootError: an address cannot be listened on, or the application's lifespan startup failed.
+        SystemExit: a second posix signal came; the code is 128 plus its number.
+    Resource handling: everything it opens is closed when it returns or raises: sockets, their files, tasks. A thread
+    whose user code
+        does not end is abandoned, counted and named in the log.
+    Error handling: what the application raises is logged and ends only its own request or handler. Start-up errors are
+    raised as they are;
+        anything later is a bug in this package, and comes in Trio's exception groups.
+    Checkpoint: always.
+    Cancellation: the hard stop: connections are cut, handlers cancelled, waiting signals dropped and counted in the
+        log.
+    uWSGI: starting the server.
+    Example:
+        trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
+    """
+    placement = over_memory if config.placement == "memory" else in_task
+    surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement)
+    if task_status is trio.TASK_STATUS_IGNORED:
+        await _serve_alone(app, config, registry or uwsgi.registry, surroundings)
+    else:
+        await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
+
+
+async def _serve_alone(app: object, config: Config, registry: Registry, surroundings: Surroundings) -> None:
+    """Be the program: show a log if nobody set one up, and obey SIGINT and SIGTERM."""
+    if not logger.hasHandlers():
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    posix = _PosixSignals()
+    with _plain_start_errors():
+        async with trio.open_nursery() as services:
+            if threading.current_thread() is threading.main_thread():
+                await services.start(posix.obey, services.cancel_scope)
+            posix.runtime = runtime = await services.start(_serve_in, surroundings, app, config, registry)
+            await runtime.ended.wait()
+            services.cancel_scope.cancel()
+    if posix.hard:
+        raise SystemExit(128 + posix.hard)
+
+
+class _PosixSignals:
+    """SIGINT and SIGTERM: the first one stops `runtime` gracefully, or everything while there is none yet; the second
+    one stops hard.
+    """
+
+    def __init__(self) -> None:
+        self.runtime: Runtime | None = None
+        self.hard = 0
+
+    async def obey(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
+        """Obey them until cancelled."""
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            task_status.started()
+            async for number in received:
+                name = signal.Signals(number).name
+                if self.runtime is None:
+                    logger.info("%s: stopping before anything was served", name)
+                    everything.cancel()
+                elif self.runtime.stopping:
+                    logger.warning("%s again: stopping now", name)
+                    self.hard = number
+                    everything.cancel()
+                else:
+                    logger.info("%s: stopping when running work has ended; once more stops now", name)
+                    self.runtime.stop()
+
+
+@contextlib.contextmanager
+def _plain_start_errors() -> Iterator[None]:
+    """What this package raises on purpose leaves without the groups of the nurseries on its way."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        error = sole(group)
+        if not isinstance(error, UwsgiError):
+            raise
+        raise error from error.__cause__
+
+
+async def _serve_in(
+    surroundings: Surroundings,
+    app: object,
+    config: Config,
+    registry: Registry,
+    *,
+    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`serve` in given surroundings, and with no regard to posix signals."""
+    interface = detect_interface(app) if config.interface == "auto" else config.interface
+    application = Application(app, interface, config.threads, multithread=config.threads * config.workers > 1)
+    with _plain_start_errors():
+        async with open_listeners(config.addresses, config.socket_options) as listeners:
+            runtime = Runtime(application, registry, _terms(config), surroundings, listeners)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(runtime.run)
+                _announce(app, interface, config, runtime)
+                task_status.started(runtime)
+
+
+def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:
+    name = getattr(app, "__qualname__", type(app).__qualname__)
+    logger.info(
+        "trio_uwsgi %s (trio %s, Python %s) serves the %s application %s",
+        metadata.version("trio-uwsgi"),
+        metadata.version("trio"),
+        platform.python_version(),
+        interface.upper(),
+        name,
+    )
+    for address in runtime.addresses:
+        logger.info("http on %s", address)
+    workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
+    mules = f"{config.mules} mule{'s' * (config.mules != 1)}"
+    logger.info("%s and %s, in tasks of process %d", workers, mules, os.getpid())
+
+
+def _terms(config: Config) -> Terms:
+    return Terms(
+        headcount=Headcount(config.workers, config.mules),
+        signal_queue=config.signal_queue,
+        message_queue=config.message_queue,
+        harakiri=config.harakiri,
+        mule_harakiri=config.mule_harakiri,
+        mercy=config.mercy,
+        lifespan=config.lifespan,
+        http=HttpOptions(
+            limits=Limits(
+                max_header_size=config.max_header_size, max_headers=config.max_headers, max_body=config.max_body
+            ),
+            timeouts=config.http_timeouts,
+            access_log=not config.disable_logging,
+            cancel_on_disconnect=config.cancel_on_disconnect,
+        ),
+        zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
+    )

@@ -1,0 +1,240 @@
+"""The whole runtime inside a test, on whatever clock the test runs. Floor 4.
+
+    async def test_hourly_report(autojump_clock):
+        async with open_runtime(app, Config(mules=1, harakiri=5)) as runtime:
+            response = await runtime.client.get("/")          # real HTTP bytes over memory streams
+            await trio.sleep(3600)                            # an hour, at once
+            assert runtime.log.count("signal 17") == 60
+
+Nothing is faked but the surroundings: no socket is opened, the time of day moves with Trio's clock, what happens is
+remembered in a log, and user code that raises fails the test. On a mock clock, time stands still while a thread runs
+user code, so that WSGI applications and `def` handlers are deterministic too.
+
+Not imported by `import trio_uwsgi`. The client needs httpx: `pip install trio-uwsgi[test]`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+import trio.testing
+
+from trio_uwsgi._runtime.placement import in_task, over_memory
+from trio_uwsgi._runtime.runtime import Runtime, Surroundings
+from trio_uwsgi._tasks.calls import Event, LoggingJournal, sole
+from trio_uwsgi._tasks.clock_hold import hold_clock
+from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._wire.request import Peer
+from trio_uwsgi.config import Config
+from trio_uwsgi.serve import _serve_in
+
+if TYPE_CHECKING:
+    import httpx
+
+    from trio_uwsgi._core.registry import Registry
+
+__all__ = ["Event", "EventLog", "RuntimeUnderTest", "open_runtime"]
+
+MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+
+_BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)  # a Monday
+
+
+class EventLog:
+    """What happened in a runtime: frozen `Event` values, in an order that luck has no part in.
+
+    Trio runs tasks that wake at the same instant in random order, so events of one instant are sorted: by member, then
+    by kind of work (the first word of `what`); those of one kind keep the order in which they happened. Two runs of the
+    same story give equal logs.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(sorted(self._events, key=lambda event: (event.time, event.member, event.what.partition(" ")[0])))
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, EventLog | list | tuple) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def __repr__(self) -> str:
+        return f"<EventLog: {len(self)} events>\n" + "\n".join(f"{e.time:12.3f}  {e.member:10}  {e.what}" for e in self)
+
+    def append(self, event: Event) -> None:
+        """Remember an event."""
+        self._events.append(event)
+
+    def count(self, what: str, member: str | None = None) -> int:
+        """How many events say exactly this, of one member or of all."""
+        return sum(event.what == what and member in (None, event.member) for event in self._events)
+
+    def times(self, what: str, member: str | None = None) -> list[float]:
+        """When they happened, in seconds since the runtime started, in order."""
+        return sorted(event.time for event in self._events if event.what == what and member in (None, event.member))
+
+
+class _RememberingJournal(LoggingJournal):
+    """Remembers every event, and raises what user code raised, unless failures are allowed."""
+
+    remembers = True
+
+    def __init__(self, log: EventLog, *, allow_failures: bool) -> None:
+        self._log = log
+        self._allow_failures = allow_failures
+        self.failure: BaseException | None = None  # the first one that was not allowed
+        self._began = trio.current_time()
+
+    def note(self, member: str, what: str) -> None:
+        # Tens of microseconds: times that come from the wall clock are not exact beyond one, and the test is one
+        # behind.
+        self._log.append(Event(round(trio.current_time() - self._began, 5), member, what))
+
+    def failed(self, member: str, what: str, error: BaseException) -> None:
+        super().failed(member, what, error)
+        if not self._allow_failures:
+            self.failure = self.failure or error
+            raise error
+
+
+class RuntimeUnderTest:
+    """A runtime in a test: `client` speaks HTTP with it, `log` remembers what happened, `runtime` is the `Runtime`.
+
+    `signal`, `mule_msg`, `statistics` and `stop` are those of the `Runtime`.
+    """
+
+    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog) -> None:
+        self.runtime = runtime
+        self.client = client
+        self.log = log
+        self.signal = runtime.signal
+        self.mule_msg = runtime.mule_msg
+        self.statistics = runtime.statistics
+        self.stop = runtime.stop
+        self._ports = itertools.count(49152)
+
+    def connect(self) -> MemoryStream:
+        """Open a connection to a worker, for tests that speak HTTP by hand. Close it when done.
+
+        Checkpoint: never.
+        """
+        return _connect(self.runtime, next(self._ports))[0]
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(
+    app: object = None,
+    config: Config = Config(),  # noqa: B008  # frozen
+    *,
+    registry: Registry | None = None,
+    begin: datetime.datetime = _BEGIN,
+    allow_failures: bool = False,
+) -> AsyncIterator[RuntimeUnderTest]:
+    """Run a runtime while the body runs, and stop it gracefully afterwards.
+
+    Args:
+        app: the application, ASGI or WSGI; None serves 404 to everything.
+        config: what to run. `http` has no effect: no socket is opened, the client's bytes go through memory.
+        registry: the declarations; without it the default registry.
+        begin: the time of day at which the runtime starts, with a time zone.
+        allow_failures: let user code fail as it does in production: logged, counted, and nothing else. By default its
+            first error ends the runtime and is raised here.
+    Yields:
+        The runtime, with its client and its log.
+    Raises:
+        What `trio_uwsgi.serve` raises, and what user code raised.
+    Checkpoint: always, on the way in and on the way out.
+    Cancellation: the hard stop; nothing is left.
+    Example:
+        async with open_runtime(app, Config(mules=1)) as runtime:
+            runtime.signal(17)
+    """
+    log = EventLog()
+    began, begin_posix = trio.current_time(), begin.timestamp()
+    journal = _RememberingJournal(log, allow_failures=allow_failures)
+    surroundings = Surroundings(
+        journal=journal,
+        wall=WallClock(
+            lambda: begin_posix + (trio.current_time() - began), steady=True, settle=trio.testing.wait_all_tasks_blocked
+        ),
+        placement=over_memory if config.placement == "memory" else in_task,
+    )
+    quiet = dataclasses.replace(config, http=(), chmod_socket=None)
+    application = _nothing_here if app is None else app
+    try:
+        with hold_clock():
+            async with trio.open_nursery() as nursery:
+                serve = partial(_serve_in, surroundings, application, quiet, registry or _default_registry())
+                runtime: Runtime = await nursery.start(serve)
+                async with _open_client(runtime) as client:
+                    _let_the_runtime_be_first()
+                    yield RuntimeUnderTest(runtime, client, log)
+                runtime.stop()
+    except BaseExceptionGroup as group:
+        # What the test body raised besides, because its request failed, say, is in the context.
+        error = journal.failure or sole(group)
+        if isinstance(error, BaseExceptionGroup):
+            raise
+        raise error from error.__cause__
+
+
+def _let_the_runtime_be_first() -> None:
+    """Let the test's clock reckon from a microsecond after the runtime's start.
+
+    A timer of 60 s and the test's own `trio.sleep(60)` would wake at one instant, in random order. Now the tick comes
+    first.
+    """
+    clock = trio.lowlevel.current_clock()
+    if isinstance(clock, trio.testing.MockClock):
+        clock.jump(1e-6)
+
+
+def _default_registry() -> Registry:
+    from trio_uwsgi import uwsgi
+
+    return uwsgi.registry
+
+
+async def _nothing_here(scope: dict[str, object], receive: object, send: object) -> None:
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 404, "headers": []})  # type: ignore[operator]
+        await send({"type": "http.response.body"})  # type: ignore[operator]
+
+
+def _connect(runtime: Runtime, port: int) -> tuple[MemoryStream, Callable[[], bool]]:
+    near, far = trio.testing.memory_stream_pair()
+    closed = False
+    deliver_end = far.send_stream.close_hook
+
+    def close_hook() -> None:
+        nonlocal closed
+        closed = True
+        if deliver_end is not None:
+            deliver_end()
+
+    far.send_stream.close_hook = close_hook
+    runtime.take(far, Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http"))
+    return near, lambda: closed
+
+
+def _open_client(runtime: Runtime) -> httpx.AsyncClient:
+    import httpx
+
+    from trio_uwsgi._memory_client import MemoryTransport
+
+    ports = itertools.count(32768)
+    # No time limits of its own: on a mock clock its five seconds would pass before a slow handler's thirty.
+    return httpx.AsyncClient(
+        transport=MemoryTransport(lambda: _connect(runtime, next(ports))), base_url="http://testserver", timeout=None
+    )
