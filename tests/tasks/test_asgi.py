@@ -290,6 +290,25 @@ async def test_harakiri_ends_one_request_at_its_time(
         assert b"fast" == (await other.get()).body
 
 
+async def test_harakiri_before_its_turn(open_http: Any) -> None:
+    """A request whose time is up before its turn gets its 504 without the application being called."""
+    called = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        called.append(scope["path"])
+        await answer(send, b"")
+
+    world = await open_http(app, harakiri=30)
+    client = world.connect()
+    await wait_all_tasks_blocked()
+    (session,) = world.service.sessions
+    session.received(GET)
+    world.service.driver.cancel(session.exchange)
+    assert 504 == (await client.response()).status
+    assert ([], 1) == (called, world.service.calls.harakiris)
+    assert 200 == (await world.connect().get()).status
+
+
 async def test_harakiri_after_the_head_aborts(open_http: Any, autojump_clock: Any) -> None:
     """A response that has begun is cut off."""
 

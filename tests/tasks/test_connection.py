@@ -485,8 +485,8 @@ async def test_a_disconnect_cancels_when_asked(open_http: Any) -> None:
     await client.close()
     await wait_all_tasks_blocked()
     assert [True] == ended
-    assert 0 == world.service.calls.harakiris
-    assert [] == world.journal.failures
+    assert (0, []) == (world.service.calls.harakiris, world.journal.failures)
+    assert (0, 0) == (world.service.statistics().open, world.service.statistics().running)
     assert b"/" == (await (await open_http(hello)).connect().get()).body
 
 

@@ -614,6 +614,7 @@ async def test_cancel_on_disconnect(open_http: Any) -> None:
     await client.close()
     await until(lambda: not world.service.statistics().running)
     assert (0, []) == (world.service.calls.harakiris, world.journal.failures)
+    assert 0 == world.service.statistics().open
 
 
 async def test_a_request_that_comes_while_the_threads_stop(open_http: Any) -> None:

@@ -185,7 +185,9 @@ class AsgiDriver:
             exchange, runner.exchange = runner.exchange, None
             if exchange is None:
                 return
-            if scope.cancelled_caught and not exchange.abandoned:
+            if exchange.abandoned:
+                exchange.drop()
+            elif scope.cancelled_caught or not exchange.over:  # the latter: it never began
                 exchange.cut(504, "Gateway Timeout")
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
@@ -208,6 +210,7 @@ class AsgiDriver:
                 turn_ends = now() + TURN_SECONDS
                 continue
             runner.exchange = exchange = ready.popleft()
+            runner.where = "its place in the queue for a task"
             exchange.scope = runner.scope
             # The first step is run in a fresh context by hand: a task's context cannot be changed within a step.
             context = self._context.copy()

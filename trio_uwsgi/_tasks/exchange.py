@@ -203,6 +203,11 @@ class Exchange(Unit):
         if self.lost:
             raise ClientDisconnected("the client is gone: the response cannot be sent")
 
+    def drop(self) -> None:
+        """Give the response up and close: nobody is left to answer. Does nothing to an exchange that is over."""
+        if not self.over:
+            self.session.close(reset=True)
+
     def cut(self, status: int, reason: str) -> None:
         """Give the response up: answer `status` while that is possible, otherwise abort so that the client can tell.
 

@@ -302,7 +302,9 @@ class WsgiDriver:
     def _failed(self, exchange: WsgiExchange, error: BaseException) -> None:
         calls = self._service.calls
         if exchange.cancelled:
-            if not exchange.abandoned:
+            if exchange.abandoned:
+                exchange.drop()
+            else:
                 exchange.cut(504, "Gateway Timeout")
                 calls.expired(exchange, error.where if isinstance(error, ThreadCancelled) else location(error))
             return
