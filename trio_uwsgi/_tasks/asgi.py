@@ -24,7 +24,6 @@ import trio
 
 from trio_uwsgi._tasks.calls import UNIT, location, sole
 from trio_uwsgi._tasks.exchange import Exchange
-from trio_uwsgi._tasks.interface import detect_interface as detect_interface
 from trio_uwsgi._wire.request import asgi_scope
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 

@@ -3,14 +3,13 @@
 Theory. A session has one phase, and is in at most one table of deadlines:
 
     IDLE      no request runs. Waits for a head: `keep_alive` between two requests, `header` for the first one and from
-    the
-              first byte of a head on.
-    BUSY      one exchange runs. `stall` while its body is on the way, or output is not taken. SKIPPING  the response is
-    complete but its request's body is not: up to SKIP bytes are thrown away (`stall`). BLOCKED   the next request waits
-    until the client has read the responses before it (`stall`). ENDING    nothing more is answered: output is flushed
-    (`stall`), then the sending side is shut and input is thrown away
-              for a while (`linger`), because closing with unread input would reset the connection and destroy the last
-              response on its way.
+              the first byte of a head on.
+    BUSY      one exchange runs. `stall` while its body is on the way, or output is not taken.
+    SKIPPING  the response is complete but its request's body is not: up to SKIP bytes are thrown away (`stall`).
+    BLOCKED   the next request waits until the client has read the responses before it (`stall`).
+    ENDING    nothing more is answered: output is flushed (`stall`), then the sending side is shut and input is thrown
+              away for a while (`linger`), because closing with unread input would reset the connection and destroy the
+              last response on its way.
     CLOSED    the transport is closed.
 
 Requests of a connection run one at a time; those that came early wait in `queue` and the client is not read meanwhile,

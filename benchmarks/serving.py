@@ -1,4 +1,4 @@
-"""Small responses under load, beside other servers, in one run: `python benchmarks/http.py --peers /path/to/venv`.
+"""Small responses under load, beside other servers, in one run: `python benchmarks/serving.py --peers /path/to/venv`.
 
 The server has one core (0) and wrk the other (1). Rounds are interleaved, because a machine's speed changes by the
 minute: compare only inside one table. Needs `wrk` and `taskset`; the peers' venv needs uvicorn[standard], gunicorn and
