@@ -16,6 +16,7 @@ import time
 import zoneinfo
 from collections.abc import Iterator
 from importlib import metadata
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import trio
@@ -43,6 +44,10 @@ logger = logging.getLogger("trio_uwsgi")
 
 _SYSTEM_CLOCK = WallClock(time.time)
 
+# Posix signals that Trio has not looked at when one more ends the process at once, as it does by default: something
+# keeps Trio's thread, so the stops that were asked for cannot even begin.
+_UNNOTICED = 2
+
 
 async def serve(
     app: object,
@@ -54,8 +59,9 @@ async def serve(
     """Serve an application, with its signals, timers and mules, until it is told to stop.
 
     `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
-    gracefully, the second one hard. `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every
-    member serves, and leaves posix signals and logging to the caller: `runtime.stop()` is the graceful stop.
+    gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread.
+    `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
+    signals and logging to the caller: `runtime.stop()` is the graceful stop.
 
     Args:
         app: an ASGI 3 or a WSGI callable; which of the two is found out, or said by `Config.interface`.
@@ -106,18 +112,36 @@ async def _serve_alone(app: object, config: Config, registry: Registry, surround
 
 class _PosixSignals:
     """SIGINT and SIGTERM: the first one stops `runtime` gracefully, or everything while there is none yet; the second
-    one stops hard.
+    one stops hard. While user code blocks Trio's thread neither can, and a third one ends the process.
     """
 
     def __init__(self) -> None:
         self.runtime: Runtime | None = None
         self.hard = 0
+        self._unnoticed = 0
+
+    def _count(self, wanted: signal.Signals) -> None:
+        """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""
+        trios = signal.getsignal(wanted)
+        assert callable(trios)
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            self._unnoticed += 1
+            if self._unnoticed > _UNNOTICED:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            trios(number, frame)
+
+        signal.signal(wanted, handler)
 
     async def obey(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         """Obey them until cancelled."""
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+            for wanted in (signal.SIGINT, signal.SIGTERM):
+                self._count(wanted)
             task_status.started()
             async for number in received:
+                self._unnoticed = 0
                 name = signal.Signals(number).name
                 if self.runtime is None:
                     logger.info("%s: stopping before anything was served", name)

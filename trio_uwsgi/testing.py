@@ -52,7 +52,7 @@ class EventLog:
 
     Trio runs tasks that wake at the same instant in random order, so events of one instant are sorted: by member, then
     by kind of work (the first word of `what`); those of one kind keep the order in which they happened. Two runs of the
-    same story give equal logs.
+    same story give equal logs, unless its own tasks or threads race at one instant, for the next free mule, say.
     """
 
     def __init__(self) -> None:

@@ -91,6 +91,11 @@ def _on_trios_thread(func: Callable[[], T]) -> T:
     return trio.from_thread.run_sync(func)
 
 
+def _declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:
+    """The registry's decorator, for any of the runtime's threads."""
+    return lambda declared: _on_trios_thread(lambda: decorator(declared))
+
+
 # ----- signals
 
 
@@ -119,8 +124,8 @@ def signal_handler(signum: H | int | None = None, /, *, target: str = "") -> H |
         lost.
     """
     if signum is None or isinstance(signum, int):
-        return _registry().signal_handler(signum, target=target)
-    return _registry().signal_handler(signum)
+        return _declaring(_registry().signal_handler(signum, target=target))
+    return _declaring(_registry().signal_handler)(signum)
 
 
 def register_signal(signum: int, kind: str, handler: Callable[[int], object]) -> None:
@@ -362,7 +367,7 @@ def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool
     Checkpoint: never.
     uWSGI: `uwsgidecorators.timer`.
     """
-    return _registry().timer(seconds, target=target, late=late, overlap=overlap)
+    return _declaring(_registry().timer(seconds, target=target, late=late, overlap=overlap))
 
 
 def rbtimer(
@@ -381,7 +386,7 @@ def rbtimer(
     Checkpoint: never.
     uWSGI: `uwsgidecorators.rbtimer`, which cannot be given iterations.
     """
-    return _registry().rbtimer(seconds, iterations=iterations, target=target, late=late, overlap=overlap)
+    return _declaring(_registry().rbtimer(seconds, iterations=iterations, target=target, late=late, overlap=overlap))
 
 
 def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
@@ -397,7 +402,7 @@ def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool =
     Checkpoint: never.
     uWSGI: `uwsgidecorators.cron`, which knows no strings.
     """
-    return _registry().cron(*when, target=target, late=late, overlap=overlap)
+    return _declaring(_registry().cron(*when, target=target, late=late, overlap=overlap))
 
 
 # ----- mules
@@ -510,8 +515,8 @@ def set_user_harakiri(seconds: float) -> None:
     """Give the current request, handler, message or program so many seconds more, counted from now, to end.
 
     When they have passed its cancel scope is cancelled: a request is answered 504, and the log says what was stuck
-    where. The last call counts, and the limit ends with the unit of work. The limit of `Config` stays in force beside
-    it.
+    where. The last call counts, and the limit ends with the unit of work. The limit of `Config` and those of `harakiri`
+    blocks stay in force beside it.
 
     Args:
         seconds: 0 clears the limit; fractions count.
@@ -522,7 +527,7 @@ def set_user_harakiri(seconds: float) -> None:
     uWSGI: `uwsgi.set_user_harakiri`: whole seconds, one limit for all threads of a process, and the process is killed.
     """
     unit = _unit("set_user_harakiri", "it limits a request, a handler or a mule's program, so call it in one")
-    _on_trios_thread(lambda: unit.set_user_deadline(_deadline(seconds)))
+    _on_trios_thread(lambda: unit.limit(_deadline(seconds)))
 
 
 def _deadline(seconds: float) -> float:
@@ -536,7 +541,8 @@ def harakiri(seconds: float) -> Iterator[None]:
     """Limit the body of a `with` block.
 
     When it takes longer, the whole unit of work is ended, as with `set_user_harakiri`.
-    Leaving the block brings back the limit that was in force before it; a stricter one stays in force inside.
+    Leaving the block takes its limit away; the limits of other blocks and of `set_user_harakiri` stay in force beside
+    it.
 
     Args:
         seconds: above 0; fractions count.
@@ -549,9 +555,14 @@ def harakiri(seconds: float) -> Iterator[None]:
     unit = _unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
     if not seconds > 0:
         raise ValueError(f"a harakiri is more than 0 seconds, not {seconds!r}")
-    before = unit.user_deadline
-    _on_trios_thread(lambda: unit.set_user_deadline(min(before, _deadline(seconds))))
+
+    def enter() -> float:
+        deadline = _deadline(seconds)
+        unit.enter_block(deadline)
+        return deadline
+
+    deadline = _on_trios_thread(enter)
     try:
         yield
     finally:
-        _on_trios_thread(lambda: unit.set_user_deadline(before))
+        _on_trios_thread(lambda: unit.leave_block(deadline))

@@ -121,6 +121,77 @@ async def test_a_limit_for_a_block_gives_back_the_one_before(
         assert [10.0] == runtime.log.times("signal 1 harakiri")
 
 
+async def test_blocks_of_tasks_side_by_side_have_a_limit_each(
+    autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A block that ends takes its own limit away: not that of a block beside it, and none comes back after its end."""
+    story: list[object] = []
+
+    @uwsgi_registry.signal_handler(1)
+    async def handler(signum: int) -> None:
+        async def block(start: float, limit: float, end: float) -> None:
+            await trio.sleep(start)
+            with uwsgi.harakiri(limit):
+                await trio.sleep_until(began + end)
+
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(block, 0, 5, 2)
+            nursery.start_soon(block, 1, 50, 3)
+        await trio.sleep(10)
+        story.append("neither limit came back")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(block, 0, 50, 14)
+            nursery.start_soon(block, 1, 5, 100)
+
+    async with open_runtime(registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.sleep(100)
+        assert ["neither limit came back"] == story
+        assert [19.0] == runtime.log.times("signal 1 harakiri")
+
+
+async def test_a_limit_set_inside_a_block_outlives_it(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """`set_user_harakiri` in a block neither lifts the block's limit nor ends with the block."""
+
+    @uwsgi_registry.signal_handler(1)
+    async def handler(signum: int) -> None:
+        with uwsgi.harakiri(5):
+            uwsgi.set_user_harakiri(20)
+        await trio.sleep(3600)
+
+    @uwsgi_registry.signal_handler(2)
+    async def kept(signum: int) -> None:
+        with uwsgi.harakiri(5):
+            uwsgi.set_user_harakiri(0)
+            await trio.sleep(3600)
+
+    async with open_runtime(registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.sleep(100)
+        runtime.signal(2)
+        await trio.sleep(100)
+        assert [20.0] == runtime.log.times("signal 1 harakiri")
+        assert [105.0] == runtime.log.times("signal 2 harakiri")
+
+
+async def test_a_block_that_kept_trio_from_running_is_late_all_the_same(
+    autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A block that blocks Trio's thread past its limit ends its unit at the next checkpoint."""
+
+    @uwsgi_registry.signal_handler(1)
+    async def handler(signum: int) -> None:
+        with uwsgi.harakiri(5):
+            autojump_clock.jump(10)
+        await trio.sleep(3600)
+
+    async with open_runtime(registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.sleep(100)
+        assert [10.0] == runtime.log.times("signal 1 harakiri")
+
+
 async def _in_handler(call: Callable[[], object]) -> None:
     registry = Registry()
 

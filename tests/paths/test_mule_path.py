@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import trio
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 Placement = Literal["task", "memory"]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 
 
@@ -101,6 +104,35 @@ async def test_a_program_gets_messages_and_signals(
         runtime.mule_msg(b"b")
         await trio.sleep(12)
     assert [b"a", 1, b"b", None] == story
+
+
+@both_placements
+async def test_a_program_gets_what_was_sent_before_it_began(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A program that begins with `mule_get_msg` gets what the lifespan sent, each time, although handlers exist."""
+    got: list[str] = []
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        while True:
+            got.append(f"program {await uwsgi.mule_get_msg()!r}")
+
+    @uwsgi_registry.mule_message_handler
+    async def handler(message: bytes) -> None:
+        got.append(f"handler {message!r}")
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        for phase in ("startup", "shutdown"):
+            await receive()
+            if phase == "startup":
+                uwsgi.mule_msg(b"early")
+            await send({"type": f"lifespan.{phase}.complete"})
+
+    for _ in range(20):
+        async with open_runtime(app, Config(mules=1, placement=placement), registry=uwsgi_registry):
+            await trio.sleep(1)
+    assert ["program b'early'"] * 20 == got
 
 
 async def test_a_program_that_returns_leaves_an_ordinary_mule(

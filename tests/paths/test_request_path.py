@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,26 @@ async def test_broken_responses_reach_the_client_as_httpx_errors(
     with pytest.raises(RuntimeError, match="broken"):
         async with open_runtime(broken, config, registry=uwsgi_registry) as runtime:
             await runtime.client.get("/")
+
+
+async def test_time_stands_still_while_a_request_waits_for_a_thread_of_its_own(
+    autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """`trio.to_thread.run_sync` in an ASGI request takes no virtual time, so no deadline fires meanwhile."""
+
+    async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+        assert scope["type"] == "http"
+        if scope["path"] == "/later":
+            await trio.sleep(1)
+        await trio.to_thread.run_sync(threading.Event().wait, 0.05)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async with open_runtime(app, Config(harakiri=5), registry=uwsgi_registry) as runtime:
+        for path, expected in (("/", 0), ("/later", 1)):
+            began = trio.current_time()
+            assert 200 == (await runtime.client.get(path)).status_code
+            assert expected == round(trio.current_time() - began, 6)
 
 
 async def test_an_application_must_be_callable(uwsgi_registry: Registry) -> None:

@@ -49,7 +49,7 @@ class LifespanApp:
 
 @both_placements
 async def test_running_work_ends_within_the_mercy(
-    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A graceful stop lets the request, the handler and the waiting signals end, then shuts the lifespan down, in that
     order.
@@ -83,6 +83,7 @@ async def test_running_work_ends_within_the_mercy(
             runtime.stop()
             runtime.stop()
             await runtime.runtime.ended.wait()
+    assert "mercy" not in caplog.text
     expected = [("startup", 0), ("signal", 3), ("status", 200), ("shutdown", 5), ("program", 5), ("signal", 6)]
     assert expected == app.story
 
@@ -107,6 +108,23 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
             await trio.sleep(1)
     assert 21 == round(trio.current_time() - began, 3)
     assert "mule1 ended with 2 signals not run: 2, 2" in caplog.text
+    assert "what the workers still ran after the mercy of 10 s was cancelled" in caplog.text
+    assert "what the mules still ran after the mercy of 10 s was cancelled" in caplog.text
+
+
+async def test_threads_that_end_take_no_virtual_time(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """The clock stands still while a stop waits for idle threads: no timer ticks, and no mercy passes, meanwhile."""
+
+    @uwsgi_registry.timer(1, target="workers")
+    def tick(signum: int) -> None:
+        pass
+
+    async with open_runtime(None, Config(workers=4), registry=uwsgi_registry) as runtime:
+        await trio.sleep(3.5)
+        began = trio.current_time()
+        runtime.stop()
+        await runtime.runtime.ended.wait()
+        assert began == trio.current_time()
 
 
 @both_placements

@@ -237,3 +237,28 @@ async def test_decorators_work_while_serving(autojump_clock: MockClock, uwsgi_re
     async with open_runtime(registry=uwsgi_registry) as runtime:
         await trio.sleep(26)
         assert [10.0, 20.0] == runtime.log.times("signal 255")
+
+
+async def test_decorators_work_in_threads_while_serving(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """A `def` handler may declare signals, timers and crons of its runtime."""
+    ran: list[str] = []
+
+    @uwsgi_registry.signal_handler(1)
+    def declare(signum: int) -> None:
+        @uwsgi.timer(20)
+        @uwsgi.rbtimer(25, iterations=1)
+        @uwsgi.cron("* * * * *")
+        @uwsgi.signal_handler(2)
+        async def added(signum: int) -> None:
+            ran.append(f"{signum} at {trio.current_time() - began:.0f}")
+
+        uwsgi.register_signal(3, "", added)
+
+    async with open_runtime(registry=uwsgi_registry) as runtime:
+        began = trio.current_time()
+        runtime.signal(1)
+        await trio.sleep(1)
+        runtime.signal(2)
+        runtime.signal(3)
+        await trio.sleep(60)
+    assert ["2 at 1", "3 at 1", "253 at 20", "254 at 25", "253 at 40", "255 at 60", "253 at 60"] == ran

@@ -341,6 +341,7 @@ def test_what_else_leaves_serve(folder: Path, capsys: pytest.CaptureFixture[str]
 # ----- as a process of its own
 
 SLEEPY = """
+import time
 import trio
 
 async def app(scope, receive, send):
@@ -348,6 +349,10 @@ async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"wait", "more_body": True})
         await trio.sleep_forever()
+    if scope["path"] == "/block":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"wait", "more_body": True})
+        time.sleep(3600)
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"quick"})
 """
@@ -410,6 +415,18 @@ def test_a_second_signal_does_not_wait(folder: Path, posix_signal: signal.Signal
         with contextlib.suppress(ConnectionResetError):
             while client.recv(1000):
                 pass
+
+
+@pytest.mark.parametrize("posix_signal", [signal.SIGINT, signal.SIGTERM])
+def test_a_blocked_server_can_be_ended(folder: Path, posix_signal: signal.Signals) -> None:
+    """An application that blocks Trio's thread can keep the first two signals from being seen, and not the third."""
+    (folder / "sleepy.py").write_text(SLEEPY)
+    with running("sleepy:app", "--http", "127.0.0.1:0") as (process, port), get(port, "/block"):
+        while process.poll() is None:
+            process.send_signal(posix_signal)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        assert -posix_signal == process.returncode
 
 
 def test_options_are_refused_as_a_process(folder: Path) -> None:

@@ -394,6 +394,84 @@ async def test_clean_up_that_fails_at_harakiri(open_http: Any, autojump_clock: A
     assert ["clean-up"] == [str(error) for error in world.journal.failures]
 
 
+async def test_a_limit_that_was_taken_back_does_not_reach_the_next_request(open_http: Any, autojump_clock: Any) -> None:
+    """Clearing one's own deadline leaves nothing behind on the task that runs the next request too."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            UNIT.get().set_user_deadline(trio.current_time() + 5)
+            await trio.sleep(1)
+            UNIT.get().set_user_deadline(float("inf"))
+        else:
+            await trio.sleep(20)
+        await answer(send, b"done")
+
+    world = await open_http(app, harakiri=30)
+    client = world.connect()
+    assert 200 == (await client.get("/first")).status
+    await trio.sleep(15)
+    assert 200 == (await client.get("/second")).status
+    assert 0 == world.service.calls.harakiris
+
+
+async def test_a_cancelled_request_that_clears_its_limit_harms_nobody(open_http: Any, autojump_clock: Any) -> None:
+    """A request that survives its own deadline and takes it back does not hand its cancelled scope on."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            UNIT.get().set_user_deadline(trio.current_time() + 5)
+            try:
+                await trio.sleep(10)
+            except trio.Cancelled:
+                UNIT.get().set_user_deadline(float("inf"))
+        else:
+            await trio.lowlevel.checkpoint()
+        await answer(send, b"done")
+
+    client = (await open_http(app)).connect()
+    assert [200, 200] == [(await client.get(path)).status for path in ("/first", "/second")]
+
+
+async def test_a_task_that_outlives_its_request_cannot_limit_another(
+    open_http: Any, autojump_clock: Any, nursery: trio.Nursery
+) -> None:
+    """A deadline belongs to its request and ends with it, whoever runs on the same task by then."""
+
+    async def outlive() -> None:
+        await trio.sleep(1)
+        UNIT.get().set_user_deadline(trio.current_time() + 1)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            nursery.start_soon(outlive)
+        else:
+            await trio.sleep(5)
+        await answer(send, b"done")
+
+    world = await open_http(app)
+    client = world.connect()
+    assert [200, 200] == [(await client.get(path)).status for path in ("/first", "/second")]
+    assert 0 == world.service.calls.harakiris
+
+
+async def test_the_task_has_the_context_of_the_request(open_http: Any) -> None:
+    """What looks at the current task sees the request's variables, before its first wait and after it."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        variable.set(scope["path"])
+        seen.append(trio.lowlevel.current_task().context.get(variable))
+        await trio.lowlevel.checkpoint()
+        seen.append(trio.lowlevel.current_task().context.get(variable))
+        await answer(send, b"")
+
+    client = (await open_http(app)).connect()
+    await client.get("/a")
+    await client.get("/b")
+    assert ["/a", "/a", "/b", "/b"] == seen
+
+
 # --- which interface --------------------------------------------------------------------------------------------------
 
 

@@ -159,6 +159,15 @@ async def test_failure_in_a_thread_is_contained(
     assert [("worker1", "signal 1 failed: ZeroDivisionError: integer division or modulo by zero")] == journal.notes
 
 
+async def test_def_that_returns_a_coroutine_fails(
+    calls: Calls, threads: ThreadPool, journal: Remembering, autojump_clock: MockClock
+) -> None:
+    """A `def` around an `async def` is a mistake that is told, and not a handler that silently never runs."""
+    assert Result(False, None) == await calls.run("signal", "1", lambda signum: fail(signum), 1)
+    assert ["TypeError"] == [type(error).__name__ for error in journal.failures]
+    assert "make it `async def`" in str(journal.failures[0])
+
+
 async def test_group_of_failures_stays_a_group(calls: Calls, journal: Remembering) -> None:
     """Several errors of a handler's tasks are one failure: the group; a group of one is that one."""
 
@@ -288,6 +297,19 @@ async def test_cancellation_from_outside_passes_through(
     assert (0, 1, 0) == counted(calls)
     assert [("worker1", "signal 17 failed: ValueError: oops")] == journal.notes
     assert UNIT.get(None) is None
+
+
+async def test_tasks_of_trios_own_functions_are_located_by_their_nursery(
+    calls: Calls, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler whose only busy task is `trio.sleep` itself was stuck in its `async with`."""
+
+    async def handler(signum: int) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 3600)
+
+    await calls.run("signal", "1", handler, 1)
+    assert "in handler (async with trio.open_nursery() as nursery:)" in caplog.text
 
 
 async def test_handler_that_is_cancelled_before_it_waits(calls: Calls) -> None:

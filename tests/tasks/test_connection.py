@@ -533,6 +533,18 @@ async def test_drain_closes_idle_connections_and_lets_requests_end(open_http: An
     assert 10 == trio.current_time()
 
 
+async def test_drain_does_not_wait_for_an_unread_body(open_http: Any, autojump_clock: Any) -> None:
+    """A client that was answered and still owes its body is not waited for."""
+    world = await open_http(hello)
+    client = world.connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+    assert 200 == (await client.response()).status
+    start = trio.current_time()
+    world.service.drain()
+    await world.service.wait_drained()
+    assert trio.current_time() - start <= 2  # the lingering close
+
+
 async def test_a_head_that_has_begun_is_served_while_draining(open_http: Any) -> None:
     """A request whose first bytes were received before the stop is answered."""
     world = await open_http(hello)
@@ -605,6 +617,16 @@ async def test_the_access_log_has_a_line_per_response(open_http: Any, caplog: py
         '192.0.2.1:4711 - "GET /\\x22\\x5c HTTP/1.1" 200 3b',
     ]
     assert all(line.endswith("ms") for line in lines)
+
+
+async def test_the_access_log_counts_what_was_sent(open_http: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The body of an answer to HEAD was made, but not sent."""
+    caplog.set_level(logging.INFO, "trio_uwsgi.access")
+    client = (await open_http(hello, access_log=True)).connect()
+    await client.send(b"HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.response("HEAD")
+    await wait_all_tasks_blocked()
+    assert " 200 0b " in caplog.text
 
 
 async def test_a_burst_of_responses_does_not_grow_the_access_log(

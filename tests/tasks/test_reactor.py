@@ -346,6 +346,21 @@ async def test_drain_answers_what_has_arrived(listen: Any, serve: Any) -> None:
         await connect(world)
 
 
+async def test_clients_in_the_kernels_queue_are_served_when_it_drains(listen: Any) -> None:
+    """Who connected and asked before the stop is answered, even if nobody had accepted the connection yet."""
+    world = await listen(hello)
+    clients = []
+    for _ in range(40):  # more than one batch accepts
+        sock = socket.create_connection(world.address)
+        sock.sendall(GET)
+        clients.append(sock)
+    world.service.drain()
+    await world.service.wait_drained()
+    for sock in clients:
+        with sock:
+            assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 async def test_a_request_in_the_socket_is_served_while_draining(listen: Any) -> None:
     """A keep-alive client's request that crossed the stop is answered instead of being reset."""
     world = await listen(hello)

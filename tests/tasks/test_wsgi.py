@@ -661,3 +661,17 @@ async def test_idle_threads_are_no_tasks_to_wait_for(open_http: Any) -> None:
     """A service with nothing to do is blocked, so that a mock clock may jump."""
     await open_http(reading(lambda stream: b""), interface="wsgi", harakiri=30)
     await wait_all_tasks_blocked()
+
+
+async def test_a_body_that_is_not_sent_is_not_queued(open_http: Any) -> None:
+    """Pieces for a 304 go nowhere: they do not wait for Trio's thread by the thousand."""
+    given = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("304 Not Modified", [])
+        yield from (b"x" for _ in range(1000))
+        given.append(UNIT.get().given)  # type: ignore[attr-defined]  # the unit of a WSGI request is its exchange
+
+    client = (await open_http(app, interface="wsgi")).connect()
+    assert 304 == (await client.get()).status
+    assert [1] == given

@@ -155,8 +155,8 @@ class Registry:
 
     def declare(self, timer: Timer) -> Timer:
         """Keep a timer or cron for every runtime that serves this registry; while one does, it is armed at once."""
-        self.timers.append(timer)
         self._arm(timer)
+        self.timers.append(timer)
         return timer
 
     def cancel(self, timer: Timer) -> None:

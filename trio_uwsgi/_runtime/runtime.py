@@ -214,7 +214,9 @@ class Runtime:
                         task_status.started()
                         await self._stopping.wait()
                         self._end("worker", workers)
+                    self._report_end("worker", workers)
                     self._end("mule", mules)
+                self._report_end("mule", mules)
                 timers.cancel_scope.cancel()
         finally:
             self._registry.close()
@@ -224,6 +226,10 @@ class Runtime:
         nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
         for seat in self._roster.seats(kind):
             self._master.stop(seat)
+
+    def _report_end(self, kind: Literal["worker", "mule"], nursery: trio.Nursery) -> None:
+        if nursery.cancel_scope.cancelled_caught and self._terms.mercy:
+            logger.warning("what the %ss still ran after the mercy of %g s was cancelled", kind, self._terms.mercy)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:

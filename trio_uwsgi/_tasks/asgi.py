@@ -36,7 +36,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
-INFINITY = float("inf")
 # Parked tasks kept for the next burst; more than this end after their request. A parked task is about 3 KB.
 PARKED = 256
 # How long a runner goes on without letting other tasks run, in seconds: short beside the 50 ms in which a timer is
@@ -47,7 +46,19 @@ TURN_SECONDS = 0.005
 class AsgiExchange(Exchange):
     """An exchange with the application's `receive` and `send`."""
 
-    __slots__ = ()
+    __slots__ = ("runner",)
+
+    runner: _Runner  # which runs it, or ran it and is somebody else's by now
+
+    def set_user_deadline(self, deadline: float) -> None:
+        """As `Unit.set_user_deadline`; the option's deadline is in the service's table. Nothing happens after the end.
+
+        A task that outlived its request still finds it as its unit, and must not limit the one that runs now.
+        """
+        if self.runner.exchange is self:
+            self.user_deadline = deadline
+            self.runner.used = True
+            self.runner.scope.deadline = deadline
 
     async def receive(self) -> Message:
         """The next `http.request`, then `http.disconnect` once the client left or has the whole response."""
@@ -100,14 +111,18 @@ def _as_bytes(piece: object) -> bytes:
 
 
 class _Runner:
-    """One task that runs exchanges, the scope they share, and the exchange that used the scope up, or is running."""
+    """One task that runs exchanges, the scope they share, and the exchange that used the scope up, or is running.
 
-    __slots__ = ("exchange", "parked", "scope", "task", "where")
+    `used` says that this scope was cancelled or given a deadline, even if that was taken away later.
+    """
+
+    __slots__ = ("exchange", "parked", "scope", "task", "used", "where")
 
     def __init__(self, parked: list[_Runner]) -> None:
         self.parked = parked
         self.exchange: AsgiExchange | None = None
         self.scope = trio.CancelScope()
+        self.used = False
         self.task: trio.lowlevel.Task
         self.where = ""
 
@@ -163,7 +178,8 @@ class AsgiDriver:
         exchange.cancelled = True
         if exchange in self._ready:
             return  # its turn has not come; it will be skipped
-        exchange.scope.cancel()
+        exchange.runner.used = True
+        exchange.runner.scope.cancel()
 
     def _wake(self, count: int) -> None:
         """Call this many runners."""
@@ -191,6 +207,7 @@ class AsgiDriver:
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
             runner.scope = trio.CancelScope()
+            runner.used = False
 
     async def _run_under_one_scope(self, runner: _Runner) -> None:
         """Run exchanges until one has used the scope up, which stays in the runner, or until the task is to end."""
@@ -210,17 +227,17 @@ class AsgiDriver:
                 continue
             runner.exchange = exchange = ready.popleft()
             runner.where = "its place in the queue for a task"
-            exchange.scope = runner.scope
-            # The first step is run in a fresh context by hand: a task's context cannot be changed within a step.
-            context = self._context.copy()
+            exchange.runner = runner
+            # The first step is run in a fresh context by hand: a new context of the task takes effect with its next.
+            runner.task.context = context = self._context.copy()
             coroutine = self._run(runner, exchange)
             try:
                 trap = context.run(coroutine.send, None)
             except StopIteration:
                 pass
             else:
-                await self._go_on(runner, context, coroutine, trap)
-            if exchange.cancelled or exchange.user_deadline != INFINITY:
+                await self._go_on(coroutine, trap)
+            if exchange.cancelled or runner.used:
                 return
             runner.exchange = None
             service.ended(exchange)
@@ -229,15 +246,12 @@ class AsgiDriver:
                 turn_ends = now() + TURN_SECONDS
 
     @types.coroutine
-    def _go_on(
-        self, runner: _Runner, context: contextvars.Context, coroutine: Coroutine[object, object, None], trap: object
-    ) -> Generator[object, object, None]:
-        """Await a coroutine whose first step ended in `trap`. The task has the coroutine's context from now on.
+    def _go_on(self, coroutine: Coroutine[object, object, None], trap: object) -> Generator[object, object, None]:
+        """Await a coroutine whose first step ended in `trap`.
 
         Trio resumes a task by `send`, and throws only to refuse what another library yields.
         """
         send = coroutine.send
-        runner.task.context = context
         # This task waits now: if there are others to run, somebody else must.
         self._awake -= 1
         if self._ready and not self._awake:

@@ -107,7 +107,9 @@ class Member:
 class Unit:
     """One piece of user code while it runs, with its deadlines. The scope is entered by whoever made the unit."""
 
-    __slots__ = ("kind", "member", "name", "option_deadline", "scope", "started", "user_deadline")
+    __slots__ = ("_limits", "kind", "member", "name", "option_deadline", "scope", "started", "user_deadline")
+
+    _limits: list[float]
 
     def __init__(self, member: Member, kind: str, name: str, scope: trio.CancelScope, limit: float) -> None:
         self.member = member
@@ -128,6 +130,36 @@ class Unit:
         """Set the user's own deadline; `inf` clears it. The option's deadline stays in force, as in uWSGI."""
         self.user_deadline = deadline
         self.scope.deadline = min(self.option_deadline, deadline)
+
+    def limit(self, deadline: float) -> None:
+        """Replace the deadline that the unit's code gave itself outside of blocks; `inf` takes it away."""
+        limits = self._own_limits()
+        limits[0] = deadline
+        self.set_user_deadline(min(limits))
+
+    def enter_block(self, deadline: float) -> None:
+        """Code with a deadline of its own begins."""
+        limits = self._own_limits()
+        limits.append(deadline)
+        self.set_user_deadline(min(limits))
+
+    def leave_block(self, deadline: float) -> None:
+        """It ends. If it is late, its deadline stays: it kept Trio from noticing, and the unit is ended now."""
+        if trio.current_time() <= deadline:
+            limits = self._own_limits()
+            del limits[limits.index(deadline, 1)]
+            self.set_user_deadline(min(limits))
+
+    def _own_limits(self) -> list[float]:
+        """The deadline outside of blocks, then one for each block; made for the few units that need it.
+
+        Tasks of one unit may be in blocks side by side, so a block cannot just put back what it found.
+        """
+        try:
+            return self._limits
+        except AttributeError:
+            self._limits = [math.inf]
+            return self._limits
 
 
 UNIT: ContextVar[Unit] = ContextVar("trio_uwsgi_unit")
@@ -171,7 +203,7 @@ class Calls:
                 if is_async(func):
                     value = await _awaited(func, args)
                 else:
-                    value = await self.member.threads.run(func, *args, unit=unit)
+                    value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
                 returned = True
             except* Exception as group:
                 self.failed(unit, sole(group))
@@ -208,6 +240,15 @@ def is_async(func: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(called)
 
 
+def _plain(value: object, func: Callable[..., object]) -> object:
+    """What a `def` returned, but not the coroutine of an `async def` that it wraps: nobody would ever run that."""
+    if inspect.iscoroutine(value):
+        value.close()
+        name = getattr(func, "__qualname__", repr(func))
+        raise TypeError(f"{name} is not async, but it returned a coroutine, which was not run; make it `async def`")
+    return value
+
+
 async def _awaited(func: Callable[..., object], args: tuple[object, ...]) -> object:
     result = func(*args)
     assert isinstance(result, Awaitable)
@@ -232,12 +273,17 @@ def summary(error: BaseException) -> str:
 
 def location(error: BaseException) -> str:
     """Where a cancelled unit was stuck, as `file:line in function (source line)`: its deepest frame outside of Trio."""
-    while isinstance(error, BaseExceptionGroup):
+    frames = _frames(error)
+    while isinstance(error, BaseExceptionGroup):  # trio.sleep as a task has no such frame, but its nursery has
         error = error.exceptions[0]
+        frames += _frames(error)
     if isinstance(error.__context__, ThreadCancelled):  # the task only waited; its thread is what was stuck
         return error.__context__.where
-    frames = [(tb.tb_frame, tb.tb_lineno) for tb in _tracebacks(error.__traceback__)]
     return _deepest(frames)
+
+
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    return [(tb.tb_frame, tb.tb_lineno) for tb in _tracebacks(error.__traceback__)]
 
 
 def thread_location(ident: int) -> str:

@@ -119,6 +119,7 @@ class Inbox:
     async def serve_messages(self) -> None:
         """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
         handlers = self._member.registry.message_handlers
+        await trio.lowlevel.checkpoint()  # a program that begins with `mule_get_msg` gets what came before it, too
         while True:
             mine = not self.program_reads and (handlers or not self.programmed)
             if mine and self._messages:

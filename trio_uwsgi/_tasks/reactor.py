@@ -40,11 +40,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 # One batch: at most this many events, and none begun after this many seconds. 2 ms is some 150 small requests, and
-# short beside the 50 ms in which a timer is promised to fire.
+# short beside the 50 ms in which a timer is promised to fire. Events are asked for by the dozen: those that were given
+# and not served would be behind the same others again the next time, while those not asked for come first.
 BATCH = 256
 BATCH_SECONDS = 0.002
+EVENTS = 32
 # Connections accepted per listener and batch: few, so that others who share the listener get some of a burst.
 ACCEPTS = 16
+# And when a graceful stop begins: as long a queue as the kernel keeps.
+LAST_ACCEPTS = 4096
 RECEIVE = 65536
 # Output smaller than this is copied together when it must wait, so that a stream of crumbs does not become a queue of
 # objects.
@@ -221,19 +225,20 @@ class Reactor:
         try:
             for fd in self._listeners:
                 self.epoll.register(fd, IN)
+            self.service.acceptors.append(self._stop_accepting)
             async with trio.open_nursery() as self._nursery:
+                if self.service.draining:
+                    self._stop_accepting()
                 self._nursery.start_soon(self._serve_batches)
-                await self.service.drain_called.wait()
-                self._stop_accepting()
                 await self.service.wait_drained()
                 self._nursery.cancel_scope.cancel()
         finally:
+            self.service.acceptors.remove(self._stop_accepting)
             for session in list(self.sessions.values()):
                 session.close()
             self.epoll.close()
 
     async def _serve_batches(self) -> None:
-        poll = self.epoll.poll
         descriptor = self.epoll.fileno()
         while True:
             if self._fresh:
@@ -241,32 +246,35 @@ class Reactor:
                 await trio.lowlevel.checkpoint()
                 self._register_fresh()
             await trio.lowlevel.wait_readable(descriptor)
-            self._serve_batch(poll(0, BATCH))
+            self._serve_batch()
 
-    def _serve_batch(self, events: list[tuple[int, int]]) -> None:
+    def _serve_batch(self) -> None:
+        poll = self.epoll.poll
         find = self.sessions.get
         now = time.perf_counter
         end = now() + BATCH_SECONDS
-        accepting: list[Listener] = []
-        for fd, event in events:
-            session = find(fd)
-            if session is None:
-                # Accepting comes last: a descriptor that was closed in this batch must not come back in it.
-                if fd in self._listeners:
-                    accepting.append(self._listeners[fd])
-            elif event == IN:
-                session.readable()
-            else:
-                session.ready(event)
-            if now() > end:
+        accepting: set[int] = set()
+        for _ in range(BATCH // EVENTS):
+            events = poll(0, EVENTS)
+            for fd, event in events:
+                session = find(fd)
+                if session is None:
+                    # Accepting comes last: a descriptor that was closed in this batch must not come back in it.
+                    accepting.add(fd)
+                elif event == IN:
+                    session.readable()
+                else:
+                    session.ready(event)
+            if len(events) < EVENTS or now() > end:
                 break
-        for listener in accepting:
-            self._accept(listener)
+        for fd in accepting:
+            if fd in self._listeners:
+                self._accept(self._listeners[fd], ACCEPTS)
 
     # --- accepting ----------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: Listener) -> None:
-        for _ in range(ACCEPTS):
+    def _accept(self, listener: Listener, count: int) -> None:
+        for _ in range(count):
             try:
                 sock, address = listener.socket.accept()
             except BlockingIOError:
@@ -298,10 +306,13 @@ class Reactor:
             self.epoll.register(listener.socket.fileno(), IN)
 
     def _stop_accepting(self) -> None:
-        for fd in self._listeners:
+        """Accept who is waiting already, so that no request is lost that was sent before the stop, and then nobody."""
+        for fd, listener in self._listeners.items():
+            self._accept(listener, LAST_ACCEPTS)
             with contextlib.suppress(FileNotFoundError):  # while accepting is paused
                 self.epoll.unregister(fd)
         self._listeners.clear()
+        self._register_fresh()
 
 
 async def serve_sockets(

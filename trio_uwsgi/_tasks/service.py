@@ -95,6 +95,7 @@ class HttpService:
         self.running = 0
         self.draining = False
         self.drain_called = trio.Event()
+        self.acceptors: list[Callable[[], None]] = []  # called by `drain`: accept who is waiting, then nobody
         # Every session is in at most one of these four; running exchanges are in the fifth.
         self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_late)
         self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
@@ -142,6 +143,8 @@ class HttpService:
             return
         self.draining = True
         self.drain_called.set()
+        for stop_accepting in self.acceptors:
+            stop_accepting()
         for session in list(self.sessions):
             session.drain()
         self._check_idle()

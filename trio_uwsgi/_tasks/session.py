@@ -318,15 +318,16 @@ class Session(Transport):
         self.service.left(self)
 
     def drain(self) -> None:
-        """The service stops: close if nothing is going on. A running request's response will close the connection."""
-        if self.phase is IDLE and not self.parser.in_head:
+        """The service stops: close if no response is due. A running request's response will close the connection."""
+        if self.phase is SKIPPING or (self.phase is IDLE and not self.parser.in_head):
             self._end()
 
     def _log(self, exchange: Exchange) -> None:
         access = self.service.access
         if access is not None:
             now = self.service.clock()
-            access.add(Record(self.peer, exchange.request, exchange.status, exchange.sent, now - exchange.started))
+            sent = 0 if exchange.sent and exchange.response.bodyless else exchange.sent
+            access.add(Record(self.peer, exchange.request, exchange.status, sent, now - exchange.started))
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -224,10 +224,14 @@ class ThreadPool:
         """For each job: does a thread run it now, or is about to, instead of waiting for what it asked of Trio?
 
         A job in line waits for one of the others. So does one that was taken from it this moment and has no carrier
-        yet: its thread has not reported the job before it, which therefore stands for both.
+        yet: its thread has not reported the job before it, which therefore stands for both. A thread that has no job
+        and is not idle ends or starts this moment, and counts as if it ran code.
         """
+        between = {carrier for number, carrier in self._carriers.items() if number not in self._idle}
         for job in self._jobs:
+            between.discard(job.carrier)
             yield job.carrier is not None and job.carrier.runs_code()
+        yield bool(between)
 
     def tasks(self) -> list[trio.lowlevel.Task]:
         """The tasks that wait for the pool's threads, those of `stuck` ones too."""

@@ -11,6 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from types import FrameType
 
 import outcome
 import trio
@@ -42,8 +43,28 @@ def thread_calls(task: trio.lowlevel.Task) -> list[bool]:
     """
     if getattr(task.coro, "cr_frame", task) is None:  # it has ended; not all versions of Trio can look into that
         return []
-    codes = [frame.f_code for frame, _line in task.iter_await_frames()]
+    codes = [frame.f_code for frame in _await_frames(task)]
     return [inner is _PARKED for outer, inner in pairwise(codes) if outer is _CALL]
+
+
+class _Stepped:
+    """A coroutine that is stepped by hand, asked as if it were a task."""
+
+    iter_await_frames = trio.lowlevel.Task.iter_await_frames
+
+    def __init__(self, coro: object) -> None:
+        self.coro = coro
+
+
+def _await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
+    """The frames a task is in, outermost first.
+
+    `AsgiDriver` steps its requests by hand: to Python, the chain of awaits ends in the generator that does so, which
+    has the rest of it in its variable `coroutine`. (A parked task's last frame is one of Trio's otherwise.)
+    """
+    frames = [frame for frame, _line in task.iter_await_frames()]  # type: ignore[misc]  # it reads nothing but `coro`
+    stepped = frames[-1].f_locals.get("coroutine") if frames else None
+    return frames if stepped is None else frames + _await_frames(_Stepped(stepped))
 
 
 class LetGo(Exception):

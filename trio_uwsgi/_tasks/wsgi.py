@@ -137,6 +137,8 @@ class WsgiExchange(Exchange):
         self._pass_on(self.encode(piece, True))
 
     def _pass_on(self, data: bytes) -> None:
+        if not data:  # an endless body that is not sent must not become an endless queue
+            return
         self._unwaited += len(data)
         if self._unwaited <= MARK:
             self.soon(data, True)

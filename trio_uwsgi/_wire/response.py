@@ -93,6 +93,8 @@ class Response:
     `keep_alive` says, once the response is complete, whether the connection lives on. Set it to False before the first
     `data` to close the connection after this response; nothing ever sets it back to True.
 
+    `bodyless` says, once started, that no body is sent, whatever the application gives.
+
     `left` is how many bytes of body the application's Content-Length still allows, -1 if it gave none or if no body is
     sent. A WSGI driver stops iterating when it reaches 0 (PEP 3333).
 
@@ -101,7 +103,6 @@ class Response:
     """
 
     __slots__ = (
-        "_bodyless",
         "_chunked",
         "_closes",
         "_dated",
@@ -110,6 +111,7 @@ class Response:
         "_head_only",
         "_one_zero",
         "_served",
+        "bodyless",
         "complete",
         "keep_alive",
         "left",
@@ -169,9 +171,9 @@ class Response:
                     raise LocalProtocolError(f"{noted.decode()}: {value!r} is for the server to say")
             lines.append(line)
         bodyless = status in (204, 304)
-        self._bodyless = self._head_only or bodyless
+        self.bodyless = self._head_only or bodyless
         self._framed = bodyless or length >= 0
-        self.left = -1 if self._bodyless else length
+        self.left = -1 if self.bodyless else length
         self._head = b"".join(lines)
         self._dated = dated
         self._served = served
@@ -205,7 +207,7 @@ class Response:
             head = self._first(piece, more, date)
             self.sent_head = True
         self.complete = not more
-        if self._bodyless:
+        if self.bodyless:
             return head
         if not self._chunked:
             return head + piece
