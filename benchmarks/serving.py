@@ -58,10 +58,12 @@ def serve(interface: str, port: int, access_log: bool) -> None:
 
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._tasks.asgi import AsgiDriver
-    from trio_uwsgi._tasks.calls import Calls, LoggingJournal, Member
+    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._tasks.journal import LoggingJournal
     from trio_uwsgi._tasks.listeners import open_listeners
     from trio_uwsgi._tasks.reactor import serve_sockets
     from trio_uwsgi._tasks.service import Driver, HttpOptions, HttpService
+    from trio_uwsgi._tasks.unit import Member
     from trio_uwsgi._wire.http1 import Limits
     from trio_uwsgi.config import Address, HttpTimeouts, SocketOptions
 

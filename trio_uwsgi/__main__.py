@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, NoReturn, get_args
 import trio
 
 from trio_uwsgi._runtime.loader import load_app
-from trio_uwsgi._tasks.calls import sole
+from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config, Interface, Lifespan
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
 from trio_uwsgi.serve import serve

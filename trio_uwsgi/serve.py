@@ -26,8 +26,8 @@ from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
-from trio_uwsgi._tasks.calls import LoggingJournal, sole
 from trio_uwsgi._tasks.interface import detect_interface
+from trio_uwsgi._tasks.journal import LoggingJournal, sole
 from trio_uwsgi._tasks.listeners import open_listeners
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock

@@ -28,8 +28,8 @@ import trio.testing
 
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime, Surroundings
-from trio_uwsgi._tasks.calls import Event, LoggingJournal, sole
 from trio_uwsgi._tasks.clock_hold import hold_clock
+from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.request import Peer
 from trio_uwsgi.config import Config

@@ -26,7 +26,7 @@ import trio
 from trio_uwsgi._core.registry import Registry, check_signum, cron_spec
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._runtime.master import as_message
-from trio_uwsgi._tasks.calls import UNIT, Unit
+from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi._wire.frames import Post, Raise
 from trio_uwsgi.errors import MuleError, NotServing
 

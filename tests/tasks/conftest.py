@@ -13,10 +13,11 @@ from trio.testing import memory_stream_pair
 
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._tasks.asgi import AsgiDriver
-from trio_uwsgi._tasks.calls import Calls, Member
+from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.connection import serve_stream
 from trio_uwsgi._tasks.service import HttpOptions, HttpService
 from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._tasks.unit import Member
 from trio_uwsgi._tasks.wsgi import WsgiDriver
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi._wire.request import Peer

@@ -14,9 +14,12 @@ import trio
 
 from trio_uwsgi import uwsgi
 from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.calls import UNIT, Calls, LoggingJournal, Member, Result, Unit, is_async, location, sole, summary
+from trio_uwsgi._tasks.calls import Calls, Result, is_async
 from trio_uwsgi._tasks.clock_hold import hold_clock
+from trio_uwsgi._tasks.journal import LoggingJournal, sole, summary
+from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._tasks.unit import UNIT, Member, Unit
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -198,14 +201,23 @@ async def test_strict_journal_raises() -> None:
     assert UNIT.get(None) is None
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-async def test_what_is_no_exception_passes_through(calls: Calls, error: type[BaseException]) -> None:
+async def test_system_exit_ends_its_unit_only(calls: Calls) -> None:
+    """`sys.exit()` in a handler is a failure like any other: the server goes on."""
+
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    assert Result(False, None) == await calls.run("signal", "1", leave)
+    assert (0, 1, 0) == counted(calls)
+
+
+async def test_what_is_no_exception_passes_through(calls: Calls) -> None:
     """Interrupts are not user errors: they are neither contained nor counted."""
 
     async def interrupted() -> None:
-        raise error
+        raise KeyboardInterrupt
 
-    with pytest.raises(error):
+    with pytest.raises(KeyboardInterrupt):
         await calls.run("signal", "1", interrupted)
     assert (0, 0, 0) == counted(calls)
 

@@ -13,9 +13,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._core.roster import Roster, Seat
 from trio_uwsgi._core.targets import Headcount, parse_target
-from trio_uwsgi._tasks.calls import Calls, Member
+from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.inbox import Inbox
 from trio_uwsgi._tasks.link import direct_links
+from trio_uwsgi._tasks.unit import Member
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Ready, Stop
 
 

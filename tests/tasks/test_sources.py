@@ -15,9 +15,10 @@ from trio_uwsgi._core.cron import CronSpec, CrontabSpec
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
-from trio_uwsgi._tasks.calls import LoggingJournal, Member
+from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock
+from trio_uwsgi._tasks.unit import Member
 from trio_uwsgi._wire.frames import AddTimer, CancelTimer, Frame
 
 EPOCH = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC).timestamp()

@@ -14,8 +14,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.calls import UNIT
 from trio_uwsgi._tasks.clock_hold import hold_clock
+from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._tasks.wsgi import FileWrapper
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -375,7 +375,7 @@ def too_many(environ: Any, start_response: Any) -> Any:
 
 
 def hop_by_hop(environ: Any, start_response: Any) -> Any:
-    ok(start_response, ("Transfer-Encoding", "chunked"))
+    ok(start_response, ("Upgrade", "h2c"))
     return [b"ab"]
 
 
@@ -479,18 +479,30 @@ async def test_a_strict_journal_raises_what_failed(open_http: Any) -> None:
     assert info.value.subgroup(lambda error: isinstance(error, ValueError) and str(error) == "mine")
 
 
-async def test_system_exit_ends_the_runtime(open_http: Any) -> None:
-    """SystemExit is no failure of a request: it ends the run, as it does from a task."""
+async def test_system_exit_fails_its_request(open_http: Any) -> None:
+    """`sys.exit()` in an application is a failure of its request, and does not stop the server."""
 
     def app(environ: Any, start_response: Any) -> Any:
         sys.exit(3)
+
+    world = await open_http(app, interface="wsgi")
+    for failures in (1, 2):
+        assert 500 == (await world.connect().get()).status
+        assert failures == world.service.calls.failures
+
+
+async def test_an_interrupt_ends_the_runtime(open_http: Any) -> None:
+    """KeyboardInterrupt is no failure of a request: it ends the run, as it does from a task."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        raise KeyboardInterrupt
 
     with pytest.raises(BaseExceptionGroup) as info:  # noqa: PT012 # the nursery is what raises
         async with trio.open_nursery() as nursery:
             world = await open_http(app, interface="wsgi", nursery=nursery)
             await world.connect().get()
             await trio.sleep_forever()
-    assert info.value.subgroup(SystemExit)
+    assert info.value.subgroup(KeyboardInterrupt)
 
 
 async def test_a_client_that_leaves_ends_a_stream(open_http: Any) -> None:

@@ -26,7 +26,7 @@ from trio_uwsgi._wire.frames import AddTimer, Begun, CancelTimer, Deliver, Ended
 from trio_uwsgi.errors import SignalQueueFull
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Journal
+    from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
     from trio_uwsgi._tasks.sources import Ticker
 

@@ -12,8 +12,9 @@ from trio_uwsgi._wire.frames import Ready
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Program
-    from trio_uwsgi._tasks.calls import Calls, Member
+    from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi._tasks.inbox import Inbox
+    from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["serve_mule"]
 

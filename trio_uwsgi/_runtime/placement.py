@@ -20,7 +20,7 @@ from trio_uwsgi._tasks.link import StreamLink, direct_links
 if TYPE_CHECKING:
     from trio_uwsgi._core.roster import Seat
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._tasks.calls import Member
+    from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["Life", "Placement", "in_task", "over_memory"]
 

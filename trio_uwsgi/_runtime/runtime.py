@@ -29,11 +29,12 @@ from trio_uwsgi._runtime.master import Master, SignalStatistics, as_message
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Life, Placement
 from trio_uwsgi._runtime.worker import Application, Worker, make_worker
-from trio_uwsgi._tasks.calls import Calls, Journal, Member
+from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.inbox import Inbox
 from trio_uwsgi._tasks.lifespan import Lifespan
 from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock
+from trio_uwsgi._tasks.unit import Member
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.targets import Headcount
     from trio_uwsgi._tasks.asgi import AsgiApp
+    from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.listeners import Listener
     from trio_uwsgi._tasks.service import HttpOptions, HttpStatistics
     from trio_uwsgi._wire.request import Peer
@@ -214,6 +216,7 @@ class Runtime:
                         task_status.started()
                         await self._stopping.wait()
                         self._end("worker", workers)
+                        await self._close_listeners()
                     self._report_end("worker", workers)
                     self._end("mule", mules)
                 self._report_end("mule", mules)
@@ -226,6 +229,13 @@ class Runtime:
         nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
         for seat in self._roster.seats(kind):
             self._master.stop(seat)
+
+    async def _close_listeners(self) -> None:
+        """As soon as no worker accepts: otherwise the kernel takes new clients, who wait for nobody and are reset."""
+        for worker in self._workers.values():
+            await worker.closed.wait()
+        for listener in self._listeners:
+            listener.close()
 
     def _report_end(self, kind: Literal["worker", "mule"], nursery: trio.Nursery) -> None:
         if nursery.cancel_scope.cancelled_caught and self._terms.mercy:

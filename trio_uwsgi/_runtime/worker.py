@@ -17,8 +17,9 @@ from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiDriver
 from trio_uwsgi._wire.frames import Ready
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Calls, Member
+    from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._tasks.unit import Member
     from trio_uwsgi._wire.request import Peer
 
 __all__ = ["Application", "Worker", "make_worker"]
@@ -64,6 +65,7 @@ class Worker:
         self._threads = threads
         self._listeners = listeners
         self._nursery: trio.Nursery
+        self.closed = trio.Event()  # it accepts no more; others that share the listeners may
 
     @property
     def stuck(self) -> int:
@@ -92,6 +94,7 @@ class Worker:
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
                 self._service.drain()
+                self.closed.set()
                 await self._service.wait_drained()
                 member.inbox.finish()
             services.cancel_scope.cancel()

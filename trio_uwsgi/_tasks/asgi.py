@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_uwsgi._tasks.calls import UNIT, location, sole
+from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import Exchange
+from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.stuck import location
+from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.request import asgi_scope
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
@@ -105,7 +108,7 @@ class AsgiExchange(Exchange):
 
 
 def _as_bytes(piece: object) -> bytes:
-    if isinstance(piece, bytearray | memoryview):
+    if isinstance(piece, bytes | bytearray | memoryview):  # a subclass of bytes, too
         return bytes(piece)
     raise LocalProtocolError(f"the application sent a body of type {type(piece).__name__}; it must be bytes")
 
@@ -281,7 +284,7 @@ class AsgiDriver:
         except* trio.Cancelled as group:
             runner.where = location(group)
             raise
-        except* Exception as group:
+        except* FAILURES as group:
             self._failed(exchange, sole(group))
         if complete:
             pass

@@ -18,8 +18,9 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import outcome
 import trio
 
-from trio_uwsgi._tasks.calls import UNIT, Unit, location
+from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.trio_threads import Tie, asks_its_task, thread_calls
+from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi.errors import ThreadCancelled
 
 T = TypeVar("T")

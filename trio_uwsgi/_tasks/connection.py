@@ -152,8 +152,9 @@ async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -
     async with trio.open_nursery() as connections, trio.open_nursery() as acceptors:
         for listener in listeners:
             acceptors.start_soon(_accept, service, listener, connections)
+        # At once, as the sockets may be closed when `drain` returns.
+        service.acceptors.append(acceptors.cancel_scope.cancel)
         await service.drain_called.wait()
-        acceptors.cancel_scope.cancel()
 
 
 async def _accept(service: HttpService, listener: Listener, connections: trio.Nursery) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._tasks.calls import Unit
+from trio_uwsgi._tasks.unit import Unit
 from trio_uwsgi._wire.response import CONTINUE, Response
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 

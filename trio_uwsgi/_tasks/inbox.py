@@ -22,7 +22,8 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Stop
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Calls, Member
+    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["Inbox"]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._tasks.calls import UNIT, Unit, sole, summary
+from trio_uwsgi._tasks.journal import sole, summary
+from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi.errors import BootError, LocalProtocolError
 
 if TYPE_CHECKING:

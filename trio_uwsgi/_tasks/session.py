@@ -319,7 +319,10 @@ class Session(Transport):
 
     def drain(self) -> None:
         """The service stops: close if no response is due. A running request's response will close the connection."""
-        if self.phase is SKIPPING or (self.phase is IDLE and not self.parser.in_head):
+        if self.phase is IDLE and self._timer is self.service.header:
+            if self.parser.idle:  # it has just connected: its first request is probably on its way
+                self._watch(self.service.linger)
+        elif self.phase in (IDLE, SKIPPING):
             self._end()
 
     def _log(self, exchange: Exchange) -> None:

@@ -21,7 +21,7 @@ from trio_uwsgi._wire.frames import AddTimer, CancelTimer
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.schedule import Schedule
-    from trio_uwsgi._tasks.calls import Member
+    from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["MemberTimers", "Ticker", "WallClock"]
 

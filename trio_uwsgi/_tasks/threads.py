@@ -25,15 +25,18 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import outcome
 import trio
 
-from trio_uwsgi._tasks.calls import Unit, thread_location
 from trio_uwsgi._tasks.carrier import AnyJob, Carrier, Job, take, without_cancelled
+from trio_uwsgi._tasks.stuck import thread_location
 from trio_uwsgi._tasks.trio_threads import LetGo
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.unit import Unit
 
 __all__ = ["Job", "ThreadPool", "ThreadStatistics", "pools_of_this_run"]
 

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import outcome
 import trio
 
-from trio_uwsgi._tasks.calls import location
+from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import MARK, Exchange
+from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._wire.request import wsgi_environ
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError, ThreadCancelled
 
@@ -316,7 +317,7 @@ class WsgiDriver:
             return
         try:
             calls.failed(exchange, error)
-            if not isinstance(error, Exception):  # SystemExit and the like end the runtime, as they do from a task
+            if not isinstance(error, FAILURES):  # an interrupt ends the runtime, as it does from a task
                 self._nursery.start_soon(_raise, error)
         except Exception as strict:  # a strict journal raises
             self._nursery.start_soon(_raise, strict)

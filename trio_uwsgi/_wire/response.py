@@ -25,6 +25,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _CONNECTION = {b"close": True, b"keep-alive": False}
+_OURS = (b"keep-alive", b"proxy-connection")
 
 # Applications use few headers and status lines, but strangers may make them echo others: the caches are bounded.
 _CACHED = 1024
@@ -167,6 +168,8 @@ class Response:
                 elif noted == b"connection" and value.lower() in _CONNECTION:
                     closes |= _CONNECTION[value.lower()]
                     continue
+                elif noted in _OURS or (noted == b"transfer-encoding" and value.lower() == b"chunked"):
+                    continue  # passed on from somewhere else, and without a meaning here: the server frames bodies
                 else:
                     raise LocalProtocolError(f"{noted.decode()}: {value!r} is for the server to say")
             lines.append(line)

@@ -1,0 +1,70 @@
+"""Where a runtime says what happened, and how an error is put into one line. Floor 2.
+
+`serve` gives members a journal that logs; `trio_uwsgi.testing` gives one that also remembers, and raises what failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any, NamedTuple, Protocol
+
+__all__ = ["Event", "Journal", "LoggingJournal", "sole", "summary"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+class Event(NamedTuple):
+    """One line of a runtime's event log.
+
+    `time` is in seconds since the runtime started, on Trio's clock; `member` is `master`, `worker1`, `mule2`, ...;
+    `what` is a short sentence that starts with a noun: `signal 17`, `request GET /`, `signal 17 harakiri`.
+    """
+
+    time: float
+    member: str
+    what: str
+
+
+class Journal(Protocol):
+    """Where a runtime says what happened. `serve` gives one that logs; `trio_uwsgi.testing` gives one that also
+    remembers.
+    """
+
+    remembers: bool  # False: `note` does nothing, and need not be called for each request
+
+    def note(self, member: str, what: str) -> None:
+        """Remember that `what` happened to `member`."""
+
+    def failed(self, member: str, what: str, error: BaseException) -> None:
+        """User code raised `error`. A strict journal raises it again."""
+
+
+class LoggingJournal:
+    """The journal of a serving process: failures go to the log with their traceback, the rest is left to whoever logs
+    it.
+    """
+
+    remembers = False
+
+    def note(self, member: str, what: str) -> None:
+        pass
+
+    def failed(self, member: str, what: str, error: BaseException) -> None:
+        logger.error("%s: %s failed: %s", member, what, summary(error), exc_info=error)
+
+
+def sole(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The one error inside nested groups of one, or the group itself when there are several."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def summary(error: BaseException) -> str:
+    """One line: the type, and the text's first line."""
+    lines = "".join(traceback.format_exception_only(error)).splitlines()
+    return next(
+        line for line in lines if not line.startswith(" ")
+    )  # a SyntaxError shows its source first; notes come last

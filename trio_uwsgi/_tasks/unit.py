@@ -1,0 +1,113 @@
+"""Who runs user code, and one piece of it while it runs. Floor 2.
+
+Theory. A *unit* of work is one request, one run of a signal handler, one mule message, one run of a mule's program. It
+has one cancel scope, and that scope is its harakiri: the option deadline (`Config.harakiri`, counted from the start of
+the unit) and the user deadline (`set_user_harakiri`, counted from the call) are both kept, and the scope's deadline is
+the earlier one. The unit is found from anywhere below through one `ContextVar`, so child tasks and threads of the unit
+reach it too.
+
+Units are run by `calls.py`; a request is one too, see `exchange.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._tasks.inbox import Inbox
+    from trio_uwsgi._tasks.journal import Journal
+    from trio_uwsgi._tasks.link import Link
+    from trio_uwsgi._tasks.sources import MemberTimers
+    from trio_uwsgi._tasks.threads import ThreadPool
+
+__all__ = ["UNIT", "Member", "Unit"]
+
+
+class Member:
+    """Who runs user code: one worker or one mule, as the code it runs sees it. Made by a placement, one per life.
+
+    `threads` runs the member's `def` handlers; `link` leads to the master.
+    """
+
+    __slots__ = ("inbox", "journal", "kind", "link", "name", "number", "registry", "threads", "timers", "wall_now")
+
+    def __init__(
+        self, kind: str, number: int, registry: Registry, journal: Journal, wall_now: Callable[[], float]
+    ) -> None:
+        self.kind = kind
+        self.number = number
+        self.name = f"{kind}{number}" if number else kind
+        self.registry = registry
+        self.journal = journal
+        self.wall_now = wall_now
+        self.link: Link
+        self.threads: ThreadPool
+        self.inbox: Inbox
+        self.timers: MemberTimers
+
+
+class Unit:
+    """One piece of user code while it runs, with its deadlines. The scope is entered by whoever made the unit."""
+
+    __slots__ = ("_limits", "kind", "member", "name", "option_deadline", "scope", "started", "user_deadline")
+
+    _limits: list[float]
+
+    def __init__(self, member: Member, kind: str, name: str, scope: trio.CancelScope, limit: float) -> None:
+        self.member = member
+        self.kind = kind
+        self.name = name
+        self.scope = scope
+        self.started = trio.current_time()
+        self.option_deadline = self.started + limit if limit else math.inf
+        self.user_deadline = math.inf
+        scope.deadline = self.option_deadline
+
+    @property
+    def what(self) -> str:
+        """The unit in words, for logs: `signal 17`."""
+        return f"{self.kind} {self.name}" if self.name else self.kind
+
+    def set_user_deadline(self, deadline: float) -> None:
+        """Set the user's own deadline; `inf` clears it. The option's deadline stays in force, as in uWSGI."""
+        self.user_deadline = deadline
+        self.scope.deadline = min(self.option_deadline, deadline)
+
+    def limit(self, deadline: float) -> None:
+        """Replace the deadline that the unit's code gave itself outside of blocks; `inf` takes it away."""
+        limits = self._own_limits()
+        limits[0] = deadline
+        self.set_user_deadline(min(limits))
+
+    def enter_block(self, deadline: float) -> None:
+        """Code with a deadline of its own begins."""
+        limits = self._own_limits()
+        limits.append(deadline)
+        self.set_user_deadline(min(limits))
+
+    def leave_block(self, deadline: float) -> None:
+        """It ends. If it is late, its deadline stays: it kept Trio from noticing, and the unit is ended now."""
+        if trio.current_time() <= deadline:
+            limits = self._own_limits()
+            del limits[limits.index(deadline, 1)]
+            self.set_user_deadline(min(limits))
+
+    def _own_limits(self) -> list[float]:
+        """The deadline outside of blocks, then one for each block; made for the few units that need it.
+
+        Tasks of one unit may be in blocks side by side, so a block cannot just put back what it found.
+        """
+        try:
+            return self._limits
+        except AttributeError:
+            self._limits = [math.inf]
+            return self._limits
+
+
+UNIT: ContextVar[Unit] = ContextVar("trio_uwsgi_unit")
