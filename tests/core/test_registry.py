@@ -283,6 +283,20 @@ def test_timer_is_cancelled_where_it_is_armed() -> None:
     assert timer.cancelled
 
 
+def test_timers_of_a_registry() -> None:
+    """Each kind is declared with its rule and policy; a number that is no signal declares nothing."""
+    registry = Registry()
+    registry.add_timer(1, 5, late="queue")
+    registry.add_rb_timer(2, 5, 3, overlap=True)
+    registry.add_cron(3, 0, 3, -1, -1, 1)
+    assert [(1, "queue", False), (2, "skip", True), (3, "skip", False)] == [
+        (timer.signum, timer.late, timer.overlap) for timer in registry.timers
+    ]
+    with pytest.raises(RegistrationError):
+        registry.add_cron(300, "* * * * *")
+    assert 3 == len(registry.timers)
+
+
 # ----- serving
 
 

@@ -262,3 +262,27 @@ async def test_decorators_work_in_threads_while_serving(autojump_clock: MockCloc
         runtime.signal(3)
         await trio.sleep(60)
     assert ["2 at 1", "3 at 1", "253 at 20", "254 at 25", "253 at 40", "255 at 60", "253 at 60"] == ran
+
+
+async def test_a_registry_of_ones_own_takes_timers(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """What the module's functions do for the default registry, a registry does for itself."""
+
+    @uwsgi_registry.signal_handler(1)
+    @uwsgi_registry.signal_handler(2)
+    @uwsgi_registry.signal_handler(3)
+    async def note(signum: int) -> None: ...
+
+    every = uwsgi_registry.add_timer(1, 10)
+    uwsgi_registry.add_rb_timer(2, 10, 2)
+    uwsgi_registry.add_cron(3, "* * * * *")
+    with pytest.raises(RegistrationError, match="0 to 255"):
+        uwsgi_registry.add_timer(256, 10)
+    async with open_runtime(registry=uwsgi_registry) as runtime:
+        await trio.sleep(65)
+        assert [10.0, 20.0, 30.0, 40.0, 50.0, 60.0] == runtime.log.times("signal 1")
+        assert [10.0, 20.0] == runtime.log.times("signal 2")
+        assert [60.0] == runtime.log.times("signal 3")
+        uwsgi_registry.cancel(every)
+        assert uwsgi_registry.due(every) is None
+        await trio.sleep(65)
+        assert 6 == runtime.log.count("signal 1")

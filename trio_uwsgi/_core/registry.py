@@ -159,6 +159,23 @@ class Registry:
         self.timers.append(timer)
         return timer
 
+    def add_timer(self, signum: int, seconds: float, *, late: str = "skip", overlap: bool = False) -> Timer:
+        """Declare a timer; see `trio_uwsgi.uwsgi.add_timer`. Give what it returns to `cancel` and `due`."""
+        check_signum(signum)
+        return self.declare(Timer(signum, Every(seconds), late=late, overlap=overlap))
+
+    def add_rb_timer(
+        self, signum: int, seconds: float, iterations: int = 0, *, late: str = "skip", overlap: bool = False
+    ) -> Timer:
+        """Declare a timer that ends; see `trio_uwsgi.uwsgi.add_rb_timer`. Its result is for `cancel` and `due`."""
+        check_signum(signum)
+        return self.declare(Timer(signum, Again(seconds, iterations), late=late, overlap=overlap))
+
+    def add_cron(self, signum: int, *when: int | str, late: str = "skip", overlap: bool = False) -> Timer:
+        """Declare a cron; see `trio_uwsgi.uwsgi.cron` for `when`. Give what it returns to `cancel` and `due`."""
+        check_signum(signum)
+        return self.declare(Timer(signum, Cron(cron_spec(*when)), late=late, overlap=overlap))
+
     def cancel(self, timer: Timer) -> None:
         """A declared timer fires no more, now or in a later runtime. May be called again."""
         self._cancel(timer)
