@@ -155,6 +155,7 @@ async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -
         # At once, as the sockets may be closed when `drain` returns.
         service.acceptors.append(acceptors.cancel_scope.cancel)
         await service.drain_called.wait()
+        acceptors.cancel_scope.cancel()  # `drain` may have been called before
 
 
 async def _accept(service: HttpService, listener: Listener, connections: trio.Nursery) -> None:
