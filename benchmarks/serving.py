@@ -61,11 +61,13 @@ def serve(interface: str, port: int, access_log: bool) -> None:
     from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi._tasks.journal import LoggingJournal
     from trio_uwsgi._tasks.listeners import open_listeners
+    from trio_uwsgi._tasks.packets import PacketDriver
     from trio_uwsgi._tasks.reactor import serve_sockets
     from trio_uwsgi._tasks.service import Driver, HttpOptions, HttpService
     from trio_uwsgi._tasks.unit import Member
     from trio_uwsgi._wire.http1 import Limits
-    from trio_uwsgi.config import Address, HttpTimeouts, SocketOptions
+    from trio_uwsgi.addresses import Address
+    from trio_uwsgi.options import AccessRules, HttpTimeouts, SocketOptions
 
     logging.basicConfig(level=logging.INFO if access_log else logging.WARNING, stream=sys.stdout)
 
@@ -83,7 +85,8 @@ def serve(interface: str, port: int, access_log: bool) -> None:
 
             threads = ThreadPool(4, "bench")
             driver = WsgiDriver(wsgi_app, threads, multithread=True, multiprocess=False)
-        service = HttpService(driver, Calls(member, 30), options)
+        calls = Calls(member, 30)
+        service = HttpService(driver, PacketDriver(AccessRules.parse({}), calls), calls, options)
         address = Address.parse(f"127.0.0.1:{port}")
         async with (
             open_listeners([address], SocketOptions(backlog=1024, mode=None)) as listeners,
@@ -104,8 +107,8 @@ def serve(interface: str, port: int, access_log: bool) -> None:
 def commands(peers: str, port: int) -> dict[str, list[str]]:
     bind = f"127.0.0.1:{port}"
     found = {
-        "ours asgi": [sys.executable, str(HERE / "http.py"), "--serve", "asgi", "--port", str(port)],
-        "ours wsgi": [sys.executable, str(HERE / "http.py"), "--serve", "wsgi", "--port", str(port)],
+        "ours asgi": [sys.executable, str(HERE / "serving.py"), "--serve", "asgi", "--port", str(port)],
+        "ours wsgi": [sys.executable, str(HERE / "serving.py"), "--serve", "wsgi", "--port", str(port)],
     }
     if peers:
         bins = Path(peers) / "bin"
@@ -151,10 +154,10 @@ def commands(peers: str, port: int) -> dict[str, list[str]]:
 
 @contextlib.contextmanager
 def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    # `http.py` in the path would hide the standard library's `http`, so the peers import it under another name.
+    # The peers import this file under another name, from a folder with nothing else in it.
     apps = Path("/tmp") / f"trio_uwsgi_bench_{os.getuid()}"
     apps.mkdir(exist_ok=True)
-    (apps / "http_app.py").write_text((HERE / "http.py").read_text())
+    (apps / "http_app.py").write_text((HERE / "serving.py").read_text())
     argv = ["taskset", "-c", "0", *[part.replace("{apps}", str(apps)) for part in command]]
     env = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{apps}", "PYTHONSAFEPATH": "1"}
     server = subprocess.Popen(argv, cwd=apps, env=env, stdout=subprocess.DEVNULL)

@@ -11,7 +11,7 @@ import timeit
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._wire.http1 import Limits, RequestParser, Response
-from trio_uwsgi._wire.request import Peer, asgi_scope, wsgi_environ
+from trio_uwsgi._wire.request import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +74,9 @@ def main() -> None:
         ("parse, browser head", 10, lambda: parser.feed(BROWSER)),
         ("parse, 16 pipelined", 80, lambda: parser.feed(pipelined)),
         ("parse, 10 chunks of 1000 bytes", 40, lambda: parser.feed(CHUNKED)),
-        ("scope", 1, lambda: asgi_scope(browser, peer, state)),
-        ("environ, minimal head", 2.5, lambda: wsgi_environ(minimal, peer, BASE)),
-        ("environ, browser head", 5, lambda: wsgi_environ(browser, peer, BASE)),
+        ("scope", 1, lambda: browser.asgi_scope(peer, state)),
+        ("environ, minimal head", 2.5, lambda: minimal.wsgi_environ(peer, BASE)),
+        ("environ, browser head", 5, lambda: browser.wsgi_environ(peer, BASE)),
         ("response, two headers", 2.5, respond(parser)),
     ]
     print(f"{'work':32} {'us':>7} {'goal':>7}")

@@ -9,7 +9,7 @@ The floors, each importing only from those below it:
     3  _runtime   who runs where: master, workers, mules, placements
     2  _tasks     Trio starts here: links, calls of user code, HTTP, timers
     1  _core      what the runtime knows and how it decides (no I/O)      _wire   bytes <-> values (no I/O)
-    0  errors, config
+    0  errors, config, options, addresses
 
 `trio_uwsgi.testing` is not imported by default.
 """
@@ -20,6 +20,7 @@ from trio_uwsgi._core.registry import Registry as Registry
 from trio_uwsgi._runtime.runtime import Runtime as Runtime
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
+from trio_uwsgi.options import Cache as Cache
 from trio_uwsgi.serve import serve as serve
 
-__all__ = ["Address", "Config", "Registry", "Runtime", "errors", "serve", "uwsgi"]
+__all__ = ["Address", "Cache", "Config", "Registry", "Runtime", "errors", "serve", "uwsgi"]

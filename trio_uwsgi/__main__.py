@@ -27,6 +27,7 @@ from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config, Interface, Lifespan
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
+from trio_uwsgi.options import Cache
 from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
@@ -62,6 +63,30 @@ def _octal(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not an octal number, as in 660") from None
 
 
+def _pair(separator: str, form: str) -> Callable[[str], tuple[str, str]]:
+    """Reads one entry of a mapping."""
+
+    def read(text: str) -> tuple[str, str]:
+        name, found, value = text.partition(separator)
+        if not found:
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
+        return name, value
+
+    return read
+
+
+def _sources(text: str) -> tuple[str, list[str]]:
+    name, sources = _pair("=", "NAME=SOURCE,SOURCE")(text)
+    return name, [source for source in sources.split(",") if source]
+
+
+def _cache(text: str) -> Cache:
+    try:
+        return Cache.parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -72,7 +97,11 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 
 class Option(NamedTuple):
-    """How one field of `Config` is written on the command line. `metavar` is None for a switch."""
+    """How one field of `Config` is written on the command line. `metavar` is None for a switch.
+
+    `collect` makes the field's value of all that were given, where it may be repeated. `flag` is the option's name
+    where it is not the field's.
+    """
 
     field: str
     group: str
@@ -80,6 +109,8 @@ class Option(NamedTuple):
     read: Callable[[str], object]
     help: str
     aliases: tuple[str, ...] = ()
+    collect: Callable[[list[Any]], object] | None = None
+    flag: str = ""
 
 
 OPTIONS = (
@@ -87,7 +118,31 @@ OPTIONS = (
     Option("lifespan", "application", "MODE", _one_of(*get_args(Lifespan)), "ASGI's lifespan: auto, on or off"),
     Option("cancel_on_disconnect", "application", None, str, "cancel a request when its client goes away"),
     Option(
-        "http", "listeners", "ADDR", str, "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable"
+        "http",
+        "listeners",
+        "ADDR",
+        str,
+        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable",
+        collect=list,
+    ),
+    Option(
+        "socket",
+        "listeners",
+        "ADDR",
+        str,
+        "serve the uwsgi protocol, in the same forms; repeatable; without --http, no HTTP",
+        ("-s", "--uwsgi-socket"),
+        list,
+    ),
+    Option(
+        "modifiers",
+        "listeners",
+        "NAME=SOURCE,...",
+        _sources,
+        "who may use rpc, signal, cache or ping of it: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
+        "[unix,loopback]",
+        collect=dict,
+        flag="--modifier",
     ),
     Option("listen", "listeners", "N", _whole, "connections that may wait to be accepted"),
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
@@ -96,6 +151,22 @@ OPTIONS = (
     Option("mules", "members", "N", _whole, "members that run signals, messages and programs, but serve no requests"),
     Option("signal_queue", "members", "N", _whole, "signals that may wait at a member"),
     Option("message_queue", "members", "N", _whole, "messages that may wait at a mule"),
+    Option("locks", "members", "N", _whole, "highest number of the user locks"),
+    Option(
+        "caches", "members", "KEY=VALUE,...", _cache, "a cache: name=, items=, ...; repeatable", (), list, "--cache2"
+    ),
+    Option(
+        "alarms",
+        "alarms",
+        "NAME ACTION",
+        _pair(" ", "'NAME KIND:ARGUMENT'"),
+        "what an alarm does: log:PREFIX, cmd:SHELL, signal:N, mule:N, curl:URL; repeatable",
+        (),
+        dict,
+        "--alarm",
+    ),
+    Option("alarm_log", "alarms", "NAME REGEX", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list),
+    Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
     Option("max_header_size", "limits", "BYTES", _whole, "largest request head"),
     Option("max_headers", "limits", "N", _whole, "most header fields of a request"),
     Option("max_body", "limits", "BYTES", _whole, "largest request body; 0 is no limit"),
@@ -105,6 +176,7 @@ OPTIONS = (
     Option("header_timeout", "time", "SEC", _seconds, "for a request head to arrive"),
     Option("keep_alive_timeout", "time", "SEC", _seconds, "that a connection may idle between requests"),
     Option("socket_timeout", "time", "SEC", _seconds, "that a client may stall in a body, either way"),
+    Option("node_timeout", "time", "SEC", _seconds, "for a call to another node, from the connection to its answer"),
     Option("timezone", "time", "NAME", str, "time zone of crons, as in Europe/Rome; else the system's"),
     Option("disable_logging", "logging", None, str, "no access log"),
 )
@@ -131,16 +203,18 @@ UWSGI_OPTIONS = {
     "max-vars": "write --max-headers",
     "reload-mercy": "write --mercy",
     "worker-reload-mercy": "write --mercy",
+    "cache": "write --cache2 name=default,items=N",
+    "allowed-modifiers": "write --modifier",
     "http-timeout": "write --socket-timeout",
     "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
     **dict.fromkeys(
         (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
-            "socket uwsgi-socket https ini yaml json xml spooler spooler-processes spooler-harakiri farm cache cache2 "
-            "queue locks stats stats-server touch-reload py-autoreload lazy-apps lazy async gevent asyncio cheaper "
+            "https ini yaml json xml spooler spooler-processes spooler-harakiri farm "
+            "queue stats stats-server touch-reload py-autoreload lazy-apps lazy async gevent asyncio cheaper "
             "max-requests max-worker-lifetime single-interpreter pythonpath virtualenv home pidfile daemonize logto "
             "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
             "manage-script-name attach-daemon smart-attach-daemon master-fifo emperor plugin plugins route mule import "
-            "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report alarm "
+            "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "
             "log-master sharedarea websockets"
         ).split(),
         "",
@@ -172,7 +246,7 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         arguments = _parse(argv)
         if arguments.chdir is not None:
             _change_directory(arguments.chdir)
-        config = Config(**{name: value for name, value in vars(arguments).items() if name in Config.__slots__})
+        config = Config(**_fields(arguments))
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
@@ -191,6 +265,16 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
             raise leaf from None
         raise
     return 0
+
+
+def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says about `Config`; Any: each field has its own type."""
+    given = vars(arguments)
+    return {
+        option.field: option.collect(given[option.field]) if option.collect else given[option.field]
+        for option in OPTIONS
+        if option.field in given
+    }
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -214,7 +298,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    names = ("application", "listeners", "members", "limits", "time", "logging", "others")
+    names = ("application", "listeners", "members", "alarms", "limits", "time", "logging", "others")
     groups = {name: parser.add_argument_group(name) for name in names}
     add = groups["application"].add_argument
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
@@ -232,7 +316,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
-    names = [*option.aliases, _flag(option.field)]
+    names = [*option.aliases, _flag(option)]
     if option.metavar is None:
         group.add_argument(*names, dest=option.field, action="store_true", default=argparse.SUPPRESS, help=option.help)
         return
@@ -241,16 +325,16 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     group.add_argument(
         *names,
         dest=option.field,
-        action="append" if option.field == "http" else "store",
+        action="append" if option.collect else "store",
         default=argparse.SUPPRESS,  # so that only Config knows the defaults
         type=option.read,
         metavar=option.metavar,
-        help=option.help if value is None else f"{option.help} [{shown}]",
+        help=f"{option.help} [{shown}]" if shown not in (None, "", {}) else option.help,
     )
 
 
-def _flag(field: str) -> str:
-    return "--" + field.replace("_", "-")
+def _flag(option: Option) -> str:
+    return option.flag or "--" + option.field.replace("_", "-")
 
 
 def _version() -> str:
@@ -263,7 +347,7 @@ def _version() -> str:
 def _unknown_option(text: str) -> str:
     name = text.partition("=")[0]
     bare = name.lstrip("-").replace("_", "-")
-    known = [_flag(option.field).lstrip("-") for option in OPTIONS]
+    known = [name.lstrip("-") for option in OPTIONS for name in (_flag(option), *option.aliases)]
     known += ["processes", "factory", "chdir", "log-level", "help", "version"]
     if bare in known:
         return f"there is no option {name}; did you mean --{bare}?"

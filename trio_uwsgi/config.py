@@ -14,43 +14,27 @@ import dataclasses
 import difflib
 import math
 import zoneinfo
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
+from trio_uwsgi.options import (
+    AccessRules,
+    Alarm,
+    AlarmOptions,
+    Cache,
+    HttpLimits,
+    HttpTimeouts,
+    LogAlarm,
+    SocketOptions,
+)
 
-__all__ = ["Address", "Config", "HttpLimits", "HttpTimeouts", "SocketOptions"]
+__all__ = ["Address", "Cache", "Config"]
 
 Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """How much of a request is accepted, see the fields of `Config` with these names."""
-
-    max_header_size: int
-    max_headers: int
-    max_body: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpTimeouts:
-    """How long a client may take, in seconds: for a head, between two requests, and for each step of a body."""
-
-    header: float
-    keep_alive: float
-    socket: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SocketOptions:
-    """How to listen: `backlog` in connections, `mode` of unix socket files (None leaves it to the umask)."""
-
-    backlog: int
-    mode: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +52,20 @@ class Config:
     # ----- listeners
 
     # Where HTTP is served: one address, or several; the forms are in `Address.parse`. An empty sequence opens no
-    # socket, for tests. The default is reachable from this machine only, because nothing in front of it has been
-    # configured yet. uWSGI's `http` starts a router process in front of the workers; here the workers serve the sockets
-    # themselves. It is parsed when the Config is made: read `addresses`.
-    http: str | Address | Sequence[str | Address] = "127.0.0.1:8000"
+    # socket, for tests. Left out, it is 127.0.0.1:8000, unless `socket` is given: reachable from this machine only,
+    # because nothing in front of it has been configured yet. uWSGI's `http` starts a router process in front of the
+    # workers; here the workers serve the sockets themselves. It is parsed when the Config is made: read `addresses`.
+    http: str | Address | Sequence[str | Address] | None = None
+
+    # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for other servers' RPC,
+    # signals and caches. Read `uwsgi_addresses`.
+    socket: str | Address | Sequence[str | Address] = ()
+
+    # Who may use the uwsgi protocol for something else than the application: names of modifiers ("rpc", "signal",
+    # "cache", "ping") with a source, or several: "unix", "loopback", "any", a network as in "10.0.0.0/8", or the
+    # address of one listener. What is not named here is for unix sockets and loopback. uWSGI accepts everything from
+    # everybody. Read `access_rules`.
+    modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
     # Connections the kernel keeps for us until they are accepted. It takes at most /proc/sys/net/core/somaxconn, 4096
     # on current systems, without saying so. uWSGI's default is 100, gunicorn's and uvicorn's 2048, Trio asks for as
@@ -113,6 +107,18 @@ class Config:
 
     # Messages that may wait at each mule; one more is refused with `MessageQueueFull`.
     message_queue: int = 10_000
+
+    # Caches, which all members share. The first one is used where no name is given.
+    caches: Sequence[Cache] = ()
+
+    # The highest user lock; 0 is always there. uWSGI's option of this name counts in the same way.
+    locks: int = 0
+
+    # What each alarm does: "log:PREFIX", "cmd:SHELL", "signal:N", "mule:N", "curl:URL", or a function of the message.
+    alarms: Mapping[str, str | Callable[[str], object]] = dataclasses.field(default_factory=dict, hash=False)
+
+    # Log lines that raise alarms, as in "name REGEX" or "name,name REGEX".
+    alarm_log: Sequence[str] = ()
 
     # How members are run: "task", in this process. "memory" also does, but speaks to them in bytes, which tests use to
     # keep that path honest.
@@ -156,6 +162,13 @@ class Config:
     # not limited.
     socket_timeout: float = 60
 
+    # Seconds for a call to another node (RPC, signal, cache) from the connection to the last byte of the answer. uWSGI
+    # has 4 for each step (`socket-timeout`).
+    node_timeout: float = 10
+
+    # Seconds in which an alarm with the same message as before is not repeated. uWSGI's option of this name.
+    alarm_freq: float = 3
+
     # Time zone of crons, as in "Europe/Rome"; None is the system's.
     timezone: str | None = None
 
@@ -168,13 +181,38 @@ class Config:
         _check_types(self)
         _check_ranges(self)
         _check_timezone(self.timezone)
-        object.__setattr__(self, "http", _addresses(self.http))
+        object.__setattr__(self, "socket", _addresses("socket", self.socket))
+        http = (() if self.socket else "127.0.0.1:8000") if self.http is None else self.http
+        object.__setattr__(self, "http", _addresses("http", http))
+        _check_caches(self)
+        _ = self.access_rules, self.alarm_options  # refuse what they refuse
         _check_contradictions(self)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """`http`, parsed: what to listen on, in the order it was given."""
         return cast("tuple[Address, ...]", self.http)
+
+    @property
+    def uwsgi_addresses(self) -> tuple[Address, ...]:
+        """`socket`, parsed."""
+        return cast("tuple[Address, ...]", self.socket)
+
+    @property
+    def access_rules(self) -> AccessRules:
+        """`modifiers`, parsed."""
+        return AccessRules.parse(self.modifiers)
+
+    @property
+    def alarm_options(self) -> AlarmOptions:
+        """What the alarms need."""
+        if not isinstance(self.alarms, Mapping):
+            raise ConfigError(f"alarms={self.alarms!r} is not a mapping", "write alarms={'name': 'log:'}")
+        if isinstance(self.alarm_log, str) or not isinstance(self.alarm_log, Iterable):
+            raise ConfigError(f"alarm_log={self.alarm_log!r} is not a list", "write alarm_log=['name REGEX']")
+        alarms = {name: Alarm.parse(name, action) for name, action in self.alarms.items()}
+        rules = tuple(LogAlarm.parse(rule, alarms) for rule in self.alarm_log)
+        return AlarmOptions(alarms=alarms, rules=rules, freq=self.alarm_freq)
 
     @property
     def http_limits(self) -> HttpLimits:
@@ -198,6 +236,7 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "workers": (1, "use 1 or more; Config(http=()) serves nothing"),
     "threads": (1, "use 1 or more"),
     "mules": (0, "use 0 or more"),
+    "locks": (0, "use 0 or more: it is the highest number"),
     "signal_queue": (1, "use 1 or more: a signal has to wait somewhere until its handler runs"),
     "message_queue": (1, "use 1 or more: a message has to wait somewhere until a mule takes it"),
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
@@ -206,20 +245,22 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
     "mercy": (0, "use 0 to wait for nothing"),
+    "alarm_freq": (0, "use 0 to repeat every message"),
 }
 _INTEGERS = (
     "listen",
     "workers",
     "threads",
     "mules",
+    "locks",
     "signal_queue",
     "message_queue",
     "max_header_size",
     "max_headers",
     "max_body",
 )
-_SECONDS = ("harakiri", "mule_harakiri", "mercy", "header_timeout", "keep_alive_timeout", "socket_timeout")
-_TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout")
+_TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
+_SECONDS = ("harakiri", "mule_harakiri", "mercy", "alarm_freq", *_TIMEOUTS)
 _FLAGS = ("cancel_on_disconnect", "disable_logging")
 _CHOICES: dict[str, tuple[str, ...]] = {
     "interface": get_args(Interface),
@@ -256,7 +297,7 @@ def _check_ranges(config: Config) -> None:
     for name in _TIMEOUTS:
         if getattr(config, name) <= 0:
             raise ConfigError(
-                f"{name}={getattr(config, name)} leaves a client no time at all",
+                f"{name}={getattr(config, name)} leaves the other side no time at all",
                 "use more than 0, or math.inf for no limit",
             )
     for name in ("harakiri", "mule_harakiri"):
@@ -285,31 +326,52 @@ def _check_timezone(key: object) -> None:
         raise ConfigError(f"timezone={key!r} does not exist on this machine", remedy) from None
 
 
-def _addresses(http: object) -> tuple[Address, ...]:
-    items = [http] if isinstance(http, str | Address) else http
+def _addresses(option: str, given: object) -> tuple[Address, ...]:
+    items = [given] if isinstance(given, str | Address) else given
     if not isinstance(items, Iterable) or isinstance(items, bytes):
         raise ConfigError(
-            f"http={http!r} is not an address", "write http='127.0.0.1:8000', or a list of such addresses"
+            f"{option}={given!r} is not an address", f"write {option}='127.0.0.1:8000', or a list of such addresses"
         )
     found: list[Address] = []
     for item in items:
         if not isinstance(item, str | Address):
             raise ConfigError(
-                f"http has {item!r} in it, which is not an address", "write http='127.0.0.1:8000', or a list of these"
+                f"{option} has {item!r} in it, which is not an address",
+                f"write {option}='127.0.0.1:8000', or a list of these",
             )
         address = Address.parse(item) if isinstance(item, str) else item
-        if address in found and not (address.kind == "tcp" and address.port == 0):
-            raise ConfigError(f"http names {address} twice", "name each address once")
+        if address in found and not _takes_a_free_port(address):
+            raise ConfigError(f"{option} names {address} twice", "name each address once")
         found.append(address)
     return tuple(found)
 
 
+def _takes_a_free_port(address: Address) -> bool:
+    return address.kind == "tcp" and address.port == 0
+
+
+def _check_caches(config: Config) -> None:
+    if isinstance(config.caches, str | Mapping) or not isinstance(config.caches, Iterable):
+        raise ConfigError(f"caches={config.caches!r} is not a list", "write caches=[Cache('default', items=1000)]")
+    names: set[str] = set()
+    for cache in config.caches:
+        if not isinstance(cache, Cache):
+            raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
+        if cache.name in names:
+            raise ConfigError(f"two caches are called {cache.name!r}", "give each a name of its own")
+        names.add(cache.name)
+    object.__setattr__(config, "caches", tuple(config.caches))
+
+
 def _check_contradictions(config: Config) -> None:
+    for address in config.addresses:
+        if address in config.uwsgi_addresses and not _takes_a_free_port(address):
+            raise ConfigError(f"http and socket both name {address}", "give each protocol an address of its own")
     if config.chmod_socket is not None and not any(
-        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses
+        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses
     ):
         raise ConfigError(
-            "chmod_socket is set, and http names no unix socket file",
+            "chmod_socket is set, and neither http nor socket names a unix socket file",
             "add one, as in http='/run/app.sock', or leave chmod_socket out",
         )
     if config.interface == "wsgi" and config.lifespan == "on":

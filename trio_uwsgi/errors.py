@@ -8,19 +8,32 @@ working. Conditions that are not errors keep Trio's classes (`trio.BusyResourceE
 from __future__ import annotations
 
 __all__ = [
+    "AlarmError",
     "BootError",
+    "CacheError",
+    "CacheFull",
+    "CacheItemTooLarge",
     "ClientDisconnected",
     "ConfigError",
     "Harakiri",
     "ListenError",
     "LocalProtocolError",
+    "LockError",
     "MessageQueueFull",
     "MuleError",
+    "NodeClosed",
+    "NodeError",
+    "NodeTimeout",
+    "NodeUnreachable",
     "NotServing",
     "ProtocolError",
     "RegistrationError",
     "RemoteProtocolError",
+    "RpcError",
+    "RpcFailed",
+    "RpcNotFound",
     "SignalQueueFull",
+    "SignalRefused",
     "ThreadAbandoned",
     "ThreadCancelled",
     "UwsgiError",
@@ -119,6 +132,126 @@ class MessageQueueFull(UwsgiError):
         )
         self.recipient = recipient
         self.size = size
+
+
+class LockError(UwsgiError, ValueError):
+    """A user lock that does not exist, that the caller holds already, or that it does not hold. Nothing changed."""
+
+
+class AlarmError(UwsgiError, ValueError):
+    """An alarm that is not configured, or a message that cannot be one. Nothing was raised."""
+
+
+class CacheError(UwsgiError, ValueError):
+    """A cache that does not exist, or an operation on an item that cannot work. The cache is unchanged."""
+
+
+class CacheFull(CacheError):
+    """The item was not stored: the cache holds as many items as it may, and none of them may be dropped for it.
+
+    Args:
+        cache: the name of the cache.
+        items: how many items it holds (`Cache.items`); 0 where another node did not tell.
+        told: what another node said about it.
+    """
+
+    def __init__(self, cache: str, items: int, told: str = "") -> None:
+        super().__init__(
+            told
+            or f"cache {cache!r} is full: it holds {items} items; "
+            f"delete some, give items an expiry, or set Cache({cache!r}, items=...) higher or lru=True"
+        )
+        self.cache = cache
+        self.items = items
+
+
+class CacheItemTooLarge(CacheError):
+    """The item was not stored: its key or its value is longer than the cache takes.
+
+    Args:
+        cache: the name of the cache.
+        part: what is too long, `key` or `value`.
+        size: its bytes.
+        limit: the bytes it may have (`Cache.max_key`, `Cache.max_value`); 0 where another node did not tell.
+        told: what another node said about it.
+    """
+
+    def __init__(self, cache: str, part: str, size: int, limit: int, told: str = "") -> None:
+        super().__init__(
+            told
+            or f"cache {cache!r} takes a {part} of at most {limit} bytes, and this one has {size}; "
+            f"make it shorter, or set Cache({cache!r}, max_{part}={size})"
+        )
+        self.cache = cache
+        self.part = part
+        self.size = size
+        self.limit = limit
+
+
+class RpcError(UwsgiError, ValueError):
+    """A remote procedure call that was not made, or whose function gave no result."""
+
+
+class RpcNotFound(RpcError):
+    """No function of that name is registered where the call was to run.
+
+    Args:
+        name: the function's name.
+        node: where it was looked for; `""` is here.
+    """
+
+    def __init__(self, name: str, node: str) -> None:
+        where = f"on {node}" if node else "here"
+        super().__init__(f"no RPC function {name!r} is registered {where}; register it there with @uwsgi.rpc_handler")
+        self.name = name
+        self.node = node
+
+
+class RpcFailed(RpcError):
+    """The function ran, or could not be run with these arguments, and gave no result.
+
+    Args:
+        name: the function's name.
+        node: where it ran; `""` is here.
+        reason: what went wrong there, in one line.
+    """
+
+    def __init__(self, name: str, node: str, reason: str) -> None:
+        where = f"on {node}" if node else "here"
+        super().__init__(f"RPC function {name!r} gave no result {where}: {reason}")
+        self.name = name
+        self.node = node
+        self.reason = reason
+
+
+class NodeError(UwsgiError, OSError):
+    """Another server did not do what it was asked for, as far as is known. Abstract: one of those below is raised.
+
+    Args:
+        node: the server, as the caller wrote it.
+        problem: what happened, and what it means for the call.
+    """
+
+    def __init__(self, node: str, problem: str) -> None:
+        super().__init__(f"node {node}: {problem}")
+        self.node = node
+        self.problem = problem
+
+
+class NodeUnreachable(NodeError):
+    """No connection could be made: the call was not made."""
+
+
+class NodeTimeout(NodeError, TimeoutError):
+    """The time was up before the answer was whole: the call may have been made or not."""
+
+
+class NodeClosed(NodeError):
+    """The connection ended, or gave bytes of another protocol, before the answer was whole."""
+
+
+class SignalRefused(NodeError, ValueError):
+    """The other server did not take the signal: its queue is full."""
 
 
 class Harakiri(UwsgiError):

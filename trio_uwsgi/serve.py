@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi import uwsgi
+from trio_uwsgi._core.opt import uwsgi_options
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime, Surroundings, Terms
@@ -179,8 +180,11 @@ async def _serve_in(
     interface = detect_interface(app) if config.interface == "auto" else config.interface
     application = Application(app, interface, config.threads, multithread=config.threads * config.workers > 1)
     with _plain_start_errors():
-        async with open_listeners(config.addresses, config.socket_options) as listeners:
-            runtime = Runtime(application, registry, _terms(config), surroundings, listeners)
+        async with (
+            open_listeners(config.addresses, config.socket_options) as http,
+            open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
+        ):
+            runtime = Runtime(application, registry, _terms(config), surroundings, [*http, *packets])
             async with trio.open_nursery() as nursery:
                 await nursery.start(runtime.run)
                 _announce(app, interface, config, runtime)
@@ -199,6 +203,8 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     )
     for address in runtime.addresses:
         logger.info("http on %s", address)
+    for address in runtime.uwsgi_addresses:
+        logger.info("uwsgi on %s", address)
     workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
     mules = f"{config.mules} mule{'s' * (config.mules != 1)}"
     logger.info("%s and %s, in tasks of process %d", workers, mules, os.getpid())
@@ -222,4 +228,10 @@ def _terms(config: Config) -> Terms:
             cancel_on_disconnect=config.cancel_on_disconnect,
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
+        caches=config.caches,
+        locks=config.locks,
+        alarms=config.alarm_options,
+        access=config.access_rules,
+        node_timeout=config.node_timeout,
+        options=uwsgi_options(config),
     )

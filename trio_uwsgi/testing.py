@@ -34,6 +34,7 @@ from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.request import Peer
 from trio_uwsgi.config import Config
 from trio_uwsgi.serve import _serve_in
+from trio_uwsgi.uwsgi._base import default_registry
 
 if TYPE_CHECKING:
     import httpx
@@ -161,21 +162,24 @@ async def open_runtime(
             runtime.signal(17)
     """
     log = EventLog()
-    began, begin_posix = trio.current_time(), begin.timestamp()
+    clock = trio.lowlevel.current_clock()  # which threads may ask, too: they use caches
+    began, begin_posix = clock.current_time(), begin.timestamp()
     journal = _RememberingJournal(log, allow_failures=allow_failures)
     surroundings = Surroundings(
         journal=journal,
         wall=WallClock(
-            lambda: begin_posix + (trio.current_time() - began), steady=True, settle=trio.testing.wait_all_tasks_blocked
+            lambda: begin_posix + (clock.current_time() - began),
+            steady=True,
+            settle=trio.testing.wait_all_tasks_blocked,
         ),
         placement=over_memory if config.placement == "memory" else in_task,
     )
-    quiet = dataclasses.replace(config, http=(), chmod_socket=None)
+    quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None)
     application = _nothing_here if app is None else app
     try:
         with hold_clock():
             async with trio.open_nursery() as nursery:
-                serve = partial(_serve_in, surroundings, application, quiet, registry or _default_registry())
+                serve = partial(_serve_in, surroundings, application, quiet, registry or default_registry())
                 runtime: Runtime = await nursery.start(serve)
                 async with _open_client(runtime) as client:
                     _let_the_runtime_be_first()
@@ -198,12 +202,6 @@ def _let_the_runtime_be_first() -> None:
     clock = trio.lowlevel.current_clock()
     if isinstance(clock, trio.testing.MockClock):
         clock.jump(1e-6)
-
-
-def _default_registry() -> Registry:
-    from trio_uwsgi import uwsgi
-
-    return uwsgi.registry
 
 
 async def _nothing_here(scope: dict[str, object], receive: object, send: object) -> None:

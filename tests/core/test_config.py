@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi.config import Address, Config, HttpLimits, HttpTimeouts, SocketOptions
+from trio_uwsgi.config import Address, Config
 from trio_uwsgi.errors import ConfigError
+from trio_uwsgi.options import HttpLimits, HttpTimeouts, SocketOptions
 
 ADDRESSES = [
     ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),
@@ -73,9 +74,9 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"harakiri": -0.1}, "harakiri=-0.1 is too small; use 0 for no limit"),
     ({"mule_harakiri": -1}, "mule_harakiri=-1 is too small"),
     ({"mercy": -1}, "mercy=-1 is too small"),
-    ({"header_timeout": 0}, "header_timeout=0 leaves a client no time at all"),
-    ({"keep_alive_timeout": 0.0}, "keep_alive_timeout=0.0 leaves a client no time at all"),
-    ({"socket_timeout": -5}, "socket_timeout=-5 leaves a client no time at all"),
+    ({"header_timeout": 0}, "header_timeout=0 leaves the other side no time at all"),
+    ({"keep_alive_timeout": 0.0}, "keep_alive_timeout=0.0 leaves the other side no time at all"),
+    ({"socket_timeout": -5}, "socket_timeout=-5 leaves the other side no time at all"),
     ({"harakiri": math.inf}, "harakiri=inf would never be reached; use 0 for no limit"),
     ({"mule_harakiri": math.inf}, "mule_harakiri=inf would never be reached"),
     ({"http": "/run/a.sock", "chmod_socket": 660}, "660 is 0o1224 in octal"),
@@ -86,14 +87,13 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"timezone": "../etc/passwd"}, "does not exist on this machine"),
     ({"timezone": 3600}, "timezone=3600 does not exist on this machine"),
     ({"http": 8000}, "http=8000 is not an address"),
-    ({"http": None}, "http=None is not an address"),
     ({"http": b"127.0.0.1:8000"}, "is not an address"),
     ({"http": [8000]}, "http has 8000 in it, which is not an address"),
     ({"http": "localhost"}, "'localhost' has no port"),
     ({"http": [":80", ":80"]}, "http names :80 twice"),
     ({"http": ["/run/a.sock", "unix:/run/a.sock"]}, "http names unix:/run/a.sock twice"),
-    ({"chmod_socket": 0o660}, "http names no unix socket file"),
-    ({"http": "@name", "chmod_socket": 0o660}, "http names no unix socket file"),
+    ({"chmod_socket": 0o660}, "neither http nor socket names a unix socket file"),
+    ({"http": "@name", "chmod_socket": 0o660}, "neither http nor socket names a unix socket file"),
     ({"interface": "wsgi", "lifespan": "on"}, "interface='wsgi' contradicts lifespan='on'"),
     ({"interface": "wsgi", "cancel_on_disconnect": True}, "interface='wsgi' contradicts cancel_on_disconnect=True"),
 ]

@@ -76,3 +76,14 @@ def test_code_written_for_uwsgi_catches_them(kind: type[Exception], builtin: typ
     """Errors are also what uWSGI's module, or Python, raises in the same place; and all have one root."""
     assert issubclass(kind, builtin)
     assert issubclass(kind, errors.UwsgiError)
+
+
+def test_errors_of_nodes_say_which_and_what() -> None:
+    """A failed call names the function, the node and the reason; a timeout is Python's too."""
+    assert "no RPC function 'f' is registered on n:1;" in str(errors.RpcNotFound("f", "n:1"))
+    assert "no RPC function 'f' is registered here;" in str(errors.RpcNotFound("f", ""))
+    assert "RPC function 'f' gave no result on n:1: because" == str(errors.RpcFailed("f", "n:1", "because"))
+    assert "RPC function 'f' gave no result here: because" == str(errors.RpcFailed("f", "", "because"))
+    error = errors.NodeTimeout("n:1", "too late")
+    assert isinstance(error, TimeoutError)
+    assert ("n:1", "too late", "node n:1: too late") == (error.node, error.problem, str(error))

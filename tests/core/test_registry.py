@@ -427,7 +427,7 @@ def test_registry_shows_what_it_holds() -> None:
     registry = Registry()
     registry.timer(5)(rebuild)
     registry.mule(1)(Slotted)
-    assert "<Registry: 1 signals, 1 timers, 1 mule programs, 0 message handlers>" == repr(registry)
+    assert "<Registry: 1 signals, 1 timers, 1 mule programs, 0 message handlers, 0 RPC functions>" == repr(registry)
 
 
 # ----- rules as values

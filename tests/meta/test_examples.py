@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import datetime
 import importlib.util
 import re
@@ -18,7 +19,7 @@ import httpx
 import pytest
 import trio
 
-from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi import Config, Registry, serve, uwsgi
 from trio_uwsgi.testing import RuntimeUnderTest, open_runtime
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -122,6 +123,31 @@ async def test_hello_starlette(example: Example, autojump_clock: trio.testing.Mo
         async with runtime.client.stream("GET", "/count") as response:
             arrived = [(round(trio.current_time() - began, 6), line) async for line in response.aiter_lines()]
         assert [(n - 1.0, str(n)) for n in range(1, 6)] == arrived
+
+
+@pytest.mark.real
+async def test_rpc_and_cache(example: Example) -> None:
+    """The price is asked for over a socket, and then comes from the cache; what there is not is a clear error."""
+    module = example.load("rpc_and_cache")
+    async with trio.open_nursery() as nursery:
+        config = dataclasses.replace(module.config, http="127.0.0.1:0", socket="127.0.0.1:0")
+        runtime = await nursery.start(serve, module.app, config)
+        vars(module)["NODE"] = str(runtime.uwsgi_addresses[0])
+        async with httpx.AsyncClient(base_url=f"http://{runtime.addresses[0]}") as client:
+            assert "2.50\n" == (await client.get("/tea")).text
+            module.prices[b"tea"] = b"9"
+            assert "2.50\n" == (await client.get("/tea")).text
+            answer = await client.get("/milk")
+        assert (502, True) == (answer.status_code, "RPC function 'price' gave no result" in answer.text)
+        runtime.stop()
+
+
+async def test_wsgi_generator(example: Example, autojump_clock: trio.testing.MockClock) -> None:
+    """The first backend answers at once; the second answer does not come, and is waited for a second."""
+    async with example.serve("wsgi_generator") as runtime:
+        began = trio.current_time()
+        assert "answer: hello\nno answer\n" == await text(runtime)
+        assert 1.5 == round(trio.current_time() - began, 3)
 
 
 async def test_signals_and_timers(example: Example, autojump_clock: trio.testing.MockClock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi import Config, Registry, serve, uwsgi
 from trio_uwsgi.__main__ import OPTIONS, UWSGI_OPTIONS
 from trio_uwsgi.testing import open_runtime
 
@@ -86,6 +87,70 @@ async def test_the_mules_block(autojump_clock: trio.testing.MockClock) -> None:
 
 
 @pytest.mark.real
+async def test_the_rpc_block(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its function is called here and over a socket; its signal goes to another node."""
+    monkeypatch.chdir(tmp_path)
+    source = block("def convert").replace("10.0.0.2:3031", "./a.sock").replace("/run/other.sock", "./a.sock")
+    shown = run(source)
+    uwsgi.register_signal(17, "mule1", lambda signum: None)
+    answers = []
+
+    @uwsgi.mule(1)
+    async def ask() -> None:
+        answers.append(await shown.ask())
+
+    async with trio.open_nursery() as nursery:
+        runtime = await nursery.start(serve, answer, Config(socket="./a.sock", mules=1))
+        with trio.fail_after(20):
+            while not answers or runtime.statistics().signals.delivered < 1:
+                await trio.lowlevel.checkpoint()
+        runtime.stop()
+    assert [(b"24 EUR", b"24 EUR")] == answers
+
+
+async def test_the_caches_block(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Its page is made once, counted each time, and made again when it has expired."""
+    monkeypatch.chdir(tmp_path)
+    shown = run(block("async def page(name)"))
+    counts = []
+
+    @uwsgi.signal_handler(1)
+    async def visit(signum: int) -> None:
+        name = "x" * 200
+        counts.append((len(await shown.page(name)), await uwsgi.cache_num(name, cache="hits")))
+
+    async with open_runtime(answer, shown.config) as runtime:
+        runtime.signal(1)
+        runtime.signal(1)
+        await trio.sleep(61)
+        assert [(204, 1), (204, 2)] == counts
+        assert 1 == runtime.statistics().alarms.raised  # the second one came with the same message at once
+
+
+async def test_the_descriptors_block(autojump_clock: trio.testing.MockClock) -> None:
+    """The first descriptor that can be read is told, or the timeout; the generator waits where it yields."""
+    shown = run(block("async def first_of"))
+    found = []
+
+    @uwsgi.signal_handler(1)
+    async def wait(signum: int) -> None:
+        left, right = socket.socketpair()
+        with left, right:
+            found.append(await shown.first_of(left.fileno(), right.fileno()))
+            left.send(b"x")
+            found.append((await shown.first_of(left.fileno(), right.fileno())) == right.fileno())
+
+    async with open_runtime(shown.app) as runtime:
+        runtime.signal(1)
+        await trio.sleep(6)
+        response = await runtime.client.get("/")
+        assert [-1, True] == found
+        assert "later\n" == response.text
+
+
+@pytest.mark.real
 async def test_the_embedding_block(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -100,7 +165,7 @@ async def test_the_embedding_block(
 
 def test_all_blocks_are_run_here() -> None:
     """There are as many as there are tests of them."""
-    assert 5 == len(BLOCKS)
+    assert 8 == len(BLOCKS)
 
 
 def test_the_commands_set_up_an_environment_first() -> None:
@@ -113,7 +178,7 @@ def test_the_commands_set_up_an_environment_first() -> None:
 
 def test_options_exist() -> None:
     """What is written like an option is one, here or in uWSGI."""
-    ours = {option.field.replace("_", "-") for option in OPTIONS} | {"factory", "help"}
+    ours = {(option.flag or option.field).lstrip("-").replace("_", "-") for option in OPTIONS} | {"factory", "help"}
     assert set() == set(re.findall(r"--([a-z][a-z-]+)", README)) - ours
     assert "reload-mercy" in UWSGI_OPTIONS
 

@@ -21,7 +21,7 @@ import pytest
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.listeners import open_listeners
-from trio_uwsgi.config import Config
+from trio_uwsgi.config import Cache, Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError
 
 pytestmark = pytest.mark.real
@@ -210,6 +210,30 @@ def test_options_become_a_config(folder: Path) -> None:
     assert "application" == serve.app({}, None)
 
 
+def test_options_with_parts_become_a_config(folder: Path) -> None:
+    """Caches, alarms and access rules are collected; `--socket` alone serves no HTTP."""
+    serve = FakeServe()
+    line = [
+        *("hello", "-s", "127.0.0.1:3031", "--uwsgi-socket", "@app", "--modifier", "rpc=unix,10.0.0.0/8"),
+        *("--cache2", "name=a,items=10,purge_lru=1,blocksize=100", "--cache2", "name=b,maxitems=2,store=b.cache"),
+        *("--alarm", "note log:so it is", "--alarm", "tell signal:17", "--alarm-log", "note,tell ^panic"),
+        *("--locks", "3", "--node-timeout", "2.5", "--alarm-freq", "1"),
+    ]
+    assert 0 == command.main(line, serve)
+    expected = Config(
+        socket=["127.0.0.1:3031", "@app"],
+        modifiers={"rpc": ["unix", "10.0.0.0/8"]},
+        caches=[Cache("a", items=10, max_value=100, lru=True), Cache("b", items=2, store="b.cache")],
+        alarms={"note": "log:so it is", "tell": "signal:17"},
+        alarm_log=["note,tell ^panic"],
+        locks=3,
+        node_timeout=2.5,
+        alarm_freq=1,
+    )
+    assert dataclasses.asdict(expected) == dataclasses.asdict(serve.config)
+    assert () == serve.config.addresses
+
+
 def test_no_options_are_the_defaults(folder: Path) -> None:
     """Only Config knows the defaults; the command line adds none."""
     serve = FakeServe()
@@ -225,10 +249,10 @@ def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
         command.main(["--help"])
     assert 0 == caught.value.code
     text = capsys.readouterr().out
-    for group in ("application:", "listeners:", "members:", "limits:", "time:", "logging:", "others:"):
+    for group in ("application:", "listeners:", "members:", "alarms:", "limits:", "time:", "logging:", "others:"):
         assert f"\n{group}\n" in text
-    for field in options:
-        assert f"--{field.replace('_', '-')}" in text
+    for option in command.OPTIONS:
+        assert (option.flag or f"--{option.field.replace('_', '-')}") in text
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,10 +283,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --harakiri soon", "argument --harakiri: 'soon' is not a number of seconds"),
         ("hello --harakiri -1", "harakiri=-1.0 is too small; use 0 for no limit"),
         ("hello --chmod-socket 999", "'999' is not an octal number"),
-        ("hello --chmod-socket 660", "chmod_socket is set, and http names no unix socket file"),
+        ("hello --chmod-socket 660", "chmod_socket is set, and neither http nor socket names a unix socket file"),
         ("hello --interface wsgy", "'wsgy' is not auto or wsgi or asgi; did you mean 'wsgi'?"),
         ("hello --log-level loud", "'loud' is not debug or info"),
         ("hello --http localhost", "'localhost' has no port; write localhost:8000"),
+        ("hello --cache2 name=a,itmes=3", "cache2: there is no 'itmes'; did you mean 'items'?"),
+        ("hello --cache2 name=a,items=3 --cache2 name=a,items=4", "two caches are called 'a'"),
+        ("hello --cache 10", "uWSGI's option --cache does not exist here; write --cache2"),
+        ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
+        ("hello --modifier rpc", "'rpc' is not of the form NAME=SOURCE,SOURCE"),
+        ("hello --modifier spool=any", "modifiers: there is no 'spool'"),
         ("hello --chdir /no/such/folder", "--chdir /no/such/folder: No such file or directory"),
     ],
 )

@@ -14,8 +14,9 @@ import pytest
 import trio
 
 from trio_uwsgi._tasks.listeners import Listener, open_listeners
-from trio_uwsgi.config import Address, SocketOptions
+from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import BootError, ListenError
+from trio_uwsgi.options import SocketOptions
 
 pytestmark = pytest.mark.real
 

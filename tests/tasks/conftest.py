@@ -15,13 +15,14 @@ from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._tasks.asgi import AsgiDriver
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.connection import serve_stream
+from trio_uwsgi._tasks.packets import PacketDriver
 from trio_uwsgi._tasks.service import HttpOptions, HttpService
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._tasks.unit import Member
 from trio_uwsgi._tasks.wsgi import WsgiDriver
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi._wire.request import Peer
-from trio_uwsgi.config import HttpTimeouts
+from trio_uwsgi.options import AccessRules, HttpTimeouts
 
 PEER = Peer(client=("192.0.2.1", 4711), server=("192.0.2.2", 80), scheme="http")
 
@@ -221,7 +222,8 @@ def open_http(nursery: trio.Nursery) -> Opener:
         else:
             await nursery.start(pool.serve)
             driver = WsgiDriver(app, pool, multithread=threads > 1, multiprocess=False)
-        service = HttpService(driver, Calls(member, harakiri), options)
+        calls = Calls(member, harakiri)
+        service = HttpService(driver, PacketDriver(AccessRules.parse({}), calls), calls, options)
         await nursery.start(service.serve)
         return World(nursery, service, journal, pool)
 

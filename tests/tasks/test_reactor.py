@@ -21,7 +21,8 @@ import trio.lowlevel
 from trio_uwsgi._tasks.connection import serve_listeners
 from trio_uwsgi._tasks.listeners import open_listeners
 from trio_uwsgi._tasks.reactor import serve_sockets
-from trio_uwsgi.config import Address, SocketOptions
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.options import SocketOptions
 
 pytestmark = pytest.mark.real
 

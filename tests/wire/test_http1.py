@@ -342,3 +342,10 @@ def test_a_parser_is_freed_without_the_cycle_collector() -> None:
         assert [] == [left for left in gc.get_objects() if type(left) is RequestParser]
     finally:
         gc.enable()
+
+
+def test_the_parser_makes_refusals() -> None:
+    """The answer to what no application answers is an HTTP response, without a body for HEAD."""
+    parser = RequestParser(Limits(max_header_size=1000, max_headers=10, max_body=0))
+    assert parser.refusal(400, "no", b"now", "GET").endswith(b"\r\n\r\nno\n")
+    assert parser.refusal(400, "no", b"now", "HEAD").endswith(b"\r\n\r\n")

@@ -11,7 +11,7 @@ import pytest
 
 from trio_uwsgi._wire import request as request_module
 from trio_uwsgi._wire.http1 import Limits, RequestParser
-from trio_uwsgi._wire.request import Peer, Request, asgi_scope, split_host, wsgi_environ
+from trio_uwsgi._wire.request import Peer, Request, split_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def parse(data: bytes) -> Request:
 
 def environ(data: bytes, peer: Peer = PEER, base: Mapping[str, object] | None = None) -> dict[str, Any]:
     """The environ of the one request of `data`."""
-    return wsgi_environ(parse(data), peer, base or {})
+    return parse(data).wsgi_environ(peer, base or {})
 
 
 def test_environ_of_a_post() -> None:
@@ -140,7 +140,7 @@ def test_scope() -> None:
     """The scope has every key of ASGI's http scope; the state is a copy."""
     state: dict[str, object] = {"pool": [1]}
     request = parse(b"GET /a%20%C3%A9%ff?x=%20 HTTP/1.1\r\nHost: h\r\nA_B: c\r\n\r\n")
-    scope = asgi_scope(request, PEER, state)
+    scope = request.asgi_scope(PEER, state)
     assert {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -158,8 +158,8 @@ def test_scope() -> None:
     } == scope
     assert scope["state"] is not state
     assert (None, ("/run/app.sock", None)) == (
-        asgi_scope(request, UNIX, {})["client"],
-        asgi_scope(request, UNIX, {})["server"],
+        request.asgi_scope(UNIX, {})["client"],
+        request.asgi_scope(UNIX, {})["server"],
     )
 
 

@@ -1,4 +1,4 @@
-"""What an application declared: signals, timers, mule programs, message handlers. Floor 1.
+"""What an application declared: signals, timers, mule programs, message handlers, RPC functions. Floor 1.
 
 Importing the application fills a registry. There is a default one behind `trio_uwsgi.uwsgi`; tests and embedders make
 their own and pass it to `serve`. Here are the tables and their rules only: who runs a handler is decided in
@@ -16,7 +16,7 @@ from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi.errors import RegistrationError
 
-__all__ = ["Registry", "Signal"]
+__all__ = ["Registry", "RpcFunction", "Signal"]
 
 Handler = Callable[[int], object]
 MessageHandler = Callable[[bytes], object]
@@ -24,9 +24,13 @@ Program = Callable[[], object]
 H = TypeVar("H", bound=Handler)
 M = TypeVar("M", bound=MessageHandler)
 P = TypeVar("P", bound=Program)
+R = TypeVar("R", bound="Callable[..., object]")
 
 # The numbers are one byte on uWSGI's wire.
 SIGNALS = 256
+# What the wire can carry: the length of a name in one byte, and 254 arguments beside it.
+LONGEST_RPC_NAME = 255
+MOST_RPC_ARGUMENTS = 254
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +40,15 @@ class Signal:
     signum: int
     target: Target
     handler: Handler
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RpcFunction:
+    """One function for remote procedure calls; it takes `argc` arguments, 0 for any number."""
+
+    name: str
+    func: Callable[..., object]
+    argc: int
 
 
 class Registry:
@@ -51,6 +64,7 @@ class Registry:
         self.timers: list[Timer] = []
         self.programs: dict[int, Program] = {}
         self.message_handlers: list[MessageHandler] = []
+        self.rpc: dict[str, RpcFunction] = {}
         self.headcount: Headcount | None = None
         self._arm: Callable[[Timer], None] = _leave_unarmed
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
@@ -58,7 +72,7 @@ class Registry:
     def __repr__(self) -> str:
         return (
             f"<Registry: {len(self.signals)} signals, {len(self.timers)} timers, {len(self.programs)} mule programs, "
-            f"{len(self.message_handlers)} message handlers>"
+            f"{len(self.message_handlers)} message handlers, {len(self.rpc)} RPC functions>"
         )
 
     def open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
@@ -237,6 +251,32 @@ class Registry:
             raise RegistrationError(f"a message handler must be callable with the message, not {handler!r}")
         self.message_handlers.append(handler)
         return handler
+
+    # ----- remote procedure calls
+
+    def register_rpc(self, name: str, func: Callable[..., object], argc: int = 0) -> None:
+        """Register a function for remote procedure calls; see `trio_uwsgi.uwsgi.register_rpc`."""
+        if not isinstance(name, str) or not 1 <= len(name.encode()) <= LONGEST_RPC_NAME:
+            raise RegistrationError(f"{name!r} is not the name of an RPC function; use a str of 1 to 255 bytes")
+        if not callable(func):
+            raise RegistrationError(f"RPC function {name!r} must be callable, not {func!r}")
+        if type(argc) is not int or not 0 <= argc <= MOST_RPC_ARGUMENTS:
+            raise RegistrationError(f"RPC function {name!r}: argc is 1 to 254, or 0 for any number, not {argc!r}")
+        known = self.rpc.get(name)
+        if known is not None and self.headcount is None:
+            raise RegistrationError(
+                f"RPC function {name!r} is registered already, as {_name(known.func)}; use another name"
+            )
+        self.rpc[name] = RpcFunction(name, func, argc)
+
+    def rpc_handler(self, name: str, argc: int = 0) -> Callable[[R], R]:
+        """Decorate a function for remote procedure calls; see `trio_uwsgi.uwsgi.rpc_handler`."""
+
+        def register(func: R) -> R:
+            self.register_rpc(name, func, argc)
+            return func
+
+        return register
 
 
 def _leave_unarmed(timer: Timer) -> None:

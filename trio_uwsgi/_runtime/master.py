@@ -22,10 +22,11 @@ import trio
 from trio_uwsgi._core.registry import Registry, check_signum, rule_from_values
 from trio_uwsgi._core.roster import Delivery, Roster, Seat, SeatState, Tick
 from trio_uwsgi._core.timer import Timer
-from trio_uwsgi._wire.frames import AddTimer, Begun, CancelTimer, Deliver, Ended, Frame, Post, Raise, Ready, Stop
+from trio_uwsgi._wire.frames import AddTimer, Alarm, Begun, CancelTimer, Deliver, Ended, Frame, Post, Raise, Ready, Stop
 from trio_uwsgi.errors import SignalQueueFull
 
 if TYPE_CHECKING:
+    from trio_uwsgi._tasks.alarms import Alarms
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
     from trio_uwsgi._tasks.sources import Ticker
@@ -70,6 +71,7 @@ class Master:
         # The schedule holds a timer as long as it has ticks to come.
         self._member_timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = 0
+        self.alarms: Alarms
         ticker.raise_tick = self.raise_tick
 
     def statistics(self) -> SignalStatistics:
@@ -120,6 +122,8 @@ class Master:
             case CancelTimer(ident):
                 if (known := self._member_timers.pop((seat.name, ident), None)) is not None:
                     self.ticker.cancel(known)
+            case Alarm(name, message):
+                self.alarms.ring(name, message)
             case Ready():
                 seat.state = SeatState.READY
                 if all(other.state is SeatState.READY for other in self.roster.seats()):

@@ -39,6 +39,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     inbox.programmed = program is not None
     async with trio.open_nursery() as nursery:
         await nursery.start(member.threads.serve)
+        await nursery.start(member.rpc_threads.serve)
         async with trio.open_nursery() as loops, trio.open_nursery() as programs:
             loops.start_soon(inbox.serve_signals)
             loops.start_soon(inbox.serve_messages)

@@ -2,7 +2,7 @@
 
 Started from the top down and ended from the bottom up, so that what is below can always rely on what is above:
 
-    services                       posix signals                     end last
+    services                       caches, locks, nodes, alarms      end last
     └─ timers                      the ticker
        └─ mules                    one task each, with a nursery of its own
           └─ lifespan              of an ASGI application
@@ -17,7 +17,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -28,13 +29,18 @@ from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._runtime.master import Master, SignalStatistics, as_message
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Life, Placement
-from trio_uwsgi._runtime.worker import Application, Worker, make_worker
+from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_worker, rpc_threads
+from trio_uwsgi._tasks.alarms import Alarms, AlarmStatistics
+from trio_uwsgi._tasks.caches import Caches
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.inbox import Inbox
 from trio_uwsgi._tasks.lifespan import Lifespan
 from trio_uwsgi._tasks.link import direct_links
+from trio_uwsgi._tasks.locks import UserLocks
+from trio_uwsgi._tasks.node import Nodes
 from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock
-from trio_uwsgi._tasks.unit import Member
+from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._tasks.unit import Member, Services
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -47,6 +53,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.service import HttpOptions, HttpStatistics
     from trio_uwsgi._wire.request import Peer
     from trio_uwsgi.config import Address
+    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache
 
 __all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics", "Surroundings", "Terms"]
 
@@ -55,7 +62,10 @@ logger = logging.getLogger("trio_uwsgi")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri)."""
+    """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri).
+
+    `options` are for `uwsgi.opt`.
+    """
 
     headcount: Headcount
     signal_queue: int
@@ -66,6 +76,12 @@ class Terms:
     lifespan: Literal["auto", "on", "off"]
     http: HttpOptions
     zone: tzinfo | None
+    caches: Sequence[Cache]
+    locks: int
+    alarms: AlarmOptions
+    access: AccessRules
+    node_timeout: float
+    options: Mapping[str, bytes | bool | list[bytes]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,12 +116,14 @@ class RuntimeStatistics:
     signals: SignalStatistics
     members: tuple[MemberStatistics, ...]
     http: tuple[HttpStatistics, ...]
+    alarms: AlarmStatistics
 
 
 class Runtime:
     """A running runtime. Got from `await nursery.start(trio_uwsgi.serve, app, config)`; never made by hand.
 
-    `addresses` are the real ones: where the config says port 0, here is the port that was taken.
+    `addresses`, of HTTP, and `uwsgi_addresses` are the real ones: where the config says port 0, here is the port that
+    was taken.
     """
 
     def __init__(
@@ -121,10 +139,19 @@ class Runtime:
         self._terms = terms
         self._surroundings = surroundings
         self._listeners = listeners
-        self.addresses: tuple[Address, ...] = tuple(listener.address for listener in listeners)
+        self.addresses = _addresses(listeners, "http")
+        self.uwsgi_addresses = _addresses(listeners, "uwsgi")
         self._roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
         self._master = Master(
             registry, self._roster, Ticker(Schedule(terms.zone), surroundings.wall), surroundings.journal
+        )
+        self._services = Services(
+            caches=Caches(terms.caches, surroundings.wall.now),
+            locks=UserLocks(terms.locks),
+            nodes=Nodes(terms.node_timeout),
+            alarms=frozenset(terms.alarms.alarms),
+            options=terms.options,
+            master_pid=os.getpid(),
         )
         self._calls: dict[str, Calls] = {}
         self._workers: dict[str, Worker] = {}
@@ -176,6 +203,7 @@ class Runtime:
             signals=self._master.statistics(),
             members=tuple(self._member_statistics(seat) for seat in self._roster.seats()),
             http=tuple(worker.statistics() for worker in self._workers.values()),
+            alarms=self._master.alarms.statistics(),
         )
 
     def _member_statistics(self, seat: Seat) -> MemberStatistics:
@@ -204,7 +232,7 @@ class Runtime:
         """
         self._registry.open(self._terms.headcount, self._master.ticker.add, self._master.ticker.cancel)
         try:
-            async with trio.open_nursery() as timers:
+            async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self._master.run)
                 async with trio.open_nursery() as mules:
                     for seat in self._roster.seats("mule"):
@@ -224,6 +252,29 @@ class Runtime:
         finally:
             self._registry.close()
             self.ended.set()
+
+    @contextlib.asynccontextmanager
+    async def _serving_services(self) -> AsyncIterator[None]:
+        """What everything else relies on. The alarms have the mercy to do what was raised before the end."""
+        member = self._member(self._master.seat)  # of the code that runs for no other: a lifespan, an alarm
+        member.link, _ = direct_links(partial(self._master.obey, self._master.seat), member.inbox.obey)
+        member.threads = ThreadPool(1, member.name)
+        member.rpc_threads = rpc_threads(member)
+        self._master.alarms = alarms = Alarms(self._terms.alarms, self._calls[member.name], self._master)
+        async with trio.open_nursery() as services:
+            for service in (
+                member.threads.serve,
+                member.rpc_threads.serve,
+                self._services.caches.serve,
+                self._services.nodes.serve,
+            ):
+                await services.start(service)
+            async with trio.open_nursery() as nursery:
+                await nursery.start(alarms.serve)
+                yield
+                nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
+                alarms.finish()
+            services.cancel_scope.cancel()
 
     def _end(self, kind: Literal["worker", "mule"], nursery: trio.Nursery) -> None:
         nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
@@ -248,9 +299,7 @@ class Runtime:
             yield
             return
         app: AsgiApp = self._application.app  # type: ignore[assignment]  # detect_interface looked at it
-        member = self._member(self._master.seat)
-        member.link, _ = direct_links(partial(self._master.obey, self._master.seat), member.inbox.obey)
-        lifespan = Lifespan(app, mode, self._calls[member.name])
+        lifespan = Lifespan(app, mode, self._calls[self._master.seat.name])
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.serve)
             self._application.state.update(lifespan.state)
@@ -264,13 +313,15 @@ class Runtime:
 
     def _worker(self, seat: Seat) -> Life:
         member = self._member(seat)
-        worker = make_worker(member, self._calls[seat.name], self._application, self._terms.http, self._listeners)
+        terms = WorkerTerms(http=self._terms.http, access=self._terms.access)
+        worker = make_worker(member, self._calls[seat.name], self._application, terms, self._listeners)
         self._workers[seat.name] = worker
         return Life(seat, member, worker.serve)
 
     def _mule(self, seat: Seat) -> Life:
         member = self._member(seat)
         member.threads = mule_threads(member)
+        member.rpc_threads = rpc_threads(member)
         return Life(seat, member, partial(serve_mule, member, self._calls[seat.name]))
 
     def _member(self, seat: Seat) -> Member:
@@ -278,6 +329,11 @@ class Runtime:
         member = Member(seat.kind, seat.number, self._registry, self._surroundings.journal, wall.now)
         limit = self._terms.mule_harakiri if seat.kind == "mule" else self._terms.harakiri
         self._calls[seat.name] = calls = Calls(member, limit)
+        member.services = self._services
         member.inbox = Inbox(member, calls)
         member.timers = MemberTimers(member, self._terms.zone, wall)
         return member
+
+
+def _addresses(listeners: Sequence[Listener], protocol: str) -> tuple[Address, ...]:
+    return tuple(listener.address for listener in listeners if listener.protocol == protocol)

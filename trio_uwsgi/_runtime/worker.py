@@ -10,6 +10,7 @@ import trio
 
 from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._tasks.connection import serve_stream
+from trio_uwsgi._tasks.packets import PacketDriver
 from trio_uwsgi._tasks.reactor import serve_sockets
 from trio_uwsgi._tasks.service import HttpOptions, HttpService, HttpStatistics
 from trio_uwsgi._tasks.threads import ThreadPool
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.listeners import Listener
     from trio_uwsgi._tasks.unit import Member
     from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi.options import AccessRules
 
-__all__ = ["Application", "Worker", "make_worker"]
+__all__ = ["Application", "Worker", "WorkerTerms", "make_worker", "rpc_threads"]
+
+# `def` RPC functions that run at once in a member; one that calls another holds its thread meanwhile.
+RPC_THREADS = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +44,14 @@ class Application:
     threads: int
     multithread: bool
     state: dict[str, object] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerTerms:
+    """What a worker is told: about HTTP, and who may ask for something else than the application."""
+
+    http: HttpOptions
+    access: AccessRules
 
 
 class Worker:
@@ -84,6 +97,7 @@ class Worker:
         member = self._member
         async with trio.open_nursery() as services:
             await services.start(member.threads.serve)
+            await services.start(member.rpc_threads.serve)
             if self._threads is not None:
                 await services.start(self._threads.serve)
             await services.start(self._service.serve)
@@ -105,14 +119,22 @@ class Worker:
 
 
 def make_worker(
-    member: Member, calls: Calls, application: Application, options: HttpOptions, listeners: Sequence[Listener]
+    member: Member, calls: Calls, application: Application, terms: WorkerTerms, listeners: Sequence[Listener]
 ) -> Worker:
-    """A worker for an application, with the driver and the threads it needs."""
+    """A worker for an application, with the drivers and the threads it needs."""
     member.threads = ThreadPool(1, member.name)  # of `def` signal handlers: one at a time, and never behind requests
+    member.rpc_threads = rpc_threads(member)
+    packets = PacketDriver(terms.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        return Worker(member, calls, HttpService(AsgiDriver(app, application.state), calls, options), None, listeners)
+        service = HttpService(AsgiDriver(app, application.state), packets, calls, terms.http)
+        return Worker(member, calls, service, None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     threads = ThreadPool(application.threads, f"{member.name} request")
     driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=False)
-    return Worker(member, calls, HttpService(driver, calls, options), threads, listeners)
+    return Worker(member, calls, HttpService(driver, packets, calls, terms.http), threads, listeners)
+
+
+def rpc_threads(member: Member) -> ThreadPool:
+    """The threads of a member's `def` RPC functions."""
+    return ThreadPool(RPC_THREADS, f"{member.name} rpc")

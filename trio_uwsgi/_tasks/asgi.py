@@ -27,7 +27,6 @@ from trio_uwsgi._tasks.exchange import Exchange
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._wire.request import asgi_scope
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
@@ -278,7 +277,7 @@ class AsgiDriver:
         complete = True
         try:
             if not exchange.cancelled:  # while it was waiting for its turn
-                scope = asgi_scope(exchange.request, exchange.session.peer, self._state)
+                scope = exchange.request.asgi_scope(exchange.session.peer, self._state)
                 await self._app(scope, exchange.receive, exchange.send)
                 complete = exchange.over
         except* trio.Cancelled as group:
@@ -288,6 +287,8 @@ class AsgiDriver:
             self._failed(exchange, sole(group))
         if complete:
             pass
+        elif exchange.raw:
+            exchange.deliver(b"", False)
         elif exchange.gone:  # it was told, and had nobody to answer
             exchange.cut(500, "Internal Server Error")
         else:

@@ -26,7 +26,7 @@ from trio_uwsgi.errors import Harakiri
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.unit import Member
 
-__all__ = ["FAILURES", "Calls", "Result", "is_async"]
+__all__ = ["FAILURES", "Calls", "Result", "call_within", "is_async"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -82,6 +82,7 @@ class Calls:
                 raise
             finally:
                 UNIT.reset(token)
+                unit.end()
         if scope.cancelled_caught:
             self.expired(unit, where)
         elif returned:
@@ -123,3 +124,13 @@ async def _awaited(func: Callable[..., object], args: tuple[object, ...]) -> obj
     result = func(*args)
     assert isinstance(result, Awaitable)
     return await result
+
+
+async def call_within(unit: Unit, func: Callable[..., object], args: tuple[object, ...]) -> object:
+    """Call user code as a part of a unit that runs already; what it raises is the caller's business.
+
+    An `async def` is awaited here, a `def` runs in one of the member's RPC threads.
+    """
+    if is_async(func):
+        return await _awaited(func, args)
+    return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit), func)

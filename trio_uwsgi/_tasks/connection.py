@@ -171,14 +171,16 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
                 raise
         else:
             stream = trio.SocketStream(sock)
-            connections.start_soon(serve_stream, service, stream, peer_of(sock, address))
+            connections.start_soon(serve_stream, service, stream, peer_of(sock, address, listener))
 
 
-def peer_of(sock: AnySocket, address: object) -> Peer:
+def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
     """The facts of an accepted connection."""
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         assert isinstance(address, tuple)
-        return Peer(client=address[:2], server=sock.getsockname()[:2], scheme="http")
-    name = sock.getsockname()
-    path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
-    return Peer(client=None, server=(path, None), scheme="http")
+        client, server = address[:2], sock.getsockname()[:2]
+    else:
+        name = sock.getsockname()
+        path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
+        client, server = None, (path, None)
+    return Peer(client=client, server=server, scheme="http", protocol=listener.protocol, listener=listener.name)

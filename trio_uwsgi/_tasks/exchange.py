@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._tasks.unit import Unit
-from trio_uwsgi._wire.response import CONTINUE, Response
+from trio_uwsgi._wire.response import CONTINUE
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from trio_uwsgi._tasks.service import Driver
     from trio_uwsgi._tasks.session import Session
     from trio_uwsgi._wire.request import Request
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
 # the application.
 MARK = 65536
+
+_GONE = "the client is gone, or was disconnected with uwsgi.disconnect(): nothing can be sent to it"
 
 
 class Exchange(Unit):
@@ -43,10 +46,12 @@ class Exchange(Unit):
         "body_read",  # the application was given the end of the body
         "cancelled",  # by the driver
         "continued",  # the client was told to send its body
+        "driver",  # that runs it
         "head_sent",
         "headers",  # of the response, as the application gave them
         "lost",
         "over",
+        "raw",  # the application has sent bytes around its response
         "request",
         "response",
         "sent",  # body bytes of the response
@@ -65,13 +70,14 @@ class Exchange(Unit):
         self.user_deadline = math.inf
         self.session = session
         self.request = request
-        self.response = Response(request)
+        self.response = session.parser.response_type(request)
+        self.driver: Driver
+        self.ends = None
         self.status = 0
         self.sent = 0
         self.headers: Iterable[tuple[bytes, bytes]] = ()
-        self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = self.over = (
-            False
-        )
+        self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = False
+        self.over = self.raw = False
 
     @property
     def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
@@ -158,7 +164,7 @@ class Exchange(Unit):
         """
         if self.over:
             if self.lost:
-                raise ClientDisconnected("the client is gone: the response cannot be sent")
+                raise ClientDisconnected(_GONE)
             raise LocalProtocolError("the response is complete: nothing can be sent after it")
         if not more:
             self.head_sent = self.over = True
@@ -201,7 +207,37 @@ class Exchange(Unit):
         while self.session.pending > MARK and not self.over:
             await self.session.wait_room()
         if self.lost:
-            raise ClientDisconnected("the client is gone: the response cannot be sent")
+            raise ClientDisconnected(_GONE)
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes as they are. There is no response after them, and no other request.
+
+        Raises:
+            ClientDisconnected, LocalProtocolError: as `deliver`.
+        """
+        self.raw = True
+        self.response.keep_alive = False
+        self.response.sent_head = True
+        self.deliver(data, True)
+        await self.wait_room()
+
+    async def receive_raw(self, size: int) -> bytes:
+        """Wait for up to `size` bytes of the request's body; `b""` at its end.
+
+        Raises:
+            ClientDisconnected: as `receive_body`.
+        """
+        data = await self.receive_body()
+        if len(data) > size:
+            self.request.chunks.insert(0, data[size:])
+            self.request.buffered += len(data) - size
+        return data[:size]
+
+    def hang_up(self) -> None:
+        """Close the connection when what was sent has gone out; what is sent later is an error. The code goes on."""
+        if not self.over:
+            self.over = self.lost = True
+            self.session.hang_up(self)
 
     def drop(self) -> None:
         """Give the response up and close: nobody is left to answer. Does nothing to an exchange that is over."""

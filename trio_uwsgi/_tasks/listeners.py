@@ -17,12 +17,17 @@ import socket
 import stat
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
-from trio_uwsgi.config import Address, SocketOptions
+from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ListenError
+
+if TYPE_CHECKING:
+    from trio_uwsgi.options import SocketOptions
+
+Protocol = Literal["http", "uwsgi"]
 
 # Tries to find a port that is free in IPv4 and in IPv6, for names that need both. A second try is already rare.
 _PORT_TRIES = 10
@@ -38,17 +43,19 @@ _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 class Listener:
     """One socket that accepts connections.
 
-    `socket` is non-blocking; `address` is what it is really bound to, with the real port; `family` is that of the
-    socket module.
+    `socket` is non-blocking; `address` is what it is really bound to, with the real port, and `name` is that as text;
+    `family` is that of the socket module. `protocol` is what its clients are to speak.
     """
 
-    __slots__ = ("_file", "_identity", "address", "family", "socket")
+    __slots__ = ("_file", "_identity", "address", "family", "name", "protocol", "socket")
 
     def __init__(self, sock: socket.socket, file: str | None = None) -> None:
         """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
+        self.protocol: Protocol = "http"
         self.socket = sock
         self.family = sock.family
         self.address = _bound_address(sock)
+        self.name = str(self.address)
         self._file = file
         self._identity = _identity(file) if file is not None else None
 
@@ -66,12 +73,15 @@ class Listener:
 
 
 @contextlib.asynccontextmanager
-async def open_listeners(addresses: Iterable[Address], options: SocketOptions) -> AsyncIterator[list[Listener]]:
+async def open_listeners(
+    addresses: Iterable[Address], options: SocketOptions, protocol: Protocol = "http"
+) -> AsyncIterator[list[Listener]]:
     """Listen on every address while the body runs.
 
     Args:
         addresses: what to listen on. An inherited descriptor is taken over: it is closed at the end.
         options: the backlog, and the mode of unix socket files.
+        protocol: what is spoken there.
     Yields:
         The listeners in the order of the addresses.
     Raises:
@@ -88,6 +98,7 @@ async def open_listeners(addresses: Iterable[Address], options: SocketOptions) -
             except OSError as error:
                 raise _explained(address, error) from error
             for listener in opened:
+                listener.protocol = protocol
                 stack.callback(listener.close)
             listeners += opened
         yield listeners

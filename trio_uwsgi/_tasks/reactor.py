@@ -148,6 +148,10 @@ class SocketSession(Session):
         elif self.pending < before:
             self.progressed()
 
+    @property
+    def descriptor(self) -> int:
+        return -1 if self.phase is CLOSED else self._fd
+
     # --- called by the session ----------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -286,7 +290,7 @@ class Reactor:
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
-                session = SocketSession(self, sock, peer_of(sock, address))
+                session = SocketSession(self, sock, peer_of(sock, address, listener))
                 self._fresh.append(session)
                 session.readable()
 

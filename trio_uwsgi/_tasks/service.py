@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.exchange import Exchange
     from trio_uwsgi._wire.http1 import Limits
     from trio_uwsgi._wire.request import Request
-    from trio_uwsgi.config import HttpTimeouts
+    from trio_uwsgi.options import HttpTimeouts
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -74,13 +74,15 @@ class HttpService:
 
     Args:
         driver: runs the application.
+        packets: answers what is asked over the uwsgi protocol and is not for the application.
         calls: the member's, for its harakiri limit and for reporting failures.
         options: what the user set.
     """
 
-    def __init__(self, driver: Driver, calls: Calls, options: HttpOptions) -> None:
+    def __init__(self, driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> None:
         timeouts = options.timeouts
         self.driver = driver
+        self.packets = packets
         self.calls = calls
         self.member = calls.member
         self.options = options
@@ -124,6 +126,7 @@ class HttpService:
                     nursery.start_soon(table.serve)
                 nursery.start_soon(self.harakiri.serve)
                 await nursery.start(self.driver.serve, self)
+                await nursery.start(self.packets.serve, self)
                 task_status.started()
         finally:
             for session in list(self.sessions):
@@ -183,13 +186,14 @@ class HttpService:
             self._compare_clocks(now)
         if self._journal is not None:
             self._journal.note(self.member.name, exchange.what)
-        self.driver.begin(exchange)
+        exchange.driver.begin(exchange)
 
     def ended(self, exchange: Exchange) -> None:
         """The application returned, or was given up."""
         self.running -= 1
         self.harakiri.since.pop(exchange, None)
         self.calls.done += 1
+        exchange.end()
         if self.draining:
             self._check_idle()
 
@@ -197,10 +201,10 @@ class HttpService:
         """The exchange's client left: end the application's work, if the user wants that."""
         if self.options.cancel_on_disconnect and not exchange.abandoned:
             exchange.abandoned = True
-            self.driver.cancel(exchange)
+            exchange.driver.cancel(exchange)
 
     def _harakiri(self, exchange: Exchange) -> None:
-        self.driver.cancel(exchange)
+        exchange.driver.cancel(exchange)
 
     def date(self) -> bytes:
         """The value of the `Date` header, made anew once a second. May be called from any thread."""

@@ -25,13 +25,14 @@ from __future__ import annotations
 import enum
 import logging
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._tasks.access import Record, peer_name
 from trio_uwsgi._tasks.exchange import MARK
 from trio_uwsgi._tasks.transport import Transport
 from trio_uwsgi._wire.http1 import RequestParser
-from trio_uwsgi._wire.response import error_response
+from trio_uwsgi._wire.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ SKIP = 65536
 # our answer after 2 s is not going to.
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1 << 20
+
+
+Parser = RequestParser | UwsgiParser
+PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
 
 
 class Phase(enum.Enum):
@@ -71,7 +76,7 @@ class Session(Transport):
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         super().__init__(service, peer)
-        self.parser = RequestParser(service.limits)
+        self.parser: Parser = PARSERS[peer.protocol](service.limits)
         self.phase = IDLE
         self.exchange: Exchange | None = None  # set while BUSY, and only then
         self.request: Request | None = None  # of the exchange, or being skipped
@@ -157,7 +162,9 @@ class Session(Transport):
             return
         self.phase = BUSY
         self.request = request
-        self.exchange = exchange = service.driver.exchange_type(self, request)
+        driver = service.packets if request.modifier1 else service.driver
+        self.exchange = exchange = driver.exchange_type(self, request)
+        exchange.driver = driver
         if self.queue:
             self._stop_reading()
         elif self.paused and not request.complete:
@@ -262,6 +269,14 @@ class Session(Transport):
         else:
             self._answer_error(status, reason, exchange.request.method)
 
+    def hang_up(self, exchange: Exchange) -> None:
+        """The application wants no more of its client."""
+        if self.exchange is exchange:
+            self._log(exchange)
+            self.exchange = None
+            self._arrived()
+            self._end()
+
     def _refuse(self, error: RemoteProtocolError) -> None:
         self._log_refusal(error)
         self._answer_error(error.status_hint, str(error), "")
@@ -270,7 +285,7 @@ class Session(Transport):
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
 
     def _answer_error(self, status: int, reason: str, method: str) -> None:
-        self.write(error_response(status, reason, self.service.date(), method == "HEAD"))
+        self.write(self.parser.refusal(status, reason, self.service.date(), method))
         self._end()
 
     def _end(self) -> None:

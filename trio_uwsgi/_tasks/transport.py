@@ -64,6 +64,11 @@ class Transport:
         if timer is not None:
             timer.add(self, self.service.clock())
 
+    @property
+    def descriptor(self) -> int:
+        """The connection's file descriptor, -1 where it has none."""
+        return -1
+
     # --- what a subclass does -----------------------------------------------------------------------------------------
 
     def _stop_reading(self) -> None:

@@ -11,31 +11,65 @@ Units are run by `calls.py`; a request is one too, see `exchange.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi.errors import NotServing
+
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._tasks.caches import Caches
     from trio_uwsgi._tasks.inbox import Inbox
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
+    from trio_uwsgi._tasks.locks import UserLocks
+    from trio_uwsgi._tasks.node import Nodes
     from trio_uwsgi._tasks.sources import MemberTimers
     from trio_uwsgi._tasks.threads import ThreadPool
 
-__all__ = ["UNIT", "Member", "Unit"]
+__all__ = ["UNIT", "Member", "Services", "Unit"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What members share, and outlives them: caches, locks, connections to other nodes; the names of the alarms; the
+    options, under uWSGI's names.
+    """
+
+    caches: Caches
+    locks: UserLocks
+    nodes: Nodes
+    alarms: frozenset[str]
+    options: Mapping[str, bytes | bool | list[bytes]]
+    master_pid: int
 
 
 class Member:
     """Who runs user code: one worker or one mule, as the code it runs sees it. Made by a placement, one per life.
 
-    `threads` runs the member's `def` handlers; `link` leads to the master.
+    `threads` runs the member's `def` handlers, `rpc_threads` its `def` RPC functions, which handlers may call; `link`
+    leads to the master.
     """
 
-    __slots__ = ("inbox", "journal", "kind", "link", "name", "number", "registry", "threads", "timers", "wall_now")
+    __slots__ = (
+        "inbox",
+        "journal",
+        "kind",
+        "link",
+        "name",
+        "number",
+        "registry",
+        "rpc_threads",
+        "services",
+        "threads",
+        "timers",
+        "wall_now",
+    )
 
     def __init__(
         self, kind: str, number: int, registry: Registry, journal: Journal, wall_now: Callable[[], float]
@@ -48,6 +82,8 @@ class Member:
         self.wall_now = wall_now
         self.link: Link
         self.threads: ThreadPool
+        self.rpc_threads: ThreadPool
+        self.services: Services
         self.inbox: Inbox
         self.timers: MemberTimers
 
@@ -55,7 +91,7 @@ class Member:
 class Unit:
     """One piece of user code while it runs, with its deadlines. The scope is entered by whoever made the unit."""
 
-    __slots__ = ("_limits", "kind", "member", "name", "option_deadline", "scope", "started", "user_deadline")
+    __slots__ = ("_limits", "ends", "kind", "member", "name", "option_deadline", "scope", "started", "user_deadline")
 
     _limits: list[float]
 
@@ -67,12 +103,37 @@ class Unit:
         self.started = trio.current_time()
         self.option_deadline = self.started + limit if limit else math.inf
         self.user_deadline = math.inf
+        self.ends: list[Callable[[], None]] | None = None  # `_ENDED` afterwards
         scope.deadline = self.option_deadline
 
     @property
     def what(self) -> str:
         """The unit in words, for logs: `signal 17`."""
         return f"{self.kind} {self.name}" if self.name else self.kind
+
+    def at_end(self, release: Callable[[], None]) -> None:
+        """Have `release` called when this unit ends, however it does; the last one given is called first.
+
+        It must not wait or raise.
+
+        Raises:
+            NotServing: the unit has ended; a task that it left behind asks.
+        """
+        if self.ends is None:
+            self.ends = [release]
+        elif self.ends is _ENDED:
+            raise NotServing(
+                f"after its {self.what} had ended, something", "do it before the request or handler returns"
+            )
+        else:
+            self.ends.append(release)
+
+    def end(self) -> None:
+        """Its code is over: let go of what it holds."""
+        ends, self.ends = self.ends, _ENDED
+        if ends:
+            for release in reversed(ends):
+                release()
 
     def set_user_deadline(self, deadline: float) -> None:
         """Set the user's own deadline; `inf` clears it. The option's deadline stays in force, as in uWSGI."""
@@ -109,5 +170,7 @@ class Unit:
             self._limits = [math.inf]
             return self._limits
 
+
+_ENDED: list[Callable[[], None]] = []
 
 UNIT: ContextVar[Unit] = ContextVar("trio_uwsgi_unit")

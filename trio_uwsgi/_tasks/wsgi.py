@@ -22,7 +22,7 @@ import trio
 from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import MARK, Exchange
 from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._wire.request import wsgi_environ
+from trio_uwsgi._tasks.waits import WAITS, Wait
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError, ThreadCancelled
 
 if TYPE_CHECKING:
@@ -92,11 +92,12 @@ class BodyStream(io.RawIOBase):
 class WsgiExchange(Exchange):
     """An exchange with the application's `start_response` and `write`, which its thread calls."""
 
-    __slots__ = ("_unwaited", "given", "job", "taken", "watch")
+    __slots__ = ("_unwaited", "environ", "given", "job", "taken", "watch")
 
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
         self.job: Job[bytes | None]
+        self.environ: dict[str, object]
         self.watch: trio.CancelScope | None = None  # of the task that sleeps until the user's deadline
         self.given = 0  # pieces the thread has passed on; written by the thread
         self.taken = 0  # of those, pieces that have arrived on Trio's thread; written there
@@ -174,6 +175,7 @@ class WsgiExchange(Exchange):
         pieces = iter(result)
         for piece in pieces:
             if not _checked(piece):
+                self._commit_waits()
                 continue
             if self.over:
                 self.deliver(b"", True)  # raises what fits
@@ -186,7 +188,18 @@ class WsgiExchange(Exchange):
             self._pass_on(data)
             if self.request.method == "HEAD":
                 break
-        return self.encode(b"", False)
+        return b"" if self.raw else self.encode(b"", False)
+
+    def _commit_waits(self) -> None:
+        """The application yielded nothing, which in uWSGI's async modes commits its waits: wait for the first of them.
+
+        The environ says afterwards which descriptor was ready, or that the time was up.
+        """
+        waits = WAITS.get(None)
+        if waits is not None and waits.registered:
+            ready = trio.from_thread.run(waits.commit)
+            self.environ["uwsgi.ready_fd"] = None if ready < 0 else ready
+            self.environ["x-wsgiorg.fdevent.timeout"] = True if ready < 0 else None
 
     def _exhaust(self, pieces: Iterator[bytes]) -> None:
         for piece in pieces:
@@ -195,8 +208,8 @@ class WsgiExchange(Exchange):
 
 
 def _checked(piece: object) -> bytes:
-    if type(piece) is bytes:
-        return piece
+    if type(piece) is bytes or type(piece) is Wait:
+        return piece  # a wait is bytes, too
     raise LocalProtocolError(f"the application returned a piece of type {type(piece).__name__}; it must be bytes")
 
 
@@ -269,7 +282,7 @@ class WsgiDriver:
     def _run(self, exchange: WsgiExchange) -> bytes | None:
         """In the thread: call the application and send its response. Returns the end of it, if it was not sent yet."""
         request = exchange.request
-        environ = wsgi_environ(request, exchange.session.peer, self._base)
+        exchange.environ = environ = request.wsgi_environ(exchange.session.peer, self._base)
         if request.complete:
             environ["wsgi.input"] = io.BytesIO(request.take_body())
         else:

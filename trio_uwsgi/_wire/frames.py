@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "AddTimer",
+    "Alarm",
     "Answer",
     "Begun",
     "CancelTimer",
@@ -118,12 +119,21 @@ class CancelTimer(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Alarm(Frame):
+    """Member to master: raise this alarm, which is configured."""
+
+    name: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: begin no new work, end what runs, then end yourself."""
 
 
 _TYPES: dict[str, type[Frame]] = {
-    frame.__name__: frame for frame in (Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Stop)
+    frame.__name__: frame
+    for frame in (Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Stop)
 }
 _FIELDS = {
     frame: [field.name for field in dataclasses.fields(frame) if field.name != frame.tail] for frame in _TYPES.values()

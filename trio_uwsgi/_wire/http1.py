@@ -85,6 +85,8 @@ class RequestParser:
         "error",
     )
 
+    response_type = Response  # of the requests it reads
+
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._max = limits.max_header_size
@@ -96,6 +98,10 @@ class RequestParser:
         self._body: ChunkedBody | None = None
         self._left = 0  # bytes missing of a body that is not chunked
         self.error: RemoteProtocolError | None = None
+
+    def refusal(self, status: int, message: str, date: bytes, method: str) -> bytes:
+        """The answer to a request, or to what should have been one, that no application answers."""
+        return error_response(status, message, date, method == "HEAD")
 
     @property
     def idle(self) -> bool:

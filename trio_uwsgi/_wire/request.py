@@ -1,7 +1,8 @@
 """One HTTP request as values, and as what WSGI and ASGI applications get. Floor 1.
 
-Bytes become a `Request` in `http1.py`; the drivers of floor 2 turn it into an environ or a scope with the functions
-below. Those run once per request, so they look names up in bounded caches and call nothing per header.
+Bytes become a `Request` in `http1.py`, or its subclasses in `uwsgi_requests.py`; the drivers of floor 2 have it made
+into an environ or a scope. That happens once per request, so names are looked up in bounded caches and nothing is
+called per header.
 Not here: limits, framing, and anything that reads a body from somewhere.
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["Peer", "Request", "asgi_scope", "split_host", "wsgi_environ"]
+__all__ = ["Headers", "Peer", "Request", "split_host"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
@@ -35,11 +37,15 @@ class Peer:
         client: address and port of the client; None on a unix socket.
         server: address and port it connected to; path and None on a unix socket; None when not known.
         scheme: "http" or "https".
+        protocol: what it speaks: HTTP, or the uwsgi protocol.
+        listener: the address that was listened on, as it is told; "" where there was none.
     """
 
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
     scheme: str
+    protocol: Literal["http", "uwsgi"] = "http"
+    listener: str = ""
 
 
 class Request:
@@ -73,6 +79,9 @@ class Request:
         "upgrade",  # lower-cased value of an Upgrade header that Connection names, or b""
     )
 
+    # Of the uwsgi protocol: 0 asks for the application. It decides who answers a request.
+    modifier1: int = 0
+
     def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
         self.method = method
         self.target = target
@@ -102,6 +111,79 @@ class Request:
         chunks.clear()
         self.buffered = 0
         return body
+
+    def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
+        """Make the environ of this request: a copy of `base`, and the CGI keys.
+
+        Texts are bytes read as latin-1 (PEP 3333). PATH_INFO is the path percent-decoded; REQUEST_URI, RAW_URI the
+        request target. Repeated headers are joined with a comma, cookies with a semicolon. Headers with "_" in their
+        name are left out, and so is Proxy.
+
+        Args:
+            request: the self.
+            peer: the facts of its connection.
+            base: what all requests have in common: the `wsgi.*` keys, SCRIPT_NAME. Not changed.
+        Returns:
+            A new dict that belongs to the caller.
+        uWSGI: the keys its HTTP socket gives; SERVER_NAME is the host asked for, where uWSGI gives the machine's name.
+        """
+        raw_path = self.raw_path
+        uri = self.target.decode("latin-1")
+        environ: dict[str, object] = {
+            "SCRIPT_NAME": "",
+            **base,
+            "REQUEST_METHOD": self.method,
+            "PATH_INFO": (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("latin-1"),
+            "QUERY_STRING": self.query.decode("latin-1"),
+            "REQUEST_URI": uri,
+            "RAW_URI": uri,
+            "SERVER_PROTOCOL": "HTTP/1.1" if self.http_version == "1.1" else "HTTP/1.0",
+            "wsgi.url_scheme": peer.scheme,
+        }
+        if peer.client is not None:
+            environ["REMOTE_ADDR"], port = peer.client
+            environ["REMOTE_PORT"] = str(port)
+        else:
+            environ["REMOTE_ADDR"] = environ["REMOTE_PORT"] = ""
+        if peer.scheme == "https":
+            environ["HTTPS"] = "on"
+        names = _environ_names
+        for name, value in self.headers:
+            key = names.get(name)
+            if key is None:
+                key = _environ_name(name)
+            if key in environ:
+                separator = "; " if key == "HTTP_COOKIE" else ","
+                environ[key] = f"{environ[key]}{separator}{value.decode('latin-1')}"
+            elif key:
+                environ[key] = value.decode("latin-1")
+        environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(str(environ.get("HTTP_HOST", "")), peer)
+        return environ
+
+    def asgi_scope(self, peer: Peer, state: dict[str, object]) -> dict[str, object]:
+        """Make the ASGI 3 scope (spec 2.4) of this request. It shares the list of headers.
+
+        Args:
+            peer: the facts of its connection.
+            state: what the lifespan startup left; the scope gets a shallow copy.
+        Returns:
+            A new dict that belongs to the caller.
+        """
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": self.http_version,
+            "method": self.method,
+            "scheme": peer.scheme,
+            "path": self.path,
+            "raw_path": self.raw_path,
+            "query_string": self.query,
+            "root_path": "",
+            "headers": self.headers,
+            "client": peer.client,
+            "server": peer.server,
+            "state": state.copy(),
+        }
 
     def __repr__(self) -> str:
         body = f"{self.buffered} bytes buffered, {'complete' if self.complete else 'incomplete'}"
@@ -142,55 +224,6 @@ def _environ_name(name: bytes) -> str:
     return key
 
 
-def wsgi_environ(request: Request, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
-    """Make the environ of one request: a copy of `base`, and the CGI keys.
-
-    Texts are bytes read as latin-1 (PEP 3333). PATH_INFO is the path percent-decoded; REQUEST_URI, RAW_URI the request
-    target. Repeated headers are joined with a comma, cookies with a semicolon. Headers with "_" in their name are left
-    out, and so is Proxy.
-
-    Args:
-        request: the request.
-        peer: the facts of its connection.
-        base: what all requests have in common: the `wsgi.*` keys, SCRIPT_NAME. Not changed.
-    Returns:
-        A new dict that belongs to the caller.
-    uWSGI: the keys its HTTP socket gives; SERVER_NAME is the host asked for, where uWSGI gives the machine's name.
-    """
-    raw_path = request.raw_path
-    uri = request.target.decode("latin-1")
-    environ: dict[str, object] = {
-        "SCRIPT_NAME": "",
-        **base,
-        "REQUEST_METHOD": request.method,
-        "PATH_INFO": (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("latin-1"),
-        "QUERY_STRING": request.query.decode("latin-1"),
-        "REQUEST_URI": uri,
-        "RAW_URI": uri,
-        "SERVER_PROTOCOL": "HTTP/1.1" if request.http_version == "1.1" else "HTTP/1.0",
-        "wsgi.url_scheme": peer.scheme,
-    }
-    if peer.client is not None:
-        environ["REMOTE_ADDR"], port = peer.client
-        environ["REMOTE_PORT"] = str(port)
-    else:
-        environ["REMOTE_ADDR"] = environ["REMOTE_PORT"] = ""
-    if peer.scheme == "https":
-        environ["HTTPS"] = "on"
-    names = _environ_names
-    for name, value in request.headers:
-        key = names.get(name)
-        if key is None:
-            key = _environ_name(name)
-        if key in environ:
-            separator = "; " if key == "HTTP_COOKIE" else ","
-            environ[key] = f"{environ[key]}{separator}{value.decode('latin-1')}"
-        elif key:
-            environ[key] = value.decode("latin-1")
-    environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(str(environ.get("HTTP_HOST", "")), peer)
-    return environ
-
-
 def _server(host: str, peer: Peer) -> tuple[str, str]:
     """SERVER_NAME and SERVER_PORT, never empty: PEP 3333 lets applications build URLs of them."""
     default = "443" if peer.scheme == "https" else "80"
@@ -200,30 +233,3 @@ def _server(host: str, peer: Peer) -> tuple[str, str]:
     if peer.server is None or peer.server[1] is None:
         return "localhost", default
     return peer.server[0], str(peer.server[1])
-
-
-def asgi_scope(request: Request, peer: Peer, state: dict[str, object]) -> dict[str, object]:
-    """Make the ASGI 3 scope (spec 2.4) of one request.
-
-    Args:
-        request: the request. Its list of headers is shared with the scope.
-        peer: the facts of its connection.
-        state: what the lifespan startup left; the scope gets a shallow copy.
-    Returns:
-        A new dict that belongs to the caller.
-    """
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.4"},
-        "http_version": request.http_version,
-        "method": request.method,
-        "scheme": peer.scheme,
-        "path": request.path,
-        "raw_path": request.raw_path,
-        "query_string": request.query,
-        "root_path": "",
-        "headers": request.headers,
-        "client": peer.client,
-        "server": peer.server,
-        "state": state.copy(),
-    }

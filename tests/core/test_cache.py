@@ -1,0 +1,168 @@
+"""The rules of caches."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_uwsgi._core.cache import CacheRules, CacheStatistics, Item
+from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
+from trio_uwsgi.options import Cache
+
+
+def rules(items: int = 3, **spec: Any) -> CacheRules:
+    """A cache; its spec's fields have types of their own."""
+    return CacheRules(Cache("c", items=items, **spec))
+
+
+def test_an_item_is_there_until_the_instant_it_expires() -> None:
+    """At that instant it is gone, for every question."""
+    cache = rules()
+    cache.update(b"a", b"1", 10, 100)
+    assert (b"1", 110) == cache.get(b"a", 109.999)
+    assert cache.exists(b"a", 109.999)
+    assert cache.get(b"a", 110) is None
+    assert not cache.exists(b"a", 110)
+    assert [] == cache.keys(110)
+    assert not cache.delete(b"a", 110)
+    assert CacheStatistics(0, 1, 1, 0) == cache.statistics(110)
+
+
+def test_set_stores_only_what_is_new() -> None:
+    """An item that is there stays; one that has expired is replaced."""
+    cache = rules()
+    assert cache.set(b"a", b"1", 5, 0)
+    assert not cache.set(b"a", b"2", 0, 4)
+    assert cache.set(b"a", b"3", 0, 5)
+    assert (b"3", math.inf) == cache.get(b"a", 1e9)
+    assert cache.delete(b"a", 0)
+    assert not cache.delete(b"a", 0)
+
+
+def test_a_full_cache_says_so_and_expired_items_make_room() -> None:
+    """It holds as many as it was told, and replacing needs no room."""
+    cache = rules(2)
+    cache.update(b"a", b"1", 10, 0)
+    cache.update(b"b", b"2", 0, 0)
+    cache.update(b"b", b"3", 0, 0)
+    with pytest.raises(CacheFull, match="'c' is full: it holds 2 items"):
+        cache.update(b"c", b"4", 0, 9)
+    cache.update(b"c", b"4", 0, 10)
+    assert [b"b", b"c"] == cache.keys(10)
+    assert 1 == cache.statistics(10).full
+
+
+def test_lru_drops_what_was_not_used_for_the_longest_time() -> None:
+    """Getting and updating are uses."""
+    cache = rules(3, lru=True)
+    for key in (b"a", b"b", b"c"):
+        cache.update(key, b"", 0, 0)
+    cache.get(b"a", 0)
+    cache.update(b"b", b"x", 0, 0)
+    cache.update(b"d", b"", 0, 0)
+    assert [b"a", b"b", b"d"] == cache.keys(0)
+
+
+def test_clear_on_full_drops_everything() -> None:
+    """Then there is room for the new one."""
+    cache = rules(1, clear_on_full=True)
+    cache.update(b"a", b"", 0, 0)
+    cache.update(b"b", b"", 0, 0)
+    assert [b"b"] == cache.keys(0)
+
+
+def test_what_cannot_be_stored_is_refused() -> None:
+    """Keys and values that are too long, empty keys, times in the past."""
+    cache = rules(max_key=2, max_value=8)
+    for key, value in ((b"abc", b""), (b"a", b"123456789")):
+        with pytest.raises(CacheItemTooLarge):
+            cache.update(key, value, 0, 0)
+    for key, expires in ((b"", 0.0), (b"a", -1.0), (b"a", math.nan)):
+        with pytest.raises(CacheError):
+            cache.update(key, b"", expires, 0)
+    assert [] == cache.keys(0)
+
+
+def test_arithmetic_is_exact_and_keeps_the_expiry() -> None:
+    """A missing number begins as `math_initial`; overflow and what is no number change nothing."""
+    cache = rules(math_initial=5)
+    assert 8 == cache.change(b"n", lambda number: number + 3, 10, 0)
+    assert 16 == cache.change(b"n", lambda number: number * 2, 99, 5)
+    assert (16).to_bytes(8, "little") == (cache.get(b"n", 9.9) or (b"", 0))[0]
+    assert 16 == cache.number(b"n", 9.9)
+    assert 0 == cache.number(b"n", 10)
+    assert 4 == cache.change(b"n", lambda number: number - 1, 0, 10)
+    with pytest.raises(CacheError, match="more than 64 bits"):
+        cache.change(b"n", lambda number: 2**63, 0, 10)
+    cache.update(b"text", b"12345", 0, 10)
+    with pytest.raises(CacheError, match="has 5 bytes, so it is no number"):
+        cache.change(b"text", abs, 0, 10)
+    assert 4 == cache.number(b"n", 10)
+
+
+def test_every_change_is_told_before_it_is_made() -> None:
+    """Whoever keeps a copy has what the cache has; what it refuses does not happen."""
+    copy: dict[bytes, Item] = {}
+
+    def changed(key: bytes, item: Item | None) -> None:
+        if item is None:
+            copy.pop(key, None)
+        elif item[0] == b"refused":
+            raise OSError("no space")
+        else:
+            copy[key] = item
+
+    cache = CacheRules(Cache("c", items=2, lru=True), changed)
+    cache.update(b"a", b"1", 0, 0)
+    cache.update(b"b", b"2", 5, 0)
+    cache.update(b"c", b"3", 0, 0)
+    with pytest.raises(OSError, match="no space"):
+        cache.update(b"c", b"refused", 0, 0)
+    assert {b"b": (b"2", 5.0), b"c": (b"3", math.inf)} == copy
+    again = CacheRules(Cache("c", items=1, max_value=8), changed)
+    again.load([*copy.items(), (b"long", (b"x" * 9, math.inf))], 5)
+    assert [b"c"] == again.keys(5)
+    assert {b"c": (b"3", math.inf)} == copy
+    again.clear()
+    assert {} == copy
+
+
+def test_updates_for_ever_take_no_memory() -> None:
+    """An item that is replaced again and again leaves nothing of the times at which it would have expired."""
+    cache = rules(2)
+    for number in range(1000):
+        cache.update(b"a", b"", 10, number)
+    cache.update(b"b", b"", 0, 1000)
+    assert 70 > len(cache._expiring)
+    assert [b"b"] == cache.keys(2000)
+    assert 1 == cache.statistics(2000).items
+
+
+@given(st.lists(st.tuples(st.sampled_from("ugds"), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2))))
+def test_it_does_what_a_dict_with_times_would(steps: list[tuple[str, int, int, int]]) -> None:
+    """Whatever is done in whatever order, the answers are those of the plainest cache there is."""
+    cache = rules(3)
+    plain: dict[bytes, tuple[bytes, float]] = {}
+    now = 0.0
+    for what, name, expires, passed in steps:
+        now += passed
+        key = b"%d" % name
+        plain = {known: item for known, item in plain.items() if item[1] > now}
+        if what == "g":
+            assert plain.get(key) == cache.get(key, now)
+        elif what == "d":
+            assert (key in plain) == cache.delete(key, now)
+            plain.pop(key, None)
+        elif what == "s" and key in plain:
+            assert not cache.set(key, b"new", expires, now)
+        elif key not in plain and len(plain) == 3:
+            with pytest.raises(CacheFull):
+                cache.update(key, b"", expires, now)
+        else:
+            (cache.update if what == "u" else cache.set)(key, b"v%d" % len(steps), expires, now)
+            plain[key] = (b"v%d" % len(steps), now + expires if expires else math.inf)
+        assert sorted(plain) == sorted(cache.keys(now))

@@ -1,0 +1,33 @@
+"""When an alarm is worth doing something about, and which log lines raise one. Floor 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_uwsgi.options import LogAlarm
+
+__all__ = ["Storms", "alarms_of"]
+
+
+class Storms:
+    """Holds back an alarm whose message is that of its last run, for `freq` seconds after it; as uWSGI does."""
+
+    def __init__(self, freq: float) -> None:
+        self._freq = freq
+        self._last: dict[str, tuple[str, float]] = {}  # of each alarm: its last message that was let through, and when
+
+    def lets(self, name: str, message: str, now: float) -> bool:
+        """Is this alarm to be done? Time is an argument, in seconds."""
+        last = self._last.get(name)
+        if last is not None and last[0] == message and now - last[1] < self._freq:
+            return False
+        self._last[name] = message, now
+        return True
+
+
+def alarms_of(line: str, rules: Iterable[LogAlarm]) -> list[str]:
+    """The alarms that a log line raises, each once, in the order of the rules."""
+    return list(dict.fromkeys(name for rule in rules if rule.pattern.search(line) for name in rule.names))

@@ -1,0 +1,220 @@
+"""The rules of a cache: expiry, room, arithmetic, statistics. Floor 1.
+
+Time is an argument, in seconds since the epoch. An item that has expired does not exist any more, whether it has been
+dropped yet or not; those that are dropped late are dropped when their room is needed, so a cache never keeps more than
+`Cache.items` of them.
+
+Items are in a dict, whose order is that of their use where the cache is `lru`. Whoever keeps a copy of the items is
+told of every change before the call returns.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from struct import Struct
+from typing import TYPE_CHECKING, TypeAlias
+
+from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
+
+if TYPE_CHECKING:
+    from trio_uwsgi.options import Cache
+
+__all__ = ["CacheRules", "CacheStatistics", "Item"]
+
+Item: TypeAlias = tuple[bytes, float]  # a value, and when it expires; `inf` is never
+Changed: TypeAlias = Callable[[bytes, Item | None], None]
+
+# Numbers are stored as uWSGI stores them on the machines it runs on.
+_NUMBER = Struct("<q")
+_pack = _NUMBER.pack
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatistics:
+    """Items that are there now; `get`s that found something, and that did not; items there was no room for."""
+
+    items: int
+    hits: int
+    misses: int
+    full: int
+
+
+class CacheRules:
+    """One cache.
+
+    Args:
+        spec: its limits.
+        changed: told of each item that is stored (or dropped: None). What it raises undoes the change.
+    """
+
+    __slots__ = ("_changed", "_expiring", "_full", "_hits", "_items", "_misses", "spec")
+
+    def __init__(self, spec: Cache, changed: Changed | None = None) -> None:
+        self.spec = spec
+        self._changed = changed
+        self._items: dict[bytes, Item] = {}
+        self._expiring: list[tuple[float, bytes]] = []  # a heap; holds what has been replaced since, too
+        self._hits = self._misses = self._full = 0
+
+    def load(self, items: Iterable[tuple[bytes, Item]], now: float) -> None:
+        """Take over items that were kept; those that are too many, too long or expired are dropped from the copy."""
+        for key, (value, expires) in items:
+            fits = len(key) <= self.spec.max_key and len(value) <= self.spec.max_value
+            if fits and expires > now and len(self._items) < self.spec.items:
+                self._put(key, (value, expires))
+            else:
+                self._tell(key, None)
+
+    def statistics(self, now: float) -> CacheStatistics:
+        """What there is, and what happened."""
+        self._drop_expired(now)
+        return CacheStatistics(len(self._items), self._hits, self._misses, self._full)
+
+    def get(self, key: bytes, now: float) -> Item | None:
+        """The item; None if there is none."""
+        item = self._items.get(key)
+        if item is None or item[1] <= now:
+            self._misses += 1
+            return None
+        self._hits += 1
+        if self.spec.lru:
+            del self._items[key]
+            self._items[key] = item
+        return item
+
+    def exists(self, key: bytes, now: float) -> bool:
+        """Is there such an item? Not counted, and no use of it."""
+        item = self._items.get(key)
+        return item is not None and item[1] > now
+
+    def keys(self, now: float) -> list[bytes]:
+        """The keys of all items."""
+        return [key for key, item in self._items.items() if item[1] > now]
+
+    def set(self, key: bytes, value: bytes, expires: float, now: float) -> bool:
+        """Store a new item; False if there is one. `expires` is in seconds from now, 0 is never."""
+        if self.exists(key, now):
+            return False
+        self.update(key, value, expires, now)
+        return True
+
+    def update(self, key: bytes, value: bytes, expires: float, now: float) -> None:
+        """Store an item, or replace it.
+
+        Raises:
+            CacheError: the key is empty, or `expires` is negative.
+            CacheItemTooLarge: the key or the value is.
+            CacheFull: there is no room.
+        """
+        self._check(key, value)
+        if not expires >= 0:
+            raise CacheError(f"an item cannot expire {expires!r} seconds from now; use seconds from 0 on, 0 for never")
+        self._store(key, (value, now + expires if expires else math.inf), now)
+
+    def delete(self, key: bytes, now: float) -> bool:
+        """Drop an item; False if there is none."""
+        found = self.exists(key, now)
+        if key in self._items:
+            self._tell(key, None)
+            del self._items[key]
+        return found
+
+    def clear(self) -> None:
+        """Drop all items."""
+        for key in self._items:
+            self._tell(key, None)
+        self._items.clear()
+        self._expiring.clear()
+
+    def number(self, key: bytes, now: float) -> int:
+        """The number that is stored, 0 if there is none.
+
+        Raises:
+            CacheError: the item is no number.
+        """
+        item = self.get(key, now)
+        return 0 if item is None else self._as_number(key, item[0])
+
+    def change(self, key: bytes, change: Callable[[int], int], expires: float, now: float) -> int:
+        """Replace a number by what `change` makes of it. A new one begins as `math_initial`, and expires as in `set`.
+
+        Raises:
+            CacheError: the item is no number, or the new one does not fit into 64 bits. Nothing changed.
+            CacheItemTooLarge, CacheFull: as `update`.
+        """
+        item = self._items.get(key)
+        if item is None or item[1] <= now:
+            number = self._fitting(key, change(self.spec.math_initial))
+            self.update(key, _pack(number), expires, now)
+        else:
+            number = self._fitting(key, change(self._as_number(key, item[0])))
+            self._store(key, (_pack(number), item[1]), now)
+        return number
+
+    # ----- below
+
+    def _check(self, key: bytes, value: bytes) -> None:
+        spec = self.spec
+        if not key:
+            raise CacheError(f"an item of cache {spec.name!r} needs a key that is not empty")
+        if len(key) > spec.max_key:
+            raise CacheItemTooLarge(spec.name, "key", len(key), spec.max_key)
+        if len(value) > spec.max_value:
+            raise CacheItemTooLarge(spec.name, "value", len(value), spec.max_value)
+
+    def _as_number(self, key: bytes, value: bytes) -> int:
+        if len(value) != _NUMBER.size:
+            raise CacheError(f"item {key!r} of cache {self.spec.name!r} has {len(value)} bytes, so it is no number")
+        number: int = _NUMBER.unpack(value)[0]
+        return number
+
+    def _fitting(self, key: bytes, number: int) -> int:
+        if not -(2**63) <= number < 2**63:
+            raise CacheError(f"item {key!r} of cache {self.spec.name!r} would be {number}, which has more than 64 bits")
+        return number
+
+    def _store(self, key: bytes, item: Item, now: float) -> None:
+        if key not in self._items and len(self._items) >= self.spec.items:
+            self._make_room(now)
+        self._tell(key, item)
+        if self.spec.lru:
+            self._items.pop(key, None)
+        self._put(key, item)
+
+    def _put(self, key: bytes, item: Item) -> None:
+        self._items[key] = item
+        if item[1] != math.inf:
+            if len(self._expiring) > 2 * self.spec.items + 64:
+                self._expiring = [(known[1], name) for name, known in self._items.items() if known[1] != math.inf]
+                heapq.heapify(self._expiring)
+            heapq.heappush(self._expiring, (item[1], key))
+
+    def _make_room(self, now: float) -> None:
+        self._drop_expired(now)
+        if len(self._items) < self.spec.items:
+            return
+        if self.spec.lru:
+            oldest = next(iter(self._items))
+            self._tell(oldest, None)
+            del self._items[oldest]
+        elif self.spec.clear_on_full:
+            self.clear()
+        else:
+            self._full += 1
+            raise CacheFull(self.spec.name, self.spec.items)
+
+    def _drop_expired(self, now: float) -> None:
+        expiring = self._expiring
+        while expiring and expiring[0][0] <= now:
+            expires, key = heapq.heappop(expiring)
+            item = self._items.get(key)
+            if item is not None and item[1] == expires:  # not replaced since
+                self._tell(key, None)
+                del self._items[key]
+
+    def _tell(self, key: bytes, item: Item | None) -> None:
+        if self._changed is not None:
+            self._changed(key, item)

@@ -1,0 +1,75 @@
+"""What `uwsgi.opt` shows: the options that were set, under uWSGI's names and in its types. Floor 1."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from trio_uwsgi.config import Config
+from trio_uwsgi.options import Cache
+
+__all__ = ["Options", "uwsgi_options"]
+
+Options: TypeAlias = Mapping[str, bytes | bool | list[bytes]]
+
+# Fields whose name in uWSGI is another one.
+_NAMES = {
+    "caches": "cache2",
+    "alarms": "alarm",
+    "max_header_size": "buffer-size",
+    "max_headers": "max-vars",
+    "max_body": "limit-post",
+    "mercy": "worker-reload-mercy",
+}
+# What uWSGI would have to be told and is always so here. Libraries look for these before they trust a server.
+_ALWAYS = {"master": True, "enable-threads": True}
+# A `Cache`'s fields, in the words of `cache2`.
+_CACHE_KEYS = {"max_value": "blocksize", "max_key": "keysize", "lru": "purge_lru"}
+
+
+def uwsgi_options(config: Config) -> Options:
+    """The options of `config` that differ from the defaults, as uWSGI's `opt` has them.
+
+    Returns:
+        A read-only mapping: names with dashes, to bytes, to True for switches, to a list of bytes where several were
+        given.
+    """
+    found: dict[str, bytes | bool | list[bytes]] = dict(_ALWAYS)
+    defaults = Config()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value != getattr(defaults, field.name):
+            found[_NAMES.get(field.name, field.name.replace("_", "-"))] = _value(field.name, value)
+    return MappingProxyType(found)
+
+
+def _value(name: str, value: object) -> bytes | bool | list[bytes]:
+    if value is True:
+        return True
+    if name == "chmod_socket" and isinstance(value, int):
+        return b"%o" % value
+    if isinstance(value, Mapping):
+        return [f"{key} {_text(item)}".encode() for key, item in value.items()]
+    if isinstance(value, tuple):
+        texts = [_cache(item) if isinstance(item, Cache) else str(item).encode() for item in value]
+        return texts[0] if len(texts) == 1 else texts
+    return _text(value).encode()
+
+
+def _text(value: object) -> str:
+    if callable(value):
+        return f"call:{getattr(value, '__qualname__', type(value).__qualname__)}"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cache(cache: Cache) -> bytes:
+    pairs = [f"name={cache.name}"]
+    for field in dataclasses.fields(cache)[1:]:
+        value = getattr(cache, field.name)
+        if field.default is dataclasses.MISSING or value != field.default:
+            pairs.append(f"{_CACHE_KEYS.get(field.name, field.name)}={_text(int(value) if value is True else value)}")
+    return ",".join(pairs).encode()

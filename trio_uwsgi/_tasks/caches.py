@@ -1,0 +1,205 @@
+"""The caches of a runtime, for members and their threads. Floor 2.
+
+The rules are in `_core/cache.py`; here are a lock, because threads use a cache without asking Trio, the time of day,
+and the file of a cache with `store=`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._core.cache import CacheRules, CacheStatistics
+from trio_uwsgi._tasks.store import LONGEST_KEY, Store
+from trio_uwsgi.errors import CacheError, CacheItemTooLarge
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.cache import Item
+    from trio_uwsgi.options import Cache
+
+__all__ = ["Caches", "LocalCache"]
+
+
+def _bytes(what: str, value: str | bytes) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise TypeError(f"the {what} of a cache's item is bytes or str, not {type(value).__name__}; encode it first")
+
+
+class LocalCache:
+    """One cache of the runtime, as a plain object that never waits; got from `uwsgi.cache(name)`, for any thread.
+
+    Keys and values are bytes, or str that are taken as UTF-8. `expires` is in seconds from now, fractions count, 0 is
+    never. Each call is atomic. What they raise: `TypeError` for keys and values of other types, `CacheError` for what
+    cannot be done, `CacheFull` and `CacheItemTooLarge` for what cannot be stored. The functions of `trio_uwsgi.uwsgi`
+    with the names `cache_...` do the same, and say how each differs from uWSGI.
+    """
+
+    __slots__ = ("_lock", "_now", "_rules", "_store")
+
+    def __init__(self, spec: Cache, now: Callable[[], float]) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._store = Store(spec) if spec.store is not None else None
+        self._rules = CacheRules(spec, None if self._store is None else self._store.changed)
+        if self._store is not None:
+            self._rules.load(self._store.items, now())
+            self._store.items.clear()
+
+    def __repr__(self) -> str:
+        return f"<LocalCache {self.name!r}: {self.statistics()}>"
+
+    @property
+    def name(self) -> str:
+        """What it is called in `Config.caches`."""
+        return self._rules.spec.name
+
+    @property
+    def stored(self) -> Store | None:
+        """Its file, if it has one."""
+        return self._store
+
+    def statistics(self) -> CacheStatistics:
+        """How many items there are, and what was asked."""
+        with self._lock:
+            return self._rules.statistics(self._now())
+
+    def item(self, key: str | bytes) -> Item | None:
+        """The value of an item, and when it expires in seconds since the epoch (`inf`: never); None without one."""
+        with self._lock:
+            return self._rules.get(_bytes("key", key), self._now())
+
+    def get(self, key: str | bytes) -> bytes | None:
+        """The value of an item; None if there is none."""
+        with self._lock:
+            item = self._rules.get(key if type(key) is bytes else _bytes("key", key), self._now())
+        return None if item is None else item[0]
+
+    def exists(self, key: str | bytes) -> bool:
+        """Is there such an item?"""
+        with self._lock:
+            return self._rules.exists(_bytes("key", key), self._now())
+
+    def set(self, key: str | bytes, value: str | bytes, expires: float = 0) -> bool:
+        """Store a new item; False if there is one, which stays."""
+        name, data = self._storable(key), _bytes("value", value)
+        with self._lock:
+            return self._rules.set(name, data, expires, self._now())
+
+    def update(self, key: str | bytes, value: str | bytes, expires: float = 0) -> None:
+        """Store an item, or replace it."""
+        name, data = self._storable(key), _bytes("value", value)
+        with self._lock:
+            self._rules.update(name, data, expires, self._now())
+
+    def delete(self, key: str | bytes) -> bool:
+        """Drop an item; False if there is none."""
+        with self._lock:
+            return self._rules.delete(_bytes("key", key), self._now())
+
+    def clear(self) -> None:
+        """Drop all items."""
+        with self._lock:
+            self._rules.clear()
+
+    def keys(self) -> list[bytes]:
+        """The keys of all items."""
+        with self._lock:
+            return self._rules.keys(self._now())
+
+    def num(self, key: str | bytes) -> int:
+        """The number that is stored, 0 if there is none."""
+        with self._lock:
+            return self._rules.number(_bytes("key", key), self._now())
+
+    def inc(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
+        """Add to a number, and give the new one."""
+        return self._change(key, lambda number: number + value, expires)
+
+    def dec(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
+        """Subtract from a number, and give the new one."""
+        return self._change(key, lambda number: number - value, expires)
+
+    def mul(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
+        """Multiply a number, and give the new one."""
+        return self._change(key, lambda number: number * value, expires)
+
+    def div(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
+        """Divide a number, cutting fractions off, and give the new one."""
+        if not value:
+            raise CacheError("a number in a cache cannot be divided by 0")
+        return self._change(key, lambda number: _quotient(number, value), expires)
+
+    def _change(self, key: str | bytes, change: Callable[[int], int], expires: float) -> int:
+        name = self._storable(key)
+        with self._lock:
+            return self._rules.change(name, change, expires, self._now())
+
+    def _storable(self, key: str | bytes) -> bytes:
+        name = _bytes("key", key)
+        if self._store is not None and len(name) > LONGEST_KEY:
+            raise CacheItemTooLarge(self.name, "key", len(name), LONGEST_KEY)
+        return name
+
+
+def _quotient(number: int, divisor: int) -> int:
+    """As C divides: toward zero."""
+    quotient = abs(number) // abs(divisor)
+    return quotient if (number < 0) == (divisor < 0) else -quotient
+
+
+class Caches:
+    """The caches of a runtime."""
+
+    def __init__(self, specs: Sequence[Cache], now: Callable[[], float]) -> None:
+        self._specs = specs
+        self._now = now
+        self._caches: dict[str, LocalCache] = {}
+
+    def get(self, name: str) -> LocalCache:
+        """The cache of that name; `""` is the first one.
+
+        Raises:
+            CacheError: there is none; says which there are.
+        """
+        if not self._specs:
+            raise CacheError("this runtime has no cache; set Config(caches=[Cache('default', items=1000)])")
+        try:
+            return self._caches[name or self._specs[0].name]
+        except KeyError:
+            raise CacheError(f"there is no cache {name!r}; there is {', '.join(map(repr, self._caches))}") from None
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the longest value that any of them takes."""
+        return max((spec.max_value for spec in self._specs), default=0)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open them, be there until cancelled, close them.
+
+        Raises:
+            BootError: a store cannot be opened.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                for spec in self._specs:
+                    cache = self._caches[spec.name] = LocalCache(spec, self._now)
+                    if cache.stored is not None and spec.store_sync:
+                        nursery.start_soon(_sync, cache.stored, spec.store_sync)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            for cache in self._caches.values():
+                if cache.stored is not None:
+                    cache.stored.close()
+
+
+async def _sync(store: Store, seconds: float) -> None:
+    while True:
+        await trio.sleep(seconds)
+        await trio.to_thread.run_sync(store.sync)

@@ -1,0 +1,235 @@
+"""Answers what other servers ask over the uwsgi protocol: RPC, signals, caches, pings. Floor 2.
+
+A `Driver` as `asgi.py` and `wsgi.py` are: each packet is an exchange and so a unit of work, run by a task of its own.
+Who may ask what is decided here, before anything of the packet is looked at. uWSGI lets everybody ask everything.
+
+Without a hello (see `_wire/remote.py`) a failure is a connection that closes without a byte, as with uWSGI.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._tasks.access import peer_name
+from trio_uwsgi._tasks.cache_calls import answer_cache_call
+from trio_uwsgi._tasks.exchange import Exchange
+from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.rpc import call_function
+from trio_uwsgi._tasks.stuck import location
+from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._wire.answers import (
+    Answer,
+    Failure,
+    HelloAnswer,
+    PingAnswer,
+    RpcAnswer,
+    SignalAnswer,
+    encode_answer,
+)
+from trio_uwsgi._wire.frames import Raise
+from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
+from trio_uwsgi._wire.uwsgi import CACHE, HELLO, PING, RPC, SIGNAL, SPOOL
+from trio_uwsgi._wire.uwsgi_requests import PacketRequest, RpcRequest
+from trio_uwsgi.errors import (
+    CacheItemTooLarge,
+    ClientDisconnected,
+    RemoteProtocolError,
+    RpcFailed,
+    RpcNotFound,
+    SignalQueueFull,
+)
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi.options import AccessRules
+
+logger = logging.getLogger("trio_uwsgi")
+
+_ANSWERED = {PING: "ping", SIGNAL: "signal", CACHE: "cache", RPC: "rpc"}
+
+
+class PacketExchange(Exchange):
+    """An exchange that is a packet and its answer."""
+
+    __slots__ = ()
+
+    kind = "packet"
+
+
+class PacketDriver:
+    """Answers the packets of one worker.
+
+    Args:
+        access: who may ask what.
+        calls: the member's, for reporting failures.
+    """
+
+    exchange_type = PacketExchange
+
+    def __init__(self, access: AccessRules, calls: Calls) -> None:
+        self._access = access
+        self._calls = calls
+        self._nursery: trio.Nursery
+        self._service: HttpService
+
+    async def serve(
+        self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Own the tasks of exchanges until cancelled."""
+        self._service = service
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            await trio.sleep_forever()
+
+    def begin(self, exchange: Exchange) -> None:
+        """Have the packet answered by a task."""
+        exchange.scope = trio.CancelScope()
+        self._nursery.start_soon(self._run, exchange)
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Cancel the task where it waits."""
+        exchange.cancelled = True
+        exchange.scope.cancel()
+
+    async def _run(self, exchange: Exchange) -> None:
+        UNIT.set(exchange)
+        where = "its first step"
+        with exchange.scope:
+            try:
+                if exchange.request.modifier1 == SPOOL:
+                    logger.warning("%s: a job was refused: there is no spooler", peer_name(exchange.session.peer))
+                    exchange.response.keep_alive = False
+                    exchange.deliver(SignalAnswer(accepted=False).encode(), False)
+                elif self._is_allowed(exchange):
+                    await self._answer(exchange)
+                else:
+                    self._close(exchange)
+            except* trio.Cancelled as group:
+                where = location(group)
+                raise
+            except* ClientDisconnected:
+                pass  # nobody is left to answer
+            except* RemoteProtocolError as group:
+                error = sole(group)
+                logger.warning("%s: refused %s: %s", peer_name(exchange.session.peer), exchange.name, error)
+                exchange.cut(400, str(error))
+        if exchange.abandoned:
+            exchange.drop()
+        elif exchange.scope.cancelled_caught:
+            exchange.cut(504, "the time was up")
+            self._calls.expired(exchange, where)
+        self._service.ended(exchange)
+
+    def _is_allowed(self, exchange: Exchange) -> bool:
+        modifier = exchange.request.modifier1
+        peer = exchange.session.peer
+        name = _ANSWERED.get(modifier)
+        if modifier == HELLO:
+            return True  # it only asks who we are
+        if name is None:
+            logger.warning("%s: modifier %d is not answered here", peer_name(peer), modifier)
+            return False
+        if not self._access.allow(modifier, None if peer.client is None else peer.client[0], peer.listener):
+            logger.warning(
+                "%s may not use %s over the uwsgi protocol; Config(modifiers={%r: ...}) says who may",
+                peer_name(peer),
+                name,
+                name,
+            )
+            return False
+        return True
+
+    async def _answer(self, exchange: Exchange) -> None:
+        request = exchange.request
+        if isinstance(request, RpcRequest):
+            await self._answer_as_http(exchange, request)
+            return
+        assert isinstance(request, PacketRequest), "the parser makes no other request with a modifier"
+        try:
+            call = request.call(await self._body(exchange))
+        except CacheItemTooLarge as error:
+            self._refuse(exchange, Failure(kind="too-large", reason=str(error)))
+            return
+        data = encode_answer(call, await self._do(exchange, call), greeted=request.keep_alive)
+        if exchange.over:  # the client is gone
+            return
+        if data:
+            exchange.status = 200
+            exchange.deliver(data, False)
+        else:
+            self._close(exchange)
+
+    async def _body(self, exchange: Exchange) -> bytes:
+        """The value that a cache is to store; refused before it is read where no cache takes as much."""
+        if exchange.request.complete and not exchange.request.buffered:
+            return b""
+        largest = exchange.member.services.caches.largest
+        if (exchange.request.content_length or 0) > largest:
+            raise CacheItemTooLarge("", "value", exchange.request.content_length or 0, largest)
+        pieces = []
+        while piece := await exchange.receive_body():
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _refuse(self, exchange: Exchange, failure: Failure) -> None:
+        """Answer without having read what comes; the connection ends."""
+        logger.warning("%s: refused: %s", peer_name(exchange.session.peer), failure.reason)
+        exchange.response.keep_alive = False
+        exchange.deliver(failure.encode() if exchange.request.keep_alive else b"", False)
+
+    def _close(self, exchange: Exchange) -> None:
+        """The answer is a connection that ends without a byte; after a hello, it is the reason."""
+        exchange.response.keep_alive = False
+        if exchange.over:
+            pass
+        elif exchange.request.keep_alive:
+            exchange.cut(403, "this is not answered to you")
+        else:
+            exchange.deliver(b"", False)
+
+    async def _answer_as_http(self, exchange: Exchange, request: RpcRequest) -> None:
+        call = request.call()
+        if call is None:
+            exchange.cut(500, "the path names no function")
+            return
+        answer = await self._call(exchange, call)
+        if isinstance(answer, Failure) or not answer.result:
+            exchange.cut(404, "Not Found")
+        else:
+            length = b"%d" % len(answer.result)
+            exchange.start(200, [(b"Content-Length", length), (b"Content-Type", request.content_type())])
+            exchange.complete(answer.result)
+
+    async def _do(self, exchange: Exchange, call: Call) -> Answer:
+        if isinstance(call, RpcCall):
+            return await self._call(exchange, call)
+        if isinstance(call, SignalCall):
+            return self._raise(exchange, call.signum)
+        if isinstance(call, CacheCall | OldCacheCall):
+            return answer_cache_call(exchange.member.services.caches, call)
+        if isinstance(call, HelloCall):
+            return HelloAnswer()
+        assert isinstance(call, PingCall), "no other modifier is allowed"
+        return PingAnswer()
+
+    async def _call(self, exchange: Exchange, call: RpcCall) -> RpcAnswer | Failure:
+        name = call.name.decode("utf-8", "replace")
+        try:
+            return RpcAnswer(result=await call_function(exchange, name, call.args))
+        except RpcNotFound as error:
+            logger.warning("%s: %s", peer_name(exchange.session.peer), error)
+            return Failure(kind="not-found", reason=str(error))
+        except RpcFailed as error:
+            self._calls.failed(exchange, error.__cause__ or error)
+            return Failure(kind="failed", reason=error.reason)
+
+    def _raise(self, exchange: Exchange, signum: int) -> Answer:
+        try:
+            exchange.member.link.send(Raise(signum))
+        except SignalQueueFull as error:
+            return Failure(kind="full", reason=str(error))
+        return SignalAnswer(accepted=True)

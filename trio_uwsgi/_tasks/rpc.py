@@ -1,0 +1,43 @@
+"""RPC functions as they are called here: for members of this runtime, and for other nodes. Floor 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._tasks.calls import FAILURES, call_within
+from trio_uwsgi._tasks.journal import sole, summary
+from trio_uwsgi.errors import RpcFailed, RpcNotFound
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.unit import Unit
+
+__all__ = ["call_function"]
+
+
+async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes:
+    """Call a registered function as a part of `unit`.
+
+    Checkpoints if the function does. A cancellation passes through it.
+
+    Raises:
+        RpcNotFound: there is no such function.
+        RpcFailed: it does not take so many arguments, raised something (which is the cause), or returned no bytes.
+    """
+    function = unit.member.registry.rpc.get(name)
+    if function is None:
+        raise RpcNotFound(name, "")
+    if function.argc and len(args) != function.argc:
+        raise RpcFailed(name, "", f"it takes {function.argc} arguments, and was given {len(args)}")
+    failure: BaseException | None = None
+    value: object = None
+    try:
+        value = await call_within(unit, function.func, args)
+    except* FAILURES as group:
+        failure = sole(group)
+    if failure is not None:
+        raise RpcFailed(name, "", summary(failure)) from failure
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise RpcFailed(name, "", f"it returned {type(value).__name__}; an RPC function returns bytes, or a str")

@@ -1,0 +1,259 @@
+"""Requests over the uwsgi protocol: bytes in, the values that a session understands out. Floor 1.
+
+A front server sends a packet of CGI vars, then the body: `UwsgiRequest`, see `uwsgi_http.py`. Other servers send
+packets that are calls: `PacketRequest`; what is in them is in `remote.py`. A connection ends after one of either,
+unless it began with a hello. `UwsgiParser` reads all of it, and has the face of `http1.RequestParser`.
+
+Whatever the client sends, `feed` never raises: `error` says what was wrong. Nothing depends on how the input is cut.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._wire.answers import Failure
+from trio_uwsgi._wire.chunked import ChunkedBody
+from trio_uwsgi._wire.remote import VARS, Call, decode_call, decode_size, value_size
+from trio_uwsgi._wire.request import Request
+from trio_uwsgi._wire.response import error_response
+from trio_uwsgi._wire.uwsgi import CACHE, HEADER_SIZE, HELLO, PING, RPC, SIGNAL, WSGI, decode_header, decode_vars
+from trio_uwsgi._wire.uwsgi_http import HTTP_STYLE, RpcRequest, UwsgiRequest, UwsgiResponse
+from trio_uwsgi.errors import RemoteProtocolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._wire.http1 import Limits
+
+__all__ = ["PacketRequest", "RpcRequest", "UwsgiParser", "UwsgiRequest", "UwsgiResponse"]
+
+# A front server sends a few dozen vars that are not headers; Apache adds its own environment.
+OTHER_VARS = 128
+# States of a parser.
+_START, _BODY, _DONE = range(3)
+
+
+class PacketRequest(Request):
+    """A packet that is a call, or is of no kind we know: whoever handles it says so.
+
+    What follows a packet (the value that a cache stores) comes like the body of a request.
+
+    Args:
+        modifier1: of the packet.
+        modifier2: of the packet.
+        packet: its body.
+    """
+
+    __slots__ = ("modifier1", "modifier2", "packet")
+
+    def __init__(self, modifier1: int, modifier2: int, packet: bytes) -> None:
+        # What a log shows of it: "UWSGI 173/0".
+        super().__init__("UWSGI", b"%d/%d" % (modifier1, modifier2), "1.0", [])
+        self.modifier1 = modifier1
+        self.modifier2 = modifier2
+        self.packet = packet
+
+    def call(self, body: bytes = b"") -> Call:
+        """What it asks for.
+
+        Args:
+            body: all that came behind the packet, once it is complete.
+        Raises:
+            RemoteProtocolError: it cannot be read, or nobody answers these modifiers.
+        """
+        return decode_call(self.modifier1, self.modifier2, self.packet, body)
+
+
+class UwsgiParser:
+    """Reads the requests of one connection, of which there is one, or many after a hello.
+
+    `error` is set instead of raising; `refusal` makes the answer to it. Nothing is read after it.
+
+    Holds one packet at most, and that only until it is whole. Bytes of a body are in its request, as with HTTP: whoever
+    collects them looks at `content_length` first, because `max_body` may say that there is no limit.
+
+    Args:
+        limits: what one request may take. The bytes of headers are those of the packet that has them, and the number
+            of headers is that of the vars that are headers.
+    """
+
+    __slots__ = (
+        "_body",
+        "_http",
+        "_left",
+        "_limits",
+        "_modifiers",
+        "_partial",
+        "_request",
+        "_size",
+        "_state",
+        "error",
+        "greeted",
+    )
+
+    response_type = UwsgiResponse  # of the requests it reads
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._state = _START
+        self._partial = bytearray()  # the beginning of a packet
+        self._size = HEADER_SIZE  # bytes of that packet, as far as is known
+        self._modifiers = 0, 0  # of that packet
+        self._http = False  # the newest packet is answered by HTTP
+        self._request: Request | None = None  # whose body is being read
+        self._body: ChunkedBody | None = None
+        self._left = 0  # bytes missing of a body that is not chunked
+        self.error: RemoteProtocolError | None = None
+        self.greeted = False  # the client is one of ours: packets follow each other, and get reasons
+
+    @property
+    def idle(self) -> bool:
+        """Between two requests: not one byte of a next packet was seen."""
+        return self._state != _BODY and not self._partial and self.error is None
+
+    @property
+    def in_head(self) -> bool:
+        """A packet has begun and has not ended."""
+        return bool(self._partial)
+
+    def refusal(self, status: int, message: str, date: bytes, method: str) -> bytes:
+        """The answer to the newest packet, or to what should have been one, that no application answers."""
+        if self.greeted:
+            return Failure(kind="refused" if status < 500 else "failed", reason=message).encode()
+        return error_response(status, message, date, method == "HEAD") if self._http else b""
+
+    def feed(self, data: bytes) -> list[Request]:
+        """Read what the client sent.
+
+        Args:
+            data: bytes in the order of arrival, in pieces of any size.
+        Returns:
+            The requests whose packet ended in `data`, in order. Bytes of a body go to the newest request's `chunks`;
+            every request but the newest is complete. What follows the only request is ignored.
+        """
+        requests: list[Request] = []
+        position = 0
+        size = len(data)
+        try:
+            while position < size and self._state != _DONE:
+                if self._state == _START:
+                    position = self._read_packet(data, position, requests)
+                else:
+                    position = self._read_body(data, position)
+        except RemoteProtocolError as error:
+            self.error = error
+            self._state = _DONE
+            self._partial.clear()
+        return requests
+
+    def _read_packet(self, data: bytes, position: int, requests: list[Request]) -> int:
+        """Read as much of a packet as there is."""
+        partial = self._partial
+        if not partial and len(data) - position >= HEADER_SIZE:
+            self._announced(*decode_header(data, position))
+            end = position + self._size
+            if end <= len(data):  # it lies whole in one piece, which is usual
+                requests.append(self._finish(data[position + HEADER_SIZE : end]))
+                return end
+            self._size = HEADER_SIZE
+        while len(partial) < self._size:
+            piece = data[position : position + self._size - len(partial)]
+            if not piece:
+                return position
+            partial += piece
+            position += len(piece)
+            if len(partial) == HEADER_SIZE:
+                self._announced(*decode_header(partial))
+        packet = bytes(memoryview(partial)[HEADER_SIZE:])
+        partial.clear()
+        requests.append(self._finish(packet))
+        return position
+
+    def _finish(self, packet: bytes) -> Request:
+        """Make the request of a packet that is whole."""
+        modifier1, modifier2 = self._modifiers
+        request = self._http_request(modifier1, packet) if self._http else self._call(modifier1, modifier2, packet)
+        self._size = HEADER_SIZE
+        if not request.complete:
+            self._request = request
+            self._state = _BODY
+        elif not request.keep_alive:
+            self._state = _DONE
+        return request
+
+    def _announced(self, modifier1: int, size: int, modifier2: int) -> None:
+        """A packet begins: refuse what would be refused anyway before it takes memory."""
+        self._http = modifier1 == WSGI or (modifier1 == RPC and modifier2 == HTTP_STYLE)
+        if self.greeted and not _is_framed(modifier1, modifier2):
+            raise RemoteProtocolError(
+                f"no answer to modifier1 {modifier1} with modifier2 {modifier2} says where it ends"
+            )
+        if self._http and size > self._limits.max_header_size:
+            raise RemoteProtocolError(f"the packet of vars is larger than {self._limits.max_header_size} bytes", 431)
+        self._size = HEADER_SIZE + size
+        self._modifiers = modifier1, modifier2
+
+    def _http_request(self, modifier1: int, packet: bytes) -> UwsgiRequest:
+        limits = self._limits
+        if not packet:
+            raise RemoteProtocolError("the request is empty")
+        pairs = decode_vars(packet, limits.max_headers + OTHER_VARS)
+        request = RpcRequest(pairs) if modifier1 == RPC else UwsgiRequest(pairs)
+        if len(pairs) > limits.max_headers and len(request.headers) > limits.max_headers:
+            raise RemoteProtocolError(f"there are more than {limits.max_headers} headers", 431)
+        get = request.vars.get
+        length = get(b"CONTENT_LENGTH")
+        if length:
+            # nginx sends a length, and takes the chunks apart, even where it passes the client's coding on as a header.
+            self._expect(request, decode_size("CONTENT_LENGTH", length))
+        elif get(b"HTTP_TRANSFER_ENCODING", b"").lower() == b"chunked":
+            request.chunked = True
+            request.complete = False
+            self._body = ChunkedBody(limits.max_body, limits.max_header_size, limits.max_headers)
+        return request
+
+    def _call(self, modifier1: int, modifier2: int, packet: bytes) -> PacketRequest:
+        request = PacketRequest(modifier1, modifier2, packet)
+        if modifier1 == HELLO and modifier2 == 1:
+            self.greeted = True
+        request.keep_alive = self.greeted
+        if modifier1 == CACHE and modifier2 == VARS:
+            self._expect(request, value_size(packet))
+        return request
+
+    def _expect(self, request: Request, size: int) -> None:
+        """`size` bytes of body follow."""
+        if self._limits.max_body and size > self._limits.max_body:
+            raise RemoteProtocolError(f"the body is larger than {self._limits.max_body} bytes", 413)
+        request.content_length = self._left = size
+        request.complete = not size
+
+    def _read_body(self, data: bytes, position: int) -> int:
+        request = self._request
+        assert request is not None, "the state says that a body is being read"
+        body = self._body
+        if body is None:
+            piece = data[position : position + self._left]
+            request.chunks.append(piece)
+            request.buffered += len(piece)
+            position += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                return position
+        else:
+            chunks: list[bytes] = []
+            try:
+                position = body.feed(data, position, chunks)
+            finally:
+                request.chunks += chunks
+                request.buffered += sum(map(len, chunks))
+            if not body.complete:
+                return position
+            self._body = None
+        request.complete = True
+        self._request = None
+        self._state = _START if request.keep_alive else _DONE
+        return position
+
+
+def _is_framed(modifier1: int, modifier2: int) -> bool:
+    """Does the answer to such a packet say where it ends, so that another can follow?"""
+    return modifier1 in (PING, SIGNAL) or (modifier1, modifier2) in ((RPC, 0), (CACHE, VARS), (HELLO, 1))

@@ -1,0 +1,332 @@
+"""The parts of `Config` that have fields or a grammar of their own: caches, alarms, who may call what. Floor 0.
+
+Each refuses what is impossible when it is made, with the remedy in the error, as `Config` does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.errors import ConfigError
+
+__all__ = ["AccessRules", "Alarm", "AlarmOptions", "Cache", "HttpLimits", "HttpTimeouts", "LogAlarm", "SocketOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """How much of a request is accepted, see the fields of `Config` with these names."""
+
+    max_header_size: int
+    max_headers: int
+    max_body: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTimeouts:
+    """How long a client may take, in seconds: for a head, between two requests, and for each step of a body."""
+
+    header: float
+    keep_alive: float
+    socket: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOptions:
+    """How to listen: `backlog` in connections, `mode` of unix socket files (None leaves it to the umask)."""
+
+    backlog: int
+    mode: int | None
+
+
+# ----- caches
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cache:
+    """One cache of a runtime, shared by its members; the keys of uWSGI's `cache2` that make sense here.
+
+    Args:
+        name: what it is called by; not empty, and without `@`, which separates it from a node.
+        items: how many items it holds. (uWSGI's holds one less than it is told.)
+        max_value: bytes of the longest value. uWSGI's `blocksize`.
+        max_key: bytes of the longest key. uWSGI's `keysize`.
+        lru: when full, drop the item that was not used for the longest time. uWSGI's `purge_lru`, under which items do
+            not expire; here they do.
+        clear_on_full: when full, drop everything.
+        math_initial: what `cache_inc` and its siblings begin with when there is no item.
+        store: file that keeps the items over restarts; made if it does not exist. What was acknowledged is in it when
+            the process is killed. Keys have at most 511 bytes then.
+        store_sync: seconds between two writes of the store from the system's memory to its disk, for what must survive
+            a crash of the machine; 0 leaves that to the system.
+    Raises:
+        ConfigError: a value is impossible, or `lru` and `clear_on_full` contradict each other.
+    """
+
+    name: str
+    items: int = dataclasses.field(kw_only=True)
+    max_value: int = dataclasses.field(default=65536, kw_only=True)
+    max_key: int = dataclasses.field(default=2048, kw_only=True)
+    lru: bool = dataclasses.field(default=False, kw_only=True)
+    clear_on_full: bool = dataclasses.field(default=False, kw_only=True)
+    math_initial: int = dataclasses.field(default=0, kw_only=True)
+    store: str | None = dataclasses.field(default=None, kw_only=True)
+    store_sync: float = dataclasses.field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or "@" in self.name:
+            raise ConfigError(f"{self.name!r} is not the name of a cache", "write a text without '@'")
+        for field, least in (("items", 1), ("max_value", 8), ("max_key", 1)):
+            value = getattr(self, field)
+            if type(value) is not int or value < least:
+                raise ConfigError(
+                    f"cache {self.name!r}: {field}={value!r} is not possible", f"use a whole number from {least} on"
+                )
+        if type(self.math_initial) is not int or not -(2**63) <= self.math_initial < 2**63:
+            raise ConfigError(
+                f"cache {self.name!r}: math_initial={self.math_initial!r} is not possible",
+                "use a whole number that fits into 64 bits",
+            )
+        if type(self.store_sync) not in (int, float) or not 0 <= self.store_sync < math.inf:
+            raise ConfigError(
+                f"cache {self.name!r}: store_sync={self.store_sync!r} is not possible", "use seconds, or 0 for never"
+            )
+        if self.lru and self.clear_on_full:
+            raise ConfigError(f"cache {self.name!r}: lru and clear_on_full are both set", "use one of them")
+        if self.store is not None and (not isinstance(self.store, str) or not self.store):
+            raise ConfigError(f"cache {self.name!r}: store={self.store!r} is not a path", "write the path of a file")
+        if self.store_sync and self.store is None:
+            raise ConfigError(f"cache {self.name!r}: store_sync is set without a store", "add store=, or leave it out")
+
+    @classmethod
+    def parse(cls, text: str) -> Cache:
+        """Read uWSGI's `cache2`: `"name=default,items=1000,purge_lru=1"`.
+
+        Raises:
+            ConfigError: a key or a value makes no sense, or `name` or `items` is missing.
+        """
+        found: dict[str, str | int | float | bool] = {}
+        for pair in text.split(","):
+            key, equals, value = (part.strip() for part in pair.partition("="))
+            if key in _NOT_HERE:
+                raise ConfigError(f"cache2: {key!r} does not exist here", f"leave it out: {_NOT_HERE[key]}")
+            name = _CACHE2.get(key, key)
+            if name not in _CACHE_READERS:
+                close = difflib.get_close_matches(key, [*_CACHE2, *_CACHE_READERS], n=1)
+                raise ConfigError(
+                    f"cache2: there is no {key!r}",
+                    f"did you mean {close[0]!r}?" if close else f"use {', '.join(_CACHE_READERS)}",
+                )
+            try:
+                found[name] = _CACHE_READERS[name](value if equals else "1")
+            except ValueError:
+                raise ConfigError(f"cache2: {key}={value!r} is not possible", "write a number") from None
+        if "name" not in found or "items" not in found:
+            raise ConfigError(f"cache2: {text!r} lacks a name or items", "write name=default,items=1000")
+        return cls(**found)  # type: ignore[arg-type]  # each read as its field's type
+
+
+# The keys of `cache2`, where they are not the names of fields; and those with no meaning here, with the reason.
+_CACHE2 = {
+    **dict.fromkeys(("max_items", "maxitems"), "items"),
+    **dict.fromkeys(("key_size", "keysize"), "max_key"),
+    "blocksize": "max_value",
+    "purge_lru": "lru",
+    "storesync": "store_sync",
+}
+_NOT_HERE = {
+    **dict.fromkeys(("blocks", "bitmap"), "a value takes the memory it needs, up to max_value"),
+    **dict.fromkeys(("hash", "hashsize", "hash_size"), "there is no hash table of a fixed size"),
+    **dict.fromkeys(("lazy", "lazy_expire", "sweep_on_full"), "an expired item is never given, and makes room"),
+    **dict.fromkeys(("node", "nodes", "udp", "udp_server", "udp_servers", "sync"), "caches are not replicated"),
+    **dict.fromkeys(("ignore_full", "no_expire", "lastmod", "store_delete"), "it is not supported"),
+}
+_CACHE_READERS: Mapping[str, Callable[[str], str | int | float | bool]] = {
+    "name": str,
+    "items": int,
+    "max_value": int,
+    "max_key": int,
+    "lru": lambda text: bool(int(text)),
+    "clear_on_full": lambda text: bool(int(text)),
+    "math_initial": int,
+    "store": str,
+    "store_sync": float,
+}
+
+
+# ----- alarms
+
+_KINDS = ("log", "cmd", "signal", "mule", "curl")
+_HTTP_URL = re.compile(r"https?://[^/\s]+\S*")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Alarm:
+    """What an alarm does: `kind` and its argument as in uWSGI's `alarm` option, or `call`, a function of the message.
+
+    Kinds: `log:PREFIX`, `cmd:SHELL` (the message on its standard input), `signal:N`, `mule:N` (0 for any), `curl:URL`
+    (an HTTP POST).
+    """
+
+    name: str
+    kind: str
+    argument: str
+    call: Callable[[str], object] | None = None
+
+    @property
+    def number(self) -> int:
+        """The number of a `signal` or a `mule` alarm."""
+        return int(self.argument)
+
+    @classmethod
+    def parse(cls, name: object, action: object) -> Alarm:
+        """Read one entry of `Config.alarms`.
+
+        Raises:
+            ConfigError: it says nothing that can be done.
+        """
+        if not isinstance(name, str) or not re.fullmatch(r"[^\s,]+", name):
+            raise ConfigError(f"{name!r} is not the name of an alarm", "write a text without spaces and commas")
+        if callable(action):
+            return cls(name, "call", "", cast("Callable[[str], object]", action))
+        kind, colon, argument = action.partition(":") if isinstance(action, str) else ("", "", "")
+        if not colon or kind not in _KINDS:
+            kinds = ", ".join(f"'{kind}:...'" for kind in _KINDS)
+            raise ConfigError(f"alarm {name!r}: {action!r} is not something to do", f"write {kinds} or a function")
+        if kind == "signal" and not (argument.isdecimal() and int(argument) < 256):
+            raise ConfigError(f"alarm {name!r}: {argument!r} is not a signal", "write a number from 0 to 255")
+        if kind == "mule" and not (argument.isdecimal() and len(argument) < 7):
+            raise ConfigError(f"alarm {name!r}: {argument!r} is not a mule", "write its number, or 0 for any")
+        if kind == "cmd" and not argument.strip():
+            raise ConfigError(f"alarm {name!r}: there is no command", "write cmd:COMMAND")
+        if kind == "curl" and not _HTTP_URL.fullmatch(argument):
+            raise ConfigError(f"alarm {name!r}: {argument!r} is not an HTTP address", "write curl:https://host/path")
+        return cls(name, kind, argument)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LogAlarm:
+    """Raise `names` with every log line that `pattern` is found in."""
+
+    names: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+    @classmethod
+    def parse(cls, rule: object, known: Iterable[str]) -> LogAlarm:
+        """Read one entry of `Config.alarm_log`: uWSGI's `"a,b REGEX"`.
+
+        Raises:
+            ConfigError: it is not of that form, names an alarm that is not `known`, or the expression is wrong.
+        """
+        names, space, expression = rule.partition(" ") if isinstance(rule, str) else ("", "", "")
+        if not space or not expression.strip():
+            raise ConfigError(f"alarm_log: {rule!r} is not a rule", "write 'NAME REGEX' or 'NAME,NAME REGEX'")
+        for name in names.split(","):
+            if name not in known:
+                raise ConfigError(
+                    f"alarm_log: there is no alarm {name!r}", f"add it, as in alarms={{{name!r}: 'log:'}}"
+                )
+        try:
+            return cls(tuple(names.split(",")), re.compile(expression))
+        except re.error as error:
+            raise ConfigError(
+                f"alarm_log: {expression!r} is not a regular expression ({error})", "mend it; it is one of Python's"
+            ) from None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmOptions:
+    """All of a runtime's alarms; `freq` is in seconds, see `Config.alarm_freq`."""
+
+    alarms: Mapping[str, Alarm]
+    rules: tuple[LogAlarm, ...]
+    freq: float
+
+
+# ----- who may call what
+
+# Modifiers of the uwsgi protocol beside 0, the application, that a listener can accept.
+_MODIFIERS = {"ping": 100, "signal": 110, "cache": 111, "rpc": 173}
+_LOCAL = ("unix", "loopback")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccessRules:
+    """Who may use which modifier of the uwsgi protocol; requests for the application are always accepted.
+
+    A source is `"unix"` (unix sockets), `"loopback"`, `"any"`, a network as in `"10.0.0.0/8"`, or the address of one
+    listener as in `Config.socket`, for whoever connects there. uWSGI accepts everything from everybody.
+    """
+
+    sources: Mapping[int, tuple[str, ...]]
+
+    @classmethod
+    def parse(cls, rules: object) -> AccessRules:
+        """Read `Config.modifiers`: names of modifiers, with a source or several each.
+
+        Raises:
+            ConfigError: a modifier or a source does not exist.
+        """
+        if not isinstance(rules, Mapping):
+            raise ConfigError(
+                f"modifiers={rules!r} is not a mapping", "write modifiers={'rpc': ['unix', '10.0.0.0/8']}"
+            )
+        sources: dict[int, tuple[str, ...]] = dict.fromkeys(_MODIFIERS.values(), _LOCAL)
+        for name, given in rules.items():
+            if name not in _MODIFIERS:
+                raise ConfigError(f"modifiers: there is no {name!r}", f"use {', '.join(map(repr, _MODIFIERS))}")
+            items = (given,) if isinstance(given, str) else given
+            if not isinstance(items, Iterable):
+                raise ConfigError(f"modifiers: {name!r} is given {given!r}", "write a source, or a list of sources")
+            sources[_MODIFIERS[name]] = tuple(_source(name, item) for item in items)
+        return cls(sources)
+
+    def allow(self, modifier: int, client: str | None, listener: str) -> bool:
+        """May this client use the modifier?
+
+        Args:
+            modifier: modifier1 of its packet.
+            client: its IP address; None on a unix socket.
+            listener: the address it connected to, as `str(Address)`.
+        """
+        return any(_matches(source, client, listener) for source in self.sources.get(modifier, ()))
+
+
+def _source(name: str, item: object) -> str:
+    if isinstance(item, str):
+        if item in ("unix", "loopback", "any"):
+            return item
+        try:
+            return str(ipaddress.ip_network(item))
+        except ValueError:
+            pass
+        try:
+            return str(Address.parse(item))
+        except ConfigError:
+            pass
+    raise ConfigError(
+        f"modifiers: {name!r} is given {item!r}, which is not a source",
+        "use 'unix', 'loopback', 'any', a network as in '10.0.0.0/8', or the address of a listener",
+    )
+
+
+def _matches(source: str, client: str | None, listener: str) -> bool:
+    if source == "any" or source == listener:
+        return True
+    if client is None:
+        return source == "unix"
+    address = ipaddress.ip_address(client.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if source == "loopback":
+        return address.is_loopback
+    try:
+        return address in ipaddress.ip_network(source)
+    except ValueError:  # "unix", or the address of another listener
+        return False

@@ -1,0 +1,140 @@
+"""The uWSGI API for Trio code. Floor 4.
+
+    from trio_uwsgi import uwsgi
+
+    @uwsgi.signal_handler(17, target="mule1")
+    async def refresh(signum: int) -> None: ...
+
+    uwsgi.add_timer(17, 60)
+
+Names, argument order and constants are uWSGI's. What may wait is `async`; what never waits is plain, and may also be
+called from the threads that run `def` handlers and WSGI applications. Declarations (handlers, timers, crons, mules,
+RPC functions) made while no member runs go to the default registry, which `serve` uses when it is given no other; a
+`trio_uwsgi.Registry` of your own has the same decorators.
+"""
+
+from trio_uwsgi._core.registry import Registry
+from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, setprocname, version, version_info
+from trio_uwsgi.uwsgi._alarms import alarm
+from trio_uwsgi.uwsgi._caches import (
+    cache,
+    cache_clear,
+    cache_dec,
+    cache_del,
+    cache_div,
+    cache_exists,
+    cache_get,
+    cache_inc,
+    cache_keys,
+    cache_mul,
+    cache_num,
+    cache_set,
+    cache_update,
+)
+from trio_uwsgi.uwsgi._cores import (
+    async_connect,
+    async_sleep,
+    close,
+    connection_fd,
+    disconnect,
+    is_connected,
+    ready_fd,
+    recv,
+    send,
+    suspend,
+    wait_fd_read,
+    wait_fd_write,
+)
+from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
+from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
+from trio_uwsgi.uwsgi._mules import mule, mule_get_msg, mule_message_handler, mule_msg
+from trio_uwsgi.uwsgi._rpc import call, register_rpc, remote_signal, rpc, rpc_handler, rpc_list
+from trio_uwsgi.uwsgi._signals import (
+    register_signal,
+    signal,
+    signal_handler,
+    signal_received,
+    signal_registered,
+    signal_wait,
+)
+from trio_uwsgi.uwsgi._timers import (
+    TimerHandle,
+    add_cron,
+    add_ms_timer,
+    add_rb_timer,
+    add_timer,
+    cron,
+    rbtimer,
+    timer,
+)
+
+__all__ = [
+    "TimerHandle",
+    "add_cron",
+    "add_ms_timer",
+    "add_rb_timer",
+    "add_timer",
+    "alarm",
+    "async_connect",
+    "async_sleep",
+    "cache",
+    "cache_clear",
+    "cache_dec",
+    "cache_del",
+    "cache_div",
+    "cache_exists",
+    "cache_get",
+    "cache_inc",
+    "cache_keys",
+    "cache_mul",
+    "cache_num",
+    "cache_set",
+    "cache_update",
+    "call",
+    "close",
+    "connection_fd",
+    "cron",
+    "disconnect",
+    "harakiri",
+    "hostname",
+    "is_connected",
+    "is_locked",
+    "lock",
+    "locked",
+    "masterpid",
+    "mule",
+    "mule_get_msg",
+    "mule_id",
+    "mule_message_handler",
+    "mule_msg",
+    "opt",
+    "rbtimer",
+    "ready_fd",
+    "recv",
+    "register_rpc",
+    "register_signal",
+    "registry",
+    "remote_signal",
+    "rpc",
+    "rpc_handler",
+    "rpc_list",
+    "send",
+    "set_user_harakiri",
+    "setprocname",
+    "signal",
+    "signal_handler",
+    "signal_received",
+    "signal_registered",
+    "signal_wait",
+    "suspend",
+    "timer",
+    "unlock",
+    "version",
+    "version_info",
+    "wait_fd_read",
+    "wait_fd_write",
+    "worker_id",
+]
+
+registry = Registry()
+"""The default registry: what is declared through this module while no member runs."""

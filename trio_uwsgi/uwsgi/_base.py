@@ -1,0 +1,75 @@
+"""What the parts of the API share: the default registry, the unit that runs, and the way to Trio's thread. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from trio_uwsgi._tasks.node import Nodes
+from trio_uwsgi._tasks.unit import UNIT, Unit
+from trio_uwsgi.config import Config
+from trio_uwsgi.errors import NotServing
+
+__all__ = ["ask_node", "current_registry", "current_unit", "declaring", "default_registry", "on_trios_thread"]
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._wire.answers import Answer
+    from trio_uwsgi._wire.remote import CacheCall, RpcCall, SignalCall
+
+T = TypeVar("T")
+
+NODE_TIMEOUT = Config().node_timeout  # of programs that are no member
+
+
+def default_registry() -> Registry:
+    """What `uwsgi.registry` is now: tests put another one there."""
+    from trio_uwsgi import uwsgi
+
+    return uwsgi.registry
+
+
+def current_registry() -> Registry:
+    """The registry that a declaration made here goes to."""
+    unit = UNIT.get(None)
+    return default_registry() if unit is None else unit.member.registry
+
+
+def current_unit(call: str, remedy: str) -> Unit:
+    """The unit of work that runs here.
+
+    Raises:
+        NotServing: none does; says where `uwsgi.<call>()` works.
+    """
+    unit = UNIT.get(None)
+    if unit is None:
+        raise NotServing(f"uwsgi.{call}()", remedy)
+    return unit
+
+
+def on_trios_thread(func: Callable[[], T]) -> T:
+    """Members belong to Trio's thread; a call from one of their threads goes there and back. Without a member there is
+    no other thread.
+    """
+    if trio.lowlevel.in_trio_run() or UNIT.get(None) is None:
+        return func()
+    return trio.from_thread.run_sync(func)
+
+
+def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:
+    """The registry's decorator, for any of the runtime's threads."""
+    return lambda declared: on_trios_thread(lambda: decorator(declared))
+
+
+async def ask_node(node: str, call: RpcCall | SignalCall | CacheCall, timeout: float | None) -> Answer | None:
+    """Ask another node, over a kept connection where a member asks; as `Nodes.ask`."""
+    unit = UNIT.get(None)
+    if unit is not None:
+        return await unit.member.services.nodes.ask(node, call, timeout)
+    nodes = Nodes(NODE_TIMEOUT)
+    try:
+        return await nodes.ask(node, call, timeout)
+    finally:
+        nodes.close()

@@ -1,0 +1,266 @@
+"""The API of uWSGI's async cores: waits, descriptors, and the client's connection. Floor 4."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import trio
+
+from trio_uwsgi._tasks.exchange import Exchange
+from trio_uwsgi._tasks.node import open_node
+from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._tasks.waits import FOREVER, Wait, current_waits
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.errors import NotServing
+from trio_uwsgi.uwsgi._base import on_trios_thread
+
+__all__ = [
+    "async_connect",
+    "async_sleep",
+    "close",
+    "connection_fd",
+    "disconnect",
+    "is_connected",
+    "ready_fd",
+    "recv",
+    "send",
+    "suspend",
+    "wait_fd_read",
+    "wait_fd_write",
+]
+
+
+def async_sleep(secs: float) -> Wait:
+    """Register a wait for time.
+
+    Await what this returns, or `suspend()`; a WSGI generator yields it. Waits belong to the task, or the thread of a
+    WSGI application, that registers them.
+
+    Args:
+        secs: 0 or more; fractions count. They begin with the commit.
+    Raises:
+        ValueError: negative.
+    Checkpoint: never by itself.
+    uWSGI: `uwsgi.async_sleep`, which cuts fractions off.
+    """
+    return current_waits().register(-1, False, secs)
+
+
+def wait_fd_read(fd: int, timeout: float = 0) -> Wait:
+    """Register a wait until a descriptor can be read.
+
+    Await what this returns, or `suspend()`; a WSGI generator yields it.
+
+    Args:
+        fd: of a socket or a pipe.
+        timeout: seconds from the commit on, fractions count; 0 is none.
+    Raises:
+        OSError: the descriptor is not open, or is of a file.
+        ValueError: the timeout is negative.
+    Checkpoint: never by itself.
+    uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout, and two cores steal each other's descriptor.
+    """
+    return current_waits().register(_descriptor(fd), False, timeout or FOREVER)
+
+
+def wait_fd_write(fd: int, timeout: float = 0) -> Wait:
+    """Register a wait until a descriptor can be written to, as `wait_fd_read`.
+
+    Args:
+        fd: as in `wait_fd_read`.
+        timeout: as in `wait_fd_read`.
+    Raises:
+        OSError, ValueError: as `wait_fd_read`.
+    Checkpoint: never by itself.
+    uWSGI: `uwsgi.wait_fd_write`.
+    """
+    return current_waits().register(_descriptor(fd), True, timeout or FOREVER)
+
+
+def _descriptor(fd: int) -> int:
+    return -2 if fd == -1 else fd  # -1 stands for no descriptor
+
+
+async def suspend() -> None:
+    """Wait for the first of all that this task or thread has registered, and forget the others.
+
+    With nothing registered, let others run. `ready_fd` says afterwards what happened.
+
+    Raises:
+        trio.BusyResourceError: another task waits for one of the descriptors; nobody's wait is changed.
+        trio.ClosedResourceError: one of them was closed with `close`.
+    Checkpoint: always.
+    Cancellation: the waits are forgotten.
+    uWSGI: `uwsgi.suspend`, which without a coroutine engine does nothing.
+    """
+    await current_waits().commit()
+
+
+def ready_fd() -> int:
+    """The descriptor that ended this task's or thread's last wait; -1 after a timeout, a sleep, or nothing.
+
+    Checkpoint: never.
+    uWSGI: `uwsgi.ready_fd`, which in a generator that yields is always -1.
+    """
+    return current_waits().ready
+
+
+async def async_connect(addr: str) -> int:
+    """Connect to a socket. Neither the look-up of its name nor the connecting keeps others from running.
+
+    Args:
+        addr: as the node in `rpc`.
+    Returns:
+        The descriptor of the connection, non-blocking; it is the caller's, who closes it with `close`.
+    Raises:
+        NodeUnreachable: it cannot be connected to; an OSError.
+        ConfigError: it is not an address.
+    Checkpoint: always.
+    Cancellation: nothing is left open.
+    uWSGI: `uwsgi.async_connect`, which gives -1, or a descriptor whose connection has failed.
+    """
+    stream = await open_node(addr, Address.parse(addr))
+    return stream.socket.detach()
+
+
+async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
+    """Send bytes to a descriptor; with one argument, to the client of this request, around its response.
+
+    After bytes that went around it, a request has no response, and its connection takes no other request.
+
+    Args:
+        fd: the descriptor, which is made non-blocking; or the bytes, for the client.
+        data: the bytes.
+    Raises:
+        TypeError: they are no bytes.
+        OSError: the descriptor is not open, or its other end is gone.
+        trio.BusyResourceError, trio.ClosedResourceError: as `suspend`.
+        ClientDisconnected: the client is gone.
+        LocalProtocolError: the response is complete.
+        NotServing: with one argument, and not in a request.
+    Checkpoint: always.
+    Cancellation: a part of the bytes may have been sent.
+    uWSGI: `uwsgi.send`, which sends what one `write` takes, and crashes when it is given a str.
+    """
+    payload = fd if data is None else data
+    if not isinstance(payload, bytes | bytearray | memoryview):
+        raise TypeError(f"uwsgi.send() sends bytes, not {type(payload).__name__}; encode it first")
+    if data is None:
+        await _exchange("send").send_raw(bytes(payload))
+        return
+    assert isinstance(fd, int)
+    os.set_blocking(fd, False)
+    rest = memoryview(payload)
+    await trio.lowlevel.checkpoint()
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            await trio.lowlevel.wait_writable(fd)
+
+
+async def recv(fd: int, length: int | None = None, /) -> bytes:
+    """Receive bytes from a descriptor; with one argument, the next ones of this request's body.
+
+    Args:
+        fd: the descriptor, which is made non-blocking; or the length, for the client.
+        length: how many bytes at most, 1 or more.
+    Returns:
+        At least one byte; `b""` at the end.
+    Raises:
+        ValueError: the length is not 1 or more.
+        OSError: the descriptor is not open, or its other end is gone.
+        trio.BusyResourceError, trio.ClosedResourceError: as `suspend`.
+        ClientDisconnected: the client left in the middle of the body.
+        NotServing: with one argument, and not in a request.
+    Checkpoint: always.
+    Cancellation: nothing was received.
+    uWSGI: `uwsgi.recv`, where the form with one argument does not exist, and the end is None.
+    """
+    size = fd if length is None else length
+    if not size >= 1:
+        raise ValueError(f"uwsgi.recv() takes a length of 1 or more, not {size!r}")
+    await trio.lowlevel.checkpoint()
+    if length is None:
+        return await _exchange("recv").receive_raw(size)
+    os.set_blocking(fd, False)
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(fd)
+
+
+def close(fd: int) -> None:
+    """Close a descriptor. Tasks that wait for it get `trio.ClosedResourceError`.
+
+    Args:
+        fd: the descriptor; that of the client's connection is `disconnect()`.
+    Raises:
+        OSError: it is not open.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.close`, which ignores errors, and leaves those who wait.
+    """
+
+    def close_it() -> None:
+        unit = UNIT.get(None)
+        if isinstance(unit, Exchange) and unit.session.descriptor == fd:
+            unit.hang_up()
+            return
+        os.fstat(fd)
+        if trio.lowlevel.in_trio_run():
+            trio.lowlevel.notify_closing(fd)
+        os.close(fd)
+
+    on_trios_thread(close_it)
+
+
+def connection_fd() -> int:
+    """The descriptor of this request's connection. The runtime reads it, so use it to recognise it, or with `send`.
+
+    Returns:
+        The descriptor; -1 where there is none, as in tests, and when the connection has ended.
+    Raises:
+        NotServing: not called in a request.
+    Checkpoint: never.
+    uWSGI: `uwsgi.connection_fd`, which gives 0 outside of a request, and a stale number afterwards.
+    """
+    return _exchange("connection_fd").session.descriptor
+
+
+def disconnect() -> None:
+    """Close this request's connection, when what was sent has gone out. The handler goes on.
+
+    What it sends later is a `ClientDisconnected`.
+
+    Raises:
+        NotServing: not called in a request.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.disconnect`.
+    """
+    on_trios_thread(_exchange("disconnect").hang_up)
+
+
+def is_connected(fd: int | None = None) -> bool:
+    """Is a connection free of errors; without a descriptor, is this request's client still there?
+
+    Args:
+        fd: of a socket; None is the client.
+    Raises:
+        OSError: it is not open, or no socket.
+        NotServing: without a descriptor, and not in a request.
+    Checkpoint: never.
+    uWSGI: `uwsgi.is_connected`, where the descriptor is not optional.
+    """
+    if fd is None:
+        return not _exchange("is_connected").gone
+    with socket.socket(fileno=os.dup(fd)) as sock:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+def _exchange(call: str) -> Exchange:
+    unit = UNIT.get(None)
+    if not isinstance(unit, Exchange):
+        raise NotServing(f"uwsgi.{call}()", "it is about a request's client; call it in a request")
+    return unit

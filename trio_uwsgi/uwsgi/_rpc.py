@@ -1,0 +1,178 @@
+"""The API of remote procedure calls, and of signals for other nodes. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from trio.lowlevel import checkpoint_if_cancelled
+
+from trio_uwsgi._core.registry import check_signum
+from trio_uwsgi._tasks.rpc import call_function
+from trio_uwsgi._wire.answers import Answer, Failure, RpcAnswer, SignalAnswer
+from trio_uwsgi._wire.remote import RpcCall, SignalCall
+from trio_uwsgi.errors import NodeClosed, RpcError, SignalRefused
+from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, on_trios_thread
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.unit import Unit
+
+__all__ = ["call", "register_rpc", "remote_signal", "rpc", "rpc_handler", "rpc_list"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def register_rpc(name: str, func: Callable[..., object], argc: int = 0) -> None:
+    """Register a function for remote procedure calls; the decorator `rpc_handler` is the shorter way.
+
+    Args:
+        name: what it is called by, 1 to 255 bytes as UTF-8.
+        func: `async def`, or `def`, which runs in a thread. It is given bytes, and returns bytes, or a str that is sent
+            as UTF-8.
+        argc: how many arguments it takes, 1 to 254; 0 is any number.
+    Raises:
+        RegistrationError: one of these is not valid, or the name is taken. In a running member a name that is taken is
+            not an error: its function is replaced.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.register_rpc`, which keeps `argc` and does nothing with it.
+    """
+    on_trios_thread(lambda: current_registry().register_rpc(name, func, argc))
+
+
+def rpc_handler(name: str, argc: int = 0) -> Callable[[F], F]:
+    """Decorate a function for remote procedure calls.
+
+    Args:
+        name: as in `register_rpc`.
+        argc: as in `register_rpc`.
+    Returns:
+        The function itself, so decorators stack.
+    Raises:
+        RegistrationError: as `register_rpc`.
+    Checkpoint: never.
+    uWSGI: `uwsgidecorators.rpc`.
+    """
+
+    def register(func: F) -> F:
+        register_rpc(name, func, argc)
+        return func
+
+    return register
+
+
+def rpc_list() -> tuple[str, ...]:
+    """The names of the functions that are registered here, in the order of registration.
+
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.rpc_list`, which gives bytes.
+    """
+    return on_trios_thread(lambda: tuple(current_registry().rpc))
+
+
+async def call(name: str | bytes, *args: str | bytes) -> bytes:
+    """Call an RPC function of this runtime, in this member, as a part of this request or handler.
+
+    Args:
+        name: the function's.
+        args: bytes, or str that are passed as UTF-8: 254 at most, 65,535 bytes with the name, as over the network.
+    Returns:
+        What the function returned, as bytes.
+    Raises:
+        RpcError: the name or the arguments are more than a call takes; nothing was called.
+        RpcNotFound: there is no such function.
+        RpcFailed: it raised, which is the cause; or it does not take so many arguments, or returned no bytes.
+        NotServing: not called by a running member.
+    Checkpoint: a cancellation arrives here; others run only if the function waits, or runs in a thread.
+    Cancellation: cancels the function.
+    uWSGI: `uwsgi.call`, which gives None for each of these errors and for an empty result.
+    """
+    unit = current_unit("call", "RPC functions run in a member; from elsewhere use rpc() with the node's address")
+    await checkpoint_if_cancelled()
+    return await _call_here(unit, _rpc_call(name, args))
+
+
+async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
+    asked.encode()  # refuses what another node would not be sent
+    return await call_function(unit, asked.name.decode("utf-8", "replace"), asked.args)
+
+
+async def rpc(node: str | None, name: str | bytes, *args: str | bytes, timeout: float | None = None) -> bytes:
+    """Call an RPC function of another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
+
+    Works in any Trio program. Connections to a trio_uwsgi are kept for the next call, if a member calls.
+
+    Args:
+        node: `host:port`, `[v6]:port`, the path of a unix socket, `@name` of an abstract one; None or `""` is `call`.
+        name: as in `call`.
+        args: as in `call`.
+        timeout: seconds for all of it, above 0; without it `Config.node_timeout`.
+    Returns:
+        What the function returned there.
+    Raises:
+        RpcError: as `call`; nothing was sent.
+        RpcNotFound, RpcFailed: as `call`, from there, with its reason.
+        NodeUnreachable: there is no connection; nothing was sent.
+        NodeTimeout: the time was up; it may have been called or not.
+        NodeClosed: the connection ended without an answer. A uWSGI says in this way that there is no such function,
+            that it failed, or that its result is empty.
+        ConfigError: the node is not an address.
+    Checkpoint: always, but with the node left out as `call`.
+    Cancellation: the connection is closed; the function may have been called or not.
+    uWSGI: `uwsgi.rpc`, which gives None for each of these errors, and cuts long arguments.
+    """
+    if not node:
+        return await call(name, *args)
+    asked = _rpc_call(name, args)
+    answer = await ask_node(node, asked, timeout)
+    if not isinstance(answer, RpcAnswer):
+        raise _unanswered(node, answer)
+    return answer.result
+
+
+def _unanswered(node: str, answer: Answer | None) -> NodeClosed | SignalRefused:
+    if isinstance(answer, Failure):
+        return (SignalRefused if answer.kind == "full" else NodeClosed)(node, answer.reason)
+    return NodeClosed(
+        node,
+        "it closed the connection without an answer; a uWSGI does so for an unknown function, one that failed, and an "
+        "empty result",
+    )
+
+
+def _rpc_call(name: str | bytes, args: tuple[str | bytes, ...]) -> RpcCall:
+    return RpcCall(name=_as_bytes("the name", name), args=tuple(_as_bytes("an argument", arg) for arg in args))
+
+
+def _as_bytes(what: str, value: object) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise RpcError(f"{what} of an RPC call is bytes or str, not {type(value).__name__}; encode it first")
+
+
+async def remote_signal(signum: int, node: str, *, timeout: float | None = None) -> None:
+    """Raise a uwsgi signal at another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
+
+    When this returns, the node has accepted it. Whether it is registered there is not told.
+
+    Args:
+        signum: 0 to 255.
+        node: as in `rpc`.
+        timeout: as in `rpc`.
+    Raises:
+        RegistrationError: `signum` is not 0 to 255.
+        SignalRefused: the node's queue is full.
+        NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`.
+    Checkpoint: always.
+    Cancellation: the connection is closed; the signal may have been raised or not.
+    uWSGI: `uwsgi.signal(signum, node)`, which blocks the process.
+    """
+    check_signum(signum)
+    answer = await ask_node(node, SignalCall(signum=signum), timeout)
+    if not isinstance(answer, SignalAnswer):
+        raise _unanswered(node, answer)
+    if not answer.accepted:
+        raise SignalRefused(
+            node, f"signal {signum} was not accepted; its queue is full, or it takes no signals from here"
+        )

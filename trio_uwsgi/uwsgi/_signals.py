@@ -1,0 +1,133 @@
+"""The API of uwsgi signals. Floor 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TypeVar, overload
+
+from trio_uwsgi._core.registry import check_signum
+from trio_uwsgi._wire.frames import Raise
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread
+
+__all__ = ["register_signal", "signal", "signal_handler", "signal_received", "signal_registered", "signal_wait"]
+
+H = TypeVar("H", bound=Callable[[int], object])
+
+_received: ContextVar[int] = ContextVar("trio_uwsgi_signal_received", default=0)
+
+
+@overload
+def signal_handler(signum: H, /) -> H: ...
+@overload
+def signal_handler(signum: int | None = None, /, *, target: str = "") -> Callable[[H], H]: ...
+def signal_handler(signum: H | int | None = None, /, *, target: str = "") -> H | Callable[[H], H]:
+    """Decorate a function to run when a uwsgi signal is raised.
+
+    The member that the target names runs it, one signal at a time in the order they were raised; an `async def` as a
+    task, a `def` in a thread. Its harakiri is the member's (`harakiri` in workers, `mule_harakiri` in mules).
+
+    Args:
+        signum: 0 to 255. Left out (also as a bare `@signal_handler`), the highest free number is taken. Either way it
+            can be read as `handler.signum` afterwards.
+        target: who runs it: `""` or `"worker"` (any worker, the least busy), `"workers"` (all), `"active-workers"` (all
+            that are ready), `"worker2"`, `"mule"`, `"mules"`, `"mule1"`.
+    Returns:
+        The function itself, so decorators stack.
+    Raises:
+        RegistrationError: the number is no signal or is taken, all are taken, or the target cannot exist; says what is
+            valid.
+    Checkpoint: never.
+    uWSGI: `uwsgidecorators.signal`, where the number is not optional and a wrong target is found out when a signal is
+        lost.
+    """
+    if signum is None or isinstance(signum, int):
+        return declaring(current_registry().signal_handler(signum, target=target))
+    return declaring(current_registry().signal_handler)(signum)
+
+
+def register_signal(signum: int, kind: str, handler: Callable[[int], object]) -> None:
+    """Register a signal's handler; the decorator `signal_handler` is the shorter way.
+
+    Args:
+        signum: 0 to 255.
+        kind: the target, as in `signal_handler`.
+        handler: called with the number; `async def` or `def`. What it returns is ignored.
+    Raises:
+        RegistrationError: as `signal_handler`. In a running member a number that is taken is not an error: its handler
+            is replaced.
+    Checkpoint: never.
+    uWSGI: `uwsgi.register_signal`. There a registration inside a worker is that worker's only; here it is the
+        runtime's.
+    """
+    current_registry().register_signal(signum, kind, handler)
+
+
+def signal(signum: int) -> None:
+    """Raise a uwsgi signal: the master routes it to the members of its target.
+
+    When this returns, the signal waits in the queue of each recipient and will be run, unless the runtime stops before.
+    A number that nothing is registered for is logged with who raised it, and otherwise ignored.
+
+    Args:
+        signum: 0 to 255.
+    Raises:
+        RegistrationError: `signum` is not 0 to 255 (uWSGI takes it modulo 256).
+        SignalQueueFull: a recipient has `Config.signal_queue` signals waiting; nobody was given this one.
+        NotServing: not called by a running worker or mule; use `Runtime.signal` from outside.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.signal`, which drops what does not fit into a socket buffer and says nothing to its caller.
+    """
+    check_signum(signum)
+    member = current_unit("signal", "from other code use the signal() of the Runtime that serve() starts").member
+    on_trios_thread(lambda: member.link.send(Raise(signum)))
+
+
+def signal_registered(signum: int) -> bool:
+    """Is a handler registered for this signal?
+
+    Args:
+        signum: 0 to 255.
+    Raises:
+        RegistrationError: `signum` is not 0 to 255.
+    Checkpoint: never.
+    uWSGI: `uwsgi.signal_registered`, which answers True or None.
+    """
+    check_signum(signum)
+    return signum in current_registry().signals
+
+
+async def signal_wait(signum: int | None = None) -> int:
+    """Wait until this member has run the handler of a signal.
+
+    Args:
+        signum: the signal to wait for; None for any.
+    Returns:
+        The number of the signal, which `signal_received` gives too.
+    Raises:
+        RegistrationError: `signum` is not 0 to 255.
+        NotServing: not called by a running member.
+        RuntimeError: called by a signal handler, whose member runs no other signal before it returns.
+    Checkpoint: always.
+    Cancellation: nothing happened.
+    uWSGI: `uwsgi.signal_wait`, which runs the handlers itself and returns b"".
+    """
+    if signum is not None:
+        check_signum(signum)
+    unit = current_unit("signal_wait", "call it in a request, a message handler or a mule's program")
+    if unit.kind == "signal":
+        raise RuntimeError(
+            "a signal handler cannot wait for a signal: its member runs them one at a time; wait in a mule's program"
+        )
+    number = await unit.member.inbox.wait_signal(signum)
+    _received.set(number)
+    return number
+
+
+def signal_received() -> int:
+    """The number that the last `signal_wait` of this task returned; 0 before any.
+
+    Checkpoint: never.
+    uWSGI: `uwsgi.signal_received`.
+    """
+    return _received.get()
