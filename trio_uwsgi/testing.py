@@ -21,7 +21,7 @@ import datetime
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 import trio.testing
@@ -125,12 +125,15 @@ class RuntimeUnderTest:
         self.stop = runtime.stop
         self._ports = itertools.count(49152)
 
-    def connect(self) -> MemoryStream:
-        """Open a connection to a worker, for tests that speak HTTP by hand. Close it when done.
+    def connect(self, protocol: Literal["http", "uwsgi"] = "http") -> MemoryStream:
+        """Open a connection to a worker, for tests that speak its protocol by hand. Close it when done.
+
+        Args:
+            protocol: what is spoken over it.
 
         Checkpoint: never.
         """
-        return _connect(self.runtime, next(self._ports))[0]
+        return _connect(self.runtime, next(self._ports), protocol)[0]
 
 
 @contextlib.asynccontextmanager
@@ -210,7 +213,9 @@ async def _nothing_here(scope: dict[str, object], receive: object, send: object)
         await send({"type": "http.response.body"})  # type: ignore[operator]
 
 
-def _connect(runtime: Runtime, port: int) -> tuple[MemoryStream, Callable[[], bool]]:
+def _connect(
+    runtime: Runtime, port: int, protocol: Literal["http", "uwsgi"] = "http"
+) -> tuple[MemoryStream, Callable[[], bool]]:
     near, far = trio.testing.memory_stream_pair()
     closed = False
     deliver_end = far.send_stream.close_hook
@@ -222,7 +227,7 @@ def _connect(runtime: Runtime, port: int) -> tuple[MemoryStream, Callable[[], bo
             deliver_end()
 
     far.send_stream.close_hook = close_hook
-    runtime.take(far, Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http"))
+    runtime.take(far, Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol))
     return near, lambda: closed
 
 

@@ -112,7 +112,7 @@ class PacketDriver:
                 where = location(group)
                 raise
             except* ClientDisconnected:
-                pass  # nobody is left to answer
+                exchange.drop()  # nobody is left to answer
             except* RemoteProtocolError as group:
                 error = sole(group)
                 logger.warning("%s: refused %s: %s", peer_name(exchange.session.peer), exchange.name, error)
