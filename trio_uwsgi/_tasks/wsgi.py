@@ -307,6 +307,7 @@ class WsgiDriver:
             return
         if exchange.watch is not None:
             exchange.watch.cancel()
+        exchange.environ = {}  # whose wsgi.input knows the exchange: the two would keep each other alive
         if isinstance(result, outcome.Error):
             self._failed(exchange, result.error)
         else:
