@@ -113,6 +113,57 @@ async def test_a_failing_alarm_is_logged_and_counted(
     assert "alarm b could not be done" in caplog.text
 
 
+async def test_a_late_log_line_does_not_feed_itself(
+    in_mule: InMule, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line that matches while the last alarms are being done is told of once, and that line raises nothing."""
+
+    async def slow(message: str) -> None:
+        await trio.sleep(10)
+
+    async def log_later() -> None:
+        await trio.sleep(5)
+        logging.getLogger("app").error("panic at the end")
+
+    async def program() -> None:
+        uwsgi.alarm("a", "x")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log_later)
+        runtime = await in_mule(program, alarms={"a": slow}, alarm_log=["a panic"])
+    assert 1 == caplog.text.count("was raised when the runtime had ended")
+    assert (1, 1) == (runtime.statistics().alarms.raised, runtime.statistics().alarms.dropped)
+
+
+async def test_what_the_mercy_cuts_is_counted(
+    in_mule: InMule, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Eight are done at once; those that wait when the time is up are told of."""
+
+    async def endless(message: str) -> None:
+        await trio.sleep_forever()
+
+    async def program() -> None:
+        for number in range(10):
+            uwsgi.alarm("a", str(number))
+        await trio.sleep(1)
+
+    runtime = await in_mule(program, alarms={"a": endless}, mercy=5)
+    assert (8, 2) == (runtime.statistics().alarms.raised, runtime.statistics().alarms.dropped)
+    assert "2 alarms were not done before the end" in caplog.text
+
+
+@pytest.mark.real
+async def test_an_address_that_is_none_harms_nobody(in_mule: InMule, caplog: pytest.LogCaptureFixture) -> None:
+    """The alarm fails, and the runtime goes on."""
+
+    async def program() -> None:
+        uwsgi.alarm("a", "x")
+
+    runtime = await in_mule(program, alarms={"a": "curl:http://[::x/"})
+    assert 1 == runtime.statistics().alarms.failed
+
+
 @pytest.mark.real
 async def test_commands_and_posts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A command gets the message on its standard input; an address gets it by POST; their failures are told."""

@@ -14,6 +14,7 @@ import trio
 
 import trio_uwsgi
 from trio_uwsgi import Cache, Config, Registry, uwsgi
+from trio_uwsgi._tasks.caches import LocalCache
 from trio_uwsgi.errors import BootError, CacheError, CacheFull, CacheItemTooLarge, NotServing
 from trio_uwsgi.testing import open_runtime
 
@@ -198,3 +199,16 @@ async def test_a_file_that_is_no_store_is_left_alone(
         async with open_runtime(config=Config(caches=[Cache("c", items=3, store=str(tmp_path / "c.store"))])):
             pass
     assert (tmp_path / "c.store").read_text().startswith("my diary")
+
+
+def test_a_store_that_takes_no_more_ends_the_call_only(tmp_path: Path) -> None:
+    """The error says so, and the cache has what it had."""
+    cache = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
+    cache.update("a", "1")
+    assert cache.stored is not None
+    cache.stored.close()
+    for call in (lambda: cache.update("a", "2"), lambda: cache.inc("n"), lambda: cache.delete("a")):
+        with pytest.raises(CacheError, match="the cache is unchanged"):
+            call()
+    assert [b"a"] == cache.keys()
+    assert b"1" == cache.get("a")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +181,44 @@ async def test_a_node_that_is_no_trio_uwsgi(tmp_path: Path) -> None:
             with pytest.raises(NodeClosed, match="its answer cannot be read"):
                 await uwsgi.rpc(node, "f")
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.real
+async def test_a_trio_uwsgi_that_ends_is_no_answer(tmp_path: Path) -> None:
+    """It has answered the hello and closes then: that is an error, not a cache without the item."""
+
+    async def peer(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.send_all(bytes(await stream.receive_some()))
+            await stream.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, peer, 0)
+        node = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        calls: list[Callable[[], Awaitable[object]]]
+        calls = [lambda: uwsgi.cache_get("a", f"@{node}"), lambda: uwsgi.rpc(node, "f")]
+        for call in calls:
+            with pytest.raises(NodeClosed, match="may have been done or not"):
+                await call()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.real
+async def test_a_full_queue_is_no_connection(tmp_path: Path) -> None:
+    """A unix socket that takes no more clients, and a name that is none, are said to be unreachable."""
+    node = str(tmp_path / "full.sock")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
+        listener.bind(node)
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(node)
+        with pytest.raises(NodeUnreachable):
+            await uwsgi.rpc(node, "f")
+    with pytest.raises(NodeUnreachable):
+        await uwsgi.rpc("x" * 70 + ".example:1", "f")
 
 
 @pytest.mark.real

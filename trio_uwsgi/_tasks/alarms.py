@@ -7,16 +7,20 @@ handler. (uWSGI's `log` alarm feeds itself for as long as its line matches.)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import subprocess
+from collections import deque
 from contextvars import ContextVar
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from trio_uwsgi._core.alarms import Storms, alarms_of
+from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.errors import ConfigError, UwsgiError
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ _alarming: ContextVar[bool] = ContextVar("trio_uwsgi_alarming", default=False)
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlarmStatistics:
     """Alarms that were let through (`raised`), held back because they repeated the last message (`suppressed`), had no
-    room (`dropped`), or could not be done (`failed`, which are `raised` too).
+    room or no time before the end (`dropped`), or could not be done (`failed`, which are `raised` too).
     """
 
     raised: int
@@ -72,6 +76,7 @@ class Alarms:
 
     def __init__(self, options: AlarmOptions, calls: Calls, router: Router) -> None:
         self._options = options
+        self.rules = options.rules
         self._calls = calls
         self._router = router
         self._storms = Storms(options.freq)
@@ -93,13 +98,17 @@ class Alarms:
         try:
             self._send.send_nowait((self._options.alarms[name], message))
         except trio.WouldBlock:
-            self._dropped += 1
-            self._untold += 1
+            self.drop()
         except trio.ClosedResourceError:
             self._dropped += 1
-            logger.warning("alarm %s was raised when the runtime had ended: %s", name, message)
+            alarm_logger.warning("alarm %s was raised when the runtime had ended: %s", name, message)
         else:
             self._raised += 1
+
+    def drop(self) -> None:
+        """Count an alarm that there was no room for."""
+        self._dropped += 1
+        self._untold += 1
 
     def finish(self) -> None:
         """Let `serve` return when what was raised before is done."""
@@ -116,8 +125,12 @@ class Alarms:
                     nursery.start_soon(self._work)
                 task_status.started()
         finally:
-            self._send.close()
             logging.getLogger().removeHandler(handler)
+            self._send.close()
+            if undone := self._receive.statistics().current_buffer_used:
+                self._raised -= undone
+                self._dropped += undone
+                logger.error("%d alarms were not done before the end", undone)
 
     async def _work(self) -> None:
         _alarming.set(True)
@@ -129,8 +142,8 @@ class Alarms:
             with trio.move_on_after(SECONDS) as scope:
                 try:
                     await self._do(alarm, message)
-                except (OSError, UwsgiError) as error:
-                    self._fail(alarm, str(error))
+                except* (OSError, ValueError, UwsgiError) as group:
+                    self._fail(alarm, str(sole(group)))
             if scope.cancelled_caught:
                 self._fail(alarm, f"it was not done after {SECONDS:g} s")
 
@@ -154,17 +167,24 @@ class Alarms:
             await self._post(alarm, message)
 
     async def _run_command(self, alarm: Alarm, message: str) -> None:
-        done = await trio.run_process(
+        run = partial(
+            trio.run_process,
             alarm.argument,
             shell=True,
             stdin=message.encode(),
-            capture_stdout=True,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
         )
-        if done.returncode:
-            said = done.stdout[-TAIL:].decode("utf-8", "replace").strip()
-            self._fail(alarm, f"{alarm.argument!r} ended with {done.returncode}: {said}")
+        said = b""
+        async with trio.open_nursery() as nursery:
+            process: trio.Process = await nursery.start(run)
+            assert process.stdout is not None
+            async for piece in process.stdout:
+                said = (said + piece)[-TAIL:]
+        if process.returncode:
+            shown = said.decode("utf-8", "replace").strip()
+            self._fail(alarm, f"{alarm.argument!r} ended with {process.returncode}: {shown}")
 
     async def _post(self, alarm: Alarm, message: str) -> None:
         httpx = _import_httpx()
@@ -172,7 +192,7 @@ class Alarms:
             async with httpx.AsyncClient(timeout=SECONDS) as client:
                 headers = {"content-type": "text/plain; charset=utf-8"}
                 answer = await client.post(alarm.argument, content=message.encode(), headers=headers)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._fail(alarm, f"{alarm.argument}: {error!r}")
             return
         if answer.status_code >= 400:
@@ -196,6 +216,7 @@ class _LogHandler(logging.Handler):
         super().__init__()
         self._alarms = alarms
         self._token = token
+        self._waiting: deque[tuple[str, str]] = deque()  # alarms on their way to Trio's thread
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look at one line. What alarms log themselves is not looked at."""
@@ -205,8 +226,15 @@ class _LogHandler(logging.Handler):
             line = record.getMessage()
         except Exception:  # whoever logged it hears of it from the handler that shows it
             return
-        for name in alarms_of(line, self._alarms._options.rules):
-            try:
-                self._token.run_sync_soon(self._alarms.ring, name, line)
-            except trio.RunFinishedError:
-                return
+        for name in alarms_of(line, self._alarms.rules):
+            if len(self._waiting) < QUEUE:
+                self._waiting.append((name, line))
+            else:
+                self._alarms.drop()
+        if self._waiting:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._ring, idempotent=True)
+
+    def _ring(self) -> None:
+        while self._waiting:
+            self._alarms.ring(*self._waiting.popleft())

@@ -149,6 +149,8 @@ class Exchange(Unit):
         response = self.response
         service = self.session.service
         request = self.request
+        if self.raw:
+            raise LocalProtocolError("bytes went around the response with uwsgi.send(): nothing of it can follow them")
         if service.draining or (request.expect_continue and not (self.continued or request.complete)):
             # A client that was not asked for its body may send it or not: what follows could not be told apart from it.
             response.keep_alive = False
@@ -210,28 +212,58 @@ class Exchange(Unit):
             raise ClientDisconnected(_GONE)
 
     async def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are. There is no response after them, and no other request.
+        """Send bytes as they are. There is no response after them, and no other request: the connection is the code's.
 
         Raises:
             ClientDisconnected, LocalProtocolError: as `deliver`.
         """
-        self.raw = True
-        self.response.keep_alive = False
-        self.response.sent_head = True
+        if not self.over:
+            self.raw = self.response.sent_head = True
+            self.response.keep_alive = False
         self.deliver(data, True)
         await self.wait_room()
 
     async def receive_raw(self, size: int) -> bytes:
         """Wait for up to `size` bytes of the request's body; `b""` at its end.
 
+        Once bytes were sent around the response: of the body, then of whatever follows; `b""` at the client's end.
+
         Raises:
             ClientDisconnected: as `receive_body`.
+            LocalProtocolError: what follows the body came too early, and was read as another request.
         """
+        request = self.request
+        session = self.session
         data = await self.receive_body()
+        while not data and self.raw and not (self.over or session.eof):
+            if session.queue or not session.parser.idle:
+                raise LocalProtocolError("bytes came before the first uwsgi.send(), and were taken for another request")
+            session.read_on()
+            await session.wait_arrival()
+            data = await self.receive_body()
         if len(data) > size:
-            self.request.chunks.insert(0, data[size:])
-            self.request.buffered += len(data) - size
+            request.chunks.insert(0, data[size:])
+            request.buffered += len(data) - size
         return data[:size]
+
+    async def until_ready(self, writing: bool) -> None:
+        """Wait until the client has read enough of what was sent; or until it has sent more of the body, or whatever
+        follows bytes that went around the response, or has left.
+
+        Raises:
+            ClientDisconnected: as `wait_room`.
+        """
+        if writing:
+            await self.wait_room()
+            return
+        request = self.request
+        complete = request.complete
+        await trio.lowlevel.checkpoint()
+        while not (request.buffered or self.gone or request.complete != complete):
+            self.ask_for_body()
+            if self.raw and complete:
+                self.session.read_on()
+            await self.session.wait_arrival()
 
     def hang_up(self) -> None:
         """Close the connection when what was sent has gone out; what is sent later is an error. The code goes on."""

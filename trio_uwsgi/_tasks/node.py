@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._wire.answers import Answer, AnswerReader, Failure
+from trio_uwsgi._wire.answers import Answer, AnswerReader, Failure, HelloAnswer
 from trio_uwsgi._wire.remote import HelloCall
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import (
@@ -41,6 +41,8 @@ KEPT = 32
 PLAIN_SECONDS = 60.0
 # Nodes remembered as plain.
 PLAIN_NODES = 1024
+# Kinds of failures after which our servers go on with the connection. After others they may close it.
+HARMLESS = frozenset(("exists", "full", "not-found"))
 # Bytes of the largest answer that is taken.
 LARGEST = 64 * 1024 * 1024
 
@@ -102,13 +104,17 @@ class Nodes:
             stream, greeted = await self._connect(node, address)
         keep = False
         try:
-            answer = await _exchange(node, stream, call, data)
-            keep = greeted
+            answer, reusable = await _exchange(node, stream, call, data)
+            keep = greeted and reusable and (not isinstance(answer, Failure) or answer.kind in HARMLESS)
         finally:
             if keep:
                 self._keep(node, stream)
             else:
                 stream.socket.close()
+        if answer is None and greeted:
+            raise NodeClosed(
+                node, "it closed the connection without an answer; what was asked may have been done or not"
+            )
         if isinstance(answer, Failure):
             _raise_failure(node, call, answer)
         return answer
@@ -136,7 +142,7 @@ class Nodes:
         greeted = False
         try:
             hello = HelloCall()
-            greeted = await _exchange(node, stream, hello, hello.encode()) is not None
+            greeted = await _exchange(node, stream, hello, hello.encode()) == (HelloAnswer(), True)
         finally:
             if not greeted:
                 stream.socket.close()
@@ -161,28 +167,32 @@ async def open_node(node: str, address: Address) -> trio.SocketStream:
         sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
         try:
             await sock.connect("\0" + path[1:] if path.startswith("@") else path)
+            sock.getpeername()  # a unix socket whose queue is full looks as if it had been connected
         except BaseException:
             sock.close()
             raise
         return trio.SocketStream(sock)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise NodeUnreachable(node, f"no connection ({error}); nothing was sent") from error
 
 
-async def _exchange(node: str, stream: trio.SocketStream, call: NodeCall | HelloCall, data: bytes) -> Answer | None:
+async def _exchange(
+    node: str, stream: trio.SocketStream, call: NodeCall | HelloCall, data: bytes
+) -> tuple[Answer | None, bool]:
+    """Send a call and read its answer, None where the connection ended instead; and say whether another may follow."""
     reader = AnswerReader(call, LARGEST)
     try:
         await stream.send_all(data)
         while piece := await stream.receive_some(65536):
             answer = reader.feed(bytes(piece))
             if answer is not None:
-                return answer
-        return reader.feed_eof()
+                return answer, not reader.rest
+        return reader.feed_eof(), False
     except RemoteProtocolError as error:
         raise NodeClosed(node, f"its answer cannot be read: {error}") from error
     except trio.BrokenResourceError as error:
         if isinstance(call, HelloCall):
-            return None
+            return None, False
         raise NodeClosed(node, "the connection broke; what was asked may have been done or not") from error
 
 

@@ -106,6 +106,10 @@ class Session(Transport):
                 self._watch(self.service.header)
         elif phase is ENDING:
             self._throw_away(len(data))
+        elif self.exchange is not None and self.exchange.raw and self.exchange.request.complete:
+            self.exchange.request.chunks.append(data)
+            self.exchange.request.buffered += len(data)
+            self._received_early()
         elif phase is not CLOSED:
             self.queue.extend(self.parser.feed(data))
             self._received_early()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from trio_uwsgi.errors import BootError
+from trio_uwsgi.errors import BootError, CacheError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.cache import Item
@@ -58,12 +58,19 @@ class Store:
                 yield bytes(key), (bytes(data[_EXPIRES.size :]), _EXPIRES.unpack_from(data)[0])
 
     def changed(self, key: bytes, item: Item | None) -> None:
-        """Store or drop an item. It is in the file when this returns."""
-        with self._env.begin(write=True) as transaction:
-            if item is None:
-                transaction.delete(key)
-            else:
-                transaction.put(key, _EXPIRES.pack(item[1]) + item[0])
+        """Store or drop an item. It is in the file when this returns.
+
+        Raises:
+            CacheError: the file does not take it, because the disk is full, say. It is unchanged.
+        """
+        try:
+            with self._env.begin(write=True) as transaction:
+                if item is None:
+                    transaction.delete(key)
+                else:
+                    transaction.put(key, _EXPIRES.pack(item[1]) + item[0])
+        except (lmdb.Error, OSError) as error:
+            raise CacheError(f"{self._path} did not take item {key!r} ({error}); the cache is unchanged") from error
 
     def sync(self) -> None:
         """Have the system write it to the disk. Takes its time; for a thread."""

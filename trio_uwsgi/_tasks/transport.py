@@ -40,6 +40,10 @@ class Transport:
             self._arrival = trio.Event()
         await self._arrival.wait()
 
+    def read_on(self) -> None:
+        """The application takes what the client sends behind its request, too."""
+        self._start_reading()
+
     async def wait_room(self) -> None:
         """Wait until output was sent, or the connection ended."""
         if self._room is None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import errno
 import math
 import os
+import select
 import stat
+import threading
 from collections.abc import Generator
 from contextvars import ContextVar
 from functools import partial
@@ -18,9 +20,13 @@ from typing import Any
 
 import trio
 
+from trio_uwsgi._tasks.exchange import Exchange
 from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.unit import UNIT, Unit
 
-__all__ = ["WAITS", "Wait", "Waits", "current_waits"]
+__all__ = ["FOREVER", "Wait", "Waits", "current_waits", "registered_waits", "until_ready"]
+
+FOREVER = math.inf
 
 
 class Wait(bytes):
@@ -43,31 +49,48 @@ class Wait(bytes):
         return self._commit().__await__()
 
     async def _commit(self) -> None:
-        if self not in self.waits:
+        waits = self.waits
+        if registered_waits() is not waits:
+            raise RuntimeError("this wait was registered by another task; register one where it is awaited")
+        if not any(known is self for known in waits.registered):
             raise RuntimeError("this wait was committed before; register another one")
-        self.waits.registered = [wait for wait in self.waits.registered if wait is not self]
-        await self.waits.first_of([self])
+        waits.registered = [wait for wait in waits.registered if wait is not self]
+        await waits.first_of([self])
 
 
 class Waits:
-    """The waits of one core.
+    """The waits of one core, while it does one unit of work. `ready` is the descriptor that ended the last commit.
 
     Args:
-        task: whose they are; None for a thread.
+        core: the task, or the number of the thread.
+        unit: whose code it runs; None outside of the runtime.
     """
 
-    __slots__ = ("ready", "registered", "task")
+    __slots__ = ("_core", "_host", "_unit", "ready", "registered")
 
-    def __init__(self, task: trio.lowlevel.Task | None) -> None:
-        self.task = task
+    def __init__(self, core: trio.lowlevel.Task | int, unit: Unit | None) -> None:
+        self._core = core
+        self._host: trio.lowlevel.Task | None = None  # the task that does what a thread asks of Trio
+        self._unit = unit
         self.registered: list[Wait] = []
-        self.ready = -1  # the descriptor that ended the last commit
+        self.ready = -1
 
-    def __contains__(self, wait: Wait) -> bool:
-        return any(known is wait for known in self.registered)
+    def belong_to(self, core: trio.lowlevel.Task | int, unit: Unit | None) -> bool:
+        """Are these the waits of that core, now? A context is inherited by child tasks, threads, and later units."""
+        if unit is not self._unit:
+            return False
+        if core is self._core or core is self._host:
+            return True
+        if isinstance(self._core, int):
+            if isinstance(core, int):
+                return core == self._core
+            if self._host is None and self._core != threading.get_ident():
+                self._host = core
+                return True
+        return False
 
     def register(self, fd: int, writing: bool, timeout: float) -> Wait:
-        """Remember a wait; `timeout` is in seconds from its commit.
+        """Remember a wait; `timeout` is in seconds from its commit, `fd` is -1 where there is only that.
 
         Raises:
             ValueError: the timeout is negative.
@@ -95,11 +118,12 @@ class Waits:
         """Wait for the first of these, and set `ready`: its descriptor, or -1 when the time was up first.
 
         Raises:
-            trio.BusyResourceError: another task waits for one of the descriptors.
+            OSError: one of the descriptors is not open any more.
+            trio.BusyResourceError: another task waits for one of them.
             trio.ClosedResourceError: one of them was closed meanwhile, with `uwsgi.close`.
         """
         self.ready = -1
-        places = {(wait.fd, wait.writing): None for wait in waits if wait.fd != -1}
+        places = list({(wait.fd, wait.writing): None for wait in waits if wait.fd != -1})
         if not waits:
             await trio.lowlevel.checkpoint()
             return
@@ -107,9 +131,9 @@ class Waits:
             if not places:
                 await trio.sleep_forever()
             elif len(places) == 1:
-                await self._until_ready(*next(iter(places)))
+                await self._until_ready(*places[0])
             else:
-                await self._until_one_is_ready(list(places))
+                await self._until_one_is_ready(places)
 
     async def _until_one_is_ready(self, places: list[tuple[int, bool]]) -> None:
         failure: BaseException | None = None
@@ -122,20 +146,42 @@ class Waits:
             if isinstance(failure, BaseExceptionGroup):
                 failure = failure.exceptions[0]
         if failure is not None:
+            self.ready = -1
             raise failure
 
     async def _until_ready(self, fd: int, writing: bool, others: trio.CancelScope | None = None) -> None:
-        wait = trio.lowlevel.wait_writable if writing else trio.lowlevel.wait_readable
-        try:
-            await wait(fd)
-        except trio.BusyResourceError:
-            raise trio.BusyResourceError(
-                f"another task waits for descriptor {fd} already; one at a time may, for each direction"
-            ) from None
+        unit = self._unit
+        if isinstance(unit, Exchange) and unit.session.descriptor == fd:
+            await unit.until_ready(writing)  # the reactor reads it, and may have read already what we would wait for
+        else:
+            await until_ready(fd, writing)
         if self.ready == -1:
             self.ready = fd
         if others is not None:
             others.cancel()
+
+
+async def until_ready(fd: int, writing: bool) -> None:
+    """Wait until a descriptor can be read, or written to.
+
+    Raises:
+        OSError: it is not open, or cannot be waited for.
+        trio.BusyResourceError: another task waits for it.
+        trio.ClosedResourceError: it was closed meanwhile, with `uwsgi.close`.
+    """
+    try:
+        if writing:
+            await trio.lowlevel.wait_writable(fd)
+        else:
+            await trio.lowlevel.wait_readable(fd)
+    except trio.BusyResourceError:
+        raise trio.BusyResourceError(
+            f"another task waits for descriptor {fd} already; one at a time may, for each direction"
+        ) from None
+    except trio.ClosedResourceError:
+        raise trio.ClosedResourceError(f"descriptor {fd} was closed while this task waited for it") from None
+    except OSError as error:
+        raise OSError(error.errno, f"descriptor {fd} cannot be waited for: {error.strerror}") from None
 
 
 def _check_descriptor(fd: int) -> None:
@@ -145,20 +191,41 @@ def _check_descriptor(fd: int) -> None:
         mode = os.fstat(fd).st_mode
     except OSError:
         raise OSError(errno.EBADF, f"descriptor {fd} is not open, so it cannot be waited for") from None
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        raise OSError(errno.EPERM, f"descriptor {fd} is a file, which is always ready and cannot be waited for")
+    if not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)) and _is_always_ready(fd, mode):
+        raise OSError(errno.EPERM, f"descriptor {fd} is of a file, which is always ready and cannot be waited for")
 
 
-WAITS: ContextVar[Waits] = ContextVar("trio_uwsgi_waits")
+def _is_always_ready(fd: int, mode: int) -> bool:
+    """Files are, and some devices: epoll knows which."""
+    if not hasattr(select, "epoll"):
+        return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    with select.epoll() as asked:
+        try:
+            asked.register(fd)
+        except PermissionError:
+            return True
+    return False
 
-FOREVER = math.inf
+
+_WAITS: ContextVar[Waits] = ContextVar("trio_uwsgi_waits")
+
+
+def registered_waits() -> Waits | None:
+    """The waits of the task or thread that runs this, if it ever had any. What a thread calls in Trio finds the
+    thread's.
+    """
+    known = _WAITS.get(None)
+    if known is None:
+        return None
+    core = trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else threading.get_ident()
+    return known if known.belong_to(core, UNIT.get(None)) else None
 
 
 def current_waits() -> Waits:
-    """The waits of the task or thread that runs this. What a thread calls in Trio finds the thread's."""
-    task = trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else None
-    known = WAITS.get(None)
-    if known is None or (known.task is not task and known.task is not None):
-        known = Waits(task)
-        WAITS.set(known)
+    """As `registered_waits`, made if there are none."""
+    known = registered_waits()
+    if known is None:
+        core = trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else threading.get_ident()
+        known = Waits(core, UNIT.get(None))
+        _WAITS.set(known)
     return known

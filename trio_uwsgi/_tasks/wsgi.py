@@ -22,7 +22,7 @@ import trio
 from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import MARK, Exchange
 from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.waits import WAITS, Wait
+from trio_uwsgi._tasks.waits import Wait, registered_waits
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError, ThreadCancelled
 
 if TYPE_CHECKING:
@@ -77,10 +77,12 @@ class BodyStream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any, /) -> int:  # typeshed's WriteableBuffer is not importable at run time
+    def readinto(self, buffer: Any, /) -> int | None:  # typeshed's WriteableBuffer is not importable at run time
         if not self._rest:
             if self._exchange.over and self._exchange.lost:
                 raise ClientDisconnected("the connection ended before the request's body was received")
+            if self._exchange.peeking:
+                return None
             self._rest = memoryview(trio.from_thread.run(self._exchange.receive_body))
         target = memoryview(buffer).cast("B")
         count = min(len(target), len(self._rest))
@@ -92,12 +94,14 @@ class BodyStream(io.RawIOBase):
 class WsgiExchange(Exchange):
     """An exchange with the application's `start_response` and `write`, which its thread calls."""
 
-    __slots__ = ("_unwaited", "environ", "given", "job", "taken", "watch")
+    __slots__ = ("_unwaited", "environ", "given", "input", "job", "peeking", "taken", "watch")
 
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
         self.job: Job[bytes | None]
         self.environ: dict[str, object]
+        self.input: io.BytesIO | io.BufferedReader | None = None  # wsgi.input, while the application runs
+        self.peeking = False  # nobody may wait in it
         self.watch: trio.CancelScope | None = None  # of the task that sleeps until the user's deadline
         self.given = 0  # pieces the thread has passed on; written by the thread
         self.taken = 0  # of those, pieces that have arrived on Trio's thread; written there
@@ -138,6 +142,32 @@ class WsgiExchange(Exchange):
             self.deliver(b"", True)  # raises what fits
         self._pass_on(self.encode(piece, True))
 
+    async def receive_raw(self, size: int) -> bytes:
+        """As `Exchange.receive_raw`, after what `wsgi.input` has read ahead. Its thread waits for this."""
+        data = b""
+        if self.input is not None:
+            self.peeking = True
+            try:
+                data = self.input.read1(size)
+            finally:
+                self.peeking = False
+        return data or await super().receive_raw(size)
+
+    async def until_ready(self, writing: bool) -> None:
+        """As `Exchange.until_ready`, which does not know what `wsgi.input` has read ahead."""
+        if writing or not self._has_read_ahead():
+            await super().until_ready(writing)
+
+    def _has_read_ahead(self) -> bool:
+        source = self.input
+        if source is None or isinstance(source, io.BytesIO):
+            return source is not None and source.tell() < len(source.getbuffer())
+        self.peeking = True
+        try:
+            return bool(source.peek(1))
+        finally:
+            self.peeking = False
+
     def _pass_on(self, data: bytes) -> None:
         if not data:  # an endless body that is not sent must not become an endless queue
             return
@@ -164,7 +194,7 @@ class WsgiExchange(Exchange):
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
         """Send what the application returned; a response that needs nothing more is returned instead."""
-        if isinstance(result, list | tuple) and not self.response.sent_head:
+        if isinstance(result, list | tuple) and not (self.response.sent_head or self.over):
             if len(result) == 1:
                 piece = _checked(result[0])
                 if len(piece) >= MARK:
@@ -188,14 +218,14 @@ class WsgiExchange(Exchange):
             self._pass_on(data)
             if self.request.method == "HEAD":
                 break
-        return b"" if self.raw else self.encode(b"", False)
+        return b"" if self.raw or self.over else self.encode(b"", False)
 
     def _commit_waits(self) -> None:
         """The application yielded nothing, which in uWSGI's async modes commits its waits: wait for the first of them.
 
         The environ says afterwards which descriptor was ready, or that the time was up.
         """
-        waits = WAITS.get(None)
+        waits = registered_waits()
         if waits is not None and waits.registered:
             ready = trio.from_thread.run(waits.commit)
             self.environ["uwsgi.ready_fd"] = None if ready < 0 else ready
@@ -284,9 +314,10 @@ class WsgiDriver:
         request = exchange.request
         exchange.environ = environ = request.wsgi_environ(exchange.session.peer, self._base)
         if request.complete:
-            environ["wsgi.input"] = io.BytesIO(request.take_body())
+            exchange.input = io.BytesIO(request.take_body())
         else:
-            environ["wsgi.input"] = io.BufferedReader(BodyStream(exchange), 65536)
+            exchange.input = io.BufferedReader(BodyStream(exchange), 65536)
+        environ["wsgi.input"] = exchange.input
         result = self._app(environ, exchange.start_response)
         close = getattr(result, "close", None)
         if close is None:
@@ -307,6 +338,7 @@ class WsgiDriver:
             return
         if exchange.watch is not None:
             exchange.watch.cancel()
+        exchange.input = None
         exchange.environ = {}  # whose wsgi.input knows the exchange: the two would keep each other alive
         if isinstance(result, outcome.Error):
             self._failed(exchange, result.error)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from trio_uwsgi._wire.bodies import BODY, DONE, START, BodyParser
 from trio_uwsgi._wire.chunked import ChunkedBody
 from trio_uwsgi._wire.heads import HeadReader
 from trio_uwsgi._wire.request import Headers, Request, split_host
@@ -31,8 +32,8 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(.*)", re.DOTALL)
 _CACHED = 1024
 _connections: dict[bytes, tuple[bool | None, bool]] = {}
 
-# States of a parser.
-_START, _PARTIAL, _BODY, _BLANK, _DONE = range(5)
+# States of this parser, beside those of all.
+_PARTIAL, _BLANK = 3, 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def _connection(value: bytes) -> tuple[bool | None, bool]:
     return known
 
 
-class RequestParser:
+class RequestParser(BodyParser):
     """Reads the requests of one connection.
 
     `error` is set instead of raising; its `status_hint` is the status to answer with. Nothing is read after it.
@@ -73,15 +74,11 @@ class RequestParser:
     """
 
     __slots__ = (
-        "_body",
-        "_left",
         "_limits",
         "_max",
         "_partial",
         "_reader",
-        "_request",
         "_skipped",
-        "_state",
         "error",
     )
 
@@ -91,7 +88,7 @@ class RequestParser:
         self._limits = limits
         self._max = limits.max_header_size
         self._reader = HeadReader()
-        self._state = _START
+        self._state = START
         self._partial = bytearray()  # the beginning of a head; never longer than max_header_size
         self._skipped = 0  # bytes of empty lines between requests
         self._request: Request | None = None  # whose body is being read
@@ -106,7 +103,7 @@ class RequestParser:
     @property
     def idle(self) -> bool:
         """Between two requests: not one byte of a next head was seen. (Empty lines do not belong to a head.)"""
-        return self._state in (_START, _BLANK, _DONE) and self.error is None
+        return self._state in (START, _BLANK, DONE) and self.error is None
 
     @property
     def in_head(self) -> bool:
@@ -128,7 +125,7 @@ class RequestParser:
         try:
             while position < size:
                 state = self._state
-                if state == _START and data[position] != _CR:
+                if state == START and data[position] != _CR:
                     end = data.find(_END, position) + 4
                     if 4 <= end <= position + self._max:
                         head = data[position:end]
@@ -139,15 +136,15 @@ class RequestParser:
                         self._state = _PARTIAL
                 elif state == _PARTIAL:
                     position = self._read_partial(data, position, requests)
-                elif state == _BODY:
+                elif state == BODY:
                     position = self._read_body(data, position)
-                elif state == _DONE:
+                elif state == DONE:
                     break
                 else:
                     position = self._skip_empty_line(data, position)
         except RemoteProtocolError as error:
             self.error = error
-            self._state = _DONE
+            self._state = DONE
             self._partial.clear()
         return requests
 
@@ -156,10 +153,10 @@ class RequestParser:
         self._skipped += 1
         if self._skipped > self._max:
             raise RemoteProtocolError("there are too many empty lines between requests")
-        if self._state == _START:
+        if self._state == START:
             self._state = _BLANK
         elif data[position] == _LF:
-            self._state = _START
+            self._state = START
         else:
             raise RemoteProtocolError("a request starts with a CR")
         return position + 1
@@ -221,9 +218,9 @@ class RequestParser:
         found.clear()
         self._skipped = 0
         if request.complete:
-            self._state = _START if request.keep_alive else _DONE
+            self._state = START if request.keep_alive else DONE
         else:
-            self._state = _BODY
+            self._state = BODY
             self._request = request
             reader.spent = True  # llhttp waits for the body now, which it will not get
         if reader.spent:
@@ -260,33 +257,6 @@ class RequestParser:
             if expect.lower() != b"100-continue":
                 raise RemoteProtocolError("the only Expect supported is 100-continue", 417)
             request.expect_continue = not request.complete
-
-    def _read_body(self, data: bytes, position: int) -> int:
-        request = self._request
-        assert request is not None, "the state says that a body is being read"
-        body = self._body
-        if body is None:
-            piece = data[position : position + self._left]
-            request.chunks.append(piece)
-            request.buffered += len(piece)
-            position += len(piece)
-            self._left -= len(piece)
-            if self._left:
-                return position
-        else:
-            chunks: list[bytes] = []
-            try:
-                position = body.feed(data, position, chunks)
-            finally:
-                request.chunks += chunks
-                request.buffered += sum(map(len, chunks))
-            if not body.complete:
-                return position
-            self._body = None
-        request.complete = True
-        self._request = None
-        self._state = _START if request.keep_alive else _DONE
-        return position
 
 
 def _other_form(method: str, target: bytes, version: str, headers: Headers, fields: dict[bytes, bytes]) -> Request:

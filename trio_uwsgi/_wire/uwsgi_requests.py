@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._wire.answers import Failure
+from trio_uwsgi._wire.bodies import BODY, DONE, START, BodyParser
 from trio_uwsgi._wire.chunked import ChunkedBody
 from trio_uwsgi._wire.remote import VARS, Call, decode_call, decode_size, value_size
 from trio_uwsgi._wire.request import Request
@@ -27,8 +28,6 @@ __all__ = ["PacketRequest", "RpcRequest", "UwsgiParser", "UwsgiRequest", "UwsgiR
 
 # A front server sends a few dozen vars that are not headers; Apache adds its own environment.
 OTHER_VARS = 128
-# States of a parser.
-_START, _BODY, _DONE = range(3)
 
 
 class PacketRequest(Request):
@@ -62,7 +61,7 @@ class PacketRequest(Request):
         return decode_call(self.modifier1, self.modifier2, self.packet, body)
 
 
-class UwsgiParser:
+class UwsgiParser(BodyParser):
     """Reads the requests of one connection, of which there is one, or many after a hello.
 
     `error` is set instead of raising; `refusal` makes the answer to it. Nothing is read after it.
@@ -76,15 +75,11 @@ class UwsgiParser:
     """
 
     __slots__ = (
-        "_body",
         "_http",
-        "_left",
         "_limits",
         "_modifiers",
         "_partial",
-        "_request",
         "_size",
-        "_state",
         "error",
         "greeted",
     )
@@ -93,7 +88,7 @@ class UwsgiParser:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._state = _START
+        self._state = START
         self._partial = bytearray()  # the beginning of a packet
         self._size = HEADER_SIZE  # bytes of that packet, as far as is known
         self._modifiers = 0, 0  # of that packet
@@ -107,7 +102,7 @@ class UwsgiParser:
     @property
     def idle(self) -> bool:
         """Between two requests: not one byte of a next packet was seen."""
-        return self._state != _BODY and not self._partial and self.error is None
+        return self._state != BODY and not self._partial and self.error is None
 
     @property
     def in_head(self) -> bool:
@@ -133,14 +128,14 @@ class UwsgiParser:
         position = 0
         size = len(data)
         try:
-            while position < size and self._state != _DONE:
-                if self._state == _START:
+            while position < size and self._state != DONE:
+                if self._state == START:
                     position = self._read_packet(data, position, requests)
                 else:
                     position = self._read_body(data, position)
         except RemoteProtocolError as error:
             self.error = error
-            self._state = _DONE
+            self._state = DONE
             self._partial.clear()
         return requests
 
@@ -174,9 +169,9 @@ class UwsgiParser:
         self._size = HEADER_SIZE
         if not request.complete:
             self._request = request
-            self._state = _BODY
+            self._state = BODY
         elif not request.keep_alive:
-            self._state = _DONE
+            self._state = DONE
         return request
 
     def _announced(self, modifier1: int, size: int, modifier2: int) -> None:
@@ -225,33 +220,6 @@ class UwsgiParser:
             raise RemoteProtocolError(f"the body is larger than {self._limits.max_body} bytes", 413)
         request.content_length = self._left = size
         request.complete = not size
-
-    def _read_body(self, data: bytes, position: int) -> int:
-        request = self._request
-        assert request is not None, "the state says that a body is being read"
-        body = self._body
-        if body is None:
-            piece = data[position : position + self._left]
-            request.chunks.append(piece)
-            request.buffered += len(piece)
-            position += len(piece)
-            self._left -= len(piece)
-            if self._left:
-                return position
-        else:
-            chunks: list[bytes] = []
-            try:
-                position = body.feed(data, position, chunks)
-            finally:
-                request.chunks += chunks
-                request.buffered += sum(map(len, chunks))
-            if not body.complete:
-                return position
-            self._body = None
-        request.complete = True
-        self._request = None
-        self._state = _START if request.keep_alive else _DONE
-        return position
 
 
 def _is_framed(modifier1: int, modifier2: int) -> bool:

@@ -32,8 +32,8 @@ __all__ = [
     "cache_update",
 ]
 
-# Keys that another node may send.
-_MOST_KEYS = 65535
+# Keys that another node may send: more than fit into the largest answer.
+_MOST_KEYS = 1 << 26
 
 
 def cache(name: str = "") -> LocalCache:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+import stat
 
 import trio
 
 from trio_uwsgi._tasks.exchange import Exchange
 from trio_uwsgi._tasks.node import open_node
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.waits import FOREVER, Wait, current_waits
+from trio_uwsgi._tasks.waits import FOREVER, Wait, current_waits, until_ready
 from trio_uwsgi.addresses import Address
-from trio_uwsgi.errors import NotServing
+from trio_uwsgi.errors import ConfigError, NotServing
 from trio_uwsgi.uwsgi._base import on_trios_thread
 
 __all__ = [
@@ -41,6 +43,7 @@ def async_sleep(secs: float) -> Wait:
         secs: 0 or more; fractions count. They begin with the commit.
     Raises:
         ValueError: negative.
+        RuntimeError: when awaited a second time, or by another task.
     Checkpoint: never by itself.
     uWSGI: `uwsgi.async_sleep`, which cuts fractions off.
     """
@@ -53,11 +56,13 @@ def wait_fd_read(fd: int, timeout: float = 0) -> Wait:
     Await what this returns, or `suspend()`; a WSGI generator yields it.
 
     Args:
-        fd: of a socket or a pipe.
+        fd: of a socket, a pipe, or whatever else can be waited for. `connection_fd()` is ready when `recv(length)` is.
         timeout: seconds from the commit on, fractions count; 0 is none.
     Raises:
         OSError: the descriptor is not open, or is of a file.
         ValueError: the timeout is negative.
+        trio.BusyResourceError, trio.ClosedResourceError: when awaited, as `suspend`.
+        RuntimeError: when awaited a second time, or by another task.
     Checkpoint: never by itself.
     uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout, and two cores steal each other's descriptor.
     """
@@ -71,7 +76,7 @@ def wait_fd_write(fd: int, timeout: float = 0) -> Wait:
         fd: as in `wait_fd_read`.
         timeout: as in `wait_fd_read`.
     Raises:
-        OSError, ValueError: as `wait_fd_read`.
+        OSError, ValueError, trio.BusyResourceError, trio.ClosedResourceError, RuntimeError: as `wait_fd_read`.
     Checkpoint: never by itself.
     uWSGI: `uwsgi.wait_fd_write`.
     """
@@ -88,6 +93,7 @@ async def suspend() -> None:
     With nothing registered, let others run. `ready_fd` says afterwards what happened.
 
     Raises:
+        OSError: one of the descriptors is not open any more.
         trio.BusyResourceError: another task waits for one of the descriptors; nobody's wait is changed.
         trio.ClosedResourceError: one of them was closed with `close`.
     Checkpoint: always.
@@ -120,20 +126,23 @@ async def async_connect(addr: str) -> int:
     Cancellation: nothing is left open.
     uWSGI: `uwsgi.async_connect`, which gives -1, or a descriptor whose connection has failed.
     """
-    stream = await open_node(addr, Address.parse(addr))
-    return stream.socket.detach()
+    address = Address.parse(addr)
+    if address.kind == "fd" or (address.kind == "tcp" and not (address.host and address.port)):
+        raise ConfigError(f"{addr!r} cannot be connected to", "write host:port, the path of a unix socket, or @name")
+    return (await open_node(addr, address)).socket.detach()
 
 
 async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
     """Send bytes to a descriptor; with one argument, to the client of this request, around its response.
 
-    After bytes that went around it, a request has no response, and its connection takes no other request.
+    They go out behind what was sent before. After them a request has no response, or no more of one, and its connection
+    takes no other request: it is the caller's to speak any protocol on, with `recv`, until the request ends.
 
     Args:
-        fd: the descriptor, which is made non-blocking; or the bytes, for the client.
-        data: the bytes.
+        fd: the descriptor, which is made non-blocking; or the bytes, for the client. `connection_fd()` is the client.
+        data: the bytes; all of them are sent.
     Raises:
-        TypeError: they are no bytes.
+        TypeError: they are no bytes, or the descriptor is no int.
         OSError: the descriptor is not open, or its other end is gone.
         trio.BusyResourceError, trio.ClosedResourceError: as `suspend`.
         ClientDisconnected: the client is gone.
@@ -146,50 +155,56 @@ async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
     payload = fd if data is None else data
     if not isinstance(payload, bytes | bytearray | memoryview):
         raise TypeError(f"uwsgi.send() sends bytes, not {type(payload).__name__}; encode it first")
-    if data is None:
+    if data is None or _is_client(fd):
         await _exchange("send").send_raw(bytes(payload))
         return
-    assert isinstance(fd, int)
-    os.set_blocking(fd, False)
-    rest = memoryview(payload)
+    number = _number(fd, "a descriptor")
+    os.set_blocking(number, False)
     await trio.lowlevel.checkpoint()
-    while rest:
-        try:
-            rest = rest[os.write(fd, rest) :]
-        except BlockingIOError:
-            await trio.lowlevel.wait_writable(fd)
+    with memoryview(payload).cast("B") as rest:
+        sent = 0
+        while sent < len(rest):
+            try:
+                sent += os.write(number, rest[sent:])
+            except BlockingIOError:
+                await until_ready(number, True)
 
 
 async def recv(fd: int, length: int | None = None, /) -> bytes:
-    """Receive bytes from a descriptor; with one argument, the next ones of this request's body.
+    """Receive bytes from a descriptor; with one argument, from the client of this request: the next ones of its body.
+
+    Once bytes were sent around the response with `send`, what the client sends behind the body comes too. The client is
+    read as it is received from, so what waits here is bounded.
 
     Args:
-        fd: the descriptor, which is made non-blocking; or the length, for the client.
+        fd: the descriptor, which is made non-blocking; or the length, for the client. `connection_fd()` is the client.
         length: how many bytes at most, 1 or more.
     Returns:
-        At least one byte; `b""` at the end.
+        At least one byte; `b""` at the end of the body, or, after such a `send`, when the client has ended its side.
     Raises:
+        TypeError: the length, or the descriptor, is no int.
         ValueError: the length is not 1 or more.
         OSError: the descriptor is not open, or its other end is gone.
         trio.BusyResourceError, trio.ClosedResourceError: as `suspend`.
         ClientDisconnected: the client left in the middle of the body.
+        LocalProtocolError: the client sent more behind its body before the first `send`; it was read as a request.
         NotServing: with one argument, and not in a request.
     Checkpoint: always.
     Cancellation: nothing was received.
     uWSGI: `uwsgi.recv`, where the form with one argument does not exist, and the end is None.
     """
-    size = fd if length is None else length
-    if not size >= 1:
-        raise ValueError(f"uwsgi.recv() takes a length of 1 or more, not {size!r}")
+    size = _number(fd if length is None else length, "a length")
+    if size < 1:
+        raise ValueError(f"uwsgi.recv() takes a length of 1 or more, not {size}")
     await trio.lowlevel.checkpoint()
-    if length is None:
+    if length is None or _is_client(fd):
         return await _exchange("recv").receive_raw(size)
-    os.set_blocking(fd, False)
+    os.set_blocking(_number(fd, "a descriptor"), False)
     while True:
         try:
             return os.read(fd, size)
         except BlockingIOError:
-            await trio.lowlevel.wait_readable(fd)
+            await until_ready(fd, False)
 
 
 def close(fd: int) -> None:
@@ -204,9 +219,8 @@ def close(fd: int) -> None:
     """
 
     def close_it() -> None:
-        unit = UNIT.get(None)
-        if isinstance(unit, Exchange) and unit.session.descriptor == fd:
-            unit.hang_up()
+        if _is_client(fd):
+            _exchange("close").hang_up()
             return
         os.fstat(fd)
         if trio.lowlevel.in_trio_run():
@@ -232,7 +246,7 @@ def connection_fd() -> int:
 def disconnect() -> None:
     """Close this request's connection, when what was sent has gone out. The handler goes on.
 
-    What it sends later is a `ClientDisconnected`.
+    What it sends later is thrown away, and it is told so by a `ClientDisconnected`. It needs no response.
 
     Raises:
         NotServing: not called in a request.
@@ -246,7 +260,7 @@ def is_connected(fd: int | None = None) -> bool:
     """Is a connection free of errors; without a descriptor, is this request's client still there?
 
     Args:
-        fd: of a socket; None is the client.
+        fd: of a socket; None is the client, which is gone once it has closed its side, or has its response.
     Raises:
         OSError: it is not open, or no socket.
         NotServing: without a descriptor, and not in a request.
@@ -255,12 +269,27 @@ def is_connected(fd: int | None = None) -> bool:
     """
     if fd is None:
         return not _exchange("is_connected").gone
+    if not stat.S_ISSOCK(os.fstat(fd).st_mode):  # the constructor of a socket would keep the copy
+        raise OSError(errno.ENOTSOCK, f"descriptor {fd} is not of a socket")
     with socket.socket(fileno=os.dup(fd)) as sock:
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
 def _exchange(call: str) -> Exchange:
+    """The request that runs here. A remote call has a client, too, but that one is the runtime's to answer."""
     unit = UNIT.get(None)
-    if not isinstance(unit, Exchange):
+    if not isinstance(unit, Exchange) or unit.request.modifier1:
         raise NotServing(f"uwsgi.{call}()", "it is about a request's client; call it in a request")
     return unit
+
+
+def _is_client(fd: object) -> bool:
+    """Is this the descriptor of this request's client? The runtime reads and writes that itself."""
+    unit = UNIT.get(None)
+    return isinstance(unit, Exchange) and fd == unit.session.descriptor != -1
+
+
+def _number(value: object, what: str) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{what} is an int, not {type(value).__name__}")
+    return value

@@ -1,0 +1,55 @@
+"""The body of a request, as both parsers read it: of a length, or in chunks. Floor 1.
+
+Where a body begins is the business of `http1.py` and `uwsgi_requests.py`, and so is everything about heads and packets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio_uwsgi._wire.chunked import ChunkedBody
+    from trio_uwsgi._wire.request import Request
+
+__all__ = ["BODY", "DONE", "START", "BodyParser"]
+
+# States of every parser; each has others of its own.
+START, BODY, DONE = range(3)
+
+
+class BodyParser:
+    """What a parser is while it reads a body."""
+
+    __slots__ = ("_body", "_left", "_request", "_state")
+
+    _body: ChunkedBody | None  # None: it has a length
+    _left: int  # bytes missing of a body that has one
+    _request: Request | None  # whose body is being read
+    _state: int
+
+    def _read_body(self, data: bytes, position: int) -> int:
+        request = self._request
+        assert request is not None, "the state says that a body is being read"
+        body = self._body
+        if body is None:
+            piece = data[position : position + self._left]
+            request.chunks.append(piece)
+            request.buffered += len(piece)
+            position += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                return position
+        else:
+            chunks: list[bytes] = []
+            try:
+                position = body.feed(data, position, chunks)
+            finally:
+                request.chunks += chunks
+                request.buffered += sum(map(len, chunks))
+            if not body.complete:
+                return position
+            self._body = None
+        request.complete = True
+        self._request = None
+        self._state = START if request.keep_alive else DONE
+        return position
