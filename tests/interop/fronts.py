@@ -139,7 +139,11 @@ def router(backend: Backend, over: str, folder: Path, uwsgi: str) -> Front:
     """uWSGI's HTTP router, which passes on over "tcp" or "unix"."""
     port = free_port()
     target = backend.tcp if over == "tcp" else backend.unix
-    return Front([uwsgi, "--master", "--http", f"127.0.0.1:{port}", "--http-to", target], folder, {over: port})
+    # It may take a server that reset a connection for dead, and closes all requests meanwhile: 30 s if not told.
+    options = ["--http-gracetime", "1"]
+    return Front(
+        [uwsgi, "--master", "--http", f"127.0.0.1:{port}", "--http-to", target, *options], folder, {over: port}
+    )
 
 
 def _find(*names: str) -> str:

@@ -209,7 +209,9 @@ class Runtime:
     def _member_statistics(self, seat: Seat) -> MemberStatistics:
         calls = self._calls[seat.name]
         waiting = len(seat.signals) + len(seat.messages)
-        stuck = calls.member.threads.stuck + (self._workers[seat.name].stuck if seat.kind == "worker" else 0)
+        stuck = calls.member.threads.stuck + calls.member.rpc_threads.stuck
+        if seat.kind == "worker":
+            stuck += self._workers[seat.name].stuck
         return MemberStatistics(
             seat.name, seat.state.value, waiting, len(seat.running), calls.done, calls.failures, calls.harakiris, stuck
         )
