@@ -22,13 +22,17 @@ MEANINGS = [
     ("mules", "mule", "all", 0),
     ("mule3", "mule", "exact", 3),
     ("mule999999", "mule", "exact", 999_999),
+    ("spooler", "spooler", "one", 0),
+    ("spooler0", "spooler", "one", 0),
+    ("spoolers", "spooler", "all", 0),
+    ("spooler2", "spooler", "exact", 2),
 ]
 
 IMPOSSIBLE = [
     ("wroker", "did you mean 'worker'?"),
     ("active_workers", "did you mean 'active-workers'?"),
     ("Mules", "did you mean 'mules'?"),
-    ("spooler", 'Valid are "" or "worker" (any worker)'),
+    ("spool", 'Valid are "" or "worker" (any worker)'),
     ("farm_x", "Valid are"),
     ("worker01", "Valid are"),
     ("worker-1", "Valid are"),
@@ -47,6 +51,8 @@ MISFITS = [
     ("mule", Headcount(1, 0), "this runtime has no mule; set Config(mules=1) or use another target"),
     ("mules", Headcount(1, 0), "this runtime has no mule; set Config(mules=1)"),
     ("", Headcount(0, 1), "this runtime has no worker; set Config(workers=1)"),
+    ("spooler", Headcount(1, 0), "this runtime has no spooler; set Config(spooler=..., spooler_processes=1)"),
+    ("spooler3", Headcount(1, 0, 2), "use spooler1 to spooler2, or set Config(spooler=..., spooler_processes=3)"),
     ("active-workers", Headcount(0, 1), "this runtime has no worker; set Config(workers=1)"),
 ]
 

@@ -19,6 +19,7 @@ import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from trio_uwsgi._core.targets import KINDS
 from trio_uwsgi._wire.frames import MAX_MESSAGE
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
@@ -110,8 +111,7 @@ class Roster:
 
     def __init__(self, headcount: Headcount, signal_queue: int, message_queue: int) -> None:
         self._seats: dict[Kind, list[Seat]] = {
-            "worker": [Seat("worker", n + 1) for n in range(headcount.workers)],
-            "mule": [Seat("mule", n + 1) for n in range(headcount.mules)],
+            kind: [Seat(kind, n + 1) for n in range(headcount.of(kind))] for kind in KINDS
         }
         self._signal_queue = signal_queue
         self._message_queue = message_queue
@@ -121,10 +121,10 @@ class Roster:
         return f"<Roster: {', '.join(repr(seat) for seat in self.seats())}>"
 
     def seats(self, kind: Kind | None = None) -> list[Seat]:
-        """The seats of one kind, or all: workers first, each kind by number."""
+        """The seats of one kind, or all: workers, mules, spoolers, each kind by number."""
         if kind is not None:
             return list(self._seats[kind])
-        return [*self._seats["worker"], *self._seats["mule"]]
+        return [seat for seats in self._seats.values() for seat in seats]
 
     def next_of(self, kind: Kind) -> Seat | None:
         """The member of a kind whose turn it is; None when all have ended."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from trio_uwsgi.errors import RegistrationError
 
 __all__ = ["Headcount", "Target", "parse_target"]
 
-Kind = Literal["worker", "mule"]
+Kind = Literal["worker", "mule", "spooler"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Reach = Literal["one", "all", "active", "exact"]
 
 _FIXED: dict[str, tuple[Kind, Reach]] = {
@@ -28,8 +29,16 @@ _FIXED: dict[str, tuple[Kind, Reach]] = {
     "mule": ("mule", "one"),
     "mule0": ("mule", "one"),
     "mules": ("mule", "all"),
+    "spooler": ("spooler", "one"),
+    "spooler0": ("spooler", "one"),
+    "spoolers": ("spooler", "all"),
 }
-_SHAPES = '"" or "worker" (any worker), "workers", "active-workers", "worker1", "mule" (any mule), "mules", "mule1"'
+_SHAPES = (
+    '"" or "worker" (any worker), "workers", "active-workers", "worker1", "mule" (any mule), "mules", "mule1", '
+    '"spooler" (any spooler), "spoolers", "spooler1"'
+)
+# What to set for more of them.
+_REMEDIES = {"worker": "workers={}", "mule": "mules={}", "spooler": "spooler=..., spooler_processes={}"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,10 +47,12 @@ class Headcount:
 
     workers: int
     mules: int
+    spoolers: int = 0
 
     def of(self, kind: Kind) -> int:
         """The number of members of one kind."""
-        return self.workers if kind == "worker" else self.mules
+        count: int = getattr(self, f"{kind}s")
+        return count
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,12 +80,12 @@ class Target:
             )
             raise RegistrationError(
                 f"target {self.text!r} names a {self.kind} that does not exist (this runtime has {count} {plural}); "
-                f"{choice}, or set Config({self.kind}s={self.number})"
+                f"{choice}, or set Config({_REMEDIES[self.kind].format(self.number)})"
             )
         if not count:
             raise RegistrationError(
                 f"target {self.text!r} has nobody to go to: this runtime has no {self.kind}; "
-                f"set Config({self.kind}s=1) or use another target"
+                f"set Config({_REMEDIES[self.kind].format(1)}) or use another target"
             )
 
 
@@ -89,8 +100,8 @@ def parse_target(text: str) -> Target:
     if text in _FIXED:
         kind, reach = _FIXED[text]
         return Target(text, kind, reach, 0)
-    if match := re.fullmatch("(worker|mule)([1-9][0-9]{0,5})", text):
-        return Target(text, "worker" if match[1] == "worker" else "mule", "exact", int(match[2]))
+    if match := re.fullmatch(f"({'|'.join(KINDS)})([1-9][0-9]{{0,5}})", text):
+        return Target(text, cast("Kind", match[1]), "exact", int(match[2]))
     close = difflib.get_close_matches(text, [t for t in _FIXED if t], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise RegistrationError(f"target {text!r} is not one a signal can go to; {hint}Valid are {_SHAPES}")
