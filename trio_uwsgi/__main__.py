@@ -1,6 +1,6 @@
 """The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`. Floor 4.
 
-Every option is a field of `Config`, under uWSGI's name; the table below says how it is read and what `--help` tells.
+Every option is a field of `Config`, under uWSGI's name; `_command_options.py` says how it is read.
 What a value may be is not decided here: `Config` refuses what is impossible, and this module makes one line and an
 exit code of it.
 
@@ -19,15 +19,15 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn, get_args
+from typing import Any, NoReturn
 
 import trio
 
+from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi.config import Config, Interface, Lifespan
+from trio_uwsgi.config import Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
-from trio_uwsgi.options import Cache
 from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
@@ -40,186 +40,6 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _DEFAULTS = Config()
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
-
-
-def _octal(text: str) -> int:
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an octal number, as in 660") from None
-
-
-def _pair(separator: str, form: str) -> Callable[[str], tuple[str, str]]:
-    """Reads one entry of a mapping."""
-
-    def read(text: str) -> tuple[str, str]:
-        name, found, value = text.partition(separator)
-        if not found:
-            raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
-        return name, value
-
-    return read
-
-
-def _sources(text: str) -> tuple[str, list[str]]:
-    name, sources = _pair("=", "NAME=SOURCE,SOURCE")(text)
-    return name, [source for source in sources.split(",") if source]
-
-
-def _cache(text: str) -> Cache:
-    try:
-        return Cache.parse(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(choices)}{_did_you_mean(text, choices)}")
-        return text
-
-    return read
-
-
-class Option(NamedTuple):
-    """How one field of `Config` is written on the command line. `metavar` is None for a switch.
-
-    `collect` makes the field's value of all that were given, where it may be repeated. `flag` is the option's name
-    where it is not the field's.
-    """
-
-    field: str
-    group: str
-    metavar: str | None
-    read: Callable[[str], object]
-    help: str
-    aliases: tuple[str, ...] = ()
-    collect: Callable[[list[Any]], object] | None = None
-    flag: str = ""
-
-
-OPTIONS = (
-    Option("interface", "application", "KIND", _one_of(*get_args(Interface)), "how it is called: auto, wsgi or asgi"),
-    Option("lifespan", "application", "MODE", _one_of(*get_args(Lifespan)), "ASGI's lifespan: auto, on or off"),
-    Option("cancel_on_disconnect", "application", None, str, "cancel a request when its client goes away"),
-    Option(
-        "http",
-        "listeners",
-        "ADDR",
-        str,
-        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable",
-        collect=list,
-    ),
-    Option(
-        "socket",
-        "listeners",
-        "ADDR",
-        str,
-        "serve the uwsgi protocol, in the same forms; repeatable; without --http, no HTTP",
-        ("-s", "--uwsgi-socket"),
-        list,
-    ),
-    Option(
-        "modifiers",
-        "listeners",
-        "NAME=SOURCE,...",
-        _sources,
-        "who may use rpc, signal, cache or ping of it: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
-        "[unix,loopback]",
-        collect=dict,
-        flag="--modifier",
-    ),
-    Option("listen", "listeners", "N", _whole, "connections that may wait to be accepted"),
-    Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
-    Option("workers", "members", "N", _whole, "members that serve requests", ("-p", "--processes")),
-    Option("threads", "members", "N", _whole, "WSGI requests at once in each worker"),
-    Option("mules", "members", "N", _whole, "members that run signals, messages and programs, but serve no requests"),
-    Option("signal_queue", "members", "N", _whole, "signals that may wait at a member"),
-    Option("message_queue", "members", "N", _whole, "messages that may wait at a mule"),
-    Option("locks", "members", "N", _whole, "highest number of the user locks"),
-    Option(
-        "caches", "members", "KEY=VALUE,...", _cache, "a cache: name=, items=, ...; repeatable", (), list, "--cache2"
-    ),
-    Option(
-        "alarms",
-        "alarms",
-        "NAME ACTION",
-        _pair(" ", "'NAME KIND:ARGUMENT'"),
-        "what an alarm does: log:PREFIX, cmd:SHELL, signal:N, mule:N, curl:URL; repeatable",
-        (),
-        dict,
-        "--alarm",
-    ),
-    Option("alarm_log", "alarms", "NAME REGEX", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list),
-    Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
-    Option("max_header_size", "limits", "BYTES", _whole, "largest request head"),
-    Option("max_headers", "limits", "N", _whole, "most header fields of a request"),
-    Option("max_body", "limits", "BYTES", _whole, "largest request body; 0 is no limit"),
-    Option("harakiri", "time", "SEC", _seconds, "cancel a request, handler or message after that long; 0 is never"),
-    Option("mule_harakiri", "time", "SEC", _seconds, "the same, in mules"),
-    Option("mercy", "time", "SEC", _seconds, "what a graceful stop waits for requests to end"),
-    Option("header_timeout", "time", "SEC", _seconds, "for a request head to arrive"),
-    Option("keep_alive_timeout", "time", "SEC", _seconds, "that a connection may idle between requests"),
-    Option("socket_timeout", "time", "SEC", _seconds, "that a client may stall in a body, either way"),
-    Option("node_timeout", "time", "SEC", _seconds, "for a call to another node, from the connection to its answer"),
-    Option("timezone", "time", "NAME", str, "time zone of crons, as in Europe/Rome; else the system's"),
-    Option("disable_logging", "logging", None, str, "no access log"),
-)
-
-# Fields that are not options: "memory" members are for tests, and there is no other placement to choose yet.
-NOT_OPTIONS = ("placement",)
-
-# What people who come from uWSGI are likely to type, beyond the options above; a hint where there is one to give.
-UWSGI_OPTIONS = {
-    "http-socket": "write --http, which serves HTTP from the workers",
-    "http11-socket": "write --http, which serves HTTP from the workers",
-    "module": "name the application as the first argument",
-    "wsgi": "name the application as the first argument",
-    "wsgi-file": "name the file as the first argument",
-    "file": "name the file as the first argument",
-    "callable": "name it after the application's module or file, as in module:callable",
-    "master": "leave it out, there always is a master",
-    "enable-threads": "leave it out, threads are always enabled",
-    "vacuum": "leave it out, socket files are always removed at the end",
-    "die-on-term": "leave it out, SIGTERM always stops",
-    "need-app": "leave it out, nothing is served without an application",
-    "limit-post": "write --max-body",
-    "buffer-size": "write --max-header-size",
-    "max-vars": "write --max-headers",
-    "reload-mercy": "write --mercy",
-    "worker-reload-mercy": "write --mercy",
-    "cache": "write --cache2 name=default,items=N",
-    "allowed-modifiers": "write --modifier",
-    "http-timeout": "write --socket-timeout",
-    "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
-    **dict.fromkeys(
-        (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
-            "https ini yaml json xml spooler spooler-processes spooler-harakiri farm "
-            "queue stats stats-server touch-reload py-autoreload lazy-apps lazy async gevent asyncio cheaper "
-            "max-requests max-worker-lifetime single-interpreter pythonpath virtualenv home pidfile daemonize logto "
-            "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
-            "manage-script-name attach-daemon smart-attach-daemon master-fifo emperor plugin plugins route mule import "
-            "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "
-            "log-master sharedarea websockets"
-        ).split(),
-        "",
-    ),
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -298,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    names = ("application", "listeners", "members", "alarms", "limits", "time", "logging", "others")
+    names = ("application", "listeners", "members", "spooler", "alarms", "limits", "time", "logging", "others")
     groups = {name: parser.add_argument_group(name) for name in names}
     add = groups["application"].add_argument
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
@@ -307,9 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     for option in OPTIONS:
         _add_option(groups[option.group], option)
     level = f"{', '.join(LOG_LEVELS)} [info]"
-    groups["logging"].add_argument(
-        "--log-level", metavar="LEVEL", type=_one_of(*LOG_LEVELS), default="info", help=level
-    )
+    groups["logging"].add_argument("--log-level", metavar="LEVEL", type=one_of(*LOG_LEVELS), default="info", help=level)
     groups["others"].add_argument("-h", "--help", action="help", help="show this and exit")
     groups["others"].add_argument("--version", action="version", version=_version(), help="show the version and exit")
     return parser
@@ -318,7 +136,10 @@ def _parser() -> argparse.ArgumentParser:
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
     names = [*option.aliases, _flag(option)]
     if option.metavar is None:
-        group.add_argument(*names, dest=option.field, action="store_true", default=argparse.SUPPRESS, help=option.help)
+        turned = not getattr(_DEFAULTS, option.field)
+        group.add_argument(
+            *names, dest=option.field, action="store_const", const=turned, default=argparse.SUPPRESS, help=option.help
+        )
         return
     value = getattr(_DEFAULTS, option.field)
     shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
@@ -359,11 +180,6 @@ def _unknown_option(text: str) -> str:
         return f"uWSGI's option {name} is not supported{f'; did you mean --{close[0]}?' if close else ''}"
     close = difflib.get_close_matches(bare, known, n=1)
     return f"there is no option {name}; {f'did you mean --{close[0]}?' if close else 'see trio-uwsgi --help'}"
-
-
-def _did_you_mean(text: str, choices: Sequence[str]) -> str:
-    close = difflib.get_close_matches(text, choices, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _change_directory(folder: str) -> None:

@@ -11,12 +11,10 @@ No part below floor 4 gets the whole `Config`: the properties at its end make th
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
-import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
+from trio_uwsgi._checks import caches, check_contradictions, check_values, paths, several_addresses
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.options import (
@@ -35,6 +33,7 @@ __all__ = ["Address", "Cache", "Config"]
 Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory"]
+_CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +107,32 @@ class Config:
     # Messages that may wait at each mule; one more is refused with `MessageQueueFull`.
     message_queue: int = 10_000
 
+    # Directories of the spooler: jobs wait in them as files, and survive everything. Empty: there is no spooler. One is
+    # made if it does not exist. A real uWSGI may use the same directory at the same time.
+    spooler: str | Sequence[str] = ()
+
+    # Spoolers of each of these directories. Each runs one job at a time.
+    spooler_processes: int = 1
+
+    # Seconds after which a directory is looked through again, whether anything was noticed in it or not; a new job is
+    # noticed at once. uWSGI's option of this name is also what a job waits for that is tried again.
+    spooler_frequency: float = 30
+
+    # How often a job is tried before it goes to the directory's `dead/`; 0 is for ever, as in uWSGI.
+    spooler_max_tries: int = 10
+
+    # Seconds until a job that failed is tried again: this after the first time, twice as much each time after that, but
+    # no more than the longest; and up to a quarter more, by chance, so that jobs which failed together do not again.
+    spooler_retry: float = 5
+    spooler_retry_longest: float = 3600
+
+    # Accept a job only when it is on the disk, so that it survives a power cut too. False is as much as uWSGI does:
+    # faster, and enough against crashes of the program.
+    spooler_fsync: bool = True
+
+    # Start a spooler when there is work for it, and end it when there was none for a while.
+    spooler_cheap: bool = False
+
     # Caches, which all members share. The first one is used where no name is given.
     caches: Sequence[Cache] = ()
 
@@ -146,6 +171,9 @@ class Config:
     # The same in mules, where `harakiri` does not count.
     mule_harakiri: float = 0
 
+    # The same for jobs, and signal handlers in spoolers.
+    spooler_harakiri: float = 0
+
     # Seconds that a graceful stop waits for what runs, before it is cancelled; 0 waits for nothing. 30 is what
     # container schedulers give. uWSGI waits 60.
     mercy: float = 30
@@ -178,15 +206,14 @@ class Config:
     disable_logging: bool = False
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        _check_ranges(self)
-        _check_timezone(self.timezone)
-        object.__setattr__(self, "socket", _addresses("socket", self.socket))
+        check_values(self, _CHOICES)
+        object.__setattr__(self, "socket", several_addresses("socket", self.socket))
         http = (() if self.socket else "127.0.0.1:8000") if self.http is None else self.http
-        object.__setattr__(self, "http", _addresses("http", http))
-        _check_caches(self)
+        object.__setattr__(self, "http", several_addresses("http", http))
+        object.__setattr__(self, "caches", caches(self.caches))
+        object.__setattr__(self, "spooler", paths("spooler", self.spooler))
         _ = self.access_rules, self.alarm_options  # refuse what they refuse
-        _check_contradictions(self)
+        check_contradictions(self)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -228,156 +255,3 @@ class Config:
     def socket_options(self) -> SocketOptions:
         """What listening sockets need."""
         return SocketOptions(backlog=self.listen, mode=self.chmod_socket)
-
-
-# Smallest value of each number, and what to write instead of a smaller one.
-_SMALLEST: dict[str, tuple[float, str]] = {
-    "listen": (1, "use 1 or more"),
-    "workers": (1, "use 1 or more; Config(http=()) serves nothing"),
-    "threads": (1, "use 1 or more"),
-    "mules": (0, "use 0 or more"),
-    "locks": (0, "use 0 or more: it is the highest number"),
-    "signal_queue": (1, "use 1 or more: a signal has to wait somewhere until its handler runs"),
-    "message_queue": (1, "use 1 or more: a message has to wait somewhere until a mule takes it"),
-    "max_header_size": (256, "use 256 or more: no real request fits in less"),
-    "max_headers": (1, "use 1 or more: every HTTP/1.1 request has a Host header"),
-    "max_body": (0, "use 0 for no limit"),
-    "harakiri": (0, "use 0 for no limit"),
-    "mule_harakiri": (0, "use 0 for no limit"),
-    "mercy": (0, "use 0 to wait for nothing"),
-    "alarm_freq": (0, "use 0 to repeat every message"),
-}
-_INTEGERS = (
-    "listen",
-    "workers",
-    "threads",
-    "mules",
-    "locks",
-    "signal_queue",
-    "message_queue",
-    "max_header_size",
-    "max_headers",
-    "max_body",
-)
-_TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
-_SECONDS = ("harakiri", "mule_harakiri", "mercy", "alarm_freq", *_TIMEOUTS)
-_FLAGS = ("cancel_on_disconnect", "disable_logging")
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "interface": get_args(Interface),
-    "lifespan": get_args(Lifespan),
-    "placement": get_args(Placement),
-}
-
-
-def _check_types(config: Config) -> None:
-    for name in _INTEGERS:
-        if type(getattr(config, name)) is not int:  # a bool is an int to Python, and a mistake here
-            raise ConfigError(f"{name}={getattr(config, name)!r} is not a whole number", f"write {name}=1, for example")
-    for name in _SECONDS:
-        value = getattr(config, name)
-        if type(value) not in (int, float) or math.isnan(value):
-            raise ConfigError(
-                f"{name}={value!r} is not a number of seconds", f"write {name}=30 or {name}=0.5, for example"
-            )
-    for name in _FLAGS:
-        if type(getattr(config, name)) is not bool:
-            raise ConfigError(
-                f"{name}={getattr(config, name)!r} is neither True nor False", f"write {name}=True or leave it out"
-            )
-    for name, choices in _CHOICES.items():
-        if getattr(config, name) not in choices:
-            allowed = " or ".join(repr(choice) for choice in choices)
-            raise ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {allowed}")
-
-
-def _check_ranges(config: Config) -> None:
-    for name, (smallest, remedy) in _SMALLEST.items():
-        if getattr(config, name) < smallest:
-            raise ConfigError(f"{name}={getattr(config, name)} is too small", remedy)
-    for name in _TIMEOUTS:
-        if getattr(config, name) <= 0:
-            raise ConfigError(
-                f"{name}={getattr(config, name)} leaves the other side no time at all",
-                "use more than 0, or math.inf for no limit",
-            )
-    for name in ("harakiri", "mule_harakiri"):
-        if math.isinf(getattr(config, name)):
-            raise ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
-    mode = config.chmod_socket
-    if mode is not None and (type(mode) is not int or not 0 <= mode <= 0o777):
-        written = f"{mode} is {mode:#o} in octal, which" if type(mode) is int and mode >= 0 else f"{mode!r}"
-        raise ConfigError(
-            f"chmod_socket: {written} is not the mode of a socket", "write it in octal, as in chmod_socket=0o660"
-        )
-
-
-def _check_timezone(key: object) -> None:
-    if key is None:
-        return
-    try:
-        zoneinfo.ZoneInfo(cast("str", key))
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, AttributeError, OSError):
-        close = difflib.get_close_matches(str(key), zoneinfo.available_timezones(), n=1)
-        remedy = (
-            f"did you mean {close[0]!r}?"
-            if close
-            else "write a name as in 'Europe/Rome', or None for the system's time zone"
-        )
-        raise ConfigError(f"timezone={key!r} does not exist on this machine", remedy) from None
-
-
-def _addresses(option: str, given: object) -> tuple[Address, ...]:
-    items = [given] if isinstance(given, str | Address) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(
-            f"{option}={given!r} is not an address", f"write {option}='127.0.0.1:8000', or a list of such addresses"
-        )
-    found: list[Address] = []
-    for item in items:
-        if not isinstance(item, str | Address):
-            raise ConfigError(
-                f"{option} has {item!r} in it, which is not an address",
-                f"write {option}='127.0.0.1:8000', or a list of these",
-            )
-        address = Address.parse(item) if isinstance(item, str) else item
-        if address in found and not _takes_a_free_port(address):
-            raise ConfigError(f"{option} names {address} twice", "name each address once")
-        found.append(address)
-    return tuple(found)
-
-
-def _takes_a_free_port(address: Address) -> bool:
-    return address.kind == "tcp" and address.port == 0
-
-
-def _check_caches(config: Config) -> None:
-    if isinstance(config.caches, str | Mapping) or not isinstance(config.caches, Iterable):
-        raise ConfigError(f"caches={config.caches!r} is not a list", "write caches=[Cache('default', items=1000)]")
-    names: set[str] = set()
-    for cache in config.caches:
-        if not isinstance(cache, Cache):
-            raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
-        if cache.name in names:
-            raise ConfigError(f"two caches are called {cache.name!r}", "give each a name of its own")
-        names.add(cache.name)
-    object.__setattr__(config, "caches", tuple(config.caches))
-
-
-def _check_contradictions(config: Config) -> None:
-    for address in config.addresses:
-        if address in config.uwsgi_addresses and not _takes_a_free_port(address):
-            raise ConfigError(f"http and socket both name {address}", "give each protocol an address of its own")
-    if config.chmod_socket is not None and not any(
-        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses
-    ):
-        raise ConfigError(
-            "chmod_socket is set, and neither http nor socket names a unix socket file",
-            "add one, as in http='/run/app.sock', or leave chmod_socket out",
-        )
-    if config.interface == "wsgi" and config.lifespan == "on":
-        raise ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
-    if config.interface == "wsgi" and config.cancel_on_disconnect:
-        raise ConfigError(
-            "interface='wsgi' contradicts cancel_on_disconnect=True: the thread of a WSGI request cannot be cancelled",
-            "leave cancel_on_disconnect out; harakiri limits the time of WSGI requests",
-        )

@@ -96,6 +96,14 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"http": "@name", "chmod_socket": 0o660}, "neither http nor socket names a unix socket file"),
     ({"interface": "wsgi", "lifespan": "on"}, "interface='wsgi' contradicts lifespan='on'"),
     ({"interface": "wsgi", "cancel_on_disconnect": True}, "interface='wsgi' contradicts cancel_on_disconnect=True"),
+    ({"spooler": 7}, "spooler=7 is not a path; write spooler='jobs'"),
+    ({"spooler": ["jobs", ""]}, "spooler has '' in it, which is not a path"),
+    ({"spooler": ["jobs", "jobs"]}, "spooler names jobs twice; name each once"),
+    ({"spooler_processes": 0}, "spooler_processes=0 is too small; use 1 or more"),
+    ({"spooler_cheap": True}, "spooler_cheap is set, and there is no spooler"),
+    ({"spooler_frequency": 0}, "spooler_frequency=0 is no pause; use 0.001 seconds to a year"),
+    ({"spooler_retry": 10, "spooler_retry_longest": 9}, "is less than spooler_retry; set it to 10 or more"),
+    ({"spooler_harakiri": math.inf}, "spooler_harakiri=inf would never be reached"),
 ]
 
 

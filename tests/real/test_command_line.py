@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi import __main__ as command
+from trio_uwsgi import _command_options
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.listeners import open_listeners
 from trio_uwsgi.config import Cache, Config
@@ -218,6 +219,7 @@ def test_options_with_parts_become_a_config(folder: Path) -> None:
         *("--cache2", "name=a,items=10,purge_lru=1,blocksize=100", "--cache2", "name=b,maxitems=2,store=b.cache"),
         *("--alarm", "note log:so it is", "--alarm", "tell signal:17", "--alarm-log", "note,tell ^panic"),
         *("--locks", "3", "--node-timeout", "2.5", "--alarm-freq", "1"),
+        *("-Q", "jobs", "--spooler", "mails", "--spooler-processes", "2", "--spooler-no-fsync", "--spooler-cheap"),
     ]
     assert 0 == command.main(line, serve)
     expected = Config(
@@ -229,6 +231,10 @@ def test_options_with_parts_become_a_config(folder: Path) -> None:
         locks=3,
         node_timeout=2.5,
         alarm_freq=1,
+        spooler=["jobs", "mails"],
+        spooler_processes=2,
+        spooler_fsync=False,
+        spooler_cheap=True,
     )
     assert dataclasses.asdict(expected) == dataclasses.asdict(serve.config)
     assert () == serve.config.addresses
@@ -243,15 +249,25 @@ def test_no_options_are_the_defaults(folder: Path) -> None:
 
 def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     """Each field of Config is on the command line, or is listed as one that is not; `--help` shows them in groups."""
-    options = {option.field for option in command.OPTIONS}
-    assert {field.name for field in dataclasses.fields(Config)} == options | set(command.NOT_OPTIONS)
+    options = {option.field for option in _command_options.OPTIONS}
+    assert {field.name for field in dataclasses.fields(Config)} == options | set(_command_options.NOT_OPTIONS)
     with pytest.raises(SystemExit) as caught:
         command.main(["--help"])
     assert 0 == caught.value.code
     text = capsys.readouterr().out
-    for group in ("application:", "listeners:", "members:", "alarms:", "limits:", "time:", "logging:", "others:"):
-        assert f"\n{group}\n" in text
-    for option in command.OPTIONS:
+    for group in (
+        "application:",
+        "listeners:",
+        "members:",
+        "spooler:",
+        "alarms:",
+        "limits:",
+        "time:",
+        "logging:",
+        "others:",
+    ):
+        assert f"\n{group}:\n" in text
+    for option in _command_options.OPTIONS:
         assert (option.flag or f"--{option.field.replace('_', '-')}") in text
 
 

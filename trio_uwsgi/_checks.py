@@ -1,0 +1,234 @@
+"""What a `Config` refuses: wrong types, impossible values, contradictions. Floor 0.
+
+Read `config.py` first; this is its other half, apart because it is long. Each refusal says what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import zoneinfo
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.errors import ConfigError
+from trio_uwsgi.options import Cache
+
+if TYPE_CHECKING:
+    from trio_uwsgi.config import Config
+
+__all__ = ["caches", "check_contradictions", "check_values", "paths", "several_addresses"]
+
+# Smallest value of each number, and what to write instead of a smaller one.
+_SMALLEST: dict[str, tuple[float, str]] = {
+    "listen": (1, "use 1 or more"),
+    "workers": (1, "use 1 or more; Config(http=()) serves nothing"),
+    "threads": (1, "use 1 or more"),
+    "mules": (0, "use 0 or more"),
+    "spooler_processes": (1, "use 1 or more; without spooler= there is none"),
+    "spooler_max_tries": (0, "use 0 for no limit"),
+    "spooler_harakiri": (0, "use 0 for no limit"),
+    "locks": (0, "use 0 or more: it is the highest number"),
+    "signal_queue": (1, "use 1 or more: a signal has to wait somewhere until its handler runs"),
+    "message_queue": (1, "use 1 or more: a message has to wait somewhere until a mule takes it"),
+    "max_header_size": (256, "use 256 or more: no real request fits in less"),
+    "max_headers": (1, "use 1 or more: every HTTP/1.1 request has a Host header"),
+    "max_body": (0, "use 0 for no limit"),
+    "harakiri": (0, "use 0 for no limit"),
+    "mule_harakiri": (0, "use 0 for no limit"),
+    "mercy": (0, "use 0 to wait for nothing"),
+    "alarm_freq": (0, "use 0 to repeat every message"),
+}
+_INTEGERS = (
+    "listen",
+    "workers",
+    "threads",
+    "mules",
+    "spooler_processes",
+    "spooler_max_tries",
+    "locks",
+    "signal_queue",
+    "message_queue",
+    "max_header_size",
+    "max_headers",
+    "max_body",
+)
+# Waits of nothing would leave the other side no time, or try again without a pause.
+_TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
+_PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
+_HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
+_SECONDS = (*_HARAKIRIS, "mercy", "alarm_freq", *_TIMEOUTS, *_PAUSES)
+_FLAGS = ("cancel_on_disconnect", "disable_logging", "spooler_cheap", "spooler_fsync")
+
+
+def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
+    """Refuse values of the wrong type or out of their range, each by itself.
+
+    Args:
+        config: to look at.
+        choices: what the fields that are names may be.
+    Raises:
+        ConfigError: a value is impossible.
+    """
+    _check_types(config)
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            names = " or ".join(repr(choice) for choice in allowed)
+            raise ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
+    _check_ranges(config)
+    _check_timezone(config.timezone)
+
+
+def _check_types(config: Config) -> None:
+    for name in _INTEGERS:
+        if type(getattr(config, name)) is not int:  # a bool is an int to Python, and a mistake here
+            raise ConfigError(f"{name}={getattr(config, name)!r} is not a whole number", f"write {name}=1, for example")
+    for name in _SECONDS:
+        value = getattr(config, name)
+        if type(value) not in (int, float) or math.isnan(value):
+            raise ConfigError(
+                f"{name}={value!r} is not a number of seconds", f"write {name}=30 or {name}=0.5, for example"
+            )
+    for name in _FLAGS:
+        if type(getattr(config, name)) is not bool:
+            raise ConfigError(
+                f"{name}={getattr(config, name)!r} is neither True nor False", f"write {name}=True or leave it out"
+            )
+
+
+def _check_ranges(config: Config) -> None:
+    for name, (smallest, remedy) in _SMALLEST.items():
+        if getattr(config, name) < smallest:
+            raise ConfigError(f"{name}={getattr(config, name)} is too small", remedy)
+    for name in _TIMEOUTS:
+        if getattr(config, name) <= 0:
+            raise ConfigError(
+                f"{name}={getattr(config, name)} leaves the other side no time at all",
+                "use more than 0, or math.inf for no limit",
+            )
+    for name in _PAUSES:
+        if not 0.001 <= getattr(config, name) <= 365 * 86400:
+            raise ConfigError(f"{name}={getattr(config, name)} is no pause", "use 0.001 seconds to a year")
+    for name in _HARAKIRIS:
+        if math.isinf(getattr(config, name)):
+            raise ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
+    mode = config.chmod_socket
+    if mode is not None and (type(mode) is not int or not 0 <= mode <= 0o777):
+        written = f"{mode} is {mode:#o} in octal, which" if type(mode) is int and mode >= 0 else f"{mode!r}"
+        raise ConfigError(
+            f"chmod_socket: {written} is not the mode of a socket", "write it in octal, as in chmod_socket=0o660"
+        )
+
+
+def _check_timezone(key: object) -> None:
+    if key is None:
+        return
+    try:
+        zoneinfo.ZoneInfo(cast("str", key))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, AttributeError, OSError):
+        close = difflib.get_close_matches(str(key), zoneinfo.available_timezones(), n=1)
+        remedy = (
+            f"did you mean {close[0]!r}?"
+            if close
+            else "write a name as in 'Europe/Rome', or None for the system's time zone"
+        )
+        raise ConfigError(f"timezone={key!r} does not exist on this machine", remedy) from None
+
+
+def several_addresses(option: str, given: object) -> tuple[Address, ...]:
+    """Read the value of an option that is one address or several.
+
+    Raises:
+        ConfigError: it is something else, or names one twice.
+    """
+    items = [given] if isinstance(given, str | Address) else given
+    if not isinstance(items, Iterable) or isinstance(items, bytes):
+        raise ConfigError(
+            f"{option}={given!r} is not an address", f"write {option}='127.0.0.1:8000', or a list of such addresses"
+        )
+    found: list[Address] = []
+    for item in items:
+        if not isinstance(item, str | Address):
+            raise ConfigError(
+                f"{option} has {item!r} in it, which is not an address",
+                f"write {option}='127.0.0.1:8000', or a list of these",
+            )
+        address = Address.parse(item) if isinstance(item, str) else item
+        if address in found and not _takes_a_free_port(address):
+            raise ConfigError(f"{option} names {address} twice", "name each address once")
+        found.append(address)
+    return tuple(found)
+
+
+def _takes_a_free_port(address: Address) -> bool:
+    return address.kind == "tcp" and address.port == 0
+
+
+def caches(given: object) -> tuple[Cache, ...]:
+    """Read the value of `caches`.
+
+    Raises:
+        ConfigError: it is no list of caches, or two have one name.
+    """
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        raise ConfigError(f"caches={given!r} is not a list", "write caches=[Cache('default', items=1000)]")
+    found: dict[str, Cache] = {}
+    for cache in given:
+        if not isinstance(cache, Cache):
+            raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
+        if cache.name in found:
+            raise ConfigError(f"two caches are called {cache.name!r}", "give each a name of its own")
+        found[cache.name] = cache
+    return tuple(found.values())
+
+
+def paths(option: str, given: object) -> tuple[str, ...]:
+    """Read the value of an option that is one path or several.
+
+    Raises:
+        ConfigError: it is something else, or names one twice.
+    """
+    items = [given] if isinstance(given, str) else given
+    if not isinstance(items, Iterable) or isinstance(items, bytes):
+        raise ConfigError(f"{option}={given!r} is not a path", f"write {option}='jobs', or a list of such paths")
+    found: dict[str, None] = {}
+    for item in items:
+        if not isinstance(item, str) or not item or "\0" in item:
+            raise ConfigError(f"{option} has {item!r} in it, which is not a path", f"write {option}='jobs'")
+        if item in found:
+            raise ConfigError(f"{option} names {item} twice", "name each once")
+        found[item] = None
+    return tuple(found)
+
+
+def check_contradictions(config: Config) -> None:
+    """Refuse values that cannot stand beside each other.
+
+    Raises:
+        ConfigError: two of them cannot.
+    """
+    for address in config.addresses:
+        if address in config.uwsgi_addresses and not _takes_a_free_port(address):
+            raise ConfigError(f"http and socket both name {address}", "give each protocol an address of its own")
+    if config.chmod_socket is not None and not any(
+        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses
+    ):
+        raise ConfigError(
+            "chmod_socket is set, and neither http nor socket names a unix socket file",
+            "add one, as in http='/run/app.sock', or leave chmod_socket out",
+        )
+    if config.spooler_cheap and not config.spooler:
+        raise ConfigError("spooler_cheap is set, and there is no spooler", "add spooler='jobs', or leave it out")
+    if config.spooler_retry_longest < config.spooler_retry:
+        raise ConfigError(
+            f"spooler_retry_longest={config.spooler_retry_longest:g} is less than spooler_retry",
+            f"set it to {config.spooler_retry:g} or more",
+        )
+    if config.interface == "wsgi" and config.lifespan == "on":
+        raise ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
+    if config.interface == "wsgi" and config.cancel_on_disconnect:
+        raise ConfigError(
+            "interface='wsgi' contradicts cancel_on_disconnect=True: the thread of a WSGI request cannot be cancelled",
+            "leave cancel_on_disconnect out; harakiri limits the time of WSGI requests",
+        )

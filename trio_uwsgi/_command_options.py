@@ -1,0 +1,220 @@
+"""The options of the command line: one row for each field of `Config`. Floor 4.
+
+The parser that they are given to is in `__main__.py`. What is written here is how a field is read, what `--help` tells
+of it, and what people are told who type an option of uWSGI's that does not exist here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, get_args
+
+from trio_uwsgi.config import Interface, Lifespan
+from trio_uwsgi.errors import ConfigError
+from trio_uwsgi.options import Cache
+
+__all__ = ["NOT_OPTIONS", "OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "one_of"]
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
+
+
+def _octal(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an octal number, as in 660") from None
+
+
+def _pair(separator: str, form: str) -> Callable[[str], tuple[str, str]]:
+    """Reads one entry of a mapping."""
+
+    def read(text: str) -> tuple[str, str]:
+        name, found, value = text.partition(separator)
+        if not found:
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
+        return name, value
+
+    return read
+
+
+def _sources(text: str) -> tuple[str, list[str]]:
+    name, sources = _pair("=", "NAME=SOURCE,SOURCE")(text)
+    return name, [source for source in sources.split(",") if source]
+
+
+def _cache(text: str) -> Cache:
+    try:
+        return Cache.parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(choices)}{did_you_mean(text, choices)}")
+        return text
+
+    return read
+
+
+class Option(NamedTuple):
+    """How one field of `Config` is written on the command line. `metavar` is None for a switch.
+
+    `collect` makes the field's value of all that were given, where it may be repeated. `flag` is the option's name
+    where it is not the field's.
+    """
+
+    field: str
+    group: str
+    metavar: str | None
+    read: Callable[[str], object]
+    help: str
+    aliases: tuple[str, ...] = ()
+    collect: Callable[[list[Any]], object] | None = None
+    flag: str = ""
+
+
+OPTIONS = (
+    Option("interface", "application", "KIND", one_of(*get_args(Interface)), "how it is called: auto, wsgi or asgi"),
+    Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI's lifespan: auto, on or off"),
+    Option("cancel_on_disconnect", "application", None, str, "cancel a request when its client goes away"),
+    Option(
+        "http",
+        "listeners",
+        "ADDR",
+        str,
+        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable",
+        collect=list,
+    ),
+    Option(
+        "socket",
+        "listeners",
+        "ADDR",
+        str,
+        "serve the uwsgi protocol, in the same forms; repeatable; without --http, no HTTP",
+        ("-s", "--uwsgi-socket"),
+        list,
+    ),
+    Option(
+        "modifiers",
+        "listeners",
+        "NAME=SOURCE,...",
+        _sources,
+        "who may use rpc, signal, cache or ping of it: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
+        "[unix,loopback]",
+        collect=dict,
+        flag="--modifier",
+    ),
+    Option("listen", "listeners", "N", _whole, "connections that may wait to be accepted"),
+    Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
+    Option("workers", "members", "N", _whole, "members that serve requests", ("-p", "--processes")),
+    Option("threads", "members", "N", _whole, "WSGI requests at once in each worker"),
+    Option("mules", "members", "N", _whole, "members that run signals, messages and programs, but serve no requests"),
+    Option("signal_queue", "members", "N", _whole, "signals that may wait at a member"),
+    Option("message_queue", "members", "N", _whole, "messages that may wait at a mule"),
+    Option(
+        "spooler",
+        "spooler",
+        "DIR",
+        str,
+        "a directory of jobs, made if it is not there; repeatable",
+        ("-Q",),
+        list,
+    ),
+    Option("spooler_processes", "spooler", "N", _whole, "spoolers of each directory; each runs one job at a time"),
+    Option("spooler_frequency", "spooler", "SEC", _seconds, "after which a directory is looked through in any case"),
+    Option("spooler_max_tries", "spooler", "N", _whole, "tries of a job before it goes to dead/; 0 is for ever"),
+    Option("spooler_retry", "spooler", "SEC", _seconds, "until a job that failed is tried again; then twice that, ..."),
+    Option("spooler_retry_longest", "spooler", "SEC", _seconds, "but no more than that"),
+    Option("spooler_fsync", "spooler", None, str, "accept jobs before they are on the disk", flag="--spooler-no-fsync"),
+    Option("spooler_cheap", "spooler", None, str, "start spoolers when there is work for them"),
+    Option("locks", "members", "N", _whole, "highest number of the user locks"),
+    Option(
+        "caches", "members", "KEY=VALUE,...", _cache, "a cache: name=, items=, ...; repeatable", (), list, "--cache2"
+    ),
+    Option(
+        "alarms",
+        "alarms",
+        "NAME ACTION",
+        _pair(" ", "'NAME KIND:ARGUMENT'"),
+        "what an alarm does: log:PREFIX, cmd:SHELL, signal:N, mule:N, curl:URL; repeatable",
+        (),
+        dict,
+        "--alarm",
+    ),
+    Option("alarm_log", "alarms", "NAME REGEX", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list),
+    Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
+    Option("max_header_size", "limits", "BYTES", _whole, "largest request head"),
+    Option("max_headers", "limits", "N", _whole, "most header fields of a request"),
+    Option("max_body", "limits", "BYTES", _whole, "largest request body; 0 is no limit"),
+    Option("harakiri", "time", "SEC", _seconds, "cancel a request, handler or message after that long; 0 is never"),
+    Option("mule_harakiri", "time", "SEC", _seconds, "the same, in mules"),
+    Option("spooler_harakiri", "time", "SEC", _seconds, "the same, in spoolers"),
+    Option("mercy", "time", "SEC", _seconds, "what a graceful stop waits for requests to end"),
+    Option("header_timeout", "time", "SEC", _seconds, "for a request head to arrive"),
+    Option("keep_alive_timeout", "time", "SEC", _seconds, "that a connection may idle between requests"),
+    Option("socket_timeout", "time", "SEC", _seconds, "that a client may stall in a body, either way"),
+    Option("node_timeout", "time", "SEC", _seconds, "for a call to another node, from the connection to its answer"),
+    Option("timezone", "time", "NAME", str, "time zone of crons, as in Europe/Rome; else the system's"),
+    Option("disable_logging", "logging", None, str, "no access log"),
+)
+
+# Fields that are not options: "memory" members are for tests, and there is no other placement to choose yet.
+NOT_OPTIONS = ("placement",)
+
+# What people who come from uWSGI are likely to type, beyond the options above; a hint where there is one to give.
+UWSGI_OPTIONS = {
+    "http-socket": "write --http, which serves HTTP from the workers",
+    "http11-socket": "write --http, which serves HTTP from the workers",
+    "module": "name the application as the first argument",
+    "wsgi": "name the application as the first argument",
+    "wsgi-file": "name the file as the first argument",
+    "file": "name the file as the first argument",
+    "callable": "name it after the application's module or file, as in module:callable",
+    "master": "leave it out, there always is a master",
+    "enable-threads": "leave it out, threads are always enabled",
+    "vacuum": "leave it out, socket files are always removed at the end",
+    "die-on-term": "leave it out, SIGTERM always stops",
+    "need-app": "leave it out, nothing is served without an application",
+    "limit-post": "write --max-body",
+    "buffer-size": "write --max-header-size",
+    "max-vars": "write --max-headers",
+    "reload-mercy": "write --mercy",
+    "worker-reload-mercy": "write --mercy",
+    "cache": "write --cache2 name=default,items=N",
+    "allowed-modifiers": "write --modifier",
+    "http-timeout": "write --socket-timeout",
+    "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
+    **dict.fromkeys(
+        (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
+            "https ini yaml json xml farm "
+            "queue stats stats-server touch-reload py-autoreload lazy-apps lazy async gevent asyncio cheaper "
+            "max-requests max-worker-lifetime single-interpreter pythonpath virtualenv home pidfile daemonize logto "
+            "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
+            "manage-script-name attach-daemon smart-attach-daemon master-fifo emperor plugin plugins route mule import "
+            "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "
+            "log-master sharedarea websockets"
+        ).split(),
+        "",
+    ),
+}
+
+
+def did_you_mean(text: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(text, choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
