@@ -61,9 +61,9 @@ class Config:
     socket: str | Address | Sequence[str | Address] = ()
 
     # Who may use the uwsgi protocol for something else than the application: names of modifiers ("rpc", "signal",
-    # "cache", "ping") with a source, or several: "unix", "loopback", "any", a network as in "10.0.0.0/8", or the
-    # address of one listener. What is not named here is for unix sockets and loopback. uWSGI accepts everything from
-    # everybody. Read `access_rules`.
+    # "cache", "spool", "ping") with a source, or several: "unix", "loopback", "any", a network as in "10.0.0.0/8", or
+    # the address of one listener. What is not named here is for unix sockets and loopback. uWSGI accepts everything
+    # from everybody. Read `access_rules`.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
     # Connections the kernel keeps for us until they are accepted. It takes at most /proc/sys/net/core/somaxconn, 4096

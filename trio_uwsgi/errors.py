@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "AlarmError",
+    "BadSpoolFile",
     "BootError",
     "CacheError",
     "CacheFull",
@@ -16,11 +17,13 @@ __all__ = [
     "ClientDisconnected",
     "ConfigError",
     "Harakiri",
+    "JobTooLarge",
     "ListenError",
     "LocalProtocolError",
     "LockError",
     "MessageQueueFull",
     "MuleError",
+    "NoSpooler",
     "NodeClosed",
     "NodeError",
     "NodeTimeout",
@@ -34,6 +37,8 @@ __all__ = [
     "RpcNotFound",
     "SignalQueueFull",
     "SignalRefused",
+    "SpoolError",
+    "SpoolRefused",
     "ThreadAbandoned",
     "ThreadCancelled",
     "UwsgiError",
@@ -250,8 +255,67 @@ class NodeClosed(NodeError):
     """The connection ended, or gave bytes of another protocol, before the answer was whole."""
 
 
+class SpoolRefused(NodeError, ValueError):
+    """The other server did not take the job: it has no spooler, or could not store it."""
+
+
 class SignalRefused(NodeError, ValueError):
     """The other server did not take the signal: its queue is full."""
+
+
+class SpoolError(UwsgiError, ValueError):
+    """A job that was not accepted, not found, or not changed. The spooler's directory is as it was."""
+
+
+class JobTooLarge(SpoolError):
+    """The job was not accepted: its names and values are longer than a spool file takes. A body has no such limit.
+
+    Args:
+        what: what is too long, as in `the value of 'image'` or `the names and values`.
+        size: its bytes.
+        limit: the bytes it may have.
+    """
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the job was not accepted: {what} of a job may have {limit} bytes, and here there are {size}; "
+            f"give large data as body=, which has no limit"
+        )
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+
+class NoSpooler(SpoolError):
+    """The job was not accepted: no spooler has the directory that was asked for, or there is no spooler at all.
+
+    Args:
+        asked: the directory, as the caller wrote it; `""` where none was asked for.
+        known: the directories that have spoolers (`Config.spooler`).
+    """
+
+    def __init__(self, asked: str, known: tuple[str, ...]) -> None:
+        if known:
+            problem = f"no spooler has the directory {asked!r}; use {' or '.join(map(repr, known))}"
+        else:
+            problem = "there is no spooler; set Config(spooler='DIR')"
+        super().__init__(f"the job was not accepted: {problem}")
+        self.asked = asked
+        self.known = known
+
+
+class BadSpoolFile(SpoolError):
+    """A file with the name of a job is not a whole one.
+
+    Args:
+        problem: what is wrong with its bytes.
+        cut_off: it begins well, and ends too early: it may be still being written.
+    """
+
+    def __init__(self, problem: str, cut_off: bool = False) -> None:
+        super().__init__(f"this is no whole spool file: {problem}")
+        self.problem = problem
+        self.cut_off = cut_off
 
 
 class Harakiri(UwsgiError):

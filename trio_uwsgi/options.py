@@ -252,7 +252,7 @@ class AlarmOptions:
 # ----- who may call what
 
 # Modifiers of the uwsgi protocol beside 0, the application, that a listener can accept.
-_MODIFIERS = {"ping": 100, "signal": 110, "cache": 111, "rpc": 173}
+_MODIFIERS = {"spool": 17, "ping": 100, "signal": 110, "cache": 111, "rpc": 173}
 _LOCAL = ("unix", "loopback")
 
 

@@ -127,7 +127,7 @@ def test_sources(source: str, client: str | None, listener: str, allowed: bool) 
     """Who a source means, by the client's address and the listener it came to."""
     rules = AccessRules.parse({"rpc": source})
     assert allowed is rules.allow(173, client, listener)
-    assert not rules.allow(17, client, listener)
+    assert not rules.allow(18, client, listener)
 
 
 def test_access_is_local_unless_said_otherwise() -> None:
@@ -137,7 +137,7 @@ def test_access_is_local_unless_said_otherwise() -> None:
     assert [False, True] == [rules.allow(173, client, "") for client in ("127.0.0.1", "10.0.0.1")]
 
 
-@pytest.mark.parametrize("rules", [["rpc"], {"spool": "any"}, {"rpc": 3}, {"rpc": [3]}, {"rpc": "nowhere"}])
+@pytest.mark.parametrize("rules", [["rpc"], {"spoon": "any"}, {"rpc": 3}, {"rpc": [3]}, {"rpc": "nowhere"}])
 def test_impossible_access_is_refused(rules: object) -> None:
     """A modifier or a source that does not exist."""
     with pytest.raises(ConfigError, match="modifiers"):

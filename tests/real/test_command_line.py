@@ -298,7 +298,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --cache 10", "uWSGI's option --cache does not exist here; write --cache2"),
         ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
         ("hello --modifier rpc", "'rpc' is not of the form NAME=SOURCE,SOURCE"),
-        ("hello --modifier spool=any", "modifiers: there is no 'spool'"),
+        ("hello --modifier spoon=any", "modifiers: there is no 'spoon'"),
         ("hello --chdir /no/such/folder", "--chdir /no/such/folder: No such file or directory"),
     ],
 )

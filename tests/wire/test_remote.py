@@ -28,11 +28,12 @@ from trio_uwsgi._wire.remote import (
     PingCall,
     RpcCall,
     SignalCall,
+    SpoolCall,
     decode_call,
     value_size,
 )
 from trio_uwsgi._wire.uwsgi import decode_array, decode_header, encode_array, encode_packet, encode_vars
-from trio_uwsgi.errors import CacheError, RemoteProtocolError, RpcError, UwsgiError
+from trio_uwsgi.errors import CacheError, RemoteProtocolError, RpcError, SpoolError, UwsgiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,6 +45,8 @@ CALLS: list[Call] = [
     PingCall(),
     SignalCall(signum=0),
     SignalCall(signum=255),
+    SpoolCall(pairs=()),
+    SpoolCall(pairs=((b"a", b"1"), (b"a", b""), (b"body", b"\xff" * 60_000))),
     RPC,
     RpcCall(name=b"n" * 255, args=(b"", b"a", b"b" * 60_000)),
     RpcCall(name=b"f", args=(b"x",) * 254, style=1),
@@ -101,6 +104,12 @@ def read_all_ways(call: Call, wire: bytes) -> Answer | None:
 def test_calls_round_trip(call: Call) -> None:
     """What a client encodes is what a server decodes."""
     assert call == decoded(call.encode())
+
+
+def test_a_job_that_no_packet_holds_is_refused() -> None:
+    """Before anything is sent."""
+    with pytest.raises(SpoolError, match=r"the job was not sent: .* at most 65535 bytes"):
+        SpoolCall(pairs=((b"body", b"x" * 65_536),)).encode()
 
 
 @given(st.binary(min_size=1, max_size=255), st.lists(st.binary(max_size=200), max_size=254), st.sampled_from([0, 1]))
@@ -258,6 +267,7 @@ ANSWERS: list[tuple[Call, Answer]] = [
     (PingCall(), PingAnswer(warning=b"beware")),
     (SignalCall(signum=1), SignalAnswer(accepted=True)),
     (SignalCall(signum=1), SignalAnswer(accepted=False)),
+    (SpoolCall(pairs=()), SignalAnswer(accepted=True)),
     *((RPC, RpcAnswer(result=b"r" * size)) for size in (1, 2, 65_535, 65_536, 300_000)),
     (GET, CacheAnswer(value=b"v" * 70_000, expires=1_795_327_740)),
     (GET, CacheAnswer(value=b"")),

@@ -266,7 +266,7 @@ def test_refused_values(data: bytes, status: int, message: str) -> None:
     assert message in result.message
 
 
-@pytest.mark.parametrize(("modifier1", "modifier2"), [(1, 0), (17, 0), (48, 3), (173, 3), (174, 0), (255, 0)])
+@pytest.mark.parametrize(("modifier1", "modifier2"), [(1, 0), (18, 0), (48, 3), (173, 3), (174, 0), (255, 0)])
 def test_unknown_packets(modifier1: int, modifier2: int) -> None:
     """A packet of a kind we do not know is read, and whoever handles it learns that nobody does."""
     (request,) = UwsgiParser(LIMITS).feed(encode_packet(modifier1, modifier2, b"any"))
@@ -317,7 +317,7 @@ def test_any_calls_after_a_hello(calls: list[Call], size: int) -> None:
         RpcCall(name=b"f", style=1).encode(),
         OldCacheCall(form=0, key=b"k").encode(),
         encode_packet(174, 0, b""),
-        encode_packet(17, 0, b""),
+        encode_packet(18, 0, b""),
     ],
 )
 def test_what_does_not_follow_a_hello(data: bytes) -> None:

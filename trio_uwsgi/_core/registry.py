@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
 
 from trio_uwsgi._core.cron import CronSpec, CrontabSpec
+from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions
 from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi.errors import RegistrationError
@@ -25,6 +26,7 @@ H = TypeVar("H", bound=Handler)
 M = TypeVar("M", bound=MessageHandler)
 P = TypeVar("P", bound=Program)
 R = TypeVar("R", bound="Callable[..., object]")
+J = TypeVar("J", bound=Callable[[Job], object])
 
 # The numbers are one byte on uWSGI's wire.
 SIGNALS = 256
@@ -65,6 +67,7 @@ class Registry:
         self.programs: dict[int, Program] = {}
         self.message_handlers: list[MessageHandler] = []
         self.rpc: dict[str, RpcFunction] = {}
+        self.spool = SpoolFunctions()
         self.headcount: Headcount | None = None
         self._arm: Callable[[Timer], None] = _leave_unarmed
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
@@ -72,7 +75,7 @@ class Registry:
     def __repr__(self) -> str:
         return (
             f"<Registry: {len(self.signals)} signals, {len(self.timers)} timers, {len(self.programs)} mule programs, "
-            f"{len(self.message_handlers)} message handlers, {len(self.rpc)} RPC functions>"
+            f"{len(self.message_handlers)} message handlers, {len(self.rpc)} RPC functions, {len(self.spool)} for jobs>"
         )
 
     def open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
@@ -277,6 +280,47 @@ class Registry:
             return func
 
         return register
+
+    # ----- jobs
+
+    @overload
+    def spool_handler(self, func: R, /) -> R: ...
+    @overload
+    def spool_handler(
+        self,
+        func: None = None,
+        /,
+        *,
+        name: str | None = None,
+        pass_arguments: bool = False,
+        pickle: bool = False,
+        max_tries: int | None = None,
+    ) -> Callable[[R], R]: ...
+    def spool_handler(
+        self,
+        func: R | None = None,
+        /,
+        *,
+        name: str | None = None,
+        pass_arguments: bool = False,
+        pickle: bool = False,
+        max_tries: int | None = None,
+    ) -> R | Callable[[R], R]:
+        """Decorate a function for jobs; see `trio_uwsgi.uwsgi.spool_handler`."""
+        if pickle and not pass_arguments:
+            raise RegistrationError("pickle=True says how arguments are passed; add pass_arguments=True")
+        encoding: Encoding = ("pickle" if pickle else "json") if pass_arguments else "vars"
+
+        def register(func: R) -> R:
+            self.spool.declare(func, name=name, encoding=encoding, max_tries=max_tries)
+            return func
+
+        return register if func is None else register(func)
+
+    def spooler(self, func: J) -> J:
+        """Decorate the function for all other jobs; see `trio_uwsgi.uwsgi.spooler`."""
+        self.spool.declare_catch_all(func)
+        return func
 
 
 def _leave_unarmed(timer: Timer) -> None:

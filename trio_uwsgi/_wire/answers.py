@@ -19,6 +19,7 @@ from trio_uwsgi._wire.remote import (
     PingCall,
     RpcCall,
     SignalCall,
+    SpoolCall,
     decode_size,
 )
 from trio_uwsgi._wire.uwsgi import (
@@ -74,7 +75,7 @@ class PingAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalAnswer:
-    """The signal was accepted, or there was no room for it."""
+    """The signal or the job was accepted, or there was no room for it."""
 
     accepted: bool
 
@@ -153,7 +154,7 @@ def encode_answer(call: Call, answer: Answer, *, greeted: bool) -> bytes:
     if isinstance(call, OldCacheCall):
         return _encode_old(call.form, answer)
     if isinstance(answer, Failure) and not greeted:
-        return SignalAnswer(accepted=False).encode() if isinstance(call, SignalCall) else b""
+        return SignalAnswer(accepted=False).encode() if isinstance(call, SignalCall | SpoolCall) else b""
     if isinstance(call, RpcCall) and isinstance(answer, RpcAnswer) and not greeted:
         # To uWSGI an empty result is none, and it sends nothing for either.
         return answer.result if call.style == 1 or not answer.result else answer.encode()
@@ -177,6 +178,7 @@ _FITTING: dict[type[Call], tuple[int, tuple[int, ...] | None]] = {
     PingCall: (PING, None),
     RpcCall: (RPC, (0, LARGE)),
     SignalCall: (RESPONSE, None),
+    SpoolCall: (RESPONSE, None),
 }
 
 

@@ -19,13 +19,14 @@ from trio_uwsgi._wire.uwsgi import (
     PING,
     RPC,
     SIGNAL,
+    SPOOL,
     decode_array,
     decode_vars,
     encode_array,
     encode_packet,
     encode_vars,
 )
-from trio_uwsgi.errors import CacheError, RemoteProtocolError, RpcError
+from trio_uwsgi.errors import CacheError, RemoteProtocolError, RpcError, SpoolError
 
 __all__ = [
     "CacheCall",
@@ -35,6 +36,7 @@ __all__ = [
     "PingCall",
     "RpcCall",
     "SignalCall",
+    "SpoolCall",
     "decode_call",
     "decode_size",
     "value_size",
@@ -43,6 +45,7 @@ __all__ = [
 MAX_ARGS = 254  # uWSGI reads 255 items, the first of which is the name
 MAX_NAME = 255
 MAX_VARS = 64  # uWSGI's own limit; a call uses seven at most
+MAX_JOB_VARS = 4096
 
 # modifier2 of packets about caches.
 VARS = 17  # the protocol of today: vars, and the value behind the packet
@@ -276,7 +279,36 @@ class OldCacheCall:
         return cls(form=form, key=key, value=value)
 
 
-Call = RpcCall | SignalCall | CacheCall | OldCacheCall | PingCall | HelloCall
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolCall:
+    """Queue a job at the other end, with these vars. One called `body` is its body."""
+
+    pairs: tuple[tuple[bytes, bytes], ...]
+
+    def encode(self) -> bytes:
+        """The packet.
+
+        Raises:
+            SpoolError: the vars are longer than the protocol takes.
+        """
+        try:
+            return encode_packet(SPOOL, 0, encode_vars(self.pairs))
+        except ValueError as error:
+            raise SpoolError(
+                f"the job was not sent: {error}; queue it here, or send what is long another way"
+            ) from None
+
+    @classmethod
+    def decode(cls, packet: bytes) -> SpoolCall:
+        """Read the body of a packet.
+
+        Raises:
+            RemoteProtocolError: it is cut off, or has more vars than 4096.
+        """
+        return cls(pairs=tuple(decode_vars(packet, MAX_JOB_VARS)))
+
+
+Call = RpcCall | SpoolCall | SignalCall | CacheCall | OldCacheCall | PingCall | HelloCall
 
 
 def decode_call(modifier1: int, modifier2: int, packet: bytes, body: bytes = b"") -> Call:
@@ -296,6 +328,8 @@ def decode_call(modifier1: int, modifier2: int, packet: bytes, body: bytes = b""
         return CacheCall.decode(packet, body) if modifier2 == VARS else OldCacheCall.decode(packet, modifier2)
     if modifier1 == SIGNAL:
         return SignalCall(signum=modifier2)
+    if modifier1 == SPOOL:
+        return SpoolCall.decode(packet)
     if modifier1 == PING:
         return PingCall()
     if modifier1 == HELLO and modifier2 == 1:

@@ -17,7 +17,7 @@ from trio_uwsgi._wire.chunked import ChunkedBody
 from trio_uwsgi._wire.remote import VARS, Call, decode_call, decode_size, value_size
 from trio_uwsgi._wire.request import Request
 from trio_uwsgi._wire.response import error_response
-from trio_uwsgi._wire.uwsgi import CACHE, HEADER_SIZE, HELLO, PING, RPC, SIGNAL, WSGI, decode_header, decode_vars
+from trio_uwsgi._wire.uwsgi import CACHE, HEADER_SIZE, HELLO, PING, RPC, SIGNAL, SPOOL, WSGI, decode_header, decode_vars
 from trio_uwsgi._wire.uwsgi_http import HTTP_STYLE, RpcRequest, UwsgiRequest, UwsgiResponse
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -224,4 +224,4 @@ class UwsgiParser(BodyParser):
 
 def _is_framed(modifier1: int, modifier2: int) -> bool:
     """Does the answer to such a packet say where it ends, so that another can follow?"""
-    return modifier1 in (PING, SIGNAL) or (modifier1, modifier2) in ((RPC, 0), (CACHE, VARS), (HELLO, 1))
+    return modifier1 in (PING, SIGNAL, SPOOL) or (modifier1, modifier2) in ((RPC, 0), (CACHE, VARS), (HELLO, 1))

@@ -1,0 +1,262 @@
+"""Functions for jobs: what they are declared with, what they queue, and what they are called with."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Any
+
+import pytest
+
+from trio_uwsgi._core.registry import Registry
+from trio_uwsgi._core.spool_functions import (
+    SPOOL_IGNORE,
+    SPOOL_OK,
+    SPOOL_RETRY,
+    Job,
+    SpoolFunction,
+    SpoolMethod,
+    SpoolRequest,
+    make_request,
+    verdict,
+)
+from trio_uwsgi.errors import RegistrationError, SpoolError
+
+
+def job(request: SpoolRequest) -> Job:
+    """The job that this request becomes."""
+    return Job(name="n", path="/s/n", spooler="/s", vars=dict(request.pairs), body=request.body)
+
+
+def run(function: SpoolFunction, *args: object, **given: object) -> object:
+    """Queue a call, and make it."""
+    positional, named = function.arguments(job(function.request(args, given)))
+    return function.func(*positional, **named)
+
+
+def declared(registry: Registry, name: str) -> SpoolFunction:
+    """A function that was declared."""
+    found = registry.spool.find({b"ud_spool_func": name.encode()})
+    assert found is not None
+    return found
+
+
+def test_a_request_has_its_vars_in_order_and_the_special_ones_among_them() -> None:
+    """As in uWSGI's files; the body is not a var, and the caller's mapping stays as it is."""
+    given = {"b": "größe", "a": b"\xff", "body": bytearray(b"BODY"), "priority": 5, "at": 2_000_000_000, "spooler": "s"}
+    before = dict(given)
+    expected = SpoolRequest(
+        pairs=(
+            (b"b", "größe".encode()),
+            (b"a", b"\xff"),
+            (b"priority", b"5"),
+            (b"at", b"2000000000"),
+            (b"spooler", b"s"),
+        ),
+        body=b"BODY",
+        spooler="s",
+        priority=5,
+        at=2_000_000_000.0,
+    )
+    assert expected == make_request(given)
+    assert before == given
+    assert SpoolRequest(pairs=()) == make_request({})
+    assert SpoolRequest(pairs=()) == make_request({"at": None, "priority": None, "spooler": None, "body": None})
+
+
+@pytest.mark.parametrize(
+    ("at", "seconds", "text"),
+    [
+        (0, 0.0, b"0"),
+        (1.5, 1.5, b"1.500000"),
+        (b"12", 12.0, b"12"),
+        ("12.25", 12.25, b"12.250000"),
+        (datetime.datetime(2033, 5, 18, 3, 33, 20, tzinfo=datetime.UTC), 2_000_000_000.0, b"2000000000"),
+    ],
+)
+def test_times_of_jobs(at: object, seconds: float, text: bytes) -> None:
+    """A time is a number, its text, or a datetime."""
+    assert SpoolRequest(pairs=((b"at", text),), at=seconds) == make_request({"at": at})
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"number": 17}, TypeError, "'number' is int; a job's vars are bytes or str, so write str(...)"),
+        ({"body": 17}, TypeError, "'body' is int"),
+        ({"at": None, "x": None}, TypeError, "'x' is NoneType"),
+        ({"at": True}, TypeError, "at=True is neither seconds since the epoch nor a datetime"),
+        ({"at": "soon"}, SpoolError, "at='soon' is no time"),
+        ({"at": -1}, SpoolError, "at=-1 is no time"),
+        ({"at": math.inf}, SpoolError, "at=inf is no time"),
+        ({"at": datetime.datetime.max}, SpoolError, "is no time"),
+        ({"priority": -1}, SpoolError, "priority=-1 is not possible; use a whole number from 0 (first) to 999999"),
+        ({"priority": "high"}, SpoolError, "priority='high'"),
+        ({"priority": b"12345678"}, SpoolError, "priority=b'12345678'"),
+        ({"priority": True}, SpoolError, "priority=True"),
+        ({"spooler": 3}, TypeError, "'spooler' is int"),
+    ],
+)
+def test_what_cannot_be_queued_is_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    """With the name, the value and what to write."""
+    with pytest.raises(error) as caught:
+        make_request(given)
+    assert message in str(caught.value)
+
+
+def test_priorities_may_be_texts() -> None:
+    """As uWSGI has them."""
+    assert 7 == make_request({"priority": b"7"}).priority == make_request({"priority": "7"}).priority
+
+
+def test_a_function_is_called_with_its_job() -> None:
+    """A mapping of texts, with the bytes beside."""
+    registry = Registry()
+
+    @registry.spool_handler
+    def note(job: Job) -> Job:
+        return job
+
+    got = run(declared(registry, "note"), number="17", body=b"B", raw=b"\xff")
+    assert isinstance(got, Job)
+    assert {"ud_spool_func": "note", "number": "17", "raw": "\udcff"} == dict(got)
+    assert 3 == len(got)
+    assert b"\xff" == got.vars[b"raw"]
+    assert b"B" == got.body
+    assert got.get("nothing") is None
+    with pytest.raises(TypeError, match="declare the function with pass_arguments=True"):
+        declared(registry, "note").request((1,), {})
+
+
+@pytest.mark.parametrize("pickle", [False, True])
+def test_a_function_is_called_with_arguments(pickle: bool) -> None:
+    """What `spool` was given arrives, also under names that are special elsewhere; JSON makes lists of tuples."""
+    registry = Registry()
+
+    @registry.spool_handler(pass_arguments=True, pickle=pickle, name="other", max_tries=3)
+    def add(*args: object, **kwargs: object) -> object:
+        return args, kwargs
+
+    function = declared(registry, "other")
+    assert 3 == function.max_tries
+    pair = (2, 3) if pickle else [2, 3]
+    assert ((1, pair, "ü"), {"body": "b", "key": None}) == run(function, 1, (2, 3), "ü", body="b", key=None, at=5)
+    request = function.request((), {"at": 5, "priority": 1, "spooler": "s"})
+    assert (5.0, 1, "s") == (request.at, request.priority, request.spooler)
+
+
+def test_arguments_that_cannot_be_written_are_refused() -> None:
+    """What JSON does not have needs pickle, which is a decision."""
+    registry = Registry()
+    registry.spool_handler(pass_arguments=True, name="f")(lambda: None)
+    for bad in (b"bytes", {1, 2}, math.nan):
+        with pytest.raises(SpoolError, match="declare the function with pickle=True if nobody else can write"):
+            declared(registry, "f").request((bad,), {})
+
+
+@pytest.mark.parametrize("pickle", [False, True])
+@pytest.mark.parametrize("body", [b"", b"7", b"[1]", b"{", b"\xff"])
+def test_arguments_of_another_version_are_an_error(pickle: bool, body: bytes) -> None:
+    """A job without them, or with something else in their place, says so."""
+    registry = Registry()
+    registry.spool_handler(pass_arguments=True, pickle=pickle, name="f")(lambda: None)
+    with pytest.raises(SpoolError, match=r"has no (json|pickle) arguments for f"):
+        declared(registry, "f").arguments(job(SpoolRequest(pairs=(), body=body)))
+
+
+def test_jobs_without_a_function_go_to_the_catch_all() -> None:
+    """So do those whose function is not here; without a catch-all they are nobody's."""
+    registry = Registry()
+    registry.spool_handler(name="f")(lambda job: None)
+    assert registry.spool.find({}) is None
+    assert registry.spool.find({b"ud_spool_func": b"g\xff"}) is None
+    assert 1 == len(registry.spool)
+
+    @registry.spooler
+    def everything(job: Job) -> int:
+        return SPOOL_OK
+
+    assert 2 == len(registry.spool)
+    assert "2 for jobs" in repr(registry)
+    for variables in ({}, {b"ud_spool_func": b"g"}):
+        found = registry.spool.find(variables)
+        assert found is not None
+        assert everything is found.func
+    assert "f" == declared(registry, "f").name
+    with pytest.raises(RegistrationError, match="jobs without a function are run by everything already"):
+        registry.spooler(everything)
+
+
+class Slotted:
+    """Can be called, and takes no attributes."""
+
+    __slots__ = ("__name__",)
+
+    def __call__(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("func", "options", "message"),
+    [
+        (3, {}, "must be callable, not 3"),
+        (lambda: None, {"name": ""}, "has no name that a job could call it by; give it one with name="),
+        (Slotted(), {}, "has no name"),
+        (Slotted(), {"name": "slotted"}, "cannot be given .spool; decorate a function"),
+        (lambda: None, {"name": "taken"}, "jobs for 'taken' are run by test_spool_functions.taken already"),
+        (lambda: None, {"name": "f", "max_tries": -1}, "max_tries=-1 is not possible"),
+        (lambda: None, {"name": "f", "max_tries": True}, "max_tries=True is not possible"),
+        (lambda: None, {"name": "f", "pickle": True}, "add pass_arguments=True"),
+    ],
+)
+def test_functions_that_cannot_be_declared(func: Any, options: dict[str, Any], message: str) -> None:
+    """Each is refused with what to do, and the registry is as before."""
+    registry = Registry()
+    registry.spool_handler(name="taken")(lambda: None)
+    with pytest.raises(RegistrationError) as caught:
+        registry.spool_handler(**options)(func)
+    assert message.replace("test_spool_functions.", "") in str(caught.value).replace(f"{__name__}.", "")
+    assert 1 == len(registry.spool)
+
+
+def test_a_catch_all_is_called() -> None:
+    """What cannot be called is refused."""
+    with pytest.raises(RegistrationError, match="must be callable, not 3"):
+        Registry().spooler(3)  # type: ignore[type-var]
+
+
+async def test_a_declared_function_queues_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`f.spool()` hands its request to whoever knows the spooler."""
+    asked: list[SpoolRequest] = []
+
+    async def submit(request: SpoolRequest) -> bytes:
+        asked.append(request)
+        return b"path"
+
+    monkeypatch.setattr(SpoolMethod, "submit", staticmethod(submit), raising=False)
+    registry = Registry()
+
+    @registry.spool_handler
+    def note(job: Job) -> None: ...
+
+    assert b"path" == await note.spool(number="17")  # type: ignore[attr-defined]  # the decorator of floor 4 tells of it
+    assert [declared(registry, "note").request((), {"number": "17"})] == asked
+
+
+@pytest.mark.parametrize(
+    ("returned", "variables", "said"),
+    [
+        (None, {}, SPOOL_OK),
+        (-2, {}, SPOOL_OK),
+        (-1, {}, SPOOL_RETRY),
+        (0, {}, SPOOL_IGNORE),
+        (True, {}, None),
+        ("x", {}, None),
+        (5, {}, None),
+        (0, {b"ud_spool_ret": b"-2"}, SPOOL_OK),
+        (None, {b"ud_spool_ret": b"-1"}, SPOOL_RETRY),
+        (-1, {b"ud_spool_ret": b"x"}, SPOOL_RETRY),
+    ],
+)
+def test_verdicts(returned: object, variables: dict[bytes, bytes], said: int | None) -> None:
+    """Nothing is OK, uWSGI's three are what they are, and a job of uwsgidecorators may have its own."""
+    assert said == verdict(returned, variables)
