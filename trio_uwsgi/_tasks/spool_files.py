@@ -1,0 +1,265 @@
+"""The directory of a spooler: how jobs are written to it, and found in it. Floor 2.
+
+Everything here blocks on the disk and knows no Trio. What a job becomes is in `spool_claim.py`, which members run it in
+`spool.py`.
+
+A job is accepted when `write` returns. Until its rename at the end it has another name, so nobody sees half of it; from
+then on it is whole; and with `sync` it is on the disk, file first and name second, before anybody is told. It is locked
+all the while, so nobody runs a job that is not accepted yet.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import logging
+import os
+import random
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from trio_uwsgi._core.spool import PREFIX, is_job, is_priority, make_name
+from trio_uwsgi._tasks.file_lock import try_lock
+from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, claim_job, release, set_due
+from trio_uwsgi._tasks.spool_paths import (
+    DEAD,
+    NEW,
+    RUNNING,
+    TRIES,
+    Found,
+    due_of,
+    fsync_folder,
+    make_folder,
+    new_path,
+    remove,
+)
+from trio_uwsgi._wire.spool_file import encode_job
+from trio_uwsgi.errors import BootError, SpoolError
+
+__all__ = ["SpoolFolder"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Seconds after which a file that nobody has locked, and that never got its name, was left behind by a crash.
+_STALE = 60
+_counter = itertools.count(1)
+
+
+class SpoolFolder:
+    """One directory with jobs.
+
+    Args:
+        path: where it is.
+        now: the time of day, in seconds since the epoch.
+    """
+
+    __slots__ = ("_durable", "_host", "now", "path")
+
+    def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
+        self.path = os.path.realpath(path)
+        self.now = now
+        self._host = os.uname().nodename
+        # Directories of priorities whose names this process has seen to the disk.
+        self._durable: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<SpoolFolder {self.path!r}>"
+
+    # ----- before anything runs
+
+    def prepare(self) -> None:
+        """Make the directory if there is none, and clear away what crashes have left.
+
+        Raises:
+            BootError: it cannot be used.
+        """
+        try:
+            self._make()
+            for folder in (DEAD, TRIES, RUNNING):
+                make_folder(f"{self.path}/{folder}", 0o700)
+            self._clear()
+        except OSError as error:
+            raise BootError(f"spooler {self.path}: {_reason(error)}; {self._who_may()}") from error
+
+    def _make(self) -> None:
+        missing = []
+        path = self.path
+        while not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for folder in reversed(missing):
+            make_folder(folder, 0o700)
+        if not os.path.isdir(self.path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _who_may(self) -> str:
+        try:
+            status = os.stat(self.path)
+        except OSError:
+            return f"user {os.geteuid()} has to make it, or somebody else for him"
+        owner = (
+            f"it belongs to user {status.st_uid}, group {status.st_gid}, with mode {stat.S_IMODE(status.st_mode):04o}"
+        )
+        return f"{owner}, and user {os.geteuid()} has to read and write there; chown it, or name another directory"
+
+    def _clear(self) -> None:
+        """Remove files that were never finished, and records of jobs that are gone."""
+        for folder in ("", *self._priorities(""), DEAD, *self._priorities(DEAD), TRIES, *self._priorities(TRIES)):
+            with suppress(OSError), os.scandir(f"{self.path}/{folder}") as entries:
+                for entry in entries:
+                    if entry.name.startswith(NEW):
+                        self._clear_new(entry.path)
+                    elif folder.startswith(TRIES) and entry.name.startswith(PREFIX):
+                        job = f"{self.path}{folder.removeprefix(TRIES)}/{entry.name}"
+                        if not os.path.lexists(job):
+                            os.unlink(entry.path)
+
+    def _clear_new(self, path: str) -> None:
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                # Not its mtime, which says when its job may run. Younger ones may not have been locked yet.
+                if time.time() - os.fstat(fd).st_ctime > _STALE and try_lock(fd):
+                    os.unlink(path)
+            finally:
+                release(fd)
+
+    def _priorities(self, below: str) -> list[str]:
+        """The directories of priorities in one of ours, as paths from here, in their order."""
+        with suppress(OSError), os.scandir(f"{self.path}/{below}") as entries:
+            found = [entry.name for entry in entries if is_priority(entry.name) and entry.is_dir(follow_symlinks=False)]
+            return [f"{below}/{name}".lstrip("/") for name in sorted(found, key=int)]
+        return []
+
+    # ----- writing
+
+    def write(
+        self,
+        pairs: Sequence[tuple[bytes, bytes]],
+        body: bytes | memoryview = b"",
+        *,
+        priority: int | None = None,
+        at: float | None = None,
+        sync: bool = True,
+    ) -> str:
+        """Write a job, and give back the path of its file. It is accepted then: nothing but running it removes it.
+
+        Args:
+            pairs: its vars.
+            body: its body.
+            priority: from 0 on; None for a job without one.
+            at: when it may run, in seconds since the epoch; None is at once.
+            sync: have it on the disk when this returns. Otherwise it survives a crash of this process, and not one
+                of the machine.
+        Raises:
+            SpoolError: the disk is full or read-only, or this user may not write there. There is no job then.
+            JobTooLarge: the vars are.
+        """
+        head = encode_job(pairs)
+        folder = self.path if priority is None else f"{self.path}/{priority}"
+        now = self.now()
+        name = make_name(self._host, (os.getpid(), next(_counter)), random.getrandbits(31), now)
+        new = new_path(folder)
+        fd = -1
+        try:
+            if priority is not None:
+                self._make_priority(folder, sync)
+            fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            if not try_lock(fd):  # nobody knows its name
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            _write_all(fd, head, body)
+            set_due(fd, now if at is None else at)
+            if sync:
+                os.fsync(fd)
+            os.rename(new, f"{folder}/{name}")
+            if sync:
+                fsync_folder(folder)
+        except OSError as error:
+            # After the rename only `fsync` can fail; what the disk then holds nobody knows, so it is taken back.
+            with suppress(OSError):
+                remove(f"{folder}/{name}")
+                remove(new)
+            raise SpoolError(f"the job was not accepted: {folder}: {_reason(error)}; {_remedy(error)}") from error
+        finally:
+            if fd >= 0:
+                release(fd)
+        return f"{folder}/{name}"
+
+    def _make_priority(self, folder: str, sync: bool) -> None:
+        if folder in self._durable and os.path.isdir(folder):
+            return
+        with suppress(FileExistsError):
+            os.mkdir(folder)  # for the whole world as far as the umask lets it, as uWSGI does
+        if sync:  # also if another process made it: it may be just about to do this
+            fsync_folder(self.path)
+            self._durable.add(folder)
+
+    # ----- finding
+
+    def scan(self) -> Iterator[Found]:
+        """Every job, in the order of the disk. Needs no memory, however many there are.
+
+        Raises:
+            SpoolError: the directory cannot be read.
+        """
+        try:
+            yield from self._scan_folder("")
+        except OSError as error:
+            raise SpoolError(f"spooler {self.path}: {_reason(error)}; {self._who_may()}") from error
+        for folder in self._priorities(""):
+            try:
+                yield from self._scan_folder(f"{folder}/")
+            except OSError as error:
+                logger.warning("spooler %s: priority %s is left out (%s)", self.path, folder, _reason(error))
+
+    def _scan_folder(self, folder: str) -> Iterator[Found]:
+        with os.scandir(f"{self.path}/{folder}") as entries:
+            for entry in entries:
+                if entry.name.startswith(PREFIX):
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except OSError:  # it ran meanwhile
+                        continue
+                    if stat.S_ISREG(status.st_mode):
+                        yield Found(folder + entry.name, due_of(status), status.st_size)
+
+    def look(self, name: str) -> Found | None:
+        """One job; None if there is no such file, or it is none of a job."""
+        if not is_job(name):
+            return None
+        try:
+            status = os.lstat(f"{self.path}/{name}")
+        except OSError:
+            return None
+        return Found(name, due_of(status), status.st_size) if stat.S_ISREG(status.st_mode) else None
+
+    def claim(self, name: str) -> Claim | NotClaimed:
+        """Lock a job, to run it. See `NotClaimed` for what else may come of it."""
+        return claim_job(self.path, name, self.now())
+
+
+def _write_all(fd: int, head: bytes, body: bytes | memoryview) -> None:
+    written = os.writev(fd, (head, body))
+    if written < len(head):
+        written += os.write(fd, head[written:])
+    rest = memoryview(body).cast("B")[written - len(head) :]
+    while rest:  # a single call writes 2 GB at most, and less where the disk gets full
+        rest = rest[os.write(fd, rest) :]
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on the disk, and spool it again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"let user {os.geteuid()} write there, and spool it again"
+    if error.errno == errno.ENOENT:
+        return "make the directory again, or start the runtime again, which makes it"
+    return "check the disk, and spool it again"

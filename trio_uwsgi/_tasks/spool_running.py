@@ -1,0 +1,155 @@
+"""What runs, written down, so that a job that is killed together with its process has failed. Floor 2.
+
+A spooler has one small file in `.running`, which it keeps locked, and in which the name of a job stands before the job
+begins. A lock ends with its process: whoever finds such a file without one knows what was running. That costs one write
+to the system's memory for each job, and nothing on the disk; a power cut forgets it, and then the job is run again and
+has not failed.
+
+With the name stands how often the job had failed before. If it has failed more often since, this failure has been
+counted already: so it does not matter where in the counting a crash happens, or who counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._core.spool import is_job
+from trio_uwsgi._tasks.file_lock import try_lock
+from trio_uwsgi._tasks.spool_claim import Claim, release
+from trio_uwsgi._tasks.spool_paths import RUNNING, make_folder, new_path
+from trio_uwsgi.errors import SpoolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.spool_files import SpoolFolder
+
+__all__ = ["Running", "recover"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+_HEAD = Struct("<IH")  # tries, and the bytes of the name that follows; no bytes: nothing runs
+_NOTHING = _HEAD.pack(0, 0)
+# A name inside of a directory, and that of the directory, have at most 255 bytes each.
+_LONGEST = _HEAD.size + 2 * 256
+
+REPORT = "its process died while it ran"
+
+
+class Running:
+    """What one spooler runs. Close it when the spooler ends; a process that dies leaves it to `recover`.
+
+    Raises:
+        SpoolError: its file cannot be written.
+    """
+
+    __slots__ = ("_fd", "_path")
+
+    def __init__(self, folder: SpoolFolder) -> None:
+        try:
+            make_folder(f"{folder.path}/{RUNNING}", 0o700)
+            self._path, self._fd = _new_file(f"{folder.path}/{RUNNING}")
+        except OSError as error:
+            raise SpoolError(
+                f"spooler {folder.path}: its {RUNNING} cannot be written ({error.strerror}); "
+                f"check the disk, and who may write there"
+            ) from error
+
+    def begin(self, claim: Claim) -> None:
+        """This job is about to run. To be called before anything of it is."""
+        name = os.fsencode(claim.name)
+        os.pwrite(self._fd, _HEAD.pack(claim.tries, len(name)) + name, 0)
+
+    def end(self) -> None:
+        """Nothing runs any more. To be called before `Claim.keep`; after the others it may be, and need not."""
+        os.pwrite(self._fd, _NOTHING, 0)
+
+    def close(self) -> None:
+        """Nothing will run any more."""
+        try:
+            os.unlink(self._path)
+        except OSError:  # somebody cleaned up
+            pass
+        finally:
+            release(self._fd)
+
+
+def _new_file(folder: str) -> tuple[str, int]:
+    while True:
+        path = new_path(folder)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # Somebody's `recover` may have come between and removed it: then another.
+        if try_lock(fd) and os.fstat(fd).st_nlink:
+            return path, fd
+        os.close(fd)
+
+
+def recover(folder: SpoolFolder, decide: Callable[[int], float | None]) -> list[str]:
+    """Count the failure of jobs whose process died while they ran.
+
+    Args:
+        folder: where to look.
+        decide: how many seconds a job waits that has failed so often; None: it is given up.
+    Returns:
+        The names of those jobs.
+    """
+    names = []
+    try:
+        files = sorted(os.listdir(f"{folder.path}/{RUNNING}"))
+    except OSError:
+        files = []
+    for file in files:
+        try:
+            name = _recover_one(folder, f"{folder.path}/{RUNNING}/{file}", decide)
+        except (OSError, SpoolError) as error:
+            logger.warning("spooler %s: what ran when a process died is left for later: %s", folder.path, error)
+        else:
+            if name:
+                names.append(name)
+    return names
+
+
+def _recover_one(folder: SpoolFolder, path: str, decide: Callable[[int], float | None]) -> str:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not try_lock(fd):
+        os.close(fd)
+        return ""
+    try:
+        if not os.fstat(fd).st_nlink:
+            return ""
+        name, tries = _read(fd)
+        counted = ""
+        if is_job(name):
+            claim = folder.claim(name)
+            if isinstance(claim, Claim):
+                counted = _count(folder, claim, tries, decide)
+            elif claim.why == "locked":  # it runs again already; whoever comes next sees how that ended
+                return ""
+            elif claim.detail:
+                logger.warning("spooler: %s", claim.detail)
+        os.unlink(path)
+        return counted
+    finally:
+        release(fd)
+
+
+def _count(folder: SpoolFolder, claim: Claim, tries: int, decide: Callable[[int], float | None]) -> str:
+    if claim.tries != tries:
+        claim.keep()
+        return ""
+    delay = decide(tries + 1)
+    if delay is None:
+        claim.bury(REPORT)
+    else:
+        claim.retry(folder.now() + delay, REPORT)
+    return claim.name
+
+
+def _read(fd: int) -> tuple[str, int]:
+    data = os.pread(fd, _LONGEST, 0)
+    if len(data) < _HEAD.size:
+        return "", 0
+    tries, size = _HEAD.unpack_from(data)
+    return os.fsdecode(data[_HEAD.size : _HEAD.size + size]), tries
