@@ -108,7 +108,7 @@ class SpoolFolder:
 
     def _clear(self) -> None:
         """Remove files that were never finished, and records of jobs that are gone."""
-        for folder in ("", *self._priorities(""), DEAD, *self._priorities(DEAD), TRIES, *self._priorities(TRIES)):
+        for folder in ("", *self.priorities(), DEAD, *self.priorities(DEAD), TRIES, *self.priorities(TRIES)):
             with suppress(OSError), os.scandir(f"{self.path}/{folder}") as entries:
                 for entry in entries:
                     if entry.name.startswith(NEW):
@@ -128,7 +128,7 @@ class SpoolFolder:
             finally:
                 release(fd)
 
-    def _priorities(self, below: str) -> list[str]:
+    def priorities(self, below: str = "") -> list[str]:
         """The directories of priorities in one of ours, as paths from here, in their order."""
         with suppress(OSError), os.scandir(f"{self.path}/{below}") as entries:
             found = [entry.name for entry in entries if is_priority(entry.name) and entry.is_dir(follow_symlinks=False)]
@@ -210,7 +210,7 @@ class SpoolFolder:
             yield from self._scan_folder("")
         except OSError as error:
             raise SpoolError(f"spooler {self.path}: {_reason(error)}; {self._who_may()}") from error
-        for folder in self._priorities(""):
+        for folder in self.priorities():
             try:
                 yield from self._scan_folder(f"{folder}/")
             except OSError as error:

@@ -58,7 +58,7 @@ class Found(NamedTuple):
     @property
     def priority(self) -> int | None:
         """Its priority; None if it has none."""
-        return priority(self.name)
+        return priority(self.name.removeprefix(f"{DEAD}/"))
 
 
 class Record(NamedTuple):

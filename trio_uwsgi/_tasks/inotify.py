@@ -1,0 +1,169 @@
+"""Noticing at once that something happened in a directory: Linux's inotify, through ctypes. Floor 2.
+
+What is told, and who causes it:
+
+    a file that was open for writing was closed   uWSGI and `write`, when a job is whole and no longer locked;
+                                                  `touch`, `cp`; a claim that ended with its job still there
+    a file was moved here                         `mv`, from anywhere
+    a file's times, mode or owner were changed    `touch -c`, `chmod` of what could not be read
+    a directory was made, or moved here           a new priority
+
+That a file is made is not told, only that it is closed; nor what happens to one after it was removed, which is how
+`done` ends. Where the system cannot do this `open_watch` gives None: what asks then looks now and then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import sys
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Change", "Watch", "open_watch"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# From <sys/inotify.h>; the same on every Linux.
+_ATTRIB = 0x4
+_CLOSE_WRITE = 0x8
+_MOVED_TO = 0x80
+_CREATE = 0x100
+_OVERFLOW = 0x4000
+_IGNORED = 0x8000
+_IS_DIR = 0x40000000
+_ONLY_DIR = 0x01000000
+_EXCEPT_REMOVED = 0x04000000
+_WATCHED = _ATTRIB | _CLOSE_WRITE | _MOVED_TO | _CREATE | _ONLY_DIR | _EXCEPT_REMOVED
+_FILES = _ATTRIB | _CLOSE_WRITE | _MOVED_TO
+_FOLDERS = _MOVED_TO | _CREATE
+
+_EVENT = Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
+# Room for some 1,000 events; what is not read yet waits in the system, which holds 16,384 and then tells of an overflow.
+_READ = 65536
+
+_INSTEAD = "what others put into a directory is noticed when it is looked through"
+
+
+class Change(NamedTuple):
+    """Something happened. All three empty (`RESCAN`): so much that it is not known what.
+
+    Args:
+        folder: the directory, as it was given to `add`.
+        file: what it is about, in that directory.
+        is_folder: is it a directory?
+    """
+
+    folder: str
+    file: str
+    is_folder: bool
+
+
+RESCAN = Change("", "", False)
+
+
+class Watch:
+    """Some directories that are watched. Close it, or use it with `with`; then `changes` raises ClosedResourceError."""
+
+    __slots__ = ("_add", "_fd", "_folders")
+
+    def __init__(self, fd: int, add: Any) -> None:  # Any: a function of the C library
+        self._fd = fd
+        self._add = add
+        self._folders: dict[int, str] = {}
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, folder: str) -> bool:
+        """Watch one more directory; False if that cannot be, which is logged. Twice is once.
+
+        What is in it already is not told: so add it first, and look into it then.
+        """
+        watch = self._add(self._fd, os.fsencode(folder), _WATCHED)
+        if watch < 0:
+            number = ctypes.get_errno()
+            more = "; raise fs.inotify.max_user_watches" if number == errno.ENOSPC else ""
+            logger.warning("%s is not watched (%s)%s", folder, os.strerror(number), more)
+            return False
+        self._folders[watch] = folder
+        return True
+
+    async def changes(self) -> list[Change]:
+        """Wait until something happened, and tell what, in its order; the same may come more than once.
+
+        Checkpoint: always.
+        Cancellation: nothing is lost; the next call tells it.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._fd < 0:
+                raise trio.ClosedResourceError("the watch was closed")
+            # Read only after all checkpoints: what has been read must be given to somebody.
+            found = self._read()
+            if found:
+                return found
+            await trio.lowlevel.wait_readable(self._fd)
+
+    def close(self) -> None:
+        """Watch nothing any more. Whoever waits in `changes` gets ClosedResourceError."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            trio.lowlevel.notify_closing(fd)
+            os.close(fd)
+
+    def _read(self) -> list[Change]:
+        try:
+            data = os.read(self._fd, _READ)
+        except BlockingIOError:
+            return []
+        found: list[Change] = []
+        position = 0
+        while position < len(data):
+            watch, mask, _, size = _EVENT.unpack_from(data, position)
+            begin = position + _EVENT.size
+            position = begin + size
+            if mask & _OVERFLOW:
+                found.append(RESCAN)
+            elif mask & _IGNORED:
+                self._folders.pop(watch, None)  # the directory is gone
+            elif mask & (_FOLDERS if mask & _IS_DIR else _FILES) and watch in self._folders and size:
+                name = os.fsdecode(data[begin:position].rstrip(b"\0"))
+                found.append(Change(self._folders[watch], name, bool(mask & _IS_DIR)))
+        return found
+
+
+def open_watch() -> Watch | None:
+    """Begin to watch; None, with a line in the log, where the system has no inotify or gives no more of it."""
+    if not sys.platform.startswith("linux"):
+        logger.info("this system has no inotify: %s", _INSTEAD)
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    try:
+        start, add = library.inotify_init1, library.inotify_add_watch
+    except AttributeError:
+        logger.info("the C library has no inotify: %s", _INSTEAD)
+        return None
+    start.argtypes, start.restype = [ctypes.c_int], ctypes.c_int
+    add.argtypes, add.restype = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32], ctypes.c_int
+    fd = start(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0:
+        logger.warning(
+            "directories are not watched (%s): %s; raise fs.inotify.max_user_instances",
+            os.strerror(ctypes.get_errno()),
+            _INSTEAD,
+        )
+        return None
+    return Watch(fd, add)

@@ -1,0 +1,223 @@
+"""What people do with a spooler's directory: look at its jobs, have them tried again, throw them away. Floor 2.
+
+Works on a live directory as on one that nobody uses: what is changed is locked as whoever runs a job locks it. Looking
+opens files for reading only and takes no lock, so it is not in the way of anybody.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from trio_uwsgi._core.spool import is_job
+from trio_uwsgi._tasks.file_lock import locked_elsewhere
+from trio_uwsgi._tasks.spool_claim import NotClaimed, open_job, release, set_due
+from trio_uwsgi._tasks.spool_paths import (
+    DEAD,
+    TRIES,
+    Found,
+    Record,
+    due_of,
+    fsync_folder,
+    is_dead_job,
+    make_folder,
+    read_record,
+    remove,
+    report_of,
+)
+from trio_uwsgi._wire.spool_file import LONGEST_HEAD, decode_head
+from trio_uwsgi.errors import BadSpoolFile, SpoolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.spool_files import SpoolFolder
+    from trio_uwsgi._wire.spool_file import Pairs
+
+__all__ = [
+    "Peek",
+    "State",
+    "dead",
+    "find",
+    "hurry",
+    "is_dead",
+    "peek",
+    "purge",
+    "record_of",
+    "requeue",
+    "state_of",
+    "why_later",
+]
+
+State: TypeAlias = Literal["waiting", "delayed", "running", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """What is in a job's file.
+
+    Args:
+        found: the file.
+        state: what becomes of it now.
+        pairs: its vars; empty if `problem`.
+        body: the first bytes of its body.
+        body_size: how many it has.
+        record: how often it has failed, and how.
+        problem: why it cannot be read; `""` if it can.
+    """
+
+    found: Found
+    state: State
+    pairs: Pairs
+    body: bytes
+    body_size: int
+    record: Record
+    problem: str
+
+
+def dead(folder: SpoolFolder) -> Iterator[Found]:
+    """Every job that was given up; their names begin with `dead/`. `due` is when they died."""
+    for place in (DEAD, *folder.priorities(DEAD)):
+        with suppress(OSError), os.scandir(f"{folder.path}/{place}") as entries:
+            for entry in entries:
+                if is_dead_job(entry.name):
+                    with suppress(OSError):  # it was put back meanwhile
+                        status = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):
+                            yield Found(f"{place}/{entry.name}", due_of(status), status.st_size)
+
+
+def find(folder: SpoolFolder, name: str) -> Found:
+    """A job, alive or dead; `name` may leave `dead/` out, and may be a path.
+
+    Raises:
+        SpoolError: there is none.
+    """
+    name = name.removeprefix(f"{folder.path}/")
+    for candidate in (name, f"{DEAD}/{name}"):
+        if not is_job(candidate.removeprefix(f"{DEAD}/")):
+            raise SpoolError(f"{name!r} is no name of a job; use one that `spool ls` shows")
+        with suppress(OSError):
+            status = os.lstat(f"{folder.path}/{candidate}")
+            if stat.S_ISREG(status.st_mode):
+                return Found(candidate, due_of(status), status.st_size)
+    raise SpoolError(f"there is no job {name!r} in {folder.path}; it may have run meanwhile")
+
+
+def is_dead(found: Found) -> bool:
+    """Was it given up?"""
+    return found.name.startswith(f"{DEAD}/")
+
+
+def state_of(folder: SpoolFolder, found: Found) -> State:
+    """What becomes of a job now. One that uWSGI is just writing is `running` too."""
+    if is_dead(found):
+        return "dead"
+    with suppress(OSError):
+        fd = os.open(f"{folder.path}/{found.name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if locked_elsewhere(fd):
+                return "running"
+        finally:
+            os.close(fd)
+    return "delayed" if found.due > folder.now() else "waiting"
+
+
+def record_of(folder: SpoolFolder, found: Found) -> Record:
+    """How often it has failed, and what went wrong the last time."""
+    path = f"{folder.path}/{found.name}"
+    return read_record(report_of(path) if is_dead(found) else f"{folder.path}/{TRIES}/{found.name}")
+
+
+def peek(folder: SpoolFolder, found: Found, preview: int = 0) -> Peek:
+    """What is in a job's file, with the first `preview` bytes of its body. Takes no lock."""
+    state, record = state_of(folder, found), record_of(folder, found)
+    try:
+        with open(
+            os.open(f"{folder.path}/{found.name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
+        ) as file:
+            data = file.read(min(LONGEST_HEAD + preview, max(found.size, 1)))
+            size = os.fstat(file.fileno()).st_size
+        pairs, begin = decode_head(data)
+    except OSError as error:
+        return Peek(found, state, [], b"", 0, record, error.strerror or str(error))
+    except BadSpoolFile as error:
+        return Peek(found, state, [], b"", 0, record, error.problem)
+    return Peek(found, state, pairs, data[begin : begin + preview], size - begin, record, "")
+
+
+def why_later(folder: SpoolFolder, found: Found) -> Literal["at", "retry"] | None:
+    """Why a job may not run yet: it was spooled so, or has failed. None: nobody said so, its file has an odd time."""
+    if record_of(folder, found).tries:
+        return "retry"
+    return "at" if any(name == b"at" for name, _ in peek(folder, found).pairs) else None
+
+
+def hurry(folder: SpoolFolder, found: Found) -> None:
+    """Have a job run now, whenever it was to.
+
+    Raises:
+        SpoolError: it runs already, or is gone.
+    """
+    fd = _lock(folder, found)
+    try:
+        set_due(fd, folder.now())
+    except OSError as error:
+        raise SpoolError(f"{found.name} cannot be changed ({error.strerror})") from error
+    finally:
+        release(fd)
+
+
+def requeue(folder: SpoolFolder, found: Found) -> str:
+    """Put a dead job back, as one that never failed; gives its name.
+
+    Raises:
+        SpoolError: there is a job of that name, or the disk does not do its part.
+    """
+    name = found.name.removeprefix(f"{DEAD}/")
+    old, new = f"{folder.path}/{found.name}", f"{folder.path}/{name}"
+    fd = _lock(folder, found)
+    try:
+        if os.path.lexists(new):
+            raise SpoolError(f"there is a job {name} already; it runs first, or purge one of the two")
+        # Before the job is back: nothing may count old failures against it.
+        remove(f"{folder.path}/{TRIES}/{name}")
+        if "/" in name:
+            make_folder(os.path.dirname(new))
+        set_due(fd, folder.now())
+        os.rename(old, new)
+        fsync_folder(os.path.dirname(new))
+        fsync_folder(os.path.dirname(old))
+        remove(report_of(old))
+    except OSError as error:
+        raise SpoolError(f"{found.name} cannot be put back ({error.strerror})") from error
+    finally:
+        release(fd)
+    return name
+
+
+def purge(folder: SpoolFolder, found: Found) -> None:
+    """Throw a job away that does not run.
+
+    Raises:
+        SpoolError: it runs, or is gone, or may not be removed.
+    """
+    path = f"{folder.path}/{found.name}"
+    fd = _lock(folder, found)
+    try:
+        os.unlink(path)
+        remove(report_of(path) if is_dead(found) else f"{folder.path}/{TRIES}/{found.name}")
+    except OSError as error:
+        raise SpoolError(f"{found.name} cannot be removed ({error.strerror})") from error
+    finally:
+        release(fd)
+
+
+def _lock(folder: SpoolFolder, found: Found) -> int:
+    opened = open_job(f"{folder.path}/{found.name}")
+    if isinstance(opened, NotClaimed):
+        what = {"locked": "is running; stop it first, or wait", "gone": "is gone; it may have run meanwhile"}
+        raise SpoolError(opened.detail or f"{found.name} {what[opened.why]}")
+    return opened[0]
