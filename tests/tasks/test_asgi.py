@@ -11,10 +11,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.asgi import PARKED
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.interface import detect_interface
 from trio_uwsgi._tasks.lifespan import Lifespan
+from trio_uwsgi._tasks.runners import PARKED
 from trio_uwsgi._tasks.unit import UNIT, Member
 from trio_uwsgi.errors import BootError, ConfigError
 

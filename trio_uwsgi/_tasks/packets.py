@@ -1,6 +1,8 @@
 """Answers what other servers ask over the uwsgi protocol: RPC, signals, caches, pings. Floor 2.
 
-A `Driver` as `asgi.py` and `wsgi.py` are: each packet is an exchange and so a unit of work, run by a task of its own.
+A `Driver` as `asgi.py` and `wsgi.py` are: each packet is an exchange and so a unit of work, run in the tasks of
+`runners.py`, most of them without waiting.
+
 Who may ask what is decided here, before anything of the packet is looked at. uWSGI lets everybody ask everything.
 
 Without a hello (see `_wire/remote.py`) a failure is a connection that closes without a byte, as with uWSGI.
@@ -15,9 +17,9 @@ import trio
 
 from trio_uwsgi._tasks.access import peer_name
 from trio_uwsgi._tasks.cache_calls import answer_cache_call
-from trio_uwsgi._tasks.exchange import Exchange
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.rpc import call_function
+from trio_uwsgi._tasks.runners import Runner, RunnerDriver, RunnerExchange
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.answers import (
@@ -44,7 +46,7 @@ from trio_uwsgi.errors import (
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi._tasks.exchange import Exchange
     from trio_uwsgi.options import AccessRules
 
 logger = logging.getLogger("trio_uwsgi")
@@ -52,7 +54,7 @@ logger = logging.getLogger("trio_uwsgi")
 _ANSWERED = {PING: "ping", SIGNAL: "signal", CACHE: "cache", RPC: "rpc"}
 
 
-class PacketExchange(Exchange):
+class PacketExchange(RunnerExchange):
     """An exchange that is a packet and its answer."""
 
     __slots__ = ()
@@ -60,7 +62,7 @@ class PacketExchange(Exchange):
     kind = "packet"
 
 
-class PacketDriver:
+class PacketDriver(RunnerDriver[PacketExchange]):
     """Answers the packets of one worker.
 
     Args:
@@ -69,60 +71,36 @@ class PacketDriver:
     """
 
     exchange_type = PacketExchange
+    late = "the time was up"
 
     def __init__(self, access: AccessRules, calls: Calls) -> None:
+        super().__init__()
         self._access = access
         self._calls = calls
-        self._nursery: trio.Nursery
-        self._service: HttpService
 
-    async def serve(
-        self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Own the tasks of exchanges until cancelled."""
-        self._service = service
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            await trio.sleep_forever()
-
-    def begin(self, exchange: Exchange) -> None:
-        """Have the packet answered by a task."""
-        exchange.scope = trio.CancelScope()
-        self._nursery.start_soon(self._run, exchange)
-
-    def cancel(self, exchange: Exchange) -> None:
-        """Cancel the task where it waits."""
-        exchange.cancelled = True
-        exchange.scope.cancel()
-
-    async def _run(self, exchange: Exchange) -> None:
+    async def _run(self, runner: Runner, exchange: PacketExchange) -> None:
+        """Answer one packet."""
         UNIT.set(exchange)
-        where = "its first step"
-        with exchange.scope:
-            try:
-                if exchange.request.modifier1 == SPOOL:
-                    logger.warning("%s: a job was refused: there is no spooler", peer_name(exchange.session.peer))
-                    exchange.response.keep_alive = False
-                    exchange.deliver(SignalAnswer(accepted=False).encode(), False)
-                elif self._is_allowed(exchange):
-                    await self._answer(exchange)
-                else:
-                    self._close(exchange)
-            except* trio.Cancelled as group:
-                where = location(group)
-                raise
-            except* ClientDisconnected:
-                exchange.drop()  # nobody is left to answer
-            except* RemoteProtocolError as group:
-                error = sole(group)
-                logger.warning("%s: refused %s: %s", peer_name(exchange.session.peer), exchange.name, error)
-                exchange.cut(400, str(error))
-        if exchange.abandoned:
-            exchange.drop()
-        elif exchange.scope.cancelled_caught:
-            exchange.cut(504, "the time was up")
-            self._calls.expired(exchange, where)
-        self._service.ended(exchange)
+        try:
+            if exchange.cancelled:  # while it was waiting for its turn
+                pass
+            elif exchange.request.modifier1 == SPOOL:
+                logger.warning("%s: a job was refused: there is no spooler", peer_name(exchange.session.peer))
+                exchange.response.keep_alive = False
+                exchange.deliver(SignalAnswer(accepted=False).encode(), False)
+            elif self._is_allowed(exchange):
+                await self._answer(exchange)
+            else:
+                self._close(exchange)
+        except* trio.Cancelled as group:
+            runner.where = location(group)
+            raise
+        except* ClientDisconnected:
+            exchange.drop()  # nobody is left to answer
+        except* RemoteProtocolError as group:
+            error = sole(group)
+            logger.warning("%s: refused %s: %s", peer_name(exchange.session.peer), exchange.name, error)
+            exchange.cut(400, str(error))
 
     def _is_allowed(self, exchange: Exchange) -> bool:
         modifier = exchange.request.modifier1

@@ -59,7 +59,7 @@ class _Stepped:
 def _await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
     """The frames a task is in, outermost first.
 
-    `AsgiDriver` steps its requests by hand: to Python, the chain of awaits ends in the generator that does so, which
+    Some first steps are run by hand: to Python, the chain of awaits ends in the generator that goes on, `go_on`, which
     has the rest of it in its variable `coroutine`. (A parked task's last frame is one of Trio's otherwise.)
     """
     frames = [frame for frame, _line in task.iter_await_frames()]  # type: ignore[misc]  # it reads nothing but `coro`

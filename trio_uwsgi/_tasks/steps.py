@@ -1,0 +1,43 @@
+"""Coroutines whose first step is run by hand. Floor 2.
+
+Most user code does not wait, and a coroutine that ends with its first step needs nothing of Trio: neither a task of its
+own nor a deadline. So a task that runs many of them takes the first step itself, in a context of its own:
+
+    task.context = context  # takes effect with the task's next step
+    try:
+        trap = context.run(coroutine.send, None)
+    except StopIteration:
+        ...  # it never waited
+    else:
+        await go_on(coroutine, trap)
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Coroutine, Generator
+from typing import TypeVar
+
+__all__ = ["go_on"]
+
+T = TypeVar("T")
+
+
+@types.coroutine
+def go_on(coroutine: Coroutine[object, object, T], trap: object) -> Generator[object, object, T]:
+    """Await a coroutine whose first step ended in `trap`.
+
+    Trio resumes a task by `send`, and throws only to refuse what another library yields.
+    """
+    send = coroutine.send
+    try:
+        while True:
+            try:
+                value = yield trap
+            except BaseException as error:
+                trap = coroutine.throw(error)
+            else:
+                trap = send(value)
+    except StopIteration as end:
+        result: T = end.value
+        return result
