@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import ipaddress
 import math
 import re
@@ -316,6 +317,7 @@ def _source(name: str, item: object) -> str:
     )
 
 
+@functools.lru_cache(1024)  # a client asks again and again
 def _matches(source: str, client: str | None, listener: str) -> bool:
     if source == "any" or source == listener:
         return True

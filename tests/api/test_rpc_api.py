@@ -254,3 +254,41 @@ async def test_members_keep_connections(tmp_path: Path) -> None:
         runtime.stop()
     assert 1 == counts[0]
     assert counts[1] in (2, 3)
+
+
+@pytest.mark.real
+async def test_a_late_answer_on_a_kept_connection(tmp_path: Path) -> None:
+    """A call over a kept connection takes no longer than the configured time, or its own; the next call is answered."""
+    registry = Registry()
+    declare(registry)
+    node = str(tmp_path / "n.sock")
+    spent: list[float] = []
+
+    async def start(task_status: trio.TaskStatus[trio_uwsgi.Runtime]) -> None:
+        config = Config(socket=node, mules=1, node_timeout=0.3)
+        await trio_uwsgi.serve(no_app, config, registry=registry, task_status=task_status)
+
+    async with trio.open_nursery() as nursery:
+        done = trio.Event()
+
+        @registry.mule(1)
+        async def ask() -> None:
+            for timeout in (None, 0.2):
+                assert b"a" == await uwsgi.rpc(node, "join", "a")
+                begun = trio.current_time()
+                with pytest.raises(NodeTimeout, match=f"within {timeout or 0.3:g} s"):
+                    await uwsgi.rpc(node, "slow", timeout=timeout)
+                spent.append(trio.current_time() - begun)
+            with trio.move_on_after(0.1) as scope:
+                await uwsgi.rpc(node, "join", "a")
+                await uwsgi.rpc(node, "slow")
+            assert scope.cancelled_caught
+            assert b"a" == await uwsgi.rpc(node, "join", "a")
+            done.set()
+
+        await nursery.start(start)
+        with trio.fail_after(20):
+            await done.wait()
+        nursery.cancel_scope.cancel()
+    assert 0.3 <= spent[0] < 2
+    assert 0.2 <= spent[1] < 2

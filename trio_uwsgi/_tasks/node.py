@@ -10,11 +10,17 @@ it is used. One that closes after that may have made the call, and is an error.
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import select
+import socket
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import trio
+from trio.lowlevel import checkpoint_if_cancelled, wait_readable, wait_writable
 
+from trio_uwsgi._tasks.deadlines import Deadlines
 from trio_uwsgi._wire.answers import Answer, AnswerReader, Failure, HelloAnswer
 from trio_uwsgi._wire.remote import HelloCall
 from trio_uwsgi.addresses import Address
@@ -45,6 +51,84 @@ PLAIN_NODES = 1024
 HARMLESS = frozenset(("exists", "full", "not-found"))
 # Bytes of the largest answer that is taken.
 LARGEST = 64 * 1024 * 1024
+RECEIVE = 65536
+
+
+class _Connection:
+    """One connection to a node, for one call at a time.
+
+    Bytes go straight to the socket and come from it when Trio says that there are some: each layer in between costs as
+    much as the call.
+
+    Args:
+        node: as the caller wrote it.
+        sock: in non-blocking mode.
+    """
+
+    __slots__ = ("_late", "greeted", "node", "socket")
+
+    def __init__(self, node: str, sock: socket.socket) -> None:
+        self.node = node
+        self.socket = sock
+        self.greeted = False  # the node is one of ours: calls follow each other
+        self._late: NodeTimeout | None = None
+
+    @property
+    def lives(self) -> bool:
+        """Between calls: one that can be read has ended, as nothing is due on it."""
+        poll = select.poll()  # select() takes no descriptors from 1024 on
+        poll.register(self.socket, select.POLLIN)
+        return not poll.poll(0)
+
+    def expire(self, error: NodeTimeout) -> None:
+        """End the call that runs with this error."""
+        self._late = error
+        trio.lowlevel.notify_closing(self.socket)
+
+    async def exchange(self, call: NodeCall | HelloCall, data: bytes) -> tuple[Answer | None, bool]:
+        """Send a call and read its answer, None where the connection ended instead; and say whether another may follow.
+
+        Checkpoints after it has sent. Whatever it raises, the connection is of no use any more.
+        """
+        reader = AnswerReader(call, LARGEST)
+        try:
+            await self._send(data)
+            while piece := await self._receive():
+                answer = reader.feed(piece)
+                if answer is not None:
+                    return answer, not reader.rest
+            return reader.feed_eof(), False
+        except RemoteProtocolError as error:
+            raise NodeClosed(self.node, f"its answer cannot be read: {error}") from error
+        except trio.ClosedResourceError:
+            assert self._late is not None, "nobody else closes it during a call"
+            raise self._late from None
+        except OSError as error:
+            if isinstance(call, HelloCall):
+                return None, False
+            raise NodeClosed(self.node, "the connection broke; what was asked may have been done or not") from error
+
+    async def _send(self, data: bytes) -> None:
+        left = memoryview(data)
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                left = left[self.socket.send(left) :]
+            if not left:
+                return
+            self._check_time()
+            await wait_writable(self.socket)
+
+    async def _receive(self) -> bytes:
+        while True:
+            self._check_time()
+            await wait_readable(self.socket)
+            with contextlib.suppress(BlockingIOError):  # the kernel may take back what it has announced
+                return self.socket.recv(RECEIVE)
+
+    def _check_time(self) -> None:
+        """`expire` wakes only who waits: this task may have been on its way already, for a part of the answer."""
+        if self._late is not None:
+            raise self._late
 
 
 class Nodes:
@@ -56,15 +140,19 @@ class Nodes:
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        self._kept: OrderedDict[trio.SocketStream, str] = OrderedDict()
+        self._kept: OrderedDict[_Connection, None] = OrderedDict()
         self._plain: dict[str, float] = {}
+        self._calls: Deadlines[_Connection] = Deadlines(timeout, self._expire)
+        self._serving = False
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep connections until cancelled; then close them."""
         task_status.started()
+        self._serving = True
         try:
-            await trio.sleep_forever()
+            await self._calls.serve()
         finally:
+            self._serving = False
             self.close()
 
     def close(self) -> None:
@@ -89,29 +177,34 @@ class Nodes:
         limit = self._timeout if timeout is None else timeout
         if not limit > 0:
             raise ValueError(f"a timeout is more than 0 seconds, not {limit!r}")
-        address = Address.parse(node)
-        if address.kind == "fd" or (address.kind == "tcp" and not (address.host and address.port)):
-            raise ConfigError(f"{node!r} is not the address of a node", "write host:port, or the path of a unix socket")
+        address = _address(node)
         data = call.encode()
+        await checkpoint_if_cancelled()
+        connection = self._take(node)
+        if connection is not None and timeout is None and self._serving:
+            # A scope for each call would cost a good part of it: one task looks after all that have the same time.
+            self._calls.add(connection, trio.current_time())
+            try:
+                return await self._ask(connection, call, data)
+            finally:
+                self._calls.discard(connection)
         with trio.move_on_after(limit):
-            return await self._ask(node, address, call, data)
-        raise NodeTimeout(node, f"it did not answer within {limit:g} s; what was asked may have been done or not")
+            return await self._ask(connection or await self._connect(node, address), call, data)
+        raise _timed_out(node, limit)
 
-    async def _ask(self, node: str, address: Address, call: NodeCall, data: bytes) -> Answer | None:
-        stream = self._take(node)
-        greeted = stream is not None
-        if stream is None:
-            stream, greeted = await self._connect(node, address)
+    async def _ask(self, connection: _Connection, call: NodeCall, data: bytes) -> Answer | None:
         keep = False
         try:
-            answer, reusable = await _exchange(node, stream, call, data)
-            keep = greeted and reusable and (not isinstance(answer, Failure) or answer.kind in HARMLESS)
+            answer, reusable = await connection.exchange(call, data)
+            failed = isinstance(answer, Failure) and answer.kind not in HARMLESS
+            keep = connection.greeted and reusable and not failed
         finally:
             if keep:
-                self._keep(node, stream)
+                self._keep(connection)
             else:
-                stream.socket.close()
-        if answer is None and greeted:
+                connection.socket.close()
+        node = connection.node
+        if answer is None and connection.greeted:
             raise NodeClosed(
                 node, "it closed the connection without an answer; what was asked may have been done or not"
             )
@@ -119,81 +212,83 @@ class Nodes:
             _raise_failure(node, call, answer)
         return answer
 
+    def _expire(self, connection: _Connection) -> None:
+        connection.expire(_timed_out(connection.node, self._timeout))
+
     # ----- connections
 
-    def _take(self, node: str) -> trio.SocketStream | None:
-        """The newest connection that is kept and lives. One that can be read has ended: nothing is due on it."""
-        for stream in [stream for stream, known in reversed(self._kept.items()) if known == node]:
-            del self._kept[stream]
-            if not stream.socket.is_readable():
-                return stream
-            stream.socket.close()
+    def _take(self, node: str) -> _Connection | None:
+        """The newest connection that is kept and lives."""
+        for connection in [connection for connection in reversed(self._kept) if connection.node == node]:
+            del self._kept[connection]
+            if connection.lives:
+                return connection
+            connection.socket.close()
         return None
 
-    def _keep(self, node: str, stream: trio.SocketStream) -> None:
-        self._kept[stream] = node
+    def _keep(self, connection: _Connection) -> None:
+        self._kept[connection] = None
         if len(self._kept) > KEPT:
             self._kept.popitem(last=False)[0].socket.close()
 
-    async def _connect(self, node: str, address: Address) -> tuple[trio.SocketStream, bool]:
+    async def _connect(self, node: str, address: Address) -> _Connection:
+        connection = _Connection(node, await open_node(node, address))
         if trio.current_time() < self._plain.get(node, 0):
-            return await open_node(node, address), False
-        stream = await open_node(node, address)
-        greeted = False
+            return connection
         try:
             hello = HelloCall()
-            greeted = await _exchange(node, stream, hello, hello.encode()) == (HelloAnswer(), True)
+            connection.greeted = await connection.exchange(hello, hello.encode()) == (HelloAnswer(), True)
         finally:
-            if not greeted:
-                stream.socket.close()
-        if greeted:
-            return stream, True
+            if not connection.greeted:
+                connection.socket.close()
+        if connection.greeted:
+            return connection
         if len(self._plain) >= PLAIN_NODES:
             self._plain.clear()
         self._plain[node] = trio.current_time() + PLAIN_SECONDS
-        return await open_node(node, address), False
+        return _Connection(node, await open_node(node, address))
 
 
-async def open_node(node: str, address: Address) -> trio.SocketStream:
-    """Connect. A cancelled try leaves nothing.
+def _timed_out(node: str, limit: float) -> NodeTimeout:
+    return NodeTimeout(node, f"it did not answer within {limit:g} s; what was asked may have been done or not")
+
+
+@functools.lru_cache(PLAIN_NODES)
+def _address(node: str) -> Address:
+    """Where a node is.
+
+    Raises:
+        ConfigError: it is not an address, or not one to connect to.
+    """
+    address = Address.parse(node)
+    if address.kind == "fd" or (address.kind == "tcp" and not (address.host and address.port)):
+        raise ConfigError(f"{node!r} is not the address of a node", "write host:port, or the path of a unix socket")
+    return address
+
+
+async def open_node(node: str, address: Address) -> socket.socket:
+    """Connect, and give a socket in non-blocking mode. A cancelled try leaves nothing.
 
     Raises:
         NodeUnreachable: it cannot be done.
     """
     try:
         if address.kind == "tcp":
-            return await trio.open_tcp_stream(address.host, address.port)
-        path = address.path
-        sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
-        try:
-            await sock.connect("\0" + path[1:] if path.startswith("@") else path)
-            sock.getpeername()  # a unix socket whose queue is full looks as if it had been connected
-        except BaseException:
-            sock.close()
-            raise
-        return trio.SocketStream(sock)
+            sock = (await trio.open_tcp_stream(address.host, address.port)).socket
+        else:
+            path = address.path
+            sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+            try:
+                await sock.connect("\0" + path[1:] if path.startswith("@") else path)
+                sock.getpeername()  # a unix socket whose queue is full looks as if it had been connected
+            except BaseException:
+                sock.close()
+                raise
     except (OSError, UnicodeError) as error:
         raise NodeUnreachable(node, f"no connection ({error}); nothing was sent") from error
-
-
-async def _exchange(
-    node: str, stream: trio.SocketStream, call: NodeCall | HelloCall, data: bytes
-) -> tuple[Answer | None, bool]:
-    """Send a call and read its answer, None where the connection ended instead; and say whether another may follow."""
-    reader = AnswerReader(call, LARGEST)
-    try:
-        await stream.send_all(data)
-        while piece := await stream.receive_some(65536):
-            answer = reader.feed(bytes(piece))
-            if answer is not None:
-                return answer, not reader.rest
-        return reader.feed_eof(), False
-    except RemoteProtocolError as error:
-        raise NodeClosed(node, f"its answer cannot be read: {error}") from error
-    except trio.BrokenResourceError as error:
-        if isinstance(call, HelloCall):
-            return None, False
-        raise NodeClosed(node, "the connection broke; what was asked may have been done or not") from error
+    plain = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+    plain.setblocking(False)
+    return plain
 
 
 def _raise_failure(node: str, call: NodeCall, failure: Failure) -> None:

@@ -129,7 +129,7 @@ async def async_connect(addr: str) -> int:
     address = Address.parse(addr)
     if address.kind == "fd" or (address.kind == "tcp" and not (address.host and address.port)):
         raise ConfigError(f"{addr!r} cannot be connected to", "write host:port, the path of a unix socket, or @name")
-    return (await open_node(addr, address)).socket.detach()
+    return (await open_node(addr, address)).detach()
 
 
 async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
