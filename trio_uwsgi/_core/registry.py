@@ -8,6 +8,8 @@ their own and pass it to `serve`. Here are the tables and their rules only: who 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
 
@@ -17,7 +19,7 @@ from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi.errors import RegistrationError
 
-__all__ = ["Registry", "RpcFunction", "Signal"]
+__all__ = ["Registry", "RpcFunction", "Signal", "is_async"]
 
 Handler = Callable[[int], object]
 MessageHandler = Callable[[bytes], object]
@@ -42,6 +44,10 @@ class Signal:
     signum: int
     target: Target
     handler: Handler
+    is_async: bool = dataclasses.field(init=False)  # looked at once: `is_async` costs more than a short handler
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", is_async(self.handler))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +57,10 @@ class RpcFunction:
     name: str
     func: Callable[..., object]
     argc: int
+    is_async: bool = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", is_async(self.func))
 
 
 class Registry:
@@ -329,6 +339,14 @@ def _leave_unarmed(timer: Timer) -> None:
 
 def _cancel_unarmed(timer: Timer) -> None:
     timer.cancelled = True
+
+
+def is_async(func: Callable[..., object]) -> bool:
+    """Is this handler awaited, or does it need a thread? Looks through partials, bound methods and callable objects."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    called = getattr(type(func), "__call__", None)  # noqa: B004  # the method itself is wanted, not whether there is one
+    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(called)
 
 
 def check_signum(signum: int) -> None:

@@ -10,23 +10,26 @@ scope alive over many requests, because a new scope costs as much as a small res
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from trio_uwsgi._core.registry import is_async
 from trio_uwsgi._tasks.journal import sole, summary
+from trio_uwsgi._tasks.steps import go_on
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi.errors import Harakiri
 
 if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import RpcFunction
     from trio_uwsgi._tasks.unit import Member
 
-__all__ = ["FAILURES", "Calls", "Result", "call_within", "is_async"]
+__all__ = ["FAILURES", "Calls", "Result", "SharedScope", "call_within"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -40,6 +43,21 @@ class Result(NamedTuple):
 
     returned: bool
     value: Any  # what user code returned: nothing is known about it
+
+
+class SharedScope:
+    """A cancel scope for one unit after the other, as a new one for each would cost more than most handlers.
+
+    Whoever enters `scope` runs units under it with `Calls.run_under`, until that says that it is of no more use, or
+    until it ends because its unit's time was up: then `Calls.ended_under` comes after the block.
+    """
+
+    __slots__ = ("scope", "task", "unit")
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.task = trio.lowlevel.current_task()
+        self.unit: Unit  # which runs, or was the last
 
 
 class Calls:
@@ -63,31 +81,72 @@ class Calls:
 
         Checkpoints if `func` does; a cancellation from outside passes through.
         """
-        where = "?"
-        value: object = None
-        returned = False
+        result = Result(False, None)
         with trio.CancelScope() as scope:
             unit = Unit(self.member, kind, name, scope, self.limit if limit is None else limit)
+            scope.deadline = unit.option_deadline
             token = UNIT.set(unit)
             try:
-                if is_async(func):
-                    value = await _awaited(func, args)
-                else:
-                    value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
-                returned = True
-            except* FAILURES as group:
-                self.failed(unit, sole(group))
-            except* trio.Cancelled as group:
-                where = location(group)
-                raise
+                result = await self._contained(unit, func, args, is_async(func))
             finally:
                 UNIT.reset(token)
-                unit.end()
         if scope.cancelled_caught:
-            self.expired(unit, where)
-        elif returned:
+            self.expired(unit, unit.where)
+        elif result.returned:
             self.done += 1
-        return Result(returned, value)
+        return result
+
+    async def run_under(
+        self, shared: SharedScope, kind: str, name: str, func: Callable[..., object], arg: object
+    ) -> bool:
+        """Await `func(arg)` as one unit, under a scope that others had and will have; False if none can have it now.
+
+        The unit has a context of its own. Its first step is run by hand, and only if it waits it has a deadline:
+        before, nothing could be ended by one. Its time being up ends the scope's block.
+        """
+        scope, task = shared.scope, shared.task
+        shared.unit = unit = Unit(self.member, kind, name, scope, self.limit)
+        base = task.context
+        context = base.copy()
+        context.run(UNIT.set, unit)
+        coroutine = self._contained(unit, func, (arg,), True)
+        try:
+            trap = context.run(coroutine.send, None)
+        except StopIteration as end:
+            result: Result = end.value
+        else:
+            task.context = context  # takes effect with the task's next step, and ends with it
+            unit.set_user_deadline(unit.user_deadline)
+            try:
+                result = await go_on(coroutine, trap)
+            finally:
+                task.context = base
+        if scope.deadline != math.inf:
+            scope.deadline = math.inf
+        self.done += result.returned
+        return not scope.cancel_called
+
+    def ended_under(self, shared: SharedScope) -> None:
+        """Count and report the unit with which the scope's block ended."""
+        self.expired(shared.unit, shared.unit.where)
+
+    async def _contained(
+        self, unit: Unit, func: Callable[..., object], args: tuple[object, ...], awaited: bool
+    ) -> Result:
+        try:
+            if awaited:
+                value = await _awaited(func, args)
+            else:
+                value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
+            return Result(True, value)
+        except* FAILURES as group:
+            self.failed(unit, sole(group))
+        except* trio.Cancelled as group:
+            unit.where = location(group)
+            raise
+        finally:
+            unit.end()
+        return Result(False, None)
 
     def failed(self, unit: Unit, error: BaseException) -> None:
         """Count and report that the unit's code raised `error`."""
@@ -101,14 +160,6 @@ class Calls:
         seconds = trio.current_time() - unit.started
         self.member.journal.note(self.member.name, f"{unit.what} harakiri")
         logger.error("%s", Harakiri(self.member.name, unit.what, seconds, where))
-
-
-def is_async(func: Callable[..., object]) -> bool:
-    """Is this handler awaited, or does it need a thread? Looks through partials, bound methods and callable objects."""
-    while isinstance(func, functools.partial):
-        func = func.func
-    called = getattr(type(func), "__call__", None)  # noqa: B004  # the method itself is wanted, not whether there is one
-    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(called)
 
 
 def _plain(value: object, func: Callable[..., object]) -> object:
@@ -126,11 +177,12 @@ async def _awaited(func: Callable[..., object], args: tuple[object, ...]) -> obj
     return await result
 
 
-async def call_within(unit: Unit, func: Callable[..., object], args: tuple[object, ...]) -> object:
+async def call_within(unit: Unit, function: RpcFunction, args: tuple[object, ...]) -> object:
     """Call user code as a part of a unit that runs already; what it raises is the caller's business.
 
     An `async def` is awaited here, a `def` runs in one of the member's RPC threads.
     """
-    if is_async(func):
+    func = function.func
+    if function.is_async:
         return await _awaited(func, args)
     return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit), func)

@@ -19,9 +19,11 @@ import outcome
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
+from trio_uwsgi._tasks.calls import SharedScope
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Stop
 
 if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import Signal
     from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi._tasks.unit import Member
 
@@ -50,6 +52,7 @@ class Inbox:
         self._message_arrived = trio.Event()
         self._signal_waiters: list[tuple[int | None, Task]] = []
         self._message_waiters: deque[Task] = deque()
+        self._running: Deliver  # the signal whose handler runs, or ran last
         self._held: int | None = None  # ticket of the message that the program works on
         self._finishing = False
         self.programmed = False  # a program runs, and may begin to read messages at any time
@@ -86,34 +89,58 @@ class Inbox:
 
     async def serve_signals(self) -> None:
         """Run the handlers of the signals as they come; returns after `finish`, when none waits."""
-        ran = 0
         while self._signals or not self._finishing:
-            if not self._signals:
+            shared = SharedScope()
+            with shared.scope:
+                await self._run_signals(shared)
+            if shared.scope.cancelled_caught:
+                self._calls.ended_under(shared)
+                self._signal_ended()
+
+    async def _run_signals(self, shared: SharedScope) -> None:
+        """Run handlers until the scope cannot be used for another one; or, after `finish`, until no signal waits."""
+        signals = self._signals
+        send = self._member.link.send
+        usable = True
+        ran = 0
+        while usable and (signals or not self._finishing):
+            if not signals:
                 self._signal_arrived = trio.Event()
                 await self._signal_arrived.wait()
                 continue
-            delivery = self._signals.popleft()
+            self._running = delivery = signals.popleft()
             assert delivery.signum is not None
-            self._member.link.send(Begun(delivery.ticket))
-            await self._run_signal(delivery.signum)
-            self._member.link.send(Ended(delivery.ticket))
+            send(Begun(delivery.ticket))
+            signal = self._member.registry.signals.get(delivery.signum)
+            if signal is not None:
+                usable = await self._run_signal(shared, signal)
+                self._signal_ended()
+            else:  # registered in another process only: uWSGI's "error managing signal"
+                name = self._member.name
+                logger.error(
+                    "%s: signal %d has no handler here; register it before serving starts", name, delivery.signum
+                )
+                send(Ended(delivery.ticket))
             ran += 1
-            if self._signals and ran % TURN == 0:
+            if usable and signals and ran % TURN == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def _run_signal(self, signum: int) -> None:
-        signal = self._member.registry.signals.get(signum)
-        if signal is None:  # registered in another process only: uWSGI's "error managing signal"
-            logger.error(
-                "%s: signal %d has no handler here; register it before serving starts", self._member.name, signum
-            )
-            return
-        self._member.journal.note(self._member.name, f"signal {signum}")
+    async def _run_signal(self, shared: SharedScope, signal: Signal) -> bool:
+        signum = signal.signum
+        if self._member.journal.remembers:
+            self._member.journal.note(self._member.name, f"signal {signum}")
+        if signal.is_async:
+            return await self._calls.run_under(shared, "signal", str(signum), signal.handler, signum)
         await self._calls.run("signal", str(signum), signal.handler, signum)
-        woken = [(wanted, task) for wanted, task in self._signal_waiters if wanted is None or wanted == signum]
-        for waiter in woken:
+        return True
+
+    def _signal_ended(self) -> None:
+        delivery = self._running
+        signum = delivery.signum
+        for waiter in [waiter for waiter in self._signal_waiters if waiter[0] in (None, signum)]:
             self._signal_waiters.remove(waiter)
             reschedule(waiter[1], outcome.Value(signum))
+        self._member.link.send(Ended(delivery.ticket))
 
     async def wait_signal(self, signum: int | None) -> int:
         """Wait until this member has run a handler, of `signum` or of any signal. A cancelled wait leaves nothing."""

@@ -31,7 +31,7 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
     failure: BaseException | None = None
     value: object = None
     try:
-        value = await call_within(unit, function.func, args)
+        value = await call_within(unit, function, args)
     except* FAILURES as group:
         failure = sole(group)
     if failure is not None:

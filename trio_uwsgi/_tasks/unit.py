@@ -89,9 +89,22 @@ class Member:
 
 
 class Unit:
-    """One piece of user code while it runs, with its deadlines. The scope is entered by whoever made the unit."""
+    """One piece of user code while it runs, with its deadlines. The scope is entered by whoever made the unit, who sets
+    its deadline, too. `where` is the await at which it was cancelled.
+    """
 
-    __slots__ = ("_limits", "ends", "kind", "member", "name", "option_deadline", "scope", "started", "user_deadline")
+    __slots__ = (
+        "_limits",
+        "ends",
+        "kind",
+        "member",
+        "name",
+        "option_deadline",
+        "scope",
+        "started",
+        "user_deadline",
+        "where",
+    )
 
     _limits: list[float]
 
@@ -104,7 +117,7 @@ class Unit:
         self.option_deadline = self.started + limit if limit else math.inf
         self.user_deadline = math.inf
         self.ends: list[Callable[[], None]] | None = None  # `_ENDED` afterwards
-        scope.deadline = self.option_deadline
+        self.where = "?"
 
     @property
     def what(self) -> str:
@@ -136,9 +149,13 @@ class Unit:
                 release()
 
     def set_user_deadline(self, deadline: float) -> None:
-        """Set the user's own deadline; `inf` clears it. The option's deadline stays in force, as in uWSGI."""
-        self.user_deadline = deadline
-        self.scope.deadline = min(self.option_deadline, deadline)
+        """Set the user's own deadline; `inf` clears it. The option's deadline stays in force, as in uWSGI.
+
+        Nothing happens after the end: a task that outlived its unit must not limit the one that has the scope now.
+        """
+        if self.ends is not _ENDED:
+            self.user_deadline = deadline
+            self.scope.deadline = min(self.option_deadline, deadline)
 
     def limit(self, deadline: float) -> None:
         """Replace the deadline that the unit's code gave itself outside of blocks; `inf` takes it away."""
