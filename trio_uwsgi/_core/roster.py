@@ -149,9 +149,9 @@ class Roster:
         if target.reach == "one":
             seat = self.next_of(target.kind)
             return [] if seat is None else [seat]
-        seats = [s for s in self._seats[target.kind] if s.state is not SeatState.ENDED]
         if target.reach == "exact":
-            return [s for s in seats if s.number == target.number]
+            return [s for s in self._seats[target.kind] if s.number == target.number and s.state is not SeatState.ENDED]
+        seats = [s for s in self._seats[target.kind] if s.state is not SeatState.ENDED]
         if target.reach == "active":
             return [s for s in seats if s.state is SeatState.READY]
         return seats

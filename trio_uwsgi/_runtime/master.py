@@ -106,13 +106,17 @@ class Master:
 
     def obey(self, seat: Seat, frame: Frame) -> None:
         """Do what a member asks. Raises what `raise_signal` and `post` raise, for those two."""
+        # Most frames are one of these three, and a `match` takes three times as long to find out.
+        if isinstance(frame, Begun):
+            self._begun(seat, frame.ticket)
+            return
+        if isinstance(frame, Ended):
+            self._ended(seat, frame.ticket)
+            return
+        if isinstance(frame, Raise):
+            self.raise_signal(frame.signum, seat.name)
+            return
         match frame:
-            case Begun(ticket):
-                self._begun(seat, ticket)
-            case Ended(ticket):
-                self._ended(seat, ticket)
-            case Raise(signum):
-                self.raise_signal(signum, seat.name)
             case Post(mule, message):
                 self.post(message, mule, seat.name)
             case AddTimer(ident, signum, rule, late, overlap):

@@ -14,7 +14,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
 
@@ -49,7 +49,7 @@ class SharedScope:
     """A cancel scope for one unit after the other, as a new one for each would cost more than most handlers.
 
     Whoever enters `scope` runs units under it with `Calls.run_under`, until that says that it is of no more use, or
-    until it ends because its unit's time was up: then `Calls.ended_under` comes after the block.
+    until it is left because its unit's time was up: then `Calls.expired` comes after the block.
     """
 
     __slots__ = ("scope", "task", "unit")
@@ -114,28 +114,27 @@ class Calls:
             trap = context.run(coroutine.send, None)
         except StopIteration as end:
             result: Result = end.value
+            usable = True
+            if scope.deadline != math.inf:
+                scope.deadline = math.inf
         else:
-            task.context = context  # takes effect with the task's next step, and ends with it
+            task.context = context  # takes effect with the task's next step
             unit.set_user_deadline(unit.user_deadline)
             try:
                 result = await go_on(coroutine, trap)
             finally:
                 task.context = base
-        if scope.deadline != math.inf:
             scope.deadline = math.inf
+            usable = not scope.cancel_called
         self.done += result.returned
-        return not scope.cancel_called
-
-    def ended_under(self, shared: SharedScope) -> None:
-        """Count and report the unit with which the scope's block ended."""
-        self.expired(shared.unit, shared.unit.where)
+        return usable
 
     async def _contained(
         self, unit: Unit, func: Callable[..., object], args: tuple[object, ...], awaited: bool
     ) -> Result:
         try:
             if awaited:
-                value = await _awaited(func, args)
+                value = await cast("Awaitable[object]", func(*args))
             else:
                 value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
             return Result(True, value)
@@ -171,12 +170,6 @@ def _plain(value: object, func: Callable[..., object]) -> object:
     return value
 
 
-async def _awaited(func: Callable[..., object], args: tuple[object, ...]) -> object:
-    result = func(*args)
-    assert isinstance(result, Awaitable)
-    return await result
-
-
 async def call_within(unit: Unit, function: RpcFunction, args: tuple[object, ...]) -> object:
     """Call user code as a part of a unit that runs already; what it raises is the caller's business.
 
@@ -184,5 +177,5 @@ async def call_within(unit: Unit, function: RpcFunction, args: tuple[object, ...
     """
     func = function.func
     if function.is_async:
-        return await _awaited(func, args)
+        return await cast("Awaitable[object]", func(*args))
     return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit), func)

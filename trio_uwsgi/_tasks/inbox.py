@@ -94,7 +94,7 @@ class Inbox:
             with shared.scope:
                 await self._run_signals(shared)
             if shared.scope.cancelled_caught:
-                self._calls.ended_under(shared)
+                self._calls.expired(shared.unit, shared.unit.where)
                 self._signal_ended()
 
     async def _run_signals(self, shared: SharedScope) -> None:

@@ -35,7 +35,7 @@ _READ_SIZE = 65536
 class Link(Protocol):
     """One end."""
 
-    def send(self, frame: Frame) -> None:
+    def send(self, frame: Frame, /) -> None:
         """Give a frame to the other end. Plain: never waits.
 
         Raises:
@@ -44,13 +44,10 @@ class Link(Protocol):
 
 
 class _DirectLink:
-    __slots__ = ("_obey",)
+    __slots__ = ("send",)
 
     def __init__(self, obey: Obey) -> None:
-        self._obey = obey
-
-    def send(self, frame: Frame) -> None:
-        self._obey(frame)
+        self.send = obey
 
 
 def direct_links(master: Obey, member: Obey) -> tuple[Link, Link]:

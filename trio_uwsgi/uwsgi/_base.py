@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import trio
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._wire.remote import CacheCall, RpcCall, SignalCall
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 NODE_TIMEOUT = Config().node_timeout  # of programs that are no member
 
@@ -49,13 +50,13 @@ def current_unit(call: str, remedy: str) -> Unit:
     return unit
 
 
-def on_trios_thread(func: Callable[[], T]) -> T:
+def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
     """Members belong to Trio's thread; a call from one of their threads goes there and back. Without a member there is
     no other thread.
     """
     if trio.lowlevel.in_trio_run() or UNIT.get(None) is None:
-        return func()
-    return trio.from_thread.run_sync(func)
+        return func(*args)
+    return trio.from_thread.run_sync(func, *args)
 
 
 def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:

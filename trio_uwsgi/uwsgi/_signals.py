@@ -80,7 +80,7 @@ def signal(signum: int) -> None:
     """
     check_signum(signum)
     member = current_unit("signal", "from other code use the signal() of the Runtime that serve() starts").member
-    on_trios_thread(lambda: member.link.send(Raise(signum)))
+    on_trios_thread(member.link.send, Raise(signum))
 
 
 def signal_registered(signum: int) -> bool:
