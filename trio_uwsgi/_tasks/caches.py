@@ -24,6 +24,8 @@ __all__ = ["Caches", "LocalCache"]
 
 
 def _bytes(what: str, value: str | bytes) -> bytes:
+    if type(value) is bytes:
+        return value
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
@@ -77,7 +79,7 @@ class LocalCache:
     def get(self, key: str | bytes) -> bytes | None:
         """The value of an item; None if there is none."""
         with self._lock:
-            item = self._rules.get(key if type(key) is bytes else _bytes("key", key), self._now())
+            item = self._rules.get(_bytes("key", key), self._now())
         return None if item is None else item[0]
 
     def exists(self, key: str | bytes) -> bool:

@@ -45,7 +45,8 @@ class UserLocks:
             NotServing: the unit has ended.
         """
         me = (unit, current_task())
-        if self._holder(number) == me:
+        holder = self._holder(number)
+        if holder is not None and holder == me:
             raise LockError(
                 f"user lock {number} is held by this task already, which would wait for itself for ever; unlock it "
                 f"first, or lock it in one place only"

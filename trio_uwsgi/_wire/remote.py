@@ -120,6 +120,15 @@ class RpcCall:
         """The packet, of a call in style 0 or 1.
 
         Raises:
+            RpcError: as `check`.
+        """
+        self.check()
+        return encode_packet(RPC, self.style, encode_array((self.name, *self.args)))
+
+    def check(self) -> None:
+        """Refuse what cannot be sent.
+
+        Raises:
             RpcError: the name or the arguments are longer or more than the protocol takes.
         uWSGI: cuts arguments to the lower 16 bits of their length, and makes the call.
         """
@@ -136,7 +145,6 @@ class RpcCall:
                 f"an RPC call takes at most {MAX_BODY} bytes, with 2 for the size of the name and each argument; "
                 f"this one has {size}, of which argument {longest + 1} has {len(args[longest])}"
             )
-        return encode_packet(RPC, self.style, encode_array((name, *args)))
 
     @classmethod
     def decode(cls, packet: bytes, style: int) -> RpcCall:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from trio.lowlevel import checkpoint_if_cancelled
 
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 
-if TYPE_CHECKING:
-    from trio_uwsgi._tasks.unit import Unit
-
 __all__ = ["is_locked", "lock", "locked", "unlock"]
 
 
-def _unit(call: str) -> Unit:
-    return current_unit(call, "user locks belong to a runtime; lock in a request, a handler or a mule's program")
+_REMEDY = "user locks belong to a runtime; lock in a request, a handler or a mule's program"
 
 
 async def lock(num: int = 0) -> None:
@@ -34,7 +29,7 @@ async def lock(num: int = 0) -> None:
     Cancellation: the lock is not held, and the place in the line is given up.
     uWSGI: `uwsgi.lock`, where a second call by the holder waits for ever, and nothing lets go of a forgotten lock.
     """
-    unit = _unit("lock")
+    unit = current_unit("lock", _REMEDY)
     await checkpoint_if_cancelled()
     locks = unit.member.services.locks
     if not locks.take(num, unit):
@@ -52,8 +47,8 @@ def unlock(num: int = 0) -> None:
     Checkpoint: never. May be called from the thread that locked it.
     uWSGI: `uwsgi.unlock`, with which anybody can unlock, and make `is_locked` lie.
     """
-    unit = _unit("unlock")
-    on_trios_thread(lambda: unit.member.services.locks.release(num, unit))
+    unit = current_unit("unlock", _REMEDY)
+    on_trios_thread(unit.member.services.locks.release, num, unit)
 
 
 def is_locked(num: int = 0) -> bool:
@@ -67,8 +62,8 @@ def is_locked(num: int = 0) -> bool:
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.is_locked`, which takes the lock to find out.
     """
-    unit = _unit("is_locked")
-    return on_trios_thread(lambda: unit.member.services.locks.is_locked(num))
+    unit = current_unit("is_locked", _REMEDY)
+    return on_trios_thread(unit.member.services.locks.is_locked, num)
 
 
 class locked:  # used like a function

@@ -92,7 +92,7 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
 
 
 async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
-    asked.encode()  # refuses what another node would not be sent
+    asked.check()  # refuses what another node would not be sent
     return await call_function(unit, asked.name.decode("utf-8", "replace"), asked.args)
 
 
@@ -140,10 +140,12 @@ def _unanswered(node: str, answer: Answer | None) -> NodeClosed | SignalRefused:
 
 
 def _rpc_call(name: str | bytes, args: tuple[str | bytes, ...]) -> RpcCall:
-    return RpcCall(name=_as_bytes("the name", name), args=tuple(_as_bytes("an argument", arg) for arg in args))
+    return RpcCall(name=_as_bytes("the name", name), args=tuple([_as_bytes("an argument", arg) for arg in args]))
 
 
 def _as_bytes(what: str, value: object) -> bytes:
+    if type(value) is bytes:
+        return value
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | bytearray | memoryview):
