@@ -10,7 +10,6 @@ it is used. One that closes after that may have made the call, and is an error.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import select
 import socket
@@ -111,10 +110,13 @@ class _Connection:
     async def _send(self, data: bytes) -> None:
         left = memoryview(data)
         while True:
-            with contextlib.suppress(BlockingIOError):
-                left = left[self.socket.send(left) :]
-            if not left:
+            try:
+                sent = self.socket.send(left)
+            except BlockingIOError:
+                sent = 0
+            if sent == len(left):
                 return
+            left = left[sent:]
             self._check_time()
             await wait_writable(self.socket)
 
@@ -122,8 +124,10 @@ class _Connection:
         while True:
             self._check_time()
             await wait_readable(self.socket)
-            with contextlib.suppress(BlockingIOError):  # the kernel may take back what it has announced
+            try:
                 return self.socket.recv(RECEIVE)
+            except BlockingIOError:  # the kernel may take back what it has announced
+                continue
 
     def _check_time(self) -> None:
         """`expire` wakes only who waits: this task may have been on its way already, for a part of the answer."""

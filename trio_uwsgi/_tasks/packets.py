@@ -127,12 +127,16 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             await self._answer_as_http(exchange, request)
             return
         assert isinstance(request, PacketRequest), "the parser makes no other request with a modifier"
-        try:
-            call = request.call(await self._body(exchange))
-        except CacheItemTooLarge as error:
-            self._refuse(exchange, Failure(kind="too-large", reason=str(error)))
-            return
-        data = encode_answer(call, await self._do(exchange, call), greeted=request.keep_alive)
+        body = b""
+        if not request.complete or request.buffered:
+            try:
+                body = await self._body(exchange)
+            except CacheItemTooLarge as error:
+                self._refuse(exchange, Failure(kind="too-large", reason=str(error)))
+                return
+        call = request.call(body)
+        answer = await self._call(exchange, call) if isinstance(call, RpcCall) else self._do(exchange, call)
+        data = encode_answer(call, answer, greeted=request.keep_alive)
         if exchange.over:  # the client is gone
             return
         if data:
@@ -143,8 +147,6 @@ class PacketDriver(RunnerDriver[PacketExchange]):
 
     async def _body(self, exchange: Exchange) -> bytes:
         """The value that a cache is to store; refused before it is read where no cache takes as much."""
-        if exchange.request.complete and not exchange.request.buffered:
-            return b""
         largest = exchange.member.services.caches.largest
         if (exchange.request.content_length or 0) > largest:
             raise CacheItemTooLarge("", "value", exchange.request.content_length or 0, largest)
@@ -182,9 +184,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             exchange.start(200, [(b"Content-Length", length), (b"Content-Type", request.content_type())])
             exchange.complete(answer.result)
 
-    async def _do(self, exchange: Exchange, call: Call) -> Answer:
-        if isinstance(call, RpcCall):
-            return await self._call(exchange, call)
+    def _do(self, exchange: Exchange, call: Call) -> Answer:
         if isinstance(call, SignalCall):
             return self._raise(exchange, call.signum)
         if isinstance(call, CacheCall | OldCacheCall):
