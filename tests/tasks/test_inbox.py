@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
 
 import pytest
@@ -16,7 +17,7 @@ from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.inbox import TURN, Inbox
 from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.unit import Member
+from trio_uwsgi._tasks.unit import UNIT, Member, Unit
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Ready, Stop
 
 
@@ -208,6 +209,88 @@ async def test_cancelled_between_two_signals(mule: Mule) -> None:
         await mule.inbox.serve_signals()
     assert [1] * TURN == mule.ran
     assert (0, 2) == (len(mule.seat.running), len(mule.seat.signals))
+
+
+async def test_each_handler_has_its_own_time(mule: Mule, autojump_clock: MockClock) -> None:
+    """A handler that takes too long is ended and counted; those behind it have the whole time, waiting or not."""
+    mule.calls.limit = 5
+
+    async def nap(signum: int) -> None:
+        await trio.sleep(signum)
+        mule.ran.append((signum, trio.current_time()))
+
+    for signum in (0, 3, 10):
+        mule.registry.register_signal(signum, "mule1", nap)
+    for signum in (3, 10, 0, 3, 10, 3):
+        mule.signal(signum)
+    await mule.finish(mule.inbox.serve_signals)
+    assert [(3, 3.0), (0, 8.0), (3, 11.0), (3, 19.0)] == mule.ran
+    assert (4, 2, 0) == (mule.calls.done, mule.calls.harakiris, mule.calls.failures)
+    assert [frame(ticket) for ticket in range(1, 7) for frame in (Begun, Ended)] == mule.frames
+
+
+async def test_a_deadline_of_ones_own_ends_with_the_handler(
+    mule: Mule, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """Neither one that was set and not reached, nor one that a task sets after its handler, meets the next handler."""
+
+    async def late(unit: Unit) -> None:
+        await trio.sleep(1)
+        unit.set_user_deadline(trio.current_time() + 1)
+
+    async def limited(signum: int) -> None:
+        UNIT.get().set_user_deadline(trio.current_time() + 2)
+        nursery.start_soon(late, UNIT.get())
+
+    async def slow(signum: int) -> None:
+        await trio.sleep(10)
+        mule.ran.append(trio.current_time())
+
+    mule.registry.register_signal(1, "mule1", limited)
+    mule.registry.register_signal(2, "mule1", slow)
+    mule.signal(1)
+    mule.signal(2)
+    await mule.finish(mule.inbox.serve_signals)
+    assert [10.0] == mule.ran
+    assert (2, 0) == (mule.calls.done, mule.calls.harakiris)
+
+
+async def test_a_handler_that_goes_on_after_its_time(mule: Mule, autojump_clock: MockClock) -> None:
+    """One that cleans up after its time was up, and returns, is done; the next one is not cancelled for it."""
+    mule.calls.limit = 5
+
+    async def stubborn(signum: int) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(7)
+
+    mule.registry.register_signal(1, "mule1", stubborn)
+    mule.registry.register_signal(2, "mule1", mule.note_signal)
+    for signum in (1, 2, 1, 2):
+        mule.signal(signum)
+    await mule.finish(mule.inbox.serve_signals)
+    assert [2, 2] == mule.ran
+    assert (4, 0) == (mule.calls.done, mule.calls.harakiris)
+
+
+async def test_context_variables_stay_in_their_handler(mule: Mule, autojump_clock: MockClock) -> None:
+    """What a handler sets, before or after it waits, no other one sees; the member's own context is seen by all."""
+    variable = ContextVar("variable", default="")
+    variable.set("member")
+
+    async def handler(signum: int) -> None:
+        mule.ran.append(variable.get())
+        variable.set(f"before {signum}")
+        await trio.sleep(signum)
+        mule.ran.append(variable.get())
+        variable.set(f"after {signum}")
+
+    for signum in (1, 2):
+        mule.registry.register_signal(signum, "mule1", handler)
+        mule.signal(signum)
+    await mule.finish(mule.inbox.serve_signals)
+    assert ["member", "before 1", "member", "before 2"] == mule.ran
+    await trio.lowlevel.checkpoint()
+    assert "member" == variable.get()
 
 
 # ----- signal_wait
