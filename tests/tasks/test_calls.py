@@ -13,7 +13,8 @@ import pytest
 import trio
 
 from trio_uwsgi import uwsgi
-from trio_uwsgi._core.registry import Registry, is_async
+from trio_uwsgi._core.asynchrony import is_async
+from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._tasks.calls import Calls, Result
 from trio_uwsgi._tasks.clock_hold import hold_clock
 from trio_uwsgi._tasks.journal import LoggingJournal, sole, summary

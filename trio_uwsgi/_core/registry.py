@@ -8,18 +8,17 @@ their own and pass it to `serve`. Here are the tables and their rules only: who 
 from __future__ import annotations
 
 import dataclasses
-import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import TypeVar, overload
 
+from trio_uwsgi._core.asynchrony import is_async
 from trio_uwsgi._core.cron import CronSpec, CrontabSpec
 from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions
 from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi.errors import RegistrationError
 
-__all__ = ["Registry", "RpcFunction", "Signal", "is_async"]
+__all__ = ["Registry", "RpcFunction", "Signal"]
 
 Handler = Callable[[int], object]
 MessageHandler = Callable[[bytes], object]
@@ -339,14 +338,6 @@ def _leave_unarmed(timer: Timer) -> None:
 
 def _cancel_unarmed(timer: Timer) -> None:
     timer.cancelled = True
-
-
-def is_async(func: Callable[..., object]) -> bool:
-    """Is this handler awaited, or does it need a thread? Looks through partials, bound methods and callable objects."""
-    while isinstance(func, functools.partial):
-        func = func.func
-    called = getattr(type(func), "__call__", None)  # noqa: B004  # the method itself is wanted, not whether there is one
-    return inspect.iscoroutinefunction(func) or inspect.iscoroutinefunction(called)
 
 
 def check_signum(signum: int) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
 
-from trio_uwsgi._core.registry import is_async
+from trio_uwsgi._core.asynchrony import is_async
 from trio_uwsgi._tasks.journal import sole, summary
 from trio_uwsgi._tasks.steps import go_on
 from trio_uwsgi._tasks.stuck import location
