@@ -150,3 +150,24 @@ async def test_harakiri_of_a_function(uwsgi_registry: Registry, autojump_clock: 
         assert b"failed" in await exchange(runtime, HelloCall().encode() + call)
         assert 6 == round(trio.current_time() - began, 3)
         assert 2 == sum(member.harakiri for member in runtime.statistics().members)
+
+
+async def test_packets_that_come_early_are_all_answered(
+    registry: Registry, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Of 2,000 pings and a call in one piece, each is answered in its turn, also when the client ended its side."""
+    async with open_runtime(app, CONFIG, registry=registry) as runtime:
+        answer = await exchange(runtime, HelloCall().encode() + PACKETS[100] * 2_000 + PACKETS[173])
+    assert b"\xae\0\0\1" + b"\x64\0\0\1" * 2_000 + b"\xad\x02\0\0ab" == answer
+
+
+async def test_a_wrong_count_is_the_callers_failure(
+    uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log names the caller, and the function, which was not called, has not failed."""
+    uwsgi_registry.register_rpc("one", lambda argument: b"", 1)
+    async with open_runtime(app, registry=uwsgi_registry) as runtime:
+        answer = await exchange(runtime, HelloCall().encode() + RpcCall(name=b"one").encode())
+        assert 0 == sum(member.failed for member in runtime.statistics().members)
+    assert answer.endswith(b"it takes 1 arguments, and was given 0")
+    assert "127.0.0.1:49152: RPC function 'one' gave no result" in caplog.text

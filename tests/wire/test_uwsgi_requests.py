@@ -13,7 +13,14 @@ from trio_uwsgi._wire.answers import AnswerReader, Failure
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
 from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
-from trio_uwsgi._wire.uwsgi_requests import PacketRequest, RpcRequest, UwsgiParser, UwsgiRequest, UwsgiResponse
+from trio_uwsgi._wire.uwsgi_requests import (
+    EARLY,
+    PacketRequest,
+    RpcRequest,
+    UwsgiParser,
+    UwsgiRequest,
+    UwsgiResponse,
+)
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -372,3 +379,29 @@ def test_errors_stay() -> None:
     assert re.match("no answer to modifier1 0", str(error))
     assert [] == parser.feed(PingCall().encode())
     assert (True, error) == (hello.complete, parser.error)
+
+
+def test_packets_that_come_early_are_read_in_turns() -> None:
+    """However many came in one piece, a few are requests at a time, and the others wait as bytes."""
+    parser = UwsgiParser(LIMITS)
+    ping = PingCall().encode()
+    store = CacheCall(command="set", key=b"k", value=b"value").encode()
+    found = parser.feed(HELLO + ping * (EARLY - 2) + store + ping * 1000 + ping[:2])
+    counts = [len(found)]
+    while parser.held:
+        assert not parser.idle
+        counts.append(len(parser.feed(b"")))
+    assert [EARLY] * (sum(counts) // EARLY) + [sum(counts) % EARLY] == counts
+    assert 1000 + EARLY == sum(counts)
+    assert b"value" == found[-1].take_body()
+    assert parser.in_head
+    assert 1 == len(parser.feed(ping[2:]))
+    assert parser.idle
+
+
+def test_what_is_held_is_read_before_what_follows_it() -> None:
+    """Bytes that arrive while packets are held come behind them."""
+    parser = UwsgiParser(LIMITS)
+    parser.feed(HELLO + b"".join(SignalCall(signum=n).encode() for n in range(EARLY + 9)))
+    signums = [r.modifier2 for r in parser.feed(SignalCall(signum=200).encode()) if isinstance(r, PacketRequest)]
+    assert [*range(EARLY - 1, EARLY + 9), 200] == signums

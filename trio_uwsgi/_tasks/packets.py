@@ -18,7 +18,7 @@ import trio
 from trio_uwsgi._tasks.access import peer_name
 from trio_uwsgi._tasks.cache_calls import answer_cache_call
 from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._tasks.rpc import call_function
+from trio_uwsgi._tasks.rpc import WrongCount, call_function
 from trio_uwsgi._tasks.runners import Runner, RunnerDriver, RunnerExchange
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
@@ -201,6 +201,9 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         except RpcNotFound as error:
             logger.warning("%s: %s", peer_name(exchange.session.peer), error)
             return Failure(kind="not-found", reason=str(error))
+        except WrongCount as error:
+            logger.warning("%s: %s", peer_name(exchange.session.peer), error)
+            return Failure(kind="failed", reason=error.reason)
         except RpcFailed as error:
             self._calls.failed(exchange, error.__cause__ or error)
             return Failure(kind="failed", reason=error.reason)

@@ -11,7 +11,11 @@ from trio_uwsgi.errors import RpcFailed, RpcNotFound
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.unit import Unit
 
-__all__ = ["call_function"]
+__all__ = ["WrongCount", "call_function"]
+
+
+class WrongCount(RpcFailed):
+    """The function does not take so many arguments: its caller is wrong, and it was not called."""
 
 
 async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes:
@@ -21,13 +25,13 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
 
     Raises:
         RpcNotFound: there is no such function.
-        RpcFailed: it does not take so many arguments, raised something (which is the cause), or returned no bytes.
+        RpcFailed: it raised something (which is the cause), or returned no bytes; `WrongCount` if it was not called.
     """
     function = unit.member.registry.rpc.get(name)
     if function is None:
         raise RpcNotFound(name, "")
     if function.argc and len(args) != function.argc:
-        raise RpcFailed(name, "", f"it takes {function.argc} arguments, and was given {len(args)}")
+        raise WrongCount(name, "", f"it takes {function.argc} arguments, and was given {len(args)}")
     failure: BaseException | None = None
     value: object = None
     try:

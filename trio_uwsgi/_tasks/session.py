@@ -210,6 +210,8 @@ class Session(Transport):
 
     def _next(self) -> None:
         self.request = None
+        if self.parser.held and not self.queue:
+            self.queue.extend(self.parser.feed(b""))
         error = self.parser.error
         if self.pending > MARK:
             self.phase = BLOCKED

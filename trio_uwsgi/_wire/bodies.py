@@ -22,6 +22,8 @@ class BodyParser:
 
     __slots__ = ("_body", "_left", "_request", "_state")
 
+    held = b""  # input that was not read yet: `feed` with nothing goes on with it
+
     _body: ChunkedBody | None  # None: it has a length
     _left: int  # bytes missing of a body that has one
     _request: Request | None  # whose body is being read

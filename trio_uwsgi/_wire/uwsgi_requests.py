@@ -29,6 +29,10 @@ __all__ = ["PacketRequest", "RpcRequest", "UwsgiParser", "UwsgiRequest", "UwsgiR
 # A front server sends a few dozen vars that are not headers; Apache adds its own environment.
 OTHER_VARS = 128
 
+# Packets read at once. A packet of 4 bytes is a request of 400, so one piece of input would be megabytes of them; our
+# own clients wait for an answer before they ask again.
+EARLY = 64
+
 
 class PacketRequest(Request):
     """A packet that is a call, or is of no kind we know: whoever handles it says so.
@@ -82,6 +86,7 @@ class UwsgiParser(BodyParser):
         "_size",
         "error",
         "greeted",
+        "held",
     )
 
     response_type = UwsgiResponse  # of the requests it reads
@@ -97,12 +102,13 @@ class UwsgiParser(BodyParser):
         self._body: ChunkedBody | None = None
         self._left = 0  # bytes missing of a body that is not chunked
         self.error: RemoteProtocolError | None = None
+        self.held = b""  # packets that came with `EARLY` others
         self.greeted = False  # the client is one of ours: packets follow each other, and get reasons
 
     @property
     def idle(self) -> bool:
         """Between two requests: not one byte of a next packet was seen."""
-        return self._state != BODY and not self._partial and self.error is None
+        return self._state != BODY and not self._partial and not self.held and self.error is None
 
     @property
     def in_head(self) -> bool:
@@ -121,15 +127,22 @@ class UwsgiParser(BodyParser):
         Args:
             data: bytes in the order of arrival, in pieces of any size.
         Returns:
-            The requests whose packet ended in `data`, in order. Bytes of a body go to the newest request's `chunks`;
-            every request but the newest is complete. What follows the only request is ignored.
+            The requests whose packet ended in `data`, in order, `EARLY` at most: the rest is `held`, and is read by
+            feeding `b""` when these were answered. Bytes of a body go to the newest request's `chunks`; every request
+            but the newest is complete. What follows the only request is ignored.
         """
         requests: list[Request] = []
         position = 0
+        if self.held:
+            data = self.held + data
+            self.held = b""
         size = len(data)
         try:
             while position < size and self._state != DONE:
                 if self._state == START:
+                    if len(requests) == EARLY:
+                        self.held = data[position:]
+                        break
                     position = self._read_packet(data, position, requests)
                 else:
                     position = self._read_body(data, position)
