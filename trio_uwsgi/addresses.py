@@ -64,7 +64,10 @@ class Address:
         """
         if path in ("", "@") or "\0" in path:
             raise ConfigError(f"{path!r} is not a path for a unix socket", "write unix:/path/to.sock, or @name")
-        size = len(path.encode("utf-8", "surrogateescape"))
+        try:
+            size = len(path.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{path!r} cannot be the path of a file ({error})", "use another path") from None
         if size > _MAX_SOCKET_PATH:
             raise ConfigError(
                 f"the unix socket path {path!r} has {size} bytes, and the kernel takes {_MAX_SOCKET_PATH}",
@@ -97,6 +100,8 @@ class Address:
         uWSGI: the same forms. A bare word is a unix socket there and is refused here, because `localhost` without its
         port is one.
         """
+        if not isinstance(text, str):
+            raise ConfigError(f"{text!r} is not an address but {type(text).__name__}", f"use a str: {_SHAPES}")
         if text.startswith("fd://"):
             if not re.fullmatch(r"fd://[0-9]{1,9}", text):
                 raise ConfigError(f"{text!r} is not a file descriptor", "write fd://3 for descriptor 3")

@@ -215,7 +215,7 @@ async def test_a_full_queue_is_no_connection(tmp_path: Path) -> None:
                 client = clients.enter_context(socket.socket(socket.AF_UNIX))
                 client.setblocking(False)
                 client.connect(node)
-        with pytest.raises(NodeUnreachable):
+        with pytest.raises(NodeUnreachable, match="its queue of connections is full"):
             await uwsgi.rpc(node, "f")
     with pytest.raises(NodeUnreachable):
         await uwsgi.rpc("x" * 70 + ".example:1", "f")
@@ -292,3 +292,17 @@ async def test_a_late_answer_on_a_kept_connection(tmp_path: Path) -> None:
         nursery.cancel_scope.cancel()
     assert 0.3 <= spent[0] < 2
     assert 0.2 <= spent[1] < 2
+
+
+async def test_texts_that_are_not_utf_8(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
+    """Names, arguments and addresses of that kind are errors of the call, and nothing is sent."""
+
+    async def program() -> None:
+        for call in (uwsgi.call("\ud800"), uwsgi.call("f", "\ud800"), uwsgi.rpc("127.0.0.1:1", "f", "\ud800")):
+            with pytest.raises(RpcError, match="is not UTF-8"):
+                await call
+        for node, said in (("/\ud800", "the path of a file"), (b"127.0.0.1:1", "use a str"), (None, "use a str")):
+            with pytest.raises(ConfigError, match=said):
+                await uwsgi.remote_signal(7, node)  # type: ignore[arg-type]
+
+    await in_mule(program)

@@ -48,6 +48,8 @@ BAD_ADDRESSES = [
     ("fd://", "not a file descriptor"),
     ("fd://-1", "not a file descriptor"),
     ("fd://stdin", "not a file descriptor"),
+    ("/a/\ud800", "cannot be the path of a file"),
+    (b"127.0.0.1:80", "is not an address but bytes; use a str"),
 ]
 
 BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [

@@ -484,3 +484,14 @@ def test_cron_is_five_integers_or_a_string(when: Any) -> None:
     """Anything else is refused with both forms."""
     with pytest.raises(RegistrationError, match=r"five integers \(minute, .*, week\) or one crontab string, not"):
         cron_spec(*when)
+
+
+@pytest.mark.parametrize("name", [lambda: b"", b"f", "", "x" * 256, "\ud800"])
+def test_an_rpc_handler_needs_a_name(name: Any) -> None:
+    """One that was given no parentheses would be lost; and others could not be called."""
+    registry = Registry()
+    with pytest.raises(RegistrationError, match="is not the name of an RPC function"):
+        registry.rpc_handler(name)
+    with pytest.raises(RegistrationError, match="is not the name of an RPC function"):
+        registry.register_rpc(name, lambda: b"")
+    assert {} == registry.rpc

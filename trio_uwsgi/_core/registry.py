@@ -268,8 +268,7 @@ class Registry:
 
     def register_rpc(self, name: str, func: Callable[..., object], argc: int = 0) -> None:
         """Register a function for remote procedure calls; see `trio_uwsgi.uwsgi.register_rpc`."""
-        if not isinstance(name, str) or not 1 <= len(name.encode()) <= LONGEST_RPC_NAME:
-            raise RegistrationError(f"{name!r} is not the name of an RPC function; use a str of 1 to 255 bytes")
+        check_rpc_name(name)
         if not callable(func):
             raise RegistrationError(f"RPC function {name!r} must be callable, not {func!r}")
         if type(argc) is not int or not 0 <= argc <= MOST_RPC_ARGUMENTS:
@@ -283,6 +282,7 @@ class Registry:
 
     def rpc_handler(self, name: str, argc: int = 0) -> Callable[[R], R]:
         """Decorate a function for remote procedure calls; see `trio_uwsgi.uwsgi.rpc_handler`."""
+        check_rpc_name(name)
 
         def register(func: R) -> R:
             self.register_rpc(name, func, argc)
@@ -344,6 +344,16 @@ def check_signum(signum: int) -> None:
     """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
     if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
         raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")
+
+
+def check_rpc_name(name: str) -> None:
+    """Refuse what cannot be called over the network; and a function, where a decorator lacks its parentheses."""
+    try:
+        size = len(name.encode()) if isinstance(name, str) else 0
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= LONGEST_RPC_NAME:
+        raise RegistrationError(f"{name!r} is not the name of an RPC function; use a str of 1 to 255 bytes as UTF-8")
 
 
 def cron_spec(*when: int | str) -> CronSpec | CrontabSpec:

@@ -10,6 +10,7 @@ it is used. One that closes after that may have made the call, and is an error.
 
 from __future__ import annotations
 
+import errno
 import functools
 import select
 import socket
@@ -289,7 +290,9 @@ async def open_node(node: str, address: Address) -> socket.socket:
                 sock.close()
                 raise
     except (OSError, UnicodeError) as error:
-        raise NodeUnreachable(node, f"no connection ({error}); nothing was sent") from error
+        full = getattr(error, "errno", 0) == errno.ENOTCONN
+        why = "its queue of connections is full: it is too busy, or its backlog too short" if full else error
+        raise NodeUnreachable(node, f"no connection ({why}); nothing was sent") from error
     plain = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
     plain.setblocking(False)
     return plain

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trio.lowlevel import checkpoint_if_cancelled
 
-from trio_uwsgi._core.registry import check_signum
+from trio_uwsgi._core.registry import check_rpc_name, check_signum
 from trio_uwsgi._tasks.rpc import call_function
 from trio_uwsgi._wire.answers import Answer, Failure, RpcAnswer, SignalAnswer
 from trio_uwsgi._wire.remote import RpcCall, SignalCall
@@ -48,10 +48,11 @@ def rpc_handler(name: str, argc: int = 0) -> Callable[[F], F]:
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: as `register_rpc`.
+        RegistrationError: as `register_rpc`; and at once for what is no name, as where it was left out.
     Checkpoint: never.
     uWSGI: `uwsgidecorators.rpc`.
     """
+    check_rpc_name(name)
 
     def register(func: F) -> F:
         register_rpc(name, func, argc)
@@ -147,7 +148,10 @@ def _as_bytes(what: str, value: object) -> bytes:
     if type(value) is bytes:
         return value
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise RpcError(f"{what} of an RPC call is {value!r}, which is not UTF-8 ({error}); pass bytes") from None
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise RpcError(f"{what} of an RPC call is bytes or str, not {type(value).__name__}; encode it first")
