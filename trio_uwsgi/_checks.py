@@ -169,7 +169,7 @@ def caches(given: object) -> tuple[Cache, ...]:
     """Read the value of `caches`.
 
     Raises:
-        ConfigError: it is no list of caches, or two have one name.
+        ConfigError: it is no list of caches, or two have one name or one store.
     """
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise ConfigError(f"caches={given!r} is not a list", "write caches=[Cache('default', items=1000)]")
@@ -179,6 +179,8 @@ def caches(given: object) -> tuple[Cache, ...]:
             raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
         if cache.name in found:
             raise ConfigError(f"two caches are called {cache.name!r}", "give each a name of its own")
+        if cache.store is not None and cache.store in [other.store for other in found.values()]:
+            raise ConfigError(f"two caches have the store {cache.store!r}", "give each a file of its own")
         found[cache.name] = cache
     return tuple(found.values())
 

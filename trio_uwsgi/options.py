@@ -100,7 +100,7 @@ class Cache:
             )
         if self.lru and self.clear_on_full:
             raise ConfigError(f"cache {self.name!r}: lru and clear_on_full are both set", "use one of them")
-        if self.store is not None and (not isinstance(self.store, str) or not self.store):
+        if self.store is not None and (not isinstance(self.store, str) or not self.store or "\0" in self.store):
             raise ConfigError(f"cache {self.name!r}: store={self.store!r} is not a path", "write the path of a file")
         if self.store_sync and self.store is None:
             raise ConfigError(f"cache {self.name!r}: store_sync is set without a store", "add store=, or leave it out")

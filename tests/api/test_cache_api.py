@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,15 @@ import trio
 import trio_uwsgi
 from trio_uwsgi import Cache, Config, Registry, uwsgi
 from trio_uwsgi._tasks.caches import LocalCache
-from trio_uwsgi.errors import BootError, CacheError, CacheFull, CacheItemTooLarge, NotServing
+from trio_uwsgi.errors import (
+    BootError,
+    CacheError,
+    CacheFull,
+    CacheItemTooLarge,
+    ConfigError,
+    NodeUnreachable,
+    NotServing,
+)
 from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
@@ -212,3 +221,58 @@ def test_a_store_that_takes_no_more_ends_the_call_only(tmp_path: Path) -> None:
             call()
     assert [b"a"] == cache.keys()
     assert b"1" == cache.get("a")
+
+
+async def test_another_node_is_not_asked_what_cannot_be(descriptors: Callable[[], int]) -> None:
+    """Wrong arguments are the same errors as for a local cache; a number as key would be as many zeros on the wire."""
+    calls: list[tuple[type[Exception], Callable[[], Awaitable[object]]]] = [
+        (TypeError, lambda: uwsgi.cache_get(5, "c@127.0.0.1:1")),  # type: ignore[arg-type]
+        (TypeError, lambda: uwsgi.cache_set("a", 5, cache="c@127.0.0.1:1")),  # type: ignore[arg-type]
+        (TypeError, lambda: uwsgi.cache_inc("a", 1.5, cache="c@127.0.0.1:1")),  # type: ignore[arg-type]
+        (CacheError, lambda: uwsgi.cache_inc("a", 2**70, cache="c@127.0.0.1:1")),
+        (CacheError, lambda: uwsgi.cache_inc("a", 1, -5, "c@127.0.0.1:1")),
+        (CacheError, lambda: uwsgi.cache_set("a", "1", 10**400, "c@127.0.0.1:1")),
+        (CacheError, lambda: uwsgi.cache_get("\ud800", "c@127.0.0.1:1")),
+        (CacheError, lambda: uwsgi.cache_get("a", "\ud800@127.0.0.1:1")),
+        (ConfigError, lambda: uwsgi.cache_get("a", "c@/tmp/\ud800")),
+        (NodeUnreachable, lambda: uwsgi.cache_set("a", "1", math.inf, "c@127.0.0.1:1")),
+    ]
+    for kind, call in calls:
+        with pytest.raises(kind) as caught:
+            await call()
+        assert kind is caught.type
+
+
+async def test_wrong_arguments_of_a_local_cache(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
+    """Each is an error that says what is wrong, and nothing is stored."""
+
+    async def program() -> None:
+        cache = uwsgi.cache()
+        with pytest.raises(TypeError, match="a cache's key is bytes or str, not int"):
+            cache.update(5, b"")  # type: ignore[arg-type]
+        with pytest.raises(CacheError, match="not UTF-8"):
+            cache.update("\ud800", b"")
+        with pytest.raises(TypeError, match="not by float"):
+            cache.div("n", 1.0)  # type: ignore[arg-type]
+        with pytest.raises(CacheError, match="more than 64 bits"):
+            cache.mul("n", 10**5000)
+        assert [] == cache.keys()
+
+    await in_mule(program, caches=[Cache("c", items=3)])
+
+
+def test_a_disk_that_cannot_be_written_to_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`store_sync` logs it and goes on; clearing a store takes one step."""
+    cache = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
+    cache.update("a", "1")
+    cache.clear()
+    assert cache.stored is not None
+    cache.stored.close()
+    cache.stored.sync()
+    assert "could not be written to its disk" in caplog.text
+    again = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
+    assert [] == again.keys()
+    assert again.stored is not None
+    again.stored.close()
+    with pytest.raises(BootError, match="more than a store can hold"):
+        LocalCache(Cache("c", items=10**15, store=str(tmp_path / "large.store")), lambda: 0.0)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.cache import CacheRules, CacheStatistics, Item
+from trio_uwsgi._core.cache import CacheRules, CacheStatistics, Item, check_operand
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 from trio_uwsgi.options import Cache
 
@@ -108,8 +108,10 @@ def test_every_change_is_told_before_it_is_made() -> None:
     """Whoever keeps a copy has what the cache has; what it refuses does not happen."""
     copy: dict[bytes, Item] = {}
 
-    def changed(key: bytes, item: Item | None) -> None:
-        if item is None:
+    def changed(key: bytes | None, item: Item | None) -> None:
+        if key is None:
+            copy.clear()
+        elif item is None:
             copy.pop(key, None)
         elif item[0] == b"refused":
             raise OSError("no space")
@@ -166,3 +168,54 @@ def test_it_does_what_a_dict_with_times_would(steps: list[tuple[str, int, int, i
             (cache.update if what == "u" else cache.set)(key, b"v%d" % len(steps), expires, now)
             plain[key] = (b"v%d" % len(steps), now + expires if expires else math.inf)
         assert sorted(plain) == sorted(cache.keys(now))
+
+
+@pytest.mark.parametrize("expires", [-1, -0.001, math.nan, 1e18, 10**400])
+def test_what_cannot_be_a_time_of_expiry(expires: float) -> None:
+    """It is refused, whether there is such an item or not, and nothing changes; infinity is never."""
+    cache = rules()
+    cache.set(b"a", b"1", math.inf, 0)
+    for call in (cache.set, cache.update):
+        for key in (b"a", b"b"):
+            with pytest.raises(CacheError, match="use seconds from 0 on"):
+                call(key, b"2", expires, 0)
+    assert [(b"a", (b"1", math.inf))] == [(key, cache.get(key, 1e17)) for key in cache.keys(1e17)]
+
+
+def test_what_a_number_can_be_changed_by() -> None:
+    """An int of at most 64 bits; a float would be cut on its way to another node."""
+    for value in (0, 1, -(2**63), 2**63):
+        check_operand(value)
+    for wrong in (1.0, "1", None):
+        with pytest.raises(TypeError, match="changed by an int"):
+            check_operand(wrong)  # type: ignore[arg-type]
+    for large in (2**63 + 1, -(2**63) - 1, 10**5000):
+        with pytest.raises(CacheError, match="more than 64 bits"):
+            check_operand(large)
+
+
+def test_an_expired_item_that_could_not_be_dropped_is_dropped_later() -> None:
+    """A copy that takes nothing for a while does not cost the cache a place for ever."""
+    refused = [True]
+
+    def changed(key: bytes | None, item: Item | None) -> None:
+        if item is None and refused[0]:
+            raise OSError("no space")
+
+    cache = CacheRules(Cache("c", items=1), changed)
+    cache.update(b"a", b"1", 5, 0)
+    with pytest.raises(OSError, match="no space"):
+        cache.update(b"b", b"2", 0, 6)
+    refused[0] = False
+    cache.update(b"b", b"2", 0, 6)
+    assert [b"b"] == cache.keys(6)
+
+
+def test_a_copy_is_cleared_at_once() -> None:
+    """It is told once, so that it has all items or none, whatever happens meanwhile."""
+    told: list[tuple[bytes | None, Item | None]] = []
+    cache = CacheRules(Cache("c", items=9), lambda key, item: told.append((key, item)))
+    for number in range(5):
+        cache.update(b"%d" % number, b"", 0, 0)
+    cache.clear()
+    assert [(None, None)] == told[5:]

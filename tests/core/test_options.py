@@ -28,6 +28,7 @@ from trio_uwsgi.options import AccessRules, Alarm, Cache, LogAlarm
         ("a", {"store_sync": math.inf}, "store_sync=inf is not possible"),
         ("a", {"lru": True, "clear_on_full": True}, "lru and clear_on_full are both set"),
         ("a", {"store": ""}, "store='' is not a path"),
+        ("a", {"store": "a\0b"}, "is not a path"),
         ("a", {"store_sync": 1}, "store_sync is set without a store"),
     ],
 )
@@ -150,6 +151,7 @@ def test_impossible_access_is_refused(rules: object) -> None:
         ({"caches": "a"}, "caches='a' is not a list"),
         ({"caches": [3]}, "caches has 3 in it"),
         ({"caches": [Cache("a", items=1)] * 2}, "two caches are called 'a'"),
+        ({"caches": [Cache(n, items=1, store="s") for n in "ab"]}, "two caches have the store 's'"),
         ({"alarms": ["a"]}, "alarms=['a'] is not a mapping"),
         ({"alarm_log": "a x"}, "alarm_log='a x' is not a list"),
         ({"http": "127.0.0.1:1", "socket": "127.0.0.1:1"}, "http and socket both name 127.0.0.1:1"),

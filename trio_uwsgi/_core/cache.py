@@ -22,14 +22,43 @@ from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
-__all__ = ["CacheRules", "CacheStatistics", "Item"]
+__all__ = ["CacheRules", "CacheStatistics", "Item", "check_expiry", "check_operand"]
 
 Item: TypeAlias = tuple[bytes, float]  # a value, and when it expires; `inf` is never
-Changed: TypeAlias = Callable[[bytes, Item | None], None]
+# Is told of one item, or, without a key, that all are dropped.
+Changed: TypeAlias = Callable[[bytes | None, Item | None], None]
 
 # Numbers are stored as uWSGI stores them on the machines it runs on.
 _NUMBER = Struct("<q")
 _pack = _NUMBER.pack
+# Seconds that other nodes are told have 18 digits at most; with more, adding them to the time would overflow.
+_LATEST = 1e18
+
+
+def check_expiry(expires: float) -> None:
+    """Refuse a time at which nothing can expire.
+
+    Raises:
+        CacheError: it is negative, or too far away to be a number of seconds.
+    """
+    if not (0 <= expires < _LATEST or expires == math.inf):
+        raise CacheError(
+            f"an item cannot expire {float(min(expires, _LATEST))!r} seconds from now; use seconds from 0 on, 0 for "
+            f"never"
+        )
+
+
+def check_operand(value: int) -> None:
+    """Refuse what no stored number can be changed by.
+
+    Raises:
+        TypeError: it is not an int. (A float would be cut on its way to another node.)
+        CacheError: it has more than 64 bits.
+    """
+    if not isinstance(value, int):
+        raise TypeError(f"a number in a cache is changed by an int, not by {type(value).__name__}")
+    if not -(2**63) <= value <= 2**63:  # 2**63, too: there are numbers that it can be subtracted from
+        raise CacheError("a number in a cache cannot be changed by one that has more than 64 bits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +76,8 @@ class CacheRules:
 
     Args:
         spec: its limits.
-        changed: told of each item that is stored (or dropped: None). What it raises undoes the change.
+        changed: told of each item that is stored (or dropped: None), or that all are dropped (no key). What it raises
+            undoes the change.
     """
 
     __slots__ = ("_changed", "_expiring", "_full", "_hits", "_items", "_misses", "spec")
@@ -95,23 +125,28 @@ class CacheRules:
         return [key for key, item in self._items.items() if item[1] > now]
 
     def set(self, key: bytes, value: bytes, expires: float, now: float) -> bool:
-        """Store a new item; False if there is one. `expires` is in seconds from now, 0 is never."""
+        """Store a new item; False if there is one. `expires` is in seconds from now, 0 is never.
+
+        Raises:
+            CacheError, CacheItemTooLarge, CacheFull: as `update`.
+        """
+        self._check(key, value)
+        check_expiry(expires)
         if self.exists(key, now):
             return False
-        self.update(key, value, expires, now)
+        self._store(key, (value, now + expires if expires else math.inf), now)
         return True
 
     def update(self, key: bytes, value: bytes, expires: float, now: float) -> None:
         """Store an item, or replace it.
 
         Raises:
-            CacheError: the key is empty, or `expires` is negative.
+            CacheError: the key is empty, or `expires` is negative or far too large.
             CacheItemTooLarge: the key or the value is.
             CacheFull: there is no room.
         """
         self._check(key, value)
-        if not expires >= 0:
-            raise CacheError(f"an item cannot expire {expires!r} seconds from now; use seconds from 0 on, 0 for never")
+        check_expiry(expires)
         self._store(key, (value, now + expires if expires else math.inf), now)
 
     def delete(self, key: bytes, now: float) -> bool:
@@ -124,8 +159,7 @@ class CacheRules:
 
     def clear(self) -> None:
         """Drop all items."""
-        for key in self._items:
-            self._tell(key, None)
+        self._tell(None, None)
         self._items.clear()
         self._expiring.clear()
 
@@ -209,12 +243,13 @@ class CacheRules:
     def _drop_expired(self, now: float) -> None:
         expiring = self._expiring
         while expiring and expiring[0][0] <= now:
-            expires, key = heapq.heappop(expiring)
+            expires, key = expiring[0]
             item = self._items.get(key)
             if item is not None and item[1] == expires:  # not replaced since
                 self._tell(key, None)
                 del self._items[key]
+            heapq.heappop(expiring)
 
-    def _tell(self, key: bytes, item: Item | None) -> None:
+    def _tell(self, key: bytes | None, item: Item | None) -> None:
         if self._changed is not None:
             self._changed(key, item)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.cache import CacheRules, CacheStatistics
+from trio_uwsgi._core.cache import CacheRules, CacheStatistics, check_operand
 from trio_uwsgi._tasks.store import LONGEST_KEY, Store
 from trio_uwsgi.errors import CacheError, CacheItemTooLarge
 
@@ -20,17 +20,26 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.cache import Item
     from trio_uwsgi.options import Cache
 
-__all__ = ["Caches", "LocalCache"]
+__all__ = ["Caches", "LocalCache", "item_bytes"]
 
 
-def _bytes(what: str, value: str | bytes) -> bytes:
+def item_bytes(what: str, value: str | bytes) -> bytes:
+    """A key, a value or a name, as it is stored or sent.
+
+    Raises:
+        TypeError: it is neither str nor bytes.
+        CacheError: it is a str that is not UTF-8.
+    """
     if type(value) is bytes:
         return value
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise CacheError(f"a cache's {what} is {value!r}, which is not UTF-8 ({error}); use bytes") from None
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    raise TypeError(f"the {what} of a cache's item is bytes or str, not {type(value).__name__}; encode it first")
+    raise TypeError(f"a cache's {what} is bytes or str, not {type(value).__name__}; encode it first")
 
 
 class LocalCache:
@@ -74,35 +83,35 @@ class LocalCache:
     def item(self, key: str | bytes) -> Item | None:
         """The value of an item, and when it expires in seconds since the epoch (`inf`: never); None without one."""
         with self._lock:
-            return self._rules.get(_bytes("key", key), self._now())
+            return self._rules.get(item_bytes("key", key), self._now())
 
     def get(self, key: str | bytes) -> bytes | None:
         """The value of an item; None if there is none."""
         with self._lock:
-            item = self._rules.get(_bytes("key", key), self._now())
+            item = self._rules.get(item_bytes("key", key), self._now())
         return None if item is None else item[0]
 
     def exists(self, key: str | bytes) -> bool:
         """Is there such an item?"""
         with self._lock:
-            return self._rules.exists(_bytes("key", key), self._now())
+            return self._rules.exists(item_bytes("key", key), self._now())
 
     def set(self, key: str | bytes, value: str | bytes, expires: float = 0) -> bool:
         """Store a new item; False if there is one, which stays."""
-        name, data = self._storable(key), _bytes("value", value)
+        name, data = self._storable(key), item_bytes("value", value)
         with self._lock:
             return self._rules.set(name, data, expires, self._now())
 
     def update(self, key: str | bytes, value: str | bytes, expires: float = 0) -> None:
         """Store an item, or replace it."""
-        name, data = self._storable(key), _bytes("value", value)
+        name, data = self._storable(key), item_bytes("value", value)
         with self._lock:
             self._rules.update(name, data, expires, self._now())
 
     def delete(self, key: str | bytes) -> bool:
         """Drop an item; False if there is none."""
         with self._lock:
-            return self._rules.delete(_bytes("key", key), self._now())
+            return self._rules.delete(item_bytes("key", key), self._now())
 
     def clear(self) -> None:
         """Drop all items."""
@@ -117,33 +126,34 @@ class LocalCache:
     def num(self, key: str | bytes) -> int:
         """The number that is stored, 0 if there is none."""
         with self._lock:
-            return self._rules.number(_bytes("key", key), self._now())
+            return self._rules.number(item_bytes("key", key), self._now())
 
     def inc(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
         """Add to a number, and give the new one."""
-        return self._change(key, lambda number: number + value, expires)
+        return self._change(key, value, lambda number: number + value, expires)
 
     def dec(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
         """Subtract from a number, and give the new one."""
-        return self._change(key, lambda number: number - value, expires)
+        return self._change(key, value, lambda number: number - value, expires)
 
     def mul(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
         """Multiply a number, and give the new one."""
-        return self._change(key, lambda number: number * value, expires)
+        return self._change(key, value, lambda number: number * value, expires)
 
     def div(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
         """Divide a number, cutting fractions off, and give the new one."""
         if not value:
             raise CacheError("a number in a cache cannot be divided by 0")
-        return self._change(key, lambda number: _quotient(number, value), expires)
+        return self._change(key, value, lambda number: _quotient(number, value), expires)
 
-    def _change(self, key: str | bytes, change: Callable[[int], int], expires: float) -> int:
+    def _change(self, key: str | bytes, operand: int, change: Callable[[int], int], expires: float) -> int:
         name = self._storable(key)
+        check_operand(operand)
         with self._lock:
             return self._rules.change(name, change, expires, self._now())
 
     def _storable(self, key: str | bytes) -> bytes:
-        name = _bytes("key", key)
+        name = item_bytes("key", key)
         if self._store is not None and len(name) > LONGEST_KEY:
             raise CacheItemTooLarge(self.name, "key", len(name), LONGEST_KEY)
         return name

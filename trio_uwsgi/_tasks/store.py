@@ -9,6 +9,7 @@ An item is stored as its time of expiry, 8 bytes as a double (infinity: never), 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
 __all__ = ["Store"]
+
+logger = logging.getLogger("trio_uwsgi")
 
 _EXPIRES = Struct("<d")
 # Of LMDB: a page holds a key of up to 511 bytes.
@@ -43,7 +46,13 @@ class Store:
         size = 2 * spec.items * (spec.max_value + spec.max_key + 4096) + _SPARE
         try:
             self._env = lmdb.open(spec.store, subdir=False, map_size=size, sync=False, max_dbs=0)
+            self._items_db = self._env.open_db()
             self.items = list(self._read())
+        except OverflowError:
+            raise BootError(
+                f"cache {spec.name!r}: {spec.items} items of {spec.max_value} bytes are more than a store can hold; "
+                f"set items= or max_value= to less"
+            ) from None
         except (lmdb.Error, OSError) as error:
             raise BootError(
                 f"cache {spec.name!r}: {spec.store} cannot be opened ({error}); move it away if it is not a cache's "
@@ -57,24 +66,34 @@ class Store:
                     raise lmdb.Error(f"item {key!r} is none of a cache")
                 yield bytes(key), (bytes(data[_EXPIRES.size :]), _EXPIRES.unpack_from(data)[0])
 
-    def changed(self, key: bytes, item: Item | None) -> None:
-        """Store or drop an item. It is in the file when this returns.
+    def changed(self, key: bytes | None, item: Item | None) -> None:
+        """Store or drop an item; without a key, drop all. It is in the file when this returns.
 
         Raises:
             CacheError: the file does not take it, because the disk is full, say. It is unchanged.
         """
         try:
             with self._env.begin(write=True) as transaction:
-                if item is None:
+                if key is None:
+                    transaction.drop(self._items_db, delete=False)
+                elif item is None:
                     transaction.delete(key)
                 else:
                     transaction.put(key, _EXPIRES.pack(item[1]) + item[0])
         except (lmdb.Error, OSError) as error:
-            raise CacheError(f"{self._path} did not take item {key!r} ({error}); the cache is unchanged") from error
+            what = "that all items are dropped" if key is None else f"item {key!r}"
+            raise CacheError(f"{self._path} did not take {what} ({error}); the cache is unchanged") from error
 
     def sync(self) -> None:
-        """Have the system write it to the disk. Takes its time; for a thread."""
-        self._env.sync(True)
+        """Have the system write it to the disk. Takes its time; for a thread.
+
+        A disk that takes nothing now is told of, and asked again the next time: what it lacks is in the system's
+        memory still.
+        """
+        try:
+            self._env.sync(True)
+        except (lmdb.Error, OSError) as error:
+            logger.error("%s could not be written to its disk (%s); it is tried again", self._path, error)
 
     def close(self) -> None:
         """Write it to the disk, and close it."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from trio.lowlevel import checkpoint_if_cancelled
 
+from trio_uwsgi._core.cache import check_expiry, check_operand
+from trio_uwsgi._tasks.caches import item_bytes
 from trio_uwsgi._wire.answers import CacheAnswer, Failure
 from trio_uwsgi._wire.remote import CacheCall
 from trio_uwsgi._wire.uwsgi import decode_array
@@ -72,7 +74,7 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).get(key)
-    answer = await _ask(node, CacheCall(command="get", key=_bytes(key), cache=name.encode()))
+    answer = await _ask(node, _call("get", name, key))
     return answer.value if _answers(answer, "not-found") else None
 
 
@@ -87,7 +89,7 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
     Returns:
         True; False if there is such an item, which stays. A uWSGI says so for whatever it does not store.
     Raises:
-        CacheError: there is no such cache, the key is empty, or `expires` is negative.
+        CacheError: there is no such cache, the key is empty, `expires` is negative, or a str is not UTF-8.
         CacheFull: there is no room.
         CacheItemTooLarge: the key or the value is.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
@@ -99,7 +101,7 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).set(key, value, expires)
-    answer = await _ask(node, _storing("set", key, value, expires, name))
+    answer = await _ask(node, _call("set", name, key, value, expires))
     return _answers(answer, "exists")
 
 
@@ -123,7 +125,7 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
         await checkpoint_if_cancelled()
         _local(name).update(key, value, expires)
         return
-    _done(node, await _ask(node, _storing("update", key, value, expires, name)))
+    _done(node, await _ask(node, _call("update", name, key, value, expires)))
 
 
 async def cache_del(key: str | bytes, cache: str = "") -> bool:
@@ -144,7 +146,7 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).delete(key)
-    answer = await _ask(node, CacheCall(command="del", key=_bytes(key), cache=name.encode()))
+    answer = await _ask(node, _call("del", name, key))
     return _answers(answer, "not-found")
 
 
@@ -164,7 +166,7 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).exists(key)
-    answer = await _ask(node, CacheCall(command="exists", key=_bytes(key), cache=name.encode()))
+    answer = await _ask(node, _call("exists", name, key))
     return _answers(answer, "not-found")
 
 
@@ -184,7 +186,7 @@ async def cache_clear(cache: str = "") -> None:
         await checkpoint_if_cancelled()
         _local(name).clear()
         return
-    _done(node, await _ask(node, CacheCall(command="clear", cache=name.encode())))
+    _done(node, await _ask(node, _call("clear", name)))
 
 
 async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache: str = "") -> int:
@@ -200,6 +202,7 @@ async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache:
     Raises:
         CacheError: as `cache_set`; or the item is no number, the new one has more than 64 bits, or the node is a uWSGI,
             whose remote arithmetic overwrites the number. Nothing changed.
+        TypeError: `value` is not an int.
         CacheFull, CacheItemTooLarge: as `cache_set`.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
@@ -308,7 +311,7 @@ async def cache_keys(cache: str = "") -> list[bytes]:
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).keys()
-    answer = await _ask(node, CacheCall(command="keys", cache=name.encode()))
+    answer = await _ask(node, _call("keys", name))
     return decode_array(_done(node, answer).value or b"", _MOST_KEYS)
 
 
@@ -333,9 +336,8 @@ async def _arithmetic(command: str, key: str | bytes, value: int, expires: float
             return found.inc(key, value, expires)
         change = {"dec": found.dec, "mul": found.mul, "div": found.div}[command]
         return change(key, value, expires)
-    operand = b"%d" % value
-    call = CacheCall(command=command, key=_bytes(key), value=operand, expires=math.ceil(expires), cache=name.encode())
-    answer = await _ask(node, call)
+    check_operand(value)
+    answer = await _ask(node, _call(command, name, key, b"%d" % value, expires))
     if answer is None:
         raise CacheError(
             f"node {node} did not change the number; if it is a uWSGI, its arithmetic for others overwrites numbers, "
@@ -344,16 +346,16 @@ async def _arithmetic(command: str, key: str | bytes, value: int, expires: float
     return int(_done(node, answer).value or b"0")
 
 
-def _storing(command: str, key: str | bytes, value: str | bytes, expires: float, name: str) -> CacheCall:
-    if not expires >= 0:
-        raise CacheError(f"an item cannot expire {expires!r} seconds from now; use seconds from 0 on, 0 for never")
+def _call(command: str, name: str, key: str | bytes = b"", value: str | bytes = b"", expires: float = 0) -> CacheCall:
+    """A call of another node, whose arguments are checked as they are for a local cache."""
+    check_expiry(expires)
     return CacheCall(
-        command=command, key=_bytes(key), value=_bytes(value), expires=math.ceil(expires), cache=name.encode()
+        command=command,
+        key=item_bytes("key", key),
+        value=item_bytes("value", value),
+        expires=0 if expires == math.inf else math.ceil(expires),
+        cache=item_bytes("name", name),
     )
-
-
-def _bytes(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def _answers(answer: CacheAnswer | Failure | None, no: str) -> TypeGuard[CacheAnswer]:
