@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,3 +212,60 @@ async def test_commands_and_posts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
 
 async def no_app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
     raise NotImplementedError
+
+
+async def test_an_alarms_function_raises_no_alarm(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
+    """Neither itself, which would go on for ever, nor another one, from a task or a thread."""
+    refused: list[str] = []
+
+    async def again(message: str) -> None:
+        with pytest.raises(AlarmError) as caught:
+            uwsgi.alarm("a", message + "!")
+        refused.append(str(caught.value))
+
+    def other(message: str) -> None:
+        with pytest.raises(AlarmError) as caught:
+            uwsgi.alarm("a", message)
+        refused.append(str(caught.value))
+
+    async def program() -> None:
+        uwsgi.alarm("a", "x")
+        uwsgi.alarm("b", "x")
+        await trio.sleep(60)
+
+    runtime = await in_mule(program, alarms={"a": again, "b": other})
+    said = "alarm 'a' was raised by what alarm '{}' does; log it instead, or do both in one"
+    assert [said.format("a"), said.format("b")] == sorted(refused)
+    assert (2, 0) == (runtime.statistics().alarms.raised, runtime.statistics().alarms.failed)
+
+
+async def test_a_message_that_is_not_utf_8(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
+    """A name of a file may be in it, and in a log line: the alarm is done, with something in its place."""
+
+    async def program() -> None:
+        uwsgi.alarm("a", "\udcff is full")
+        assert b"? is full" == await uwsgi.mule_get_msg(timeout=5)
+        logging.getLogger("app").error("panic about %s", "\udcff")
+        assert b"panic about ?" == await uwsgi.mule_get_msg(timeout=5)
+
+    runtime = await in_mule(program, alarms={"a": "mule:1"}, alarm_log=["a panic"])
+    assert 0 == runtime.statistics().alarms.failed
+
+
+@pytest.mark.real
+async def test_a_command_that_leaves_something_running(
+    in_mule: InMule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The alarm is done when the command has ended, and what it said is known."""
+    done = str(tmp_path / "done")
+
+    async def program() -> None:
+        uwsgi.alarm("a", "fire")
+
+    began = time.monotonic()
+    command = f"cmd:sleep 5 & cat > {done}; echo burnt; exit 3"
+    runtime = await in_mule(program, alarms={"a": command})
+    assert time.monotonic() - began < 4
+    assert "fire" == Path(done).read_text()
+    assert "ended with 3: burnt" in caplog.text
+    assert 1 == runtime.statistics().alarms.failed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import subprocess
 from collections import deque
 from contextvars import ContextVar
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi.options import Alarm, AlarmOptions
 
-__all__ = ["AlarmStatistics", "Alarms"]
+__all__ = ["ALARM", "AlarmStatistics", "Alarms"]
 
 logger = logging.getLogger("trio_uwsgi")
 alarm_logger = logging.getLogger("trio_uwsgi.alarm")
@@ -37,6 +38,8 @@ QUEUE = 1000
 # Alarms that are done at once, and the seconds each of them has.
 AT_ONCE = 8
 SECONDS = 30.0
+# The kind of the units that alarms are. (`uwsgi.alarm` raises none from them.)
+ALARM = "alarm"
 # Bytes of what a failing command said that are logged.
 TAIL = 2000
 
@@ -152,46 +155,57 @@ class Alarms:
         logger.error("alarm %s could not be done: %s", alarm.name, problem)
 
     async def _do(self, alarm: Alarm, message: str) -> None:
+        data = message.encode("utf-8", "replace")  # a log line may have parts of names that are not UTF-8
         if alarm.call is not None:
-            result = await self._calls.run("alarm", alarm.name, alarm.call, message)
+            result = await self._calls.run(ALARM, alarm.name, alarm.call, message)
             self._failed += not result.returned
         elif alarm.kind == "log":
             alarm_logger.error("ALARM: %s", " ".join(filter(None, (alarm.argument, message))))
         elif alarm.kind == "signal":
             self._router.raise_signal(alarm.number, f"alarm {alarm.name}")
         elif alarm.kind == "mule":
-            self._router.post(message.encode(), alarm.number, f"alarm {alarm.name}")
+            self._router.post(data, alarm.number, f"alarm {alarm.name}")
         elif alarm.kind == "cmd":
-            await self._run_command(alarm, message)
+            await self._run_command(alarm, data)
         else:
-            await self._post(alarm, message)
+            await self._post(alarm, data)
 
-    async def _run_command(self, alarm: Alarm, message: str) -> None:
+    async def _run_command(self, alarm: Alarm, data: bytes) -> None:
         run = partial(
             trio.run_process,
             alarm.argument,
             shell=True,
-            stdin=message.encode(),
+            stdin=data,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
         )
-        said = b""
-        async with trio.open_nursery() as nursery:
-            process: trio.Process = await nursery.start(run)
-            assert process.stdout is not None
-            async for piece in process.stdout:
-                said = (said + piece)[-TAIL:]
+        said = bytearray()
+
+        async def listen(output: trio.lowlevel.FdStream) -> None:
+            async for piece in output:
+                said[:] = (said + piece)[-TAIL:]
+
+        async with trio.open_nursery() as listening:
+            async with trio.open_nursery() as running:
+                process: trio.Process = await running.start(run)
+                assert isinstance(process.stdout, trio.lowlevel.FdStream)
+                listening.start_soon(listen, process.stdout)
+            # What it has left running in the background may keep its output open for ever.
+            listening.cancel_scope.cancel()
+        async with process.stdout as output:
+            with contextlib.suppress(BlockingIOError, trio.ClosedResourceError):
+                said += os.read(output.fileno(), 65536)  # all that a pipe holds
         if process.returncode:
-            shown = said.decode("utf-8", "replace").strip()
+            shown = said[-TAIL:].decode("utf-8", "replace").strip()
             self._fail(alarm, f"{alarm.argument!r} ended with {process.returncode}: {shown}")
 
-    async def _post(self, alarm: Alarm, message: str) -> None:
+    async def _post(self, alarm: Alarm, data: bytes) -> None:
         httpx = _import_httpx()
         try:
             async with httpx.AsyncClient(timeout=SECONDS) as client:
                 headers = {"content-type": "text/plain; charset=utf-8"}
-                answer = await client.post(alarm.argument, content=message.encode(), headers=headers)
+                answer = await client.post(alarm.argument, content=data, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             self._fail(alarm, f"{alarm.argument}: {error!r}")
             return

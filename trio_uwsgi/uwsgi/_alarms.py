@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trio_uwsgi._tasks.alarms import ALARM
 from trio_uwsgi._wire.frames import Alarm
 from trio_uwsgi.errors import AlarmError
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
@@ -18,9 +19,9 @@ def alarm(alarm: str, msg: str | bytes) -> None:
 
     Args:
         alarm: its name.
-        msg: a text of at most 8,192 bytes; bytes are taken as UTF-8.
+        msg: a text of at most 8,192 bytes; bytes are taken as UTF-8. What is not UTF-8 in it is replaced.
     Raises:
-        AlarmError: there is no such alarm, or the message is too long.
+        AlarmError: there is no such alarm, the message is too long, or an alarm is being done: it would feed itself.
         TypeError: the message is neither str nor bytes.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
@@ -28,12 +29,16 @@ def alarm(alarm: str, msg: str | bytes) -> None:
     """
     unit = current_unit("alarm", "alarms belong to a runtime; raise them in a request, a handler or a mule's program")
     known = unit.member.services.alarms
+    if unit.kind == ALARM:
+        raise AlarmError(
+            f"alarm {alarm!r} was raised by what alarm {unit.name!r} does; log it instead, or do both in one"
+        )
     if alarm not in known:
         there = ", ".join(sorted(map(repr, known))) or "none"
         raise AlarmError(f"there is no alarm {alarm!r}; there is {there}; add it with Config(alarms={{...}})")
     if not isinstance(msg, str | bytes):
         raise TypeError(f"the message of an alarm is str or bytes, not {type(msg).__name__}")
-    data = msg.encode() if isinstance(msg, str) else msg
+    data = msg.encode("utf-8", "replace") if isinstance(msg, str) else msg
     if len(data) > _LONGEST:
         raise AlarmError(f"the message of an alarm has at most {_LONGEST} bytes, and this one has {len(data)}")
     text = data.decode("utf-8", "replace")
