@@ -77,7 +77,7 @@ def test_what_cannot_be_waited_for(tmp_path: Path) -> None:
         closed = os.dup(0)
         os.close(closed)
         with open(tmp_path / "file", "w") as file:
-            for fd in (-1, closed, file.fileno(), "x"):
+            for fd in (-1, closed, file.fileno(), "x", 2**40):
                 with pytest.raises(OSError, match="cannot be waited for"):
                     uwsgi.wait_fd_read(fd)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="0 or more seconds"):
@@ -245,3 +245,44 @@ async def test_the_descriptor_of_a_connection(uwsgi_registry: Registry) -> None:
             assert b"" == await stream.receive_some()
         runtime.stop()
     assert found[0] > 2
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+async def test_a_thread_waits_again_and_again(autojump_clock: trio.testing.MockClock, abandon: bool) -> None:
+    """Also one that may be left behind, of whose calls each is made by another task."""
+    took: list[float] = []
+
+    def thread() -> None:
+        for seconds in (1, 2, 3):
+            uwsgi.async_sleep(seconds)
+            began = trio.from_thread.run_sync(trio.current_time)
+            trio.from_thread.run(uwsgi.suspend)
+            took.append(trio.from_thread.run_sync(trio.current_time) - began)
+
+    await trio.to_thread.run_sync(thread, abandon_on_cancel=abandon)
+    assert [1, 2, 3] == [round(seconds) for seconds in took]
+
+
+async def test_receiving_takes_no_more_memory_than_there_is_to_receive() -> None:
+    """A length without bounds is one without hurry."""
+    left, right = socket.socketpair()
+    with left, right:
+        for length in (10**12, 2**70):
+            right.send(b"abc")
+            assert b"abc" == await uwsgi.recv(left.fileno(), length)
+
+
+async def test_any_thread_of_trio_may_close() -> None:
+    """It wakes who waits, without a runtime, too."""
+    left, right = socket.socketpair()
+
+    async def wait() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await uwsgi.wait_fd_read(left.fileno())
+        left.detach()
+
+    with right:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.testing.wait_all_tasks_blocked()
+            await trio.to_thread.run_sync(uwsgi.close, left.fileno())

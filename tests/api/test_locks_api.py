@@ -134,3 +134,19 @@ async def test_outside_of_a_runtime() -> None:
     """The error says where locks work."""
     with pytest.raises(NotServing, match="user locks belong to a runtime"):
         await uwsgi.lock()
+
+
+async def test_a_thread_that_may_be_left_behind_holds_no_lock(
+    in_mule: InMule, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Each of its calls is made by another task, so it could not unlock: it is refused at once."""
+
+    def thread() -> None:
+        with pytest.raises(LockError, match="start it with abandon_on_cancel=False"):
+            trio.from_thread.run(uwsgi.lock)
+        assert not uwsgi.is_locked()
+
+    async def program() -> None:
+        await trio.to_thread.run_sync(thread, abandon_on_cancel=True)
+
+    await in_mule(program)

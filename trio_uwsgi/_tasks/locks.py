@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
 from trio_uwsgi._core.locks import LockTable
+from trio_uwsgi._tasks.trio_threads import is_stand_in
 from trio_uwsgi.errors import LockError, NotServing
 
 if TYPE_CHECKING:
@@ -41,10 +42,15 @@ class UserLocks:
         """Hold the lock, or be in line for it: then False, and `wait` must follow at once.
 
         Raises:
-            LockError: there is no such lock, or this task holds it.
+            LockError: there is no such lock, this task holds it, or it ends before it could unlock it.
             NotServing: the unit has ended.
         """
         me = (unit, current_task())
+        if is_stand_in(me[1]):
+            raise LockError(
+                f"user lock {number} cannot be held by a thread that may be left behind; lock it in the task that "
+                f"starts the thread, or start it with abandon_on_cancel=False"
+            )
         holder = self._holder(number)
         if holder is not None and holder == me:
             raise LockError(

@@ -47,6 +47,14 @@ def thread_calls(task: trio.lowlevel.Task) -> list[bool]:
     return [inner is _PARKED for outer, inner in pairwise(codes) if outer is _CALL]
 
 
+def is_stand_in(task: trio.lowlevel.Task) -> bool:
+    """Is it a system task? A thread that may be left behind (`abandon_on_cancel=True`) has one for each call of
+    `from_thread`, and it ends with the call: it is nobody who could hold anything.
+    """
+    nursery = task.parent_nursery
+    return nursery is None or nursery.parent_task.parent_nursery is None
+
+
 class _Stepped:
     """A coroutine that is stepped by hand, asked as if it were a task."""
 

@@ -22,6 +22,7 @@ import trio
 
 from trio_uwsgi._tasks.exchange import Exchange
 from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.trio_threads import is_stand_in
 from trio_uwsgi._tasks.unit import UNIT, Unit
 
 __all__ = ["FOREVER", "Wait", "Waits", "current_waits", "registered_waits", "until_ready"]
@@ -84,6 +85,8 @@ class Waits:
         if isinstance(self._core, int):
             if isinstance(core, int):
                 return core == self._core
+            if is_stand_in(core):
+                return True
             if self._host is None and self._core != threading.get_ident():
                 self._host = core
                 return True
@@ -189,7 +192,7 @@ def _check_descriptor(fd: int) -> None:
         raise OSError(errno.EBADF, f"{fd!r} is not a descriptor, so it cannot be waited for")
     try:
         mode = os.fstat(fd).st_mode
-    except OSError:
+    except (OSError, OverflowError):
         raise OSError(errno.EBADF, f"descriptor {fd} is not open, so it cannot be waited for") from None
     if not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)) and _is_always_ready(fd, mode):
         raise OSError(errno.EPERM, f"descriptor {fd} is of a file, which is always ready and cannot be waited for")

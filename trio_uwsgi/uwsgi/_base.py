@@ -51,11 +51,16 @@ def current_unit(call: str, remedy: str) -> Unit:
 
 
 def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Members belong to Trio's thread; a call from one of their threads goes there and back. Without a member there is
-    no other thread.
+    """Members and waiting tasks belong to Trio's thread; a call from one of its threads goes there and back. Where Trio
+    does not run, or knows nothing of the thread, there is nobody to go to.
     """
-    if trio.lowlevel.in_trio_run() or UNIT.get(None) is None:
+    if trio.lowlevel.in_trio_run():
         return func(*args)
+    if UNIT.get(None) is None:
+        try:
+            trio.from_thread.check_cancelled()
+        except RuntimeError:
+            return func(*args)
     return trio.from_thread.run_sync(func, *args)
 
 

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+# Bytes that one `recv` gives at most: a length without limit would be memory without limit before a byte has come.
+_MOST = 1 << 20
+
+
 def async_sleep(secs: float) -> Wait:
     """Register a wait for time.
 
@@ -178,7 +182,7 @@ async def recv(fd: int, length: int | None = None, /) -> bytes:
 
     Args:
         fd: the descriptor, which is made non-blocking; or the length, for the client. `connection_fd()` is the client.
-        length: how many bytes at most, 1 or more.
+        length: how many bytes at most, 1 or more; of what is larger, 1 MiB is taken.
     Returns:
         At least one byte; `b""` at the end of the body, or, after such a `send`, when the client has ended its side.
     Raises:
@@ -196,6 +200,7 @@ async def recv(fd: int, length: int | None = None, /) -> bytes:
     size = _number(fd if length is None else length, "a length")
     if size < 1:
         raise ValueError(f"uwsgi.recv() takes a length of 1 or more, not {size}")
+    size = min(size, _MOST)
     await trio.lowlevel.checkpoint()
     if length is None or _is_client(fd):
         return await _exchange("recv").receive_raw(size)
@@ -214,7 +219,7 @@ def close(fd: int) -> None:
         fd: the descriptor; that of the client's connection is `disconnect()`.
     Raises:
         OSError: it is not open.
-    Checkpoint: never. May be called from the runtime's threads.
+    Checkpoint: never. May be called from the runtime's threads, and from those of any Trio program.
     uWSGI: `uwsgi.close`, which ignores errors, and leaves those who wait.
     """
 

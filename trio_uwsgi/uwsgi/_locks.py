@@ -23,7 +23,8 @@ async def lock(num: int = 0) -> None:
     Args:
         num: which lock, 0 to `Config.locks`.
     Raises:
-        LockError: there is no such lock, or this task holds it already.
+        LockError: there is no such lock, this task holds it already, or the thread that asks may be left behind
+            (`abandon_on_cancel=True`), so that nobody could unlock it.
         NotServing: not called by a running member, or its request or handler has ended.
     Checkpoint: a cancellation arrives here; others run only when the lock is held by somebody.
     Cancellation: the lock is not held, and the place in the line is given up.
