@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._core.opt import uwsgi_options
-from trio_uwsgi._core.registry import Registry, RpcFunction
+from trio_uwsgi._core.registry import Registry
+from trio_uwsgi._core.rpc_functions import RpcFunction
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError, RegistrationError

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._core.cron import CronSpec, CrontabSpec
-from trio_uwsgi._core.registry import Registry, Signal, check_signum, cron_spec, rule_from_values, rule_values
+from trio_uwsgi._core.registry import Registry, Signal, check_signum
 from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi._core.timer_rules import cron_spec, rule_from_values, rule_values
 from trio_uwsgi.errors import RegistrationError
 
 BAD_NUMBERS: list[Any] = [-1, 256, 300, True, False, 1.0, "17", None]

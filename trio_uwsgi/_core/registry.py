@@ -8,17 +8,18 @@ their own and pass it to `serve`. Here are the tables and their rules only: who 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar, overload
 
 from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._core.cron import CronSpec, CrontabSpec
+from trio_uwsgi._core.rpc_functions import RpcFunction, check_rpc_name, rpc_function
 from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions
 from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi._core.timer_rules import cron_spec
 from trio_uwsgi.errors import RegistrationError
 
-__all__ = ["Registry", "RpcFunction", "Signal"]
+__all__ = ["Registry", "Signal"]
 
 Handler = Callable[[int], object]
 MessageHandler = Callable[[bytes], object]
@@ -31,9 +32,6 @@ J = TypeVar("J", bound=Callable[[Job], object])
 
 # The numbers are one byte on uWSGI's wire.
 SIGNALS = 256
-# What the wire can carry: the length of a name in one byte, and 254 arguments beside it.
-LONGEST_RPC_NAME = 255
-MOST_RPC_ARGUMENTS = 254
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,19 +45,6 @@ class Signal:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_async", is_async(self.handler))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RpcFunction:
-    """One function for remote procedure calls; it takes `argc` arguments, 0 for any number."""
-
-    name: str
-    func: Callable[..., object]
-    argc: int
-    is_async: bool = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_async", is_async(self.func))
 
 
 class Registry:
@@ -268,17 +253,13 @@ class Registry:
 
     def register_rpc(self, name: str, func: Callable[..., object], argc: int = 0) -> None:
         """Register a function for remote procedure calls; see `trio_uwsgi.uwsgi.register_rpc`."""
-        check_rpc_name(name)
-        if not callable(func):
-            raise RegistrationError(f"RPC function {name!r} must be callable, not {func!r}")
-        if type(argc) is not int or not 0 <= argc <= MOST_RPC_ARGUMENTS:
-            raise RegistrationError(f"RPC function {name!r}: argc is 1 to 254, or 0 for any number, not {argc!r}")
+        function = rpc_function(name, func, argc)
         known = self.rpc.get(name)
         if known is not None and self.headcount is None:
             raise RegistrationError(
                 f"RPC function {name!r} is registered already, as {_name(known.func)}; use another name"
             )
-        self.rpc[name] = RpcFunction(name, func, argc)
+        self.rpc[name] = function
 
     def rpc_handler(self, name: str, argc: int = 0) -> Callable[[R], R]:
         """Decorate a function for remote procedure calls; see `trio_uwsgi.uwsgi.rpc_handler`."""
@@ -344,57 +325,6 @@ def check_signum(signum: int) -> None:
     """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
     if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
         raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")
-
-
-def check_rpc_name(name: str) -> None:
-    """Refuse what cannot be called over the network; and a function, where a decorator lacks its parentheses."""
-    try:
-        size = len(name.encode()) if isinstance(name, str) else 0
-    except UnicodeEncodeError:
-        size = 0
-    if not 1 <= size <= LONGEST_RPC_NAME:
-        raise RegistrationError(f"{name!r} is not the name of an RPC function; use a str of 1 to 255 bytes as UTF-8")
-
-
-def cron_spec(*when: int | str) -> CronSpec | CrontabSpec:
-    """Five integers in uWSGI's meaning, or one crontab string.
-
-    Raises:
-        RegistrationError: neither.
-    """
-    if len(when) == 1 and isinstance(when[0], str):
-        return CrontabSpec(when[0])
-    numbers = [n for n in when if isinstance(n, int)]
-    if len(when) != 5 or len(numbers) != 5:
-        raise RegistrationError(
-            f"a cron is five integers (minute, hour, day, month, week) or one crontab string, not {when!r}"
-        )
-    return CronSpec(*numbers)
-
-
-def rule_values(rule: Rule) -> list[float | int | str]:
-    """A rule as plain values, for a frame to the master; `rule_from_values` reads them back."""
-    if isinstance(rule, Every):
-        return ["every", rule.seconds]
-    if isinstance(rule, Again):
-        return ["again", rule.seconds, rule.iterations]
-    return ["cron", *dataclasses.astuple(rule.spec)]
-
-
-def rule_from_values(values: Sequence[float | int | str]) -> Rule:
-    """The rule that `rule_values` took apart.
-
-    Raises:
-        RegistrationError: the values make no valid rule.
-    """
-    match values:
-        case ["every", int() | float() as seconds]:
-            return Every(seconds)
-        case ["again", int() | float() as seconds, int() as iterations]:
-            return Again(seconds, iterations)
-        case ["cron", *when]:
-            return Cron(cron_spec(*(part for part in when if isinstance(part, int | str))))
-    raise RegistrationError(f"{values!r} is no timer's rule")
 
 
 def _check_mule(number: int, headcount: Headcount) -> None:

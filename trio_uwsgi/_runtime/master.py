@@ -19,9 +19,10 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from trio_uwsgi._core.registry import Registry, check_signum, rule_from_values
+from trio_uwsgi._core.registry import Registry, check_signum
 from trio_uwsgi._core.roster import Delivery, Roster, Seat, SeatState, Tick
 from trio_uwsgi._core.timer import Timer
+from trio_uwsgi._core.timer_rules import rule_from_values
 from trio_uwsgi._wire.frames import AddTimer, Alarm, Begun, CancelTimer, Deliver, Ended, Frame, Post, Raise, Ready, Stop
 from trio_uwsgi.errors import SignalQueueFull
 

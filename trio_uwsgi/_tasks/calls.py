@@ -26,7 +26,7 @@ from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi.errors import Harakiri
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import RpcFunction
+    from trio_uwsgi._core.rpc_functions import RpcFunction
     from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["FAILURES", "Calls", "Result", "SharedScope", "call_within"]

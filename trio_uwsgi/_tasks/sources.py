@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.cron import next_fire
-from trio_uwsgi._core.registry import rule_values
 from trio_uwsgi._core.timer import Again, Cron, Timer
+from trio_uwsgi._core.timer_rules import rule_values
 from trio_uwsgi._wire.frames import AddTimer, CancelTimer
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ class AddTimer(Frame):
 
     ident: int
     signum: int
-    rule: list[Any]  # JSON values; `schedule.rule_from_values` reads them
+    rule: list[Any]  # JSON values; `timer_rules.rule_from_values` reads them
     late: str
     overlap: bool
 

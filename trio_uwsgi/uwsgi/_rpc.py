@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trio.lowlevel import checkpoint_if_cancelled
 
-from trio_uwsgi._core.registry import check_rpc_name, check_signum
+from trio_uwsgi._core.registry import check_signum
+from trio_uwsgi._core.rpc_functions import check_rpc_name
 from trio_uwsgi._tasks.rpc import call_function
 from trio_uwsgi._wire.answers import Answer, Failure, RpcAnswer, SignalAnswer
 from trio_uwsgi._wire.remote import RpcCall, SignalCall

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from trio_uwsgi._core.registry import Registry, check_signum, cron_spec
+from trio_uwsgi._core.registry import Registry, check_signum
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi._core.timer_rules import cron_spec
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi.uwsgi._base import current_registry, declaring, default_registry, on_trios_thread
 
