@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import outcome
@@ -13,7 +12,6 @@ import pytest
 import trio
 
 from trio_uwsgi import uwsgi
-from trio_uwsgi._core.asynchrony import is_async
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._tasks.calls import Calls, Result
 from trio_uwsgi._tasks.clock_hold import hold_clock
@@ -382,43 +380,6 @@ async def test_user_deadline_ends_with_its_unit(calls: Calls, autojump_clock: Mo
 
 
 # ----- the small ones
-
-
-class AsyncCallable:
-    async def __call__(self) -> None: ...
-
-    async def method(self) -> None: ...
-
-
-class Task:
-    """Callable, with an attribute that only looks like a partial's."""
-
-    func = staticmethod(AsyncCallable())
-
-    def __call__(self) -> None: ...
-
-
-async def coroutine_function() -> None: ...
-
-
-@pytest.mark.parametrize(
-    ("func", "expected"),
-    [
-        (coroutine_function, True),
-        (functools.partial(coroutine_function), True),
-        (functools.partial(functools.partial(AsyncCallable().method)), True),
-        (AsyncCallable(), True),
-        (AsyncCallable().method, True),
-        (AsyncCallable, False),
-        (lambda: None, False),
-        (functools.partial(print), False),
-        (print, False),
-        (Task(), False),
-    ],
-)
-def test_async_or_not(func: Callable[..., object], expected: bool) -> None:
-    """A handler is awaited if it is a coroutine function under any partials, or an object with an async `__call__`."""
-    assert expected is is_async(func)
 
 
 class Unprintable(Exception):
