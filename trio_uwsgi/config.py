@@ -26,6 +26,7 @@ from trio_uwsgi.options import (
     HttpTimeouts,
     LogAlarm,
     SocketOptions,
+    SpoolerOptions,
 )
 
 __all__ = ["Address", "Cache", "Config"]
@@ -240,6 +241,21 @@ class Config:
         alarms = {name: Alarm.parse(name, action) for name, action in self.alarms.items()}
         rules = tuple(LogAlarm.parse(rule, alarms) for rule in self.alarm_log)
         return AlarmOptions(alarms=alarms, rules=rules, freq=self.alarm_freq)
+
+    @property
+    def spooler_options(self) -> SpoolerOptions:
+        """What spoolers need."""
+        return SpoolerOptions(
+            directories=tuple(self.spooler),
+            processes=self.spooler_processes,
+            frequency=self.spooler_frequency,
+            max_tries=self.spooler_max_tries,
+            retry=self.spooler_retry,
+            retry_longest=self.spooler_retry_longest,
+            fsync=self.spooler_fsync,
+            cheap=self.spooler_cheap,
+            harakiri=self.spooler_harakiri,
+        )
 
     @property
     def http_limits(self) -> HttpLimits:

@@ -17,7 +17,17 @@ from typing import cast
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["AccessRules", "Alarm", "AlarmOptions", "Cache", "HttpLimits", "HttpTimeouts", "LogAlarm", "SocketOptions"]
+__all__ = [
+    "AccessRules",
+    "Alarm",
+    "AlarmOptions",
+    "Cache",
+    "HttpLimits",
+    "HttpTimeouts",
+    "LogAlarm",
+    "SocketOptions",
+    "SpoolerOptions",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,26 @@ class SocketOptions:
 
     backlog: int
     mode: int | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolerOptions:
+    """What spoolers need: their directories, and how many each has; the rest as the fields of `Config` say."""
+
+    directories: tuple[str, ...]
+    processes: int
+    frequency: float
+    max_tries: int
+    retry: float
+    retry_longest: float
+    fsync: bool
+    cheap: bool
+    harakiri: float
+
+    @property
+    def count(self) -> int:
+        """How many spoolers there are."""
+        return len(self.directories) * self.processes
 
 
 # ----- caches

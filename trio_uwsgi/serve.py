@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import platform
+import random
 import signal
 import threading
 import time
@@ -88,7 +89,7 @@ async def serve(
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
     placement = over_memory if config.placement == "memory" else in_task
-    surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement)
+    surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
         await _serve_alone(app, config, registry or uwsgi.registry, surroundings)
     else:
@@ -207,12 +208,14 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
         logger.info("uwsgi on %s", address)
     workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
     mules = f"{config.mules} mule{'s' * (config.mules != 1)}"
-    logger.info("%s and %s, in tasks of process %d", workers, mules, os.getpid())
+    spoolers = config.spooler_options.count
+    spooling = f" and {spoolers} spooler{'s' * (spoolers != 1)}" if spoolers else ""
+    logger.info("%s, %s%s, in tasks of process %d", workers, mules, spooling, os.getpid())
 
 
 def _terms(config: Config) -> Terms:
     return Terms(
-        headcount=Headcount(config.workers, config.mules),
+        headcount=Headcount(config.workers, config.mules, config.spooler_options.count),
         signal_queue=config.signal_queue,
         message_queue=config.message_queue,
         harakiri=config.harakiri,
@@ -233,5 +236,6 @@ def _terms(config: Config) -> Terms:
         alarms=config.alarm_options,
         access=config.access_rules,
         node_timeout=config.node_timeout,
+        spooler=config.spooler_options,
         options=uwsgi_options(config),
     )

@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
+import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -112,7 +113,7 @@ class _RememberingJournal(LoggingJournal):
 class RuntimeUnderTest:
     """A runtime in a test: `client` speaks HTTP with it, `log` remembers what happened, `runtime` is the `Runtime`.
 
-    `signal`, `mule_msg`, `statistics` and `stop` are those of the `Runtime`.
+    `signal`, `mule_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`.
     """
 
     def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog) -> None:
@@ -121,6 +122,7 @@ class RuntimeUnderTest:
         self.log = log
         self.signal = runtime.signal
         self.mule_msg = runtime.mule_msg
+        self.spool = runtime.spool
         self.statistics = runtime.statistics
         self.stop = runtime.stop
         self._ports = itertools.count(49152)
@@ -176,6 +178,7 @@ async def open_runtime(
             settle=trio.testing.wait_all_tasks_blocked,
         ),
         placement=over_memory if config.placement == "memory" else in_task,
+        chance=random.Random(0).random,
     )
     quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None)
     application = _nothing_here if app is None else app

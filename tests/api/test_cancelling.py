@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -58,10 +59,14 @@ CALLS: dict[str, Call] = {
     "lock": _lock,
     "mule_get_msg": lambda node, fd: uwsgi.mule_get_msg(timeout=0.01),
     "recv": lambda node, fd: uwsgi.recv(fd, 1),
+    "remote_spool": lambda node, fd: uwsgi.remote_spool(node, a="b"),
     "remote_signal": lambda node, fd: uwsgi.remote_signal(7, node),
     "rpc": lambda node, fd: uwsgi.rpc(node, "pause"),
     "send": lambda node, fd: uwsgi.send(fd, b"x"),
     "signal_wait": _wait_signal,
+    "spool": lambda node, fd: uwsgi.spool(a="b"),
+    "spooler_get_task": lambda node, fd: uwsgi.spooler_get_task(f"{os.path.dirname(node)}/jobs/x"),
+    "spooler_jobs": lambda node, fd: uwsgi.spooler_jobs(),
     "suspend": _suspend,
 }
 
@@ -108,7 +113,9 @@ async def test_a_cancelled_call_leaves_nothing(
         done.set()
 
     async def start(task_status: trio.TaskStatus[trio_uwsgi.Runtime]) -> None:
-        config = Config(socket=node, mules=1, caches=[Cache("c", items=9)], message_queue=10)
+        config = Config(
+            socket=node, mules=1, caches=[Cache("c", items=9)], message_queue=10, spooler=f"{tmp_path}/jobs"
+        )
         await trio_uwsgi.serve(no_app, config, registry=registry, task_status=task_status)
 
     before = descriptors()

@@ -102,6 +102,22 @@ async def test_hello_wsgi(example: Example, autojump_clock: trio.testing.MockClo
         assert "hello from WSGI\n" == await text(runtime)
 
 
+async def test_spooler(
+    example: Example, autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What requests queue is done afterwards, each once, and nothing is left."""
+    monkeypatch.chdir(tmp_path)
+    async with example.serve("spooler", begin=datetime.datetime.now(datetime.UTC)) as runtime:
+        await runtime.client.post("/picture", content=b"x" * 1000)
+        await runtime.client.post("/invoice", content=b"ada@example.com")
+        await trio.sleep(60)
+        assert {
+            "picture of 1000 bytes, called holiday, try 1",
+            "invoice 1 sent to ada@example.com",
+        } == set((await text(runtime)).splitlines())
+    assert [] == list((tmp_path / "spooled").rglob("uwsgi_spoolfile_on_*"))
+
+
 async def test_hello_flask(example: Example, autojump_clock: trio.testing.MockClock) -> None:
     """It says hello, and counts a body that comes in pieces."""
 

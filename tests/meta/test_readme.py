@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 import socket
@@ -163,9 +164,34 @@ async def test_the_embedding_block(
     assert [] == list(tmp_path.iterdir())
 
 
+async def test_work_for_later(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What `order` queues, the spooler runs."""
+    shown = run(block("send_invoice.spool"))
+    ran: list[object] = []
+    function = uwsgi.registry.spool.functions["send_invoice"]
+
+    async def send_invoice(number: str, *, copy: bool) -> None:
+        ran.append((number, copy))
+
+    uwsgi.registry.spool.functions["send_invoice"] = dataclasses.replace(function, func=send_invoice)
+
+    @uwsgi.signal_handler(1)
+    async def order(signum: int) -> None:
+        await shown.order("17")
+
+    config = dataclasses.replace(shown.config, spooler=str(tmp_path / "jobs"))
+    assert 2 == config.spooler_processes
+    async with open_runtime(None, config) as runtime:
+        runtime.signal(1)
+        await trio.sleep(1)
+    assert [("17", True)] == ran
+
+
 def test_all_blocks_are_run_here() -> None:
     """There are as many as there are tests of them."""
-    assert 8 == len(BLOCKS)
+    assert 9 == len(BLOCKS)
 
 
 def test_the_commands_set_up_an_environment_first() -> None:

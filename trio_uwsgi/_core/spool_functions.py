@@ -13,7 +13,7 @@ import math
 import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
@@ -22,15 +22,19 @@ __all__ = [
     "SPOOL_OK",
     "SPOOL_RETRY",
     "Job",
+    "JobVars",
     "SpoolFunction",
     "SpoolFunctions",
     "SpoolMethod",
     "SpoolRequest",
     "make_request",
+    "named_vars",
     "verdict",
 ]
 
 Encoding = Literal["vars", "json", "pickle"]
+# Names and values as callers have them; a mapping's keys are of one type to a type checker.
+JobVars: TypeAlias = Mapping[str, object] | Mapping[bytes, object] | Mapping[str | bytes, object]
 
 # Vars that mean something: uWSGI's own, then those of `uwsgidecorators`.
 SPECIAL = ("body", "spooler", "priority", "at")
@@ -80,6 +84,22 @@ def make_request(given: Mapping[str, object]) -> SpoolRequest:
         priority=None if priority is None else int(_priority(priority)),
         at=None if at is None else float(_at(at)),
     )
+
+
+def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[str, object]:
+    """One mapping, by texts, of what a caller gave as a mapping and by name.
+
+    Raises:
+        TypeError: it is no mapping, or a name is neither bytes nor str.
+    """
+    if variables is not None and not isinstance(variables, Mapping):
+        raise TypeError(f"spool() takes a mapping of names to values, not {type(variables).__name__}")
+    given: dict[str, object] = {}
+    for name, value in (variables or {}).items():
+        if not isinstance(name, str | bytes):
+            raise TypeError(f"spool(): the name {name!r} is neither bytes nor str")
+        given[name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")] = value
+    return {**given, **more}
 
 
 def _as_bytes(name: str, value: object) -> bytes:

@@ -4,9 +4,10 @@ Started from the top down and ended from the bottom up, so that what is below ca
 
     services                       caches, locks, nodes, alarms      end last
     └─ timers                      the ticker
-       └─ mules                    one task each, with a nursery of its own
-          └─ lifespan              of an ASGI application
-             └─ workers            likewise                          end first
+       └─ spoolers                 one task each, with a nursery of its own
+          └─ mules                 likewise
+             └─ lifespan           of an ASGI application
+                └─ workers         likewise                          end first
 
 A graceful stop closes one level after the other: members are told to stop, and the deadline on the nursery's scope is
 the mercy. A cancellation of `Runtime.run` ends all levels at once.
@@ -18,7 +19,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -26,9 +27,12 @@ import trio
 
 from trio_uwsgi._core.roster import Roster, Seat
 from trio_uwsgi._core.schedule import Schedule
+from trio_uwsgi._core.spool import Retry
+from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
 from trio_uwsgi._runtime.master import Master, SignalStatistics, as_message
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Life, Placement
+from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_worker, rpc_threads
 from trio_uwsgi._tasks.alarms import Alarms, AlarmStatistics
 from trio_uwsgi._tasks.caches import Caches
@@ -39,6 +43,9 @@ from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.node import Nodes
 from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock
+from trio_uwsgi._tasks.spool import Spool, SpoolStatistics, SpoolTerms
+from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._tasks.spools import Spools
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._tasks.unit import Member, Services
 
@@ -46,14 +53,14 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._core.targets import Headcount, Kind
     from trio_uwsgi._tasks.asgi import AsgiApp
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.listeners import Listener
     from trio_uwsgi._tasks.service import HttpOptions, HttpStatistics
     from trio_uwsgi._wire.request import Peer
     from trio_uwsgi.config import Address
-    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache
+    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache, SpoolerOptions
 
 __all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics", "Surroundings", "Terms"]
 
@@ -81,16 +88,20 @@ class Terms:
     alarms: AlarmOptions
     access: AccessRules
     node_timeout: float
+    spooler: SpoolerOptions
     options: Mapping[str, bytes | bool | list[bytes]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live."""
+    """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live;
+    and `chance`, which gives numbers from 0 to below 1.
+    """
 
     journal: Journal
     wall: WallClock
     placement: Placement
+    chance: Callable[[], float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,12 +122,13 @@ class MemberStatistics:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RuntimeStatistics:
-    """A snapshot of a runtime. `http` has one entry for each worker."""
+    """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory."""
 
     signals: SignalStatistics
     members: tuple[MemberStatistics, ...]
     http: tuple[HttpStatistics, ...]
     alarms: AlarmStatistics
+    spools: tuple[SpoolStatistics, ...]
 
 
 class Runtime:
@@ -149,10 +161,12 @@ class Runtime:
             caches=Caches(terms.caches, surroundings.wall.now),
             locks=UserLocks(terms.locks),
             nodes=Nodes(terms.node_timeout),
+            spools=Spools([self._spool(directory) for directory in terms.spooler.directories]),
             alarms=frozenset(terms.alarms.alarms),
             options=terms.options,
             master_pid=os.getpid(),
         )
+        self._services.spools.pids = [os.getpid()] * terms.spooler.count
         self._calls: dict[str, Calls] = {}
         self._workers: dict[str, Worker] = {}
         self._stopping = trio.Event()
@@ -197,6 +211,17 @@ class Runtime:
         """
         self._master.post(as_message(message), mule, "the embedder")
 
+    async def spool(self, vars: JobVars | None = None, /, **more: object) -> bytes:
+        """Queue a job from outside of the members; see `trio_uwsgi.uwsgi.spool`.
+
+        Raises:
+            TypeError, SpoolError, JobTooLarge, NoSpooler: as there.
+        Checkpoint: always.
+        Cancellation: nothing was queued.
+        """
+        request = make_request(named_vars(vars, more))
+        return await self._services.spools.get(request.spooler).submit(request)
+
     def statistics(self) -> RuntimeStatistics:
         """How it is doing. Checkpoint: never."""
         return RuntimeStatistics(
@@ -204,6 +229,7 @@ class Runtime:
             members=tuple(self._member_statistics(seat) for seat in self._roster.seats()),
             http=tuple(worker.statistics() for worker in self._workers.values()),
             alarms=self._master.alarms.statistics(),
+            spools=tuple(spool.statistics() for spool in self._services.spools.all),
         )
 
     def _member_statistics(self, seat: Seat) -> MemberStatistics:
@@ -236,20 +262,15 @@ class Runtime:
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self._master.run)
-                async with trio.open_nursery() as mules:
-                    for seat in self._roster.seats("mule"):
-                        mules.start_soon(self._live, self._mule(seat))
-                    async with self._lifespan(), trio.open_nursery() as workers:
-                        for seat in self._roster.seats("worker"):
-                            workers.start_soon(self._live, self._worker(seat))
-                        await self._master.all_ready.wait()
-                        task_status.started()
-                        await self._stopping.wait()
-                        self._end("worker", workers)
-                        await self._close_listeners()
-                    self._report_end("worker", workers)
-                    self._end("mule", mules)
-                self._report_end("mule", mules)
+                async with (
+                    self._living("spooler", self._spooler),
+                    self._living("mule", self._mule),
+                    self._lifespan(),
+                    self._living("worker", self._worker),
+                ):
+                    await self._master.all_ready.wait()
+                    task_status.started()
+                    await self._stopping.wait()
                 timers.cancel_scope.cancel()
         finally:
             self._registry.close()
@@ -269,6 +290,7 @@ class Runtime:
                 member.rpc_threads.serve,
                 self._services.caches.serve,
                 self._services.nodes.serve,
+                self._services.spools.serve,
             ):
                 await services.start(service)
             async with trio.open_nursery() as nursery:
@@ -278,10 +300,21 @@ class Runtime:
                 alarms.finish()
             services.cancel_scope.cancel()
 
-    def _end(self, kind: Literal["worker", "mule"], nursery: trio.Nursery) -> None:
-        nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
-        for seat in self._roster.seats(kind):
-            self._master.stop(seat)
+    @contextlib.asynccontextmanager
+    async def _living(self, kind: Kind, life: Callable[[Seat], Life]) -> AsyncIterator[None]:
+        """All members of a kind live during the body; then they have the mercy to end."""
+        mercy = self._terms.mercy
+        async with trio.open_nursery() as nursery:
+            for seat in self._roster.seats(kind):
+                nursery.start_soon(self._live, life(seat))
+            yield
+            nursery.cancel_scope.deadline = trio.current_time() + mercy
+            for seat in self._roster.seats(kind):
+                self._master.stop(seat)
+            if kind == "worker":
+                await self._close_listeners()
+        if nursery.cancel_scope.cancelled_caught and mercy:
+            logger.warning("what the %ss still ran after the mercy of %g s was cancelled", kind, mercy)
 
     async def _close_listeners(self) -> None:
         """As soon as no worker accepts: otherwise the kernel takes new clients, who wait for nobody and are reset."""
@@ -289,10 +322,6 @@ class Runtime:
             await worker.closed.wait()
         for listener in self._listeners:
             listener.close()
-
-    def _report_end(self, kind: Literal["worker", "mule"], nursery: trio.Nursery) -> None:
-        if nursery.cancel_scope.cancelled_caught and self._terms.mercy:
-            logger.warning("what the %ss still ran after the mercy of %g s was cancelled", kind, self._terms.mercy)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
@@ -326,11 +355,27 @@ class Runtime:
         member.rpc_threads = rpc_threads(member)
         return Life(seat, member, partial(serve_mule, member, self._calls[seat.name]))
 
+    def _spooler(self, seat: Seat) -> Life:
+        member = self._member(seat)
+        member.threads = spooler_threads(member)
+        member.rpc_threads = rpc_threads(member)
+        spool = self._services.spools.all[(seat.number - 1) // self._terms.spooler.processes]
+        return Life(seat, member, partial(serve_spooler, member, self._calls[seat.name], spool))
+
+    def _spool(self, directory: str) -> Spool:
+        options = self._terms.spooler
+        retry = Retry(options.max_tries, options.retry, options.retry_longest)
+        wall = self._surroundings.wall
+        terms = SpoolTerms(
+            frequency=options.frequency, retry=retry, fsync=options.fsync, chance=self._surroundings.chance
+        )
+        return Spool(SpoolFolder(directory, wall.now), terms, wall)
+
     def _member(self, seat: Seat) -> Member:
         wall = self._surroundings.wall
         member = Member(seat.kind, seat.number, self._registry, self._surroundings.journal, wall.now)
-        limit = self._terms.mule_harakiri if seat.kind == "mule" else self._terms.harakiri
-        self._calls[seat.name] = calls = Calls(member, limit)
+        limits = {"mule": self._terms.mule_harakiri, "spooler": self._terms.spooler.harakiri}
+        self._calls[seat.name] = calls = Calls(member, limits.get(seat.kind, self._terms.harakiri))
         member.services = self._services
         member.inbox = Inbox(member, calls)
         member.timers = MemberTimers(member, self._terms.zone, wall)

@@ -39,10 +39,11 @@ FAILURES = (Exception, SystemExit)
 
 
 class Result(NamedTuple):
-    """How a unit ended: `returned` is False after a failure or a harakiri, and `value` is None then."""
+    """How a unit ended: `returned` is False after a failure or a harakiri; `value` is None then, `error` says why."""
 
     returned: bool
     value: Any  # what user code returned: nothing is known about it
+    error: BaseException | None = None
 
 
 class SharedScope:
@@ -91,9 +92,8 @@ class Calls:
             finally:
                 UNIT.reset(token)
         if scope.cancelled_caught:
-            self.expired(unit, unit.where)
-        elif result.returned:
-            self.done += 1
+            return Result(False, None, self.expired(unit, unit.where))
+        self.done += result.returned
         return result
 
     async def run_under(
@@ -132,6 +132,7 @@ class Calls:
     async def _contained(
         self, unit: Unit, func: Callable[..., object], args: tuple[object, ...], awaited: bool
     ) -> Result:
+        failure: BaseException | None = None
         try:
             if awaited:
                 value = await cast("Awaitable[object]", func(*args))
@@ -139,13 +140,14 @@ class Calls:
                 value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
             return Result(True, value)
         except* FAILURES as group:
-            self.failed(unit, sole(group))
+            failure = sole(group)
+            self.failed(unit, failure)
         except* trio.Cancelled as group:
             unit.where = location(group)
             raise
         finally:
             unit.end()
-        return Result(False, None)
+        return Result(False, None, failure)
 
     def failed(self, unit: Unit, error: BaseException) -> None:
         """Count and report that the unit's code raised `error`."""
@@ -153,12 +155,14 @@ class Calls:
         self.member.journal.note(self.member.name, f"{unit.what} failed: {summary(error)}")
         self.member.journal.failed(self.member.name, unit.what, error)
 
-    def expired(self, unit: Unit, where: str) -> None:
-        """Count and report that the unit passed its deadline; `where` says at which await or line it was."""
+    def expired(self, unit: Unit, where: str) -> Harakiri:
+        """Count, report and give back that the unit passed its deadline; `where` says at which await or line it was."""
         self.harakiris += 1
         seconds = trio.current_time() - unit.started
         self.member.journal.note(self.member.name, f"{unit.what} harakiri")
-        logger.error("%s", Harakiri(self.member.name, unit.what, seconds, where))
+        harakiri = Harakiri(self.member.name, unit.what, seconds, where)
+        logger.error("%s", harakiri)
+        return harakiri
 
 
 def _plain(value: object, func: Callable[..., object]) -> object:

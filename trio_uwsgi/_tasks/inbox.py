@@ -10,6 +10,7 @@ handlers do; a mule with neither says in the log what it dropped.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class Inbox:
         self._running: Deliver  # the signal whose handler runs, or ran last
         self._held: int | None = None  # ticket of the message that the program works on
         self._finishing = False
+        self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.programmed = False  # a program runs, and may begin to read messages at any time
         self.program_reads = False
         self.stopping = trio.Event()
@@ -131,7 +133,8 @@ class Inbox:
             self._member.journal.note(self._member.name, f"signal {signum}")
         if signal.is_async:
             return await self._calls.run_under(shared, "signal", str(signum), signal.handler, signum)
-        await self._calls.run("signal", str(signum), signal.handler, signum)
+        async with self.between_jobs or contextlib.nullcontext():
+            await self._calls.run("signal", str(signum), signal.handler, signum)
         return True
 
     def _signal_ended(self) -> None:

@@ -35,9 +35,9 @@ from trio_uwsgi.errors import (
 )
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.remote import CacheCall, PingCall, RpcCall, SignalCall
+    from trio_uwsgi._wire.remote import CacheCall, PingCall, RpcCall, SignalCall, SpoolCall
 
-    NodeCall = RpcCall | SignalCall | CacheCall | PingCall
+    NodeCall = RpcCall | SignalCall | SpoolCall | CacheCall | PingCall
 
 __all__ = ["Nodes", "open_node"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi._core.spool_functions import make_request, named_vars
 from trio_uwsgi._tasks.access import peer_name
 from trio_uwsgi._tasks.cache_calls import answer_cache_call
 from trio_uwsgi._tasks.journal import sole
@@ -32,7 +33,7 @@ from trio_uwsgi._wire.answers import (
     encode_answer,
 )
 from trio_uwsgi._wire.frames import Raise
-from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
+from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall, SpoolCall
 from trio_uwsgi._wire.uwsgi import CACHE, HELLO, PING, RPC, SIGNAL, SPOOL
 from trio_uwsgi._wire.uwsgi_requests import PacketRequest, RpcRequest
 from trio_uwsgi.errors import (
@@ -42,6 +43,7 @@ from trio_uwsgi.errors import (
     RpcFailed,
     RpcNotFound,
     SignalQueueFull,
+    SpoolError,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_uwsgi")
 
-_ANSWERED = {PING: "ping", SIGNAL: "signal", CACHE: "cache", RPC: "rpc"}
+_ANSWERED = {SPOOL: "spool", PING: "ping", SIGNAL: "signal", CACHE: "cache", RPC: "rpc"}
 
 
 class PacketExchange(RunnerExchange):
@@ -84,10 +86,6 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         try:
             if exchange.cancelled:  # while it was waiting for its turn
                 pass
-            elif exchange.request.modifier1 == SPOOL:
-                logger.warning("%s: a job was refused: there is no spooler", peer_name(exchange.session.peer))
-                exchange.response.keep_alive = False
-                exchange.deliver(SignalAnswer(accepted=False).encode(), False)
             elif self._is_allowed(exchange):
                 await self._answer(exchange)
             else:
@@ -135,7 +133,12 @@ class PacketDriver(RunnerDriver[PacketExchange]):
                 self._refuse(exchange, Failure(kind="too-large", reason=str(error)))
                 return
         call = request.call(body)
-        answer = await self._call(exchange, call) if isinstance(call, RpcCall) else self._do(exchange, call)
+        if isinstance(call, RpcCall):
+            answer: Answer = await self._call(exchange, call)
+        elif isinstance(call, SpoolCall):
+            answer = await self._spool(exchange, call)
+        else:
+            answer = self._do(exchange, call)
         data = encode_answer(call, answer, greeted=request.keep_alive)
         if exchange.over:  # the client is gone
             return
@@ -193,6 +196,15 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             return HelloAnswer()
         assert isinstance(call, PingCall), "no other modifier is allowed"
         return PingAnswer()
+
+    async def _spool(self, exchange: Exchange, call: SpoolCall) -> Answer:
+        try:
+            request = make_request(named_vars(dict(call.pairs), {}))
+            await exchange.member.services.spools.get(request.spooler).submit(request)
+        except SpoolError as error:
+            logger.warning("%s: a job was refused: %s", peer_name(exchange.session.peer), error)
+            return Failure(kind="failed", reason=str(error))
+        return SignalAnswer(accepted=True)
 
     async def _call(self, exchange: Exchange, call: RpcCall) -> RpcAnswer | Failure:
         name = call.name.decode("utf-8", "replace")

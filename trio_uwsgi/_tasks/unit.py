@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.locks import UserLocks
     from trio_uwsgi._tasks.node import Nodes
     from trio_uwsgi._tasks.sources import MemberTimers
+    from trio_uwsgi._tasks.spools import Spools
     from trio_uwsgi._tasks.threads import ThreadPool
 
 __all__ = ["UNIT", "Member", "Services", "Unit"]
@@ -37,13 +38,14 @@ __all__ = ["UNIT", "Member", "Services", "Unit"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What members share, and outlives them: caches, locks, connections to other nodes; the names of the alarms; the
-    options, under uWSGI's names.
+    """What members share, and outlives them: caches, locks, connections to other nodes, the directories of spoolers;
+    the names of the alarms; the options, under uWSGI's names.
     """
 
     caches: Caches
     locks: UserLocks
     nodes: Nodes
+    spools: Spools
     alarms: frozenset[str]
     options: Mapping[str, bytes | bool | list[bytes]]
     master_pid: int

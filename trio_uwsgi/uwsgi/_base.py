@@ -17,7 +17,7 @@ __all__ = ["ask_node", "current_registry", "current_unit", "declaring", "default
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._wire.answers import Answer
-    from trio_uwsgi._wire.remote import CacheCall, RpcCall, SignalCall
+    from trio_uwsgi._wire.remote import CacheCall, RpcCall, SignalCall, SpoolCall
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -69,7 +69,9 @@ def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:
     return lambda declared: on_trios_thread(lambda: decorator(declared))
 
 
-async def ask_node(node: str, call: RpcCall | SignalCall | CacheCall, timeout: float | None) -> Answer | None:
+async def ask_node(
+    node: str, call: RpcCall | SignalCall | SpoolCall | CacheCall, timeout: float | None
+) -> Answer | None:
     """Ask another node, over a kept connection where a member asks; as `Nodes.ask`."""
     unit = UNIT.get(None)
     if unit is not None:

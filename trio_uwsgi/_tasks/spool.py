@@ -1,0 +1,356 @@
+"""One directory of jobs, for the spoolers of this process: notices jobs, hands each out when it is due. Floor 2.
+
+Theory. The files are the truth; what is in memory is an index of them that may be behind (`_core/spool.py`), because
+other processes, uWSGI's among them, write and take jobs in the same directory. So a job is *claimed* before it is run:
+its file is locked and looked at again (`spool_claim.py`), and what has become of it meanwhile is found out then.
+Changes are noticed at once where the system tells (`inotify.py`), and every `frequency` seconds in any case, by reading
+the whole directory in a thread.
+
+Looking at a file is itself a change that is told: closing one that was open for writing, which a lock needs. So a job
+that stays where it is after it was claimed is *quiet* for a while, and one that somebody else has locked is *contended*
+from then on, and looked at without opening it for writing. Otherwise two processes would wake each other for ever.
+
+Claiming, reading and crossing off a job are a few operations on a local directory, tens of microseconds, and are done
+on Trio's thread: a thread for each would cost more than the job. What may take long is not: reading the directory,
+large bodies, and waiting for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import outcome
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
+
+from trio_uwsgi._core.spool import SpoolIndex, is_priority
+from trio_uwsgi._tasks.inotify import open_watch
+from trio_uwsgi._tasks.spool_claim import Claim
+from trio_uwsgi._tasks.spool_scan import Scan, read_job, sorted_names
+from trio_uwsgi._tasks.spool_tools import state_of
+from trio_uwsgi.errors import SpoolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.spool import Retry
+    from trio_uwsgi._core.spool_functions import Job, SpoolRequest
+    from trio_uwsgi._tasks.inotify import Watch
+    from trio_uwsgi._tasks.sources import WallClock
+    from trio_uwsgi._tasks.spool_files import SpoolFolder
+
+__all__ = ["Spool", "SpoolStatistics", "SpoolTerms"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Jobs claimed before others get their turn, as for signals.
+TURN = 4
+# Bytes of a body that are read, or written without waiting for the disk, on Trio's thread.
+SMALL = 65536
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolTerms:
+    """What a spooler is told: seconds between two looks at everything, when a job is tried again, whether to wait for
+    the disk; and `chance`, which gives numbers from 0 to below 1.
+    """
+
+    frequency: float
+    retry: Retry
+    fsync: bool
+    chance: Callable[[], float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolStatistics:
+    """One directory. Jobs that are `waiting` for a spooler, `delayed` to a later time, and `running` here, as far as
+    this process knows (`complete`: it knows all; in a directory with very many it knows the first ones); those that
+    were `done` and have `failed` a try here; and those in `dead/`. `oldest` is for how many seconds one has been due, 0
+    if none is.
+    """
+
+    directory: str
+    waiting: int
+    delayed: int
+    running: int
+    done: int
+    failed: int
+    dead: int
+    oldest: float
+    complete: bool
+
+
+class Spool:
+    """One directory.
+
+    Args:
+        folder: its files.
+        terms: its options.
+        wall: the time of day, which is that of files.
+    """
+
+    def __init__(self, folder: SpoolFolder, terms: SpoolTerms, wall: WallClock) -> None:
+        self.folder = folder
+        self.frequency = terms.frequency
+        self._terms = terms
+        self._wall = wall
+        self._index = SpoolIndex()
+        self._quiet: dict[str, float] = {}  # until when; both begin anew with each scan
+        self._contended: set[str] = set()
+        self._idle: dict[int, Task] = {}
+        self._changed = trio.Event()
+        self._watched = False
+        self._rescan = False
+        self._turns = 0
+        self.running = self.done = self.failed = self.dead = 0
+
+    def __repr__(self) -> str:
+        return f"<Spool {self.folder.path}: {self._index!r}, {self.running} running>"
+
+    def statistics(self) -> SpoolStatistics:
+        """How it is doing, as far as this process knows."""
+        counts = self._index.statistics(self._wall.now())
+        return SpoolStatistics(
+            directory=self.folder.path,
+            waiting=counts.waiting,
+            delayed=counts.delayed,
+            running=self.running,
+            done=self.done,
+            failed=self.failed,
+            dead=self.dead,
+            oldest=counts.oldest or 0.0,
+            complete=counts.complete,
+        )
+
+    # ----- queueing
+
+    async def submit(self, request: SpoolRequest) -> bytes:
+        """Queue a job; gives the path of its file. A cancelled call has queued nothing.
+
+        Raises:
+            SpoolError: the file cannot be written.
+        """
+        await trio.lowlevel.checkpoint()
+        write = partial(
+            self.folder.write,
+            request.pairs,
+            request.body,
+            priority=request.priority,
+            at=request.at,
+            sync=self._terms.fsync,
+        )
+        # A cancellation waits for the thread: then the job is queued, and this call was not cancelled.
+        slow = self._terms.fsync or len(request.body) > SMALL
+        path = await trio.to_thread.run_sync(write) if slow else write()
+        if not self._watched:
+            self.notice(self._name(path))
+        return os.fsencode(path)
+
+    # ----- what there is
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the index, and hand out jobs as they fall due, until cancelled.
+
+        Raises:
+            BootError: the directory cannot be used.
+        """
+        await trio.to_thread.run_sync(self.folder.prepare)
+        watch = open_watch()
+        with watch or contextlib.nullcontext():
+            async with trio.open_nursery() as nursery:
+                if watch is not None and watch.add(self.folder.path):
+                    self._watched = True
+                    nursery.start_soon(self._watch, watch)
+                await self._scan(watch)
+                task_status.started()
+                await self._hand_out(watch)
+
+    async def _watch(self, watch: Watch) -> None:
+        root = self.folder.path
+        while True:
+            for change in await watch.changes():
+                if change.is_folder or not change.folder:  # perhaps a new priority; or more than the system can tell
+                    if not change.folder or (change.folder == root and is_priority(change.file)):
+                        self._rescan = True
+                        self._changed.set()
+                else:
+                    self.notice(self._name(f"{change.folder}/{change.file}"))
+
+    def _name(self, path: str) -> str:
+        return path.removeprefix(f"{self.folder.path}/")
+
+    def notice(self, name: str) -> None:
+        """A file was written or changed; it may be a job, and may be gone again."""
+        if self._quiet and self._quiet.get(name, -math.inf) > self._wall.now():
+            return
+        found = self.folder.look(name)
+        if found is None:
+            self._index.forget(name)
+        else:
+            self._index.notice(name, found.due, self._wall.now())
+            if self._idle:
+                self._changed.set()
+
+    async def _scan(self, watch: Watch | None) -> None:
+        """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
+        index = self._index
+        self._quiet.clear()
+        self._contended.clear()
+        index.begin_scan()
+        scan = Scan(self.folder, watch, self._pause_after)
+        try:
+            while not scan.ended:
+                batch = await trio.to_thread.run_sync(scan.read_some)
+                now = self._wall.now()
+                for name, due, _ in batch:
+                    index.notice(name, due, now)
+        except SpoolError as error:
+            logger.error("%s", error)  # what is known stays known
+            return
+        index.end_scan()
+        self.dead = scan.dead
+
+    def _pause_after(self, tries: int) -> float | None:
+        return self._terms.retry.delay_after(tries, self._terms.chance())
+
+    # ----- handing out
+
+    async def next_job(self, number: int) -> Claim:
+        """Wait for the job that is due first, and claim it: it is this spooler's until it says what became of it.
+
+        A cancelled wait has claimed nothing.
+
+        Args:
+            number: of the spooler. Of several that wait the lowest gets the next job.
+        """
+        self._turns += 1
+        if self._turns % TURN:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+        claim = self._claim()
+        if claim is not None:
+            return claim
+        self._idle[number] = current_task()
+        self._changed.set()  # somebody waits now for what is due next
+
+        def abort(_: RaiseCancelT) -> Abort:
+            del self._idle[number]
+            return Abort.SUCCEEDED
+
+        return cast("Claim", await wait_task_rescheduled(abort))
+
+    def set_frequency(self, seconds: float) -> None:
+        """Look through the directory so often, for the first time after that."""
+        self.frequency = seconds
+        self._changed.set()
+
+    async def _hand_out(self, watch: Watch | None) -> None:
+        scanned = trio.current_time()
+        while True:
+            while self._idle and (claim := self._claim()) is not None:
+                reschedule(self._idle.pop(min(self._idle)), outcome.Value(claim))
+            if self._rescan or self._index.wants_scan or trio.current_time() >= scanned + self.frequency:
+                self._rescan = False
+                await self._scan(watch)
+                scanned = trio.current_time()
+                continue
+            with trio.move_on_after(min(self._until_due(), scanned + self.frequency - trio.current_time())):
+                await self._changed.wait()
+            self._changed = trio.Event()
+
+    def _until_due(self) -> float:
+        now = self._wall.now()
+        due = self._index.next_due(now) if self._idle else None
+        return math.inf if due is None else max(0.0, due - now)
+
+    def _claim(self) -> Claim | None:
+        """Claim the first job that is due and still there; None if there is none."""
+        now = self._wall.now()
+        while (entry := self._index.pop(now)) is not None:
+            if entry.name in self._contended and self._is_locked(entry.name):
+                self._index.forget(entry.name)  # whoever has it closes it in the end, which is noticed
+                continue
+            claim = self.folder.claim(entry.name)
+            if isinstance(claim, Claim):
+                self.running += 1
+                return claim
+            if claim.why == "locked":
+                self._contended.add(entry.name)
+            if claim.until is None:
+                self._index.forget(entry.name)
+            else:
+                self._index.put_back(entry, claim.until)
+                self._quiet[entry.name] = claim.until
+            if claim.detail:
+                logger.warning("spooler %s: %s", self.folder.path, claim.detail)
+                self.dead += claim.why == "buried"
+        return None
+
+    def _is_locked(self, name: str) -> bool:
+        found = self.folder.look(name)
+        return found is not None and state_of(self.folder, found) == "running"
+
+    async def jobs(self) -> list[bytes]:
+        """The paths of all jobs, in the order in which they would run if all were due."""
+        names = await trio.to_thread.run_sync(sorted_names, self.folder)
+        return [os.fsencode(f"{self.folder.path}/{name}") for name in names]
+
+    async def read(self, path: str) -> Job | None:
+        """The job in this file; None if there is none."""
+        return await trio.to_thread.run_sync(read_job, self.folder, path)
+
+    async def body(self, claim: Claim) -> bytes:
+        """All of a job's body."""
+        if claim.body_size > SMALL:
+            return await trio.to_thread.run_sync(claim.read_body)
+        return claim.read_body()
+
+    # ----- what becomes of a job
+
+    def finish(self, claim: Claim) -> None:
+        """It is done: cross it off."""
+        self.done += 1
+        self._end(claim, claim.done)
+
+    def keep(self, claim: Claim) -> None:
+        """It was not run, or not to its end, and that is not its fault: it is as before."""
+        self._end(claim, claim.keep)
+        self.notice(claim.name)
+
+    def ignore(self, claim: Claim) -> None:
+        """It is another program's: leave it, and look at it again when everything is looked at."""
+        self._end(claim, claim.keep)
+        self._quiet[claim.name] = math.inf
+
+    def repeat(self, claim: Claim) -> None:
+        """It is done, and to be done again and again."""
+        self.done += 1
+        self._end(claim, partial(claim.keep, self._wall.now() + self.frequency))
+        self.notice(claim.name)
+
+    def fail(self, claim: Claim, max_tries: int | None, report: str) -> float | None:
+        """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None)."""
+        self.failed += 1
+        retry = self._terms.retry if max_tries is None else dataclasses.replace(self._terms.retry, max_tries=max_tries)
+        pause = retry.delay_after(claim.tries + 1, self._terms.chance())
+        if pause is None:
+            self.dead += 1
+            self._end(claim, partial(claim.bury, report))
+        else:
+            self._end(claim, partial(claim.retry, self._wall.now() + pause, report))
+            self.notice(claim.name)
+        return pause
+
+    def _end(self, claim: Claim, how: Callable[[], None]) -> None:
+        self.running -= 1
+        try:
+            how()
+        except SpoolError as error:  # the disk does not do its part; the job is still there
+            logger.error("spooler %s: %s", self.folder.path, error)
+        self._index.forget(claim.name)

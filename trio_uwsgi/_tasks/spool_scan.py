@@ -1,0 +1,79 @@
+"""Reading a spooler's directory in a thread: everything in it, or one job. Floor 2. Nothing here knows Trio."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._core.spool import order
+from trio_uwsgi._core.spool_functions import Job
+from trio_uwsgi._tasks.spool_paths import TRIES, read_record
+from trio_uwsgi._tasks.spool_running import recover
+from trio_uwsgi._tasks.spool_tools import dead
+from trio_uwsgi._wire.spool_file import decode_head
+from trio_uwsgi.errors import BadSpoolFile
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.inotify import Watch
+    from trio_uwsgi._tasks.spool_files import SpoolFolder
+    from trio_uwsgi._tasks.spool_paths import Found
+
+__all__ = ["Scan", "read_job", "sorted_names"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Jobs that one call brings.
+BATCH = 2000
+
+
+class Scan:
+    """One look at everything, in pieces that a thread makes."""
+
+    def __init__(self, folder: SpoolFolder, watch: Watch | None, pause_after: Callable[[int], float | None]) -> None:
+        self._folder = folder
+        self._watch = watch
+        self._pause_after = pause_after
+        self._found: Iterator[Found] | None = None
+        self.ended = False
+        self.dead = 0
+
+    def read_some(self) -> list[Found]:
+        """The next jobs. Those whose process has died are dealt with first, the dead are counted last.
+
+        Raises:
+            SpoolError: the directory cannot be read.
+        """
+        folder = self._folder
+        if self._found is None:
+            for name in recover(folder, self._pause_after):
+                logger.warning("spooler %s: the process of job %s died while it ran", folder.path, name)
+            if self._watch is not None:  # before they are read, so that nothing is missed
+                for priority in folder.priorities():
+                    self._watch.add(f"{folder.path}/{priority}")
+            self._found = folder.scan()
+        some = list(islice(self._found, BATCH))
+        if len(some) < BATCH:
+            self.dead = sum(1 for _ in dead(folder))
+            self.ended = True
+        return some
+
+
+def sorted_names(folder: SpoolFolder) -> list[str]:
+    """The names of all jobs, in their order."""
+    return sorted((found.name for found in folder.scan()), key=order)
+
+
+def read_job(folder: SpoolFolder, path: str) -> Job | None:
+    """The job in this file; None if there is none that can be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        pairs, begin = decode_head(data)
+    except (OSError, BadSpoolFile):
+        return None
+    name = os.path.realpath(path).removeprefix(f"{folder.path}/")
+    tries = read_record(f"{folder.path}/{TRIES}/{name}").tries
+    return Job(name=name, path=path, spooler=folder.path, vars=dict(pairs), body=data[begin:], tries=tries + 1)

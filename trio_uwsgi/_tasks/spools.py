@@ -1,0 +1,78 @@
+"""The directories of a runtime's spoolers, for the code of its members. Floor 2.
+
+What one directory is and does is in `spool.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi.errors import NoSpooler
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.spool import Spool
+
+__all__ = ["Spools"]
+
+
+class Spools:
+    """All of them, in the order of `Config.spooler`."""
+
+    def __init__(self, spools: Sequence[Spool]) -> None:
+        self.all = tuple(spools)
+        self.pids: Sequence[int] = ()  # of the spoolers; set by whoever places them
+
+    def get(self, directory: str | None) -> Spool:
+        """The spooler's directory of that name, written as in the `Config` or as a full path; None is the first one.
+
+        Raises:
+            NoSpooler: there is none.
+        """
+        if self.all and directory is None:
+            return self.all[0]
+        path = None if directory is None else os.path.realpath(directory)
+        for spool in self.all:
+            if spool.folder.path == path:
+                return spool
+        raise NoSpooler(directory or "", self._known)
+
+    def of_path(self, path: str) -> Spool:
+        """The directory in which this job's file is, or was.
+
+        Raises:
+            NoSpooler: it is in none of them.
+        """
+        folder = os.path.dirname(os.path.realpath(path))
+        for spool in self.all:
+            if folder == spool.folder.path or os.path.dirname(folder) == spool.folder.path:
+                return spool
+        raise NoSpooler(folder, self._known)
+
+    @property
+    def _known(self) -> tuple[str, ...]:
+        return tuple(spool.folder.path for spool in self.all)
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look after all of them until cancelled.
+
+        Raises:
+            BootError: one cannot be used.
+        """
+        async with trio.open_nursery() as nursery:
+            for spool in self.all:
+                await nursery.start(spool.serve)
+            task_status.started()
+
+    def set_frequency(self, seconds: float) -> None:
+        """Look through all of them so often from now on.
+
+        Raises:
+            NoSpooler: there is none.
+        """
+        self.get(None)
+        for spool in self.all:
+            spool.set_frequency(seconds)
