@@ -1,12 +1,15 @@
 """The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`. Floor 4.
 
+`trio-uwsgi spool` is a command of its own, in `_spool_command.py`.
+
 Every option is a field of `Config`, under uWSGI's name; `_command_options.py` says how it is read.
 What a value may be is not decided here: `Config` refuses what is impossible, and this module makes one line and an
 exit code of it.
 
 Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
 address cannot be listened on; 4 when the application cannot be imported or does not start; 130 or 143 when a second
-SIGINT or SIGTERM cut a graceful stop short.
+SIGINT or SIGTERM cut a graceful stop short. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not found, or
+could not be changed; 2 for options, and for a directory that is none.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import trio
 
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of
 from trio_uwsgi._runtime.loader import load_app
+from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
@@ -62,8 +66,11 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] == "spool":
+        return spool_command(words[1:])
     try:
-        arguments = _parse(argv)
+        arguments = _parse(words)
         if arguments.chdir is not None:
             _change_directory(arguments.chdir)
         config = Config(**_fields(arguments))
@@ -97,7 +104,7 @@ def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = _parser().parse_known_args(argv)
     for text in unknown:
         if text.startswith("-"):
@@ -112,7 +119,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="trio-uwsgi",
-        usage="trio-uwsgi APP [options]",
+        usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
         epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops at once.",
         allow_abbrev=False,

@@ -11,6 +11,7 @@ the name; a name that does not tell its time comes after those that do.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -22,6 +23,7 @@ __all__ = [
     "Retry",
     "SpoolCounts",
     "SpoolIndex",
+    "first_names",
     "is_job",
     "is_priority",
     "make_name",
@@ -105,6 +107,28 @@ def order(name: str) -> Order:
         return first, 0, int(seconds), int(micro), int(counter), name
     except ValueError:
         return first, 1, 0, 0, 0, name
+
+
+def first_names(names: Iterable[str], many: int) -> tuple[list[str], int]:
+    """The first `many` of these names of jobs, in order, and how many there are in all. Holds no more than it gives."""
+    kept: list[str] = []
+    # Plain names of a later second need no closer look, which is what makes a million of them quick.
+    last = inf = float("inf")
+    count = 0
+    for name in names:
+        count += 1
+        if last < inf:
+            try:
+                if int(name.rsplit("_", 2)[1]) > last and "/" not in name:
+                    continue
+            except (ValueError, IndexError):
+                pass
+        kept.append(name)
+        if len(kept) > 4 * many + 256:
+            kept = heapq.nsmallest(many, kept, key=order)
+            first, odd, seconds, *_ = order(kept[-1])
+            last = inf if odd else seconds if first == _NO_PRIORITY else -1
+    return heapq.nsmallest(many, kept, key=order), count
 
 
 class Entry(NamedTuple):

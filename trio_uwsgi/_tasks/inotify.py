@@ -46,7 +46,7 @@ _FILES = _ATTRIB | _CLOSE_WRITE | _MOVED_TO
 _FOLDERS = _MOVED_TO | _CREATE
 
 _EVENT = Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
-# Room for some 1,000 events; what is not read waits in the system, which holds 16,384 and then tells of an overflow.
+# Room for some 1,000 events. What is not read waits in the system, which holds 16,384 and then tells of an overflow.
 _READ = 65536
 
 _INSTEAD = "what others put into a directory is noticed when it is looked through"
