@@ -278,7 +278,7 @@ class JobTooLarge(SpoolError):
 
     def __init__(self, what: str, size: int, limit: int) -> None:
         super().__init__(
-            f"the job was not accepted: {what} of a job may have {limit} bytes, and here there are {size}; "
+            f"the job was not accepted: {what} may have {limit} bytes, and here there are {size}; "
             f"give large data as body=, which has no limit"
         )
         self.what = what

@@ -23,6 +23,16 @@ SENTENCES = [
         "harakiri on worker1: request GET /slow was ended after 30.000 s, stuck at app.py:3 in view (sleep(60))",
     ),
     (
+        errors.JobTooLarge("the value of 'image'", 70_000, 65_535),
+        "the job was not accepted: the value of 'image' may have 65535 bytes, and here there are 70000; give",
+    ),
+    (
+        errors.NoSpooler("jobs", ("/a", "/b")),
+        "the job was not accepted: no spooler has the directory 'jobs'; use '/a' or '/b'",
+    ),
+    (errors.NoSpooler("", ()), "the job was not accepted: there is no spooler; set Config(spooler='DIR')"),
+    (errors.BadSpoolFile("it is empty", cut_off=True), "this is no whole spool file: it is empty"),
+    (
         errors.ThreadCancelled("request GET /slow", "app.py:3 in view"),
         "request GET /slow was cancelled in its thread at app.py:3 in view",
     ),
@@ -49,6 +59,11 @@ def test_facts_can_be_read() -> None:
     assert ("signal 3", "here") == (thread.what, thread.where)
     config = errors.ConfigError("a", "b")
     assert ("a", "b") == (config.problem, config.remedy)
+    large = errors.JobTooLarge("the value", 70_000, 65_535)
+    assert ("the value", 70_000, 65_535) == (large.what, large.size, large.limit)
+    nowhere = errors.NoSpooler("a", ("b",))
+    assert ("a", ("b",)) == (nowhere.asked, nowhere.known)
+    assert ("x", True) == (errors.BadSpoolFile("x", True).problem, errors.BadSpoolFile("x", True).cut_off)
     assert "fd://3" == errors.ListenError("fd://3", "a", "b").address
 
 

@@ -111,6 +111,8 @@ def order(name: str) -> Order:
 
 def first_names(names: Iterable[str], many: int) -> tuple[list[str], int]:
     """The first `many` of these names of jobs, in order, and how many there are in all. Holds no more than it gives."""
+    if not many:
+        return [], sum(1 for _ in names)
     kept: list[str] = []
     # Plain names of a later second need no closer look, which is what makes a million of them quick.
     last = inf = float("inf")
