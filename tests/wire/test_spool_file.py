@@ -67,7 +67,7 @@ def test_the_longest_head() -> None:
     head = encode_job([(b"a", b"x" * (65_535 - 5))])
     assert LONGEST_HEAD == len(head)
     assert LONGEST_HEAD == decode_head(head + b"body")[1]
-    with pytest.raises(JobTooLarge, match="the names and values, .* may have 65535 bytes, and here there are 65536; "):
+    with pytest.raises(JobTooLarge, match=r"the names and values, .* may have 65535 bytes, and here there are 65536; "):
         encode_job([(b"a", b"x" * (65_535 - 4))])
 
 

@@ -31,9 +31,11 @@ from trio_uwsgi._tasks.spool_paths import (
     Found,
     due_of,
     fsync_folder,
+    is_orphan,
     make_folder,
     new_path,
     remove,
+    write_all,
 )
 from trio_uwsgi._wire.spool_file import encode_job
 from trio_uwsgi.errors import BootError, SpoolError
@@ -114,9 +116,10 @@ class SpoolFolder:
                     if entry.name.startswith(NEW):
                         self._clear_new(entry.path)
                     elif folder.startswith(TRIES) and entry.name.startswith(PREFIX):
-                        job = f"{self.path}{folder.removeprefix(TRIES)}/{entry.name}"
-                        if not os.path.lexists(job):
+                        if not os.path.lexists(f"{self.path}{folder.removeprefix(TRIES)}/{entry.name}"):
                             os.unlink(entry.path)
+                    elif folder.startswith(DEAD) and is_orphan(entry.path):
+                        self._clear_new(entry.path)
 
     def _clear_new(self, path: str) -> None:
         with suppress(OSError):
@@ -171,7 +174,7 @@ class SpoolFolder:
             fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             if not try_lock(fd):  # nobody knows its name
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            _write_all(fd, head, body)
+            _write_job(fd, head, body)
             set_due(fd, now if at is None else at)
             if sync:
                 os.fsync(fd)
@@ -242,13 +245,10 @@ class SpoolFolder:
         return claim_job(self.path, name, self.now())
 
 
-def _write_all(fd: int, head: bytes, body: bytes | memoryview) -> None:
-    written = os.writev(fd, (head, body))
-    if written < len(head):
-        written += os.write(fd, head[written:])
-    rest = memoryview(body).cast("B")[written - len(head) :]
-    while rest:  # a single call writes 2 GB at most, and less where the disk gets full
-        rest = rest[os.write(fd, rest) :]
+def _write_job(fd: int, head: bytes, body: bytes | memoryview) -> None:
+    written = os.writev(fd, (head, body))  # nearly always all of it
+    write_all(fd, head[written:])
+    write_all(fd, memoryview(body).cast("B")[max(written - len(head), 0) :])
 
 
 def _reason(error: OSError) -> str:

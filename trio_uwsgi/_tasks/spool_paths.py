@@ -30,12 +30,14 @@ __all__ = [
     "due_of",
     "fsync_folder",
     "is_dead_job",
+    "is_orphan",
     "make_folder",
     "make_folders",
     "new_path",
     "read_record",
     "remove",
     "report_of",
+    "write_all",
     "write_record",
 ]
 
@@ -76,6 +78,11 @@ def due_of(status: os.stat_result) -> float:
 def is_dead_job(file: str) -> bool:
     """Is a file of this name, in `dead`, a job?"""
     return file.startswith(PREFIX) and not file.endswith(_REPORT)
+
+
+def is_orphan(path: str) -> bool:
+    """Is this file, in `dead`, a report without a job?"""
+    return path.endswith(_REPORT) and not os.path.lexists(path.removesuffix(_REPORT))
 
 
 def report_of(path: str) -> str:
@@ -131,15 +138,24 @@ def write_record(root: str, name: str, record: Record, sync: bool = False) -> No
     path = f"{root}/{name}"
     new = new_path(os.path.dirname(path))
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(f"tries: {record.tries}\n\n{record.report}".encode("utf-8", "replace"))
-            file.flush()
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(fd, f"tries: {record.tries}\n\n{record.report}".encode("utf-8", "replace"))
             if sync:
-                os.fsync(file.fileno())
+                os.fsync(fd)
+        finally:
+            os.close(fd)
         os.rename(new, path)
     except OSError:
         remove(new)
         raise
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of it. A single call writes 2 GB at most, and less where the disk gets full."""
+    rest = memoryview(data).cast("B")
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def remove(path: str) -> None:

@@ -152,4 +152,5 @@ def _read(fd: int) -> tuple[str, int]:
     if len(data) < _HEAD.size:
         return "", 0
     tries, size = _HEAD.unpack_from(data)
-    return os.fsdecode(data[_HEAD.size : _HEAD.size + size]), tries
+    name = data[_HEAD.size : _HEAD.size + size]
+    return "" if b"\0" in name else os.fsdecode(name), tries
