@@ -3,6 +3,10 @@
 Each ends with the lock given up, and leaves the file as it was, elsewhere, or gone. A crash may cut it off anywhere:
 the job is then still there, and is run again. So what is told about a failure is written before the job is changed, and
 a job is moved by one rename, which is there as a whole or not at all.
+
+A claim opens the file for writing, and whoever watches the directory is told when such a file is closed: that it may be
+claimed again. So it must not be, as it is, at once: what cannot be claimed is asked without opening it for writing the
+next time (`careful`), and a job whose end failed is held back for a while.
 """
 
 from __future__ import annotations
@@ -10,16 +14,19 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trio_uwsgi._tasks.file_lock import try_lock, unlock
+from trio_uwsgi._tasks.file_lock import locked_elsewhere, try_lock, unlock
 from trio_uwsgi._tasks.spool_paths import (
     DEAD,
     TRIES,
     Record,
     due_of,
     fsync_folder,
+    is_dead_job,
     make_folders,
     read_record,
     remove,
@@ -32,7 +39,7 @@ from trio_uwsgi.errors import BadSpoolFile, SpoolError
 if TYPE_CHECKING:
     from trio_uwsgi._wire.spool_file import Pairs
 
-__all__ = ["Claim", "NotClaimed", "claim_job", "open_job"]
+__all__ = ["Claim", "NotClaimed", "ask_carefully", "claim_job", "open_job"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -40,8 +47,11 @@ Why: TypeAlias = Literal["gone", "locked", "delayed", "unfinished", "buried", "u
 
 # O_NONBLOCK: opening a pipe that somebody put there does not wait. A link could lead to somebody else's file.
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # Seconds that a file may take to get its head. Who writes without our renaming (uWSGI) needs milliseconds for it.
 PATIENCE = 10
+# Seconds for which a job is held back whose end, or burial, the disk refused.
+HOLD_BACK = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +76,28 @@ class Claim:
     """A job of which this process has the lock. One of `done`, `keep`, `retry` and `bury` ends it.
 
     Each of them raises SpoolError where the disk does not do its part: the claim has ended then too, and the job is
-    still there.
+    still there, and is held back for `HOLD_BACK` seconds.
 
     Args:
         root: the spooler's directory.
         name: the job's name in it.
         fd: the file, locked.
-        data: the beginning of it.
-        size: of all of it.
+        read: the beginning of it, and the size of all of it.
+        now: the time of day.
     """
 
-    __slots__ = ("_data", "_fd", "_offset", "_record", "_root", "_size", "name", "pairs", "path")
+    __slots__ = ("_data", "_fd", "_now", "_offset", "_record", "_root", "_size", "name", "pairs", "path")
 
-    def __init__(self, root: str, name: str, fd: int, data: bytes, size: int) -> None:
+    def __init__(self, root: str, name: str, fd: int, read: tuple[bytes, int], now: Callable[[], float]) -> None:
         self._root = root
         self._fd = fd
-        self._data = data
-        self._size = size
+        self._data, self._size = read
+        self._now = now
         self._record: Record | None = None
         self.name = name
         self.path = f"{root}/{name}"
         self.pairs: Pairs
-        self.pairs, self._offset = decode_head(data)
+        self.pairs, self._offset = decode_head(self._data)
 
     def __repr__(self) -> str:
         return f"<Claim {self.name!r}{'' if self._fd >= 0 else ', ended'}>"
@@ -134,12 +144,16 @@ class Claim:
             if self.tries:
                 remove(f"{self._root}/{TRIES}/{self.name}")
         except OSError as error:
+            hold_back(self._fd, self._now)
             raise _failed(self.path, "is done, and cannot be removed, so it will run again", error) from error
         finally:
             self._release()
 
     def keep(self, due: float | None = None) -> None:
-        """Leave it as it was, for whoever takes it next; from `due` on, or at once. That is no failed try."""
+        """Leave it as it was, for whoever takes it next; from `due` on, or at once. That is no failed try.
+
+        At once means that: whoever watches the directory is told of it. So a job that nobody wants needs a `due`.
+        """
         try:
             if due is not None:
                 set_due(self._fd, due)
@@ -167,6 +181,7 @@ class Claim:
         try:
             bury(self._root, self.name, self._fd, Record(self.tries + 1, report))
         except OSError as error:
+            hold_back(self._fd, self._now)
             raise _failed(self.path, "has failed too often, and cannot be moved to dead/", error) from error
         finally:
             self._release()
@@ -176,7 +191,7 @@ class Claim:
         release(fd)
 
 
-def claim_job(root: str, name: str, now: float) -> Claim | NotClaimed:
+def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClaimed:
     """Lock a job and read its head. See `NotClaimed` for what else may come of it."""
     opened = open_job(f"{root}/{name}")
     if isinstance(opened, NotClaimed):
@@ -185,20 +200,46 @@ def claim_job(root: str, name: str, now: float) -> Claim | NotClaimed:
     claim: Claim | None = None
     try:
         due = due_of(status)
-        if due > now:
+        if due > now():
             return NotClaimed("delayed", until=due)
         data = os.pread(fd, min(status.st_size, LONGEST_HEAD), 0)
-        claim = Claim(root, name, fd, data, status.st_size)
+        claim = Claim(root, name, fd, (data, status.st_size), now)
         return claim
     except BadSpoolFile as error:
-        if error.cut_off and now - due < PATIENCE:
+        if error.cut_off and now() - due < PATIENCE:
             return NotClaimed("unfinished", f"{root}/{name}: {error}", until=due + PATIENCE)
-        return _bury_bad(root, name, fd, error)
+        return _bury_bad(root, name, fd, error, now)
     except OSError as error:
-        return NotClaimed("unreadable", f"{root}/{name} cannot be read ({error.strerror})")
+        hold_back(fd, now)
+        return NotClaimed("unreadable", f"{root}/{name} cannot be read ({error.strerror}); it stays there")
     finally:
         if claim is None:
             release(fd)
+
+
+def ask_carefully(root: str, name: str, now: Callable[[], float]) -> NotClaimed | None:
+    """Why a job would not be claimed, without a lock and without anybody being told; None: try it."""
+    path = f"{root}/{name}"
+    try:
+        fd = os.open(path, _LOOK)
+    except FileNotFoundError:
+        return NotClaimed("gone")
+    except OSError:
+        return None  # the other way says it
+    try:
+        if locked_elsewhere(fd):
+            return NotClaimed("locked")
+        status = os.fstat(fd)
+        decode_head(os.pread(fd, min(status.st_size, LONGEST_HEAD), 0))
+    except BadSpoolFile as error:
+        until = due_of(status) + PATIENCE
+        if error.cut_off and now() < until:
+            return NotClaimed("unfinished", f"{path}: {error}", until=until)
+    except OSError as error:
+        return NotClaimed("unreadable", f"{path} cannot be read ({error.strerror}); it stays there")
+    finally:
+        os.close(fd)
+    return None
 
 
 def open_job(path: str) -> tuple[int, os.stat_result] | NotClaimed:
@@ -239,6 +280,12 @@ def release(fd: int) -> None:
         os.close(fd)
 
 
+def hold_back(fd: int, now: Callable[[], float]) -> None:
+    """Have it not come again at once. A full disk takes that; one that does not take it gets no closer look either."""
+    with suppress(OSError):
+        set_due(fd, now() + HOLD_BACK)
+
+
 def set_due(fd: int, due: float) -> None:
     """Set when a job may run, as the time of its file."""
     nanoseconds = round(due * 1_000_000) * 1000
@@ -249,7 +296,8 @@ def bury(root: str, name: str, fd: int, record: Record) -> None:
     """Move a job to `dead`. The caller has its lock."""
     place = f"{DEAD}/{name}"
     number = 0
-    while os.path.lexists(f"{root}/{place}"):  # it died before, and a copy was put back
+    # It died before, and a copy was put back; or it would be taken for a report.
+    while os.path.lexists(f"{root}/{place}") or not is_dead_job(os.path.basename(place)):
         number += 1
         place = f"{DEAD}/{name}.{number}"
     make_folders(root, place)
@@ -258,18 +306,19 @@ def bury(root: str, name: str, fd: int, record: Record) -> None:
         write_record(root, report_of(place), record, sync=True)
     except OSError as error:  # the job is what counts
         logger.warning("the report of %s/%s cannot be written (%s): %s", root, name, error.strerror, record.report)
-    os.utime(fd)  # the time of its death
     os.rename(f"{root}/{name}", target)
+    os.utime(fd)  # the time of its death
     fsync_folder(os.path.dirname(target))
     fsync_folder(os.path.dirname(f"{root}/{name}"))
     remove(f"{root}/{TRIES}/{name}")
 
 
-def _bury_bad(root: str, name: str, fd: int, error: BadSpoolFile) -> NotClaimed:
+def _bury_bad(root: str, name: str, fd: int, error: BadSpoolFile, now: Callable[[], float]) -> NotClaimed:
     path = f"{root}/{name}"
     try:
         bury(root, name, fd, Record(0, str(error)))
     except OSError as problem:
+        hold_back(fd, now)
         return NotClaimed("unreadable", f"{path}: {error}; it cannot be moved to {DEAD}/ ({problem.strerror})")
     return NotClaimed("buried", f"{path}: {error}; it was moved to {DEAD}/")
 

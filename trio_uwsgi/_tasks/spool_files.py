@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from trio_uwsgi._core.spool import PREFIX, is_job, is_priority, make_name
 from trio_uwsgi._tasks.file_lock import try_lock
-from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, claim_job, release, set_due
+from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, ask_carefully, claim_job, release, set_due
 from trio_uwsgi._tasks.spool_paths import (
     DEAD,
     NEW,
@@ -57,7 +57,7 @@ class SpoolFolder:
         now: the time of day, in seconds since the epoch.
     """
 
-    __slots__ = ("_durable", "_host", "now", "path")
+    __slots__ = ("_careful", "_durable", "_host", "now", "path")
 
     def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
         self.path = os.path.realpath(path)
@@ -65,6 +65,8 @@ class SpoolFolder:
         self._host = os.uname().nodename
         # Directories of priorities whose names this process has seen to the disk.
         self._durable: set[str] = set()
+        # Jobs that could not be claimed the last time, see `spool_claim.py`.
+        self._careful: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<SpoolFolder {self.path!r}>"
@@ -95,7 +97,8 @@ class SpoolFolder:
             make_folder(folder, 0o700)
         if not os.path.isdir(self.path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+        effective = os.access in os.supports_effective_ids
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _who_may(self) -> str:
@@ -242,7 +245,15 @@ class SpoolFolder:
 
     def claim(self, name: str) -> Claim | NotClaimed:
         """Lock a job, to run it. See `NotClaimed` for what else may come of it."""
-        return claim_job(self.path, name, self.now())
+        if name in self._careful:
+            answer = ask_carefully(self.path, name, self.now)
+            if answer is not None and answer.why != "gone":
+                return answer
+            self._careful.discard(name)
+        claim = claim_job(self.path, name, self.now)
+        if isinstance(claim, NotClaimed) and claim.why in ("locked", "unfinished", "unreadable"):
+            self._careful.add(name)
+        return claim
 
 
 def _write_job(fd: int, head: bytes, body: bytes | memoryview) -> None:
