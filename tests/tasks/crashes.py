@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pytest
 
 MODULES = (spool_claim, spool_files, spool_paths, spool_running, spool_tools)
-STEPS = ("mkdir", "open", "pwrite", "write", "writev", "utime", "fsync", "rename", "unlink")
+STEPS = ("fchmod", "mkdir", "open", "pwrite", "write", "writev", "utime", "fsync", "rename", "unlink")
 
 Step = tuple[str, tuple[Any, ...], Any]  # what was called, with what, and what it gave; Any: each call has its own
 

@@ -184,7 +184,7 @@ def test_prepare_clears_what_crashes_left(folder: SpoolFolder, monkeypatch: pyte
     root = Path(folder.path)
     name, priority = spooled(folder), spooled(folder, priority=5)
     claimed(folder, priority).retry(0, "no")
-    (root / ".tries" / name).write_text("tries: 1\n\n")
+    (root / ".tries" / name).write_text("tries: 1\n\n")  # as a crash leaves it
     for orphan in (
         ".new_1",
         "5/.new_2",

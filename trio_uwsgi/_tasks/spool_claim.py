@@ -50,6 +50,8 @@ _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # Seconds that a file may take to get its head. Who writes without our renaming (uWSGI) needs milliseconds for it.
 PATIENCE = 10
+# The mode of a job that has a record in `.tries`. uWSGI's jobs, as ours, are for reading and writing.
+_FAILED_BEFORE = stat.S_IXUSR
 # Seconds for which a job is held back whose end, or burial, the disk refused.
 HOLD_BACK = 60
 
@@ -82,16 +84,18 @@ class Claim:
         root: the spooler's directory.
         name: the job's name in it.
         fd: the file, locked.
-        read: the beginning of it, and the size of all of it.
+        read: the beginning of it, and what `fstat` says about it.
         now: the time of day.
     """
 
-    __slots__ = ("_data", "_fd", "_now", "_offset", "_record", "_root", "_size", "name", "pairs", "path")
+    __slots__ = ("_data", "_fd", "_now", "_offset", "_record", "_root", "_status", "name", "pairs", "path")
 
-    def __init__(self, root: str, name: str, fd: int, read: tuple[bytes, int], now: Callable[[], float]) -> None:
+    def __init__(
+        self, root: str, name: str, fd: int, read: tuple[bytes, os.stat_result], now: Callable[[], float]
+    ) -> None:
         self._root = root
         self._fd = fd
-        self._data, self._size = read
+        self._data, self._status = read
         self._now = now
         self._record: Record | None = None
         self.name = name
@@ -111,20 +115,21 @@ class Claim:
     def record(self) -> Record:
         """How often it has failed, and what went wrong the last time."""
         if self._record is None:
-            path = f"{self._root}/{TRIES}/{self.name}"
-            # Nearly no job has failed before, and asking first is cheaper than an exception.
-            self._record = read_record(path) if os.access(path, os.F_OK) else Record(0, "")
+            # Nearly no job has failed before. To look for a file that is not there costs as much as to open one that
+            # is, so whoever writes a record marks the job before: a mark without a record does no harm.
+            marked = self._status.st_mode & _FAILED_BEFORE
+            self._record = read_record(f"{self._root}/{TRIES}/{self.name}") if marked else Record(0, "")
         return self._record
 
     @property
     def body_size(self) -> int:
         """The bytes of its body."""
-        return self._size - self._offset
+        return self._status.st_size - self._offset
 
     def read_body(self) -> bytes:
         """Its body, all of it. To be called before the claim ends."""
         there = self._data[self._offset :]
-        left = self._size - len(self._data)
+        left = self._status.st_size - len(self._data)
         if left <= 0:
             return there
         pieces = [there]
@@ -168,6 +173,7 @@ class Claim:
             # The record first: a crash between the two then forgets no try. And if it cannot be written, because the
             # disk is full, the job at least is not tried again at once.
             try:
+                os.fchmod(self._fd, stat.S_IMODE(self._status.st_mode) | _FAILED_BEFORE)
                 write_record(self._root, f"{TRIES}/{self.name}", Record(self.tries + 1, report))
             finally:
                 set_due(self._fd, due)
@@ -203,7 +209,7 @@ def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClai
         if due > now():
             return NotClaimed("delayed", until=due)
         data = os.pread(fd, min(status.st_size, LONGEST_HEAD), 0)
-        claim = Claim(root, name, fd, (data, status.st_size), now)
+        claim = Claim(root, name, fd, (data, status), now)
         return claim
     except BadSpoolFile as error:
         if error.cut_off and now() - due < PATIENCE:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from trio_uwsgi._wire.uwsgi import HEADER_SIZE, MAX_BODY, SPOOL, decode_header, decode_vars, encode_packet, encode_vars
+from trio_uwsgi._wire.uwsgi import HEADER_SIZE, MAX_BODY, SPOOL, decode_vars, encode_packet, encode_vars
 from trio_uwsgi.errors import BadSpoolFile, JobTooLarge, RemoteProtocolError, SpoolError
 
 __all__ = ["LONGEST_HEAD", "Pairs", "decode_head", "encode_job"]
@@ -54,8 +54,7 @@ def decode_head(data: bytes) -> tuple[Pairs, int]:
         raise BadSpoolFile(f"it begins with {data[0]}, and a spool file begins with {SPOOL}")
     if len(data) < HEADER_SIZE:
         raise BadSpoolFile(f"it ends after {len(data)} bytes, and its header alone has {HEADER_SIZE}", cut_off=True)
-    _, size, _ = decode_header(data)
-    end = HEADER_SIZE + size
+    end = HEADER_SIZE + data[1] + (data[2] << 8)
     if len(data) < end:
         raise BadSpoolFile(f"it ends after {len(data)} bytes, and says that its head has {end}", cut_off=True)
     try:
