@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
 import shutil
 import stat
 import subprocess
@@ -173,7 +172,8 @@ def test_prepare_refuses_a_file(tmp_path: Path) -> None:
 def test_prepare_says_who_may_write(open_place: str) -> None:
     """The error names the owner, the mode, and who we are."""
     with as_nobody():
-        os.chmod(open_place, 0o555) if os.geteuid() != 65534 else None
+        if os.geteuid() != 65534:
+            os.chmod(open_place, 0o555)
         with pytest.raises(BootError, match=r"Permission denied; it belongs to user \d+, group \d+, with mode 0\d55"):
             SpoolFolder(open_place).prepare()
     os.chmod(open_place, 0o755)
@@ -282,7 +282,6 @@ def test_a_file_that_gets_too_long(folder: SpoolFolder) -> None:
     assert "the job was not accepted" in done.stdout
     assert "File too large; check the disk" in done.stdout
     assert 1 == len(listing(folder))
-    assert resource.RLIM_INFINITY  # the limit was the child's
 
 
 def test_a_directory_that_may_not_be_written(open_place: str) -> None:
