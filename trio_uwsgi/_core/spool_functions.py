@@ -12,9 +12,10 @@ import json
 import math
 import pickle
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
+from trio_uwsgi._core.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
 __all__ = [
@@ -179,6 +180,10 @@ class SpoolFunction:
     func: Callable[..., object]
     encoding: Encoding
     max_tries: int | None
+    is_async: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", is_async(self.func))
 
     def request(self, args: tuple[object, ...], given: Mapping[str, object]) -> SpoolRequest:
         """The job that calls it.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
-from trio_uwsgi._tasks.calls import Result
+from trio_uwsgi._tasks.calls import Result, SharedScope
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._wire.frames import Ready
@@ -73,65 +73,82 @@ class Jobs:
         self._spool = spool
         self._running = running
         self._turn = member.inbox.between_jobs = trio.Lock()
-        self._waiting = trio.CancelScope()
         self._finishing = False
+        self._current: tuple[SpoolFunction, Claim, Mapping[bytes, bytes]] | None = None
         self._strangers: set[bytes] = set()  # functions that jobs named and nobody has
 
     def finish(self) -> None:
         """Begin no other job."""
         self._finishing = True
-        self._waiting.cancel()
+        self._spool.dismiss(self._member.number)
 
     async def serve(self) -> None:
         """Run jobs as they fall due, until `finish`."""
-        while not self._finishing:
-            with trio.CancelScope() as self._waiting:
-                claim = await self._spool.next_job(self._member.number)
-            if self._waiting.cancelled_caught:
-                return
-            await self._run(claim)
-
-    async def _run(self, claim: Claim) -> None:
-        settled = False
         try:
+            while not self._finishing:
+                shared = SharedScope()
+                with shared.scope:
+                    await self._run_jobs(shared)
+                if shared.scope.cancelled_caught:
+                    self._settle(Result(False, None, self._calls.expired(shared.unit, shared.unit.where)))
+        finally:
+            if self._current is not None:  # cancelled: the runtime ends at once
+                self._running.end()
+                self._spool.keep(self._current[1])
+
+    async def _run_jobs(self, shared: SharedScope) -> None:
+        while not (self._finishing or shared.scope.cancel_called):
+            claim = await self._spool.next_job(self._member.number)
+            if claim is None:
+                return
             variables = dict(claim.pairs)
             function = self._member.registry.spool.find(variables)
             if function is None:
                 self._report_stranger(claim, variables.get(FUNCTION, b""))
                 self._spool.ignore(claim)
-            elif self._finishing:
-                self._spool.keep(claim)
-            else:
-                async with self._turn:
-                    self._running.begin(claim)
-                    result = await self._call(function, claim, variables)
-                self._settle(function, claim, variables, result)
-            settled = True
-        finally:
-            if not settled:  # cancelled: the runtime ends at once
-                self._running.end()
-                self._spool.keep(claim)
+                continue
+            self._current = function, claim, variables
+            try:
+                self._turn.acquire_nowait()  # nearly always; `acquire` would let all others run first
+            except trio.WouldBlock:
+                await self._turn.acquire()
+            try:
+                result = await self._call(shared, function, claim, variables)
+            finally:
+                self._turn.release()
+            self._settle(result)
 
-    async def _call(self, function: SpoolFunction, claim: Claim, variables: Mapping[bytes, bytes]) -> Result:
+    async def _call(
+        self, shared: SharedScope, function: SpoolFunction, claim: Claim, variables: Mapping[bytes, bytes]
+    ) -> Result:
+        member = self._member
+        self._running.begin(claim)
+        body = await self._spool.body(claim) if claim.body_size else b""
         job = Job(
             name=claim.name,
             path=claim.path,
             spooler=self._spool.folder.path,
             vars=variables,
-            body=await self._spool.body(claim),
+            body=body,
             tries=claim.tries + 1,
         )
-        self._member.journal.note(self._member.name, f"job {function.name}")
+        if member.journal.remembers:
+            member.journal.note(member.name, f"job {function.name}")
         try:
             args, kwargs = function.arguments(job)
         except Exception as error:  # unpickling can raise anything
             self._calls.failures += 1
-            self._member.journal.failed(self._member.name, f"job {function.name}", error)
+            member.journal.failed(member.name, f"job {function.name}", error)
             return Result(False, None, error)
-        return await self._calls.run("job", function.name, functools.partial(function.func, *args, **kwargs))
+        func = functools.partial(function.func, **kwargs) if kwargs else function.func
+        if function.is_async:
+            return await self._calls.run_under(shared, "job", function.name, func, *args)
+        return await self._calls.run("job", function.name, func, *args)
 
-    def _settle(self, function: SpoolFunction, claim: Claim, variables: Mapping[bytes, bytes], result: Result) -> None:
+    def _settle(self, result: Result) -> None:
         """Do with the job what its run says."""
+        assert self._current is not None
+        (function, claim, variables), self._current = self._current, None
         if result.error is not None:
             self._fail(function, claim, "".join(traceback.format_exception(result.error)))
             return

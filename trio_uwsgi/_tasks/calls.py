@@ -49,8 +49,8 @@ class Result(NamedTuple):
 class SharedScope:
     """A cancel scope for one unit after the other, as a new one for each would cost more than most handlers.
 
-    Whoever enters `scope` runs units under it with `Calls.run_under`, until that says that it is of no more use, or
-    until it is left because its unit's time was up: then `Calls.expired` comes after the block.
+    Whoever enters `scope` runs units under it with `Calls.run_under`, until it is cancelled. If it is left because its
+    unit's time was up, `Calls.expired` comes after the block.
     """
 
     __slots__ = ("scope", "task", "unit")
@@ -97,9 +97,9 @@ class Calls:
         return result
 
     async def run_under(
-        self, shared: SharedScope, kind: str, name: str, func: Callable[..., object], arg: object
-    ) -> bool:
-        """Await `func(arg)` as one unit, under a scope that others had and will have; False if none can have it now.
+        self, shared: SharedScope, kind: str, name: str, func: Callable[..., object], *args: object
+    ) -> Result:
+        """Await `func(*args)` as one unit, under a scope that others had, and will have unless it is cancelled then.
 
         The unit has a context of its own. Its first step is run by hand, and only if it waits it has a deadline:
         before, nothing could be ended by one. Its time being up ends the scope's block.
@@ -109,12 +109,11 @@ class Calls:
         base = task.context
         context = base.copy()
         context.run(UNIT.set, unit)
-        coroutine = self._contained(unit, func, (arg,), True)
+        coroutine = self._contained(unit, func, args, True)
         try:
             trap = context.run(coroutine.send, None)
         except StopIteration as end:
             result: Result = end.value
-            usable = True
             if scope.deadline != math.inf:
                 scope.deadline = math.inf
         else:
@@ -125,9 +124,8 @@ class Calls:
             finally:
                 task.context = base
             scope.deadline = math.inf
-            usable = not scope.cancel_called
         self.done += result.returned
-        return usable
+        return result
 
     async def _contained(
         self, unit: Unit, func: Callable[..., object], args: tuple[object, ...], awaited: bool

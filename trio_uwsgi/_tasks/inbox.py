@@ -132,7 +132,8 @@ class Inbox:
         if self._member.journal.remembers:
             self._member.journal.note(self._member.name, f"signal {signum}")
         if signal.is_async:
-            return await self._calls.run_under(shared, "signal", str(signum), signal.handler, signum)
+            await self._calls.run_under(shared, "signal", str(signum), signal.handler, signum)
+            return not shared.scope.cancel_called
         async with self.between_jobs or contextlib.nullcontext():
             await self._calls.run("signal", str(signum), signal.handler, signum)
         return True

@@ -6,9 +6,9 @@ its file is locked and looked at again (`spool_claim.py`), and what has become o
 Changes are noticed at once where the system tells (`inotify.py`), and every `frequency` seconds in any case, by reading
 the whole directory in a thread.
 
-Looking at a file is itself a change that is told: closing one that was open for writing, which a lock needs. So a job
-that stays where it is after it was claimed is *quiet* for a while, and one that somebody else has locked is *contended*
-from then on, and looked at without opening it for writing. Otherwise two processes would wake each other for ever.
+To give a job back is itself a change that is told: its file was open for writing, which the lock needs, and is closed.
+So a job that stays as it is, after it was claimed, is *quiet* for a while: otherwise it would come again at once, and
+two processes would wake each other for ever.
 
 Claiming, reading and crossing off a job are a few operations on a local directory, tens of microseconds, and are done
 on Trio's thread: a thread for each would cost more than the job. What may take long is not: reading the directory,
@@ -34,7 +34,6 @@ from trio_uwsgi._core.spool import SpoolIndex, is_priority
 from trio_uwsgi._tasks.inotify import open_watch
 from trio_uwsgi._tasks.spool_claim import Claim
 from trio_uwsgi._tasks.spool_scan import Scan, read_job, sorted_names
-from trio_uwsgi._tasks.spool_tools import state_of
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -100,8 +99,7 @@ class Spool:
         self._terms = terms
         self._wall = wall
         self._index = SpoolIndex()
-        self._quiet: dict[str, float] = {}  # until when; both begin anew with each scan
-        self._contended: set[str] = set()
+        self._quiet: dict[str, float] = {}  # until when; begins anew with each scan
         self._idle: dict[int, Task] = {}
         self._changed = trio.Event()
         self._watched = False
@@ -200,7 +198,6 @@ class Spool:
         """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
         index = self._index
         self._quiet.clear()
-        self._contended.clear()
         index.begin_scan()
         scan = Scan(self.folder, watch, self._pause_after)
         try:
@@ -220,10 +217,10 @@ class Spool:
 
     # ----- handing out
 
-    async def next_job(self, number: int) -> Claim:
+    async def next_job(self, number: int) -> Claim | None:
         """Wait for the job that is due first, and claim it: it is this spooler's until it says what became of it.
 
-        A cancelled wait has claimed nothing.
+        A cancelled wait has claimed nothing. One that `dismiss` ended gives None.
 
         Args:
             number: of the spooler. Of several that wait the lowest gets the next job.
@@ -243,7 +240,12 @@ class Spool:
             del self._idle[number]
             return Abort.SUCCEEDED
 
-        return cast("Claim", await wait_task_rescheduled(abort))
+        return cast("Claim | None", await wait_task_rescheduled(abort))
+
+    def dismiss(self, number: int) -> None:
+        """Let this spooler wait no more."""
+        if (task := self._idle.pop(number, None)) is not None:
+            reschedule(task)
 
     def set_frequency(self, seconds: float) -> None:
         """Look through the directory so often, for the first time after that."""
@@ -273,16 +275,11 @@ class Spool:
         """Claim the first job that is due and still there; None if there is none."""
         now = self._wall.now()
         while (entry := self._index.pop(now)) is not None:
-            if entry.name in self._contended and self._is_locked(entry.name):
-                self._index.forget(entry.name)  # whoever has it closes it in the end, which is noticed
-                continue
             claim = self.folder.claim(entry.name)
             if isinstance(claim, Claim):
                 self.running += 1
                 return claim
-            if claim.why == "locked":
-                self._contended.add(entry.name)
-            if claim.until is None:
+            if claim.until is None:  # whoever has it locked closes it in the end, which is noticed
                 self._index.forget(entry.name)
             else:
                 self._index.put_back(entry, claim.until)
@@ -291,10 +288,6 @@ class Spool:
                 logger.warning("spooler %s: %s", self.folder.path, claim.detail)
                 self.dead += claim.why == "buried"
         return None
-
-    def _is_locked(self, name: str) -> bool:
-        found = self.folder.look(name)
-        return found is not None and state_of(self.folder, found) == "running"
 
     async def jobs(self) -> list[bytes]:
         """The paths of all jobs, in the order in which they would run if all were due."""
@@ -353,4 +346,5 @@ class Spool:
             how()
         except SpoolError as error:  # the disk does not do its part; the job is still there
             logger.error("spooler %s: %s", self.folder.path, error)
+            self._quiet[claim.name] = math.inf
         self._index.forget(claim.name)
