@@ -380,6 +380,30 @@ async def test_a_file_that_is_no_job_is_laid_aside_and_the_others_go_on(
     assert "was moved to dead/" in caplog.text
 
 
+async def test_a_file_from_the_future(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It waits until its time, as a job with `at` does; but as nobody asked for that, the log says so, once."""
+    ran: list[str] = []
+
+    @uwsgi_registry.spooler
+    async def note(job: uwsgi.Job) -> None:
+        ran.append(job.name)
+
+    folder.mkdir()
+    for name, pairs in (("uwsgi_spoolfile_on_h_1_1_1_1_1", b""), ("uwsgi_spoolfile_on_h_1_2_1_1_1", b"\2\0at\1\x009")):
+        path = folder / name
+        path.write_bytes(b"\x11" + len(pairs).to_bytes(2, "little") + b"\0" + pairs)
+        os.utime(path, (BEGIN.timestamp() + DAY,) * 2)
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=BEGIN):
+        await trio.sleep(DAY - 1)
+        assert [] == ran
+        await trio.sleep(2)
+        assert 2 == len(ran)
+    assert 1 == caplog.text.count("whose time is 86400 s ahead: it waits until then")
+    assert "job uwsgi_spoolfile_on_h_1_1_1_1_1 has no at=" in caplog.text
+
+
 async def story(registry: Registry, folder: Path) -> list[Event]:
     """Many jobs with all that can become of them; gives the log."""
 

@@ -100,6 +100,7 @@ class Spool:
         self._wall = wall
         self._index = SpoolIndex()
         self._quiet: dict[str, float] = {}  # until when; begins anew with each scan
+        self._looked_at: set[str] = set()
         self._idle: dict[int, Task] = {}
         self._changed = trio.Event()
         self._watched = False
@@ -199,7 +200,7 @@ class Spool:
         index = self._index
         self._quiet.clear()
         index.begin_scan()
-        scan = Scan(self.folder, watch, self._pause_after)
+        scan = Scan(self.folder, watch, self._pause_after, self._looked_at)
         try:
             while not scan.ended:
                 batch = await trio.to_thread.run_sync(scan.read_some)

@@ -12,7 +12,7 @@ from trio_uwsgi._core.spool import order
 from trio_uwsgi._core.spool_functions import Job
 from trio_uwsgi._tasks.spool_paths import TRIES, read_record
 from trio_uwsgi._tasks.spool_running import recover
-from trio_uwsgi._tasks.spool_tools import dead
+from trio_uwsgi._tasks.spool_tools import dead, why_later
 from trio_uwsgi._wire.spool_file import decode_head
 from trio_uwsgi.errors import BadSpoolFile
 
@@ -27,15 +27,26 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Jobs that one call brings.
 BATCH = 2000
+# Seconds by which the clocks of two machines may differ without a warning.
+SOON = 60
+# Delayed jobs that are looked into, each once.
+MOST_LOOKED_AT = 10_000
 
 
 class Scan:
     """One look at everything, in pieces that a thread makes."""
 
-    def __init__(self, folder: SpoolFolder, watch: Watch | None, pause_after: Callable[[int], float | None]) -> None:
+    def __init__(
+        self,
+        folder: SpoolFolder,
+        watch: Watch | None,
+        pause_after: Callable[[int], float | None],
+        looked_at: set[str],
+    ) -> None:
         self._folder = folder
         self._watch = watch
         self._pause_after = pause_after
+        self._looked_at = looked_at  # delayed jobs of which it is known why
         self._found: Iterator[Found] | None = None
         self.ended = False
         self.dead = 0
@@ -58,7 +69,21 @@ class Scan:
         if len(some) < BATCH:
             self.dead = sum(1 for _ in dead(folder))
             self.ended = True
+        self._warn_of_the_future(some)
         return some
+
+    def _warn_of_the_future(self, some: list[Found]) -> None:
+        """A file's time may be wrong, and then its job waits for something that nobody has in mind."""
+        soon = self._folder.now() + SOON
+        for found in some:
+            if found.due > soon and found.name not in self._looked_at and len(self._looked_at) < MOST_LOOKED_AT:
+                self._looked_at.add(found.name)
+                if why_later(self._folder, found) is None:
+                    logger.warning(
+                        "spooler %s: job %s has no at=, and a file whose time is %.0f s ahead: it waits until then; "
+                        "`trio-uwsgi spool retry` runs it now",
+                        *(self._folder.path, found.name, found.due - soon + SOON),
+                    )
 
 
 def sorted_names(folder: SpoolFolder) -> list[str]:

@@ -1,0 +1,19 @@
+"""Durable jobs under kill -9, with the script that readers run at full length: `benchmarks/spool_kills.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.spool_kills import kill_until_done
+
+pytestmark = pytest.mark.real
+
+
+def test_no_job_is_lost_by_kills(tmp_path: Path) -> None:
+    """Every accepted job ran at least once and was whole, however often the runtime was killed."""
+    found = kill_until_done(tmp_path, 300, every=0.15, processes=2, limit=60)
+    assert 300 == found.accepted == found.ran
+    assert (0, 0, 0) == (found.lost, found.half, found.dead)
+    assert found.again <= 4 * found.kills  # a kill comes between the work and its end for each spooler at most once
