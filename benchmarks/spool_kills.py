@@ -3,7 +3,8 @@
 A runtime queues jobs and runs them, and is killed again and again, without a warning, and started again, until all jobs
 are queued and the spooler's directory is empty. Printed is what became of the jobs: every one that was accepted (its
 `spool` had returned, and that was noted) has run at least once, none was seen with half of its data, and so many ran a
-second time, because the kill came after the work and before it was crossed off.
+second time, because the kill came after the work and before it was crossed off. (A job that was on the disk and not
+noted as accepted yet is queued again after the kill, as another job: that is this script's doing, counted apart.)
 
 Each job has a body of up to 100 KiB and its checksum. What is accepted and what has run is appended to two files with
 one write each, so that a kill cannot cut a line.
@@ -38,8 +39,9 @@ class Outcome(NamedTuple):
     """What was found at the end."""
 
     accepted: int
-    ran: int  # different jobs
+    ran: int  # different numbers
     again: int  # runs beyond the first of each job
+    twice: int  # jobs that were queued a second time
     lost: int
     half: int
     dead: int
@@ -48,8 +50,8 @@ class Outcome(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.accepted} jobs accepted, {self.ran} ran, {self.again} second runs, {self.lost} lost, "
-            f"{self.half} seen half, {self.dead} dead; {self.kills} kills in {self.seconds:.1f} s"
+            f"{self.accepted} jobs accepted, {self.ran} ran, {self.again} second runs ({self.twice} queued twice), "
+            f"{self.lost} lost, {self.half} seen half, {self.dead} dead; {self.kills} kills in {self.seconds:.1f} s"
         )
 
 
@@ -73,7 +75,7 @@ def serve(folder: Path, jobs: int, processes: int) -> None:
     @uwsgi.spool_handler
     async def check(job: uwsgi.Job) -> None:
         whole = hashlib.sha256(job.body).hexdigest() == job["checksum"]
-        note(folder / "ran", f"{job['number']} {'whole' if whole else 'half'}")
+        note(folder / "ran", f"{job['number']} {job.name} {'whole' if whole else 'half'}")
 
     @uwsgi.mule(1)
     async def submit() -> None:
@@ -131,11 +133,13 @@ def kill_until_done(folder: Path, jobs: int, every: float, processes: int = 1, l
 def outcome(folder: Path, kills: int, seconds: float) -> Outcome:
     """Count."""
     accepted = {int(line) for line in lines(folder / "accepted")}
-    runs = Counter(int(line.partition(" ")[0]) for line in lines(folder / "ran"))
+    runs = Counter(line.split()[1] for line in lines(folder / "ran"))
+    ran = {int(line.split()[0]) for line in lines(folder / "ran")}
     half = sum(line.endswith(" half") for line in lines(folder / "ran"))
     dead = sum(path.name.startswith("uwsgi_spoolfile_on_") for path in (folder / "jobs" / "dead").glob("*"))
     again = sum(runs.values()) - len(runs)
-    return Outcome(len(accepted), len(runs), again, len(accepted - set(runs)), half, dead, kills, seconds)
+    twice = len(runs) - len(ran)
+    return Outcome(len(accepted), len(ran), again, twice, len(accepted - ran), half, dead, kills, seconds)
 
 
 def main() -> None:
