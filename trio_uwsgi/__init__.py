@@ -21,6 +21,7 @@ from trio_uwsgi._runtime.runtime import Runtime as Runtime
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
 from trio_uwsgi.options import Cache as Cache
+from trio_uwsgi.options import Mules as Mules
 from trio_uwsgi.serve import serve as serve
 
-__all__ = ["Address", "Cache", "Config", "Registry", "Runtime", "errors", "serve", "uwsgi"]
+__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "errors", "serve", "uwsgi"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import Cache
+from trio_uwsgi.options import Cache, Mules
 
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
@@ -25,7 +25,6 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "listen": (1, "use 1 or more"),
     "workers": (1, "use 1 or more; Config(http=()) serves nothing"),
     "threads": (1, "use 1 or more"),
-    "mules": (0, "use 0 or more"),
     "spooler_processes": (1, "use 1 or more; without spooler= there is none"),
     "spooler_max_tries": (0, "use 0 for no limit"),
     "spooler_harakiri": (0, "use 0 for no limit"),
@@ -44,7 +43,6 @@ _INTEGERS = (
     "listen",
     "workers",
     "threads",
-    "mules",
     "spooler_processes",
     "spooler_max_tries",
     "locks",
@@ -76,6 +74,7 @@ def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
         if getattr(config, name) not in allowed:
             names = " or ".join(repr(choice) for choice in allowed)
             raise ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
+    _check_mules(config.mules)
     _check_ranges(config)
     _check_timezone(config.timezone)
 
@@ -95,6 +94,15 @@ def _check_types(config: Config) -> None:
             raise ConfigError(
                 f"{name}={getattr(config, name)!r} is neither True nor False", f"write {name}=True or leave it out"
             )
+
+
+def _check_mules(mules: object) -> None:
+    if isinstance(mules, Mules):
+        return
+    if type(mules) is not int:
+        raise ConfigError(f"mules={mules!r} is not a whole number", "write mules=1 or mules=Mules(min=1, max=4)")
+    if mules < 0:
+        raise ConfigError(f"mules={mules} is too small", "use 0 or more")
 
 
 def _check_ranges(config: Config) -> None:

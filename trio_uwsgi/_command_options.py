@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from trio_uwsgi.config import Interface, Lifespan
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import Cache
+from trio_uwsgi.options import Cache, Mules
 
 __all__ = ["NOT_OPTIONS", "OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "one_of"]
+
+T = TypeVar("T")
 
 
 def _whole(text: str) -> int:
@@ -56,11 +58,21 @@ def _sources(text: str) -> tuple[str, list[str]]:
     return name, [source for source in sources.split(",") if source]
 
 
-def _cache(text: str) -> Cache:
-    try:
-        return Cache.parse(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _parsed(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Reads with a function that refuses as `Config` does."""
+
+    def read(text: str) -> T:
+        try:
+            return parse(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def _farm(text: str) -> tuple[str, list[int]]:
+    name, mules = _pair(":", "NAME:MULE,MULE")(text)
+    return name, [_whole(mule) for mule in mules.split(",")]
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -124,7 +136,14 @@ OPTIONS = (
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
     Option("workers", "members", "N", _whole, "members that serve requests", ("-p", "--processes")),
     Option("threads", "members", "N", _whole, "WSGI requests at once in each worker"),
-    Option("mules", "members", "N", _whole, "members that run signals, messages and programs, but serve no requests"),
+    Option(
+        "mules",
+        "members",
+        "N",
+        _parsed(Mules.parse),
+        "members that run signals, messages and programs, but serve no requests; 1-4 is as many as there is work for",
+    ),
+    Option("farms", "members", "NAME:N,...", _farm, "a name for several mules; repeatable", (), dict, "--farm"),
     Option("signal_queue", "members", "N", _whole, "signals that may wait at a member"),
     Option("message_queue", "members", "N", _whole, "messages that may wait at a mule"),
     Option(
@@ -145,7 +164,14 @@ OPTIONS = (
     Option("spooler_cheap", "spooler", None, str, "start spoolers when there is work for them"),
     Option("locks", "members", "N", _whole, "highest number of the user locks"),
     Option(
-        "caches", "members", "KEY=VALUE,...", _cache, "a cache: name=, items=, ...; repeatable", (), list, "--cache2"
+        "caches",
+        "members",
+        "KEY=VALUE,...",
+        _parsed(Cache.parse),
+        "a cache: name=, items=, ...; repeatable",
+        (),
+        list,
+        "--cache2",
     ),
     Option(
         "alarms",
@@ -202,7 +228,7 @@ UWSGI_OPTIONS = {
     "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
     **dict.fromkeys(
         (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
-            "https ini yaml json xml farm "
+            "https ini yaml json xml "
             "queue stats stats-server touch-reload py-autoreload lazy-apps lazy async gevent asyncio cheaper "
             "max-requests max-worker-lifetime single-interpreter pythonpath virtualenv home pidfile daemonize logto "
             "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "

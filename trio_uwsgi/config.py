@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi._checks import caches, check_contradictions, check_values, paths, several_addresses
+from trio_uwsgi._mule_options import farms
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.options import (
@@ -25,11 +26,12 @@ from trio_uwsgi.options import (
     HttpLimits,
     HttpTimeouts,
     LogAlarm,
+    Mules,
     SocketOptions,
     SpoolerOptions,
 )
 
-__all__ = ["Address", "Cache", "Config"]
+__all__ = ["Address", "Cache", "Config", "Mules"]
 
 Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
@@ -98,8 +100,13 @@ class Config:
     # thread-safe.
     threads: int = 1
 
-    # Mules: members that serve no requests, but run their own programs, signal handlers and messages.
-    mules: int = 0
+    # Mules: members that serve no requests, but run their own programs, signal handlers and messages. Mules(min=1,
+    # max=4) is a pool, that grows with the work that waits for it. Read `mule_pool`.
+    mules: int | Mules = 0
+
+    # Farms: names for several mules each, as in {"images": [1, 2]}. A message or signal to a farm goes to the one of
+    # them whose turn it is.
+    farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)
 
     # Signals that may wait at each member; one more is refused with `SignalQueueFull`. uWSGI's queue is a socket buffer
     # of some hundred signals that drops what does not fit.
@@ -213,6 +220,7 @@ class Config:
         object.__setattr__(self, "http", several_addresses("http", http))
         object.__setattr__(self, "caches", caches(self.caches))
         object.__setattr__(self, "spooler", paths("spooler", self.spooler))
+        object.__setattr__(self, "farms", farms(self.farms, self.mule_pool.max))
         _ = self.access_rules, self.alarm_options  # refuse what they refuse
         check_contradictions(self)
 
@@ -225,6 +233,11 @@ class Config:
     def uwsgi_addresses(self) -> tuple[Address, ...]:
         """`socket`, parsed."""
         return cast("tuple[Address, ...]", self.socket)
+
+    @property
+    def mule_pool(self) -> Mules:
+        """`mules` as a pool; a number is one that neither grows nor shrinks."""
+        return self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
 
     @property
     def access_rules(self) -> AccessRules:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
+from trio_uwsgi._mule_options import Mules
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
 
@@ -25,6 +26,7 @@ __all__ = [
     "HttpLimits",
     "HttpTimeouts",
     "LogAlarm",
+    "Mules",
     "SocketOptions",
     "SpoolerOptions",
 ]

@@ -207,7 +207,8 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     for address in runtime.uwsgi_addresses:
         logger.info("uwsgi on %s", address)
     workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
-    mules = f"{config.mules} mule{'s' * (config.mules != 1)}"
+    pool = config.mule_pool
+    mules = f"{'' if pool.min == pool.max else f'{pool.min} to '}{pool.max} mule{'s' * (pool.max != 1)}"
     spoolers = config.spooler_options.count
     spooling = f" and {spoolers} spooler{'s' * (spoolers != 1)}" if spoolers else ""
     logger.info("%s, %s%s, in tasks of process %d", workers, mules, spooling, os.getpid())
@@ -215,7 +216,14 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
 
 def _terms(config: Config) -> Terms:
     return Terms(
-        headcount=Headcount(config.workers, config.mules, config.spooler_options.count),
+        headcount=Headcount(
+            config.workers,
+            config.mule_pool.max,
+            config.spooler_options.count,
+            min_mules=config.mule_pool.min,
+            farms=config.farms,
+        ),
+        mule_idle=config.mule_pool.idle,
         signal_queue=config.signal_queue,
         message_queue=config.message_queue,
         harakiri=config.harakiri,

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 import trio.testing
 
-from trio_uwsgi._runtime.placement import in_task, over_memory
+from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime, Surroundings
 from trio_uwsgi._tasks.clock_hold import hold_clock
 from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import httpx
 
     from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._core.seats import Seat
+    from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["Event", "EventLog", "RuntimeUnderTest", "open_runtime"]
 
@@ -110,21 +113,59 @@ class _RememberingJournal(LoggingJournal):
             raise error
 
 
+class _Mortality:
+    """A placement whose members can be killed."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._alive: dict[str, tuple[Member, trio.CancelScope]] = {}
+
+    async def __call__(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
+        def bear_a_mortal(seat: Seat) -> Life:
+            life = bear(seat)
+            return Life(life.member, partial(self._live, life))
+
+        return await self._placement(master, seat, bear_a_mortal, window)
+
+    async def _live(self, life: Life) -> Ending:
+        name = life.member.name
+        with trio.CancelScope() as scope:
+            self._alive[name] = life.member, scope
+            try:
+                ending = await life.body()
+            finally:
+                del self._alive[name]
+        return Died("killed") if life.member.killed else ending
+
+    def kill(self, name: str) -> None:
+        """Have a member die now."""
+        try:
+            member, scope = self._alive[name]
+        except KeyError:
+            alive = ", ".join(sorted(self._alive))
+            raise LookupError(f"{name!r} does not live; these do: {alive}") from None
+        member.killed = True
+        member.link.cut()
+        scope.cancel()
+
+
 class RuntimeUnderTest:
     """A runtime in a test: `client` speaks HTTP with it, `log` remembers what happened, `runtime` is the `Runtime`.
 
-    `signal`, `mule_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`.
+    `signal`, `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`; `kill` is below.
     """
 
-    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog) -> None:
+    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, kill: Callable[[str], None]) -> None:
         self.runtime = runtime
         self.client = client
         self.log = log
         self.signal = runtime.signal
         self.mule_msg = runtime.mule_msg
+        self.farm_msg = runtime.farm_msg
         self.spool = runtime.spool
         self.statistics = runtime.statistics
         self.stop = runtime.stop
+        self._kill = kill
         self._ports = itertools.count(49152)
 
     def connect(self, protocol: Literal["http", "uwsgi"] = "http") -> MemoryStream:
@@ -136,6 +177,24 @@ class RuntimeUnderTest:
         Checkpoint: never.
         """
         return _connect(self.runtime, next(self._ports), protocol)[0]
+
+    def kill(self, member: str) -> None:
+        """Let a member die, as by `kill -9` of its process.
+
+        What it runs is cut off, and the runtime hears nothing more of it. Then the next one takes its seat, after a
+        pause if this one died young.
+
+        Code that is cut off still runs its `finally` blocks, as it must inside of one process; what it says to the
+        runtime there goes nowhere. Of two that die at one instant either may be noticed first.
+
+        Args:
+            member: its name, as in `mule1`.
+
+        Raises:
+            LookupError: there is no such member, or nobody is on its seat.
+        Checkpoint: never.
+        """
+        self._kill(member)
 
 
 @contextlib.asynccontextmanager
@@ -170,6 +229,7 @@ async def open_runtime(
     clock = trio.lowlevel.current_clock()  # which threads may ask, too: they use caches
     began, begin_posix = clock.current_time(), begin.timestamp()
     journal = _RememberingJournal(log, allow_failures=allow_failures)
+    mortality = _Mortality(over_memory if config.placement == "memory" else in_task)
     surroundings = Surroundings(
         journal=journal,
         wall=WallClock(
@@ -177,7 +237,7 @@ async def open_runtime(
             steady=True,
             settle=trio.testing.wait_all_tasks_blocked,
         ),
-        placement=over_memory if config.placement == "memory" else in_task,
+        placement=mortality,
         chance=random.Random(0).random,
     )
     quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None)
@@ -189,7 +249,7 @@ async def open_runtime(
                 runtime: Runtime = await nursery.start(serve)
                 async with _open_client(runtime) as client:
                     _let_the_runtime_be_first()
-                    yield RuntimeUnderTest(runtime, client, log)
+                    yield RuntimeUnderTest(runtime, client, log, mortality.kill)
                 runtime.stop()
     except BaseExceptionGroup as group:
         # What the test body raised besides, because its request failed, say, is in the context.

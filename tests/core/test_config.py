@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
 
 from trio_uwsgi.config import Address, Config
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import HttpLimits, HttpTimeouts, SocketOptions
+from trio_uwsgi.options import HttpLimits, HttpTimeouts, Mules, SocketOptions
 
 ADDRESSES = [
     ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),
@@ -67,6 +68,18 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"workers": 0}, "workers=0 is too small; use 1 or more; Config(http=()) serves nothing"),
     ({"threads": 0}, "threads=0 is too small"),
     ({"mules": -1}, "mules=-1 is too small"),
+    ({"mules": True}, "mules=True is not a whole number; write mules=1 or mules=Mules(min=1, max=4)"),
+    ({"farms": ["a"]}, "farms=['a'] is not a mapping; write farms={'images': [1, 2]}"),
+    ({"farms": {"": [1]}}, "farms: '' is not the name of a farm; use letters, digits, '_', '-' and '.'"),
+    ({"farms": {"a b": [1]}}, "farms: 'a b' is not the name of a farm"),
+    ({"farms": {1: [1]}}, "farms: 1 is not the name of a farm"),
+    ({"farms": {"a": 1}}, "farm 'a' has 1, which are no mules; write farms={'a': [1, 2]}"),
+    ({"farms": {"a": "1"}}, "farm 'a' has '1', which are no mules"),
+    ({"farms": {"a": [1]}}, "farm 'a' has mule 1, which does not exist; set mules=1"),
+    ({"farms": {"a": [1, 3]}, "mules": 2}, "farm 'a' has mule 3, which does not exist; use 1 to 2"),
+    ({"farms": {"a": [True]}, "mules": 2}, "farm 'a' has mule True, which does not exist"),
+    ({"farms": {"a": []}, "mules": 2}, "farm 'a' has the mules []; name one or more, each once"),
+    ({"farms": {"a": [1, 1]}, "mules": 2}, "farm 'a' has the mules [1, 1]; name one or more, each once"),
     ({"listen": 0}, "listen=0 is too small"),
     ({"signal_queue": 0}, "signal_queue=0 is too small"),
     ({"message_queue": 0}, "message_queue=0 is too small"),
@@ -215,3 +228,57 @@ def test_parts_get_their_own_small_groups() -> None:
     assert HttpLimits(max_header_size=1000, max_headers=10, max_body=5) == config.http_limits
     assert HttpTimeouts(header=1, keep_alive=2, socket=3) == config.http_timeouts
     assert SocketOptions(backlog=7, mode=0o600) == config.socket_options
+
+
+# ----- mules
+
+
+def test_a_number_of_mules_is_a_pool_that_does_not_change() -> None:
+    """Whoever needs a pool gets one, however it was written."""
+    assert Mules(min=2, max=2) == Config(mules=2).mule_pool
+    assert Mules(min=0, max=0) == Config().mule_pool
+    pool = Mules(max=4, idle=5)
+    assert (pool, 1, 4, 5) == (Config(mules=pool).mule_pool, pool.min, pool.max, pool.idle)
+    assert "1-4" == str(pool)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"min": 2, "max": 1}, "mules: min=2 and max=1 make no pool; use a min from 0 on, and a max from min on"),
+        ({"min": -1, "max": 1}, "mules: min=-1 and max=1 make no pool"),
+        ({"max": 1.5}, "mules: max=1.5 is not a whole number; write max=1"),
+        ({"min": True, "max": 1}, "mules: min=True is not a whole number"),
+        ({"max": 2, "idle": 0}, "mules: idle=0 is no pause; use more than 0 seconds, or math.inf for ever"),
+        ({"max": 2, "idle": math.nan}, "mules: idle=nan is no pause"),
+        ({"max": 2, "idle": "5"}, "mules: idle='5' is no pause"),
+    ],
+)
+def test_impossible_pools_are_refused(fields: dict[str, Any], problem: str) -> None:
+    """A pool has a min that is not above its max, and a time that passes."""
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        Mules(**fields)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("2", 2), ("0", 0), ("1-4", Mules(max=4)), ("0-1", Mules(min=0, max=1))]
+)
+def test_mules_of_the_command_line(text: str, expected: int | Mules) -> None:
+    """A number, or a range for a pool."""
+    assert expected == Mules.parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "two", "-1", "1-", "1-2-3", "1 - 2"])
+def test_what_are_no_mules(text: str) -> None:
+    """Anything else is refused with both forms."""
+    with pytest.raises(ConfigError, match="is neither a number nor a range of numbers; write 2, or 1-4"):
+        Mules.parse(text)
+
+
+def test_farms_are_kept_in_order() -> None:
+    """Farms name mules of the pool, also those that come and go; a list that was given may change later."""
+    numbers = [2, 1]
+    config = Config(mules=Mules(max=3), farms={"b": numbers, "a": (3,)})
+    numbers.append(3)
+    assert [("b", (2, 1)), ("a", (3,))] == list(config.farms.items())
+    assert {} == Config().farms

@@ -14,7 +14,7 @@ from trio_uwsgi._core.rpc_functions import RpcFunction
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError, RegistrationError
-from trio_uwsgi.options import AccessRules, Alarm, Cache, LogAlarm
+from trio_uwsgi.options import AccessRules, Alarm, Cache, LogAlarm, Mules
 
 
 @pytest.mark.parametrize(
@@ -191,6 +191,14 @@ def test_options_look_as_in_uwsgi() -> None:
         "mules": b"2",
         "disable-logging": True,
     } == dict(uwsgi_options(config))
+
+
+def test_pools_and_farms_look_as_in_uwsgi() -> None:
+    """A pool is written as on our command line, farms as on uWSGI's."""
+    config = Config(mules=Mules(max=4), farms={"images": [1, 2]})
+    assert {"mules": b"1-4", "farm": b"images:1,2"}.items() <= dict(uwsgi_options(config)).items()
+    config = Config(mules=2, farms={"images": [1, 2], "mail": [1]})
+    assert [b"images:1,2", b"mail:1"] == uwsgi_options(config)["farm"]
 
 
 def test_rpc_functions_are_registered() -> None:

@@ -369,7 +369,7 @@ def test_mule_gets_its_program() -> None:
     async def watch() -> None: ...
 
     assert watch is registry.mule(2)(watch)
-    assert {2: watch} == registry.programs
+    assert {2: watch} == registry.mules.programs
 
 
 @pytest.mark.parametrize("number", [0, -1, True, "1", 1.0, refresh])
@@ -385,7 +385,7 @@ def test_mule_has_one_program() -> None:
     registry.mule(1)(Slotted)
     with pytest.raises(RegistrationError, match="mule 1 has a program already, Slotted; use another mule"):
         registry.mule(1)(Registry)
-    assert {1: Slotted} == registry.programs
+    assert {1: Slotted} == registry.mules.programs
 
 
 def test_program_must_be_callable() -> None:
@@ -400,7 +400,7 @@ def test_program_comes_too_late_while_serving() -> None:
     registry = opened(Registry(), mules=1)
     with pytest.raises(RegistrationError, match="declare their programs before serving"):
         registry.mule(1)(Slotted)
-    assert {} == registry.programs
+    assert {} == registry.mules.programs
 
 
 def test_message_handlers_are_kept_in_order() -> None:
@@ -413,7 +413,7 @@ def test_message_handlers_are_kept_in_order() -> None:
 
     assert first is registry.mule_message_handler(first)
     assert second is registry.mule_message_handler(second)
-    assert [first, second] == registry.message_handlers
+    assert [first, second] == registry.mules.message_handlers
 
 
 def test_message_handler_must_be_callable() -> None:
@@ -428,7 +428,7 @@ def test_registry_shows_what_it_holds() -> None:
     registry = Registry()
     registry.timer(5)(rebuild)
     registry.mule(1)(Slotted)
-    counts = "1 signals, 1 timers, 1 mule programs, 0 message handlers, 0 RPC functions, 0 for jobs"
+    counts = "1 signals, 1 timers, 1 mule programs, 0 message handlers, 0 farms, 0 RPC functions, 0 for jobs"
     assert f"<Registry: {counts}>" == repr(registry)
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.roster import Delivery, Roster, Seat, SeatState, Tick
+from trio_uwsgi._core.roster import Roster
+from trio_uwsgi._core.seats import Delivery, Seat, SeatState, Tick
 from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._core.timer import Every, Timer
 from trio_uwsgi._wire.frames import MAX_MESSAGE
@@ -130,8 +131,11 @@ def test_lending_takes_turns_with_signals() -> None:
 
 
 def test_nobody_to_lend() -> None:
-    """Lending from a kind that has ended is a LookupError that says so."""
+    """Lending from a kind that has ended, or of which nobody is ready, is a LookupError that says so."""
     roster = make(1)
+    roster.seats()[0].state = SeatState.RESTING
+    with pytest.raises(LookupError, match="no worker is ready: worker1 is resting"):
+        roster.lend("worker")
     roster.retire(roster.seats()[0])
     with pytest.raises(LookupError, match="every worker has ended"):
         roster.lend("worker")
@@ -344,7 +348,241 @@ def test_retire_hands_back_what_had_not_begun() -> None:
     roster.give_signal(3, MULE, "x")
     running = roster.begun(seat, 1)
     left = roster.retire(seat)
-    assert [Delivery(2, "x", message=b"2"), Delivery(3, "x", 3)] == left
+    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == left
     assert (SeatState.ENDED, [], {1: running}) == (seat.state, seat.waiting(), seat.running)
     assert [] == roster.give_signal(4, MULES, "x")
     assert [] == roster.retire(seat)
+
+
+# ----- pools
+
+
+def pool(least: int = 1, most: int = 4, farms: Any = (), signal_queue: int = 10, message_queue: int = 10) -> Roster:
+    """Mules of which some are spare, and that become ready as soon as they are hired."""
+    headcount = Headcount(0, most, min_mules=least, farms=dict(farms))
+    roster = Roster(headcount, signal_queue, message_queue)
+    for seat in roster.seats():
+        if not seat.spare:
+            roster.ready(seat)
+    return roster
+
+
+def states(roster: Roster) -> list[str]:
+    return [seat.state.value for seat in roster.seats()]
+
+
+def post(roster: Roster, mule: int | str = 0) -> str:
+    """Send a message; who got it."""
+    return roster.give_message(b"x", mule, "x")[0].name
+
+
+def finish(roster: Roster, name: str) -> None:
+    """Let a mule run all that waits on its seat."""
+    seat = next(seat for seat in roster.seats() if seat.name == name)
+    roster.ready(seat)
+    while seat.load:
+        run(roster, name)
+
+
+def test_spare_seats_begin_vacant() -> None:
+    """Those above the minimum have nobody on them until there is work."""
+    assert ["ready", "vacant", "vacant", "vacant"] == states(pool())
+    assert ["vacant", "vacant"] == states(pool(0, 2))
+    assert [False, False, True] == [seat.spare for seat in pool(2, 3).seats()]
+
+
+def test_a_pool_fills_from_the_lowest_number() -> None:
+    """Work goes to the first mule that has nothing to do, and hires the next seat when there is none."""
+    roster = pool()
+    assert ["mule1", "mule2", "mule3"] == [post(roster) for _ in range(3)]
+    assert ["ready", "starting", "starting", "vacant"] == states(roster)
+    for name in ("mule3", "mule2", "mule1"):
+        finish(roster, name)
+    assert ["mule1", "mule2"] == [post(roster), post(roster)]
+    finish(roster, "mule1")
+    assert ["mule1", "mule3", "mule4"] == [post(roster) for _ in range(3)]
+
+
+def test_a_full_pool_takes_the_least_loaded() -> None:
+    """When nobody is idle and no seat vacant, the least loaded is next, ready or not, then the one longest ago."""
+    roster = pool(1, 3)
+    assert ["mule1", "mule2", "mule3", "mule1", "mule2", "mule3"] == [post(roster) for _ in range(6)]
+    finish(roster, "mule2")
+    assert ["mule2", "mule2", "mule1"] == [post(roster) for _ in range(3)]
+
+
+def test_one_that_is_ready_goes_before_one_that_starts() -> None:
+    """Of two mules with nothing to do, the one that can begin is next, whatever its number."""
+    roster = pool(2, 3)
+    roster.seats()[0].state = SeatState.STARTING
+    assert ["mule2", "mule1", "mule3"] == [post(roster) for _ in range(3)]
+
+
+def test_those_that_rest_are_the_last() -> None:
+    """A seat whose member died young is taken only when all others have ended, or in no pool, are there no more."""
+    roster = pool(2, 3)
+    roster.bury(roster.seats()[0], rests=True)
+    assert ["mule2", "mule3", "mule2", "mule3"] == [post(roster) for _ in range(4)]
+    for seat in roster.seats()[1:]:
+        roster.retire(seat)
+    assert "mule1" == post(roster)
+    plain = make(2)
+    plain.bury(plain.seats()[0], rests=True)
+    assert ["worker2", "worker2"] == [give(plain), give(plain)]
+
+
+def test_a_seat_is_hired_once() -> None:
+    """Its owner is told when somebody is to come, and no more until it is vacant again."""
+    roster = pool()
+    calls: list[str] = []
+    seat = roster.seats()[3]
+    seat.on_hired = lambda: calls.append(seat.name)
+    assert ["mule4", "mule4"] == [post(roster, 4), post(roster, 4)]
+    assert (["mule4"], SeatState.STARTING) == (calls, seat.state)
+    roster.hire(roster.seats()[0])
+    assert SeatState.READY is roster.seats()[0].state
+    roster.hire(roster.seats()[1])
+    assert SeatState.STARTING is roster.seats()[1].state
+
+
+def test_a_mule_is_told_when_it_has_nothing_to_do() -> None:
+    """Once when it is ready and nothing waits, then whenever the last of what it had has ended."""
+    roster = pool()
+    seat = roster.seats()[1]
+    idle: list[int] = []
+    seat.on_idle = lambda: idle.append(len(idle))
+    post(roster, 2), post(roster, 2)
+    roster.ready(seat)
+    assert [] == idle
+    run(roster, "mule2")
+    assert [] == idle
+    run(roster, "mule2")
+    assert [0] == idle
+    roster.ready(seat)
+    assert [0, 1] == idle
+
+
+def test_leaving_is_one_step() -> None:
+    """A member may leave when its seat is spare, it is ready and nothing is there for it; then the seat is vacant."""
+    roster = pool()
+    stays, goes = roster.seats()[:2]
+    assert not roster.vacate(stays)
+    assert not roster.vacate(goes)
+    _, delivery = roster.give_signal(1, parse_target("mule2"), "x")[0]
+    assert not roster.vacate(goes)
+    roster.ready(goes)
+    assert not roster.vacate(goes)
+    roster.begun(goes, delivery.ticket)
+    assert not roster.vacate(goes)
+    roster.ended(goes, delivery.ticket)
+    assert roster.vacate(goes)
+    assert SeatState.VACANT is goes.state
+    assert not roster.vacate(goes)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [("mules", ["mule1", "mule2"]), ("mule", ["mule1"]), ("mule4", ["mule4"]), ("mule3", ["mule3"])],
+)
+def test_targets_in_a_pool(target: str, expected: list[str]) -> None:
+    """`mules` are those that are there; a number hires."""
+    roster = pool()
+    roster.hire(roster.seats()[1])
+    assert expected == names(seat for seat, _ in roster.give_signal(17, parse_target(target), "x"))
+    assert "vacant" not in [seat.state.value for seat in roster.seats() if seat.load]
+
+
+# ----- farms
+
+FARMS = {"images": [1, 2], "mail": [3, 2]}
+
+
+def test_a_farm_takes_turns() -> None:
+    """A message to a farm goes to the member of it whose turn it is, and says which farm it was."""
+    roster = Roster(Headcount(0, 3, farms=FARMS), 10, 10)
+    assert ["mule1", "mule2", "mule3", "mule1"] == [
+        post(roster, farm) for farm in ("images", "images", "mail", "images")
+    ]
+    assert Delivery(1, "x", message=b"x", among="images", farm="images") == roster.seats()[0].waiting()[0]
+    assert ["mule2", "mule3"] == [
+        names(seat for seat, _ in roster.give_signal(1, parse_target(t), "x"))[0] for t in ("farm_mail", "farm2")
+    ]
+
+
+def test_messages_to_farms_that_are_refused() -> None:
+    """A farm that does not exist, one whose mules are full, one whose mules have ended."""
+    roster = Roster(Headcount(0, 3, farms=FARMS), 10, 1)
+    with pytest.raises(MuleError, match="there is no farm 'x'; There are 'images', 'mail'"):
+        post(roster, "x")
+    assert ["mule1", "mule2"] == [post(roster, "images") for _ in range(2)]
+    with pytest.raises(MessageQueueFull, match="mule1 has 1 messages"):
+        post(roster, "images")
+    for seat in roster.seats()[:2]:
+        roster.retire(seat)
+    with pytest.raises(MuleError, match="the runtime is stopping and its mules have ended"):
+        post(roster, "images")
+    assert [] == roster.give_signal(1, parse_target("farm1"), "x")
+    assert "mule3" == post(roster, "mail")
+
+
+# ----- deaths
+
+
+def test_what_a_member_ran_when_it_died() -> None:
+    """Signals are lost; a message waits again, before all others, once; the second time it is dropped."""
+    roster = make(0, 1)
+    seat = roster.seats()[0]
+    roster.give_message(b"0", 1, "x")
+    roster.give_message(b"1", 1, "x")
+    roster.give_signal(7, MULES, "x")
+    for ticket in (2, 3):
+        roster.begun(seat, ticket)
+    remains = roster.bury(seat, rests=False)
+    assert ([Delivery(3, "x", 7)], []) == (remains.lost, remains.dropped)
+    assert [Delivery(2, "x", message=b"1", deaths=1)] == remains.again
+    assert [b"1", b"0"] == [delivery.message for delivery in seat.waiting()]
+    assert (SeatState.STARTING, 1, {}) == (seat.state, seat.deaths, seat.running)
+    roster.begun(seat, 2)
+    remains = roster.bury(seat, rests=True)
+    assert ([], [], [Delivery(2, "x", message=b"1", deaths=2)]) == (remains.lost, remains.again, remains.dropped)
+    assert [b"0"] == [delivery.message for delivery in seat.waiting()]
+    assert (SeatState.RESTING, 2) == (seat.state, seat.deaths)
+
+
+def test_what_others_can_do_moves_to_them() -> None:
+    """While a seat rests, what is for any member goes to others, in order, as far as they have room."""
+    roster = make(0, 2, signal_queue=2, message_queue=2)
+    first, second = roster.seats()
+    second.state = SeatState.ENDED
+    for _ in range(2):
+        roster.give_message(b"any", 0, "x")
+        roster.give_signal(1, MULE, "x")
+    second.state = SeatState.READY
+    roster.give_message(b"theirs", 2, "x")
+    roster.begun(first, 2)
+    roster.give_signal(2, parse_target("mule1"), "x")
+    remains = roster.bury(first, rests=True)
+    assert [("mule2", 1), ("mule2", 4)] == [(seat.name, delivery.ticket) for seat, delivery in remains.moved]
+    assert ([3, 6], [1, 4, 5]) == ([d.ticket for d in first.waiting()], [d.ticket for d in second.waiting()])
+
+
+def test_nobody_to_move_to() -> None:
+    """When the others rest or have ended, everything waits where it is; so does what killed a member."""
+    roster = make(0, 2)
+    first, second = roster.seats()
+    roster.bury(second, rests=True)
+    post(roster, 1), post(roster), post(roster)
+    roster.begun(first, 2)
+    assert [] == roster.bury(first, rests=True).moved
+    assert [2, 1, 3] == [delivery.ticket for delivery in first.waiting()]
+    alone = make(1)
+    give(alone)
+    assert [] == alone.bury(alone.seats()[0], rests=True).moved
+
+
+def test_what_moves_hires() -> None:
+    """A vacant seat takes what waited on one that rests."""
+    roster = pool(1, 2)
+    post(roster)
+    remains = roster.bury(roster.seats()[0], rests=True)
+    assert (["mule2"], ["resting", "starting"]) == (names(seat for seat, _ in remains.moved), states(roster))

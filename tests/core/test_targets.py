@@ -28,12 +28,16 @@ MEANINGS = [
     ("spooler2", "spooler", "exact", 2),
 ]
 
+FARMS = {"images": [1, 2], "mail": [2]}
+
 IMPOSSIBLE = [
     ("wroker", "did you mean 'worker'?"),
     ("active_workers", "did you mean 'active-workers'?"),
     ("Mules", "did you mean 'mules'?"),
     ("spool", 'Valid are "" or "worker" (any worker)'),
-    ("farm_x", "Valid are"),
+    ("farm", "Valid are"),
+    ("farm0", "Valid are"),
+    ("farm_", "Valid are"),
     ("worker01", "Valid are"),
     ("worker-1", "Valid are"),
     ("worker1 ", "Valid are"),
@@ -54,6 +58,11 @@ MISFITS = [
     ("spooler", Headcount(1, 0), "this runtime has no spooler; set Config(spooler=..., spooler_processes=1)"),
     ("spooler3", Headcount(1, 0, 2), "use spooler1 to spooler2, or set Config(spooler=..., spooler_processes=3)"),
     ("active-workers", Headcount(0, 1), "this runtime has no worker; set Config(workers=1)"),
+    ("farm_x", Headcount(1, 2), "nobody to go to: there is no farm 'x'; set Config(farms={'x': [1]})"),
+    ("farm_x", Headcount(1, 2, farms=FARMS), "there is no farm 'x'; There are 'images', 'mail'"),
+    ("farm_mial", Headcount(1, 2, farms=FARMS), "there is no farm 'mial'; did you mean 'mail'? There are"),
+    ("farm3", Headcount(1, 2, farms=FARMS), "names the 3. farm, and this runtime has 2: images, mail; use farm_NAME"),
+    ("farm1", Headcount(1, 2), "names the 1. farm, and this runtime has 0; use farm_NAME, or set Config(farms=...)"),
 ]
 
 
@@ -61,6 +70,31 @@ MISFITS = [
 def test_target_means_what_uwsgi_means(text: str, kind: Any, reach: Any, number: int) -> None:
     """Every spelling of uWSGI's that exists here names the same members."""
     assert Target(text, kind, reach, number) == parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number", "farm"),
+    [
+        ("farm_images", 0, "images"),
+        ("farm_1", 0, "1"),
+        ("farm_a.b-c_d", 0, "a.b-c_d"),
+        ("farm1", 1, ""),
+        ("farm12", 12, ""),
+    ],
+)
+def test_target_that_is_a_farm(text: str, number: int, farm: str) -> None:
+    """A farm is named, or counted by its declaration."""
+    assert Target(text, "mule", "farm", number, farm) == parse_target(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "farm"), [("farm_mail", "mail"), ("farm2", "mail"), ("farm1", "images"), ("mule", "")]
+)
+def test_farm_of_a_target(text: str, farm: str) -> None:
+    """A farm that exists is accepted, and has a name however it was written; other targets mean none."""
+    target = parse_target(text)
+    target.check(Headcount(1, 2, farms=FARMS))
+    assert farm == target.farm_of(Headcount(1, 2, farms=FARMS))
 
 
 @pytest.mark.parametrize(("text", "remedy"), IMPOSSIBLE)
@@ -99,3 +133,10 @@ def test_target_that_fits_passes(text: str) -> None:
 def test_headcount_of_a_kind() -> None:
     """A headcount tells the number of each kind."""
     assert (2, 5) == (Headcount(2, 5).of("worker"), Headcount(2, 5).of("mule"))
+
+
+def test_headcount_of_those_who_stay() -> None:
+    """Without a minimum all members of a kind are always there; workers have none."""
+    headcount = Headcount(2, 5, 3, min_mules=1)
+    assert (2, 1, 3) == (headcount.least("worker"), headcount.least("mule"), headcount.least("spooler"))
+    assert 0 == Headcount(1, 0, 3, min_spoolers=0).least("spooler")

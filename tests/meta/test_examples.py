@@ -209,6 +209,22 @@ async def test_mule_messages(example: Example, autojump_clock: trio.testing.Mock
         assert (await text(runtime)).endswith("mule 2 had nothing to do for an hour\n")
 
 
+async def test_farm(example: Example, autojump_clock: trio.testing.MockClock) -> None:
+    """The farm's mules are started for six photos and resize two each; one of a mule that died comes again."""
+    async with example.serve("farm") as runtime:
+        for n in range(1, 7):
+            assert 202 == (await runtime.client.post("/", content=f"photo {n}")).status_code
+        await trio.sleep(1)
+        assert ["ready"] * 5 == [member.state for member in runtime.statistics().members]
+        runtime.kill("mule3")
+        await trio.sleep(10)
+        lines = (await text(runtime)).splitlines()
+        assert "photo 2 again" in lines
+        assert [f"photo {n}" for n in range(1, 7)] == sorted(line[-7:] for line in lines if "resized" in line)
+        await trio.sleep(60)
+        assert ["ready"] * 2 + ["vacant"] * 3 == [member.state for member in runtime.statistics().members]
+
+
 @pytest.mark.parametrize("app", ["app", "wsgi_app"])
 async def test_harakiri(example: Example, app: str, autojump_clock: trio.testing.MockClock) -> None:
     """Each path is ended at its limit, in a task as in a thread; the one that is in time is not."""

@@ -285,7 +285,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --http-socket :80", "uWSGI's option --http-socket does not exist here; write --http"),
         ("hello --emperor dir", "uWSGI's option --emperor is not supported"),
         ("hello --mules", "argument --mules: expected one argument"),
-        ("hello --mules two", "argument --mules: 'two' is not a whole number"),
+        (
+            "hello --mules two",
+            "argument --mules: mules: 'two' is neither a number nor a range",
+        ),
         ("hello --harakiri soon", "argument --harakiri: 'soon' is not a number of seconds"),
         ("hello --harakiri -1", "harakiri=-1.0 is too small; use 0 for no limit"),
         ("hello --chmod-socket 999", "'999' is not an octal number"),

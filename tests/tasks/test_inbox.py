@@ -6,19 +6,23 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.roster import Roster, Seat
+from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.inbox import TURN, Inbox
 from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.unit import UNIT, Member, Unit
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Ready, Stop
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.seats import Seat
 
 
 class Quiet:
@@ -74,7 +78,7 @@ class Mule:
     async def read(self, count: int, name: str = "", timeout: float = 1000) -> None:
         """What a program does: get messages, one after the other."""
         for _ in range(count):
-            self.ran.append(name.encode() + (await self.inbox.get_message(timeout) or b"-"))
+            self.ran.append(name.encode() + (await self.inbox.messages.get(timeout) or b"-"))
 
     async def finish(self, serve: Callable[[], Awaitable[None]]) -> None:
         """Let a loop run to the end of what waits."""
@@ -357,7 +361,7 @@ async def test_handlers_get_messages_in_order(mule: Mule) -> None:
     mule.registry.mule_message_handler(partial(mule.note_message))
     mule.message(b"a")
     mule.message(b"")
-    await mule.finish(mule.inbox.serve_messages)
+    await mule.finish(mule.inbox.messages.serve)
     assert [b"a", b"a", b"", b""] == mule.ran
     assert [Begun(1), Ended(1), Begun(2), Ended(2)] == mule.frames
     assert (0, 2) == (mule.seat.load, mule.calls.failures)
@@ -367,7 +371,7 @@ async def test_burst_of_messages(mule: Mule, nursery: trio.Nursery) -> None:
     """3,000 messages sent at once are all handled, in order."""
     mule.registry.mule_message_handler(mule.note_message)
     async with trio.open_nursery() as loop:
-        loop.start_soon(mule.inbox.serve_messages)
+        loop.start_soon(mule.inbox.messages.serve)
         await wait_all_tasks_blocked()
         for n in range(3000):
             mule.message(str(n).encode())
@@ -379,7 +383,7 @@ async def test_burst_of_messages(mule: Mule, nursery: trio.Nursery) -> None:
 async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: pytest.LogCaptureFixture) -> None:
     """A mule with neither handler nor program says what it dropped, and what to use."""
     mule.message(b"hello")
-    await mule.finish(mule.inbox.serve_messages)
+    await mule.finish(mule.inbox.messages.serve)
     assert [
         (
             "trio_uwsgi",
@@ -393,8 +397,8 @@ async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: 
 async def test_programmed_mule_keeps_messages_for_its_program(mule: Mule, nursery: trio.Nursery) -> None:
     """Without handlers, messages wait until the program asks for them, and are reported if it never does."""
     async with trio.open_nursery() as loop:
-        mule.inbox.programmed = True
-        loop.start_soon(mule.inbox.serve_messages)
+        mule.inbox.messages.programmed = True
+        loop.start_soon(mule.inbox.messages.serve)
         mule.message(b"a")
         mule.message(b"b")
         await wait_all_tasks_blocked()
@@ -415,8 +419,8 @@ async def test_program_takes_over_from_the_handlers(mule: Mule, nursery: trio.Nu
         mule.ran.append(b"handler " + message)
 
     mule.registry.mule_message_handler(note)
-    mule.inbox.programmed = True
-    nursery.start_soon(mule.inbox.serve_messages)
+    mule.inbox.messages.programmed = True
+    nursery.start_soon(mule.inbox.messages.serve)
     mule.message(b"1")
     await wait_all_tasks_blocked()
     nursery.start_soon(mule.read, 2, "program ")
@@ -426,8 +430,8 @@ async def test_program_takes_over_from_the_handlers(mule: Mule, nursery: trio.Nu
     await wait_all_tasks_blocked()
     assert [b"handler 1", b"program 2", b"program 3"] == mule.ran
     assert ([3], [4]) == (list(mule.seat.running), list(mule.seat.messages))
-    mule.inbox.release_message()
-    mule.inbox.give_back_messages()
+    mule.inbox.messages.release()
+    mule.inbox.messages.give_back()
     await wait_all_tasks_blocked()
     assert b"handler 4" == mule.ran[-1]
     assert 0 == mule.seat.load
@@ -443,7 +447,7 @@ async def test_messages_are_handed_over_first_come_first_served(mule: Mule, nurs
         mule.message(str(n).encode())
     await wait_all_tasks_blocked()
     assert [b"a0", b"b1", b"c2", b"d3", b"e4", b"f5"] == sorted(mule.ran, key=str)
-    mule.inbox.release_message()
+    mule.inbox.messages.release()
     assert 0 == mule.seat.load
 
 
@@ -454,18 +458,18 @@ async def test_waiting_messages_come_in_order(mule: Mule) -> None:
     await mule.read(2)
     assert [b"1", b"2"] == mule.ran
     assert [Begun(1), Ended(1), Begun(2)] == mule.frames
-    mule.inbox.release_message()
-    mule.inbox.release_message()
+    mule.inbox.messages.release()
+    mule.inbox.messages.release()
     assert [Ended(2)] == mule.frames[3:]
 
 
 @pytest.mark.parametrize("timeout", [0, 0.5, 10])
 async def test_timeout_gives_none_and_loses_nothing(mule: Mule, timeout: float, autojump_clock: MockClock) -> None:
     """After its seconds a wait gives None; what comes later is for the next call. With 0, what waits is still given."""
-    assert await mule.inbox.get_message(timeout) is None
+    assert await mule.inbox.messages.get(timeout) is None
     assert timeout == trio.current_time()
     mule.message(b"late")
-    assert b"late" == await mule.inbox.get_message(timeout)
+    assert b"late" == await mule.inbox.messages.get(timeout)
 
 
 async def test_cancelled_waiters_lose_nothing(mule: Mule, nursery: trio.Nursery) -> None:
@@ -482,7 +486,7 @@ async def test_cancelled_waiters_lose_nothing(mule: Mule, nursery: trio.Nursery)
     await wait_all_tasks_blocked()
     assert [b"b0", b"d1", b"f2"] == sorted(mule.ran, key=str)
     assert 1 == len(mule.seat.messages)
-    assert b"3" == await mule.inbox.get_message(0)
+    assert b"3" == await mule.inbox.messages.get(0)
 
 
 async def cancellable(mule: Mule, name: str, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
@@ -531,7 +535,7 @@ async def test_several_readers_leave_nothing_running(mule: Mule, nursery: trio.N
         if n % 4 == 0:
             await wait_all_tasks_blocked()
     await wait_all_tasks_blocked()
-    mule.inbox.release_message()
+    mule.inbox.messages.release()
     assert 15 == len(mule.ran)
     assert 0 == mule.seat.load
 
@@ -548,7 +552,7 @@ async def test_messages_and_signals_run_beside_each_other(
     mule.registry.mule_message_handler(slow)
     mule.registry.register_signal(1, "mule1", mule.note_signal)
     nursery.start_soon(mule.inbox.serve_signals)
-    nursery.start_soon(mule.inbox.serve_messages)
+    nursery.start_soon(mule.inbox.messages.serve)
     mule.message(b"slow")
     mule.signal(1)
     await trio.sleep(20)

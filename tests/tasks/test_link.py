@@ -326,3 +326,14 @@ async def test_cancelled_while_it_writes(autojump_clock: trio.testing.MockClock)
         await link.run()
     assert scope.cancelled_caught
     assert stream.closed
+
+
+async def test_a_cut_link_says_nothing_more(pair: Pair) -> None:
+    """What was sent before the cut arrives, what is sent after it does not, and nobody is told."""
+    pair.member.send(Begun(1))
+    await pair.settle()
+    pair.member.cut()
+    pair.member.send(Ended(1))
+    pair.member.send(Raise(17))
+    await pair.settle()
+    assert [Begun(1)] == pair.at_master.got

@@ -18,6 +18,7 @@ Options: TypeAlias = Mapping[str, bytes | bool | list[bytes]]
 _NAMES = {
     "caches": "cache2",
     "alarms": "alarm",
+    "farms": "farm",
     "max_header_size": "buffer-size",
     "max_headers": "max-vars",
     "max_body": "limit-post",
@@ -50,6 +51,9 @@ def _value(name: str, value: object) -> bytes | bool | list[bytes]:
         return True
     if name == "chmod_socket" and isinstance(value, int):
         return b"%o" % value
+    if name == "farms" and isinstance(value, Mapping):
+        texts = [f"{farm}:{_text(mules)}".encode() for farm, mules in value.items()]
+        return texts[0] if len(texts) == 1 else texts
     if isinstance(value, Mapping):
         return [f"{key} {_text(item)}".encode() for key, item in value.items()]
     if isinstance(value, tuple):

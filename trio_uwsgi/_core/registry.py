@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar, overload
 
 from trio_uwsgi._core.asynchrony import is_async
+from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program
 from trio_uwsgi._core.rpc_functions import RpcFunction, check_rpc_name, rpc_function
 from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions
 from trio_uwsgi._core.targets import Headcount, Target, parse_target
@@ -22,8 +23,6 @@ from trio_uwsgi.errors import RegistrationError
 __all__ = ["Registry", "Signal"]
 
 Handler = Callable[[int], object]
-MessageHandler = Callable[[bytes], object]
-Program = Callable[[], object]
 H = TypeVar("H", bound=Handler)
 M = TypeVar("M", bound=MessageHandler)
 P = TypeVar("P", bound=Program)
@@ -58,8 +57,7 @@ class Registry:
     def __init__(self) -> None:
         self.signals: dict[int, Signal] = {}
         self.timers: list[Timer] = []
-        self.programs: dict[int, Program] = {}
-        self.message_handlers: list[MessageHandler] = []
+        self.mules = MuleFunctions()
         self.rpc: dict[str, RpcFunction] = {}
         self.spool = SpoolFunctions()
         self.headcount: Headcount | None = None
@@ -67,9 +65,11 @@ class Registry:
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
 
     def __repr__(self) -> str:
+        mules = self.mules
         return (
-            f"<Registry: {len(self.signals)} signals, {len(self.timers)} timers, {len(self.programs)} mule programs, "
-            f"{len(self.message_handlers)} message handlers, {len(self.rpc)} RPC functions, {len(self.spool)} for jobs>"
+            f"<Registry: {len(self.signals)} signals, {len(self.timers)} timers, {len(mules.programs)} mule programs, "
+            f"{len(mules.message_handlers)} message handlers, {len(mules.farms)} farms, {len(self.rpc)} RPC functions, "
+            f"{len(self.spool)} for jobs>"
         )
 
     def open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
@@ -89,8 +89,7 @@ class Registry:
             )
         for signal in self.signals.values():
             signal.target.check(headcount)
-        for number in self.programs:
-            _check_mule(number, headcount)
+        self.mules.check(headcount)
         self.headcount = headcount
         self._arm = arm
         self._cancel = cancel
@@ -227,26 +226,31 @@ class Registry:
             raise RegistrationError(f"mules are numbered from 1, and {number!r} is none; write @mule(1)")
 
         def register(program: P) -> P:
-            if not callable(program):
-                raise RegistrationError(
-                    f"the program of mule {number} must be callable without arguments, not {program!r}"
-                )
-            if self.headcount is not None:
-                raise RegistrationError("mules have started already; declare their programs before serving")
-            if number in self.programs:
-                raise RegistrationError(
-                    f"mule {number} has a program already, {_name(self.programs[number])}; use another mule"
-                )
-            self.programs[number] = program
+            self._check_not_serving("mules have started already; declare their programs before serving")
+            self.mules.declare_program(number, program)
             return program
 
         return register
 
+    def farm(self, name: str) -> Callable[[M], M]:
+        """Decorate the function for a farm's messages; see `trio_uwsgi.uwsgi.farm`."""
+        if not isinstance(name, str):
+            raise RegistrationError(f"a farm's name is a str, not {name!r}; write @farm('images')")
+
+        def register(function: M) -> M:
+            self._check_not_serving("mules have started already; declare the functions of farms before serving")
+            self.mules.declare_farm(name, function)
+            return function
+
+        return register
+
+    def _check_not_serving(self, refusal: str) -> None:
+        if self.headcount is not None:
+            raise RegistrationError(refusal)
+
     def mule_message_handler(self, handler: M) -> M:
         """Decorate a handler of mule messages; see `trio_uwsgi.uwsgi.mule_message_handler`."""
-        if not callable(handler):
-            raise RegistrationError(f"a message handler must be callable with the message, not {handler!r}")
-        self.message_handlers.append(handler)
+        self.mules.declare_handler(handler)
         return handler
 
     # ----- remote procedure calls
@@ -325,14 +329,6 @@ def check_signum(signum: int) -> None:
     """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
     if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
         raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")
-
-
-def _check_mule(number: int, headcount: Headcount) -> None:
-    if number > headcount.mules:
-        raise RegistrationError(
-            f"@mule({number}) gives a program to a mule that does not exist (this runtime has {headcount.mules}); "
-            f"set Config(mules={number}) or use a lower number"
-        )
 
 
 def _name(handler: Callable[..., object]) -> str:

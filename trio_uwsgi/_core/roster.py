@@ -1,118 +1,76 @@
 """Who exists, in which state, with how much waiting; and from there: who gets the next signal or message. Floor 1.
 
-Theory. Every worker and mule has a *seat*, from the start of the runtime to its end, whoever sits on it. What a member
-has been given and has not begun waits on its seat, in order, and no more than the seat's bound: that is the member's
-queue, and it lives here and not in the member, so that nothing is lost when a member dies. The member says `begun` when
-it takes a delivery and `ended` when it has run it.
+Theory. Every member has a *seat*, from the start of the runtime to its end, whoever sits on it: members die, and leave
+when they have nothing to do, and others take their place. What a member has been given and has not begun waits on its
+seat, in order, and no more than the seat's bound: that is the member's queue, and it lives here and not in the member,
+so that nothing is lost when a member dies. The member says `begun` when it takes a delivery and `ended` when it has run
+it.
 
     give ──> waiting ──begun──> running ──ended──> gone
+               │  ^                └──── died ───> a signal is lost; a message waits again, once, first in the queue
+               │  └─────────────────────────────┘
                └─────────────── refused ─────────────┘     (the seat ended with the runtime: counted, reported)
 
+A seat that is *spare* has nobody on it until there is work: `hire` is called when something is given to it, and
+`vacate` lets its member go when nothing waits or runs. Each is one step, so that nothing is given to a member that has
+left.
+
 Choosing is deterministic, never by luck: among the seats of a kind, those that are ready before those that are not,
-then the least loaded, then the one that was given something longest ago, then the lowest number.
+then the least loaded, then the one that was given something longest ago, then the lowest number. Where some of them are
+spare it is the lowest number that has nothing to do, then a vacant one, then the least loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import enum
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
 from trio_uwsgi._core.targets import KINDS
 from trio_uwsgi._wire.frames import MAX_MESSAGE
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.targets import Headcount, Kind, Target
-    from trio_uwsgi._core.timer import Timer
 
-__all__ = ["Delivery", "Roster", "Seat", "SeatState", "Tick"]
+__all__ = ["Roster"]
 
-
-class SeatState(enum.Enum):
-    """The life of the member on a seat."""
-
-    STARTING = "starting"
-    READY = "ready"
-    ENDED = "ended"
+# Those who can begin something given to them now go before those who cannot yet.
+_READINESS = {SeatState.READY: 0, SeatState.STARTING: 1, SeatState.RESTING: 2}
 
 
-class Tick:
-    """One tick of a timer while members run it: it begins with the first of them and ends with the last."""
-
-    __slots__ = ("begun", "timer", "unfinished")
-
-    def __init__(self, timer: Timer) -> None:
-        self.timer = timer
-        self.begun = False
-        self.unfinished = 0
+def _turn(seat: Seat) -> tuple[int, int, int, int]:
+    return _READINESS[seat.state], seat.load, seat.last_given, seat.number
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Delivery:
-    """One signal or message on its way to one member. Exactly one of `signum` and `message` is set.
-
-    `ticket` is unique in a runtime and grows. `origin` is the member that raised it, or `timer`.
-    """
-
-    ticket: int
-    origin: str
-    signum: int | None = None
-    message: bytes | None = None
-    tick: Tick | None = None
-
-
-class Seat:
-    """The place of one member. Written by the roster and the master only.
-
-    Invariant: a delivery is in `signals`, `messages` or `running`, or nowhere; the first two are in the order they were
-        given.
-    """
-
-    __slots__ = ("kind", "last_given", "messages", "name", "number", "running", "signals", "state")
-
-    def __init__(self, kind: Kind | Literal["master"], number: int) -> None:
-        self.kind = kind
-        self.number = number
-        self.name = f"{kind}{number}" if number else kind
-        self.state = SeatState.STARTING
-        self.signals: dict[int, Delivery] = {}
-        self.messages: dict[int, Delivery] = {}
-        self.running: dict[int, Delivery] = {}
-        self.last_given = 0
-
-    def __repr__(self) -> str:
-        waiting = f"{len(self.signals)} signals and {len(self.messages)} messages waiting"
-        return f"<Seat {self.name}: {self.state.value}, {waiting}, {len(self.running)} running>"
-
-    @property
-    def load(self) -> int:
-        """Deliveries that are waiting or running."""
-        return len(self.signals) + len(self.messages) + len(self.running)
-
-    def waiting(self) -> list[Delivery]:
-        """What was given and not begun, in the order it was given."""
-        return sorted([*self.signals.values(), *self.messages.values()], key=lambda delivery: delivery.ticket)
-
-
-def _turn(seat: Seat) -> tuple[bool, int, int, int]:
-    return seat.state is not SeatState.READY, seat.load, seat.last_given, seat.number
+def _turn_in_pool(seat: Seat) -> tuple[int, int, int, int]:
+    if seat.state is SeatState.VACANT:
+        return 1, 0, 0, seat.number
+    if seat.state is SeatState.RESTING:
+        return 3, seat.load, seat.last_given, seat.number
+    if not seat.load:
+        return 0, _READINESS[seat.state], 0, seat.number
+    # Ready or not: else a burst that hires all seats in one instant would go to those that were there before.
+    return 2, seat.load, seat.last_given, seat.number
 
 
 class Roster:
     """All seats of a runtime, and the rules of who is next.
 
     Args:
-        headcount: how many members of each kind there are.
+        headcount: how many members of each kind there are, and the farms.
         signal_queue: signals that may wait on one seat.
         message_queue: messages that may wait on one seat.
     """
 
     def __init__(self, headcount: Headcount, signal_queue: int, message_queue: int) -> None:
+        self._headcount = headcount
         self._seats: dict[Kind, list[Seat]] = {
-            kind: [Seat(kind, n + 1) for n in range(headcount.of(kind))] for kind in KINDS
+            kind: [Seat(kind, n + 1, spare=n >= headcount.least(kind)) for n in range(headcount.of(kind))]
+            for kind in KINDS
         }
+        self._pools = {kind for kind, seats in self._seats.items() if any(seat.spare for seat in seats)}
         self._signal_queue = signal_queue
         self._message_queue = message_queue
         self._tickets = 0
@@ -126,35 +84,42 @@ class Roster:
             return list(self._seats[kind])
         return [seat for seats in self._seats.values() for seat in seats]
 
-    def next_of(self, kind: Kind) -> Seat | None:
-        """The member of a kind whose turn it is; None when all have ended."""
-        return min((s for s in self._seats[kind] if s.state is not SeatState.ENDED), key=_turn, default=None)
+    def next_of(self, kind: Kind, farm: str = "") -> Seat | None:
+        """The seat of a kind, or of a farm, whose turn it is; None when all have ended."""
+        there = [seat for seat in self._members(kind, farm) if seat.state is not SeatState.ENDED]
+        return min(there, key=_turn_in_pool if kind in self._pools else _turn, default=None)
+
+    def _members(self, kind: Kind, farm: str) -> list[Seat]:
+        seats = self._seats[kind]
+        return [seats[number - 1] for number in self._headcount.farms[farm]] if farm else seats
 
     def lend(self, kind: Kind) -> Seat:
         """The member of a kind whose turn it is, for work that does not wait on its seat; its turn is over with that.
 
         Raises:
-            LookupError: all have ended.
+            LookupError: all have ended, or none is ready.
         """
         seat = self.next_of(kind)
         if seat is None:
             raise LookupError(f"every {kind} has ended")
+        if seat.state is not SeatState.READY:
+            raise LookupError(f"no {kind} is ready: {seat.name} is {seat.state.value}")
         self._ticket(seat)
         return seat
 
     def resolve(self, target: Target) -> Sequence[Seat]:
-        """The seats a target means right now. Members that ended are left out; `active` also leaves out those that are
-        not ready.
+        """The seats a target means right now. Those that ended are left out; of several members, also those that are
+        vacant; `active` also leaves out those that are not ready.
         """
-        if target.reach == "one":
-            seat = self.next_of(target.kind)
+        if target.reach in ("one", "farm"):
+            seat = self.next_of(target.kind, target.farm_of(self._headcount))
             return [] if seat is None else [seat]
         if target.reach == "exact":
             return [s for s in self._seats[target.kind] if s.number == target.number and s.state is not SeatState.ENDED]
         seats = [s for s in self._seats[target.kind] if s.state is not SeatState.ENDED]
         if target.reach == "active":
             return [s for s in seats if s.state is SeatState.READY]
-        return seats
+        return [s for s in seats if s.state is not SeatState.VACANT]
 
     def give_signal(
         self, signum: int, target: Target, origin: str, tick: Tick | None = None
@@ -170,42 +135,56 @@ class Roster:
         for seat in seats:
             if len(seat.signals) >= self._signal_queue:
                 raise SignalQueueFull(signum, seat.name, self._signal_queue)
-        given = [(seat, Delivery(self._ticket(seat), origin, signum, tick=tick)) for seat in seats]
+        among = target.farm_of(self._headcount) if target.reach in ("one", "farm") else None
+        given = [(seat, Delivery(self._ticket(seat), origin, signum, tick=tick, among=among)) for seat in seats]
         for seat, delivery in given:
             seat.signals[delivery.ticket] = delivery
+            self.hire(seat)
         if tick is not None:
             tick.unfinished = len(given)
         return given
 
-    def give_message(self, message: bytes, mule: int, origin: str) -> tuple[Seat, Delivery]:
-        """Put a message on one mule's seat; `mule` 0 is the one whose turn it is.
+    def give_message(self, message: bytes, mule: int | str, origin: str) -> tuple[Seat, Delivery]:
+        """Put a message on one mule's seat; `mule` is its number, 0 for the one whose turn it is, or the name of a farm
+        for the one of its members.
 
         Raises:
-            MuleError: there is no such mule, it has ended, or the message is larger than `MAX_MESSAGE`.
+            MuleError: there is no such mule or farm, it has ended, or the message is larger than `MAX_MESSAGE`.
             MessageQueueFull: its seat has its bound waiting.
         """
-        seats = self._seats["mule"]
-        if not seats:
-            raise MuleError("there is no mule to send a message to; set Config(mules=1)")
-        if not 0 <= mule <= len(seats):
-            raise MuleError(f"mule {mule} does not exist; use 1 to {len(seats)}, or 0 for any mule")
+        farm = mule if isinstance(mule, str) else ""
+        self._check_recipient(mule)
         if len(message) > MAX_MESSAGE:
             raise MuleError(
                 f"a message of {len(message)} bytes is larger than {MAX_MESSAGE}; send a file's path, not its content"
             )
-        seat = seats[mule - 1] if mule else self.next_of("mule")
+        seat = self._seats["mule"][mule - 1] if isinstance(mule, int) and mule else self.next_of("mule", farm)
         if seat is None or seat.state is SeatState.ENDED:
             raise MuleError("the message was not queued: the runtime is stopping and its mules have ended")
         if len(seat.messages) >= self._message_queue:
             raise MessageQueueFull(seat.name, self._message_queue)
-        delivery = Delivery(self._ticket(seat), origin, message=message)
+        among = farm if farm or not mule else None
+        delivery = Delivery(self._ticket(seat), origin, message=message, among=among, farm=farm)
         seat.messages[delivery.ticket] = delivery
+        self.hire(seat)
         return seat, delivery
+
+    def _check_recipient(self, mule: int | str) -> None:
+        count = len(self._seats["mule"])
+        if isinstance(mule, str):
+            if mule not in self._headcount.farms:
+                raise MuleError(self._headcount.no_farm(mule))
+        elif not count:
+            raise MuleError("there is no mule to send a message to; set Config(mules=1)")
+        elif not 0 <= mule <= count:
+            raise MuleError(f"mule {mule} does not exist; use 1 to {count}, or 0 for any mule")
 
     def _ticket(self, seat: Seat) -> int:
         self._tickets += 1
         seat.last_given = self._tickets
         return self._tickets
+
+    # ----- the life of a delivery
 
     def begun(self, seat: Seat, ticket: int) -> Delivery:
         """The member took a delivery from its queue and runs it now.
@@ -223,10 +202,76 @@ class Roster:
         Raises:
             KeyError: the seat has no such delivery running.
         """
-        return seat.running.pop(ticket)
+        delivery = seat.running.pop(ticket)
+        if seat.on_idle is not None and not seat.load:
+            seat.on_idle()
+        return delivery
+
+    # ----- the lives on a seat
+
+    def hire(self, seat: Seat) -> None:
+        """There is work for a seat: if nobody is there, somebody is to come."""
+        if seat.state is SeatState.VACANT:
+            seat.state = SeatState.STARTING
+            seat.on_hired()
+
+    def ready(self, seat: Seat) -> None:
+        """The member on the seat serves."""
+        seat.state = SeatState.READY
+        if seat.on_idle is not None and not seat.load:
+            seat.on_idle()
+
+    def vacate(self, seat: Seat) -> bool:
+        """May the member leave? It may if its seat is spare and has nothing on it; from then on nobody is there, and
+        what is given to the seat is for the next member.
+        """
+        if not seat.spare or seat.load or seat.state is not SeatState.READY:
+            return False
+        seat.state = SeatState.VACANT
+        return True
+
+    def bury(self, seat: Seat, *, rests: bool) -> Remains:
+        """The member died. What it had begun is dealt with; what it had not begun waits for the next one, unless that
+        comes after a pause (`rests`) and another member can do it before.
+        """
+        remains = Remains([], [], [], [])
+        for delivery in seat.running.values():
+            if delivery.message is None:
+                remains.lost.append(delivery)
+            elif delivery.deaths:
+                remains.dropped.append(dataclasses.replace(delivery, deaths=delivery.deaths + 1))
+            else:
+                again = dataclasses.replace(delivery, deaths=1)
+                remains.again.append(again)
+                seat.messages[again.ticket] = again
+        seat.running.clear()
+        seat.deaths += 1
+        seat.state = SeatState.RESTING if rests else SeatState.STARTING
+        if rests:
+            remains.moved.extend(self._move(seat))
+        return remains
+
+    def _move(self, seat: Seat) -> Iterable[tuple[Seat, Delivery]]:
+        for delivery in seat.waiting():
+            if delivery.among is None or delivery.deaths:  # what kills members stays with the one that rests
+                continue
+            assert seat.kind != "master"
+            other = self.next_of(seat.kind, delivery.among)
+            if other is None or other.state is SeatState.RESTING:
+                continue
+            mine, theirs, bound = (
+                (seat.messages, other.messages, self._message_queue)
+                if delivery.signum is None
+                else (seat.signals, other.signals, self._signal_queue)
+            )
+            if len(theirs) < bound:
+                theirs[delivery.ticket] = mine.pop(delivery.ticket)
+                other.last_given = self._tickets
+                self.hire(other)
+                yield other, delivery
 
     def retire(self, seat: Seat) -> list[Delivery]:
-        """The member ended for good; what it had not begun is handed back, in order, for the report."""
+        """The seat ended with the runtime; what nobody had begun is handed back, in order, for the report."""
         left = seat.waiting()
         seat.state = SeatState.ENDED
         seat.signals.clear()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.errors import RegistrationError
@@ -18,7 +19,7 @@ __all__ = ["Headcount", "Target", "parse_target"]
 
 Kind = Literal["worker", "mule", "spooler"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Reach = Literal["one", "all", "active", "exact"]
+Reach = Literal["one", "all", "active", "exact", "farm"]
 
 _FIXED: dict[str, tuple[Kind, Reach]] = {
     "": ("worker", "one"),
@@ -35,7 +36,7 @@ _FIXED: dict[str, tuple[Kind, Reach]] = {
 }
 _SHAPES = (
     '"" or "worker" (any worker), "workers", "active-workers", "worker1", "mule" (any mule), "mules", "mule1", '
-    '"spooler" (any spooler), "spoolers", "spooler1"'
+    '"farm_NAME" or "farm1" (any mule of a farm), "spooler" (any spooler), "spoolers", "spooler1"'
 )
 # What to set for more of them.
 _REMEDIES = {"worker": "workers={}", "mule": "mules={}", "spooler": "spooler=..., spooler_processes={}"}
@@ -43,26 +44,54 @@ _REMEDIES = {"worker": "workers={}", "mule": "mules={}", "spooler": "spooler=...
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Headcount:
-    """How many members of each kind a runtime has."""
+    """How many members of each kind a runtime has, and which mules make up its farms, in order of declaration.
+
+    The `min_` ones are always there, the others while there is work for them; None stands for all.
+    """
 
     workers: int
     mules: int
     spoolers: int = 0
+    min_mules: int | None = None
+    min_spoolers: int | None = None
+    farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
 
     def of(self, kind: Kind) -> int:
         """The number of members of one kind."""
         count: int = getattr(self, f"{kind}s")
         return count
 
+    def least(self, kind: Kind) -> int:
+        """The number of members of one kind that are always there."""
+        least: int | None = getattr(self, f"min_{kind}s", None)
+        return self.of(kind) if least is None else least
+
+    def no_farm(self, name: str) -> str:
+        """What to tell who names a farm that does not exist."""
+        if not self.farms:
+            return f"there is no farm {name!r}; set Config(farms={{{name!r}: [1]}})"
+        known = ", ".join(map(repr, self.farms))
+        close = difflib.get_close_matches(name, self.farms, n=1)
+        return f"there is no farm {name!r}; " + (f"did you mean {close[0]!r}? " if close else "") + f"There are {known}"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """Whom a signal goes to: `one` member of the kind, `all`, the `active` ones, or `exact`ly number `number`."""
+    """Whom a signal goes to: `one` member of the kind, `all`, the `active` ones, `exact`ly number `number`, or one mule
+    of a `farm`, which `farm` names or `number` counts.
+    """
 
     text: str
     kind: Kind
     reach: Reach
     number: int
+    farm: str = ""
+
+    def farm_of(self, headcount: Headcount) -> str:
+        """The name of its farm; `""` if it means no farm."""
+        if self.reach != "farm" or self.farm:
+            return self.farm
+        return list(headcount.farms)[self.number - 1]
 
     def check(self, headcount: Headcount) -> None:
         """Refuse a target that these members cannot meet.
@@ -70,6 +99,9 @@ class Target:
         Raises:
             RegistrationError: it names a member that does not exist, with those that do.
         """
+        if self.reach == "farm":
+            self._check_farm(headcount)
+            return
         count = headcount.of(self.kind)
         plural = self.kind if count == 1 else self.kind + "s"
         if self.reach == "exact" and self.number > count:
@@ -88,6 +120,15 @@ class Target:
                 f"set Config({_REMEDIES[self.kind].format(1)}) or use another target"
             )
 
+    def _check_farm(self, headcount: Headcount) -> None:
+        if self.farm and self.farm not in headcount.farms:
+            raise RegistrationError(f"target {self.text!r} has nobody to go to: {headcount.no_farm(self.farm)}")
+        if self.number > (count := len(headcount.farms)):
+            raise RegistrationError(
+                f"target {self.text!r} names the {self.number}. farm, and this runtime has {count}"
+                f"{': ' + ', '.join(headcount.farms) if count else ''}; use farm_NAME, or set Config(farms=...)"
+            )
+
 
 def parse_target(text: str) -> Target:
     """Read a target string of `register_signal`.
@@ -102,6 +143,8 @@ def parse_target(text: str) -> Target:
         return Target(text, kind, reach, 0)
     if match := re.fullmatch(f"({'|'.join(KINDS)})([1-9][0-9]{{0,5}})", text):
         return Target(text, cast("Kind", match[1]), "exact", int(match[2]))
+    if match := re.fullmatch("farm(?:_(.+)|([1-9][0-9]{0,5}))", text):
+        return Target(text, "mule", "farm", int(match[2] or 0), match[1] or "")
     close = difflib.get_close_matches(text, [t for t in _FIXED if t], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise RegistrationError(f"target {text!r} is not one a signal can go to; {hint}Valid are {_SHAPES}")

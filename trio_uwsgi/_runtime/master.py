@@ -14,25 +14,40 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import trio
 
 from trio_uwsgi._core.registry import Registry, check_signum
-from trio_uwsgi._core.roster import Delivery, Roster, Seat, SeatState, Tick
+from trio_uwsgi._core.seats import Delivery, Seat, SeatState, Tick
 from trio_uwsgi._core.timer import Timer
 from trio_uwsgi._core.timer_rules import rule_from_values
-from trio_uwsgi._wire.frames import AddTimer, Alarm, Begun, CancelTimer, Deliver, Ended, Frame, Post, Raise, Ready, Stop
-from trio_uwsgi.errors import SignalQueueFull
+from trio_uwsgi._wire.frames import (
+    AddTimer,
+    Alarm,
+    Begun,
+    CancelTimer,
+    Deliver,
+    Ended,
+    Frame,
+    Leave,
+    Post,
+    Raise,
+    Ready,
+    Stop,
+)
+from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
+    from trio_uwsgi._core.roster import Roster
     from trio_uwsgi._tasks.alarms import Alarms
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
     from trio_uwsgi._tasks.sources import Ticker
 
-__all__ = ["Master", "SignalStatistics"]
+__all__ = ["Master", "MessageStatistics", "SignalStatistics"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -42,12 +57,30 @@ class SignalStatistics:
     """What became of the signals of a runtime; every one that was raised is in exactly one of the first three counters.
 
     `undelivered` were accepted and not run, because the runtime stopped or because no member was there to run them.
+    `lost` are those of the `delivered` whose member died before it had run them.
     """
 
     raised: int
     refused: int
     unregistered: int
     delivered: int
+    undelivered: int
+    lost: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageStatistics:
+    """What became of the messages to mules; every one that was sent is in exactly one of the first two counters.
+
+    `delivered` were given to user code, `redelivered` for a second time, because the mule died that handled them;
+    `lost` are those that killed their mule twice. `undelivered` were accepted and not handled before the runtime ended.
+    """
+
+    queued: int
+    refused: int
+    delivered: int
+    redelivered: int
+    lost: int
     undelivered: int
 
 
@@ -71,13 +104,21 @@ class Master:
         self._links: dict[str, Link] = {}
         # The schedule holds a timer as long as it has ticks to come.
         self._member_timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
-        self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = 0
+        self._stopping: set[str] = set()
+        self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
+        self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
         self.alarms: Alarms
         ticker.raise_tick = self.raise_tick
 
     def statistics(self) -> SignalStatistics:
         """The counters of signals, as they are now."""
-        return SignalStatistics(self._raised, self._refused, self._unregistered, self._delivered, self._undelivered)
+        return SignalStatistics(
+            self._raised, self._refused, self._unregistered, self._delivered, self._undelivered, self._lost
+        )
+
+    def message_statistics(self) -> MessageStatistics:
+        """The counters of messages, as they are now."""
+        return MessageStatistics(**self._messages)
 
     # ----- members
 
@@ -87,23 +128,59 @@ class Master:
         seat.state = SeatState.STARTING
 
     def detach(self, seat: Seat) -> None:
-        """The member ended for good: what it had not begun is counted and reported."""
+        """The member left its seat; nobody can be reached there, and what is given to it waits."""
         del self._links[seat.name]
+        if seat.state is SeatState.READY:
+            seat.state = SeatState.STARTING
+
+    def bury(self, seat: Seat, reason: str, pause: float | None) -> None:
+        """The member died, and the next one comes after a pause, or never: deal with what it ran, and say so."""
+        remains = self.roster.bury(seat, rests=pause != 0)
+        self.journal.note(seat.name, "died")
+        again = "not started again" if pause is None else f"started again in {pause:g} s"
+        logger.error("%s died (%s); it is %s", seat.name, reason, again)
+        if remains.lost:
+            self._lost += len(remains.lost)
+            logger.error("%s died with signals that it ran: %s are lost", seat.name, _signals(remains.lost))
+        for delivery in remains.lost:
+            self._tick_ended(delivery)
+        for delivery in remains.again:
+            logger.warning("%s: the message of %d bytes that it handled is given again", seat.name, _size(delivery))
+        for delivery in remains.dropped:
+            self._messages["lost"] += 1
+            logger.error(
+                "%s: a message of %d bytes was dropped: %d mules died while they handled it",
+                *(seat.name, _size(delivery), delivery.deaths),
+            )
+        self._send_ready(remains.moved)
+
+    def retire(self, seat: Seat) -> None:
+        """The seat ended for good: what nobody had begun is counted and reported."""
         left = self.roster.retire(seat)
         for delivery in [*left, *seat.running.values()]:
             self._tick_ended(delivery)
         seat.running.clear()
-        signals = [str(d.signum) for d in left if d.signum is not None]
+        signals = [delivery for delivery in left if delivery.signum is not None]
         self._undelivered += len(signals)
         if signals:
-            logger.warning("%s ended with %d signals not run: %s", seat.name, len(signals), _some(signals))
+            logger.warning("%s ended with %d signals not run: %s", seat.name, len(signals), _signals(signals))
         if messages := len(left) - len(signals):
+            self._messages["undelivered"] += messages
             logger.warning("%s ended with %d messages not handled", seat.name, messages)
 
     def stop(self, seat: Seat) -> None:
-        """Tell a member to end what it runs and what waits, and then itself."""
-        if (link := self._links.get(seat.name)) is not None:
-            link.send(Stop())
+        """Tell a member to end what it runs and what waits, and then itself: now, or when it has been given that."""
+        self._stopping.add(seat.name)
+        if seat.state is SeatState.READY:
+            self._links[seat.name].send(Stop())
+
+    def let_go(self, seat: Seat) -> bool:
+        """Let a member that has nothing to do leave. False: it has, or its seat is not to be vacant."""
+        if not self.roster.vacate(seat):
+            return False
+        self.journal.note(seat.name, "left")
+        self._links[seat.name].send(Stop())
+        return True
 
     def obey(self, seat: Seat, frame: Frame) -> None:
         """Do what a member asks. Raises what `raise_signal` and `post` raise, for those two."""
@@ -129,14 +206,21 @@ class Master:
                     self.ticker.cancel(known)
             case Alarm(name, message):
                 self.alarms.ring(name, message)
+            case Leave():
+                self.let_go(seat)
             case Ready():
-                seat.state = SeatState.READY
-                if all(other.state is SeatState.READY for other in self.roster.seats()):
-                    self.all_ready.set()
-                for delivery in seat.waiting():
-                    self._send(seat, delivery)
+                self._ready(seat)
             case _:
                 raise TypeError(f"{seat.name} sent {frame!r}, which is not for the master")
+
+    def _ready(self, seat: Seat) -> None:
+        self.roster.ready(seat)
+        if all(other.state in (SeatState.READY, SeatState.VACANT) for other in self.roster.seats()):
+            self.all_ready.set()
+        for delivery in seat.waiting():
+            self._send(seat, delivery)
+        if seat.name in self._stopping:
+            self._links[seat.name].send(Stop())
 
     # ----- signals and messages
 
@@ -180,29 +264,41 @@ class Master:
             logger.warning(
                 "signal %d of %s went to nobody: no member of %r is there", signum, origin, signal.target.text
             )
+        self._send_ready(given)
+        return bool(given)
+
+    def post(self, message: bytes, mule: int | str, origin: str) -> None:
+        """Queue a message for a mule, 0 for any, or for one of the farm of this name.
+
+        Raises:
+            MuleError: there is no such mule or farm.
+            MessageQueueFull: its queue is full.
+        """
+        try:
+            given = self.roster.give_message(message, mule, origin)
+        except (MuleError, MessageQueueFull):
+            self._messages["refused"] += 1
+            raise
+        self._messages["queued"] += 1
+        self._send_ready([given])
+
+    def _send_ready(self, given: Iterable[tuple[Seat, Delivery]]) -> None:
+        """Send what was given to those who are ready; the others get it when they are."""
         for seat, delivery in given:
             if seat.state is SeatState.READY:
                 self._send(seat, delivery)
-        return bool(given)
-
-    def post(self, message: bytes, mule: int, origin: str) -> None:
-        """Queue a message for a mule, 0 for any.
-
-        Raises:
-            MuleError: there is no such mule.
-            MessageQueueFull: its queue is full.
-        """
-        seat, delivery = self.roster.give_message(message, mule, origin)
-        if seat.state is SeatState.READY:
-            self._send(seat, delivery)
 
     def _send(self, seat: Seat, delivery: Delivery) -> None:
-        self._links[seat.name].send(Deliver(delivery.ticket, delivery.signum, delivery.message or b""))
+        message = delivery.message or b""
+        frame = Deliver(delivery.ticket, delivery.signum, message, delivery.farm, redelivered=bool(delivery.deaths))
+        self._links[seat.name].send(frame)
 
     def _begun(self, seat: Seat, ticket: int) -> None:
         delivery = self.roster.begun(seat, ticket)
         if delivery.signum is not None:
             self._delivered += 1
+        else:
+            self._messages["redelivered" if delivery.deaths else "delivered"] += 1
         if (tick := delivery.tick) is not None and not tick.begun:
             tick.begun = True
             self.ticker.begun(tick.timer)
@@ -236,5 +332,31 @@ def as_message(message: bytes | str) -> bytes:
     return bytes(message)
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+def as_recipient(mule: int | str | bytes) -> int | str:
+    """Whom a message is for: the number of a mule, or the name of a farm.
+
+    Raises:
+        MuleError: it cannot be either.
+    """
+    return mule if type(mule) is int else as_farm(mule)  # type: ignore[arg-type]  # what else it is, is refused
+
+
+def as_farm(name: str | bytes) -> str:
+    """The name of a farm, which may come as bytes from code that was written for uWSGI.
+
+    Raises:
+        MuleError: it is no name.
+    """
+    if isinstance(name, bytes):
+        name = name.decode("utf-8", "replace")
+    if not isinstance(name, str) or not name:
+        raise MuleError(f"{name!r} is no mule and no farm; use a mule's number, 0 for any, or the name of a farm")
+    return name
+
+
+def _size(delivery: Delivery) -> int:
+    return len(delivery.message or b"")
+
+
+def _signals(deliveries: list[Delivery]) -> str:
+    return ", ".join(str(d.signum) for d in deliveries[:10]) + (", ..." if len(deliveries) > 10 else "")

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi._core.backoff import FIRST_PAUSE, next_pause
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._wire.frames import Ready
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Program
+    from trio_uwsgi._core.mule_functions import MessageHandler, Program
     from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi._tasks.inbox import Inbox
     from trio_uwsgi._tasks.unit import Member
@@ -20,12 +21,7 @@ __all__ = ["serve_mule"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# A program that fails is started again after 1, 2, 4, ... 60 seconds. One that ran a minute starts at 1 again. uWSGI's
-# mule is respawned at once, which for a program that fails at its start is a busy loop.
-FIRST_PAUSE = 1.0
-LONGEST_PAUSE = 60.0
-
-# One `def` handler of signals, one of messages, and a `def` program.
+# One `def` handler of signals, one of messages, and a `def` program; and one function for each farm.
 _THREADS = 3
 
 
@@ -35,41 +31,50 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     A cancellation ends it at once; what waited is reported by the master.
     """
     inbox: Inbox = member.inbox
-    program = member.registry.programs.get(member.number)
-    inbox.programmed = program is not None
+    messages = inbox.messages
+    program = member.registry.mules.programs.get(member.number)
+    messages.programmed = program is not None
     async with trio.open_nursery() as nursery:
         await nursery.start(member.threads.serve)
         await nursery.start(member.rpc_threads.serve)
         async with trio.open_nursery() as loops, trio.open_nursery() as programs:
             loops.start_soon(inbox.serve_signals)
-            loops.start_soon(inbox.serve_messages)
+            loops.start_soon(messages.serve)
+            for farm, function in _functions(member).items():
+                loops.start_soon(messages.serve_farm, farm, function)
             if program is not None:
                 programs.start_soon(_run_program, member, calls, program)
             member.link.send(Ready())
             await inbox.stopping.wait()
             programs.cancel_scope.cancel()
-            inbox.give_back_messages()
+            messages.give_back()
             inbox.finish()
         nursery.cancel_scope.cancel()
 
 
 async def _run_program(member: Member, calls: Calls, program: Program) -> None:
-    pause = FIRST_PAUSE
+    pause = 0.0
     while True:
         started = trio.current_time()
         member.journal.note(member.name, "program started")
         result = await calls.run("program", getattr(program, "__name__", ""), program, limit=0)
-        member.inbox.release_message()
+        member.inbox.messages.release()
         if result.returned:  # from now on this mule is like one without a program
-            member.inbox.give_back_messages()
+            member.inbox.messages.give_back()
             return
-        if trio.current_time() - started >= LONGEST_PAUSE:
-            pause = FIRST_PAUSE
+        pause = next_pause(pause, trio.current_time() - started) or FIRST_PAUSE
         logger.warning("%s: its program is started again in %g s", member.name, pause)
         await trio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def _functions(member: Member) -> dict[str, MessageHandler]:
+    """The functions of the farms that this mule is in."""
+    headcount = member.registry.headcount
+    assert headcount is not None
+    functions = member.registry.mules.farms
+    return {farm: function for farm, function in functions.items() if member.number in headcount.farms[farm]}
 
 
 def mule_threads(member: Member) -> ThreadPool:
     """The threads of a mule's `def` handlers."""
-    return ThreadPool(_THREADS, member.name)
+    return ThreadPool(_THREADS + len(_functions(member)), member.name)

@@ -94,6 +94,12 @@ class Worker:
 
         A cancellation ends everything at once: connections are closed, running requests cut off.
         """
+        try:
+            await self._serve()
+        finally:
+            self.closed.set()
+
+    async def _serve(self) -> None:
         member = self._member
         async with trio.open_nursery() as services:
             await services.start(member.threads.serve)

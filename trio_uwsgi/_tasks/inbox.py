@@ -1,11 +1,7 @@
 """A member's side of deliveries: runs what the master gave it. Floor 2.
 
-Signals are run one at a time, in the order they were given; messages likewise, beside them. Each run is a unit of work
-of its own. What waits for a signal (`signal_wait`) or a message (`mule_get_msg`) is woken from here, first come first
-served, by a hand-over: two tasks that wait never race for one delivery.
-
-Who gets a message: a program that has called `mule_get_msg` gets all of them, waiting or not; otherwise the registered
-handlers do; a mule with neither says in the log what it dropped.
+Signals are run one at a time, in the order they were given; messages likewise, beside them (`messages.py`). Each run is
+a unit of work of its own. What waits for a signal (`signal_wait`) is woken from here.
 """
 
 from __future__ import annotations
@@ -13,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import outcome
 import trio
-from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Task, current_task, reschedule
 
 from trio_uwsgi._tasks.calls import SharedScope
+from trio_uwsgi._tasks.messages import Messages, parked
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Stop
 
 if TYPE_CHECKING:
@@ -31,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Inbox"]
 
 logger = logging.getLogger("trio_uwsgi")
-T = TypeVar("T")
 
 # Handlers run before others get their turn: a burst of those that never wait must not keep Trio for itself. Counted and
 # not timed, so that two runs of a story go the same way.
@@ -41,24 +36,20 @@ TURN = 4
 class Inbox:
     """What one member has been given and has not begun.
 
-    Bounded by the master's seat: it holds no more than `signal_queue` signals and `message_queue` messages.
+    Bounded by the master's seat: it holds no more than `signal_queue` signals, and `messages` no more than
+    `message_queue`.
     """
 
     def __init__(self, member: Member, calls: Calls) -> None:
         self._member = member
         self._calls = calls
         self._signals: deque[Deliver] = deque()
-        self._messages: deque[Deliver] = deque()
         self._signal_arrived = trio.Event()
-        self._message_arrived = trio.Event()
         self._signal_waiters: list[tuple[int | None, Task]] = []
-        self._message_waiters: deque[Task] = deque()
         self._running: Deliver  # the signal whose handler runs, or ran last
-        self._held: int | None = None  # ticket of the message that the program works on
         self._finishing = False
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
-        self.programmed = False  # a program runs, and may begin to read messages at any time
-        self.program_reads = False
+        self.messages = Messages(member, calls)
         self.stopping = trio.Event()
 
     def obey(self, frame: Frame) -> None:
@@ -70,22 +61,14 @@ class Inbox:
         elif frame.signum is not None:
             self._signals.append(frame)
             self._signal_arrived.set()
-        elif self._message_waiters:
-            reschedule(self._message_waiters.popleft(), outcome.Value(frame))
         else:
-            self._messages.append(frame)
-            self._message_arrived.set()
-
-    def give_back_messages(self) -> None:
-        """The program has ended: from now on the handlers get the messages."""
-        self.programmed = self.program_reads = False
-        self._message_arrived.set()
+            self.messages.put(frame)
 
     def finish(self) -> None:
         """Nothing more will be raised here: let the loops end when nothing waits."""
         self._finishing = True
         self._signal_arrived.set()
-        self._message_arrived.set()
+        self.messages.finish()
 
     # ----- signals
 
@@ -150,73 +133,4 @@ class Inbox:
         """Wait until this member has run a handler, of `signum` or of any signal. A cancelled wait leaves nothing."""
         waiter = (signum, current_task())
         self._signal_waiters.append(waiter)
-        return cast("int", await _parked(lambda: self._signal_waiters.remove(waiter)))
-
-    # ----- messages
-
-    async def serve_messages(self) -> None:
-        """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
-        handlers = self._member.registry.message_handlers
-        await trio.lowlevel.checkpoint()  # a program that begins with `mule_get_msg` gets what came before it, too
-        while True:
-            mine = not self.program_reads and (handlers or not self.programmed)
-            if mine and self._messages:
-                delivery = self._messages.popleft()
-                self._member.link.send(Begun(delivery.ticket))
-                await self._run_message(delivery.message)
-                self._member.link.send(Ended(delivery.ticket))
-                if self._messages:
-                    await trio.lowlevel.checkpoint()
-            elif self._finishing:
-                return
-            else:
-                self._message_arrived = trio.Event()
-                await self._message_arrived.wait()
-
-    async def _run_message(self, message: bytes) -> None:
-        self._member.journal.note(self._member.name, f"message {len(message)} bytes")
-        if not self._member.registry.message_handlers:
-            logger.warning(
-                "%s: a message of %d bytes was dropped: nothing handles messages; use @uwsgi.mule_message_handler",
-                self._member.name,
-                len(message),
-            )
-        for handler in list(self._member.registry.message_handlers):
-            await self._calls.run("message", "", handler, message)
-
-    async def get_message(self, timeout: float) -> bytes | None:
-        """The next message for the mule's program; None after `timeout` seconds. A cancelled wait loses no message."""
-        self.program_reads = True
-        self.release_message()
-        await trio.lowlevel.checkpoint()
-        if self._messages:
-            delivery = self._messages.popleft()
-        else:
-            task = current_task()
-            self._message_waiters.append(task)
-            with trio.move_on_after(timeout) as scope:
-                delivery = cast("Deliver", await _parked(lambda: self._message_waiters.remove(task)))
-            if scope.cancelled_caught:
-                return None
-        self.release_message()  # several tasks of one program may read: what another of them got meanwhile is done, too
-        self._held = delivery.ticket
-        self._member.link.send(Begun(delivery.ticket))
-        return delivery.message
-
-    def release_message(self) -> None:
-        """The program is done with the message it got last: it asked for the next one, or it ended."""
-        if self._held is not None:
-            held, self._held = self._held, None
-            self._member.link.send(Ended(held))
-
-
-async def _parked(forget: Callable[[], None]) -> object:
-    """Park until rescheduled with a value; a cancelled wait is forgotten by its queue first, so nothing is handed to
-    it.
-    """
-
-    def abort(_: RaiseCancelT) -> Abort:
-        forget()
-        return Abort.SUCCEEDED
-
-    return await wait_task_rescheduled(abort)
+        return cast("int", await parked(lambda: self._signal_waiters.remove(waiter)))

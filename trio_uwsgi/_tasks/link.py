@@ -42,12 +42,22 @@ class Link(Protocol):
             SignalQueueFull, MessageQueueFull, MuleError: a `Raise` or a `Post` was refused; nothing was queued.
         """
 
+    def cut(self) -> None:
+        """Whoever is at this end died: what its code still says while it ends goes nowhere."""
+
 
 class _DirectLink:
     __slots__ = ("send",)
 
     def __init__(self, obey: Obey) -> None:
         self.send = obey
+
+    def cut(self) -> None:
+        self.send = _ignore
+
+
+def _ignore(frame: Frame) -> None:
+    pass
 
 
 def direct_links(master: Obey, member: Obey) -> tuple[Link, Link]:
@@ -77,9 +87,16 @@ class StreamLink:
         self._unanswered = 0
         self._wake = trio.Event()
         self._finishing = False
+        self._cut = False
         self.refused = 0
 
+    def cut(self) -> None:
+        self._cut = True
+        self._outgoing.clear()
+
     def send(self, frame: Frame) -> None:
+        if self._cut:
+            return
         data = encode(frame)
         if isinstance(frame, Raise | Post):
             if self._unanswered >= self._window:

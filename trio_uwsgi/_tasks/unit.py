@@ -55,12 +55,13 @@ class Member:
     """Who runs user code: one worker or one mule, as the code it runs sees it. Made by a placement, one per life.
 
     `threads` runs the member's `def` handlers, `rpc_threads` its `def` RPC functions, which handlers may call; `link`
-    leads to the master.
+    leads to the master. `killed` says that it died, in a test, as by `kill -9`: what it would tidy up it leaves.
     """
 
     __slots__ = (
         "inbox",
         "journal",
+        "killed",
         "kind",
         "link",
         "name",
@@ -82,6 +83,7 @@ class Member:
         self.registry = registry
         self.journal = journal
         self.wall_now = wall_now
+        self.killed = False
         self.link: Link
         self.threads: ThreadPool
         self.rpc_threads: ThreadPool

@@ -28,6 +28,7 @@ __all__ = [
     "Ended",
     "Frame",
     "FrameReader",
+    "Leave",
     "Post",
     "Raise",
     "Ready",
@@ -62,9 +63,9 @@ class Raise(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Post(Frame):
-    """Member to master: queue this message for a mule, 0 for any. Answered."""
+    """Member to master: queue this message for a mule, 0 for any, or for one of the farm of this name. Answered."""
 
-    mule: int
+    mule: int | str
     message: bytes
     tail: ClassVar[str] = "message"
 
@@ -78,11 +79,16 @@ class Answer(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deliver(Frame):
-    """Master to member: run this signal's handler, or, where `signum` is None, handle this message."""
+    """Master to member: run this signal's handler, or, where `signum` is None, handle this message.
+
+    `farm` is the farm it was sent to. `redelivered`: a member died while it handled this message.
+    """
 
     ticket: int
     signum: int | None
     message: bytes
+    farm: str = ""
+    redelivered: bool = False
     tail: ClassVar[str] = "message"
 
 
@@ -127,13 +133,20 @@ class Alarm(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Leave(Frame):
+    """Member to master: I have nothing to do. If nothing is on its way to it either, and its seat may be vacant, it is
+    told to stop; otherwise nothing happens.
+    """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: begin no new work, end what runs, then end yourself."""
 
 
 _TYPES: dict[str, type[Frame]] = {
     frame.__name__: frame
-    for frame in (Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Stop)
+    for frame in (Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop)
 }
 _FIELDS = {
     frame: [field.name for field in dataclasses.fields(frame) if field.name != frame.tail] for frame in _TYPES.values()

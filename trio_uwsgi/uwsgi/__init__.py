@@ -45,9 +45,10 @@ from trio_uwsgi.uwsgi._cores import (
     wait_fd_read,
     wait_fd_write,
 )
+from trio_uwsgi.uwsgi._farms import farm, farm_get_msg, farm_msg, in_farm
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
-from trio_uwsgi.uwsgi._mules import mule, mule_get_msg, mule_message_handler, mule_msg
+from trio_uwsgi.uwsgi._mules import MuleMessage, mule, mule_get_msg, mule_message_handler, mule_msg
 from trio_uwsgi.uwsgi._rpc import call, register_rpc, remote_signal, rpc, rpc_handler, rpc_list
 from trio_uwsgi.uwsgi._signals import (
     register_signal,
@@ -89,6 +90,7 @@ __all__ = [
     "SPOOL_OK",
     "SPOOL_RETRY",
     "Job",
+    "MuleMessage",
     "TimerHandle",
     "add_cron",
     "add_ms_timer",
@@ -115,9 +117,13 @@ __all__ = [
     "connection_fd",
     "cron",
     "disconnect",
+    "farm",
+    "farm_get_msg",
+    "farm_msg",
     "harakiri",
     "hostname",
     "i_am_the_spooler",
+    "in_farm",
     "is_connected",
     "is_locked",
     "lock",

@@ -31,7 +31,8 @@ def signal_handler(signum: H | int | None = None, /, *, target: str = "") -> H |
         signum: 0 to 255. Left out (also as a bare `@signal_handler`), the highest free number is taken. Either way it
             can be read as `handler.signum` afterwards.
         target: who runs it: `""` or `"worker"` (any worker, the least busy), `"workers"` (all), `"active-workers"` (all
-            that are ready), `"worker2"`, `"mule"`, `"mules"`, `"mule1"`.
+            that are ready), `"worker2"`, `"mule"`, `"mules"`, `"mule1"`, `"farm_images"` or `"farm1"` (any mule of the
+            farm of that name, or of the first one).
     Returns:
         The function itself, so decorators stack.
     Raises:

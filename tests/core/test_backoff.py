@@ -1,0 +1,19 @@
+"""Pauses before something that ended badly is started again."""
+
+from __future__ import annotations
+
+from trio_uwsgi._core.backoff import next_pause
+
+
+def test_pauses_double_up_to_a_minute() -> None:
+    """What fails young is started after 1, 2, 4, ... 60 seconds."""
+    pauses = [0.0]
+    for _ in range(8):
+        pauses.append(next_pause(pauses[-1], 59.9))
+    assert [0, 1, 2, 4, 8, 16, 32, 60, 60] == pauses
+
+
+def test_a_long_life_was_no_failure() -> None:
+    """After a minute there is no pause, and the next short life is the first again."""
+    assert 0 == next_pause(32, 60)
+    assert 1 == next_pause(0, 0)

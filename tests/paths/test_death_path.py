@@ -1,0 +1,359 @@
+"""Members that die: what they ran, what waited, and who comes after them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+import pytest
+import trio
+
+from trio_uwsgi import Config, Mules, Registry, uwsgi
+from trio_uwsgi._runtime.master import MessageStatistics
+from trio_uwsgi.testing import Event, open_runtime
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+Placement = Literal["task", "memory"]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
+
+
+@both_placements
+async def test_what_waits_outlives_its_mule(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """The message that was handled comes again, first; those behind it keep their order, and each comes once."""
+    got: list[tuple[float, bytes]] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def slow(message: bytes) -> None:
+        await trio.sleep(2)
+        got.append((round(trio.current_time() - began, 3), message))
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        began = trio.current_time()
+        for message in (b"1", b"2", b"3"):
+            runtime.mule_msg(message)
+        await trio.sleep(3)
+        assert [(2.0, b"1")] == got
+        runtime.kill("mule1")
+        await trio.sleep(0.5)
+        assert "resting" == runtime.statistics().members[1].state
+        await trio.sleep(10)
+        assert [3.0] == runtime.log.times("died", "mule1")
+    assert [(2.0, b"1"), (6.0, b"2"), (8.0, b"3")] == got
+
+
+@both_placements
+async def test_a_member_that_dies_young_again_and_again(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """The next one comes after 1, 2, 4, ... 60 seconds, and at once after one that lived for a minute."""
+    lives: list[float] = []
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        lives.append(round(trio.current_time() - began, 3))
+        await trio.sleep_forever()
+
+    began = trio.current_time()
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        for pause in (1, 2, 4, 8, 16, 32, 60, 60):
+            runtime.kill("mule1")
+            await trio.sleep(pause + 0.1)
+        await trio.sleep(99.9)
+        runtime.kill("mule1")
+        await trio.sleep(0.1)
+        runtime.kill("mule1")
+        await trio.sleep(2)
+        assert 10 == runtime.statistics().members[1].deaths
+    pauses = [round(after - before) for before, after in itertools.pairwise(lives)]
+    assert [1, 2, 4, 8, 16, 32, 60, 60, 100, 1] == pauses
+
+
+@both_placements
+async def test_a_message_that_comes_again_says_so(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A handler can tell a message that killed a mule from one that did not; otherwise both are bytes."""
+    got: list[tuple[bytes, bool]] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def handle(message: uwsgi.MuleMessage) -> None:
+        got.append((message, message.redelivered))
+        await trio.sleep(1)
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"first")
+        runtime.mule_msg(b"second")
+        await trio.sleep(0.5)
+        runtime.kill("mule1")
+        await trio.sleep(10)
+        messages = runtime.statistics().messages
+    assert [(b"first", False), (b"first", True), (b"second", False)] == got
+    assert MessageStatistics(queued=2, refused=0, delivered=2, redelivered=1, lost=0, undelivered=0) == messages
+    assert "mule1 died (killed); it is started again in 1 s" in caplog.messages
+    assert "mule1: the message of 5 bytes that it handled is given again" in caplog.messages
+
+
+@both_placements
+async def test_a_message_that_kills_twice_is_dropped(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is no third time: the log says how long it was, it is counted, and those behind it go on."""
+    got: list[bytes] = []
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        while (message := await uwsgi.mule_get_msg()) is not None:
+            if message == b"poison":
+                await trio.sleep_forever()
+            got.append(message)
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        for message in (b"before", b"poison", b"after"):
+            runtime.mule_msg(message)
+        await trio.sleep(1)
+        runtime.kill("mule1")
+        await trio.sleep(2)
+        assert [b"before"] == got
+        runtime.kill("mule1")
+        await trio.sleep(10)
+        assert (1, 1) == (runtime.statistics().messages.redelivered, runtime.statistics().messages.lost)
+        assert [0.0, 2.0, 5.0] == runtime.log.times("program started")
+    assert [b"before", b"after"] == got
+    assert "mule1: a message of 6 bytes was dropped: 2 mules died while they handled it" in caplog.messages
+
+
+@both_placements
+async def test_signals_of_a_member_that_dies(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The one it ran is lost, and said so; those that waited for it wait for the next; a timer goes on."""
+    ran: list[int] = []
+
+    @uwsgi_registry.signal_handler(1, target="worker1")
+    @uwsgi_registry.signal_handler(2, target="worker1")
+    async def slow(signum: int) -> None:
+        await trio.sleep(5)
+        ran.append(signum)
+
+    @uwsgi_registry.timer(30, target="worker1")
+    async def tick(signum: int) -> None:
+        await trio.sleep(5)
+        ran.append(signum)
+
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        runtime.signal(2)
+        await trio.sleep(2)
+        runtime.kill("worker1")
+        await trio.sleep(30)
+        assert [2] == ran
+        runtime.kill("worker1")
+        await trio.sleep(60)
+        signals = runtime.statistics().signals
+    assert [2, 255, 255] == ran
+    assert (5, 5, 2, 0) == (signals.raised, signals.delivered, signals.lost, signals.undelivered)
+    assert "worker1 died with signals that it ran: 1 are lost" in caplog.messages
+    assert "worker1 died with signals that it ran: 255 are lost" in caplog.messages
+
+
+@both_placements
+async def test_what_any_can_do_does_not_wait_for_one_that_rests(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """While a seat rests, what waits on it for any member goes to another; what is for this one waits."""
+    ran: list[tuple[str, float]] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def handle(message: bytes) -> None:
+        await trio.sleep(0.25)
+        ran.append((f"mule{uwsgi.mule_id()} {message.decode()}", round(trio.current_time() - began, 2)))
+
+    async with open_runtime(None, Config(mules=2, placement=placement), registry=uwsgi_registry) as runtime:
+        began = trio.current_time()
+        for message in (b"a", b"b", b"c", b"d", b"e"):
+            runtime.mule_msg(message)
+        runtime.mule_msg(b"mine", 1)
+        await trio.sleep(0.1)
+        runtime.kill("mule1")
+        await trio.sleep(10)
+    expected = [("mule2 b", 0.25), ("mule2 d", 0.5), ("mule2 c", 0.75), ("mule2 e", 1.0)]
+    assert [*expected, ("mule1 a", 1.35), ("mule1 mine", 1.6)] == ran
+
+
+@both_placements
+async def test_a_stop_while_a_seat_rests(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A graceful stop does not wait out the pause: what waits is handled at once by one more member."""
+    got: list[tuple[bytes, float]] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def handle(message: bytes) -> None:
+        await trio.sleep(1)
+        got.append((message, round(trio.current_time() - began, 2)))
+
+    began = trio.current_time()
+    async with open_runtime(None, Config(mules=2, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"1", 1)
+        runtime.mule_msg(b"2", 1)
+        await trio.sleep(0.5)
+        runtime.kill("mule1")
+        runtime.kill("mule2")
+        await trio.sleep(0.1)
+    assert [(b"1", 1.6), (b"2", 2.6)] == got
+
+
+@both_placements
+async def test_a_death_while_the_runtime_stops(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody follows a member that dies when it was told to stop; what it leaves is reported."""
+
+    @uwsgi_registry.mule_message_handler
+    async def handle(message: bytes) -> None:
+        await trio.sleep(5)
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"1")
+        runtime.mule_msg(b"2")
+        await trio.sleep(1)
+        runtime.stop()
+        await trio.sleep(1)
+        runtime.kill("mule1")
+    assert "mule1 died (killed); it is not started again" in caplog.messages
+    assert "mule1 ended with 2 messages not handled" in caplog.messages
+
+
+@both_placements
+async def test_the_dead_say_nothing(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """What a member's code says while it is cut off goes nowhere, as from a process that was killed."""
+
+    @uwsgi_registry.mule(1)
+    async def program() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            uwsgi.signal(1)
+            uwsgi.mule_msg(b"x")
+
+    @uwsgi_registry.signal_handler(1)
+    async def handler(signum: int) -> None: ...
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.kill("mule1")
+        await trio.sleep(0.5)
+        assert (0, 0) == (runtime.statistics().signals.raised, runtime.statistics().messages.queued)
+        with pytest.raises(LookupError, match="'mule1' does not live; these do: worker1"):
+            runtime.kill("mule1")
+
+
+@both_placements
+async def test_a_worker_that_dies(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """Its requests are cut off; while it rests the other one serves, and then both."""
+
+    async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await trio.sleep(2)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"worker %d" % uwsgi.worker_id()})
+
+    async def get() -> None:
+        with contextlib.suppress(httpx.RemoteProtocolError):
+            answers.append((await runtime.client.get("/")).text)
+
+    answers: list[str] = []
+    config = Config(workers=2, placement=placement)
+    async with open_runtime(app, config, registry=uwsgi_registry) as runtime, trio.open_nursery() as nursery:
+        nursery.start_soon(get)
+        nursery.start_soon(get)
+        await trio.sleep(1)
+        runtime.kill("worker1")
+        await trio.sleep(0.5)
+        nursery.start_soon(get)
+        await trio.sleep(5)
+        assert ["worker 2", "worker 2"] == answers
+        for _ in range(4):  # more than the connections to worker 2 that the client has kept
+            nursery.start_soon(get)
+        await trio.sleep(5)
+        assert {"worker 1", "worker 2"} == set(answers[2:])
+        done = runtime.statistics().members[0].done
+        runtime.kill("worker1")
+        runtime.kill("worker2")
+        await trio.sleep(0.5)
+        with pytest.raises(LookupError, match="no worker is ready: worker1 is resting"):
+            await runtime.client.get("/")
+        await trio.sleep(10)
+        assert (done, 2) == (runtime.statistics().members[0].done, runtime.statistics().members[0].deaths)
+
+
+@both_placements
+async def test_a_thread_of_a_member_that_dies(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A `def` handler is cut off where it waits, and its message comes again."""
+    got: list[bool] = []
+
+    @uwsgi_registry.mule_message_handler
+    def handle(message: uwsgi.MuleMessage) -> None:
+        trio.from_thread.run(trio.sleep, 5)
+        got.append(message.redelivered)
+
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.mule_msg(b"x")
+        await trio.sleep(2)
+        runtime.kill("mule1")
+        await trio.sleep(20)
+        assert 0 == sum(member.stuck for member in runtime.statistics().members)
+    assert [True] == got
+
+
+async def story(placement: Placement, registry: Registry) -> list[Event]:
+    """A pool with a farm under work, whose members die one after the other; what happened."""
+    config = Config(workers=2, mules=Mules(max=4, idle=7), farms={"a": [2, 4]}, placement=placement)
+    async with open_runtime(None, config, registry=registry) as runtime:
+        for n in range(60):
+            runtime.mule_msg(b"%d" % n, 0 if n % 3 else "a")
+            runtime.signal(n % 2 + 1)
+            await trio.sleep(0.7)
+            if n % 7 == 3:
+                for member in runtime.statistics().members:
+                    if member.state == "ready" and (n + len(member.name) + member.done) % 2:
+                        runtime.kill(member.name)
+                        await trio.sleep(0.001)
+        await trio.sleep(200)
+    return list(runtime.log)
+
+
+@both_placements
+async def test_many_runs_give_one_log(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """Who is given what, who dies with what, and who comes next is no matter of luck; each message is handled."""
+    handled: list[bytes] = []
+
+    @uwsgi_registry.mule_message_handler
+    async def handle(message: uwsgi.MuleMessage) -> None:
+        await trio.sleep(1.1)
+        handled.append(message)
+
+    @uwsgi_registry.signal_handler(1, target="mule")
+    @uwsgi_registry.signal_handler(2, target="workers")
+    async def handler(signum: int) -> None:
+        await trio.sleep(0.3)
+
+    logs = []
+    for _ in range(5):
+        handled.clear()
+        logs.append(await story(placement, uwsgi_registry))
+        assert sorted(b"%d" % n for n in range(60)) == sorted(handled)
+    assert {"died", "left"} <= {event.what for event in logs[0]}
+    assert [logs[0]] * 5 == logs

@@ -1,0 +1,20 @@
+"""How long to wait before something that ended badly is started again. Floor 1."""
+
+from __future__ import annotations
+
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "next_pause"]
+
+# Seconds. What fails is started again after 1, 2, 4, ... 60; what ran a minute was no failure to start. uWSGI respawns
+# at once, which for what fails at its start is a busy loop.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 60.0
+
+
+def next_pause(previous: float, lived: float) -> float:
+    """The pause, in seconds, after something that lived so long and was started after a pause of `previous`.
+
+    0 after a long life, and before the first one.
+    """
+    if lived >= LONGEST_PAUSE:
+        return 0.0
+    return min(previous * 2, LONGEST_PAUSE) or FIRST_PAUSE

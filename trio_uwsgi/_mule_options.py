@@ -1,0 +1,90 @@
+"""The options of mules: pools and farms. Floor 0.
+
+A part of `options.py`, where people find `Mules`, that is apart because both are long.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+
+from trio_uwsgi.errors import ConfigError
+
+__all__ = ["Mules", "farms"]
+
+# Letters that need no quoting on a command line, in a target or in a log.
+_FARM_NAME = re.compile("[A-Za-z0-9_.-]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mules:
+    """A pool of mules: it grows with the work that waits, and shrinks when there is none.
+
+    Work for any mule goes to the lowest number that has nothing to do; if all that are there have something to do, one
+    more is started. Work for a certain mule that is not there starts it.
+
+    Args:
+        max: the most mules there are at once.
+        min: mules that are always there; only these have programs.
+        idle: seconds after which one of the others leaves that had nothing to do; `math.inf` keeps them.
+    Raises:
+        ConfigError: a value is impossible.
+    """
+
+    max: int
+    min: int = 1
+    idle: float = 60
+
+    def __post_init__(self) -> None:
+        for name in ("min", "max"):
+            if type(getattr(self, name)) is not int:
+                raise ConfigError(f"mules: {name}={getattr(self, name)!r} is not a whole number", f"write {name}=1")
+        if not 0 <= self.min <= self.max:
+            raise ConfigError(
+                f"mules: min={self.min} and max={self.max} make no pool", "use a min from 0 on, and a max from min on"
+            )
+        if type(self.idle) not in (int, float) or not self.idle > 0:
+            raise ConfigError(f"mules: idle={self.idle!r} is no pause", "use more than 0 seconds, or math.inf for ever")
+
+    def __str__(self) -> str:
+        return f"{self.min}-{self.max}"
+
+    @classmethod
+    def parse(cls, text: str) -> int | Mules:
+        """Read what stands on a command line: `"2"`, or `"1-4"` for a pool.
+
+        Raises:
+            ConfigError: it is not of that form, or impossible.
+        """
+        numbers = re.fullmatch("([0-9]+)(?:-([0-9]+))?", text)
+        if numbers is None:
+            raise ConfigError(f"mules: {text!r} is neither a number nor a range of numbers", "write 2, or 1-4")
+        return int(numbers[1]) if numbers[2] is None else cls(min=int(numbers[1]), max=int(numbers[2]))
+
+
+def farms(given: object, mules: int) -> dict[str, tuple[int, ...]]:
+    """Read `Config.farms`: names, with the numbers of mules.
+
+    Args:
+        given: what was written.
+        mules: the highest number of a mule.
+    Raises:
+        ConfigError: a name or a number is impossible, or a farm has no mule or the same one twice.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"farms={given!r} is not a mapping", "write farms={'images': [1, 2]}")
+    found: dict[str, tuple[int, ...]] = {}
+    for name, numbers in given.items():
+        if not isinstance(name, str) or not _FARM_NAME.fullmatch(name):
+            raise ConfigError(f"farms: {name!r} is not the name of a farm", "use letters, digits, '_', '-' and '.'")
+        if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
+            raise ConfigError(f"farm {name!r} has {numbers!r}, which are no mules", f"write farms={{{name!r}: [1, 2]}}")
+        found[name] = tuple(numbers)
+        for number in found[name]:
+            if type(number) is not int or not 1 <= number <= mules:
+                there = f"use 1 to {mules}" if mules else "set mules=1"
+                raise ConfigError(f"farm {name!r} has mule {number!r}, which does not exist", there)
+        if not found[name] or len(set(found[name])) < len(found[name]):
+            raise ConfigError(f"farm {name!r} has the mules {list(found[name])}", "name one or more, each once")
+    return found

@@ -1,0 +1,188 @@
+"""A mule's side of messages: who in it gets which one. Floor 2.
+
+Theory. Messages wait in *lanes*: one for those that were sent to the mule, and one for each of its farms. Whoever wants
+some of them is a reader: the loop of the registered handlers, the loop of a farm's function, a task of the program that
+called `mule_get_msg` or `farm_get_msg`. A message is handed over, to the reader that has waited longest of those that
+want it; two never race for one.
+
+Who wants what: a farm's function gets all messages of its farm. A program that has called `mule_get_msg` gets all
+others, waiting or not; one that has called `farm_get_msg`, those of farms. What is left is for the handlers; a mule
+with neither program nor handler says in the log what it dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import outcome
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
+
+from trio_uwsgi._core.mule_functions import MuleMessage
+from trio_uwsgi._wire.frames import Begun, Deliver, Ended
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.mule_functions import MessageHandler
+    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._tasks.unit import Member
+
+__all__ = ["Messages", "parked"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+Wants = Callable[[str], bool]  # of a farm's name, or "" for the mule's own
+
+
+class _Reader(NamedTuple):
+    task: Task
+    wants: Wants
+    ends: bool  # with `finish`
+
+
+class Messages:
+    """The messages that one member has been given and has not begun, and those who wait for some."""
+
+    def __init__(self, member: Member, calls: Calls) -> None:
+        self._member = member
+        self._calls = calls
+        self._lanes: dict[str, deque[tuple[int, Deliver]]] = {}
+        self._arrived = 0
+        self._readers: list[_Reader] = []
+        self._held: int | None = None  # ticket of the message that the program works on
+        self._finishing = False
+        self.programmed = False  # a program runs, and may begin to read messages at any time
+        self._program_reads = False
+        self._program_reads_farms = False
+
+    def put(self, frame: Deliver) -> None:
+        """Take a message from the master."""
+        for reader in self._readers:
+            if reader.wants(frame.farm):
+                self._hand_over(reader, frame)
+                return
+        self._arrived += 1
+        self._lanes.setdefault(frame.farm, deque()).append((self._arrived, frame))
+
+    def _hand_over(self, reader: _Reader, frame: Deliver | None) -> None:
+        self._readers.remove(reader)
+        reschedule(reader.task, outcome.Value(frame))
+
+    def _take(self, wants: Wants) -> Deliver | None:
+        """The one that has waited longest of those that are wanted."""
+        heads = [(lane[0][0], farm) for farm, lane in self._lanes.items() if lane and wants(farm)]
+        return self._lanes[min(heads)[1]].popleft()[1] if heads else None
+
+    async def _next(self, wants: Wants, *, ends: bool) -> Deliver | None:
+        """The next one that is wanted. Where it `ends`, None after `finish` when none waits.
+
+        A cancelled wait loses no message.
+        """
+        if (frame := self._take(wants)) is not None or (ends and self._finishing):
+            return frame
+        reader = _Reader(current_task(), wants, ends)
+        self._readers.append(reader)
+        return cast("Deliver | None", await parked(lambda: self._readers.remove(reader)))
+
+    def give_back(self) -> None:
+        """The program has ended: from now on the handlers get its messages."""
+        self.programmed = self._program_reads = self._program_reads_farms = False
+        for reader in list(self._readers):
+            if (frame := self._take(reader.wants)) is not None:
+                self._hand_over(reader, frame)
+
+    def finish(self) -> None:
+        """No more will be sent here: let the loops end when nothing waits for them."""
+        self._finishing = True
+        for reader in [reader for reader in self._readers if reader.ends]:
+            self._hand_over(reader, None)
+
+    # ----- handlers, and functions of farms
+
+    async def serve(self) -> None:
+        """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
+        await trio.lowlevel.checkpoint()  # a program that begins with `mule_get_msg` gets what came before it, too
+        await self._serve(self._for_handlers, self._handle)
+
+    async def serve_farm(self, farm: str, function: MessageHandler) -> None:
+        """Give a farm's messages to its function; returns after `finish`, when none waits."""
+        await self._serve(lambda other: other == farm, partial(self._call, function))
+
+    async def _serve(self, wants: Wants, handle: Callable[[MuleMessage], Awaitable[None]]) -> None:
+        while (frame := await self._next(wants, ends=True)) is not None:
+            self._member.link.send(Begun(frame.ticket))
+            what = f"farm {frame.farm} message" if frame.farm else "message"
+            self._member.journal.note(self._member.name, f"{what} {len(frame.message)} bytes")
+            await handle(_message(frame))
+            self._member.link.send(Ended(frame.ticket))
+            await trio.lowlevel.checkpoint()  # a burst of those that never wait must not keep Trio for itself
+
+    def _for_handlers(self, farm: str) -> bool:
+        functions = self._member.registry.mules
+        if farm in functions.farms or (self._program_reads_farms if farm else self._program_reads):
+            return False
+        return bool(functions.message_handlers) or not self.programmed
+
+    async def _handle(self, message: MuleMessage) -> None:
+        handlers = self._member.registry.mules.message_handlers
+        if not handlers:
+            logger.warning(
+                "%s: a message of %d bytes was dropped: nothing handles messages; use @uwsgi.mule_message_handler",
+                self._member.name,
+                len(message),
+            )
+        for handler in list(handlers):
+            await self._call(handler, message)
+
+    async def _call(self, function: MessageHandler, message: MuleMessage) -> None:
+        await self._calls.run("message", message.farm, function, message)
+
+    # ----- a program
+
+    async def get(self, timeout: float, *, own: bool = True, farms: bool = True) -> MuleMessage | None:
+        """The next message for the mule's program; None after `timeout` seconds. A cancelled wait loses no message.
+
+        Args:
+            timeout: in seconds, 0 or more.
+            own: those that were sent to the mule.
+            farms: those of its farms.
+        """
+        self._program_reads |= own
+        self._program_reads_farms = True
+        self.release()
+        await trio.lowlevel.checkpoint()
+        functions = self._member.registry.mules.farms
+        frame = None
+        with trio.move_on_after(timeout):
+            frame = await self._next(lambda farm: (farms and farm not in functions) if farm else own, ends=False)
+        if frame is None:
+            return None
+        self.release()  # several tasks of one program may read: what another of them got meanwhile is done, too
+        self._held = frame.ticket
+        self._member.link.send(Begun(frame.ticket))
+        return _message(frame)
+
+    def release(self) -> None:
+        """The program is done with the message it got last: it asked for the next one, or it ended."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._member.link.send(Ended(held))
+
+
+def _message(frame: Deliver) -> MuleMessage:
+    return MuleMessage(frame.message, frame.farm, redelivered=frame.redelivered)
+
+
+async def parked(forget: Callable[[], None]) -> object:
+    """Park until rescheduled with a value; a cancelled wait is forgotten by its queue first, so nothing is handed to
+    it.
+    """
+
+    def abort(_: RaiseCancelT) -> Abort:
+        forget()
+        return Abort.SUCCEEDED
+
+    return await wait_task_rescheduled(abort)
