@@ -56,6 +56,7 @@ CALLS: dict[str, Call] = {
     "cache_set": lambda node, fd: uwsgi.cache_set("a", "x", cache=f"@{node}"),
     "cache_update": lambda node, fd: uwsgi.cache_update("a", "x", cache=f"@{node}"),
     "call": lambda node, fd: uwsgi.call("pause"),
+    "farm_get_msg": lambda node, fd: uwsgi.farm_get_msg(timeout=0.01),
     "lock": _lock,
     "mule_get_msg": lambda node, fd: uwsgi.mule_get_msg(timeout=0.01),
     "recv": lambda node, fd: uwsgi.recv(fd, 1),
@@ -114,7 +115,12 @@ async def test_a_cancelled_call_leaves_nothing(
 
     async def start(task_status: trio.TaskStatus[trio_uwsgi.Runtime]) -> None:
         config = Config(
-            socket=node, mules=1, caches=[Cache("c", items=9)], message_queue=10, spooler=f"{tmp_path}/jobs"
+            socket=node,
+            mules=1,
+            farms={"f": [1]},
+            caches=[Cache("c", items=9)],
+            message_queue=10,
+            spooler=f"{tmp_path}/jobs",
         )
         await trio_uwsgi.serve(no_app, config, registry=registry, task_status=task_status)
 
