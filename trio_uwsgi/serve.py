@@ -221,6 +221,7 @@ def _terms(config: Config) -> Terms:
             config.mule_pool.max,
             config.spooler_options.count,
             min_mules=config.mule_pool.min,
+            min_spoolers=0 if config.spooler_cheap else None,
             farms=config.farms,
         ),
         mule_idle=config.mule_pool.idle,

@@ -318,6 +318,51 @@ async def test_several_directories_and_spoolers(
     assert [(0.0, "x")] == [(when, number) for when, name, number in ran if name == "a"]
 
 
+@both_placements
+async def test_cheap_spoolers_come_and_go(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """One comes for a job, a second one while the first is busy, also for a job whose time has come, and for a signal;
+    they leave when there was nothing to do for ten seconds.
+    """
+    ran: list[str] = []
+
+    @uwsgi_registry.spooler
+    async def work(job: uwsgi.Job) -> None:
+        ran.append(job["n"])
+        await trio.sleep(5)
+
+    @uwsgi_registry.signal_handler(1, target="spooler")
+    async def note(signum: int) -> None:
+        ran.append("signal")
+
+    def states() -> list[str]:
+        return [m.state for m in runtime.statistics().members if m.name.startswith("spooler")]
+
+    config = Config(spooler=str(folder), spooler_processes=2, spooler_cheap=True, placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry, begin=BEGIN) as runtime:
+        await trio.sleep(1)
+        assert ["vacant", "vacant"] == states()
+        await runtime.spool(n="1")
+        await trio.sleep(1)
+        assert ["ready", "vacant"] == states()
+        await runtime.spool(n="2")
+        await runtime.spool(n="3")
+        await trio.sleep(1)
+        assert (["1", "2"], ["ready", "ready"]) == (ran, states())
+        await trio.sleep(30)
+        assert (["1", "2", "3"], ["vacant", "vacant"]) == (ran, states())
+        await runtime.spool(n="4", at=BEGIN.timestamp() + 100)
+        await trio.sleep(60)
+        assert ["vacant", "vacant"] == states()
+        await trio.sleep(10)
+        assert ["ready", "vacant"] == states()
+        await trio.sleep(30)
+        runtime.signal(1)
+        await trio.sleep(30)
+    assert (["1", "2", "3", "4", "signal"], []) == (ran, jobs_in(folder))
+
+
 async def test_what_the_spooler_shows(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
     """Jobs in their order, one of them read, the processes; and how often the directory is looked through."""
     shown: list[Any] = []

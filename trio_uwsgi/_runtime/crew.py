@@ -125,7 +125,7 @@ class Crew:
         member.threads = spooler_threads(member)
         member.rpc_threads = rpc_threads(member)
         spool = self.services.spools.all[(member.number - 1) // self._terms.spooler.processes]
-        return partial(serve_spooler, member, self.calls[member.name], spool)
+        return partial(serve_spooler, member, self.calls[member.name], spool, cheap=self._terms.spooler.cheap)
 
     def _spool(self, directory: str) -> Spool:
         options = self._terms.spooler

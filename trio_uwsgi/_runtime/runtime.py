@@ -27,6 +27,7 @@ import trio
 
 from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.schedule import Schedule
+from trio_uwsgi._core.seats import Seat, SeatState
 from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
 from trio_uwsgi._runtime.crew import Crew, MemberStatistics
 from trio_uwsgi._runtime.master import Master, MessageStatistics, SignalStatistics, as_farm, as_message, as_recipient
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._core.targets import Headcount, Kind
     from trio_uwsgi._runtime.placement import Ending, Placement
     from trio_uwsgi._tasks.asgi import AsgiApp
@@ -220,6 +220,20 @@ class Runtime:
 
     # ----- the tree
 
+    def _hire_spoolers(self) -> None:
+        """Spoolers that are cheap come when their directory has work."""
+        processes = self._terms.spooler.processes
+        seats = self._roster.seats("spooler")
+        for number, spool in enumerate(self._crew.services.spools.all):
+            spool.on_work = partial(self._hire_one, seats[number * processes : (number + 1) * processes])
+
+    def _hire_one(self, seats: Sequence[Seat]) -> None:
+        if not any(seat.state is SeatState.STARTING for seat in seats):  # otherwise somebody is on his way
+            for seat in seats:
+                if seat.state is SeatState.VACANT:
+                    self._roster.hire(seat)
+                    return
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.
 
@@ -227,6 +241,8 @@ class Runtime:
             RegistrationError: the declarations do not fit the members.
             BootError: the application's lifespan startup failed.
         """
+        if self._terms.spooler.cheap:
+            self._hire_spoolers()
         self._registry.open(self._terms.headcount, self._master.ticker.add, self._master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:

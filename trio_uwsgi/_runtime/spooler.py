@@ -19,7 +19,7 @@ from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, S
 from trio_uwsgi._tasks.calls import Result, SharedScope
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._wire.frames import Ready
+from trio_uwsgi._wire.frames import Leave, Ready
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.spool_functions import SpoolFunction
@@ -32,11 +32,13 @@ __all__ = ["serve_spooler", "spooler_threads"]
 
 logger = logging.getLogger("trio_uwsgi")
 
+# Seconds without a job after which a cheap spooler leaves.
+PATIENCE = 10.0
 # Names of unknown functions that are logged, once each.
 MOST_STRANGERS = 100
 
 
-async def serve_spooler(member: Member, calls: Calls, spool: Spool) -> None:
+async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bool) -> None:
     """Be a spooler until the master says stop; then the job that runs may end, and no other is begun.
 
     A cancellation ends it at once; its job is kept, and does not count as a try.
@@ -46,7 +48,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool) -> None:
         await services.start(member.threads.serve)
         await services.start(member.rpc_threads.serve)
         with contextlib.closing(await trio.to_thread.run_sync(Running, spool.folder)) as running:
-            jobs = Jobs(member, calls, spool, running)
+            jobs = Jobs(member, calls, spool, running, cheap=cheap)
             async with trio.open_nursery() as loops:
                 loops.start_soon(inbox.serve_signals)
                 loops.start_soon(jobs.serve)
@@ -65,13 +67,15 @@ class Jobs:
         calls: how it runs user code.
         spool: where the jobs are.
         running: the record of the job that runs, for whoever comes after a crash.
+        cheap: leave when there is no job for a while.
     """
 
-    def __init__(self, member: Member, calls: Calls, spool: Spool, running: Running) -> None:
+    def __init__(self, member: Member, calls: Calls, spool: Spool, running: Running, *, cheap: bool) -> None:
         self._member = member
         self._calls = calls
         self._spool = spool
         self._running = running
+        self._cheap = cheap
         self._turn = member.inbox.between_jobs = trio.Lock()
         self._finishing = False
         self._current: tuple[SpoolFunction, Claim, Mapping[bytes, bytes]] | None = None
@@ -98,7 +102,7 @@ class Jobs:
 
     async def _run_jobs(self, shared: SharedScope) -> None:
         while not (self._finishing or shared.scope.cancel_called):
-            claim = await self._spool.next_job(self._member.number)
+            claim = await self._next_job()
             if claim is None:
                 return
             variables = dict(claim.pairs)
@@ -117,6 +121,14 @@ class Jobs:
             finally:
                 self._turn.release()
             self._settle(result)
+
+    async def _next_job(self) -> Claim | None:
+        if not self._cheap:
+            return await self._spool.next_job(self._member.number)
+        with trio.move_on_after(PATIENCE):
+            return await self._spool.next_job(self._member.number)
+        self._member.link.send(Leave())  # if that is granted, we are told to stop; and if there is work, we go on
+        return await self._spool.next_job(self._member.number)
 
     async def _call(
         self, shared: SharedScope, function: SpoolFunction, claim: Claim, variables: Mapping[bytes, bytes]

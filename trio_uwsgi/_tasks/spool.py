@@ -106,6 +106,7 @@ class Spool:
         self._watched = False
         self._rescan = False
         self._turns = 0
+        self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
         self.running = self.done = self.failed = self.dead = 0
 
     def __repr__(self) -> str:
@@ -192,7 +193,7 @@ class Spool:
             self._index.forget(name)
         else:
             self._index.notice(name, found.due, self._wall.now())
-            if self._idle:
+            if self._idle or self.on_work is not None:
                 self._changed.set()
 
     async def _scan(self, watch: Watch | None) -> None:
@@ -233,6 +234,8 @@ class Spool:
             await trio.lowlevel.checkpoint()
         claim = self._claim()
         if claim is not None:
+            if self.on_work is not None:
+                self._changed.set()  # there may be work for another one
             return claim
         self._idle[number] = current_task()
         self._changed.set()  # somebody waits now for what is due next
@@ -258,18 +261,22 @@ class Spool:
         while True:
             while self._idle and (claim := self._claim()) is not None:
                 reschedule(self._idle.pop(min(self._idle)), outcome.Value(claim))
+            if self.on_work is not None and not self._idle and self._until_due() <= 0:
+                self.on_work()
             if self._rescan or self._index.wants_scan or trio.current_time() >= scanned + self.frequency:
                 self._rescan = False
                 await self._scan(watch)
                 scanned = trio.current_time()
                 continue
-            with trio.move_on_after(min(self._until_due(), scanned + self.frequency - trio.current_time())):
+            waited_for = self._idle or (self.on_work is not None and self._until_due() > 0)
+            due = self._until_due() if waited_for else math.inf
+            with trio.move_on_after(min(due, scanned + self.frequency - trio.current_time())):
                 await self._changed.wait()
             self._changed = trio.Event()
 
     def _until_due(self) -> float:
         now = self._wall.now()
-        due = self._index.next_due(now) if self._idle else None
+        due = self._index.next_due(now)
         return math.inf if due is None else max(0.0, due - now)
 
     def _claim(self) -> Claim | None:
