@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.cache import CacheRules, CacheStatistics, Item, check_operand
+from trio_uwsgi._core.cache import CacheRules, CacheStatistics, Item, MemoryItems, check_operand
+from trio_uwsgi._tasks.shared_cache import SharedRules
+from trio_uwsgi._tasks.shared_folder import SharedFolder
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 from trio_uwsgi.options import Cache
 
-
-def rules(items: int = 3, **spec: Any) -> CacheRules:
-    """A cache; its spec's fields have types of their own."""
-    return CacheRules(Cache("c", items=items, **spec))
+Make = Callable[..., CacheRules | SharedRules]
 
 
-def test_an_item_is_there_until_the_instant_it_expires() -> None:
+@pytest.fixture(params=["memory", "shared"])
+def rules(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Makes a cache, of each kind; its spec's fields have types of their own."""
+    with ExitStack() as stack:
+
+        def make(items: int = 3, **spec: Any) -> CacheRules | SharedRules:
+            if request.param == "memory":
+                return CacheRules(Cache("c", items=items, **spec))
+            folder = SharedFolder.make(tmp_path)
+            stack.callback(folder.remove)
+            return stack.enter_context(closing(SharedRules(Cache("c", items=items, **spec), folder, 0)))
+
+        yield make
+
+
+def test_an_item_is_there_until_the_instant_it_expires(rules: Make) -> None:
     """At that instant it is gone, for every question."""
     cache = rules()
     cache.update(b"a", b"1", 10, 100)
@@ -32,7 +49,7 @@ def test_an_item_is_there_until_the_instant_it_expires() -> None:
     assert CacheStatistics(0, 1, 1, 0) == cache.statistics(110)
 
 
-def test_set_stores_only_what_is_new() -> None:
+def test_set_stores_only_what_is_new(rules: Make) -> None:
     """An item that is there stays; one that has expired is replaced."""
     cache = rules()
     assert cache.set(b"a", b"1", 5, 0)
@@ -43,7 +60,7 @@ def test_set_stores_only_what_is_new() -> None:
     assert not cache.delete(b"a", 0)
 
 
-def test_a_full_cache_says_so_and_expired_items_make_room() -> None:
+def test_a_full_cache_says_so_and_expired_items_make_room(rules: Make) -> None:
     """It holds as many as it was told, and replacing needs no room."""
     cache = rules(2)
     cache.update(b"a", b"1", 10, 0)
@@ -56,7 +73,7 @@ def test_a_full_cache_says_so_and_expired_items_make_room() -> None:
     assert 1 == cache.statistics(10).full
 
 
-def test_lru_drops_what_was_not_used_for_the_longest_time() -> None:
+def test_lru_drops_what_was_not_used_for_the_longest_time(rules: Make) -> None:
     """Getting and updating are uses."""
     cache = rules(3, lru=True)
     for key in (b"a", b"b", b"c"):
@@ -67,7 +84,7 @@ def test_lru_drops_what_was_not_used_for_the_longest_time() -> None:
     assert [b"a", b"b", b"d"] == cache.keys(0)
 
 
-def test_clear_on_full_drops_everything() -> None:
+def test_clear_on_full_drops_everything(rules: Make) -> None:
     """Then there is room for the new one."""
     cache = rules(1, clear_on_full=True)
     cache.update(b"a", b"", 0, 0)
@@ -75,7 +92,7 @@ def test_clear_on_full_drops_everything() -> None:
     assert [b"b"] == cache.keys(0)
 
 
-def test_what_cannot_be_stored_is_refused() -> None:
+def test_what_cannot_be_stored_is_refused(rules: Make) -> None:
     """Keys and values that are too long, empty keys, times in the past."""
     cache = rules(max_key=2, max_value=8)
     for key, value in ((b"abc", b""), (b"a", b"123456789")):
@@ -87,7 +104,7 @@ def test_what_cannot_be_stored_is_refused() -> None:
     assert [] == cache.keys(0)
 
 
-def test_arithmetic_is_exact_and_keeps_the_expiry() -> None:
+def test_arithmetic_is_exact_and_keeps_the_expiry(rules: Make) -> None:
     """A missing number begins as `math_initial`; overflow and what is no number change nothing."""
     cache = rules(math_initial=5)
     assert 8 == cache.change(b"n", lambda number: number + 3, 10, 0)
@@ -135,19 +152,71 @@ def test_every_change_is_told_before_it_is_made() -> None:
 
 def test_updates_for_ever_take_no_memory() -> None:
     """An item that is replaced again and again leaves nothing of the times at which it would have expired."""
-    cache = rules(2)
+    items = MemoryItems(lru=False)
+    cache = CacheRules(Cache("c", items=2), items=items)
     for number in range(1000):
         cache.update(b"a", b"", 10, number)
     cache.update(b"b", b"", 0, 1000)
-    assert 70 > len(cache._expiring)
+    assert 70 > len(items._expiring)
     assert [b"b"] == cache.keys(2000)
     assert 1 == cache.statistics(2000).items
+
+
+def test_what_has_expired_goes_in_pieces(rules: Make) -> None:
+    """One that needs room drops some of it, all of it is not counted, and clearing forgets when it would expire."""
+    cache = rules(100)
+    for number in range(100):
+        cache.update(b"%d" % number, b"", 1 + number, 0)
+    cache.update(b"new", b"", 0, 1000)
+    assert [b"new"] == cache.keys(1000)
+    assert 1 == cache.statistics(1000).items
+    cache.update(b"a", b"", 1, 1000)
+    cache.clear()
+    cache.update(b"a", b"", 0, 1000)
+    assert CacheStatistics(1, 0, 0, 0) == cache.statistics(2000)
+
+
+def test_keys_of_all_lengths(rules: Make) -> None:
+    """Two keys are one if they are equal, also where they are longer than what a file takes for a name."""
+    cache = rules(10, max_key=2000)
+    keys = [b"k" * length for length in (1, 499, 500, 501, 511, 512, 2000)]
+    for key in keys:
+        assert cache.set(key, b"%d" % len(key), len(key), 0)
+    assert keys == sorted(cache.keys(0))
+    assert [(b"%d" % len(key), len(key)) for key in keys] == [cache.get(key, 0) for key in keys]
+    assert [b"k" * 512, b"k" * 2000] == sorted(cache.keys(511))
+    assert 2 == cache.statistics(511).items
+    assert cache.delete(b"k" * 2000, 511)
+    assert not cache.exists(b"k" * 2000, 511)
+    assert cache.get(b"k" * 1999, 511) is None
+    assert 5 == cache.change(b"k" * 1999, lambda number: number + 5, 0, 511)
+    assert 5 == cache.number(b"k" * 1999, 511)
+
+
+def test_the_oldest_is_found_among_many_uses(rules: Make) -> None:
+    """However many items were used since one was dropped, in whatever order, the next to go is the right one."""
+    cache = rules(50, lru=True)
+    for number in range(50):
+        cache.update(b"%d" % number, b"", 0, 0)
+    for number in [*range(49), *range(30)]:
+        cache.get(b"%d" % number, 0)
+    cache.exists(b"49", 0)
+    cache.update(b"a", b"", 0, 0)
+    assert not cache.exists(b"49", 0)
+    cache.update(b"b", b"", 0, 0)
+    assert not cache.exists(b"30", 0)
+    assert cache.delete(b"31", 0)
+    cache.update(b"c", b"", 0, 0)
+    assert cache.exists(b"32", 0)
+    cache.update(b"d", b"", 0, 0)
+    assert not cache.exists(b"32", 0)
+    assert 50 == len(cache.keys(0))
 
 
 @given(st.lists(st.tuples(st.sampled_from("ugds"), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2))))
 def test_it_does_what_a_dict_with_times_would(steps: list[tuple[str, int, int, int]]) -> None:
     """Whatever is done in whatever order, the answers are those of the plainest cache there is."""
-    cache = rules(3)
+    cache = CacheRules(Cache("c", items=3))
     plain: dict[bytes, tuple[bytes, float]] = {}
     now = 0.0
     for what, name, expires, passed in steps:
@@ -171,7 +240,7 @@ def test_it_does_what_a_dict_with_times_would(steps: list[tuple[str, int, int, i
 
 
 @pytest.mark.parametrize("expires", [-1, -0.001, math.nan, 1e18, 10**400])
-def test_what_cannot_be_a_time_of_expiry(expires: float) -> None:
+def test_what_cannot_be_a_time_of_expiry(rules: Make, expires: float) -> None:
     """It is refused, whether there is such an item or not, and nothing changes; infinity is never."""
     cache = rules()
     cache.set(b"a", b"1", math.inf, 0)

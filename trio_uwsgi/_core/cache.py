@@ -4,25 +4,35 @@ Time is an argument, in seconds since the epoch. An item that has expired does n
 dropped yet or not; those that are dropped late are dropped when their room is needed, so a cache never keeps more than
 `Cache.items` of them.
 
-Items are in a dict, whose order is that of their use where the cache is `lru`. Whoever keeps a copy of the items is
-told of every change before the call returns.
+The rules do not know where items are: `Items` is all they need of it. `MemoryItems` is a dict of this process;
+`_tasks/shared_items.py` is a file that several processes have open. Whoever keeps a copy of the items is told of every
+change before the call returns.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableSequence
 from dataclasses import dataclass
 from struct import Struct
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 
 if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
-__all__ = ["CacheRules", "CacheStatistics", "Item", "check_expiry", "check_operand"]
+__all__ = [
+    "COUNTS",
+    "CacheLookups",
+    "CacheRules",
+    "CacheStatistics",
+    "Item",
+    "Items",
+    "check_expiry",
+    "check_operand",
+]
 
 Item: TypeAlias = tuple[bytes, float]  # a value, and when it expires; `inf` is never
 # Is told of one item, or, without a key, that all are dropped.
@@ -61,6 +71,17 @@ def check_operand(value: int) -> None:
         raise CacheError("a number in a cache cannot be changed by one that has more than 64 bits")
 
 
+Counts: TypeAlias = "MutableSequence[int] | memoryview[int]"
+
+# What is counted, by its place in a row of numbers; processes that share a cache have a row each.
+COUNTS = 3
+_HITS, _MISSES, _FULL = range(COUNTS)
+
+# Expired items that one call drops when it needs room for one: a call that pays for a thousand would keep others
+# waiting. As each call adds at most one item, what has expired still becomes less and less.
+_MOST_DROPPED = 16
+
+
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
     """Items that are there now; `get`s that found something, and that did not; items there was no room for."""
@@ -71,48 +92,120 @@ class CacheStatistics:
     full: int
 
 
-class CacheRules:
-    """One cache.
+class Readable(Protocol):
+    """Where the items of a cache are, for those who only look."""
+
+    def get(self, key: bytes, /) -> Item | None:
+        """The item, also if it has expired."""
+        ...
+
+    def use(self, key: bytes, item: Item, /) -> None:
+        """It is the one used last, now. Called under `lru` only, with what `get` has just given."""
+        ...
+
+    def pairs(self) -> Iterable[tuple[bytes, float]]:
+        """All keys, and when they expire."""
+        ...
+
+
+class Items(Readable, Protocol):
+    """Where the items of a cache are, for those who change them."""
+
+    def __len__(self) -> int: ...
+
+    def put(self, key: bytes, item: Item, /) -> None:
+        """Store or replace an item; under `lru` that is a use."""
+        ...
+
+    def drop(self, key: bytes, /) -> None:
+        """Drop an item that is there."""
+        ...
+
+    def clear(self) -> None:
+        """Drop all."""
+        ...
+
+    def first_expired(self, now: float) -> bytes | None:
+        """The key of the item that expired first, if one has."""
+        ...
+
+    def oldest(self) -> bytes:
+        """The key of the item that was not used for the longest time. Called under `lru` only, and never when empty."""
+        ...
+
+
+class MemoryItems(dict[bytes, Item]):
+    """Items of this process. The dict's order is that of their use where the cache is `lru`."""
+
+    __slots__ = ("_expiring", "_lru")
+
+    def __init__(self, lru: bool) -> None:
+        self._lru = lru
+        self._expiring: list[tuple[float, bytes]] = []  # a heap; holds what has been replaced since, too
+
+    drop = dict.__delitem__
+
+    def put(self, key: bytes, item: Item) -> None:
+        if self._lru:
+            self.pop(key, None)
+        self[key] = item
+        if item[1] != math.inf:
+            if len(self._expiring) > 2 * len(self) + 64:
+                self._expiring = [(known[1], name) for name, known in self.items() if known[1] != math.inf]
+                heapq.heapify(self._expiring)
+            heapq.heappush(self._expiring, (item[1], key))
+
+    def use(self, key: bytes, item: Item) -> None:
+        del self[key]
+        self[key] = item
+
+    def clear(self) -> None:
+        super().clear()
+        self._expiring.clear()
+
+    def pairs(self) -> Iterable[tuple[bytes, float]]:
+        return [(key, item[1]) for key, item in self.items()]
+
+    def first_expired(self, now: float) -> bytes | None:
+        expiring = self._expiring
+        while expiring and expiring[0][0] <= now:
+            expires, key = expiring[0]
+            item = self.get(key)
+            if item is not None and item[1] == expires:  # not replaced since
+                return key
+            heapq.heappop(expiring)
+        return None
+
+    def oldest(self) -> bytes:
+        return next(iter(self))
+
+
+class CacheLookups:
+    """The rules of what asks and changes nothing.
 
     Args:
-        spec: its limits.
-        changed: told of each item that is stored (or dropped: None), or that all are dropped (no key). What it raises
-            undoes the change.
+        spec: the limits of the cache.
+        items: where they are.
+        counts: `COUNTS` numbers, for what is counted.
     """
 
-    __slots__ = ("_changed", "_expiring", "_full", "_hits", "_items", "_misses", "spec")
+    __slots__ = ("_counts", "_items", "_use", "spec")
 
-    def __init__(self, spec: Cache, changed: Changed | None = None) -> None:
+    def __init__(self, spec: Cache, items: Readable, counts: Counts) -> None:
         self.spec = spec
-        self._changed = changed
-        self._items: dict[bytes, Item] = {}
-        self._expiring: list[tuple[float, bytes]] = []  # a heap; holds what has been replaced since, too
-        self._hits = self._misses = self._full = 0
-
-    def load(self, items: Iterable[tuple[bytes, Item]], now: float) -> None:
-        """Take over items that were kept; those that are too many, too long or expired are dropped from the copy."""
-        for key, (value, expires) in items:
-            fits = len(key) <= self.spec.max_key and len(value) <= self.spec.max_value
-            if fits and expires > now and len(self._items) < self.spec.items:
-                self._put(key, (value, expires))
-            else:
-                self._tell(key, None)
-
-    def statistics(self, now: float) -> CacheStatistics:
-        """What there is, and what happened."""
-        self._drop_expired(now)
-        return CacheStatistics(len(self._items), self._hits, self._misses, self._full)
+        self._items = items
+        self._use = items.use if spec.lru else None
+        self._counts = counts
 
     def get(self, key: bytes, now: float) -> Item | None:
         """The item; None if there is none."""
         item = self._items.get(key)
         if item is None or item[1] <= now:
-            self._misses += 1
+            self._counts[_MISSES] += 1
             return None
-        self._hits += 1
-        if self.spec.lru:
-            del self._items[key]
-            self._items[key] = item
+        self._counts[_HITS] += 1
+        if self._use is not None:
+            self._use(key, item)
         return item
 
     def exists(self, key: bytes, now: float) -> bool:
@@ -122,7 +215,68 @@ class CacheRules:
 
     def keys(self, now: float) -> list[bytes]:
         """The keys of all items."""
-        return [key for key, item in self._items.items() if item[1] > now]
+        return [key for key, expires in self._items.pairs() if expires > now]
+
+    def number(self, key: bytes, now: float) -> int:
+        """The number that is stored, 0 if there is none.
+
+        Raises:
+            CacheError: the item is no number.
+        """
+        item = self.get(key, now)
+        return 0 if item is None else self._as_number(key, item[0])
+
+    def _as_number(self, key: bytes, value: bytes) -> int:
+        if len(value) != _NUMBER.size:
+            raise CacheError(f"item {key!r} of cache {self.spec.name!r} has {len(value)} bytes, so it is no number")
+        number: int = _NUMBER.unpack(value)[0]
+        return number
+
+
+class CacheRules(CacheLookups):
+    """One cache.
+
+    Args:
+        spec: its limits.
+        changed: told of each item that is stored (or dropped: None), or that all are dropped (no key). What it raises
+            undoes the change.
+        items: where they are; in a dict of this process if left out.
+        counts: as above; its own if left out.
+    """
+
+    __slots__ = ("_changed",)
+    _items: Items
+
+    def __init__(
+        self, spec: Cache, changed: Changed | None = None, items: Items | None = None, counts: Counts | None = None
+    ) -> None:
+        super().__init__(spec, MemoryItems(spec.lru) if items is None else items, counts or [0] * COUNTS)
+        self._changed = changed
+
+    def load(self, items: Iterable[tuple[bytes, Item]], now: float) -> None:
+        """Take over items that were kept; those that are too many, too long or expired are dropped from the copy."""
+        for key, (value, expires) in items:
+            fits = len(key) <= self.spec.max_key and len(value) <= self.spec.max_value
+            if fits and expires > now and len(self._items) < self.spec.items:
+                self._items.put(key, (value, expires))
+            else:
+                self._tell(key, None)
+
+    def statistics(self, now: float) -> CacheStatistics:
+        """What there is, and what happened."""
+        while self.drop_expired(now):
+            pass
+        return CacheStatistics(len(self._items), *self._counts)
+
+    def drop_expired(self, now: float) -> bool:
+        """Drop some of the items that have expired; False if there are no more."""
+        for _ in range(_MOST_DROPPED):
+            key = self._items.first_expired(now)
+            if key is None:
+                return False
+            self._tell(key, None)
+            self._items.drop(key)
+        return True
 
     def set(self, key: bytes, value: bytes, expires: float, now: float) -> bool:
         """Store a new item; False if there is one. `expires` is in seconds from now, 0 is never.
@@ -151,26 +305,17 @@ class CacheRules:
 
     def delete(self, key: bytes, now: float) -> bool:
         """Drop an item; False if there is none."""
-        found = self.exists(key, now)
-        if key in self._items:
-            self._tell(key, None)
-            del self._items[key]
-        return found
+        item = self._items.get(key)
+        if item is None:
+            return False
+        self._tell(key, None)
+        self._items.drop(key)
+        return item[1] > now
 
     def clear(self) -> None:
         """Drop all items."""
         self._tell(None, None)
         self._items.clear()
-        self._expiring.clear()
-
-    def number(self, key: bytes, now: float) -> int:
-        """The number that is stored, 0 if there is none.
-
-        Raises:
-            CacheError: the item is no number.
-        """
-        item = self.get(key, now)
-        return 0 if item is None else self._as_number(key, item[0])
 
     def change(self, key: bytes, change: Callable[[int], int], expires: float, now: float) -> int:
         """Replace a number by what `change` makes of it. A new one begins as `math_initial`, and expires as in `set`.
@@ -199,56 +344,31 @@ class CacheRules:
         if len(value) > spec.max_value:
             raise CacheItemTooLarge(spec.name, "value", len(value), spec.max_value)
 
-    def _as_number(self, key: bytes, value: bytes) -> int:
-        if len(value) != _NUMBER.size:
-            raise CacheError(f"item {key!r} of cache {self.spec.name!r} has {len(value)} bytes, so it is no number")
-        number: int = _NUMBER.unpack(value)[0]
-        return number
-
     def _fitting(self, key: bytes, number: int) -> int:
         if not -(2**63) <= number < 2**63:
             raise CacheError(f"item {key!r} of cache {self.spec.name!r} would be {number}, which has more than 64 bits")
         return number
 
     def _store(self, key: bytes, item: Item, now: float) -> None:
-        if key not in self._items and len(self._items) >= self.spec.items:
+        # In this order: most calls replace an item, or find room.
+        if len(self._items) >= self.spec.items and self._items.get(key) is None:
             self._make_room(now)
         self._tell(key, item)
-        if self.spec.lru:
-            self._items.pop(key, None)
-        self._put(key, item)
-
-    def _put(self, key: bytes, item: Item) -> None:
-        self._items[key] = item
-        if item[1] != math.inf:
-            if len(self._expiring) > 2 * self.spec.items + 64:
-                self._expiring = [(known[1], name) for name, known in self._items.items() if known[1] != math.inf]
-                heapq.heapify(self._expiring)
-            heapq.heappush(self._expiring, (item[1], key))
+        self._items.put(key, item)
 
     def _make_room(self, now: float) -> None:
-        self._drop_expired(now)
+        self.drop_expired(now)
         if len(self._items) < self.spec.items:
             return
         if self.spec.lru:
-            oldest = next(iter(self._items))
+            oldest = self._items.oldest()
             self._tell(oldest, None)
-            del self._items[oldest]
+            self._items.drop(oldest)
         elif self.spec.clear_on_full:
             self.clear()
         else:
-            self._full += 1
+            self._counts[_FULL] += 1
             raise CacheFull(self.spec.name, self.spec.items)
-
-    def _drop_expired(self, now: float) -> None:
-        expiring = self._expiring
-        while expiring and expiring[0][0] <= now:
-            expires, key = expiring[0]
-            item = self._items.get(key)
-            if item is not None and item[1] == expires:  # not replaced since
-                self._tell(key, None)
-                del self._items[key]
-            heapq.heappop(expiring)
 
     def _tell(self, key: bytes | None, item: Item | None) -> None:
         if self._changed is not None:

@@ -1,20 +1,25 @@
 """The caches of a runtime, for members and their threads. Floor 2.
 
-The rules are in `_core/cache.py`; here are a lock, because threads use a cache without asking Trio, the time of day,
-and the file of a cache with `store=`.
+The rules are in `_core/cache.py`. A cache of one process has them for itself, with a lock, because threads use it
+without asking Trio; one that processes share has them in `shared_cache.py`, where LMDB's transactions are the lock.
+Nobody who has a `LocalCache` knows which of the two it is.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_uwsgi._core.cache import CacheRules, CacheStatistics, check_operand
-from trio_uwsgi._tasks.store import LONGEST_KEY, Store
-from trio_uwsgi.errors import CacheError, CacheItemTooLarge
+from trio_uwsgi._tasks.shared_cache import SharedRules
+from trio_uwsgi._tasks.shared_folder import SharedFolder
+from trio_uwsgi._tasks.store import Store
+from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.cache import Item
@@ -51,16 +56,23 @@ class LocalCache:
     with the names `cache_...` do the same, and say how each differs from uWSGI.
     """
 
-    __slots__ = ("_lock", "_now", "_rules", "_store")
+    __slots__ = ("_file", "_lock", "_now", "_rules")
 
-    def __init__(self, spec: Cache, now: Callable[[], float]) -> None:
+    def __init__(self, spec: Cache, now: Callable[[], float], folder: SharedFolder | None = None) -> None:
         self._now = now
+        self._lock: AbstractContextManager[object]
+        self._rules: CacheRules | SharedRules
+        self._file: Store | SharedRules | None
+        if folder is not None:
+            self._lock = nullcontext()
+            self._rules = self._file = SharedRules(spec, folder, now())
+            return
         self._lock = threading.Lock()
-        self._store = Store(spec) if spec.store is not None else None
-        self._rules = CacheRules(spec, None if self._store is None else self._store.changed)
-        if self._store is not None:
-            self._rules.load(self._store.items, now())
-            self._store.items.clear()
+        self._file = store = Store(spec) if spec.store is not None else None
+        self._rules = CacheRules(spec, None if store is None else store.changed)
+        if store is not None:
+            self._rules.load(store.items, now())
+            store.items.clear()
 
     def __repr__(self) -> str:
         return f"<LocalCache {self.name!r}: {self.statistics()}>"
@@ -71,9 +83,9 @@ class LocalCache:
         return self._rules.spec.name
 
     @property
-    def stored(self) -> Store | None:
-        """Its file, if it has one."""
-        return self._store
+    def stored(self) -> Store | SharedRules | None:
+        """The file that it has, because it is stored or shared."""
+        return self._file
 
     def statistics(self) -> CacheStatistics:
         """How many items there are, and what was asked."""
@@ -98,13 +110,13 @@ class LocalCache:
 
     def set(self, key: str | bytes, value: str | bytes, expires: float = 0) -> bool:
         """Store a new item; False if there is one, which stays."""
-        name, data = self._storable(key), item_bytes("value", value)
+        name, data = item_bytes("key", key), item_bytes("value", value)
         with self._lock:
             return self._rules.set(name, data, expires, self._now())
 
     def update(self, key: str | bytes, value: str | bytes, expires: float = 0) -> None:
         """Store an item, or replace it."""
-        name, data = self._storable(key), item_bytes("value", value)
+        name, data = item_bytes("key", key), item_bytes("value", value)
         with self._lock:
             self._rules.update(name, data, expires, self._now())
 
@@ -147,16 +159,10 @@ class LocalCache:
         return self._change(key, value, lambda number: _quotient(number, value), expires)
 
     def _change(self, key: str | bytes, operand: int, change: Callable[[int], int], expires: float) -> int:
-        name = self._storable(key)
+        name = item_bytes("key", key)
         check_operand(operand)
         with self._lock:
             return self._rules.change(name, change, expires, self._now())
-
-    def _storable(self, key: str | bytes) -> bytes:
-        name = item_bytes("key", key)
-        if self._store is not None and len(name) > LONGEST_KEY:
-            raise CacheItemTooLarge(self.name, "key", len(name), LONGEST_KEY)
-        return name
 
 
 def _quotient(number: int, divisor: int) -> int:
@@ -166,12 +172,35 @@ def _quotient(number: int, divisor: int) -> int:
 
 
 class Caches:
-    """The caches of a runtime."""
+    """The caches of a runtime, or of a process of one.
 
-    def __init__(self, specs: Sequence[Cache], now: Callable[[], float]) -> None:
+    Args:
+        specs: what they are called, and their limits.
+        now: the time of day.
+        shared: False: they are this process's own. True: this is the first process of a runtime that has others, which
+            makes a folder for them, and removes it at its end. The path of that folder: this is one of the others.
+    """
+
+    def __init__(self, specs: Sequence[Cache], now: Callable[[], float], shared: bool | str | Path = False) -> None:
         self._specs = specs
         self._now = now
+        self._shared = shared
+        self._folder: SharedFolder | None = None
         self._caches: dict[str, LocalCache] = {}
+
+    @property
+    def folder(self) -> Path | None:
+        """Where other processes of this runtime find the caches, while they are open; None where they are not shared.
+
+        To be told to processes that are started; each opens the caches for itself, and after its last fork.
+        """
+        return None if self._folder is None else self._folder.path
+
+    def forget_the_dead(self) -> None:
+        """A process of this runtime has died. Optional: makes its places in shared caches free at once."""
+        for cache in self._caches.values():
+            if isinstance(cache.stored, SharedRules):
+                cache.stored.forget_the_dead()
 
     def get(self, name: str) -> LocalCache:
         """The cache of that name; `""` is the first one.
@@ -197,21 +226,30 @@ class Caches:
         Raises:
             BootError: a store cannot be opened.
         """
+        joins = False
         try:
+            if not isinstance(self._shared, bool):
+                joins = True
+                self._folder = SharedFolder(Path(self._shared))
+            elif self._shared:
+                self._folder = SharedFolder.make()
             async with trio.open_nursery() as nursery:
                 for spec in self._specs:
-                    cache = self._caches[spec.name] = LocalCache(spec, self._now)
-                    if cache.stored is not None and spec.store_sync:
+                    cache = self._caches[spec.name] = LocalCache(spec, self._now, self._folder)
+                    if cache.stored is not None and spec.store_sync and not joins:
                         nursery.start_soon(_sync, cache.stored, spec.store_sync)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            for cache in self._caches.values():
-                if cache.stored is not None:
-                    cache.stored.close()
+            for spec in self._specs:
+                opened = self._caches.get(spec.name)
+                if opened is not None and opened.stored is not None:
+                    opened.stored.close(sync=spec.store is not None and not joins)
+            if self._folder is not None:
+                self._folder.leave() if joins else self._folder.remove()
 
 
-async def _sync(store: Store, seconds: float) -> None:
+async def _sync(store: Store | SharedRules, seconds: float) -> None:
     while True:
         await trio.sleep(seconds)
         await trio.to_thread.run_sync(store.sync)
