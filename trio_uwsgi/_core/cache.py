@@ -73,9 +73,9 @@ def check_operand(value: int) -> None:
 
 Counts: TypeAlias = "MutableSequence[int] | memoryview[int]"
 
-# What is counted, by its place in a row of numbers; processes that share a cache have a row each.
+# What is counted, in a row of numbers: hits, misses, full. Processes that share a cache have a row each. The places
+# are written as 0, 1 and 2, because names for them would cost a tenth of a `get`.
 COUNTS = 3
-_HITS, _MISSES, _FULL = range(COUNTS)
 
 # Expired items that one call drops when it needs room for one: a call that pays for a thousand would keep others
 # waiting. As each call adds at most one item, what has expired still becomes less and less.
@@ -96,11 +96,7 @@ class Readable(Protocol):
     """Where the items of a cache are, for those who only look."""
 
     def get(self, key: bytes, /) -> Item | None:
-        """The item, also if it has expired."""
-        ...
-
-    def use(self, key: bytes, item: Item, /) -> None:
-        """It is the one used last, now. Called under `lru` only, with what `get` has just given."""
+        """The item, also if it has expired. Under `lru` this is a use; of a `MemoryItems` it is not."""
         ...
 
     def pairs(self) -> Iterable[tuple[bytes, float]]:
@@ -135,7 +131,9 @@ class Items(Readable, Protocol):
 
 
 class MemoryItems(dict[bytes, Item]):
-    """Items of this process. The dict's order is that of their use where the cache is `lru`."""
+    """Items of this process. The dict's order is that of their use where the cache is `lru`; `CacheLookups` keeps it, so
+    that getting an item is no more than looking into a dict.
+    """
 
     __slots__ = ("_expiring", "_lru")
 
@@ -154,10 +152,6 @@ class MemoryItems(dict[bytes, Item]):
                 self._expiring = [(known[1], name) for name, known in self.items() if known[1] != math.inf]
                 heapq.heapify(self._expiring)
             heapq.heappush(self._expiring, (item[1], key))
-
-    def use(self, key: bytes, item: Item) -> None:
-        del self[key]
-        self[key] = item
 
     def clear(self) -> None:
         super().clear()
@@ -189,28 +183,30 @@ class CacheLookups:
         counts: `COUNTS` numbers, for what is counted.
     """
 
-    __slots__ = ("_counts", "_items", "_use", "spec")
+    __slots__ = ("_by_use", "_counts", "_find", "_items", "spec")
 
     def __init__(self, spec: Cache, items: Readable, counts: Counts) -> None:
         self.spec = spec
         self._items = items
-        self._use = items.use if spec.lru else None
+        self._find = items.get
+        self._by_use = items if spec.lru and isinstance(items, MemoryItems) else None
         self._counts = counts
 
     def get(self, key: bytes, now: float) -> Item | None:
         """The item; None if there is none."""
-        item = self._items.get(key)
+        item = self._find(key)
         if item is None or item[1] <= now:
-            self._counts[_MISSES] += 1
+            self._counts[1] += 1
             return None
-        self._counts[_HITS] += 1
-        if self._use is not None:
-            self._use(key, item)
+        self._counts[0] += 1
+        if self._by_use is not None:
+            del self._by_use[key]
+            self._by_use[key] = item
         return item
 
     def exists(self, key: bytes, now: float) -> bool:
         """Is there such an item? Not counted, and no use of it."""
-        item = self._items.get(key)
+        item = self._find(key)
         return item is not None and item[1] > now
 
     def keys(self, now: float) -> list[bytes]:
@@ -305,7 +301,7 @@ class CacheRules(CacheLookups):
 
     def delete(self, key: bytes, now: float) -> bool:
         """Drop an item; False if there is none."""
-        item = self._items.get(key)
+        item = self._find(key)
         if item is None:
             return False
         self._tell(key, None)
@@ -324,7 +320,7 @@ class CacheRules(CacheLookups):
             CacheError: the item is no number, or the new one does not fit into 64 bits. Nothing changed.
             CacheItemTooLarge, CacheFull: as `update`.
         """
-        item = self._items.get(key)
+        item = self._find(key)
         if item is None or item[1] <= now:
             number = self._fitting(key, change(self.spec.math_initial))
             self.update(key, _pack(number), expires, now)
@@ -351,7 +347,7 @@ class CacheRules(CacheLookups):
 
     def _store(self, key: bytes, item: Item, now: float) -> None:
         # In this order: most calls replace an item, or find room.
-        if len(self._items) >= self.spec.items and self._items.get(key) is None:
+        if len(self._items) >= self.spec.items and self._find(key) is None:
             self._make_room(now)
         self._tell(key, item)
         self._items.put(key, item)
@@ -367,7 +363,7 @@ class CacheRules(CacheLookups):
         elif self.spec.clear_on_full:
             self.clear()
         else:
-            self._counts[_FULL] += 1
+            self._counts[2] += 1
             raise CacheFull(self.spec.name, self.spec.items)
 
     def _tell(self, key: bytes | None, item: Item | None) -> None:

@@ -100,7 +100,7 @@ class LocalCache:
     def get(self, key: str | bytes) -> bytes | None:
         """The value of an item; None if there is none."""
         with self._lock:
-            item = self._rules.get(item_bytes("key", key), self._now())
+            item = self._rules.get(key if type(key) is bytes else item_bytes("key", key), self._now())
         return None if item is None else item[0]
 
     def exists(self, key: str | bytes) -> bool:

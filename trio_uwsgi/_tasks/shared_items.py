@@ -105,12 +105,10 @@ class Looks:
         found, item, slot, _ = decode_item(name, data)
         if found != key:
             return None
+        # Also if it has expired: nobody gets that one any more, so its use says nothing.
         if self._uses is not None:
             self._uses.note(slot, used)
         return item
-
-    def use(self, key: bytes, item: Item, /) -> None:
-        """`get` has noted it; that of an item which has expired does no harm, because nobody gets it any more."""
 
     def pairs(self) -> Iterator[tuple[bytes, float]]:
         with self._begin(buffers=True) as transaction:
@@ -187,10 +185,6 @@ class SharedItems:
         found, item, _, _ = decode_item(name, bytes(data))
         return item if found == key else None
 
-    def use(self, key: bytes, item: Item, /) -> None:
-        """Not called: a call that changes something looks at items with `get` only to change them."""
-        raise NotImplementedError
-
     def put(self, key: bytes, item: Item, /) -> None:
         transaction = self._transaction
         name = name_of(key)
@@ -234,7 +228,7 @@ class SharedItems:
         self._items = self._slots = 0
 
     def pairs(self) -> Iterator[tuple[bytes, float]]:
-        """Not called, as `use`."""
+        """Not called: who asks for all does not change anything."""
         raise NotImplementedError
 
     def first_expired(self, now: float) -> bytes | None:
