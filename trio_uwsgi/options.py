@@ -95,7 +95,7 @@ class Cache:
         clear_on_full: when full, drop everything.
         math_initial: what `cache_inc` and its siblings begin with when there is no item.
         store: file that keeps the items over restarts; made if it does not exist. What was acknowledged is in it when
-            the process is killed. Keys have at most 511 bytes then.
+            the process is killed.
         store_sync: seconds between two writes of the store from the system's memory to its disk, for what must survive
             a crash of the machine; 0 leaves that to the system.
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +21,14 @@ Make = Callable[..., CacheRules | SharedRules]
 
 
 @pytest.fixture(params=["memory", "shared"])
-def rules(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+def rules(request: pytest.FixtureRequest) -> Iterator[Make]:
     """Makes a cache, of each kind; its spec's fields have types of their own."""
     with ExitStack() as stack:
 
         def make(items: int = 3, **spec: Any) -> CacheRules | SharedRules:
             if request.param == "memory":
                 return CacheRules(Cache("c", items=items, **spec))
-            folder = SharedFolder.make(tmp_path)
+            folder = SharedFolder.make()
             stack.callback(folder.remove)
             return stack.enter_context(closing(SharedRules(Cache("c", items=items, **spec), folder, 0)))
 
@@ -148,6 +147,15 @@ def test_every_change_is_told_before_it_is_made() -> None:
     assert {b"c": (b"3", math.inf)} == copy
     again.clear()
     assert {} == copy
+
+
+def test_the_items_used_last_are_taken_over() -> None:
+    """Where a cache has become smaller: under `lru` those that come last, else those that come first."""
+    kept = [(b"%d" % number, (b"", 5.0 if number == 3 else math.inf)) for number in range(5)]
+    for lru, expected in ((True, [b"2", b"4"]), (False, [b"0", b"1"])):
+        cache = CacheRules(Cache("c", items=2, lru=lru))
+        cache.load(kept, 5)
+        assert expected == cache.keys(5)
 
 
 def test_updates_for_ever_take_no_memory() -> None:

@@ -131,8 +131,8 @@ class Items(Readable, Protocol):
 
 
 class MemoryItems(dict[bytes, Item]):
-    """Items of this process. The dict's order is that of their use where the cache is `lru`; `CacheLookups` keeps it, so
-    that getting an item is no more than looking into a dict.
+    """Items of this process. The dict's order is that of their use where the cache is `lru`; lookups keep it, so that
+    getting an item is no more than looking into a dict.
     """
 
     __slots__ = ("_expiring", "_lru")
@@ -250,10 +250,14 @@ class CacheRules(CacheLookups):
         self._changed = changed
 
     def load(self, items: Iterable[tuple[bytes, Item]], now: float) -> None:
-        """Take over items that were kept; those that are too many, too long or expired are dropped from the copy."""
+        """Take over items that were kept, in the order of their use; those that are too long or expired are dropped
+        from the copy, and those that are too many: under `lru` the first ones, else the last.
+        """
         for key, (value, expires) in items:
-            fits = len(key) <= self.spec.max_key and len(value) <= self.spec.max_value
-            if fits and expires > now and len(self._items) < self.spec.items:
+            fits = len(key) <= self.spec.max_key and len(value) <= self.spec.max_value and expires > now
+            if fits and (self.spec.lru or len(self._items) < self.spec.items):
+                if len(self._items) >= self.spec.items:
+                    self._make_room(now)
                 self._items.put(key, (value, expires))
             else:
                 self._tell(key, None)

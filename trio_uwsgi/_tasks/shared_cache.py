@@ -22,7 +22,16 @@ from typing import TYPE_CHECKING, TypeVar
 import lmdb
 
 from trio_uwsgi._core.cache import COUNTS, CacheLookups, CacheRules, CacheStatistics
-from trio_uwsgi._tasks.cache_files import Environment, Transaction, empty, is_shared, open_file, opening, read_records
+from trio_uwsgi._tasks.cache_files import (
+    Environment,
+    Reserve,
+    Transaction,
+    empty,
+    is_shared,
+    open_file,
+    opening,
+    read_records,
+)
 from trio_uwsgi._tasks.shared_items import Looks, MoreToDo, SharedItems, Uses
 from trio_uwsgi._wire.cache_records import PREPARED, PREPARED_NAME, USES, decode_use
 from trio_uwsgi.errors import CacheError
@@ -119,7 +128,9 @@ class SharedRules:
         uses = Uses(self._tables.uses)
         noted = uses if self.spec.lru else None
         self._uses = uses
-        self._env: Environment = open_file(self.spec, self._path)
+        in_memory = self.spec.store is None
+        self._env: Environment = open_file(self.spec, self._path, in_memory)
+        self._reserve = Reserve(self.spec, self._env) if in_memory else None
         try:
             self._env.reader_check()
             self._items = SharedItems(self._env, noted)
@@ -129,9 +140,11 @@ class SharedRules:
             self._looks = Looks(self._env, None)
             self._asks = CacheLookups(self.spec, self._looks, self._tables.counts)
             with self._env.begin(write=True) as transaction:
+                if self._reserve is not None:
+                    self._reserve.make_sure()
                 self._prepare(transaction, run, now)
         except BaseException:
-            self._env.close()
+            self._close_file()
             raise
 
     def _prepare(self, transaction: Transaction, run: bytes, now: float) -> None:
@@ -206,7 +219,7 @@ class SharedRules:
         if sync:
             with contextlib.suppress(lmdb.Error):
                 self._env.sync(True)
-        self._env.close()
+        self._close_file()
         self._tables.close()
 
     def disown(self) -> None:
@@ -215,6 +228,11 @@ class SharedRules:
         self._env = self._gets_from.env = self._looks.env = self._items.env = _Disowned()
 
     # ----- below
+
+    def _close_file(self) -> None:
+        self._env.close()
+        if self._reserve is not None:
+            self._reserve.close()
 
     def _write(self, change: Callable[[CacheRules], _T]) -> _T:
         self._changes += 1
@@ -234,6 +252,8 @@ class SharedRules:
         while True:
             transaction = self._env.begin(write=True, buffers=True)
             try:
+                if self._reserve is not None:
+                    self._reserve.make_sure()
                 self._items.begin(transaction, began)
                 result = change(self._rules)
                 self._items.end()
