@@ -1,4 +1,4 @@
-"""Another process that has a shared cache: `python shared_cache_peer.py what folder spec ...`. Run by the tests beside."""
+"""Another process that has a shared cache: `python shared_cache_peer.py what folder spec ...`. Run by tests."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.cache import CacheRules
 from trio_uwsgi._tasks.caches import Caches, LocalCache
 from trio_uwsgi._tasks.shared_cache import SharedRules
 from trio_uwsgi._tasks.shared_folder import SharedFolder
 from trio_uwsgi.errors import CacheError
 from trio_uwsgi.options import Cache
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.cache import CacheRules
 
 Step = tuple[str, bytes, bytes, int]
 
@@ -31,7 +35,8 @@ def answer(rules: CacheRules | SharedRules, step: Step, now: float) -> object:
             case "change":
                 return rules.change(key, lambda old: old * 3 + number, number, now)
             case "clear":
-                return rules.clear()
+                rules.clear()
+                return None
             case "statistics":
                 return str(rules.statistics(now))
             case _:
@@ -72,7 +77,7 @@ def churn(cache: LocalCache, keys: str, times: str) -> None:
 def update(cache: LocalCache) -> None:
     """Update 10,000 items, and say so for each."""
     for number in range(10_000):
-        cache.update("key%d" % number, "value%d" % number)
+        cache.update(f"key{number}", f"value{number}")
         cache.inc("total")
         say(number)
 
@@ -98,6 +103,21 @@ def fork(cache: LocalCache) -> None:
     say(cache.get("a"))
 
 
+def increment(cache: LocalCache) -> None:
+    """Increment once."""
+    say(cache.inc("n"))
+
+
+RULES: dict[str, Callable[..., None]] = {"steps": steps, "hold": hold}
+CACHES: dict[str, Callable[..., None]] = {
+    "count": count,
+    "churn": churn,
+    "update": update,
+    "fork": fork,
+    "increment": increment,
+}
+
+
 def serve(specs: list[Cache]) -> None:
     """Be the first process of a runtime."""
 
@@ -114,18 +134,16 @@ def main(what: str, where: str, fields: str, *arguments: str) -> None:
     """Open the cache, and do it."""
     spec = Cache("c", **ast.literal_eval(fields))
     if what == "serve":
-        return serve([spec])
+        serve([spec])
+        return
     folder = SharedFolder(Path(where))
-    if what == "open":
+    if what in RULES:
+        RULES[what](SharedRules(spec, folder, 0), *arguments)
+        return
+    if what == "increment":
         say("ready")
         sys.stdin.readline()
-    if what in ("steps", "hold"):
-        rules = SharedRules(spec, folder, 0)
-        return steps(rules) if what == "steps" else hold(rules, *arguments)
-    cache = LocalCache(spec, time.time, folder)
-    if what == "open":
-        return say(cache.inc("n"))
-    return {"count": count, "churn": churn, "update": update, "fork": fork}[what](cache, *arguments)
+    CACHES[what](LocalCache(spec, time.time, folder), *arguments)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ system's memory, so it outlives a `kill -9` of any process at any instant, and n
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -28,7 +26,7 @@ from trio_uwsgi.errors import BootError
 if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
-__all__ = ["Environment", "Reserve", "Transaction", "empty", "is_shared", "open_file", "opening", "read_records"]
+__all__ = ["Environment", "Transaction", "empty", "is_shared", "open_file", "opening", "read_records"]
 
 # Of LMDB. Its own types leave open whether it gives bytes or memoryviews, which is decided by `buffers` at run time.
 Environment: TypeAlias = Any
@@ -38,11 +36,6 @@ Transaction: TypeAlias = Any
 _SPARE = 64 * 1024 * 1024
 # Processes and their threads that may read at one instant; a place takes 64 bytes of shared memory.
 _READERS = 2048
-_PAGE = mmap.PAGESIZE
-# Pages for the tree in one transaction, and values: both more than the rules' pieces of 16 ask for.
-_MOST_NODES, _MOST_VALUES = 384, 18
-# Numbers of pages in one page of LMDB's list of free ones, with some room: clearing writes all of them there.
-_FREED_PER_PAGE = 256
 
 
 @contextmanager
@@ -66,48 +59,14 @@ def opening(spec: Cache, path: str) -> Iterator[None]:
         ) from error
 
 
-def open_file(spec: Cache, path: str, in_memory: bool = False) -> Environment:
+def open_file(spec: Cache, path: str) -> Environment:
     """Open it; once in a process, and never before a fork, because LMDB's locks are bound to the process.
 
-    A file in shared memory is written to in place, which costs half: who is killed then has only touched pages that
-    nobody looks at, because what makes them count is a number that is written last. But whoever writes has to
-    `reserve` before. On a disk the order of writes may be lost with the machine, so there LMDB writes by system calls.
+    LMDB writes by system calls, and not into its map, though that would take a third less: where the disk or the
+    shared memory is full, a call fails and can be told of, while a store into the map would end the process.
     """
     size = 2 * spec.items * (spec.max_value + spec.max_key + 4096) + _SPARE
-    return lmdb.open(path, subdir=False, map_size=size, sync=False, max_dbs=0, max_readers=_READERS, writemap=in_memory)
-
-
-class Reserve:
-    """Memory for the next transaction of a file that is written to in place.
-
-    The file is sparse, and a store into a page that the system has no memory for would end the process. So the pages
-    that a transaction may need at most are made sure of before it writes.
-    """
-
-    def __init__(self, spec: Cache, environment: Environment) -> None:
-        self._env = environment
-        self._fd = os.open(environment.path(), os.O_RDWR | os.O_CLOEXEC)
-        self._size: int = environment.info()["map_size"]
-        self._sure = 0
-        # The values of one item stored and of those moved in the index of uses, the pages from the root to each record
-        # of those and of the expired ones that are dropped.
-        self._most = _MOST_NODES + _MOST_VALUES * (spec.max_value // _PAGE + 2)
-
-    def make_sure(self) -> None:
-        """Called in the transaction, before it writes.
-
-        Raises:
-            OSError: there is no memory.
-        """
-        last: int = self._env.info()["last_pgno"]
-        needed = (last + self._most + last // _FREED_PER_PAGE) * _PAGE
-        if self._sure < min(needed, self._size):
-            sure = min(needed + self._most * _PAGE, self._size)
-            os.posix_fallocate(self._fd, self._sure, sure - self._sure)
-            self._sure = sure
-
-    def close(self) -> None:
-        os.close(self._fd)
+    return lmdb.open(path, subdir=False, map_size=size, sync=False, max_dbs=0, max_readers=_READERS)
 
 
 def read_records(transaction: Transaction) -> Iterator[Record]:

@@ -24,7 +24,6 @@ import lmdb
 from trio_uwsgi._core.cache import COUNTS, CacheLookups, CacheRules, CacheStatistics
 from trio_uwsgi._tasks.cache_files import (
     Environment,
-    Reserve,
     Transaction,
     empty,
     is_shared,
@@ -128,9 +127,7 @@ class SharedRules:
         uses = Uses(self._tables.uses)
         noted = uses if self.spec.lru else None
         self._uses = uses
-        in_memory = self.spec.store is None
-        self._env: Environment = open_file(self.spec, self._path, in_memory)
-        self._reserve = Reserve(self.spec, self._env) if in_memory else None
+        self._env: Environment = open_file(self.spec, self._path)
         try:
             self._env.reader_check()
             self._items = SharedItems(self._env, noted)
@@ -140,11 +137,9 @@ class SharedRules:
             self._looks = Looks(self._env, None)
             self._asks = CacheLookups(self.spec, self._looks, self._tables.counts)
             with self._env.begin(write=True) as transaction:
-                if self._reserve is not None:
-                    self._reserve.make_sure()
                 self._prepare(transaction, run, now)
         except BaseException:
-            self._close_file()
+            self._env.close()
             raise
 
     def _prepare(self, transaction: Transaction, run: bytes, now: float) -> None:
@@ -219,7 +214,7 @@ class SharedRules:
         if sync:
             with contextlib.suppress(lmdb.Error):
                 self._env.sync(True)
-        self._close_file()
+        self._env.close()
         self._tables.close()
 
     def disown(self) -> None:
@@ -228,11 +223,6 @@ class SharedRules:
         self._env = self._gets_from.env = self._looks.env = self._items.env = _Disowned()
 
     # ----- below
-
-    def _close_file(self) -> None:
-        self._env.close()
-        if self._reserve is not None:
-            self._reserve.close()
 
     def _write(self, change: Callable[[CacheRules], _T]) -> _T:
         self._changes += 1
@@ -252,8 +242,6 @@ class SharedRules:
         while True:
             transaction = self._env.begin(write=True, buffers=True)
             try:
-                if self._reserve is not None:
-                    self._reserve.make_sure()
                 self._items.begin(transaction, began)
                 result = change(self._rules)
                 self._items.end()
