@@ -46,8 +46,8 @@ def answer(rules: CacheRules | SharedRules, step: Step, now: float) -> object:
 
 
 def say(what: object) -> None:
-    """Write a line to whoever started this process."""
-    sys.stdout.write(f"{what!r}\n")
+    """Write a line to whoever started this process, as a literal, which infinity has none of its own for."""
+    sys.stdout.write(f"{what!r}\n".replace("inf)", "1e999)"))
     sys.stdout.flush()
 
 

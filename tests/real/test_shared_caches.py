@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import math
 import os
 import random
@@ -132,7 +131,6 @@ STEP = st.tuples(
     st.sampled_from([b"1", b"", b"12345678"]),
     st.integers(0, 3),
 )
-COUNTER = itertools.count()
 
 
 @pytest.mark.parametrize("kind", [{}, {"lru": True}, {"clear_on_full": True}], ids=["plain", "lru", "clear"])
@@ -143,8 +141,8 @@ def test_two_processes_answer_as_one_cache_in_memory(start: Start, folder: Share
     mine = SharedRules(Cache("c", **fields), folder, 0)
     now = [0.0]
 
-    @given(st.lists(st.tuples(st.booleans(), STEP, st.integers(0, 2)), max_size=40))
-    @settings(deadline=None, max_examples=60)
+    @given(st.lists(st.tuples(st.booleans(), STEP, st.integers(0, 2)), min_size=30, max_size=60))
+    @settings(deadline=None, max_examples=150)
     def compare(steps: list[tuple[bool, Step, int]]) -> None:
         plain = CacheRules(Cache("c", **fields))
         mine.clear()

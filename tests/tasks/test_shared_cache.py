@@ -65,7 +65,7 @@ def answer(rules: CacheRules | SharedRules, step: tuple[str, bytes, bytes, int, 
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=["plain", "lru", "clear"])
-@given(steps=st.lists(STEP, max_size=60))
+@given(steps=st.lists(STEP, min_size=20, max_size=60))
 @settings(deadline=None)
 def test_every_answer_is_that_of_a_cache_in_memory(
     spec: Cache, steps: list[tuple[str, bytes, bytes, int, int]]

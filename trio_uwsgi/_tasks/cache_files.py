@@ -6,6 +6,7 @@ system's memory, so it outlives a `kill -9` of any process at any instant, and n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,7 +27,9 @@ from trio_uwsgi.errors import BootError
 if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
-__all__ = ["Environment", "Transaction", "empty", "is_shared", "open_file", "opening", "read_records"]
+__all__ = ["Environment", "Transaction", "empty", "is_shared", "open_file", "opening", "read_records", "sync"]
+
+logger = logging.getLogger("trio_uwsgi")
 
 # Of LMDB. Its own types leave open whether it gives bytes or memoryviews, which is decided by `buffers` at run time.
 Environment: TypeAlias = Any
@@ -99,3 +102,15 @@ def empty(environment: Environment, transaction: Transaction) -> None:
     """Drop everything but the version. LMDB marks the pages as free, so this is quick, however much there is."""
     transaction.drop(environment.open_db(None, transaction), delete=False)
     transaction.put(VERSION_NAME, VERSION)
+
+
+def sync(environment: Environment, path: str) -> None:
+    """Have the system write it to the disk. Takes its time; for a thread.
+
+    A disk that takes nothing now is told of, and asked again the next time: what it lacks is in the system's memory
+    still.
+    """
+    try:
+        environment.sync(True)
+    except (lmdb.Error, OSError) as error:
+        logger.error("%s could not be written to its disk (%s); it is tried again", path, error)

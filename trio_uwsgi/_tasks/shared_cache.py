@@ -30,6 +30,7 @@ from trio_uwsgi._tasks.cache_files import (
     open_file,
     opening,
     read_records,
+    sync,
 )
 from trio_uwsgi._tasks.shared_items import Looks, MoreToDo, SharedItems, Uses
 from trio_uwsgi._wire.cache_records import PREPARED, PREPARED_NAME, USES, decode_use
@@ -207,7 +208,7 @@ class SharedRules:
 
     def sync(self) -> None:
         """Have the system write it to the disk. Takes its time; for a thread."""
-        self._env.sync(True)
+        sync(self._env, self._path)
 
     def close(self, sync: bool = True) -> None:
         """This process uses it no more. Write it to the disk, if told so."""

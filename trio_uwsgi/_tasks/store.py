@@ -8,12 +8,11 @@ two opens what the other has left.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
 import lmdb
 
-from trio_uwsgi._tasks.cache_files import empty, is_shared, open_file, opening, read_records
+from trio_uwsgi._tasks.cache_files import empty, is_shared, open_file, opening, read_records, sync
 from trio_uwsgi._wire.cache_records import encode_item, name_of
 from trio_uwsgi.errors import CacheError
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
 __all__ = ["Store"]
-
-logger = logging.getLogger("trio_uwsgi")
 
 
 class Store:
@@ -73,15 +70,8 @@ class Store:
             raise CacheError(f"{self._path} did not take {what} ({error}); the cache is unchanged") from error
 
     def sync(self) -> None:
-        """Have the system write it to the disk. Takes its time; for a thread.
-
-        A disk that takes nothing now is told of, and asked again the next time: what it lacks is in the system's
-        memory still.
-        """
-        try:
-            self._env.sync(True)
-        except (lmdb.Error, OSError) as error:
-            logger.error("%s could not be written to its disk (%s); it is tried again", self._path, error)
+        """Have the system write it to the disk. Takes its time; for a thread."""
+        sync(self._env, self._path)
 
     def close(self, sync: bool = True) -> None:
         """Write it to the disk, if told so, and close it."""
