@@ -101,8 +101,10 @@ class Supervisor:
         while True:
             with self._idling:
                 await trio.sleep_forever()
-            self._idling = trio.CancelScope()  # the end of what it does now sets the deadline of this one
-            if self._master.let_go(self._seat):
+            was, self._idling = self._idling, trio.CancelScope()  # whose deadline is set when it is idle again
+            if trio.current_time() < was.deadline:  # it did something in the instant in which its time was up
+                self._idling.deadline = was.deadline
+            elif self._master.let_go(self._seat):
                 return
 
     def _is_idle(self) -> None:
