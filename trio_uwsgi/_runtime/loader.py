@@ -83,9 +83,9 @@ def _import_module(name: str) -> ModuleType:
         # Only a missing part of the name itself is "not found": a missing dependency is the application's own failure.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise BootError(_not_found(name, error.name, folder)) from None
-        raise _failed(f"importing {name}", error) from error
+        raise import_failure(f"importing {name}", error) from error
     except (Exception, SystemExit) as error:
-        raise _failed(f"importing {name}", error) from error
+        raise import_failure(f"importing {name}", error) from error
 
 
 def _not_found(name: str, missing: str, folder: str) -> str:
@@ -122,7 +122,7 @@ def _import_file(path: str) -> ModuleType:
         loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise _failed(f"importing {path}", error) from error
+        raise import_failure(f"importing {path}", error) from error
     return module
 
 
@@ -157,14 +157,14 @@ def _make(factory: object, name: str) -> object:
     try:
         app = factory()
     except (Exception, SystemExit) as error:
-        raise _failed(f"calling {name}", error) from error
+        raise import_failure(f"calling {name}", error) from error
     if inspect.iscoroutine(app):
         app.close()
         raise BootError(f"the factory {name} is async, and is called before Trio runs; make it a plain function")
     return app
 
 
-def _failed(what: str, error: BaseException) -> BootError:
+def import_failure(what: str, error: BaseException) -> BootError:
     """Put the failure of the application's own code in one sentence, and leave only its own frames in the traceback."""
     tb = error.__traceback__
     while tb is not None and _is_machinery(tb):

@@ -8,7 +8,8 @@ On the wire a frame is
     tail               the frame's one bytes field, if it has one
 
 Both ends are our own and equally privileged, but the format still gives plain data and nothing that executes. Which end
-may send what is said in each frame's docstring; who answers what is in `_tasks/link.py`.
+may send what is said in each frame's docstring; who answers what is in `_tasks/link.py`. What the master and a zygote
+say to each other has the same format, and words of its own (`zygote_frames.py`).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ __all__ = [
     "Raise",
     "Ready",
     "Stop",
+    "Vocabulary",
     "encode",
 ]
 
@@ -144,49 +146,56 @@ class Stop(Frame):
     """Master to member: begin no new work, end what runs, then end yourself."""
 
 
-_TYPES: dict[str, type[Frame]] = {
-    frame.__name__: frame
-    for frame in (Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop)
-}
-_FIELDS = {
-    frame: [field.name for field in dataclasses.fields(frame) if field.name != frame.tail] for frame in _TYPES.values()
-}
+class Vocabulary:
+    """The frames that the two ends of a link know, and their bytes. An end refuses every other one."""
+
+    def __init__(self, *kinds: type[Frame]) -> None:
+        self._kinds = {kind.__name__: kind for kind in kinds}
+        self._fields = {
+            kind: [field.name for field in dataclasses.fields(kind) if field.name != kind.tail] for kind in kinds
+        }
+
+    def encode(self, frame: Frame) -> bytes:
+        """The frame as bytes.
+
+        Raises:
+            ValueError: it is larger than `MAX_FRAME`, so the other end would not take it.
+        """
+        kind = type(frame)
+        head = json.dumps([kind.__name__, *(getattr(frame, name) for name in self._fields[kind])]).encode()
+        tail: bytes = getattr(frame, kind.tail) if kind.tail else b""
+        size = 4 + len(head) + len(tail)
+        if size > MAX_FRAME:
+            raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME}")
+        return b"".join([size.to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, tail])
+
+    def decode(self, rest: bytes) -> Frame:
+        """The frame of these bytes, which are all but the first four. They may be wrong in several ways, each of which
+        is some ValueError, TypeError, KeyError or RecursionError.
+        """
+        end = 4 + int.from_bytes(rest[:4], "big")
+        head = json.loads(rest[4:end])
+        if end > len(rest) or not isinstance(head, list):
+            raise ValueError("the head is cut off, or is not a list")
+        name, *values = head
+        kind = self._kinds[name]
+        fields = dict(zip(self._fields[kind], values, strict=True))
+        if kind.tail:
+            fields[kind.tail] = rest[end:]
+        elif end < len(rest):
+            raise ValueError("there are bytes behind a head that has no tail")
+        return kind(**fields)
 
 
-def encode(frame: Frame) -> bytes:
-    """The frame as bytes.
-
-    Raises:
-        ValueError: it is larger than `MAX_FRAME`, so the other end would not take it.
-    """
-    kind = type(frame)
-    head = json.dumps([kind.__name__, *(getattr(frame, name) for name in _FIELDS[kind])]).encode()
-    tail: bytes = getattr(frame, kind.tail) if kind.tail else b""
-    size = 4 + len(head) + len(tail)
-    if size > MAX_FRAME:
-        raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME}")
-    return b"".join([size.to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, tail])
-
-
-def _decode(rest: bytes) -> Frame:
-    end = 4 + int.from_bytes(rest[:4], "big")
-    head = json.loads(rest[4:end])
-    if end > len(rest) or not isinstance(head, list):
-        raise ValueError("the head is cut off, or is not a list")
-    name, *values = head
-    kind = _TYPES[name]
-    fields = dict(zip(_FIELDS[kind], values, strict=True))
-    if kind.tail:
-        fields[kind.tail] = rest[end:]
-    elif end < len(rest):
-        raise ValueError("there are bytes behind a head that has no tail")
-    return kind(**fields)
+_MEMBERS = Vocabulary(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop)
+encode = _MEMBERS.encode
 
 
 class FrameReader:
-    """Bytes in, frames out; holds at most one unfinished frame."""
+    """Bytes in, frames out; holds at most one unfinished frame. Without a vocabulary it is that of the members."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary = _MEMBERS) -> None:
+        self._vocabulary = vocabulary
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -206,6 +215,6 @@ class FrameReader:
             rest = bytes(self._buffer[4 : 4 + size])
             del self._buffer[: 4 + size]
             try:
-                yield _decode(rest)
+                yield self._vocabulary.decode(rest)
             except (KeyError, RecursionError, TypeError, ValueError) as error:
                 raise ValueError(f"not a frame: {rest[:40]!r}") from error

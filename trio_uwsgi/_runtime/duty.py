@@ -1,0 +1,135 @@
+"""A member's process from its first line to its last. Floor 3.
+
+It comes from a fork of the zygote, or, with lazy applications, from an interpreter that was just started; here they
+become alike. What a fork copies and must not be shared is made new (`renew`), `main` runs, and the process ends the way
+a Python program ends (`leave`), except that it never unwinds into the zygote's frames.
+
+The lifeline is the read end of a pipe that nobody writes to. Its write ends are with the master and the zygote, so it
+closes when both are dead: the one case in which nobody is left to end a child that does not end itself. The kernel then
+sends SIGKILL by itself (`O_ASYNC`), which also ends C code that holds the GIL.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import fcntl
+import logging
+import os
+import pkgutil
+import select
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Any, NoReturn
+
+import trio._core._run
+
+from trio_uwsgi._runtime.dumps import answer_dumps
+
+__all__ = ["Duty", "flush_output", "leave", "own_posix_signals", "perform"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# By default these end the process, and that is what they shall do here, whatever the application did at import.
+_DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duty:
+    """What a child is made for: `main`, as `module:attribute`, is called with the descriptors and the setup."""
+
+    name: str
+    main: str
+    descriptors: list[int]
+    setup: Any  # a JSON value
+    lifeline: int
+
+
+def own_posix_signals() -> None:
+    """The signals of zygotes and members. SIGINT from a terminal reaches the whole group, and only the master acts.
+
+    That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts.
+    """
+    signal.signal(signal.SIGINT, _leave_it_to_the_master)
+    for number in _DEFAULTS:
+        signal.signal(number, signal.SIG_DFL)
+    answer_dumps()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def _leave_it_to_the_master(signum: int, frame: FrameType | None) -> None:
+    pass
+
+
+def perform(duty: Duty) -> NoReturn:
+    """Be that child, to the end of the process.
+
+    The exit code is 0, that of a SystemExit, or 1 after any other exception, whose traceback is printed.
+    """
+    code = 1
+    try:
+        try:
+            _renew()
+            _arm(duty.lifeline)
+            pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
+            code = 0
+        except SystemExit as error:
+            code = _exit_code(error)
+        except BaseException:
+            traceback.print_exc()
+            raise
+    finally:  # not after it: nothing may unwind any further, into the zygote's frames
+        leave(code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1
+
+
+def _renew() -> None:
+    """What all children of one zygote would have in common. `random` and `ssl` renew themselves; an application's own
+    `random.Random()` is the application's to renew.
+    """
+    signal.set_wakeup_fd(-1)
+    own_posix_signals()
+    trio._core._run._r.seed()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()
+
+
+def _arm(lifeline: int) -> None:
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(lifeline, 0)
+    if poll.poll(0):  # it closed before it was armed
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def flush_output() -> None:
+    """Before a fork, or both processes would print it; and before `os._exit`, which does not."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):  # no stream, closed, or its reader has gone
+            continue
+
+
+def leave(code: int) -> NoReturn:
+    """End the process as Python does, after its threads and with its atexit functions, but from here."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls at its own end
+        atexit._run_exitfuncs()
+        flush_output()
+    finally:
+        os._exit(code)

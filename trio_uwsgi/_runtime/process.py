@@ -1,0 +1,350 @@
+"""The master's side of processes: a zygote as a context, and its children as objects. Floor 3.
+
+    async with open_zygote(plan) as zygote:
+        async with await zygote.fork("worker1", setup, [listener.fileno()]) as child:
+            ...                          # child.ctl is the stream of the member's link
+            status = await child.wait()
+
+One shielded task listens to the zygote, and one per child watches for its end: a body that is cancelled still sees its
+children end, and `Zygote.aclose` bounds how long that takes.
+
+What is in the processes is in `_runtime/zygote.py` and `_runtime/duty.py`, and which systems have them, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import trio
+
+from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
+from trio_uwsgi._runtime.dumps import STACKS
+from trio_uwsgi._runtime.zygote import adopt_orphans, command, sys_path_line
+from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
+from trio_uwsgi._wire.zygote_frames import (
+    Exited,
+    Fork,
+    Forked,
+    ForkFailed,
+    Hello,
+    Imported,
+    ImportFailed,
+    Retire,
+    ZygoteFrame,
+    encode,
+)
+from trio_uwsgi.errors import BootError, UwsgiError
+
+__all__ = ["Child", "ExitStatus", "ForkRefused", "Plan", "RemoteTraceback", "Zygote", "ZygoteDied", "open_zygote"]
+
+if TYPE_CHECKING:
+    from trio_uwsgi._runtime.app_name import AppReference
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+# Seconds that faulthandler may need to print a stack.
+_STACKS = 0.2
+
+# A thread that Trio keeps for its next call: it holds nothing, and Trio forgets it in a forked child.
+_IDLE_OF_TRIO = re.compile(r"Trio thread \d+")
+
+
+class ForkRefused(UwsgiError):
+    """The system refused another process."""
+
+
+class RemoteTraceback(Exception):
+    """The cause of an error that was raised in another process. Its text is the traceback there."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a zygote is to be. Functions are named as `module:attribute`; "" is none.
+
+    Args:
+        app: where the application is.
+        main: called in each child as `main(descriptors, setup)`; the first descriptor is the child's end of `ctl`.
+        prepare, setup: `prepare(setup)` is called before the application is imported; `setup` is a JSON value.
+        describe: `describe(application)` gives the bytes of `Zygote.imported.described`.
+        lazy: the zygote imports nothing; each child is a fresh interpreter, and imports for itself (`application()`).
+        threads: "refuse" an application that starts threads when it is imported, or "allow" that: its children do not
+            have them, and the locks that they held stay locked.
+        start_timeout: seconds for the import.
+        orphan_grace: seconds that children have to leave when the master dies.
+    """
+
+    app: AppReference
+    main: str
+    prepare: str = ""
+    setup: Any = None  # a JSON value
+    describe: str = ""
+    lazy: bool = False
+    threads: Literal["refuse", "allow"] = "refuse"
+    start_timeout: float = 60.0
+    orphan_grace: float = 1.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Birth:
+    """A child that was asked for."""
+
+    name: str
+    ctl: trio.SocketStream
+    answered: trio.Event = dataclasses.field(default_factory=trio.Event)
+    child: Child | None = None
+    refusal: str = ""
+
+
+class Zygote:
+    """A living zygote; see `open_zygote`. `imported` is what it said when it was ready, `died` is set at its end."""
+
+    def __init__(self, plan: Plan, process: trio.Process, line: ZygoteLine, imported: Imported) -> None:
+        self.imported = imported
+        self.died = trio.Event()
+        self._plan = plan
+        self._process = process
+        self._line = line
+        self._number = 0
+        self._births: dict[int, _Birth] = {}
+        self._children: dict[int, Child] = {}
+        self._scope = trio.CancelScope(shield=True)
+
+    def __repr__(self) -> str:
+        end = f", {self.status}" if self.died.is_set() else ""
+        return f"<Zygote, process {self.pid}: {len(self._children)} children{end}>"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> ExitStatus | None:
+        """How it ended; None while it lives."""
+        code = self._process.returncode
+        return None if code is None else ExitStatus.of(code)
+
+    async def fork(self, name: str, setup: object = None, descriptors: Sequence[int] = ()) -> Child:
+        """Make a child that runs `Plan.main`. It is there when this returns, and has not said anything yet.
+
+        Args:
+            name: for the log.
+            setup: a JSON value, the second argument of `main`.
+            descriptors: given to the child behind that of `ctl`, in this order. They are only copied: closing them here
+                stays the caller's.
+        Raises:
+            ZygoteDied: there is no zygote any more, or none that answers.
+            ForkRefused: the system has no room for another process.
+        Cancellation: no child is left.
+        """
+        if self.died.is_set():
+            raise ZygoteDied("the zygote has ended")
+        near, far = socket.socketpair()
+        birth = _Birth(name, trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        self._number += 1
+        ident = self._number
+        self._births[ident] = birth
+        try:
+            with far:
+                fork = Fork(ident, name, setup, 1 + len(descriptors))
+                await self._line.send(encode(fork), [far.fileno(), *descriptors])
+            with trio.move_on_after(ANSWER) as answer:
+                await birth.answered.wait()
+            if answer.cancelled_caught:
+                self._process.kill()
+            if birth.refusal:
+                raise ForkRefused(f"no process for {name}: {birth.refusal}")
+            if birth.child is None:
+                raise ZygoteDied(f"the zygote has ended, or does not answer: no process for {name}")
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._give_up(ident, birth)
+            raise
+        return birth.child
+
+    async def _give_up(self, ident: int, birth: _Birth) -> None:
+        """Nobody wants the child any more, wherever it is on its way."""
+        with trio.move_on_after(ANSWER):
+            await birth.answered.wait()
+        self._births.pop(ident, None)  # if it comes even later, `_born` kills it
+        await trio.aclose_forcefully(birth.ctl)
+        if birth.child is not None:
+            await birth.child.aclose()
+
+    async def retire(self) -> None:
+        """Let it fork no more, and leave when its last child has ended.
+
+        Raises:
+            ZygoteDied: it has left already.
+        """
+        await self._line.send(encode(Retire()))
+
+    # ----- its two sides: listening, and ending
+
+    async def serve(self) -> None:
+        """Listen, and watch the children, until the zygote and they have ended."""
+        with self._scope:
+            async with trio.open_nursery() as watchers:
+                while (parcel := await self._line.receive()) is not None:
+                    self._obey(*parcel, watchers)
+                # It is the end of the process that makes us its children's parent, not that of its socket.
+                with trio.move_on_after(DEATH):
+                    await self._process.wait()
+                self.died.set()
+                for birth in self._births.values():
+                    birth.answered.set()
+
+    def _obey(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
+        if isinstance(frame, Forked):
+            self._born(frame, descriptors, watchers)
+        elif isinstance(frame, ForkFailed):
+            birth = self._births.pop(frame.ident, None)
+            if birth is not None:
+                birth.refusal = frame.reason
+                birth.answered.set()
+        elif isinstance(frame, Exited) and frame.ident in self._children:
+            self._children[frame.ident].report(frame.status)
+
+    def _born(self, frame: Forked, descriptors: list[int], watchers: trio.Nursery) -> None:
+        pidfd, lifeline = descriptors
+        birth = self._births.pop(frame.ident, None)
+        if birth is None:  # so late that nobody waits for it
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            close_all(descriptors)
+            return
+        birth.child = Child(birth.name, birth.ctl, frame.pid, pidfd, lifeline)
+        self._children[frame.ident] = birth.child
+        watchers.start_soon(self._watch, frame.ident, birth.child)
+        birth.answered.set()
+
+    async def _watch(self, ident: int, child: Child) -> None:
+        await child.watch(self.died)
+        del self._children[ident]
+
+    async def aclose(self) -> None:
+        """Ask all children to leave, kill those that do not, and end the zygote. Bounded, and not to be cancelled."""
+        self._line.finish()  # the zygote, for its part, does the same as here
+        children = list(self._children.values())
+        for child in children:
+            child.ask()
+        with trio.move_on_after(self._plan.orphan_grace):
+            for child in children:
+                await child.wait()
+        for child in children:
+            child.kill()
+        with trio.move_on_after(DEATH):
+            await self.died.wait()
+            for child in children:
+                await child.wait()
+        self._scope.cancel()
+        self._line.close()
+        await _put_down(self._process)
+        for child in children:
+            await trio.aclose_forcefully(child.ctl)
+
+
+async def _put_down(process: trio.Process) -> None:
+    process.kill()
+    with trio.move_on_after(DEATH, shield=True):
+        await process.wait()
+
+
+# ----- the start
+
+
+@contextlib.asynccontextmanager
+async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
+    """Start a zygote, and end it, with all its children, at the end of the block.
+
+    A zygote that dies on the way takes no child with it, and the block goes on: open another one beside it for new
+    children, and leave this block when its own have ended.
+
+    Raises:
+        BootError: the application did not import (its cause is a `RemoteTraceback`), was not imported in time, or
+            started threads.
+    Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
+    """
+    adopt_orphans()
+    process, line, imported = await _start(plan)
+    zygote = Zygote(plan, process, line, imported)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(zygote.serve)  # no `await` before this: what it holds would be left behind
+        try:
+            yield zygote
+        finally:
+            with trio.CancelScope(shield=True):
+                await zygote.aclose()
+
+
+async def _start(plan: Plan) -> tuple[trio.Process, ZygoteLine, Imported]:
+    near, far = socket.socketpair()
+    line = ZygoteLine(trio.socket.from_stdlib_socket(near))
+    process: trio.Process | None = None
+    try:
+        with far:
+            process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
+        imported = await _hear(plan, process, line)
+        _judge_threads(plan, imported)
+    except BaseException:
+        line.close()
+        if process is not None:
+            await _put_down(process)
+        raise
+    return process, line, imported
+
+
+async def _hear(plan: Plan, process: trio.Process, line: ZygoteLine) -> Imported:
+    reference = list(dataclasses.astuple(plan.app))
+    hello = Hello(sys.argv, reference, plan.main, plan.prepare, plan.setup, plan.describe, plan.lazy, plan.orphan_grace)
+    said: tuple[ZygoteFrame, list[int]] | None = None
+    with trio.move_on_after(plan.start_timeout) as limit, contextlib.suppress(ZygoteDied):
+        await line.send(sys_path_line() + encode(hello))
+        said = await line.receive()
+    if limit.cancelled_caught:
+        process.send_signal(STACKS)
+        await trio.sleep(_STACKS)
+        raise BootError(
+            f"importing {plan.app} took longer than {plan.start_timeout:g} s; its stack is on standard error"
+        )
+    frame = said[0] if said is not None else None
+    if isinstance(frame, ImportFailed):
+        raise BootError(frame.reason) from RemoteTraceback(frame.traceback)
+    if not isinstance(frame, Imported):
+        line.close()
+        status = ExitStatus.of(await process.wait())
+        raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
+    return frame
+
+
+def _judge_threads(plan: Plan, imported: Imported) -> None:
+    """A fork copies no threads, but the locks that they hold."""
+    started = [name for name in imported.threads if not _IDLE_OF_TRIO.fullmatch(name)]
+    unknown = imported.os_threads - 1 - len(imported.threads)
+    if started and plan.threads == "refuse":
+        raise BootError(
+            f"importing {plan.app} started threads ({', '.join(started)}), which its processes would not have; "
+            f"start them when a member starts, or set lazy_apps, with which each member imports the application itself"
+        )
+    if started:
+        logger.warning(
+            "importing %s started threads (%s), which its processes do not have", plan.app, ", ".join(started)
+        )
+    if unknown > 0:
+        logger.warning(
+            "importing %s started %d thread%s that Python does not know, as numpy's libraries do; "
+            "its processes do not have them",
+            plan.app,
+            unknown,
+            "s" * (unknown > 1),
+        )

@@ -1,0 +1,334 @@
+"""The zygote: a process that has imported the application, and forks members. Floor 3.
+
+Theory. The master never forks: it runs Trio, with threads and state that a fork would copy half. It starts one zygote
+per generation of code (`_runtime/process.py`), a new interpreter that has no Trio run, no thread of ours and no
+handler that does anything. It imports the application once, so its children share that memory and start in
+milliseconds, and then only waits for two things:
+
+    frames from the master     fork one more, retire, or the end of the stream: the master is gone
+    the end of a child         reap it, and report its exact status
+
+It is the children's parent, so the kernel keeps a dead child's pid until the zygote reaps it. That is why the zygote is
+the one to open a child's pidfd, between the fork and the reaping; it travels to the master, who can wait for and signal
+that very process from then on, also when the zygote is dead. A zygote that dies takes nobody with it.
+
+When the master is gone its children see the end of their own streams. Those that do not leave within a grace are killed
+here. (And when both are gone, by their lifelines: see `_runtime/duty.py`.)
+
+With lazy applications the zygote imports none. Its children execute a fresh interpreter after the fork, and find the
+application with `application()` there. Everything else is the same.
+
+This needs Linux: pidfds, the subreaper, F_SETSIG, memfd and /proc. Elsewhere there are no processes for members:
+kqueue's NOTE_EXIT and reports alone could make one without exact status after a zygote's death, and without lifelines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import pkgutil
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections import deque
+from typing import Any, NamedTuple, NoReturn
+
+from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
+from trio_uwsgi._runtime.duty import Duty, flush_output, leave, own_posix_signals, perform
+from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
+from trio_uwsgi._wire.zygote_frames import (
+    Exited,
+    Fork,
+    Forked,
+    ForkFailed,
+    Hello,
+    Imported,
+    ImportFailed,
+    ParcelReader,
+    Retire,
+    ZygoteFrame,
+    encode,
+)
+from trio_uwsgi.errors import BootError
+
+__all__ = ["adopt_orphans", "application", "command", "live", "sys_path_line", "wake"]
+
+_PR_SET_CHILD_SUBREAPER = 36
+_IMPORT_FAILED = 3
+
+# The first line is sys.path, so that this package is found wherever the master found it. It is read byte by byte:
+# what comes behind it is for `live` or `wake`.
+_BOOTSTRAP = (
+    "import json, sys; fd = int(sys.argv[1]); "
+    "sys.path[:] = json.loads(open(fd, 'rb', 0, closefd=False).readline()); "
+    "from trio_uwsgi._runtime.zygote import {start}; {start}(fd)"
+)
+
+
+def command(start: str, descriptor: int) -> list[str]:
+    """The command line of an interpreter like this one that begins with `live` or `wake`."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    return [sys.executable, *flags, "-c", _BOOTSTRAP.format(start=start), str(descriptor)]
+
+
+def sys_path_line() -> bytes:
+    """What such an interpreter reads first."""
+    return json.dumps(sys.path).encode() + b"\n"
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent dies, instead of init. It cannot fail where it exists."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+# ----- the application of this process
+
+_hello: Hello | None = None
+_application: Any = None
+
+
+def application() -> Any:
+    """The application of the master's plan, in a child: the zygote's, or, with lazy applications, imported now.
+
+    Raises:
+        BootError: it could not be imported.
+    """
+    global _application
+    assert _hello is not None, "this process is no zygote, and comes from none"
+    if _application is None:
+        _application = _import(_hello)
+    return _application
+
+
+def _import(hello: Hello) -> Any:
+    if hello.prepare:
+        pkgutil.resolve_name(hello.prepare)(hello.setup)
+    return AppReference(*hello.app).load()
+
+
+def _be(hello: Hello) -> None:
+    global _hello
+    _hello = hello
+    sys.argv[:] = hello.argv
+    in_a_child_process()
+    own_posix_signals()
+
+
+# ----- its life
+
+
+def live(descriptor: int) -> NoReturn:
+    """Be a zygote on this socket to the master, or one of its children, to the end of the process."""
+    zygote = _Zygote(socket.socket(fileno=descriptor))
+    duty = zygote.serve() if zygote.begin() else None
+    if duty is not None:
+        perform(duty)
+    # The application's atexit functions are for the members, where they run.
+    flush_output()
+    os._exit(0 if _application is not None or (_hello is not None and _hello.lazy) else _IMPORT_FAILED)
+
+
+class _Kin(NamedTuple):
+    """A living child. The zygote's write end of the lifeline is kept until the child is reaped."""
+
+    ident: int
+    pid: int
+    pidfd: int
+    lifeline: int
+
+
+class _Zygote:
+    def __init__(self, master: socket.socket) -> None:
+        master.set_inheritable(False)
+        self._master = master
+        self._reader = ParcelReader()
+        self._parcels: deque[tuple[ZygoteFrame, list[int]]] = deque()
+        self._children: dict[int, _Kin] = {}
+        self._poll = select.poll()
+        self._poll.register(master, select.POLLIN)
+        self._retired = False
+
+    # ----- talking
+
+    def _receive(self) -> bool:
+        """Read once, into `_parcels`. False: the master has gone, or is not a master."""
+        try:
+            data, ancillary, _, _ = self._master.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            self._parcels += self._reader.feed(data, descriptors_of(ancillary))
+        except (OSError, ValueError):
+            return False
+        return bool(data)
+
+    def _send(self, frame: ZygoteFrame, descriptors: tuple[int, ...] = ()) -> None:
+        data = encode(frame)
+        with contextlib.suppress(OSError):  # the master has gone; the next read says so
+            sent = socket.send_fds(self._master, [data], descriptors) if descriptors else 0
+            self._master.sendall(data[sent:])
+
+    # ----- importing
+
+    def begin(self) -> bool:
+        """Import the application. False: it failed, or the master is gone; there is nothing left to do."""
+        while not self._parcels:
+            if not self._receive():
+                return False
+        hello, _ = self._parcels.popleft()
+        assert isinstance(hello, Hello)
+        _be(hello)
+        adopt_orphans()  # what members leave behind is reaped here, so it does not gather in the master
+        began = time.monotonic()
+        described = b""
+        try:
+            if not hello.lazy:
+                app = application()
+                if hello.describe:
+                    described = pkgutil.resolve_name(hello.describe)(app)
+        except (Exception, SystemExit) as error:
+            self._send(_import_failed(error))
+            return False
+        own_posix_signals()  # once more: importing may have set others
+        gc.collect()
+        gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
+        threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+        tasks = len(os.listdir("/proc/self/task"))
+        self._send(Imported(os.getpid(), time.monotonic() - began, tasks, threads, described))
+        return True
+
+    # ----- forking and reaping
+
+    def serve(self) -> Duty | None:
+        """Fork and reap. Returns in a child with what it is to do, or in the zygote at its end."""
+        while self._children or not self._retired:
+            for fd, _ in self._poll.poll():
+                if fd != self._master.fileno():
+                    continue
+                if not self._receive():
+                    self._end_children()
+                    return None
+            self._reap()
+            while self._parcels:
+                frame, descriptors = self._parcels.popleft()
+                if isinstance(frame, Fork):
+                    duty = self._fork(frame, descriptors)
+                    if duty is not None:
+                        return duty
+                self._retired = self._retired or isinstance(frame, Retire)
+        return None
+
+    def _fork(self, frame: Fork, descriptors: list[int]) -> Duty | None:
+        """In the zygote None, in the child its duty."""
+        lifeline, held = os.pipe()
+        flush_output()
+        try:
+            with warnings.catch_warnings():
+                # From 3.12 on Python warns of threads here; the master has said so already, in its own words.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                pid = os.fork()
+        except OSError as error:
+            close_all([*descriptors, lifeline, held])
+            self._send(ForkFailed(frame.ident, str(error)))
+            return None
+        if pid == 0:
+            self._forget()
+            os.close(held)
+            assert _hello is not None
+            duty = Duty(frame.name, _hello.main, descriptors, frame.setup, lifeline)
+            return _start_afresh(_hello, duty) if _hello.lazy else duty
+        # The child's copies must be the only ones, or nobody would see that it has closed them.
+        close_all([*descriptors, lifeline])
+        kin = _Kin(frame.ident, pid, os.pidfd_open(pid), held)
+        self._children[pid] = kin
+        self._poll.register(kin.pidfd, select.POLLIN)
+        self._send(Forked(kin.ident, pid), (kin.pidfd, held))
+        return None
+
+    def _forget(self) -> None:
+        """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""
+        self._master.close()
+        for kin in self._children.values():
+            close_all([kin.pidfd, kin.lifeline])
+        for _, descriptors in self._parcels:
+            close_all(descriptors)
+        close_all(self._reader.unclaimed)
+
+    def _reap(self) -> None:
+        """Take the status of whoever has ended; of adopted processes too, which nobody asks for."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            kin = self._children.pop(pid, None)
+            if kin is not None:
+                self._poll.unregister(kin.pidfd)
+                close_all([kin.pidfd, kin.lifeline])
+                self._send(Exited(kin.ident, os.waitstatus_to_exitcode(status)))
+
+    def _end_children(self) -> None:
+        """The master is gone. The children see that by themselves; what is left after the grace is killed."""
+        self._poll.unregister(self._master)
+        assert _hello is not None
+        deadline = time.monotonic() + _hello.grace
+        while self._children and (left := deadline - time.monotonic()) > 0:
+            self._poll.poll(left * 1000)
+            self._reap()
+        for kin in self._children.values():
+            signal.pidfd_send_signal(kin.pidfd, signal.SIGKILL)
+        while self._children:
+            self._poll.poll()
+            self._reap()
+
+
+def _import_failed(error: BaseException) -> ImportFailed:
+    """A BootError says in a sentence what failed, and its cause is what the application's code raised."""
+    cause = error.__cause__ if isinstance(error, BootError) else error
+    text = "" if cause is None else "".join(traceback.format_exception(cause))
+    reason = str(error) if isinstance(error, BootError) else f"preparing failed: {type(error).__name__}: {error}"
+    return ImportFailed(reason, text)
+
+
+# ----- lazy applications
+
+
+def _start_afresh(hello: Hello, duty: Duty) -> NoReturn:
+    """In a child: become a fresh interpreter, which reads from a file in memory what it is to be."""
+    memory = os.memfd_create("duty")
+    fork = Fork(0, duty.name, [duty.setup, duty.descriptors, duty.lifeline], 0)
+    with open(memory, "wb", closefd=False) as file:
+        file.write(sys_path_line() + encode(hello) + encode(fork))
+    os.lseek(memory, 0, os.SEEK_SET)
+    for descriptor in (memory, duty.lifeline, *duty.descriptors):
+        os.set_inheritable(descriptor, True)
+    # Python sets its own handler of SIGINT before ours; nobody shall see it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        os.execv(sys.executable, command("wake", memory))
+    except OSError:
+        traceback.print_exc()
+    finally:
+        leave(1)
+
+
+def wake(memory: int) -> NoReturn:
+    """Be the fresh interpreter that a lazy zygote's child became."""
+    with open(memory, "rb") as file:
+        parcels = list(ParcelReader().feed(file.read(), []))
+    (hello, _), (fork, _) = parcels
+    assert isinstance(hello, Hello)
+    assert isinstance(fork, Fork)
+    setup, descriptors, lifeline = fork.setup
+    for descriptor in (lifeline, *descriptors):
+        os.set_inheritable(descriptor, False)
+    _be(hello)
+    perform(Duty(fork.name, hello.main, descriptors, setup, lifeline))

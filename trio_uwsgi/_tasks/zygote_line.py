@@ -1,0 +1,106 @@
+"""The line between the master and a zygote: frames, and descriptors beside them. Floor 2.
+
+The master's end, in Trio, is `ZygoteLine`. The zygote's end has no Trio, and is in `_runtime/zygote.py`; what both need
+is here. How descriptors find their frames: `_wire/zygote_frames.py`.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import trio
+
+from trio_uwsgi._wire.zygote_frames import ParcelReader, ZygoteFrame
+from trio_uwsgi.errors import UwsgiError
+
+__all__ = ["ANCILLARY", "ANSWER", "READ_SIZE", "ZygoteDied", "ZygoteLine", "close_all", "descriptors_of"]
+
+READ_SIZE = 65536
+# What the kernel lets through beside one message (SCM_MAX_FD).
+_MAX_DESCRIPTORS = 253
+ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
+
+# In seconds. A live zygote takes a frame, and answers a fork, in milliseconds, or tens of them where the application
+# has gigabytes; one that does not is stopped or stuck, and of no use.
+ANSWER = 10.0
+
+
+class ZygoteDied(UwsgiError):
+    """The zygote has ended; its children live on, and another one has to fork the next."""
+
+
+def descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came with a message."""
+    found: list[int] = []
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            whole = memoryview(data[: len(data) // 4 * 4]).cast("i")
+            found += whole
+    return found
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+class ZygoteLine:
+    """Frames and descriptors over the socket to a zygote."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._socket = sock
+        self._reader = ParcelReader()
+        self._parcels: deque[tuple[ZygoteFrame, list[int]]] = deque()
+        self._turn = trio.Lock()
+
+    async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send in whole, also when cancelled: half a frame would make the line useless.
+
+        Raises:
+            ZygoteDied: there is nobody, or nobody who listens.
+        """
+        try:
+            with trio.move_on_after(ANSWER, shield=True) as whole:
+                async with self._turn:
+                    await self._send(memoryview(data), descriptors)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise ZygoteDied("the zygote has ended") from error
+        if whole.cancelled_caught:
+            self.close()
+            raise ZygoteDied(f"the zygote did not listen for {ANSWER:g} s")
+
+    async def _send(self, data: memoryview, descriptors: Sequence[int]) -> None:
+        beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        sent = await self._socket.sendmsg([data], beside)
+        while sent < len(data):
+            sent += await self._socket.send(data[sent:])
+
+    async def receive(self) -> tuple[ZygoteFrame, list[int]] | None:
+        """The next frame, and its descriptors, which are the caller's to close. None: the zygote has gone."""
+        while not self._parcels:
+            try:
+                data, ancillary, _, _ = await self._socket.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+            except (OSError, trio.ClosedResourceError):
+                return None
+            self._parcels += self._reader.feed(data, descriptors_of(ancillary))
+            if not data:
+                return None
+        return self._parcels.popleft()
+
+    def finish(self) -> None:
+        """Say no more: for the zygote, its master is gone. What it still says can be received."""
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self._socket.close()
+        for _, descriptors in self._parcels:
+            close_all(descriptors)
+        close_all(self._reader.unclaimed)
+        self._parcels.clear()
+        self._reader.unclaimed.clear()
