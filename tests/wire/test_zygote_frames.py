@@ -1,0 +1,85 @@
+"""What the master and a zygote say to each other: frames as bytes and back, and the descriptors beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from trio_uwsgi._wire import frames
+from trio_uwsgi._wire.zygote_frames import (
+    Exited,
+    Fork,
+    Forked,
+    ForkFailed,
+    Hello,
+    Imported,
+    ImportFailed,
+    ParcelReader,
+    Retire,
+    ZygoteFrame,
+    encode,
+)
+
+FRAMES: list[ZygoteFrame] = [
+    Hello(["prog", "-x"], ["object", "a.b", "app", False], "m:main", "", {"a": [1, None]}, "m:describe", False, 1.5),
+    Imported(10, 0.25, 3, ["MainThread", "pool"], bytes(range(256))),
+    ImportFailed("importing a failed: ValueError: \udcff", "Traceback ..."),
+    Fork(1, "worker1", {"slot": 1}, 0),
+    Fork(2, "worker2", None, 2),
+    Forked(2, 4711),
+    ForkFailed(3, "no room"),
+    Exited(2, -9),
+    Retire(),
+]
+
+
+def numbers(frame: ZygoteFrame, first: int) -> list[int]:
+    """As many descriptors as the frame takes."""
+    return list(range(first, first + frame.descriptors))
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: type(frame).__name__)
+def test_frame_survives(frame: ZygoteFrame) -> None:
+    """Every kind of frame comes out of its bytes as it was, with its descriptors."""
+    beside = numbers(frame, 7)
+    assert [(frame, beside)] == list(ParcelReader().feed(encode(frame), beside))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+def test_descriptors_find_their_frames_however_the_bytes_are_cut(size: int) -> None:
+    """Descriptors arrive with the first byte of their frame at the latest, and are taken in order."""
+    expected: list[tuple[ZygoteFrame, list[int]]] = []
+    arrivals: dict[int, list[int]] = {}
+    data = b""
+    for frame in FRAMES:
+        beside = numbers(frame, 3 + 10 * len(expected))
+        expected.append((frame, beside))
+        arrivals[len(data) // size] = arrivals.get(len(data) // size, []) + beside
+        data += encode(frame)
+    reader = ParcelReader()
+    got: list[tuple[ZygoteFrame, list[int]]] = []
+    for at in range(0, len(data), size):
+        got += reader.feed(data[at : at + size], arrivals.get(at // size, []))
+    assert expected == got
+    assert [] == list(reader.unclaimed)
+
+
+def test_descriptors_of_an_unfinished_frame_are_unclaimed() -> None:
+    """Who ends before a frame is whole can close what came with it."""
+    reader = ParcelReader()
+    assert [] == list(reader.feed(encode(Forked(1, 2))[:-1], [5, 6]))
+    assert [5, 6] == list(reader.unclaimed)
+
+
+def test_missing_descriptors_are_an_error() -> None:
+    """A frame whose descriptors did not come is of no use."""
+    with pytest.raises(ValueError, match=r"1 descriptors came for Forked\(ident=1, pid=2\)"):
+        list(ParcelReader().feed(encode(Forked(1, 2)), [5]))
+
+
+@pytest.mark.parametrize("other", [frames.Ready(), frames.Raise(1)], ids=["Ready", "Raise"])
+def test_the_members_words_are_not_understood(other: Any) -> None:
+    """Each line has a vocabulary of its own, although the format is one."""
+    with pytest.raises(ValueError, match="not a frame"):
+        list(ParcelReader().feed(frames.encode(other), []))
