@@ -113,15 +113,13 @@ class AppReference:
 
 
 def _served_in(group: BaseExceptionGroup[Any]) -> Served:
-    """The `Served` that came through nurseries, whatever else ended with it; without one the group goes on."""
+    """The `Served` in a group, whatever else ended with it; without one the group goes on."""
     parts: list[BaseException] = [group]
     for part in parts:
         if isinstance(part, Served):
             return part
         if isinstance(part, BaseExceptionGroup):
             parts.extend(part.exceptions)
-    if isinstance(group, Exception):
-        raise import_failure("importing the application", group) from group
     raise group
 
 
@@ -137,12 +135,12 @@ def _run_again(target: str, *, by_name: bool) -> ModuleType:
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     try:
         exec(code, module.__dict__)
-    except Served:
-        pass
-    except BaseExceptionGroup as group:
-        _served_in(group)
     except (Exception, SystemExit) as error:
         raise import_failure(f"running {target}", error) from error
+    except Served:
+        pass
+    except BaseExceptionGroup as group:  # it came through nurseries
+        _served_in(group)
     return module
 
 

@@ -226,7 +226,12 @@ class _Zygote:
 
     def _fork(self, frame: Fork, descriptors: list[int]) -> Duty | None:
         """In the zygote None, in the child its duty."""
-        lifeline, held = os.pipe()
+        try:
+            lifeline, held = os.pipe()
+        except OSError as error:
+            self._refuse(frame, descriptors, error)
+            return None
+        descriptors.append(lifeline)
         flush_output()
         try:
             with warnings.catch_warnings():
@@ -234,22 +239,31 @@ class _Zygote:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
         except OSError as error:
-            close_all([*descriptors, lifeline, held])
-            self._send(ForkFailed(frame.ident, str(error)))
+            self._refuse(frame, [*descriptors, held], error)
             return None
         if pid == 0:
             self._forget()
             os.close(held)
             assert _hello is not None
-            duty = Duty(frame.name, _hello.main, descriptors, frame.setup, lifeline)
+            duty = Duty(frame.name, _hello.main, descriptors[:-1], frame.setup, lifeline)
             return _start_afresh(_hello, duty) if _hello.lazy else duty
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError as error:  # no room for one more: what cannot be watched shall not be
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            self._refuse(frame, [*descriptors, held], error)
+            return None
         # The child's copies must be the only ones, or nobody would see that it has closed them.
-        close_all([*descriptors, lifeline])
-        kin = _Kin(frame.ident, pid, os.pidfd_open(pid), held)
-        self._children[pid] = kin
-        self._poll.register(kin.pidfd, select.POLLIN)
-        self._send(Forked(kin.ident, pid), (kin.pidfd, held))
+        close_all(descriptors)
+        self._children[pid] = _Kin(frame.ident, pid, pidfd, held)
+        self._poll.register(pidfd, select.POLLIN)
+        self._send(Forked(frame.ident, pid), (pidfd, held))
         return None
+
+    def _refuse(self, frame: Fork, descriptors: list[int], error: OSError) -> None:
+        close_all(descriptors)
+        self._send(ForkFailed(frame.ident, str(error)))
 
     def _forget(self) -> None:
         """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""

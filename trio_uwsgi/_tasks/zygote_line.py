@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import logging
 import os
 import socket
 from collections import deque
@@ -19,6 +20,8 @@ from trio_uwsgi._wire.zygote_frames import ParcelReader, ZygoteFrame
 from trio_uwsgi.errors import UwsgiError
 
 __all__ = ["ANCILLARY", "ANSWER", "READ_SIZE", "ZygoteDied", "ZygoteLine", "close_all", "descriptors_of"]
+
+logger = logging.getLogger("trio_uwsgi")
 
 READ_SIZE = 65536
 # What the kernel lets through beside one message (SCM_MAX_FD).
@@ -85,9 +88,13 @@ class ZygoteLine:
         while not self._parcels:
             try:
                 data, ancillary, _, _ = await self._socket.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
+                self._parcels += self._reader.feed(data, descriptors_of(ancillary))
             except (OSError, trio.ClosedResourceError):
                 return None
-            self._parcels += self._reader.feed(data, descriptors_of(ancillary))
+            except ValueError as error:  # descriptors are missing, because this process has no room for more
+                logger.error("giving the zygote up: %s", error)
+                self.close()
+                return None
             if not data:
                 return None
         return self._parcels.popleft()

@@ -1,0 +1,103 @@
+"""What children of a zygote do in tests: functions to be named in a `Plan`, and an application that is none."""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import itertools
+import json
+import os
+import socket
+import sys
+import time
+from typing import Any
+
+import trio
+import trio._core._run
+
+from trio_uwsgi._runtime.zygote import application
+
+prepared: list[Any] = []
+imported_in = os.getpid()
+
+
+def app() -> str:
+    """The application."""
+    return "the application"
+
+
+def prepare(setup: Any) -> None:
+    """Remember what the zygote was given."""
+    prepared.append(setup)
+
+
+def describe(found: Any) -> bytes:
+    """Say what was found, and what was done before."""
+    return json.dumps([found.__name__, prepared]).encode()
+
+
+def open_files() -> dict[str, str]:
+    """What this process has open, by number, without the listing itself."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[name] = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def tell(descriptors: list[int], setup: Any) -> None:
+    """Send one line about this process, wait for the end of `ctl`, and leave with the exit code of the setup."""
+    setup = setup or {}
+    facts = {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "setup": setup,
+        "descriptors": descriptors,
+        "files": open_files(),
+        "inheritable": [fd for fd in descriptors if os.get_inheritable(fd)],
+        "app": application()(),
+        "imported_in": imported_in,
+        "random": trio._core._run._r.random(),
+        "argv": sys.argv,
+    }
+    if "at_exit" in setup:
+        atexit.register(os.write, 1, setup["at_exit"].encode())
+    if "said" in setup:
+        print(setup["said"])
+    trio.run(_tell, descriptors[0], json.dumps(facts).encode() + b"\n")
+    raise SystemExit(setup.get("exit"))
+
+
+async def _tell(ctl: int, line: bytes) -> None:
+    async with trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl))) as stream:
+        await stream.send_all(line)
+        async for _ in stream:
+            pass
+
+
+def be_stuck(descriptors: list[int], setup: Any) -> None:
+    """Say so, and then hear nothing any more, in one of several ways."""
+    os.write(descriptors[0], b"stuck\n")
+    trio.run(_be_stuck, setup)
+
+
+async def _be_stuck(how: str) -> None:
+    if how == "busy":
+        while True:
+            pass
+    if how == "sleep":
+        time.sleep(1000)  # noqa: ASYNC251  # that is the point
+    if how == "gil":
+        collections.deque(itertools.repeat(0), maxlen=0)  # for ever, in C, without looking at signals
+    await trio.sleep_forever()
+
+
+def fail(descriptors: list[int], setup: Any) -> None:
+    """Raise what a member may raise."""
+    if setup == "base":
+        raise BaseExceptionGroup("several", [KeyboardInterrupt()])
+    if setup == "words":
+        sys.exit("these are my last words")
+    raise ValueError("this member fails")
