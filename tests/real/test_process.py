@@ -30,12 +30,12 @@ from trio_uwsgi.errors import BootError
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
-APP = AppReference("name", "zygote_members:app")
+APP = AppReference("name", "tests.real.zygote_members:app")
 
 
 def plan(**fields: Any) -> Plan:
     """A plan of the members beside this file; Any: each field has its own type."""
-    whole: dict[str, Any] = {"app": APP, "main": "zygote_members:tell"} | fields
+    whole: dict[str, Any] = {"app": APP, "main": "tests.real.zygote_members:tell"} | fields
     return Plan(**whole)
 
 
@@ -60,8 +60,8 @@ def children(pid: int | str = "self") -> set[int]:
 
 @pytest.fixture(autouse=True)
 def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The members beside this file can be imported, here and in zygotes."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    """The members beside this file can be imported in zygotes."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ async def test_what_main_raises_ends_the_child(
     setup: str, status: ExitStatus, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The exit code is 1, the traceback is printed once, and nothing goes on in the zygote's frames."""
-    async with zygote_and_child(setup, main="zygote_members:fail") as (_, child):
+    async with zygote_and_child(setup, main="tests.real.zygote_members:fail") as (_, child):
         assert status == await child.wait()
     assert 1 == capfd.readouterr().err.count(words)
 
@@ -176,6 +176,21 @@ async def test_children_differ_where_forks_are_alike(capfd: pytest.CaptureFixtur
     assert 3 == len(numbers)
     out = capfd.readouterr().out
     assert (3, 3) == (out.count("good morning"), out.count("good night"))
+
+
+async def test_numpy_is_seeded_anew(tmp_path: Path) -> None:
+    """Its global generator is one of those that a fork would copy. Here stands another module for it."""
+    app = module(
+        tmp_path,
+        "import sys, types\n"
+        "fake = sys.modules['numpy.random'] = types.ModuleType('numpy.random')\n"
+        "fake.seeded = 0\n"
+        "def seed(): fake.seeded += 1\n"
+        "fake.seed = seed\n"
+        "def app(): return ''\n",
+    )
+    async with zygote_and_child({"numpy": True}, app=app) as (_, child):
+        assert 1 == (await facts(child))["numpy"]
 
 
 async def test_an_interrupt_is_left_to_the_master() -> None:
@@ -214,7 +229,7 @@ async def test_several_tasks_wait_and_fork() -> None:
 @pytest.mark.parametrize("how", ["busy", "sleep", "gil"])
 async def test_a_stuck_child_shows_its_stack_and_is_killed(how: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever it is stuck in, its stack is printed, and it is dead half a second after its grace."""
-    async with zygote_and_child(how, main="zygote_members:be_stuck") as (_, child):
+    async with zygote_and_child(how, main="tests.real.zygote_members:be_stuck") as (_, child):
         assert b"stuck\n" == await line(child)
         began = trio.current_time()
         assert ExitStatus(signal=signal.SIGKILL) == await child.end(0.1)
@@ -232,7 +247,7 @@ async def test_the_task_tree_of_a_child_that_waits(capfd: pytest.CaptureFixture[
         assert child.status is None
     err = capfd.readouterr().err
     assert f"process {child.pid}: Trio tasks" in err
-    assert "zygote_members._tell at _tell:" in err
+    assert "tests.real.zygote_members._tell at _tell:" in err
 
 
 # ----- the zygote's life
@@ -241,7 +256,7 @@ async def test_the_task_tree_of_a_child_that_waits(capfd: pytest.CaptureFixture[
 async def test_a_zygote_says_what_it_imported() -> None:
     """`prepare` comes before the import, `describe` after it, and the counts are those of the process."""
     async with open_zygote(
-        plan(prepare="zygote_members:prepare", setup=5, describe="zygote_members:describe")
+        plan(prepare="tests.real.zygote_members:prepare", setup=5, describe="tests.real.zygote_members:describe")
     ) as zygote:
         assert ["app", [5]] == json.loads(zygote.imported.described)
         assert (1, []) == (zygote.imported.os_threads, zygote.imported.threads)
@@ -301,7 +316,7 @@ async def test_the_block_ends_with_all_children(caplog: pytest.LogCaptureFixture
         good = await zygote.fork("worker1", {"exit": 3})
         await line(good)
     assert ExitStatus(code=3) == good.status
-    async with open_zygote(plan(main="zygote_members:be_stuck", orphan_grace=0.2)) as zygote:
+    async with open_zygote(plan(main="tests.real.zygote_members:be_stuck", orphan_grace=0.2)) as zygote:
         bad = await zygote.fork("worker1", "busy")
         await line(bad)
     assert ExitStatus(signal=signal.SIGKILL) == bad.status
@@ -377,7 +392,7 @@ async def test_an_import_has_a_time_limit(tmp_path: Path, capfd: pytest.CaptureF
 
 async def test_functions_of_the_plan_that_fail() -> None:
     """`prepare` and `describe` are part of the start."""
-    assert "AttributeError" in str(await refused(prepare="zygote_members:nothing"))
+    assert "AttributeError" in str(await refused(prepare="tests.real.zygote_members:nothing"))
     assert "ModuleNotFoundError" in str(await refused(describe="nowhere:nothing"))
 
 
@@ -402,7 +417,7 @@ async def test_threads_may_be_allowed(tmp_path: Path, caplog: pytest.LogCaptureF
 async def test_lazy_children_are_fresh_interpreters(tmp_path: Path) -> None:
     """Each imports the application itself, after `prepare`, and whatever else is as in a forked one."""
     read, write = os.pipe()
-    fields = {"lazy": True, "prepare": "zygote_members:prepare", "setup": 1}
+    fields = {"lazy": True, "prepare": "tests.real.zygote_members:prepare", "setup": 1}
     async with open_zygote(plan(**fields)) as zygote:
         async with await zygote.fork("worker1", {"exit": 4}, [read, write]) as child:
             told = await facts(child)
@@ -473,7 +488,7 @@ async def test_a_cancelled_fork_leaves_no_child() -> None:
 
 async def test_a_cancelled_end_kills_at_once() -> None:
     """A cancellation cuts the grace short, and the child is dead when it is through."""
-    async with zygote_and_child("sleep", main="zygote_members:be_stuck") as (_, child):
+    async with zygote_and_child("sleep", main="tests.real.zygote_members:be_stuck") as (_, child):
         await line(child)
         for _ in range(2):
             with trio.move_on_after(0.05) as scope:

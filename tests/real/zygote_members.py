@@ -15,6 +15,8 @@ from typing import Any
 import trio
 import trio._core._run
 
+from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
+from trio_uwsgi._runtime.process import Plan, open_zygote
 from trio_uwsgi._runtime.zygote import application
 
 prepared: list[Any] = []
@@ -62,6 +64,8 @@ def tell(descriptors: list[int], setup: Any) -> None:
         "random": trio._core._run._r.random(),
         "argv": sys.argv,
     }
+    if "numpy" in setup:
+        facts["numpy"] = sys.modules["numpy.random"].seeded
     if "at_exit" in setup:
         atexit.register(os.write, 1, setup["at_exit"].encode())
     if "said" in setup:
@@ -80,10 +84,13 @@ async def _tell(ctl: int, line: bytes) -> None:
 def be_stuck(descriptors: list[int], setup: Any) -> None:
     """Say so, and then hear nothing any more, in one of several ways."""
     os.write(descriptors[0], b"stuck\n")
-    trio.run(_be_stuck, setup)
+    trio.run(_be_stuck, descriptors[0], setup)
 
 
-async def _be_stuck(how: str) -> None:
+async def _be_stuck(ctl: int, how: str) -> None:
+    if how == "idle":
+        await trio.lowlevel.wait_readable(ctl)
+        return
     if how == "busy":
         while True:
             pass
@@ -101,3 +108,34 @@ def fail(descriptors: list[int], setup: Any) -> None:
     if setup == "words":
         sys.exit("these are my last words")
     raise ValueError("this member fails")
+
+
+async def serve(found: Any) -> None:
+    """Stand for `trio_uwsgi.serve`: find the application again in a process of its own, and print what it says."""
+    refuse_to_serve_twice(found)
+    reference = reference_of(found)
+    async with (
+        open_zygote(Plan(app=reference, main="tests.real.zygote_members:call")) as zygote,
+        await zygote.fork("worker1") as child,
+    ):
+        print(reference.how, (await child.ctl.receive_some()).decode())
+
+
+def call(descriptors: list[int], setup: Any) -> None:
+    """Call the application, and send what it says."""
+    os.write(descriptors[0], application()().encode())
+
+
+async def be_master(how: list[str], lazy: bool) -> None:
+    """Be a master with such children, which says who they are, and then does nothing until it is killed."""
+    app = AppReference("object", "tests.real.zygote_members", "app")
+    async with open_zygote(Plan(app=app, main="tests.real.zygote_members:be_stuck", lazy=lazy)) as zygote:
+        children = [await zygote.fork(f"worker{number}", one) for number, one in enumerate(how)]
+        for child in children:
+            await child.ctl.receive_some()
+        print(json.dumps([zygote.pid, *(child.pid for child in children)]), flush=True)
+        await trio.sleep_forever()
+
+
+if __name__ == "__main__":
+    trio.run(be_master, sys.argv[2:], sys.argv[1] == "lazy")
