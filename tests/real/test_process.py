@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._runtime.dumps import task_tree
 from trio_uwsgi._runtime.process import (
     Child,
     ExitStatus,
@@ -26,7 +28,7 @@ from trio_uwsgi._runtime.process import (
     ZygoteDied,
     open_zygote,
 )
-from trio_uwsgi.errors import BootError
+from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
@@ -248,6 +250,54 @@ async def test_the_task_tree_of_a_child_that_waits(capfd: pytest.CaptureFixture[
     err = capfd.readouterr().err
     assert f"process {child.pid}: Trio tasks" in err
     assert "tests.real.zygote_members._tell at _tell:" in err
+
+
+async def test_a_task_tree() -> None:
+    """It has the tasks below each other, by their names, with the calls that each one waits in."""
+
+    async def waits() -> None:
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waits, name="the one that waits")
+        await trio.testing.wait_all_tasks_blocked()
+        lines = list(task_tree())
+        nursery.cancel_scope.cancel()
+    assert f"process {os.getpid()}: Trio tasks" == lines[0]
+    found = [line for line in lines if line.strip().startswith("the one that waits at waits:")]
+    assert 1 == len(found)
+    assert " > sleep_forever:" in found[0]
+
+
+def test_a_task_tree_without_trio() -> None:
+    """Where no Trio runs, it says so."""
+    assert [f"process {os.getpid()}: no Trio run"] == list(task_tree())
+
+
+async def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without pidfds is told apart before anything is started."""
+    monkeypatch.delattr(os, "pidfd_open")
+    with pytest.raises(ConfigError, match="need Linux; let them be tasks: placement='task'"):
+        async with open_zygote(plan()):
+            pass
+
+
+async def test_what_a_member_leaves_behind_comes_to_the_zygote() -> None:
+    """A process whose parent, a member, has ended is reaped by the zygote: it does not stay, dead, in the master."""
+    async with open_zygote(plan(main="tests.real.zygote_members:leave_someone_behind")) as zygote:
+        async with await zygote.fork("worker1") as child:
+            orphan = int(await line(child))
+            assert ExitStatus(code=0) == await child.wait()
+        assert orphan in children(zygote.pid)
+        assert orphan not in children()
+        os.kill(orphan, signal.SIGKILL)
+        async with await zygote.fork("worker2") as child:
+            second = int(await line(child))
+            await child.wait()
+        assert {second} == children(zygote.pid)
+    # What outlives the zygote as well is this process's.
+    os.kill(second, signal.SIGKILL)
+    assert second == os.waitpid(second, 0)[0]
 
 
 # ----- the zygote's life

@@ -110,6 +110,16 @@ def fail(descriptors: list[int], setup: Any) -> None:
     raise ValueError("this member fails")
 
 
+def leave_someone_behind(descriptors: list[int], setup: Any) -> None:
+    """Start a process that nobody waits for, say its pid, and end."""
+    pid = os.fork()
+    if pid == 0:
+        os.close(descriptors[0])
+        time.sleep(10)
+        os._exit(0)
+    os.write(descriptors[0], f"{pid}\n".encode())
+
+
 async def serve(found: Any) -> None:
     """Stand for `trio_uwsgi.serve`: find the application again in a process of its own, and print what it says."""
     refuse_to_serve_twice(found)

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import logging
+import os
 import re
 import signal
 import socket
@@ -41,7 +43,7 @@ from trio_uwsgi._wire.zygote_frames import (
     ZygoteFrame,
     encode,
 )
-from trio_uwsgi.errors import BootError, UwsgiError
+from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
 
 __all__ = ["Child", "ExitStatus", "ForkRefused", "Plan", "RemoteTraceback", "Zygote", "ZygoteDied", "open_zygote"]
 
@@ -271,10 +273,13 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
     children, and leave this block when its own have ended.
 
     Raises:
+        ConfigError: this system cannot do it.
         BootError: the application did not import (its cause is a `RemoteTraceback`), was not imported in time, or
             started threads.
     Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
     """
+    if not (hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")):
+        raise ConfigError("members in processes of their own need Linux", "let them be tasks: placement='task'")
     adopt_orphans()
     process, line, imported = await _start(plan)
     zygote = Zygote(plan, process, line, imported)

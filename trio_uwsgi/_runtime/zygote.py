@@ -82,7 +82,7 @@ def command(start: str, descriptor: int) -> list[str]:
 
 def sys_path_line() -> bytes:
     """What such an interpreter reads first."""
-    return json.dumps(sys.path).encode() + b"\n"
+    return json.dumps([entry for entry in sys.path if isinstance(entry, str)]).encode() + b"\n"
 
 
 def adopt_orphans() -> None:
@@ -190,6 +190,7 @@ class _Zygote:
         try:
             if not hello.lazy:
                 app = application()
+                pkgutil.resolve_name(hello.main)  # so that not every child imports its module
                 if hello.describe:
                     described = pkgutil.resolve_name(hello.describe)(app)
         except (Exception, SystemExit) as error:
