@@ -297,7 +297,7 @@ async def test_what_a_member_leaves_behind_comes_to_the_zygote() -> None:
         assert {second} == children(zygote.pid)
     # What outlives the zygote as well is this process's.
     os.kill(second, signal.SIGKILL)
-    assert second == os.waitpid(second, 0)[0]
+    assert second == os.waitpid(second, 0)[0]  # noqa: ASYNC222  # it is dead
 
 
 # ----- the zygote's life
