@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.inbox import Inbox
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
-    from trio_uwsgi._tasks.locks import UserLocks
+    from trio_uwsgi._tasks.locks import Locks
     from trio_uwsgi._tasks.node import Nodes
     from trio_uwsgi._tasks.sources import MemberTimers
     from trio_uwsgi._tasks.spools import Spools
@@ -43,7 +43,7 @@ class Services:
     """
 
     caches: Caches
-    locks: UserLocks
+    locks: Locks
     nodes: Nodes
     spools: Spools
     alarms: frozenset[str]

@@ -24,16 +24,23 @@ __all__ = [
     "Alarm",
     "Answer",
     "Begun",
+    "BootFailed",
     "CancelTimer",
+    "Closed",
     "Deliver",
     "Ended",
+    "Forget",
     "Frame",
     "FrameReader",
+    "Granted",
     "Leave",
+    "Lock",
     "Post",
     "Raise",
     "Ready",
+    "Register",
     "Stop",
+    "Unlock",
     "Vocabulary",
     "encode",
 ]
@@ -142,6 +149,59 @@ class Leave(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Register(Frame):
+    """Member to master: its code registered this signal while it ran, for this target."""
+
+    signum: int
+    target: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lock(Frame):
+    """Member to master: it wants this user lock. `ident` is unique in the member's life."""
+
+    number: int
+    ident: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Granted(Frame):
+    """Master to member: the user lock is its own."""
+
+    number: int
+    ident: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unlock(Frame):
+    """Member to master: it holds the user lock no more."""
+
+    number: int
+    ident: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Forget(Frame):
+    """Member to master: it does not want the user lock any more, unless it has been granted."""
+
+    number: int
+    ident: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Closed(Frame):
+    """Member to master: it accepts no more connections."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BootFailed(Frame):
+    """Member to master: it cannot start, because of its application; `traceback` is that of the cause, or empty."""
+
+    reason: str
+    traceback: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: begin no new work, end what runs, then end yourself."""
 
@@ -187,7 +247,10 @@ class Vocabulary:
         return kind(**fields)
 
 
-_MEMBERS = Vocabulary(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop)
+_MEMBERS = Vocabulary(
+    *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
+    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed),
+)
 encode = _MEMBERS.encode
 
 

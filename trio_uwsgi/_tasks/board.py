@@ -1,0 +1,104 @@
+"""Memory that all processes of a runtime see: numbers that one of them writes and the others read. Floor 2.
+
+Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
+Numbers that belong together may be seen a moment apart. There is a row for each seat, which its member writes, and a
+byte for each user lock, which the master writes.
+
+Times are those of `time.monotonic`, which is one clock for all processes; Trio's has an offset of its own in each.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Final
+
+__all__ = ["Board", "Row"]
+
+_COLUMNS: Final = (
+    "heartbeat",  # when the member's loop last ran; 0 before it did
+    "deadline",  # when code that keeps the loop to itself has to be over by its own wish; 0 is never
+    "open",  # connections
+    "requests",
+    "connections",
+    "running",
+    "done",
+    "failed",
+    "harakiri",
+    "stuck",
+)
+_ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
+_NUMBERS = _ROW // 8
+
+
+class Row:
+    """The numbers of one seat, as attributes: see `_COLUMNS`."""
+
+    __slots__ = ("_numbers", "_start")
+
+    def __init__(self, numbers: memoryview[float], start: int) -> None:
+        self._numbers = numbers
+        self._start = start
+
+    def get(self, column: str) -> float:
+        """One number."""
+        value: float = self._numbers[self._start + _PLACES[column]]
+        return value
+
+    def set(self, column: str, value: float) -> None:
+        """Write one number. For the member of the seat only."""
+        self._numbers[self._start + _PLACES[column]] = value
+
+    def clear(self) -> None:
+        """A new member begins at nothing. For whoever starts it."""
+        for place in range(_NUMBERS):
+            self._numbers[self._start + place] = 0.0
+
+
+_PLACES = {name: place for place, name in enumerate(_COLUMNS)}
+
+
+class Board:
+    """The memory, by its descriptor. The master makes it, members open what they inherit.
+
+    Args:
+        descriptor: of the memory; this object owns it.
+        rows: how many seats there are.
+        locks: how many user locks there are.
+    """
+
+    def __init__(self, descriptor: int, rows: int, locks: int) -> None:
+        self.descriptor = descriptor
+        self._memory = mmap.mmap(descriptor, _size(rows, locks))
+        self._view = memoryview(self._memory)
+        self._numbers = self._view[: rows * _ROW].cast("d")
+        self.rows = [Row(self._numbers, row * _NUMBERS) for row in range(rows)]
+        self._locks = self._view[rows * _ROW :]
+
+    @classmethod
+    def make(cls, rows: int, locks: int) -> Board:
+        """New memory, all zero."""
+        descriptor = os.memfd_create("trio_uwsgi", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, _size(rows, locks))
+        return cls(descriptor, rows, locks)
+
+    def is_locked(self, number: int) -> bool:
+        """Does anybody hold this user lock?"""
+        return bool(self._locks[number])
+
+    def set_locked(self, number: int, locked: bool) -> None:
+        """For the master only, which knows."""
+        self._locks[number] = locked
+
+    def close(self) -> None:
+        """Let go of the memory. Others keep it."""
+        self.rows.clear()
+        self._numbers.release()
+        self._locks.release()
+        self._view.release()
+        self._memory.close()
+        os.close(self.descriptor)
+
+
+def _size(rows: int, locks: int) -> int:
+    return max(1, rows) * _ROW + max(1, locks)

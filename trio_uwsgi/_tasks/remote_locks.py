@@ -1,0 +1,158 @@
+"""User locks where members are processes: the master has the table, and its members ask it. Floor 2.
+
+A member's task that wants a lock says `Lock` and waits for `Granted`; so locks are handed over in the order in which
+the master heard of those who want them, and one whose holder's process dies is handed on when its link ends. Whether a
+lock is held is also in shared memory (`board.py`), so that asking needs no answer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import outcome
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, current_task
+
+from trio_uwsgi._core.locks import LockTable
+from trio_uwsgi._tasks.locks import Holder, LockClaims, holder_name, left_behind, warn_of_holder
+from trio_uwsgi._wire.frames import Forget, Frame, Granted, Lock, Unlock
+from trio_uwsgi.errors import LockError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.board import Board
+    from trio_uwsgi._tasks.unit import Unit
+
+__all__ = ["LockKeeper", "RemoteLocks"]
+
+
+class RemoteLocks:
+    """A member's side. Not for threads.
+
+    Args:
+        highest: number of a lock.
+        board: where the master notes what is held.
+        send: to the master.
+    """
+
+    def __init__(self, highest: int, board: Board, send: Callable[[Frame], None]) -> None:
+        self._claims = LockClaims(highest, self._ended)
+        self._board = board
+        self._send = send
+        self._idents = itertools.count(1)
+        # Invariant: what was asked for and is neither granted nor forgotten; and what was granted and is not unlocked.
+        self._asked: dict[int, tuple[int, Holder]] = {}
+        self._held: dict[int, tuple[int, Holder]] = {}
+
+    def take(self, number: int, unit: Unit) -> bool:
+        self._claims.check_number(number)
+        me = self._claims.taker(number, unit, self._holder(number))
+        ident = next(self._idents)
+        self._asked[ident] = number, me
+        self._send(Lock(number, ident))
+        return False
+
+    async def wait(self, number: int, unit: Unit) -> None:
+        me = (unit, current_task())
+        ident = next(ident for ident, (_, holder) in reversed(self._asked.items()) if holder == me)
+
+        def abort(_: RaiseCancelT) -> Abort:
+            self._forget(ident)
+            return Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def granted(self, number: int, ident: int) -> None:
+        """The master says that a lock is ours."""
+        asked = self._asked.pop(ident, None)
+        if asked is None:  # forgotten while this was on its way
+            self._send(Unlock(number, ident))
+        else:
+            self._held[number] = ident, asked[1]
+            trio.lowlevel.reschedule(asked[1][1])
+
+    def release(self, number: int, unit: Unit) -> None:
+        self._claims.check_number(number)
+        holder = self._holder(number)
+        if holder is None:
+            nobody = "another member holds it" if self._board.is_locked(number) else "nobody holds it"
+            raise LockError(f"user lock {number} cannot be unlocked: {nobody}")
+        if holder != (unit, current_task()):
+            raise LockError(
+                f"user lock {number} cannot be unlocked: {holder_name(holder)} holds it, and only the task that locked "
+                f"it can"
+            )
+        self._unlock(number)
+
+    def is_locked(self, number: int) -> bool:
+        self._claims.check_number(number)
+        return self._board.is_locked(number)
+
+    def _holder(self, number: int) -> Holder | None:
+        held = self._held.get(number)
+        return None if held is None else held[1]
+
+    def _forget(self, ident: int) -> None:
+        number, _ = self._asked.pop(ident)
+        self._send(Forget(number, ident))
+
+    def _unlock(self, number: int) -> None:
+        ident, _ = self._held.pop(number)
+        self._send(Unlock(number, ident))
+
+    def _ended(self, unit: Unit) -> None:
+        for ident, (number, waiter) in list(self._asked.items()):
+            if waiter[0] is unit:
+                self._forget(ident)
+                trio.lowlevel.reschedule(waiter[1], outcome.Error(left_behind(number)))
+        for number, (_, holder) in list(self._held.items()):
+            if holder[0] is unit:
+                warn_of_holder(number, holder)
+                self._unlock(number)
+
+
+class LockKeeper:
+    """The master's side: the table of all members.
+
+    Args:
+        board: where it notes what is held.
+        send: a frame to the member of this name.
+    """
+
+    def __init__(self, board: Board, send: Callable[[str, Frame], None]) -> None:
+        self._board = board
+        self._send = send
+        self._table: LockTable[tuple[str, int]] = LockTable()
+
+    def lock(self, member: str, number: int, ident: int) -> None:
+        """A member wants a lock."""
+        if self._table.take(number, (member, ident)):
+            self._board.set_locked(number, True)
+            self._send(member, Granted(number, ident))
+
+    def unlock(self, member: str, number: int, ident: int) -> None:
+        """A member lets go of a lock that it holds."""
+        if self._table.holder(number) == (member, ident):
+            self._hand_over(number)
+
+    def forget(self, member: str, number: int, ident: int) -> None:
+        """A member waits no more. If it was granted the lock meanwhile, it unlocks when it hears of that."""
+        if (number, (member, ident)) in self._table.waiters():
+            self._table.forget(number, (member, ident))
+
+    def forget_member(self, member: str) -> None:
+        """A member has ended: it waits for nothing, and holds nothing."""
+        for number, waiter in self._table.waiters():
+            if waiter[0] == member:
+                self._table.forget(number, waiter)
+        for number, holder in self._table.held():
+            if holder[0] == member:
+                self._hand_over(number)
+
+    def _hand_over(self, number: int) -> None:
+        following = self._table.hand_over(number)
+        if following is None:
+            self._board.set_locked(number, False)
+        else:
+            self._send(following[0], Granted(number, following[1]))
