@@ -35,7 +35,7 @@ __all__ = ["Address", "Cache", "Config", "Mules"]
 
 Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
-Placement = Literal["task", "memory"]
+Placement = Literal["task", "memory", "process"]
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
@@ -153,8 +153,8 @@ class Config:
     # Log lines that raise alarms, as in "name REGEX" or "name,name REGEX".
     alarm_log: Sequence[str] = ()
 
-    # How members are run: "task", in this process. "memory" also does, but speaks to them in bytes, which tests use to
-    # keep that path honest.
+    # How members are run: "task", in this process; "process", each in one of its own, on Linux. "memory" is a task that
+    # is spoken to in bytes, which tests use to keep that path honest.
     placement: Placement = "task"
 
     # ----- limits of requests

@@ -281,6 +281,11 @@ class AlarmOptions:
     rules: tuple[LogAlarm, ...]
     freq: float
 
+    def names_only(self) -> AlarmOptions:
+        """What members in processes of their own are told: the master does what an alarm does."""
+        alarms = {name: Alarm(name, "log", "") for name in self.alarms}
+        return AlarmOptions(alarms=alarms, rules=(), freq=self.freq)
+
 
 # ----- who may call what
 

@@ -7,6 +7,7 @@ and `_serve_in` for `trio_uwsgi.testing`, which brings surroundings of its own.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import platform
@@ -22,20 +23,26 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi import uwsgi
+from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._core.opt import uwsgi_options
+from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
+from trio_uwsgi._runtime.generation import MemberPlan, open_generation
 from trio_uwsgi._runtime.placement import in_task, over_memory
-from trio_uwsgi._runtime.runtime import Runtime, Surroundings, Terms
+from trio_uwsgi._runtime.runtime import Runtime
+from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
 from trio_uwsgi._tasks.journal import LoggingJournal, sole
 from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
-from trio_uwsgi.errors import UwsgiError
+from trio_uwsgi.errors import ConfigError, UwsgiError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -88,6 +95,7 @@ async def serve(
     Example:
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
+    refuse_to_serve_twice(app)
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
@@ -178,6 +186,9 @@ async def _serve_in(
     task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """`serve` in given surroundings, and with no regard to posix signals."""
+    if config.placement == "process":
+        await _serve_in_processes(surroundings, app, config, registry, task_status=task_status)
+        return
     interface = detect_interface(app) if config.interface == "auto" else config.interface
     application = Application(app, interface, config.threads, multithread=config.threads * config.workers > 1)
     with _plain_start_errors():
@@ -185,15 +196,66 @@ async def _serve_in(
             open_listeners(config.addresses, config.socket_options) as http,
             open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
         ):
-            runtime = Runtime(application, registry, _terms(config), surroundings, [*http, *packets])
+            standing = dataclasses.replace(surroundings, listeners=[*http, *packets])
+            runtime = Runtime(application, registry, _terms(config), standing)
             async with trio.open_nursery() as nursery:
                 await nursery.start(runtime.run)
                 _announce(app, interface, config, runtime)
                 task_status.started(runtime)
 
 
+async def _serve_in_processes(
+    surroundings: Surroundings,
+    app: object,
+    config: Config,
+    registry: Registry,
+    *,
+    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The same, with members in processes of their own; the application is imported there."""
+    if registry is not uwsgi.registry:
+        raise ConfigError(
+            "placement='process' contradicts registry=: members find their declarations by importing the application",
+            "declare with trio_uwsgi.uwsgi, or let the members be tasks",
+        )
+    reference = app if isinstance(app, AppReference) else reference_of(app)
+    terms = _terms(config)
+    roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
+    rows = {seat.name: row for row, seat in enumerate(roster.seats())}
+    with _plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
+        async with (
+            open_listeners(config.addresses, config.socket_options) as http,
+            open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
+        ):
+            plan = MemberPlan(
+                app=reference,
+                entry=_member_entry.__name__,
+                interface=config.interface,
+                threads=config.threads,
+                lazy=False,
+                terms=terms.for_members(),
+                listeners=[*http, *packets],
+                board=board,
+                rows=rows,
+            )
+            async with open_generation(plan) as generation:
+                shared = Shared(
+                    board=board, rows=rows, caches=True, locks=UserLocks(config.locks), master_pid=os.getpid()
+                )
+                standing = dataclasses.replace(
+                    surroundings, listeners=plan.listeners, placement=generation.place, shared=shared
+                )
+                nobody = Application(None, "wsgi", 1, multithread=False)
+                runtime = Runtime(nobody, generation.registry, terms, standing)
+                generation.caches = lambda: runtime.caches_folder
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(runtime.run)
+                    _announce(reference, config.interface, config, runtime)
+                    task_status.started(runtime)
+
+
 def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:
-    name = getattr(app, "__qualname__", type(app).__qualname__)
+    name = str(app) if isinstance(app, AppReference) else getattr(app, "__qualname__", type(app).__qualname__)
     logger.info(
         "trio_uwsgi %s (trio %s, Python %s) serves the %s application %s",
         metadata.version("trio-uwsgi"),
@@ -211,7 +273,8 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     mules = f"{'' if pool.min == pool.max else f'{pool.min} to '}{pool.max} mule{'s' * (pool.max != 1)}"
     spoolers = config.spooler_options.count
     spooling = f" and {spoolers} spooler{'s' * (spoolers != 1)}" if spoolers else ""
-    logger.info("%s, %s%s, in tasks of process %d", workers, mules, spooling, os.getpid())
+    where = "processes" if config.placement == "process" else "tasks"
+    logger.info("%s, %s%s, in %s of process %d", workers, mules, spooling, where, os.getpid())
 
 
 def _terms(config: Config) -> Terms:

@@ -28,7 +28,7 @@ import trio
 import trio.testing
 
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
-from trio_uwsgi._runtime.runtime import Runtime, Surroundings
+from trio_uwsgi._runtime.terms import Surroundings
 from trio_uwsgi._tasks.clock_hold import hold_clock
 from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
 from trio_uwsgi._tasks.sources import WallClock
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["Event", "EventLog", "RuntimeUnderTest", "open_runtime"]

@@ -64,7 +64,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"disable_logging": "yes"}, "disable_logging='yes' is neither True nor False"),
     ({"interface": "wsgy"}, "use 'auto' or 'wsgi' or 'asgi'"),
     ({"lifespan": True}, "lifespan=True does not exist"),
-    ({"placement": "process"}, "use 'task' or 'memory'"),
+    ({"placement": "thread"}, "use 'task' or 'memory' or 'process'"),
     ({"workers": 0}, "workers=0 is too small; use 1 or more; Config(http=()) serves nothing"),
     ({"threads": 0}, "threads=0 is too small"),
     ({"mules": -1}, "mules=-1 is too small"),

@@ -63,6 +63,7 @@ class Registry:
         self.headcount: Headcount | None = None
         self._arm: Callable[[Timer], None] = _leave_unarmed
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
+        self._registered: Callable[[Signal], None] = _tell_nobody
 
     def __repr__(self) -> str:
         mules = self.mules
@@ -96,6 +97,26 @@ class Registry:
         for timer in self.timers:
             arm(timer)
 
+    def join(
+        self,
+        headcount: Headcount,
+        registered: Callable[[Signal], None],
+        arm: Callable[[Timer], None],
+        cancel: Callable[[Timer], None],
+    ) -> None:
+        """A member in a process of its own begins; the master serves what was declared so far.
+
+        Args:
+            headcount: the members there are.
+            registered: called with each signal that is registered from now on.
+            arm: starts a timer that is declared from now on.
+            cancel: cancels one.
+        """
+        self.headcount = headcount
+        self._registered = registered
+        self._arm = arm
+        self._cancel = cancel
+
     def close(self) -> None:
         """The runtime ended; the declarations stay and can be served again."""
         self.headcount = None
@@ -122,6 +143,7 @@ class Registry:
                 f"@signal_handler without a number to take a free one"
             )
         self.signals[signum] = signal = Signal(signum, parsed, handler)
+        self._registered(signal)
         return signal
 
     def free_signum(self) -> int:
@@ -318,6 +340,10 @@ class Registry:
 
 
 def _leave_unarmed(timer: Timer) -> None:
+    pass
+
+
+def _tell_nobody(signal: Signal) -> None:
     pass
 
 

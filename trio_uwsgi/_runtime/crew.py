@@ -23,6 +23,7 @@ from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.inbox import Inbox
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.node import Nodes
+from trio_uwsgi._tasks.service import HttpStatistics
 from trio_uwsgi._tasks.sources import MemberTimers
 from trio_uwsgi._tasks.spool import Spool, SpoolTerms
 from trio_uwsgi._tasks.spool_files import SpoolFolder
@@ -32,10 +33,12 @@ from trio_uwsgi._tasks.unit import Member, Services
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.seats import Seat
-    from trio_uwsgi._runtime.runtime import Surroundings, Terms
-    from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._runtime.terms import Surroundings, Terms
+    from trio_uwsgi._tasks.board import Row
 
 __all__ = ["Crew", "MemberStatistics"]
+
+_HTTP_COLUMNS = tuple(field.name for field in dataclasses.fields(HttpStatistics))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,23 +73,22 @@ class Crew:
         registry: Registry,
         terms: Terms,
         surroundings: Surroundings,
-        listeners: Sequence[Listener],
     ) -> None:
-        self._application = application
+        self.application = application
         self._registry = registry
         self._terms = terms
         self._surroundings = surroundings
-        self._listeners = listeners
+        self._shared = shared = surroundings.shared
         self.services = Services(
-            caches=Caches(terms.caches, surroundings.wall.now),
-            locks=UserLocks(terms.locks),
+            caches=Caches(terms.caches, surroundings.wall.now, shared=False if shared is None else shared.caches),
+            locks=UserLocks(terms.locks) if shared is None else shared.locks,
             nodes=Nodes(terms.node_timeout),
             spools=Spools([self._spool(directory) for directory in terms.spooler.directories]),
             alarms=frozenset(terms.alarms.alarms),
             options=terms.options,
-            master_pid=os.getpid(),
+            master_pid=os.getpid() if shared is None else shared.master_pid,
         )
-        self.services.spools.pids = [os.getpid()] * terms.spooler.count
+        self.services.spools.pids = self._spooler_pids
         self.calls: dict[str, Calls] = {}
         self.workers: dict[str, Worker] = {}
         self._earlier: dict[str, Counter[str]] = {}  # what the lives before the last one did
@@ -112,7 +114,7 @@ class Crew:
 
     def _worker(self, member: Member) -> Callable[[], Awaitable[None]]:
         terms = WorkerTerms(http=self._terms.http, access=self._terms.access)
-        worker = make_worker(member, self.calls[member.name], self._application, terms, self._listeners)
+        worker = make_worker(member, self.calls[member.name], self.application, terms, self._surroundings.listeners)
         self.workers[member.name] = worker
         return worker.serve
 
@@ -124,8 +126,12 @@ class Crew:
     def _spooler(self, member: Member) -> Callable[[], Awaitable[None]]:
         member.threads = spooler_threads(member)
         member.rpc_threads = rpc_threads(member)
-        spool = self.services.spools.all[(member.number - 1) // self._terms.spooler.processes]
+        spool = self.spool_of(member)
         return partial(serve_spooler, member, self.calls[member.name], spool, cheap=self._terms.spooler.cheap)
+
+    def spool_of(self, member: Member) -> Spool:
+        """The directory of a spooler."""
+        return self.services.spools.all[(member.number - 1) // self._terms.spooler.processes]
 
     def _spool(self, directory: str) -> Spool:
         options = self._terms.spooler
@@ -136,10 +142,40 @@ class Crew:
         )
         return Spool(SpoolFolder(directory, wall.now), terms, wall)
 
+    def note(self, name: str, row: Row) -> None:
+        """Write down how the member of this process is doing, for the master."""
+        calls = self.calls[name]
+        member = calls.member
+        stuck = member.threads.stuck + member.rpc_threads.stuck
+        if (worker := self.workers.get(name)) is not None:
+            stuck += worker.stuck
+            http = worker.statistics()
+            for column in _HTTP_COLUMNS:
+                row.set(column, getattr(http, column))
+        for column, value in (*_counts(calls).items(), ("stuck", stuck)):
+            row.set(column, value)
+
+    def _spooler_pids(self) -> list[int]:
+        if self._shared is None:
+            return [os.getpid()] * self._terms.spooler.count
+        rows = [self._shared.board.rows[row] for name, row in self._shared.rows.items() if name.startswith("spooler")]
+        return [int(row.get("pid")) for row in rows if row.get("pid")]
+
+    def http_statistics(self, seats: Sequence[Seat]) -> tuple[HttpStatistics, ...]:
+        """How the workers on these seats are doing."""
+        if self._shared is None:
+            return tuple(worker.statistics() for worker in self.workers.values())
+        rows = [self._shared.board.rows[self._shared.rows[seat.name]] for seat in seats]
+        return tuple(HttpStatistics(**{name: int(row.get(name)) for name in _HTTP_COLUMNS}) for row in rows)
+
     def statistics(self, seat: Seat) -> MemberStatistics:
         """How a seat is doing."""
         counts = Counter(self._earlier.get(seat.name, Counter()))
         stuck = 0
+        if self._shared is not None and seat.kind != "master":
+            row = self._shared.board.rows[self._shared.rows[seat.name]]
+            counts.update({column: int(row.get(column)) for column in ("done", "failed", "harakiri")})
+            stuck = int(row.get("stuck"))
         if (calls := self.calls.get(seat.name)) is not None:  # somebody sat there
             counts.update(_counts(calls))
             stuck = calls.member.threads.stuck + calls.member.rpc_threads.stuck

@@ -20,6 +20,7 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from trio_uwsgi._core.declarations import stand_in
 from trio_uwsgi._core.registry import Registry, check_signum
 from trio_uwsgi._core.seats import Delivery, Seat, SeatState, Tick
 from trio_uwsgi._core.timer import Timer
@@ -29,14 +30,19 @@ from trio_uwsgi._wire.frames import (
     Alarm,
     Begun,
     CancelTimer,
+    Closed,
     Deliver,
     Ended,
+    Forget,
     Frame,
     Leave,
+    Lock,
     Post,
     Raise,
     Ready,
+    Register,
     Stop,
+    Unlock,
 )
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.alarms import Alarms
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
+    from trio_uwsgi._tasks.remote_locks import LockKeeper
     from trio_uwsgi._tasks.sources import Ticker
 
 __all__ = ["Master", "MessageStatistics", "SignalStatistics"]
@@ -107,7 +114,9 @@ class Master:
         self._stopping: set[str] = set()
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
+        self._closed: dict[str, trio.Event] = {}
         self.alarms: Alarms
+        self.locks: LockKeeper | None = None  # where members are processes
         ticker.raise_tick = self.raise_tick
 
     def statistics(self) -> SignalStatistics:
@@ -125,11 +134,15 @@ class Master:
     def attach(self, seat: Seat, link: Link) -> None:
         """A member takes its seat. It is given what waits when it says it is ready."""
         self._links[seat.name] = link
+        self._closed[seat.name] = trio.Event()
         seat.state = SeatState.STARTING
 
     def detach(self, seat: Seat) -> None:
         """The member left its seat; nobody can be reached there, and what is given to it waits."""
         del self._links[seat.name]
+        self._closed[seat.name].set()
+        if self.locks is not None:
+            self.locks.forget_member(seat.name)
         if seat.state is SeatState.READY:
             seat.state = SeatState.STARTING
 
@@ -167,6 +180,16 @@ class Master:
         if messages := len(left) - len(signals):
             self._messages["undelivered"] += messages
             logger.warning("%s ended with %d messages not handled", seat.name, messages)
+
+    async def wait_closed(self, seat: Seat) -> None:
+        """Wait until the member on this seat accepts no more connections, or is gone."""
+        if (closed := self._closed.get(seat.name)) is not None:
+            await closed.wait()
+
+    def send(self, name: str, frame: Frame) -> None:
+        """Send a frame to the member of this name, if it is there."""
+        if (link := self._links.get(name)) is not None:
+            link.send(frame)
 
     def stop(self, seat: Seat) -> None:
         """Tell a member to end what it runs and what waits, and then itself: now, or when it has been given that."""
@@ -208,6 +231,16 @@ class Master:
                 self.alarms.ring(name, message)
             case Leave():
                 self.let_go(seat)
+            case Closed():
+                self._closed[seat.name].set()
+            case Register(signum, target):
+                self.registry.register_signal(signum, target, stand_in)
+            case Lock(number, ident) if self.locks is not None:
+                self.locks.lock(seat.name, number, ident)
+            case Unlock(number, ident) if self.locks is not None:
+                self.locks.unlock(seat.name, number, ident)
+            case Forget(number, ident) if self.locks is not None:
+                self.locks.forget(seat.name, number, ident)
             case Ready():
                 self._ready(seat)
             case _:

@@ -19,9 +19,9 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -36,65 +36,28 @@ from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._tasks.alarms import Alarms, AlarmStatistics
 from trio_uwsgi._tasks.lifespan import Lifespan
 from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.sources import Ticker, WallClock
+from trio_uwsgi._tasks.remote_locks import LockKeeper
+from trio_uwsgi._tasks.sources import Ticker
 from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
+    from pathlib import Path
 
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.targets import Headcount, Kind
-    from trio_uwsgi._runtime.placement import Ending, Placement
+    from trio_uwsgi._core.targets import Kind
+    from trio_uwsgi._runtime.placement import Ending
+    from trio_uwsgi._runtime.terms import Surroundings, Terms
     from trio_uwsgi._tasks.asgi import AsgiApp
-    from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.service import HttpOptions, HttpStatistics
+    from trio_uwsgi._tasks.service import HttpStatistics
     from trio_uwsgi._tasks.spool import SpoolStatistics
     from trio_uwsgi._wire.request import Peer
     from trio_uwsgi.config import Address
-    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache, SpoolerOptions
 
-__all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics", "Surroundings", "Terms"]
+__all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics"]
 
 logger = logging.getLogger("trio_uwsgi")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri).
-
-    `options` are for `uwsgi.opt`.
-    """
-
-    headcount: Headcount
-    mule_idle: float
-    signal_queue: int
-    message_queue: int
-    harakiri: float
-    mule_harakiri: float
-    mercy: float
-    lifespan: Literal["auto", "on", "off"]
-    http: HttpOptions
-    zone: tzinfo | None
-    caches: Sequence[Cache]
-    locks: int
-    alarms: AlarmOptions
-    access: AccessRules
-    node_timeout: float
-    spooler: SpoolerOptions
-    options: Mapping[str, bytes | bool | list[bytes]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live;
-    and `chance`, which gives numbers from 0 to below 1.
-    """
-
-    journal: Journal
-    wall: WallClock
-    placement: Placement
-    chance: Callable[[], float]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,20 +85,21 @@ class Runtime:
         registry: Registry,
         terms: Terms,
         surroundings: Surroundings,
-        listeners: Sequence[Listener],
     ) -> None:
         self._application = application
         self._registry = registry
         self._terms = terms
         self._surroundings = surroundings
-        self._listeners = listeners
+        self._listeners = listeners = surroundings.listeners
         self.addresses = _addresses(listeners, "http")
         self.uwsgi_addresses = _addresses(listeners, "uwsgi")
         self._roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
         self._master = Master(
             registry, self._roster, Ticker(Schedule(terms.zone), surroundings.wall), surroundings.journal
         )
-        self._crew = Crew(application, registry, terms, surroundings, listeners)
+        self._crew = Crew(application, registry, terms, surroundings)
+        if (shared := surroundings.shared) is not None:
+            self._master.locks = LockKeeper(shared.board, self._master.send)
         self._stopping = trio.Event()
         self.ended = trio.Event()
 
@@ -198,13 +162,18 @@ class Runtime:
         request = make_request(named_vars(vars, more))
         return await self._crew.services.spools.get(request.spooler).submit(request)
 
+    @property
+    def caches_folder(self) -> Path | None:
+        """Where processes of this runtime find its caches; None where they are not shared."""
+        return self._crew.services.caches.folder
+
     def statistics(self) -> RuntimeStatistics:
         """How it is doing. Checkpoint: never."""
         return RuntimeStatistics(
             signals=self._master.statistics(),
             messages=self._master.message_statistics(),
             members=tuple(self._crew.statistics(seat) for seat in self._roster.seats()),
-            http=tuple(worker.statistics() for worker in self._crew.workers.values()),
+            http=self._crew.http_statistics(self._roster.seats("worker")),
             alarms=self._master.alarms.statistics(),
             spools=tuple(spool.statistics() for spool in self._crew.services.spools.all),
         )
@@ -214,8 +183,11 @@ class Runtime:
 
         Raises:
             LookupError: no worker is ready.
+            NotServing: workers are processes.
         Checkpoint: never.
         """
+        if self._surroundings.shared is not None:
+            raise NotServing("Runtime.take()", "workers that are processes take clients from their listeners only")
         self._crew.workers[self._roster.lend("worker").name].take(stream, peer)
 
     # ----- the tree
@@ -310,16 +282,16 @@ class Runtime:
 
     async def _close_listeners(self) -> None:
         """As soon as no worker accepts: otherwise the kernel takes new clients, who wait for nobody and are reset."""
-        for worker in self._crew.workers.values():
-            await worker.closed.wait()
+        for seat in self._roster.seats("worker"):
+            await self._master.wait_closed(seat)
         for listener in self._listeners:
             listener.close()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         mode = self._terms.lifespan
-        if self._application.interface == "wsgi" or mode == "off":
-            yield
+        if self._application.interface == "wsgi" or mode == "off" or self._surroundings.shared is not None:
+            yield  # each process of a worker has a lifespan of its own
             return
         app: AsgiApp = self._application.app  # type: ignore[assignment]  # detect_interface looked at it
         lifespan = Lifespan(app, mode, self._crew.calls[self._master.seat.name])

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.backoff import next_pause
+from trio_uwsgi._core.backoff import MEMBERS_YOUTH, next_pause
 from trio_uwsgi._core.seats import SeatState
 from trio_uwsgi._runtime.placement import Died, Ending
 
@@ -77,7 +77,7 @@ class Supervisor:
                     continue
                 began = trio.current_time()
                 ending = await self._one_life()
-                pause = next_pause(pause, trio.current_time() - began)
+                pause = next_pause(pause, trio.current_time() - began, MEMBERS_YOUTH)
                 if isinstance(ending, Died):
                     self._master.bury(seat, ending.reason, None if self._stopping else pause)
                 if self._stopping:

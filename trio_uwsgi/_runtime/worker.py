@@ -15,7 +15,7 @@ from trio_uwsgi._tasks.reactor import serve_sockets
 from trio_uwsgi._tasks.service import HttpOptions, HttpService, HttpStatistics
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiDriver
-from trio_uwsgi._wire.frames import Ready
+from trio_uwsgi._wire.frames import Closed, Ready
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.calls import Calls
@@ -35,7 +35,8 @@ class Application:
     """The application to serve.
 
     `app` is an ASGI or a WSGI callable, as `interface` says. `threads` WSGI requests run at once in each worker;
-    `multithread` says whether any two run at once in this process. `state` is what the lifespan of an ASGI application
+    `multithread` says whether any two run at once in this process, `multiprocess` whether other processes serve it too.
+    `state` is what the lifespan of an ASGI application
     left for its requests.
     """
 
@@ -43,6 +44,7 @@ class Application:
     interface: Literal["asgi", "wsgi"]
     threads: int
     multithread: bool
+    multiprocess: bool = False
     state: dict[str, object] = dataclasses.field(default_factory=dict)
 
 
@@ -78,7 +80,6 @@ class Worker:
         self._threads = threads
         self._listeners = listeners
         self._nursery: trio.Nursery
-        self.closed = trio.Event()  # it accepts no more; others that share the listeners may
 
     @property
     def stuck(self) -> int:
@@ -94,12 +95,6 @@ class Worker:
 
         A cancellation ends everything at once: connections are closed, running requests cut off.
         """
-        try:
-            await self._serve()
-        finally:
-            self.closed.set()
-
-    async def _serve(self) -> None:
         member = self._member
         async with trio.open_nursery() as services:
             await services.start(member.threads.serve)
@@ -114,7 +109,7 @@ class Worker:
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
                 self._service.drain()
-                self.closed.set()
+                member.link.send(Closed())
                 await self._service.wait_drained()
                 member.inbox.finish()
             services.cancel_scope.cancel()
@@ -137,7 +132,7 @@ def make_worker(
         return Worker(member, calls, service, None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     threads = ThreadPool(application.threads, f"{member.name} request")
-    driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=False)
+    driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
     return Worker(member, calls, HttpService(driver, packets, calls, terms.http), threads, listeners)
 
 

@@ -16,6 +16,7 @@ from typing import Final
 __all__ = ["Board", "Row"]
 
 _COLUMNS: Final = (
+    "pid",
     "heartbeat",  # when the member's loop last ran; 0 before it did
     "deadline",  # when code that keeps the loop to itself has to be over by its own wish; 0 is never
     "open",  # connections

@@ -14,6 +14,7 @@ dropped.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -86,6 +87,8 @@ class StreamLink:
         self._outgoing: list[bytes] = []
         self._unanswered = 0
         self._wake = trio.Event()
+        self._descriptor = stream.socket.fileno() if isinstance(stream, trio.SocketStream) else -1
+        self._writing = False
         self._finishing = False
         self._cut = False
         self.refused = 0
@@ -104,8 +107,26 @@ class StreamLink:
                     raise SignalQueueFull(frame.signum, "the master", self._window)
                 raise MessageQueueFull("the master", self._window)
             self._unanswered += 1
-        self._outgoing.append(data)
-        self._wake.set()
+        if self._outgoing or self._writing or not self._write_now(data):
+            self._outgoing.append(data)
+            self._wake.set()
+
+    def _write_now(self, data: bytes) -> bool:
+        """Write to the other process before this returns, if there is one and its pipe has room: what is said before
+        user code runs must have left, should that end the process.
+        """
+        if self._descriptor < 0:
+            return False
+        try:
+            written = os.write(self._descriptor, data)
+        except BlockingIOError:
+            return False
+        except OSError:  # the other end closed; what it said before that is still read
+            return True
+        if written < len(data):
+            self._outgoing.append(data[written:])
+            self._wake.set()
+        return True
 
     def finish(self) -> None:
         """Let `run` send what is left, wait until that is answered, close the stream and return."""
@@ -118,20 +139,28 @@ class StreamLink:
         Raises, in a group:
             ValueError: what came is not of the format of `frames.py`.
         """
-        async with self._stream, trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, nursery.cancel_scope)
-            await self._read()
-            nursery.cancel_scope.cancel()
+        try:
+            async with self._stream, trio.open_nursery() as nursery:
+                nursery.start_soon(self._write, nursery.cancel_scope)
+                await self._read()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._descriptor = -1
 
     async def _write(self, both: trio.CancelScope) -> None:
         while self._outgoing or self._unanswered or not self._finishing:
             await self._wake.wait()
             self._wake = trio.Event()
             outgoing, self._outgoing = self._outgoing, []
+            if not outgoing:
+                continue
+            self._writing = True
             try:
                 await self._stream.send_all(b"".join(outgoing))
             except trio.BrokenResourceError:
                 return  # the other end closed; what it said before that is still read
+            finally:
+                self._writing = False
         both.cancel()
 
     async def _read(self) -> None:

@@ -6,7 +6,7 @@ What one directory is and does is in `spool.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -24,7 +24,7 @@ class Spools:
 
     def __init__(self, spools: Sequence[Spool]) -> None:
         self.all = tuple(spools)
-        self.pids: Sequence[int] = ()  # of the spoolers; set by whoever places them
+        self.pids: Callable[[], list[int]] = list  # of the spoolers; set by whoever places them
 
     def get(self, directory: str | None) -> Spool:
         """The spooler's directory of that name, written as in the `Config` or as a full path; None is the first one.

@@ -286,4 +286,4 @@ def spooler_pids() -> list[int]:
     Checkpoint: never.
     uWSGI: `uwsgi.spooler_pids`.
     """
-    return list(_spools("spooler_pids").pids)
+    return _spools("spooler_pids").pids()

@@ -1,0 +1,57 @@
+"""What a master has to know of an application that only its members have imported. Floor 1.
+
+`describe` writes down the declarations of a registry, `declared` makes a registry of that, whose functions are
+stand-ins: the master decides by targets, numbers and times, and calls nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._core.registry import Registry
+from trio_uwsgi._core.timer import Timer
+from trio_uwsgi._core.timer_rules import rule_from_values, rule_values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["declared", "describe", "stand_in"]
+
+
+def describe(registry: Registry) -> bytes:
+    """The declarations that concern a master, as JSON."""
+    mules = registry.mules
+    return json.dumps(
+        {
+            "signals": [[signal.signum, signal.target.text] for signal in registry.signals.values()],
+            "timers": [[timer.signum, rule_values(timer.rule), timer.late, timer.overlap] for timer in registry.timers],
+            "programs": list(mules.programs),
+            "handlers": len(mules.message_handlers),
+            "farms": list(mules.farms),
+        }
+    ).encode()
+
+
+def declared(description: bytes) -> Registry:
+    """A registry with these declarations; an empty description has none."""
+    registry = Registry()
+    found = json.loads(description or b"{}")
+    for signum, target in found.get("signals", ()):
+        registry.register_signal(signum, target, stand_in)
+    for signum, rule, late, overlap in found.get("timers", ()):
+        registry.declare(Timer(signum, rule_from_values(rule), late=late, overlap=overlap))
+    for number in found.get("programs", ()):
+        registry.mules.declare_program(number, stand_in)
+    for _ in range(found.get("handlers", 0)):
+        registry.mules.declare_handler(stand_in)
+    for farm in found.get("farms", ()):
+        registry.mules.declare_farm(farm, stand_in)
+    return registry
+
+
+def _stand_in(*args: object) -> object:
+    raise AssertionError("the master called a function of the application")  # pragma: no cover
+
+
+stand_in: Callable[..., object] = _stand_in

@@ -1,0 +1,21 @@
+"""What a zygote calls by name: the way from floor 3's processes to the default registry, which is here. Floor 4."""
+
+from __future__ import annotations
+
+from trio_uwsgi import uwsgi
+from trio_uwsgi._core.declarations import describe
+from trio_uwsgi._runtime import member_process
+
+__all__ = ["describe_application", "main", "prepare"]
+
+prepare = member_process.prepare
+
+
+def describe_application(app: object) -> bytes:
+    """In a zygote, when it has imported the application: what the master has to know of that."""
+    return describe(uwsgi.registry)
+
+
+def main(descriptors: list[int], setup: str) -> None:
+    """Be a member. The process ends when this returns."""
+    member_process.main(descriptors, setup, uwsgi.registry)

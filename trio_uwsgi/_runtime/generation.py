@@ -1,0 +1,206 @@
+"""One version of the application's code, and the placement of its members in processes. Floor 3.
+
+A generation has a zygote, which has imported the application; when that dies there is another one, and the members of
+the first go on. What the application declared is the generation's registry (`_core/declarations.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import trio
+
+from trio_uwsgi._core.declarations import declared
+from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
+from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
+from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
+from trio_uwsgi._tasks.link import StreamLink
+from trio_uwsgi._wire.frames import BootFailed, Frame
+from trio_uwsgi.errors import BootError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._core.seats import Seat
+    from trio_uwsgi._runtime.app_name import AppReference
+    from trio_uwsgi._runtime.child import Child
+    from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.terms import Terms
+    from trio_uwsgi._tasks.board import Board
+    from trio_uwsgi._tasks.listeners import Listener
+
+__all__ = ["Generation", "MemberPlan", "open_generation"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Members of one seat that may fail to start one after the other before the runtime gives up.
+MOST_BOOT_FAILURES = 3
+# Seconds in which the last words of a process that has ended arrive.
+LAST_WORDS = 1.0
+# Seconds until another zygote is started.
+PAUSE = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MemberPlan:
+    """What every member of a generation is told, on which sockets its workers listen; and by
+    `entry` in which module the functions are that a zygote calls.
+    """
+
+    app: AppReference
+    entry: str
+    interface: Literal["auto", "wsgi", "asgi"]
+    threads: int
+    lazy: bool
+    terms: Terms
+    listeners: Sequence[Listener]
+    board: Board
+    rows: Mapping[str, int]
+
+
+class Generation:
+    """One version of the code. `registry` has what it declared; `children` are the members' processes, by name."""
+
+    def __init__(self, plan: MemberPlan) -> None:
+        self._plan = plan
+        self._zygote: Zygote
+        self._failures: dict[str, int] = {}
+        self.registry: Registry
+        self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
+        self.children: dict[str, Child] = {}
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Have a zygote, until cancelled; then all processes are ended.
+
+        Raises:
+            BootError: the application cannot be imported.
+        """
+        async with trio.open_nursery() as nursery:
+            self._zygote = zygote = await nursery.start(self._have_zygote)
+            self.registry = declared(zygote.imported.described)
+            task_status.started()
+            while True:
+                await zygote.died.wait()
+                logger.error("the zygote died (%s); its members serve on, and another one is started", zygote.status)
+                await trio.sleep(PAUSE)
+                try:
+                    self._zygote = zygote = await nursery.start(self._have_zygote)
+                except BootError as error:
+                    logger.error("no other zygote could be started, members that die are not replaced: %s", error)
+
+    async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
+        plan = Plan(
+            app=self._plan.app,
+            main=f"{self._plan.entry}:main",
+            prepare=f"{self._plan.entry}:prepare",
+            setup=_logging_setup(),
+            describe=f"{self._plan.entry}:describe_application",
+            lazy=self._plan.lazy,
+        )
+        async with open_zygote(plan) as zygote:
+            task_status.started(zygote)
+            await trio.sleep_forever()  # after its death, too: its members are still there
+
+    def _setup(self, seat: Seat) -> Setup:
+        plan = self._plan
+        assert seat.kind != "master"
+        return Setup(
+            kind=seat.kind,
+            number=seat.number,
+            rows=plan.rows,
+            terms=plan.terms,
+            interface=plan.interface,
+            threads=plan.threads,
+            multiprocess=plan.terms.headcount.workers > 1,
+            protocols=[listener.protocol for listener in plan.listeners] if seat.kind == "worker" else [],
+            caches=str(self.caches()),
+            master_pid=os.getpid(),
+        )
+
+    async def place(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
+        """A placement: the member is a process. `bear` is not called here, but there."""
+        plan = self._plan
+        listeners = plan.listeners if seat.kind == "worker" else ()
+        descriptors = [plan.board.descriptor, *(listener.socket.fileno() for listener in listeners)]
+        try:
+            child = await self._zygote.fork(seat.name, self._setup(seat).to_json(), descriptors)
+        except (ZygoteDied, ForkRefused) as error:
+            return Died(str(error))
+        async with child:
+            self.children[seat.name] = child
+            try:
+                return await self._supervise(child, master, seat, window)
+            finally:
+                del self.children[seat.name]
+
+    async def _supervise(self, child: Child, master: Master, seat: Seat, window: int) -> Ending:
+        failures: list[BootFailed] = []
+
+        def obey(frame: Frame) -> None:
+            if isinstance(frame, BootFailed):
+                failures.append(frame)
+            else:
+                master.obey(seat, frame)
+
+        link = StreamLink(child.ctl, obey, window)
+        ended = trio.Event()
+
+        async def talk() -> None:
+            await link.run()
+            ended.set()
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(talk)
+                master.attach(seat, link)
+                status = await child.wait()
+                with trio.move_on_after(LAST_WORDS):
+                    await ended.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            master.detach(seat)
+        self._plan.board.rows[self._plan.rows[seat.name]].clear()
+        if status.code == 0:
+            return Stopped()
+        if status.code == CANNOT_START and failures:
+            return self._cannot_start(seat, failures[0])
+        self._failures.pop(seat.name, None)
+        return Died(str(status))
+
+    def _cannot_start(self, seat: Seat, failure: BootFailed) -> Ending:
+        error = BootError(failure.reason)
+        if failure.traceback:
+            error.__cause__ = RemoteTraceback(failure.traceback)
+        tries = self._failures[seat.name] = self._failures.get(seat.name, 0) + 1
+        if tries >= MOST_BOOT_FAILURES:
+            raise error
+        logger.error("%s cannot start: %s", seat.name, error, exc_info=error)
+        return Died(f"it cannot start: {failure.reason}")
+
+
+def _logging_setup() -> dict[str, object]:
+    """How members log: as far as the root logger's first handler tells."""
+    root = logging.getLogger()
+    formatter = root.handlers[0].formatter if root.handlers else None
+    form = getattr(formatter, "_fmt", None) or "%(levelname)s: %(message)s"
+    return {"level": root.level or logging.INFO, "format": form}
+
+
+@contextlib.asynccontextmanager
+async def open_generation(plan: MemberPlan) -> AsyncIterator[Generation]:
+    """Have a generation while the body runs.
+
+    Raises:
+        BootError: the application cannot be imported.
+    """
+    generation = Generation(plan)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(generation.serve)
+        yield generation
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,209 @@
+"""A member in a process of its own, from its first line to its last. Floor 3.
+
+The process was made by a zygote (`zygote.py`) and has the application imported. What runs in it is the same member as
+in a task: its link leads through a socket, and what all members share is in memory that all have, or asked of the
+master. When the link ends, the master is gone or wants this process gone: everything is cancelled.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import logging
+import os
+import pickle
+import random
+import socket
+import time
+import traceback
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import trio
+
+from trio_uwsgi._core.seats import Seat
+from trio_uwsgi._runtime.crew import Crew
+from trio_uwsgi._runtime.placement import in_task
+from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._runtime.zygote import application
+from trio_uwsgi._tasks.board import Board, Row
+from trio_uwsgi._tasks.interface import detect_interface
+from trio_uwsgi._tasks.journal import LoggingJournal, sole
+from trio_uwsgi._tasks.lifespan import Lifespan
+from trio_uwsgi._tasks.link import StreamLink
+from trio_uwsgi._tasks.listeners import Listener
+from trio_uwsgi._tasks.remote_locks import RemoteLocks
+from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._wire.frames import BootFailed, Frame, Granted, Register
+from trio_uwsgi.errors import BootError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._tasks.unit import Member
+
+__all__ = ["CANNOT_START", "HEARTBEAT", "Setup", "main", "prepare"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Seconds between two signs of life. The master takes a loop for blocked that has given none for much longer.
+HEARTBEAT = 0.25
+# The exit code of a member whose application does not start.
+CANNOT_START = 4
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a member's process is told. `rows` are those of all seats on the board, `protocols` of the listeners."""
+
+    kind: Literal["worker", "mule", "spooler"]
+    number: int
+    rows: Mapping[str, int]
+    terms: Terms
+    interface: Literal["auto", "wsgi", "asgi"]
+    threads: int
+    multiprocess: bool
+    protocols: Sequence[Literal["http", "uwsgi"]]
+    caches: str
+    master_pid: int
+
+    def to_json(self) -> str:
+        """As a JSON value. It travels from a process of ours to another one, over a socket that nobody else has."""
+        return base64.b64encode(pickle.dumps(self)).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Setup:
+        """What `to_json` wrote."""
+        setup = pickle.loads(base64.b64decode(text))
+        assert isinstance(setup, cls)
+        return setup
+
+
+def prepare(setup: Any) -> None:
+    """In a zygote, before the application is imported: log as the master does."""
+    logging.basicConfig(level=setup["level"], format=setup["format"])
+
+
+def main(descriptors: list[int], setup: str, registry: Registry) -> None:
+    """Be the member. The process ends when this returns."""
+    if not trio.run(_live, descriptors, Setup.from_json(setup), registry):
+        raise SystemExit(CANNOT_START)
+
+
+async def _live(descriptors: list[int], setup: Setup, registry: Registry) -> bool:
+    ctl, memory, *sockets = descriptors
+    board = Board(memory, len(setup.rows), setup.terms.locks + 1)
+    listeners = []
+    for descriptor, protocol in zip(sockets, setup.protocols, strict=True):
+        listener = Listener(socket.socket(fileno=descriptor))
+        listener.protocol = protocol
+        listeners.append(listener)
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl)))
+    process = _Process(setup, registry, board, listeners, stream)
+    await process.run()
+    return not process.failed
+
+
+class _Process:
+    """One member's process."""
+
+    def __init__(
+        self, setup: Setup, registry: Registry, board: Board, listeners: list[Listener], stream: trio.SocketStream
+    ) -> None:
+        self.failed = False
+        self._registry = registry
+        self._setup = setup
+        self._row = board.rows[setup.rows[f"{setup.kind}{setup.number}"]]
+        self._locks = RemoteLocks(setup.terms.locks, board, self._send)
+        self._link = StreamLink(stream, self._obey, setup.terms.signal_queue)
+        self._member: Member
+        self._surroundings = Surroundings(
+            journal=LoggingJournal(),
+            wall=WallClock(time.time),
+            placement=in_task,
+            chance=random.random,
+            listeners=listeners,
+            shared=Shared(
+                board=board, rows=setup.rows, caches=setup.caches, locks=self._locks, master_pid=setup.master_pid
+            ),
+        )
+
+    def _send(self, frame: Frame) -> None:
+        self._link.send(frame)
+
+    def _obey(self, frame: Frame) -> None:
+        if isinstance(frame, Granted):
+            self._locks.granted(frame.number, frame.ident)
+        else:
+            self._member.inbox.obey(frame)
+
+    async def run(self) -> None:
+        """Live, until told to stop, or until the link ends."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._talk, nursery.cancel_scope)
+            try:
+                await self._be_member()
+            except* BootError as group:
+                error = sole(group)
+                self.failed = True
+                cause = "" if error.__cause__ is None else "".join(traceback.format_exception(error.__cause__))
+                self._send(BootFailed(str(error), cause))
+            self._link.finish()
+
+    async def _talk(self, everything: trio.CancelScope) -> None:
+        await self._link.run()
+        everything.cancel()
+
+    async def _be_member(self) -> None:
+        setup = self._setup
+        crew = Crew(self._application(), self._registry, setup.terms, self._surroundings)
+        self._registry.join(
+            setup.terms.headcount,
+            lambda signal: self._send(Register(signal.signum, signal.target.text)),
+            lambda timer: self._member.timers.add(timer),
+            lambda timer: self._member.timers.cancel(timer),
+        )
+        life = crew.bear(Seat(setup.kind, setup.number))
+        self._member = member = life.member
+        member.link = self._link
+        async with trio.open_nursery() as services:
+            services.start_soon(_beat, self._row, crew, member.name)
+            await services.start(crew.services.caches.serve)
+            await services.start(crew.services.nodes.serve)
+            if setup.kind == "spooler":
+                await services.start(crew.spool_of(member).serve)
+            async with self._lifespan(crew, member):
+                await life.body()
+            services.cancel_scope.cancel()
+
+    def _application(self) -> Application:
+        setup = self._setup
+        app = application()
+        interface = detect_interface(app) if setup.interface == "auto" else setup.interface
+        return Application(
+            app, interface, setup.threads, multithread=setup.threads > 1, multiprocess=setup.multiprocess
+        )
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, crew: Crew, member: Member) -> AsyncIterator[None]:
+        mode = self._setup.terms.lifespan
+        application = crew.application
+        if self._setup.kind != "worker" or application.interface == "wsgi" or mode == "off":
+            yield
+            return
+        lifespan = Lifespan(application.app, mode, crew.calls[member.name])  # type: ignore[arg-type]  # it was detected
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.serve)
+            application.state.update(lifespan.state)
+            yield
+            await lifespan.shutdown(self._setup.terms.mercy)
+
+
+async def _beat(row: Row, crew: Crew, name: str) -> None:
+    """Show signs of life, and how it goes."""
+    row.set("pid", os.getpid())
+    while True:
+        row.set("heartbeat", time.monotonic())
+        crew.note(name, row)
+        await trio.sleep(HEARTBEAT)

@@ -1,0 +1,79 @@
+"""What a runtime is told and what it stands on, as values that are handed down. Floor 3."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._runtime.placement import Placement
+    from trio_uwsgi._tasks.board import Board
+    from trio_uwsgi._tasks.journal import Journal
+    from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._tasks.locks import Locks
+    from trio_uwsgi._tasks.service import HttpOptions
+    from trio_uwsgi._tasks.sources import WallClock
+    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache, SpoolerOptions
+
+__all__ = ["Shared", "Surroundings", "Terms"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri).
+
+    `options` are for `uwsgi.opt`.
+    """
+
+    headcount: Headcount
+    mule_idle: float
+    signal_queue: int
+    message_queue: int
+    harakiri: float
+    mule_harakiri: float
+    mercy: float
+    lifespan: Literal["auto", "on", "off"]
+    http: HttpOptions
+    zone: tzinfo | None
+    caches: Sequence[Cache]
+    locks: int
+    alarms: AlarmOptions
+    access: AccessRules
+    node_timeout: float
+    spooler: SpoolerOptions
+    options: Mapping[str, bytes | bool | list[bytes]]
+
+    def for_members(self) -> Terms:
+        """What members in processes of their own are told; it can be pickled."""
+        return dataclasses.replace(self, alarms=self.alarms.names_only(), options=dict(self.options))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live, on
+    which sockets they listen; and `chance`, which gives numbers from 0 to below 1.
+    """
+
+    journal: Journal
+    wall: WallClock
+    placement: Placement
+    chance: Callable[[], float]
+    listeners: Sequence[Listener] = ()
+    shared: Shared | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What members that are processes share. `rows` are those of the seats, by name; `caches` is a
+    folder, or True in the master, who makes one.
+    """
+
+    board: Board
+    rows: Mapping[str, int]
+    caches: str | Literal[True]
+    locks: Locks
+    master_pid: int
