@@ -282,3 +282,9 @@ def test_farms_are_kept_in_order() -> None:
     numbers.append(3)
     assert [("b", (2, 1)), ("a", (3,))] == list(config.farms.items())
     assert {} == Config().farms
+
+
+def test_what_spoolers_need() -> None:
+    """The options of spoolers together say how many there are."""
+    options = Config(spooler=("a", "b"), spooler_processes=2, spooler_cheap=True).spooler_options
+    assert (("a", "b"), 4, True) == (options.directories, options.count, options.cheap)

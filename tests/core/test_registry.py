@@ -496,3 +496,20 @@ def test_an_rpc_handler_needs_a_name(name: Any) -> None:
     with pytest.raises(RegistrationError, match="is not the name of an RPC function"):
         registry.register_rpc(name, lambda: b"")
     assert {} == registry.rpc
+
+
+def test_what_is_declared_in_a_member_goes_to_its_master() -> None:
+    """What a member in a process of its own declares later is told; what was declared before, the master knows."""
+    registry = Registry()
+    registry.register_signal(1, "", refresh)
+    early = registry.declare(Timer(1, Every(5)))
+    told: list[object] = []
+    registry.join(Headcount(1, 2), told.append, told.append, lambda timer: told.append(("cancel", timer)))
+    assert [] == told
+    replaced = registry.register_signal(1, "mule2", rebuild)
+    late = registry.declare(Timer(1, Every(5)))
+    registry.cancel(early)
+    assert [replaced, late, ("cancel", early)] == told
+    with pytest.raises(RegistrationError, match=r"set Config\(mules=3\)"):
+        registry.register_signal(2, "mule3", refresh)
+    assert 3 == len(told)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -337,3 +339,87 @@ async def test_a_cut_link_says_nothing_more(pair: Pair) -> None:
     pair.member.send(Raise(17))
     await pair.settle()
     assert [Begun(1)] == pair.at_master.got
+
+
+# ----- to another process
+
+
+class Sockets:
+    """A StreamLink over a socket, and the other end of that by hand."""
+
+    def __init__(self) -> None:
+        near, self.peer = socket.socketpair()
+        for end in (near, self.peer):
+            end.setblocking(False)
+        self.stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
+        self.end = End()
+        self.link = StreamLink(self.stream, self.end.obey, WINDOW)
+
+    def read(self) -> bytes:
+        """What has arrived."""
+        try:
+            return self.peer.recv(1 << 20)
+        except BlockingIOError:
+            return b"nothing yet"
+
+    async def read_all(self, size: int) -> bytes:
+        """So many bytes."""
+        data = bytearray()
+        while len(data) < size:
+            await trio.lowlevel.wait_readable(self.peer)
+            data += self.read()
+        return bytes(data)
+
+
+@pytest.fixture
+async def sockets() -> AsyncIterator[Sockets]:
+    """A link over a socket."""
+    sockets = Sockets()
+    yield sockets
+    sockets.stream.socket.close()
+    sockets.peer.close()
+
+
+async def test_a_frame_has_left_when_send_returns(sockets: Sockets) -> None:
+    """What is said before user code runs has left the process, should that end it."""
+    sockets.link.send(Begun(1))
+    assert encode(Begun(1)) == sockets.read()
+
+
+async def test_a_pipe_that_takes_a_part(sockets: Sockets, nursery: trio.Nursery) -> None:
+    """What it does not take at once follows when the other end reads, in order, with what was said meanwhile."""
+    nursery.start_soon(sockets.link.run)
+    frames = [Deliver(1, None, b"m" * 3_000_000), *(Deliver(n, 17, b"") for n in range(2, 5))]
+    for frame in frames:
+        sockets.link.send(frame)
+    data = b"".join(map(encode, frames))
+    assert data == await sockets.read_all(len(data))
+    sockets.link.send(Stop())  # nothing waits any more: it leaves at once again
+    await wait_all_tasks_blocked()
+    sockets.link.send(Begun(9))
+    assert encode(Stop()) + encode(Begun(9)) == await sockets.read_all(len(encode(Stop()) + encode(Begun(9))))
+    sockets.link.finish()
+
+
+async def test_a_full_pipe(sockets: Sockets, nursery: trio.Nursery) -> None:
+    """A frame for which there is no room at all waits, whole."""
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += sockets.stream.socket._sock.send(b"x")
+    sockets.link.send(Begun(1))
+    sockets.link.send(Ended(1))
+    nursery.start_soon(sockets.link.run)
+    data = await sockets.read_all(filled + len(encode(Begun(1)) + encode(Ended(1))))
+    assert encode(Begun(1)) + encode(Ended(1)) == data[filled:]
+    sockets.link.finish()
+
+
+async def test_a_pipe_that_the_other_end_has_closed(sockets: Sockets) -> None:
+    """What is said then goes nowhere, nobody is told, and what the other end said before is still obeyed."""
+    sockets.peer.send(encode(Begun(1)))
+    sockets.peer.close()
+    sockets.link.send(Stop())
+    await sockets.link.run()
+    assert [Begun(1)] == sockets.end.got
+    sockets.link.send(Stop())  # its descriptor may be somebody else's by now
