@@ -265,10 +265,11 @@ def test_verdicts(returned: object, variables: dict[bytes, bytes], said: int | N
 
 def test_variables_by_mapping_and_by_name() -> None:
     """Both ways of naming give one mapping by texts, in which a keyword wins; bytes come back as they were."""
-    given = named_vars({"a": 1, b"b\xff": 2, "c": 3}, {"c": 4})
+    mixed: dict[str | bytes, object] = {"a": 1, b"b\xff": 2, "c": 3}
+    given = named_vars(mixed, {"c": 4})
     assert {"a": 1, "b\udcff": 2, "c": 4} == given
     assert {"x": 1} == named_vars(None, {"x": 1})
     with pytest.raises(TypeError, match="takes a mapping of names to values, not list"):
         named_vars([], {})  # type: ignore[arg-type]  # that is the test
     with pytest.raises(TypeError, match="the name 5 is neither bytes nor str"):
-        named_vars({5: 1}, {})  # type: ignore[dict-item]  # that is the test
+        named_vars({5: 1}, {})  # type: ignore[arg-type]  # that is the test
