@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._core.backoff import next_pause
+from trio_uwsgi._core.backoff import MEMBERS_YOUTH, next_pause
 
 
 def test_pauses_double_up_to_a_minute() -> None:
@@ -17,3 +17,9 @@ def test_a_long_life_was_no_failure() -> None:
     """After a minute there is no pause, and the next short life is the first again."""
     assert 0 == next_pause(32, 60)
     assert 1 == next_pause(0, 0)
+
+
+def test_members_are_young_for_a_second() -> None:
+    """One that dies within it is followed after 1, 2, 4, ... seconds, one that dies later at once."""
+    assert [1, 2, 60] == [next_pause(pause, 0.99, MEMBERS_YOUTH) for pause in (0, 1, 32)]
+    assert [0, 0] == [next_pause(pause, 1, MEMBERS_YOUTH) for pause in (0, 32)]

@@ -71,9 +71,9 @@ async def obedient(house: House) -> Ending:
 
 
 async def mortal(house: House) -> Ending:
-    """Dies after ten seconds."""
+    """Dies young."""
     house.say(Ready())
-    await trio.sleep(10)
+    await trio.sleep(0.5)
     return Died("an accident")
 
 
@@ -104,11 +104,26 @@ async def test_one_that_dies_is_followed(nursery: trio.Nursery, autojump_clock: 
     house = House(mortal, mortal, obedient)
     async with trio.open_nursery() as lives:
         lives.start_soon(house.supervisor.run)
-        await trio.sleep(22)
+        await trio.sleep(3)
         house.supervisor.stop()
         assert SeatState.RESTING is house.seat.state
-    assert ([0, 11], 22) == (house.began, trio.current_time())
+    assert ([0, 1.5], 3) == (house.began, trio.current_time())
     assert (2, SeatState.ENDED) == (house.seat.deaths, house.seat.state)
+
+
+async def test_one_that_dies_at_its_work_is_followed_at_once(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Whoever lived for a second had started: there is no pause, and the next short life is the first again."""
+
+    async def worker(house: House) -> Ending:
+        house.say(Ready())
+        await trio.sleep(1)
+        return Died("its work")
+
+    house = House(mortal, mortal, worker, worker, mortal, obedient)
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(10)
+    assert [0, 1.5, 4, 5, 6, 7.5] == house.began
+    house.supervisor.stop()
 
 
 async def test_a_stop_that_comes_first(autojump_clock: MockClock) -> None:
