@@ -26,7 +26,8 @@ from typing import Any, NoReturn
 
 import trio
 
-from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of
+from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
+from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
@@ -78,7 +79,10 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
-        app = load_app(arguments.app, factory=arguments.factory)
+        if config.placement == "process":  # whose processes import it; here it would only take memory
+            app: object = AppReference("name", arguments.app, factory=arguments.factory)
+        else:
+            app = load_app(arguments.app, factory=arguments.factory)
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -97,11 +101,16 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
 def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the command line says about `Config`; Any: each field has its own type."""
     given = vars(arguments)
-    return {
+    fields = {
         option.field: option.collect(given[option.field]) if option.collect else given[option.field]
         for option in OPTIONS
         if option.field in given
     }
+    if arguments.processes is not None:
+        if "workers" in fields:
+            raise _UsageError("--processes and --workers both say how many workers there are; use one of them")
+        fields |= {"workers": arguments.processes, "placement": "process"}
+    return fields
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -131,6 +140,9 @@ def _parser() -> argparse.ArgumentParser:
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
     add("--factory", action="store_true", help="the attribute is a function that makes the application")
     add("--chdir", metavar="DIR", help="go to this directory first")
+    groups["members"].add_argument(
+        "-p", "--processes", metavar="N", type=whole, help="as many workers, and each member in a process of its own"
+    )
     for option in OPTIONS:
         _add_option(groups[option.group], option)
     level = f"{', '.join(LOG_LEVELS)} [info]"

@@ -15,12 +15,13 @@ from trio_uwsgi.config import Interface, Lifespan
 from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.options import Cache, Mules
 
-__all__ = ["NOT_OPTIONS", "OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "one_of"]
+__all__ = ["OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "one_of", "whole"]
 
 T = TypeVar("T")
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """Read a whole number."""
     try:
         return int(text)
     except ValueError:
@@ -72,7 +73,7 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 def _farm(text: str) -> tuple[str, list[int]]:
     name, mules = _pair(":", "NAME:MULE,MULE")(text)
-    return name, [_whole(mule) for mule in mules.split(",")]
+    return name, [whole(mule) for mule in mules.split(",")]
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
@@ -132,10 +133,11 @@ OPTIONS = (
         collect=dict,
         flag="--modifier",
     ),
-    Option("listen", "listeners", "N", _whole, "connections that may wait to be accepted"),
+    Option("listen", "listeners", "N", whole, "connections that may wait to be accepted"),
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
-    Option("workers", "members", "N", _whole, "members that serve requests", ("-p", "--processes")),
-    Option("threads", "members", "N", _whole, "WSGI requests at once in each worker"),
+    Option("workers", "members", "N", whole, "members that serve requests"),
+    Option("placement", "members", "KIND", one_of("task", "process"), "where members live: task or process"),
+    Option("threads", "members", "N", whole, "WSGI requests at once in each worker"),
     Option(
         "mules",
         "members",
@@ -144,8 +146,8 @@ OPTIONS = (
         "members that run signals, messages and programs, but serve no requests; 1-4 is as many as there is work for",
     ),
     Option("farms", "members", "NAME:N,...", _farm, "a name for several mules; repeatable", (), dict, "--farm"),
-    Option("signal_queue", "members", "N", _whole, "signals that may wait at a member"),
-    Option("message_queue", "members", "N", _whole, "messages that may wait at a mule"),
+    Option("signal_queue", "members", "N", whole, "signals that may wait at a member"),
+    Option("message_queue", "members", "N", whole, "messages that may wait at a mule"),
     Option(
         "spooler",
         "spooler",
@@ -155,14 +157,14 @@ OPTIONS = (
         ("-Q",),
         list,
     ),
-    Option("spooler_processes", "spooler", "N", _whole, "spoolers of each directory; each runs one job at a time"),
+    Option("spooler_processes", "spooler", "N", whole, "spoolers of each directory; each runs one job at a time"),
     Option("spooler_frequency", "spooler", "SEC", _seconds, "after which a directory is looked through in any case"),
-    Option("spooler_max_tries", "spooler", "N", _whole, "tries of a job before it goes to dead/; 0 is for ever"),
+    Option("spooler_max_tries", "spooler", "N", whole, "tries of a job before it goes to dead/; 0 is for ever"),
     Option("spooler_retry", "spooler", "SEC", _seconds, "until a job that failed is tried again; then twice that, ..."),
     Option("spooler_retry_longest", "spooler", "SEC", _seconds, "but no more than that"),
     Option("spooler_fsync", "spooler", None, str, "accept jobs before they are on the disk", flag="--spooler-no-fsync"),
     Option("spooler_cheap", "spooler", None, str, "start spoolers when there is work for them"),
-    Option("locks", "members", "N", _whole, "highest number of the user locks"),
+    Option("locks", "members", "N", whole, "highest number of the user locks"),
     Option(
         "caches",
         "members",
@@ -185,9 +187,9 @@ OPTIONS = (
     ),
     Option("alarm_log", "alarms", "NAME REGEX", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list),
     Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
-    Option("max_header_size", "limits", "BYTES", _whole, "largest request head"),
-    Option("max_headers", "limits", "N", _whole, "most header fields of a request"),
-    Option("max_body", "limits", "BYTES", _whole, "largest request body; 0 is no limit"),
+    Option("max_header_size", "limits", "BYTES", whole, "largest request head"),
+    Option("max_headers", "limits", "N", whole, "most header fields of a request"),
+    Option("max_body", "limits", "BYTES", whole, "largest request body; 0 is no limit"),
     Option("harakiri", "time", "SEC", _seconds, "cancel a request, handler or message after that long; 0 is never"),
     Option("mule_harakiri", "time", "SEC", _seconds, "the same, in mules"),
     Option("spooler_harakiri", "time", "SEC", _seconds, "the same, in spoolers"),
@@ -199,9 +201,6 @@ OPTIONS = (
     Option("timezone", "time", "NAME", str, "time zone of crons, as in Europe/Rome; else the system's"),
     Option("disable_logging", "logging", None, str, "no access log"),
 )
-
-# Fields that are not options: "memory" members are for tests, and there is no other placement to choose yet.
-NOT_OPTIONS = ("placement",)
 
 # What people who come from uWSGI are likely to type, beyond the options above; a hint where there is one to give.
 UWSGI_OPTIONS = {

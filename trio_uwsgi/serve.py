@@ -257,11 +257,11 @@ async def _serve_in_processes(
 def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:
     name = str(app) if isinstance(app, AppReference) else getattr(app, "__qualname__", type(app).__qualname__)
     logger.info(
-        "trio_uwsgi %s (trio %s, Python %s) serves the %s application %s",
+        "trio_uwsgi %s (trio %s, Python %s) serves the %sapplication %s",
         metadata.version("trio-uwsgi"),
         metadata.version("trio"),
         platform.python_version(),
-        interface.upper(),
+        "" if interface == "auto" else f"{interface.upper()} ",
         name,
     )
     for address in runtime.addresses:

@@ -204,7 +204,11 @@ def test_the_commands_set_up_an_environment_first() -> None:
 
 def test_options_exist() -> None:
     """What is written like an option is one, here or in uWSGI."""
-    ours = {(option.flag or option.field).lstrip("-").replace("_", "-") for option in OPTIONS} | {"factory", "help"}
+    ours = {(option.flag or option.field).lstrip("-").replace("_", "-") for option in OPTIONS} | {
+        "factory",
+        "help",
+        "processes",
+    }
     assert set() == set(re.findall(r"--([a-z][a-z-]+)", README)) - ours
     assert "reload-mercy" in UWSGI_OPTIONS
 

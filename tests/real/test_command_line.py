@@ -20,6 +20,7 @@ import pytest
 
 from trio_uwsgi import __main__ as command
 from trio_uwsgi import _command_options
+from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.listeners import open_listeners
 from trio_uwsgi.config import Cache, Config
@@ -189,10 +190,10 @@ def test_an_application_without_a_usual_name_is_asked_for(folder: Path) -> None:
 
 
 def test_options_become_a_config(folder: Path) -> None:
-    """Options are read into the fields of Config with their types; `--http` may be repeated, `-p` is workers."""
+    """Options are read into the fields of Config with their types; `--http` may be repeated."""
     serve = FakeServe()
     line = (
-        "hello --http :0 --http /tmp/x.sock --chmod-socket 660 -p 2 --threads=4 --mules 1 --harakiri 0.5 "
+        "hello --http :0 --http /tmp/x.sock --chmod-socket 660 --workers 2 --threads=4 --mules 1 --harakiri 0.5 "
         "--timezone Europe/Rome --disable-logging --lifespan auto --max-body 100"
     )
     assert 0 == command.main(line.split(), serve)
@@ -209,6 +210,16 @@ def test_options_become_a_config(folder: Path) -> None:
     )
     assert expected == serve.config
     assert "application" == serve.app({}, None)
+
+
+def test_processes_are_workers_in_processes(folder: Path) -> None:
+    """`-p` says how many workers there are, and that members are processes, which import the application themselves."""
+    for line in ("hello:app -p 2", "hello:app --workers 2 --placement process"):
+        serve = FakeServe()
+        assert 0 == command.main(line.split(), serve)
+        assert Config(workers=2, placement="process") == serve.config
+        assert AppReference("name", "hello:app") == serve.app
+    assert 2 == command.main(["hello:app", "-p", "2", "--workers", "3"])
 
 
 def test_options_with_parts_become_a_config(folder: Path) -> None:
@@ -248,9 +259,9 @@ def test_no_options_are_the_defaults(folder: Path) -> None:
 
 
 def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each field of Config is on the command line, or is listed as one that is not; `--help` shows them in groups."""
+    """Each field of Config is on the command line; `--help` shows them in groups."""
     options = {option.field for option in _command_options.OPTIONS}
-    assert {field.name for field in dataclasses.fields(Config)} == options | set(_command_options.NOT_OPTIONS)
+    assert {field.name for field in dataclasses.fields(Config)} == options
     with pytest.raises(SystemExit) as caught:
         command.main(["--help"])
     assert 0 == caught.value.code

@@ -147,6 +147,8 @@ class Crew:
         calls = self.calls[name]
         member = calls.member
         stuck = member.threads.stuck + member.rpc_threads.stuck
+        if member.kind == "spooler":
+            row.set("running", self.spool_of(member).running)
         if (worker := self.workers.get(name)) is not None:
             stuck += worker.stuck
             http = worker.statistics()
@@ -160,6 +162,13 @@ class Crew:
             return [os.getpid()] * self._terms.spooler.count
         rows = [self._shared.board.rows[row] for name, row in self._shared.rows.items() if name.startswith("spooler")]
         return [int(row.get("pid")) for row in rows if row.get("pid")]
+
+    def busy_spoolers(self, spool: Spool, seats: Sequence[Seat]) -> int:
+        """How many of the spoolers of a directory run a job."""
+        if self._shared is None:
+            return spool.running
+        rows = [self._shared.board.rows[self._shared.rows[seat.name]] for seat in seats]
+        return sum(row.get("running") > 0 for row in rows)
 
     def http_statistics(self, seats: Sequence[Seat]) -> tuple[HttpStatistics, ...]:
         """How the workers on these seats are doing."""

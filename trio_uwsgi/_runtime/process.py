@@ -324,7 +324,7 @@ async def _hear(plan: Plan, process: trio.Process, line: ZygoteLine) -> Imported
         )
     frame = said[0] if said is not None else None
     if isinstance(frame, ImportFailed):
-        raise BootError(frame.reason) from RemoteTraceback(frame.traceback)
+        raise BootError(frame.reason) from (RemoteTraceback(frame.traceback) if frame.traceback else None)
     if not isinstance(frame, Imported):
         line.close()
         status = ExitStatus.of(await process.wait())

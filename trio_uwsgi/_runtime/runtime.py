@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.asgi import AsgiApp
     from trio_uwsgi._tasks.listeners import Listener
     from trio_uwsgi._tasks.service import HttpStatistics
-    from trio_uwsgi._tasks.spool import SpoolStatistics
+    from trio_uwsgi._tasks.spool import Spool, SpoolStatistics
     from trio_uwsgi._wire.request import Peer
     from trio_uwsgi.config import Address
 
@@ -197,14 +197,12 @@ class Runtime:
         processes = self._terms.spooler.processes
         seats = self._roster.seats("spooler")
         for number, spool in enumerate(self._crew.services.spools.all):
-            spool.on_work = partial(self._hire_one, seats[number * processes : (number + 1) * processes])
+            spool.on_work = partial(self._hire_one, spool, seats[number * processes : (number + 1) * processes])
 
-    def _hire_one(self, seats: Sequence[Seat]) -> None:
-        if not any(seat.state is SeatState.STARTING for seat in seats):  # otherwise somebody is on his way
-            for seat in seats:
-                if seat.state is SeatState.VACANT:
-                    self._roster.hire(seat)
-                    return
+    def _hire_one(self, spool: Spool, seats: Sequence[Seat]) -> None:
+        vacant = [seat for seat in seats if seat.state is SeatState.VACANT]
+        if vacant and len(seats) - len(vacant) <= self._crew.busy_spoolers(spool, seats):
+            self._roster.hire(vacant[0])  # all who are there, or on their way, have a job
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.

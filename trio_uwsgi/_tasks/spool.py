@@ -103,7 +103,7 @@ class Spool:
         self._looked_at: set[str] = set()
         self._idle: dict[int, Task] = {}
         self._changed = trio.Event()
-        self._watched = False
+        self._noticing = False  # the index is kept here, and only what the system does not tell is told by `submit`
         self._rescan = False
         self._turns = 0
         self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
@@ -147,7 +147,7 @@ class Spool:
         # A cancellation waits for the thread: then the job is queued, and this call was not cancelled.
         slow = self._terms.fsync or len(request.body) > SMALL
         path = await trio.to_thread.run_sync(write) if slow else write()
-        if not self._watched:
+        if self._noticing:
             self.notice(self._name(path))
         return os.fsencode(path)
 
@@ -164,8 +164,9 @@ class Spool:
         with watch or contextlib.nullcontext():
             async with trio.open_nursery() as nursery:
                 if watch is not None and watch.add(self.folder.path):
-                    self._watched = True
                     nursery.start_soon(self._watch, watch)
+                else:
+                    self._noticing = True
                 await self._scan(watch)
                 task_status.started()
                 await self._hand_out(watch)
