@@ -16,6 +16,7 @@ from trio_uwsgi._wire.frames import (
     Answer,
     Begun,
     CancelTimer,
+    Declared,
     Deliver,
     Ended,
     Frame,
@@ -47,6 +48,7 @@ FRAMES: list[Frame] = [
     AddTimer(2, 17, ["cron", "0 3 * * MON-FRI"], "queue", True),
     AddTimer(3, 17, ["cron", ",".join(map(str, range(60))) + " * * * *" + " " * 100_000], "queue", True),
     CancelTimer(1),
+    Declared(b'{"signals": []}'),
     Stop(),
 ]
 
