@@ -39,13 +39,14 @@ def test_who_has_the_descriptor_sees_it(board: Board) -> None:
 
 
 def test_clearing_a_row_leaves_the_others(board: Board) -> None:
-    """A new member's numbers begin at nothing; its neighbours, and the locks, keep theirs."""
+    """A new member's numbers begin at nothing, but for the totals; its neighbours, and the locks, keep theirs."""
+    columns = ("pid", "stuck", "done")
     for row in board.rows:
-        row.set("pid", 5)
-        row.set("stuck", 6)
+        for column in columns:
+            row.set(column, 5)
     board.set_locked(0, True)
     board.rows[1].clear()
-    assert [(5, 6), (0, 0), (5, 6)] == [(row.get("pid"), row.get("stuck")) for row in board.rows]
+    assert [(5, 5, 5), (0, 0, 5), (5, 5, 5)] == [tuple(row.get(column) for column in columns) for row in board.rows]
     assert board.is_locked(0)
 
 

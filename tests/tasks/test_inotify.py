@@ -195,3 +195,21 @@ def test_systems_without_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     monkeypatch.setattr(sys, "platform", "darwin")
     assert open_watch() is None
     assert "this system has no inotify" in caplog.text
+
+
+async def test_files_that_are_gone(tmp_path: Path) -> None:
+    """Whoever only looks on is told of them, removed or moved away; others are not."""
+    for name in ("a", "b"):
+        (tmp_path / name).touch()
+    told = []
+    for removals in (True, False):
+        watch = open_watch(removals=removals)
+        assert watch is not None
+        with watch:
+            watch.add(str(tmp_path))
+            (tmp_path / "a").unlink()
+            (tmp_path / "b").rename(tmp_path / "c")
+            told.append([change.file for change in await watch.changes()])
+            (tmp_path / "c").rename(tmp_path / "b")
+            (tmp_path / "a").touch()
+    assert [["a", "b", "c"], ["c"]] == told

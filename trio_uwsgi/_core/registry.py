@@ -122,6 +122,7 @@ class Registry:
         self.headcount = None
         self._arm = _leave_unarmed
         self._cancel = _cancel_unarmed
+        self._registered = _tell_nobody
         for timer in self.timers:
             timer.due = None
 

@@ -18,6 +18,7 @@ from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, Life, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_worker, rpc_threads
+from trio_uwsgi._tasks.board import TOTALS
 from trio_uwsgi._tasks.caches import Caches
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.fairness import Share
@@ -26,7 +27,7 @@ from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.node import Nodes
 from trio_uwsgi._tasks.service import HttpStatistics
 from trio_uwsgi._tasks.sources import MemberTimers
-from trio_uwsgi._tasks.spool import Spool, SpoolTerms
+from trio_uwsgi._tasks.spool import Spool, SpoolStatistics, SpoolTerms
 from trio_uwsgi._tasks.spool_files import SpoolFolder
 from trio_uwsgi._tasks.spools import Spools
 from trio_uwsgi._tasks.unit import Member, Services
@@ -149,23 +150,35 @@ class Crew:
         retry = Retry(options.max_tries, options.retry, options.retry_longest)
         wall = self._surroundings.wall
         terms = SpoolTerms(
-            frequency=options.frequency, retry=retry, fsync=options.fsync, chance=self._surroundings.chance
+            frequency=options.frequency,
+            retry=retry,
+            fsync=options.fsync,
+            chance=self._surroundings.chance,
+            onlooker=self._shared is not None and self._shared.caches is True,  # the master
         )
         return Spool(SpoolFolder(directory, wall.now), terms, wall)
+
+    def follow(self, name: str, row: Row) -> None:
+        """Go on counting where the members before this one ended, which were other processes."""
+        self._earlier[name] = Counter({column: int(row.get(column)) for column in TOTALS})
 
     def note(self, name: str, row: Row) -> None:
         """Write down how the member of this process is doing, for the master."""
         calls = self.calls[name]
         member = calls.member
         stuck = member.threads.stuck + member.rpc_threads.stuck
+        counts = Counter(_counts(calls))
         if member.kind == "spooler":
-            row.set("running", self.spool_of(member).running)
+            spool = self.spool_of(member)
+            row.set("running", spool.running)
+            counts.update(jobs_done=spool.done, jobs_failed=spool.failed)
+        counts.update(self._earlier[name])
         if (worker := self.workers.get(name)) is not None:
             stuck += worker.stuck
             http = worker.statistics()
             for column in _HTTP_COLUMNS:
                 row.set(column, getattr(http, column))
-        for column, value in (*_counts(calls).items(), ("stuck", stuck)):
+        for column, value in (*counts.items(), ("stuck", stuck)):
             row.set(column, value)
 
     def _spooler_pids(self) -> list[int]:
@@ -173,6 +186,22 @@ class Crew:
             return [os.getpid()] * self._terms.spooler.count
         rows = [self._shared.board.rows[row] for name, row in self._shared.rows.items() if name.startswith("spooler")]
         return [int(row.get("pid")) for row in rows if row.get("pid")]
+
+    def spool_statistics(self, seats: Sequence[Seat]) -> tuple[SpoolStatistics, ...]:
+        """How the directories of these spoolers are doing."""
+        here = [spool.statistics() for spool in self.services.spools.all]
+        if self._shared is None:
+            return tuple(here)
+        count = self._terms.spooler.processes
+        found = []
+        for number, known in enumerate(here):
+            rows = [self._shared.board.rows[self._shared.rows[seat.name]] for seat in seats[number * count :][:count]]
+            running, done, failed = (
+                int(sum(row.get(column) for row in rows)) for column in ("running", "jobs_done", "jobs_failed")
+            )
+            waiting = max(0, known.waiting - running)  # their files are there until they are done
+            found.append(dataclasses.replace(known, waiting=waiting, running=running, done=done, failed=failed))
+        return tuple(found)
 
     def busy_spoolers(self, spool: Spool, seats: Sequence[Seat]) -> int:
         """How many of the spoolers of a directory run a job."""

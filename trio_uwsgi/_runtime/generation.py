@@ -20,7 +20,7 @@ from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
 from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
 from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Stop
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -62,6 +62,16 @@ class MemberPlan:
     listeners: Sequence[Listener]
     board: Board
     rows: Mapping[str, int]
+
+
+class _Link(StreamLink):
+    """The master's end of a link, which knows whether the member was told to stop."""
+
+    told = False
+
+    def send(self, frame: Frame) -> None:
+        self.told = self.told or isinstance(frame, Stop)
+        super().send(frame)
 
 
 class Generation:
@@ -106,7 +116,7 @@ class Generation:
         )
         async with open_zygote(plan) as zygote:
             task_status.started(zygote)
-            await trio.sleep_forever()  # after its death, too: its members are still there
+            await zygote.ended.wait()  # which is after its death: its members are still there
 
     def _setup(self, seat: Seat) -> Setup:
         plan = self._plan
@@ -120,16 +130,19 @@ class Generation:
             threads=plan.threads,
             multiprocess=plan.terms.headcount.workers > 1,
             lazy=plan.lazy,
-            protocols=[listener.protocol for listener in plan.listeners] if seat.kind == "worker" else [],
+            protocols=[listener.protocol for listener in self._listeners(seat)],
             caches=str(self.caches()),
             master_pid=os.getpid(),
         )
 
+    def _listeners(self, seat: Seat) -> list[Listener]:
+        """Those that are open: when the runtime stops, one more worker may come for the signals that wait."""
+        return [one for one in self._plan.listeners if seat.kind == "worker" and one.socket.fileno() >= 0]
+
     async def place(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
         """A placement: the member is a process. `bear` is not called here, but there."""
         plan = self._plan
-        listeners = plan.listeners if seat.kind == "worker" else ()
-        descriptors = [plan.board.descriptor, *(listener.socket.fileno() for listener in listeners)]
+        descriptors = [plan.board.descriptor, *(listener.socket.fileno() for listener in self._listeners(seat))]
         try:
             child = await self._zygote.fork(seat.name, self._setup(seat).to_json(), descriptors)
         except (ZygoteDied, ForkRefused) as error:
@@ -152,7 +165,7 @@ class Generation:
             else:
                 master.obey(seat, frame)
 
-        link = StreamLink(child.ctl, obey, window)
+        link = _Link(child.ctl, obey, window)
         ended = trio.Event()
 
         async def talk() -> None:
@@ -170,12 +183,12 @@ class Generation:
         finally:
             master.detach(seat)
         self._plan.board.rows[self._plan.rows[seat.name]].clear()
-        if status.code == 0:
+        if status.code == 0 and link.told:
             return Stopped()
         if status.code == CANNOT_START and failures:
             return self._cannot_start(seat, failures[0])
         self._failures.pop(seat.name, None)
-        return Died(str(status))
+        return Died("it left by itself" if status.code == 0 else str(status))
 
     def _adopt(self, description: bytes) -> None:
         """With lazy applications: what the first member has found declared, while the registry is being served."""

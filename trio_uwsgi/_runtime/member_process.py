@@ -14,6 +14,7 @@ import logging
 import os
 import pickle
 import random
+import signal
 import socket
 import time
 import traceback
@@ -38,8 +39,8 @@ from trio_uwsgi._tasks.link import StreamLink
 from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register
-from trio_uwsgi.errors import BootError
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Stop
+from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -162,7 +163,7 @@ class _Process:
                 if failure is not None:
                     raise failure
                 await self._be_member()
-            except* BootError as group:
+            except* (BootError, ConfigError) as group:
                 error = sole(group)
                 self.failed = True
                 cause = "" if error.__cause__ is None else "".join(traceback.format_exception(error.__cause__))
@@ -189,6 +190,7 @@ class _Process:
         member.link = self._link
         async with trio.open_nursery() as services:
             services.start_soon(_beat, self._row, crew, member.name)
+            services.start_soon(_obey_sigterm, member)
             await services.start(crew.services.caches.serve)
             await services.start(crew.services.nodes.serve)
             if setup.kind == "spooler":
@@ -222,8 +224,23 @@ class _Process:
 
 async def _beat(row: Row, crew: Crew, name: str) -> None:
     """Show signs of life, and how it goes."""
+    crew.follow(name, row)
     row.set("pid", os.getpid())
-    while True:
-        row.set("heartbeat", time.monotonic())
+    try:
+        while True:
+            row.set("heartbeat", time.monotonic())
+            crew.note(name, row)
+            await trio.sleep(HEARTBEAT)
+    finally:
         crew.note(name, row)
-        await trio.sleep(HEARTBEAT)
+
+
+async def _obey_sigterm(member: Member) -> None:
+    """End what runs and leave, for whoever sends it to every process of a service, or to this one; another one follows
+    unless the master stops, too. The second one ends the process at once.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM) as received:
+        async for _ in received:
+            logger.info("%s: SIGTERM: leaving when running work has ended", member.name)
+            member.inbox.obey(Stop())
+            return

@@ -110,11 +110,14 @@ class _Birth:
 
 
 class Zygote:
-    """A living zygote; see `open_zygote`. `imported` is what it said when it was ready, `died` is set at its end."""
+    """A living zygote; see `open_zygote`. `imported` is what it said when it was ready, `died` is set at its end, and
+    `ended` when all of its children have ended, too.
+    """
 
     def __init__(self, plan: Plan, process: trio.Process, line: ZygoteLine, imported: Imported) -> None:
         self.imported = imported
         self.died = trio.Event()
+        self.ended = trio.Event()
         self._plan = plan
         self._process = process
         self._line = line
@@ -206,6 +209,7 @@ class Zygote:
                 self.died.set()
                 for birth in self._births.values():
                     birth.answered.set()
+        self.ended.set()
 
     def _obey(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
         if isinstance(frame, Forked):

@@ -175,7 +175,7 @@ class Runtime:
             members=tuple(self._crew.statistics(seat) for seat in self._roster.seats()),
             http=self._crew.http_statistics(self._roster.seats("worker")),
             alarms=self._master.alarms.statistics(),
-            spools=tuple(spool.statistics() for spool in self._crew.services.spools.all),
+            spools=self._crew.spool_statistics(self._roster.seats("spooler")),
         )
 
     def take(self, stream: trio.abc.Stream, peer: Peer) -> None:

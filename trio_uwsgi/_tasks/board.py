@@ -13,7 +13,7 @@ import mmap
 import os
 from typing import Final
 
-__all__ = ["Board", "Row"]
+__all__ = ["TOTALS", "Board", "Row"]
 
 _COLUMNS: Final = (
     "pid",
@@ -28,7 +28,11 @@ _COLUMNS: Final = (
     "failed",
     "harakiri",
     "stuck",
+    "jobs_done",
+    "jobs_failed",
 )
+# What a seat counts from one member to the next, each of whom goes on from there.
+TOTALS: Final = ("done", "failed", "harakiri", "jobs_done", "jobs_failed")
 _ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
 _NUMBERS = _ROW // 8
 
@@ -52,9 +56,10 @@ class Row:
         self._numbers[self._start + _PLACES[column]] = value
 
     def clear(self) -> None:
-        """A new member begins at nothing. For whoever starts it."""
-        for place in range(_NUMBERS):
-            self._numbers[self._start + place] = 0.0
+        """Nobody is there any more; what its totals say stays. For the master, when the member has ended."""
+        for column, place in _PLACES.items():
+            if column not in TOTALS:
+                self._numbers[self._start + place] = 0.0
 
 
 _PLACES = {name: place for place, name in enumerate(_COLUMNS)}

@@ -34,8 +34,10 @@ logger = logging.getLogger("trio_uwsgi")
 # From <sys/inotify.h>; the same on every Linux.
 _ATTRIB = 0x4
 _CLOSE_WRITE = 0x8
+_MOVED_FROM = 0x40
 _MOVED_TO = 0x80
 _CREATE = 0x100
+_DELETE = 0x200
 _OVERFLOW = 0x4000
 _IGNORED = 0x8000
 _IS_DIR = 0x40000000
@@ -44,6 +46,7 @@ _EXCEPT_REMOVED = 0x04000000
 _WATCHED = _ATTRIB | _CLOSE_WRITE | _MOVED_TO | _CREATE | _ONLY_DIR | _EXCEPT_REMOVED
 _FILES = _ATTRIB | _CLOSE_WRITE | _MOVED_TO
 _FOLDERS = _MOVED_TO | _CREATE
+_REMOVALS = _MOVED_FROM | _DELETE
 
 _EVENT = Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
 # Room for some 1,000 events. What is not read waits in the system, which holds 16,384 and then tells of an overflow.
@@ -72,11 +75,12 @@ RESCAN = Change("", "", False)
 class Watch:
     """Some directories that are watched. Close it, or use it with `with`; then `changes` raises ClosedResourceError."""
 
-    __slots__ = ("_add", "_fd", "_folders")
+    __slots__ = ("_add", "_fd", "_folders", "_removals")
 
-    def __init__(self, fd: int, add: Any) -> None:  # Any: a function of the C library
+    def __init__(self, fd: int, add: Any, removals: int) -> None:  # Any: a function of the C library
         self._fd = fd
         self._add = add
+        self._removals = removals
         self._folders: dict[int, str] = {}
 
     def __enter__(self) -> Watch:
@@ -92,7 +96,7 @@ class Watch:
 
         What is in it already is not told: so add it first, and look into it then.
         """
-        watch = self._add(self._fd, os.fsencode(folder), _WATCHED)
+        watch = self._add(self._fd, os.fsencode(folder), _WATCHED | self._removals)
         if watch < 0:
             number = ctypes.get_errno()
             more = "; raise fs.inotify.max_user_watches" if number == errno.ENOSPC else ""
@@ -130,6 +134,7 @@ class Watch:
         except BlockingIOError:
             return []
         found: list[Change] = []
+        files = _FILES | self._removals
         position = 0
         while position < len(data):
             watch, mask, _, size = _EVENT.unpack_from(data, position)
@@ -139,14 +144,18 @@ class Watch:
                 found.append(RESCAN)
             elif mask & _IGNORED:
                 self._folders.pop(watch, None)  # the directory is gone
-            elif mask & (_FOLDERS if mask & _IS_DIR else _FILES) and watch in self._folders and size:
+            elif mask & (_FOLDERS if mask & _IS_DIR else files) and watch in self._folders and size:
                 name = os.fsdecode(data[begin:position].rstrip(b"\0"))
                 found.append(Change(self._folders[watch], name, bool(mask & _IS_DIR)))
         return found
 
 
-def open_watch() -> Watch | None:
-    """Begin to watch; None, with a line in the log, where the system has no inotify or gives no more of it."""
+def open_watch(*, removals: bool = False) -> Watch | None:
+    """Begin to watch; None, with a line in the log, where the system has no inotify or gives no more of it.
+
+    Args:
+        removals: tell of files that are gone, too.
+    """
     if not sys.platform.startswith("linux"):
         logger.info("this system has no inotify: %s", _INSTEAD)
         return None
@@ -166,4 +175,4 @@ def open_watch() -> Watch | None:
             _INSTEAD,
         )
         return None
-    return Watch(fd, add)
+    return Watch(fd, add, _REMOVALS if removals else 0)

@@ -56,13 +56,14 @@ SMALL = 65536
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolTerms:
     """What a spooler is told: seconds between two looks at everything, when a job is tried again, whether to wait for
-    the disk; and `chance`, which gives numbers from 0 to below 1.
+    the disk; and `chance`, which gives numbers from 0 to below 1. `onlooker`: the jobs are done in other processes.
     """
 
     frequency: float
     retry: Retry
     fsync: bool
     chance: Callable[[], float]
+    onlooker: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,7 @@ class Spool:
             BootError: the directory cannot be used.
         """
         await trio.to_thread.run_sync(self.folder.prepare)
-        watch = open_watch()
+        watch = open_watch(removals=self._terms.onlooker)
         with watch or contextlib.nullcontext():
             async with trio.open_nursery() as nursery:
                 if watch is not None and watch.add(self.folder.path):
