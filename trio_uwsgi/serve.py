@@ -190,7 +190,8 @@ async def _serve_in(
         await _serve_in_processes(surroundings, app, config, registry, task_status=task_status)
         return
     interface = detect_interface(app) if config.interface == "auto" else config.interface
-    application = Application(app, interface, config.threads, multithread=config.threads * config.workers > 1)
+    threads = config.threads or 1
+    application = Application(app, interface, threads, multithread=threads * config.workers > 1)
     with _plain_start_errors():
         async with (
             open_listeners(config.addresses, config.socket_options) as http,
@@ -231,7 +232,7 @@ async def _serve_in_processes(
                 app=reference,
                 entry=_member_entry.__name__,
                 interface=config.interface,
-                threads=config.threads,
+                threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
                 terms=terms.for_members(),
                 listeners=[*http, *packets],
