@@ -6,10 +6,10 @@ from outside, together with the process, by the signs of life that are left here
 members that are processes; a request that comes back too late, but before the watchdog, is answered 504.
 
 Nobody should wait for a slow client, so a body is awaited before its request begins, up to what a connection holds in
-any case (`MARK`). What is larger is read by the application as it arrives, and a client that does not take its response
-is waited for, too: with greenback the loop goes on meanwhile, and no other request begins; without it the process
-waits, as uWSGI's does. Both are bounded by `socket_timeout` and the harakiri, and by nobody else's progress, so they
-cannot lock each other up.
+any case (`MARK`). What is larger is read by the application as it arrives, and a client that does not take the pieces
+of its response is waited for, too: with greenback the loop goes on meanwhile, and no other request begins; without it
+the process waits, as uWSGI's does. Both are bounded by `socket_timeout` and the harakiri, and by nobody else's
+progress, so they cannot lock each other up.
 
 Other waits of the application (`uwsgi.lock`, RPC) are `greenback.await_(uwsgi.lock())`. `trio.from_thread` is for
 threads, and says so.
@@ -21,7 +21,7 @@ import contextvars
 import importlib.util
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import trio
@@ -51,7 +51,9 @@ Ts = TypeVarTuple("Ts")
 class InlineExchange(WsgiExchange):
     """An exchange whose application runs on Trio's thread, and so delivers by itself."""
 
-    __slots__ = ()
+    __slots__ = ("whole",)
+
+    whole: bool  # all of the response is there, so that nothing is won by waiting for its client
 
     @property
     def _inline(self) -> InlineDriver:
@@ -88,11 +90,16 @@ class InlineExchange(WsgiExchange):
         if not self.over:
             self.deliver(data, more)
 
+    def respond(self, result: Iterable[bytes]) -> bytes | None:
+        """As `WsgiExchange.respond`."""
+        self.whole = isinstance(result, list | tuple)
+        return super().respond(result)
+
     def _pass_on(self, data: bytes) -> None:
         if not data:
             return
         self.deliver(data, True)
-        while self.session.pending > MARK and not self.over:
+        while not self.whole and self.session.pending > MARK and not self.over:
             if self._inline.portal:
                 self.call_trio(self.wait_room)
             else:
@@ -171,6 +178,8 @@ class InlineDriver:
             await session.wait_arrival()
         if exchange.cancelled:
             return
+        if session.eof and not request.complete:
+            exchange.cut(400, "the body ended too early")
         if exchange.over:  # the client left, or took too long
             self._service.ended(exchange)
         else:
@@ -260,6 +269,7 @@ class InlineDriver:
 
     def _call(self, exchange: InlineExchange) -> bytes | None:
         UNIT.set(exchange)
+        exchange.whole = False
         return exchange.run(self._app, self._base)
 
     def _tidy(self, exchange: InlineExchange) -> None:
