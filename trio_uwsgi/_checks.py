@@ -57,7 +57,7 @@ _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_tim
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
 _SECONDS = (*_HARAKIRIS, "mercy", "alarm_freq", *_TIMEOUTS, *_PAUSES)
-_FLAGS = ("cancel_on_disconnect", "disable_logging", "spooler_cheap", "spooler_fsync")
+_FLAGS = ("cancel_on_disconnect", "disable_logging", "lazy_apps", "spooler_cheap", "spooler_fsync")
 
 
 def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
@@ -227,6 +227,11 @@ def check_contradictions(config: Config) -> None:
         raise ConfigError(
             "chmod_socket is set, and neither http nor socket names a unix socket file",
             "add one, as in http='/run/app.sock', or leave chmod_socket out",
+        )
+    if config.lazy_apps and config.placement != "process":
+        raise ConfigError(
+            f"lazy_apps is set, and placement is {config.placement!r}: all members have one import of the application",
+            "set placement='process', or leave lazy_apps out",
         )
     if config.spooler_cheap and not config.spooler:
         raise ConfigError("spooler_cheap is set, and there is no spooler", "add spooler='jobs', or leave it out")

@@ -137,6 +137,9 @@ OPTIONS = (
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
     Option("workers", "members", "N", whole, "members that serve requests"),
     Option("placement", "members", "KIND", one_of("task", "process"), "where members live: task or process"),
+    Option(
+        "lazy_apps", "members", None, str, "each process imports the application itself, and is not forked from one"
+    ),
     Option("threads", "members", "N", whole, "WSGI requests at once in each worker"),
     Option(
         "mules",
@@ -211,6 +214,7 @@ UWSGI_OPTIONS = {
     "wsgi-file": "name the file as the first argument",
     "file": "name the file as the first argument",
     "callable": "name it after the application's module or file, as in module:callable",
+    "lazy": "write --lazy-apps",
     "master": "leave it out, there always is a master",
     "enable-threads": "leave it out, threads are always enabled",
     "vacuum": "leave it out, socket files are always removed at the end",
@@ -228,7 +232,7 @@ UWSGI_OPTIONS = {
     **dict.fromkeys(
         (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
             "https ini yaml json xml "
-            "queue stats stats-server touch-reload py-autoreload lazy-apps lazy async gevent asyncio cheaper "
+            "queue stats stats-server touch-reload py-autoreload async gevent asyncio cheaper "
             "max-requests max-worker-lifetime single-interpreter pythonpath virtualenv home pidfile daemonize logto "
             "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
             "manage-script-name attach-daemon smart-attach-daemon master-fifo emperor plugin plugins route mule import "

@@ -157,6 +157,11 @@ class Config:
     # is spoken to in bytes, which tests use to keep that path honest.
     placement: Placement = "task"
 
+    # Let each process import the application itself, instead of being forked from one that has: for code that starts
+    # threads or opens connections when it is imported. It takes the time and the memory of an import for each. uWSGI's
+    # option of this name.
+    lazy_apps: bool = False
+
     # ----- limits of requests
 
     # Bytes of a request's line and headers together, answered with 431 beyond. One cookie may be 4 KiB, the token of a

@@ -232,7 +232,7 @@ async def _serve_in_processes(
                 entry=_member_entry.__name__,
                 interface=config.interface,
                 threads=config.threads,
-                lazy=False,
+                lazy=config.lazy_apps,
                 terms=terms.for_members(),
                 listeners=[*http, *packets],
                 board=board,

@@ -19,6 +19,7 @@ from trio_uwsgi._wire.frames import (
     BootFailed,
     CancelTimer,
     Closed,
+    Declared,
     Deliver,
     Ended,
     Forget,
@@ -65,6 +66,7 @@ FRAMES: list[Frame] = [
     Closed(),
     BootFailed("importing app failed", 'Traceback:\n  File "app.py"\nZeroDivisionError: \ud800 é\n'),
     BootFailed("lifespan", ""),
+    Declared(b'{"signals": []}'),
     Stop(),
 ]
 

@@ -1,7 +1,7 @@
 """What a master has to know of an application that only its members have imported. Floor 1.
 
-`describe` writes down the declarations of a registry, `declared` makes a registry of that, whose functions are
-stand-ins: the master decides by targets, numbers and times, and calls nobody.
+`describe` writes down the declarations of a registry, `declared` makes a registry of that, and `adopt` adds it to one.
+The functions there are stand-ins: the master decides by targets, numbers and times, and calls nobody.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from trio_uwsgi._core.timer_rules import rule_from_values, rule_values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["declared", "describe", "stand_in"]
+__all__ = ["adopt", "declared", "describe", "stand_in"]
 
 
 def describe(registry: Registry) -> bytes:
@@ -36,6 +36,16 @@ def describe(registry: Registry) -> bytes:
 def declared(description: bytes) -> Registry:
     """A registry with these declarations; an empty description has none."""
     registry = Registry()
+    adopt(registry, description)
+    return registry
+
+
+def adopt(registry: Registry, description: bytes) -> None:
+    """Add these declarations to a registry; one that is being served arms the timers at once.
+
+    Raises:
+        RegistrationError: they do not fit the members.
+    """
     found = json.loads(description or b"{}")
     for signum, target in found.get("signals", ()):
         registry.register_signal(signum, target, stand_in)
@@ -47,7 +57,8 @@ def declared(description: bytes) -> Registry:
         registry.mules.declare_handler(stand_in)
     for farm in found.get("farms", ()):
         registry.mules.declare_farm(farm, stand_in)
-    return registry
+    if registry.headcount is not None:
+        registry.mules.check(registry.headcount)
 
 
 def _stand_in(*args: object) -> object:

@@ -21,6 +21,7 @@ from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_wo
 from trio_uwsgi._tasks.board import TOTALS
 from trio_uwsgi._tasks.caches import Caches
 from trio_uwsgi._tasks.calls import Calls
+from trio_uwsgi._tasks.fairness import Share
 from trio_uwsgi._tasks.inbox import Inbox
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.node import Nodes
@@ -116,8 +117,18 @@ class Crew:
     def _worker(self, member: Member) -> Callable[[], Awaitable[None]]:
         terms = WorkerTerms(http=self._terms.http, access=self._terms.access)
         worker = make_worker(member, self.calls[member.name], self.application, terms, self._surroundings.listeners)
+        worker.share = self._share(member)
         self.workers[member.name] = worker
         return worker.serve
+
+    def _share(self, member: Member) -> Share | None:
+        """A worker's part in accepting, where it is a process among others."""
+        if self._shared is None:
+            return None
+        rows = {name: self._shared.board.rows[row] for name, row in self._shared.rows.items()}
+        mine = rows.pop(member.name)
+        others = [row for name, row in rows.items() if name.startswith("worker")]
+        return Share(mine, others) if others else None
 
     def _mule(self, member: Member) -> Callable[[], Awaitable[None]]:
         member.threads = mule_threads(member)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._core.declarations import declared
+from trio_uwsgi._core.declarations import adopt, declared
 from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
 from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
 from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Frame, Stop
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Stop
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Generation:
         self._zygote: Zygote
         self._renewed = trio.Event()  # when there is another one
         self._failures: dict[str, int] = {}
+        self._adopted = False
         self.registry: Registry
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
         self.children: dict[str, Child] = {}
@@ -132,6 +133,7 @@ class Generation:
             interface=plan.interface,
             threads=plan.threads,
             multiprocess=plan.terms.headcount.workers > 1,
+            lazy=plan.lazy,
             protocols=[listener.protocol for listener in listeners],
             caches=str(self.caches()),
             master_pid=os.getpid(),
@@ -175,6 +177,8 @@ class Generation:
         def obey(frame: Frame) -> None:
             if isinstance(frame, BootFailed):
                 failures.append(frame)
+            elif isinstance(frame, Declared):
+                self._adopt(frame.description)
             else:
                 master.obey(seat, frame)
 
@@ -202,6 +206,12 @@ class Generation:
             return self._cannot_start(seat, failures[0])
         self._failures.pop(seat.name, None)
         return Died("it left by itself" if status.code == 0 else str(status))
+
+    def _adopt(self, description: bytes) -> None:
+        """With lazy applications: what the first member has found declared, while the registry is being served."""
+        if not self._adopted:
+            self._adopted = True
+            adopt(self.registry, description)
 
     def _cannot_start(self, seat: Seat, failure: BootFailed) -> Ending:
         error = BootError(failure.reason)

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+from trio_uwsgi._core.declarations import describe
 from trio_uwsgi._core.seats import Seat
 from trio_uwsgi._runtime.crew import Crew
+from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
@@ -37,7 +39,7 @@ from trio_uwsgi._tasks.link import StreamLink
 from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
-from trio_uwsgi._wire.frames import BootFailed, Frame, Granted, Register, Stop
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Stop
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ CANNOT_START = 4
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a member's process is told. `rows` are those of all seats on the board, `protocols` of the listeners."""
+    """What a member's process is told. `rows` are those of all seats on the board, `protocols` of the listeners; `lazy`
+    when it is the first in its process to import the application.
+    """
 
     kind: Literal["worker", "mule", "spooler"]
     number: int
@@ -65,6 +69,7 @@ class Setup:
     interface: Literal["auto", "wsgi", "asgi"]
     threads: int
     multiprocess: bool
+    lazy: bool
     protocols: Sequence[Literal["http", "uwsgi"]]
     caches: str
     master_pid: int
@@ -88,11 +93,22 @@ def prepare(setup: Any) -> None:
 
 def main(descriptors: list[int], setup: str, registry: Registry) -> None:
     """Be the member. The process ends when this returns."""
-    if not trio.run(_live, descriptors, Setup.from_json(setup), registry):
+    told = Setup.from_json(setup)
+    if not trio.run(_live, descriptors, told, registry, _import() if told.lazy else None):
         raise SystemExit(CANNOT_START)
 
 
-async def _live(descriptors: list[int], setup: Setup, registry: Registry) -> bool:
+def _import() -> BootError | None:
+    """Import the application here, outside of Trio, because it may run a loop of its own. The master is told later."""
+    try:
+        application()
+    except BootError as error:
+        return error
+    own_posix_signals()  # importing may have set others
+    return None
+
+
+async def _live(descriptors: list[int], setup: Setup, registry: Registry, failure: BootError | None) -> bool:
     ctl, memory, *sockets = descriptors
     board = Board(memory, len(setup.rows), setup.terms.locks + 1)
     listeners = []
@@ -102,7 +118,7 @@ async def _live(descriptors: list[int], setup: Setup, registry: Registry) -> boo
         listeners.append(listener)
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl)))
     process = _Process(setup, registry, board, listeners, stream)
-    await process.run()
+    await process.run(failure)
     return not process.failed
 
 
@@ -139,11 +155,13 @@ class _Process:
         else:
             self._member.inbox.obey(frame)
 
-    async def run(self) -> None:
-        """Live, until told to stop, or until the link ends."""
+    async def run(self, failure: BootError | None) -> None:
+        """Live, until told to stop, or until the link ends. With a failure, only say so."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._talk, nursery.cancel_scope)
             try:
+                if failure is not None:
+                    raise failure
                 await self._be_member()
             except* (BootError, ConfigError) as group:
                 error = sole(group)
@@ -159,6 +177,8 @@ class _Process:
     async def _be_member(self) -> None:
         setup = self._setup
         crew = Crew(self._application(), self._registry, setup.terms, self._surroundings)
+        if setup.lazy:
+            self._send(Declared(describe(self._registry)))
         self._registry.join(
             setup.terms.headcount,
             lambda signal: self._send(Register(signal.signum, signal.target.text)),

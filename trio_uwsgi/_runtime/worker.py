@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._tasks.connection import serve_stream
+from trio_uwsgi._tasks.fairness import Share, serve_fairly
 from trio_uwsgi._tasks.packets import PacketDriver
 from trio_uwsgi._tasks.reactor import serve_sockets
 from trio_uwsgi._tasks.service import HttpOptions, HttpService, HttpStatistics
@@ -65,6 +67,8 @@ class Worker:
         service: its HTTP.
         threads: the pool in which a WSGI application runs; None for ASGI.
         listeners: the sockets it accepts from, shared with the other workers.
+
+    `share` is set where the other workers are other processes.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Worker:
         self._service = service
         self._threads = threads
         self._listeners = listeners
+        self.share: Share | None = None
         self._nursery: trio.Nursery
 
     @property
@@ -105,7 +110,8 @@ class Worker:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(member.inbox.serve_signals)
                 if self._listeners:
-                    await self._nursery.start(serve_sockets, self._service, self._listeners)
+                    serve = serve_sockets if self.share is None else partial(serve_fairly, self.share)
+                    await self._nursery.start(serve, self._service, self._listeners)
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
                 self._service.drain()

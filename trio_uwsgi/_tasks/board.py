@@ -20,6 +20,7 @@ _COLUMNS: Final = (
     "heartbeat",  # when the member's loop last ran; 0 before it did
     "deadline",  # when code that keeps the loop to itself has to be over by its own wish; 0 is never
     "open",  # connections
+    "accepting",  # 1 while others may leave connections to this member
     "requests",
     "connections",
     "running",

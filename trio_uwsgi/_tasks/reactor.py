@@ -31,7 +31,7 @@ from trio_uwsgi._tasks.connection import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES
 from trio_uwsgi._tasks.session import CLOSED, IDLE, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from trio_uwsgi._tasks.listeners import Listener
     from trio_uwsgi._tasks.service import HttpService
@@ -271,28 +271,35 @@ class Reactor:
                     session.ready(event)
             if len(events) < EVENTS or now() > end:
                 break
-        for fd in accepting:
-            if fd in self._listeners:
-                self._accept(self._listeners[fd], ACCEPTS)
+        if accepting:
+            self._accept_from(accepting)
 
     # --- accepting ----------------------------------------------------------------------------------------------------
 
-    def _accept(self, listener: Listener, count: int) -> None:
+    def _accept_from(self, waiting: Iterable[int]) -> None:
+        """Somebody waits at these listeners, or at what is closed by now."""
+        for fd in waiting:
+            if fd in self._listeners:
+                self._accept(self._listeners[fd], ACCEPTS)
+
+    def _accept(self, listener: Listener, count: int) -> bool:
+        """Accept up to so many. False: there are no more for now."""
         for _ in range(count):
             try:
                 sock, address = listener.socket.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in OUT_OF_FILES:
                     self._pause_accepting(listener, error)
-                    return
+                    return False
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
                 session = SocketSession(self, sock, peer_of(sock, address, listener))
                 self._fresh.append(session)
                 session.readable()
+        return True
 
     def _register_fresh(self) -> None:
         fresh, self._fresh = self._fresh, []

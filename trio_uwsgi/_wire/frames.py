@@ -27,6 +27,7 @@ __all__ = [
     "BootFailed",
     "CancelTimer",
     "Closed",
+    "Declared",
     "Deliver",
     "Ended",
     "Forget",
@@ -202,6 +203,17 @@ class BootFailed(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Declared(Frame):
+    """Member to master, before `Ready`: what the application declared when this member imported it by itself.
+
+    `description` is what `_core/declarations.py` made of it.
+    """
+
+    description: bytes
+    tail: ClassVar[str] = "description"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: begin no new work, end what runs, then end yourself."""
 
@@ -249,7 +261,7 @@ class Vocabulary:
 
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
-    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed),
+    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
 )
 encode = _MEMBERS.encode
 

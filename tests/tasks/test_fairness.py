@@ -1,0 +1,185 @@
+"""A worker's part in accepting: what it tells the others, when it leaves a client to them, and when it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from trio_uwsgi._tasks.board import Board, Row
+from trio_uwsgi._tasks.fairness import Share, serve_fairly
+from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.options import SocketOptions
+
+pytestmark = pytest.mark.real
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    """Answer."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@pytest.fixture
+def rows() -> Iterator[list[Row]]:
+    """The rows of two workers; the second one is a number on the board, and nobody else."""
+    with contextlib.closing(Board.make(2, 1)) as board:
+        yield board.rows
+
+
+def accepting(row: Row, connections: int) -> None:
+    """Let a worker be there, with so many connections."""
+    row.set("heartbeat", time.monotonic())
+    row.set("accepting", 1)
+    row.set("open", connections)
+
+
+@pytest.fixture
+async def world(open_http: Any, nursery: trio.Nursery, rows: list[Row]) -> AsyncIterator[Any]:
+    """The first worker: `world.address` is where it listens."""
+    world = await open_http(hello)
+    world.streams = []
+    world.leave = trio.Event()
+
+    async def run(task_status: Any) -> None:
+        async with open_listeners([Address.parse("127.0.0.1:0")], SocketOptions(backlog=64, mode=None)) as listeners:
+            world.listener = listeners[0]
+            world.address = listeners[0].socket.getsockname()
+            task_status.started()
+            await serve_fairly(Share(rows[0], rows[1:]), world.service, listeners)
+        world.leave.set()
+
+    await nursery.start(run)
+    yield world
+    for stream in world.streams:
+        await trio.aclose_forcefully(stream)
+
+
+async def request(world: Any) -> tuple[trio.SocketStream, float]:
+    """A client that stays, and the seconds until it had its answer."""
+    began = trio.current_time()
+    stream = await trio.open_tcp_stream(*world.address)
+    world.streams.append(stream)
+    await stream.send_all(GET)
+    with trio.fail_after(5):
+        assert b"hello" in await stream.receive_some()
+    return stream, trio.current_time() - began
+
+
+async def until(row: Row, connections: int) -> None:
+    """Wait until the board says that so many are open."""
+    with trio.fail_after(5):
+        while row.get("open") != connections:  # noqa: ASYNC110  # there is no event for it
+            await trio.sleep(0.001)
+
+
+async def test_connections_are_on_the_board_at_once(world: Any, rows: list[Row]) -> None:
+    """The number is there when a client has its answer, and goes down when it leaves."""
+    streams = [(await request(world))[0] for _ in range(3)]
+    assert 3 == rows[0].get("open")
+    for left, stream in enumerate(streams):
+        await stream.aclose()
+        await until(rows[0], 2 - left)
+
+
+def test_only_who_can_take_a_client_is_compared_with(rows: list[Row]) -> None:
+    """A worker that stopped, is stuck, or accepts no more holds nobody back."""
+    share = Share(rows[0], rows[1:])
+    share.has(9)
+    accepting(rows[1], 1)
+    assert 0.002 == pytest.approx(share.patience())
+    rows[1].set("heartbeat", time.monotonic() - 1.1)
+    assert 0 == share.patience()
+    accepting(rows[1], 1)
+    rows[1].set("accepting", 0)
+    assert 0 == share.patience()
+    rows[1].clear()
+    assert 0 == share.patience()
+
+
+async def test_who_has_more_waits_once_and_then_takes(world: Any, rows: list[Row]) -> None:
+    """Clients that the other worker does not take are taken, each after a wait, though the mean stays below."""
+    accepting(rows[1], 0)
+    clients = []
+    for _ in range(12):
+        rows[1].set("heartbeat", time.monotonic())
+        clients.append(await request(world))
+    assert 12 == rows[0].get("open")
+    assert min(seconds for _, seconds in clients[4:]) >= 0.001
+
+
+async def test_clients_are_served_while_another_one_is_left_to_others(world: Any, rows: list[Row]) -> None:
+    """Whoever was accepted is answered during the wait, which does not begin again each time."""
+    accepting(rows[1], 0)
+    streams = [(await request(world))[0] for _ in range(8)]
+    rows[1].set("heartbeat", time.monotonic())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request, world)
+        for _ in range(200):
+            await streams[0].send_all(GET)
+            assert b"hello" in await streams[0].receive_some()
+    assert 9 == rows[0].get("open")
+
+
+async def test_a_burst_is_taken_one_after_the_other(world: Any, rows: list[Row]) -> None:
+    """Many at once, which nobody else takes, are all served, also when the other worker has stopped by then."""
+    accepting(rows[1], 0)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for _ in range(60):
+                nursery.start_soon(request, world)
+    assert 60 == world.service.statistics().connections
+
+
+async def test_who_accepts_no_more_says_so(world: Any, rows: list[Row]) -> None:
+    """Others do not wait for a worker that drains; clients that it had left to them are taken before it stops."""
+    accepting(rows[1], 0)
+    streams = [(await request(world))[0] for _ in range(8)]
+    assert 1 == rows[0].get("accepting")
+    last = await trio.open_tcp_stream(*world.address)
+    await last.send_all(GET)
+    world.service.drain()
+    assert 0 == rows[0].get("accepting")
+    with trio.fail_after(5):
+        assert b"hello" in await last.receive_some()
+        for stream in [*streams, last]:
+            await stream.aclose()
+        await world.leave.wait()
+    assert 0 == rows[0].get("open")
+
+
+async def test_without_files_a_worker_is_not_waited_for(
+    world: Any, rows: list[Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it cannot accept because files are short, others take its clients; afterwards it takes part again."""
+    failures = iter([OSError(24, "Too many open files")])
+    sock = world.listener.socket
+
+    class Short:
+        """The listening socket of a process without files, once."""
+
+        fileno = partial(sock.fileno)
+        close = partial(sock.close)
+
+        def accept(self) -> Any:
+            """Fail, and from then on accept."""
+            for failure in failures:
+                raise failure
+            return sock.accept()
+
+    monkeypatch.setattr(world.listener, "socket", Short())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request, world)
+        with trio.fail_after(5):
+            while rows[0].get("accepting"):  # noqa: ASYNC110  # there is no event for it
+                await trio.sleep(0.001)
+    assert 1 == rows[0].get("accepting")
+    assert "cannot accept" in caplog.text
