@@ -82,6 +82,13 @@ class House:
                 return int(number)
         raise AssertionError(f"{name} does not answer")
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the workers, as they say on the board; 0 where none is."""
+        rows = self.runtime._surroundings.shared
+        assert rows is not None
+        return [int(rows.board.rows[row].get("pid")) for name, row in rows.rows.items() if name.startswith("worker")]
+
     def noted(self) -> list[list[str]]:
         """The lines that members wrote, in words."""
         return [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -195,13 +202,16 @@ def program(folder: Path, source: str) -> Iterator[Program]:
         process.wait()
 
 
+def children(pid: int) -> list[int]:
+    """The processes right below this one."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
 def descendants(pid: int) -> list[int]:
     """The processes below this one."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
-    return found
+    below = children(pid)
+    return below + [far for child in below for far in descendants(child)]
 
 
 def alive(pid: int) -> bool:

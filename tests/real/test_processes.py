@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.real.process_house import living, until
+from tests.real.process_house import House, alive, children, descendants, living, until
+from trio_uwsgi._runtime import supervisor
+from trio_uwsgi.config import Cache
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
@@ -189,3 +191,298 @@ async def queue():
         await until(lambda: 1 == house.runtime.statistics().spools[0].done)
         spool = house.runtime.statistics().spools[0]
         assert (0, 0, 0, 0, 0) == (spool.waiting, spool.delayed, spool.running, spool.failed, spool.dead)
+
+
+async def test_what_is_counted_stays(tmp_path: Path) -> None:
+    """Members' counts go on over deaths, those of clients begin anew, and a directory's are those of its spoolers."""
+    async with living(
+        tmp_path,
+        """
+@uwsgi.spool_handler(max_tries=1)
+async def work(job):
+    if job.vars[b"name"] == b"bad":
+        raise LookupError
+
+async def queue(name):
+    await work.spool(name=name)
+
+async def fail():
+    raise LookupError
+""",
+        spooler=str(tmp_path / "spool"),
+    ) as house:
+        for name in ("good", "bad", "good"):
+            await house.get(f"/queue?{name}")
+        statistics = house.runtime.statistics
+        await until(
+            lambda: (2, 1, 0, 0) == (lambda s: (s.done, s.failed, s.waiting, s.running))(statistics().spools[0])
+        )
+        await until(lambda: 3 == statistics().members[0].done and 3 == statistics().http[0].requests)
+        await trio.sleep(1)  # for the next one to come at once
+        assert "" == await house.get("/die")
+        pid = await house.pid("worker1")
+        await until(lambda: 4 == statistics().members[0].done)
+        await until(lambda: (1, 1, 0) == (lambda s: (s.requests, s.connections, s.open))(statistics().http[0]))
+        assert (1, "ready") == (statistics().members[0].deaths, statistics().members[0].state)
+        assert pid != os.getpid()
+
+
+# ----- what all share, under kill -9
+
+
+async def kill_now_and_then(house: House, kills: int) -> None:
+    """Kill the two workers in turn, each when it had time to work."""
+    for kill in range(kills):
+        await trio.sleep(0.4)
+        pid = house.pids[kill % 2]
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+
+
+async def test_no_acknowledged_increment_is_lost(tmp_path: Path) -> None:
+    """Two workers count in one cache while they are killed: it has what clients were told, and what they could not be
+    told at most beyond that.
+    """
+    async with living(
+        tmp_path,
+        """
+async def count():
+    return await uwsgi.cache_inc("n")
+
+async def total():
+    return await uwsgi.cache_num("n")
+""",
+        workers=2,
+        caches=[Cache("default", items=10)],
+    ) as house:
+        acknowledged: list[int] = []
+        unknown = 0
+        over = False
+
+        async def client() -> None:
+            nonlocal unknown
+            while not over:
+                answer = await house.get("/count")
+                if answer:
+                    acknowledged.append(int(answer))
+                else:
+                    unknown += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(client)
+            await kill_now_and_then(house, 6)
+            over = True
+        total = int(await house.get("/total"))
+        assert len(acknowledged) == len(set(acknowledged))
+        assert len(acknowledged) <= total <= len(acknowledged) + unknown
+        assert sum(member.deaths for member in house.runtime.statistics().members) >= 3
+
+
+async def test_a_file_under_a_lock(tmp_path: Path) -> None:
+    """Two workers read, change and write a file under a lock while holders are killed: nothing is lost or done twice,
+    and nobody waits for the dead.
+    """
+    async with living(
+        tmp_path,
+        """
+async def count():
+    async with uwsgi.locked(1):
+        path = HERE / "number"
+        number = int(path.read_text()) + 1
+        await trio.sleep(0.002)
+        (HERE / "new").write_text(str(number))
+        os.replace(HERE / "new", path)
+    return number
+""",
+        workers=2,
+        locks=1,
+    ) as house:
+        (tmp_path / "number").write_text("0")
+        acknowledged: list[int] = []
+        unknown = 0
+        over = False
+
+        async def client() -> None:
+            nonlocal unknown
+            while not over:
+                answer = await house.get("/count")
+                if answer:
+                    acknowledged.append(int(answer))
+                else:
+                    unknown += 1
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(client)
+            await kill_now_and_then(house, 6)
+            over = True
+        total = int((tmp_path / "number").read_text())
+        assert len(acknowledged) == len(set(acknowledged))
+        assert len(acknowledged) <= total <= len(acknowledged) + unknown
+        assert len(acknowledged) > 20
+
+
+async def test_the_lock_of_a_dead_member_goes_to_the_next(tmp_path: Path) -> None:
+    """Who waits gets it when the holder's process ends, and everybody sees whether it is held."""
+    async with living(
+        tmp_path,
+        """
+async def hold():
+    await uwsgi.lock()
+    note("held")
+    await trio.sleep_forever()
+
+@uwsgi.mule_message_handler
+async def message(text):
+    note("waits")
+    async with uwsgi.locked():
+        note("has")
+    note("done")
+
+async def locked():
+    return uwsgi.is_locked()
+""",
+        workers=1,
+        mules=1,
+    ) as house:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.get, "/hold")
+            await until(house.noted)
+            await house.get("/send_message?x")
+            await until(lambda: "waits" in house.said())
+            assert "True" == await house.get("/locked")
+            os.kill(int(house.noted()[0][2]), signal.SIGKILL)
+            await until(lambda: "done" in house.said(), 1)
+        assert ["held", "waits", "has", "done"] == house.said()
+        await house.pid("worker1")
+        assert "False" == await house.get("/locked")
+
+
+# ----- ends of members
+
+
+async def test_descriptors_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After thirty kills the master has as many descriptors and children as before."""
+    async with living(tmp_path) as house:
+        await until(lambda: house.pids[0])
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(supervisor, "MEMBERS_YOUTH", 0.0)  # no pauses, for a short test
+        for _ in range(30):
+            (pid,) = house.pids
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda pid=pid: house.pids[0] not in (0, pid))  # type: ignore[misc]  # inferred from its default
+        await house.pid("worker1")
+        await until(lambda: before == len(os.listdir("/proc/self/fd")))
+        assert 30 == house.runtime.statistics().members[0].deaths
+
+
+async def test_sigterm_lets_a_member_end_what_it_runs(tmp_path: Path) -> None:
+    """A worker that is sent SIGTERM finishes its request and leaves; another one follows at once."""
+    async with living(
+        tmp_path,
+        """
+async def slow():
+    note("begun")
+    await trio.sleep(0.5)
+    return "whole"
+""",
+    ) as house:
+        answers: list[str] = []
+
+        async def ask() -> None:
+            answers.append(await house.get("/slow"))
+
+        first = await house.pid("worker1")
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await until(house.noted)
+            os.kill(first, signal.SIGTERM)
+        assert ["whole"] == answers
+        assert first != await house.pid("worker1")
+
+
+async def test_one_that_leaves_by_itself_is_followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Code that ends its process is a death like any other, whatever its exit code; its message comes again."""
+    async with living(
+        tmp_path,
+        """
+@uwsgi.mule_message_handler
+async def message(text):
+    note(f"again={text.redelivered}")
+    if not text.redelivered:
+        os._exit(int(text))
+""",
+        mules=1,
+    ) as house:
+        for code in (0, 3):
+            await trio.sleep(1)
+            await house.get(f"/send_message?{code}")
+            await until(lambda: "again=True" in house.said())
+            house.log.unlink()
+        assert 2 == house.runtime.statistics().members[1].deaths
+        assert "mule1 died (it left by itself); it is started again in 0 s" in caplog.messages
+        assert "mule1 died (exit code 3); it is started again in 0 s" in caplog.messages
+
+
+async def test_a_signal_that_waits_when_the_runtime_stops(tmp_path: Path) -> None:
+    """A seat that rests gets one more worker for it, though nobody listens any more."""
+    async with living(
+        tmp_path,
+        """
+@uwsgi.signal_handler(1, target="worker1")
+async def handler(signum):
+    note("ran")
+""",
+    ) as house:
+        await house.get("/die")
+        await until(lambda: "resting" == house.state("worker1"))
+        house.runtime.signal(1)
+    assert ["ran"] == house.said()
+
+
+async def test_a_fork_in_user_code_does_not_hold_up_a_death(tmp_path: Path) -> None:
+    """A process that a member forked keeps its sockets; that member's death is seen, and followed, all the same."""
+    async with living(
+        tmp_path,
+        """
+@uwsgi.mule_message_handler
+async def message(text):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(10)
+        os._exit(0)
+    note(pid)
+""",
+        mules=1,
+    ) as house:
+        await house.get("/send_message?x")
+        await until(house.noted)
+        child, _, first = house.noted()[0]
+        await trio.sleep(1)
+        os.kill(int(first), signal.SIGKILL)
+        await until(lambda: 1 == house.runtime.statistics().members[1].deaths, 2)
+        await house.get("/send_message?x")
+        await until(lambda: 2 == len(house.noted()))
+        for pid in (child, house.noted()[1][0]):
+            os.kill(int(pid), signal.SIGKILL)
+
+
+async def test_the_zygote_is_killed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its members serve on, with their sockets and signals; another one is started, and has their followers."""
+    before = set(descendants(os.getpid()))
+    async with living(tmp_path, EVERYBODY, workers=2, mules=1, spooler=str(tmp_path / "spool")) as house:
+        pids = {await house.pid("worker1"), await house.pid("worker2")}
+        (zygote,) = [pid for pid in children(os.getpid()) if pid not in before and pids & set(descendants(pid))]
+        os.kill(zygote, signal.SIGKILL)
+        await until(lambda: not alive(zygote))
+        assert pids == {await house.pid("worker1"), await house.pid("worker2")}
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: [1, 1] == [member.deaths for member in house.runtime.statistics().members[:2]])
+        await until(lambda: all(pid not in (0, *pids) for pid in house.pids))
+        assert not pids & {await house.pid("worker1"), await house.pid("worker2")}
+        house.runtime.signal(0)
+        await until(lambda: 2 == house.said().count("0"))
+        assert [0, 0] == [member.deaths for member in house.runtime.statistics().members[2:]]

@@ -82,6 +82,7 @@ class Generation:
     def __init__(self, plan: MemberPlan) -> None:
         self._plan = plan
         self._zygote: Zygote
+        self._renewed = trio.Event()  # when there is another one
         self._failures: dict[str, int] = {}
         self._adopted = False
         self._watchdog = Watchdog(plan.terms.blocked_limits)
@@ -108,6 +109,9 @@ class Generation:
                     self._zygote = zygote = await nursery.start(self._have_zygote)
                 except BootError as error:
                     logger.error("no other zygote could be started, members that die are not replaced: %s", error)
+                    continue
+                self._renewed.set()
+                self._renewed = trio.Event()
 
     async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
         plan = Plan(
@@ -122,7 +126,7 @@ class Generation:
             task_status.started(zygote)
             await zygote.ended.wait()  # which is after its death: its members are still there
 
-    def _setup(self, seat: Seat) -> Setup:
+    def _setup(self, seat: Seat, listeners: Sequence[Listener]) -> Setup:
         plan = self._plan
         assert seat.kind != "master"
         return Setup(
@@ -134,22 +138,35 @@ class Generation:
             threads=plan.threads,
             multiprocess=plan.terms.headcount.workers > 1,
             lazy=plan.lazy,
-            protocols=[listener.protocol for listener in self._listeners(seat)],
+            protocols=[listener.protocol for listener in listeners],
             caches=str(self.caches()),
             master_pid=os.getpid(),
         )
 
-    def _listeners(self, seat: Seat) -> list[Listener]:
-        """Those that are open: when the runtime stops, one more worker may come for the signals that wait."""
-        return [one for one in self._plan.listeners if seat.kind == "worker" and one.socket.fileno() >= 0]
+    async def _fork(self, master: Master, seat: Seat) -> Child:
+        """Have a process for a member, from the zygote of the hour, or from the next one."""
+        # When the runtime stops, one more worker may come for the signals that wait, but not for clients.
+        serves = seat.kind == "worker" and not master.is_stopping(seat)
+        listeners = self._plan.listeners if serves else ()
+        setup = self._setup(seat, listeners).to_json()
+        with contextlib.ExitStack() as copies:  # the listeners may be closed before they have been sent
+            descriptors = [self._plan.board.descriptor]
+            for listener in listeners:
+                descriptors.append(os.dup(listener.socket.fileno()))
+                copies.callback(os.close, descriptors[-1])
+            while True:
+                zygote, renewed = self._zygote, self._renewed
+                try:
+                    return await zygote.fork(seat.name, setup, descriptors)
+                except ZygoteDied as error:
+                    logger.error("%s waits for another zygote: %s", seat.name, error)
+                    await renewed.wait()
 
     async def place(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
         """A placement: the member is a process. `bear` is not called here, but there."""
-        plan = self._plan
-        descriptors = [plan.board.descriptor, *(listener.socket.fileno() for listener in self._listeners(seat))]
         try:
-            child = await self._zygote.fork(seat.name, self._setup(seat).to_json(), descriptors)
-        except (ZygoteDied, ForkRefused) as error:
+            child = await self._fork(master, seat)
+        except ForkRefused as error:
             return Died(str(error))
         async with child:
             self.children[seat.name] = child

@@ -197,6 +197,10 @@ class Master:
         if seat.state is SeatState.READY:
             self._links[seat.name].send(Stop())
 
+    def is_stopping(self, seat: Seat) -> bool:
+        """Was the member on this seat, or the one that comes next, told to stop?"""
+        return seat.name in self._stopping
+
     def let_go(self, seat: Seat) -> bool:
         """Let a member that has nothing to do leave. False: it has, or its seat is not to be vacant."""
         if not self.roster.vacate(seat):

@@ -104,6 +104,7 @@ class _Birth:
 
     name: str
     ctl: trio.SocketStream
+    asked: bool = False
     answered: trio.Event = dataclasses.field(default_factory=trio.Event)
     child: Child | None = None
     refusal: str = ""
@@ -164,6 +165,7 @@ class Zygote:
             with far:
                 fork = Fork(ident, name, setup, 1 + len(descriptors))
                 await self._line.send(encode(fork), [far.fileno(), *descriptors])
+                birth.asked = True
             with trio.move_on_after(ANSWER) as answer:
                 await birth.answered.wait()
             if answer.cancelled_caught:
@@ -180,8 +182,9 @@ class Zygote:
 
     async def _give_up(self, ident: int, birth: _Birth) -> None:
         """Nobody wants the child any more, wherever it is on its way."""
-        with trio.move_on_after(ANSWER):
-            await birth.answered.wait()
+        if birth.asked:
+            with trio.move_on_after(ANSWER):
+                await birth.answered.wait()
         self._births.pop(ident, None)  # if it comes even later, `_born` kills it
         await trio.aclose_forcefully(birth.ctl)
         if birth.child is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -84,15 +84,15 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
 
     Args:
         app: the application.
-        state: what its lifespan left for requests; every request sees a shallow copy.
+        state: what its lifespan leaves for requests; every request sees a shallow copy of it as it is then.
     """
 
     exchange_type = AsgiExchange
 
-    def __init__(self, app: AsgiApp, state: Mapping[str, object]) -> None:
+    def __init__(self, app: AsgiApp, state: dict[str, object]) -> None:
         super().__init__()
         self._app = app
-        self._state = dict(state)
+        self._state = state  # in a member that is a process the lifespan begins when this is there already
 
     async def _run(self, runner: Runner, exchange: AsgiExchange) -> None:
         """Call the application for one exchange and report what it did wrong."""
