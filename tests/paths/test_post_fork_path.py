@@ -87,9 +87,3 @@ async def test_a_hook_that_fails_is_a_failed_start(
     with pytest.raises(BootError, match=r"the post_fork hook failing\w* failed in worker\d: LookupError: no database"):
         async with open_runtime(None, Config(workers=2, placement=placement), registry=uwsgi_registry):
             pass  # pragma: no cover
-
-
-def test_what_cannot_be_called_is_no_hook(uwsgi_registry: Registry) -> None:
-    """It is refused when it is declared."""
-    with pytest.raises(RegistrationError, match="must be callable without arguments, not 7"):
-        uwsgi_registry.post_fork(7)  # type: ignore[type-var]  # that is the mistake
