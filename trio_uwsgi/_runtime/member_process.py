@@ -29,6 +29,7 @@ from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._runtime.zygote import application
 from trio_uwsgi._tasks.board import Board, Row
@@ -97,6 +98,7 @@ def prepare(setup: Any) -> None:
 def main(descriptors: list[int], setup: str, registry: Registry) -> None:
     """Be the member. The process ends when this returns."""
     told = Setup.from_json(setup)
+    entitle(f"{told.kind} {told.number}")
     if not trio.run(_live, descriptors, told, registry, _import() if told.lazy else None):
         raise SystemExit(CANNOT_START)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._runtime.hooks import run_post_fork
 from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._tasks.connection import serve_stream
 from trio_uwsgi._tasks.fairness import Share, serve_fairly
@@ -82,6 +83,7 @@ class Worker:
         listeners: Sequence[Listener],
     ) -> None:
         self._member = member
+        self._calls = calls
         self._service = service
         self._threads = threads
         self._listeners = listeners
@@ -109,6 +111,7 @@ class Worker:
             if self._threads is not None:
                 await services.start(self._threads.serve)
             await services.start(self._service.serve)
+            await run_post_fork(self._calls)
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(member.inbox.serve_signals)
                 if self._listeners:
