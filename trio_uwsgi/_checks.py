@@ -51,13 +51,17 @@ _INTEGERS = (
     "max_header_size",
     "max_headers",
     "max_body",
+    "max_requests",
+    "max_requests_delta",
+    "reload_on_rss",
 )
 # Waits of nothing would leave the other side no time, or try again without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
-_SECONDS = (*_HARAKIRIS, "mercy", "alarm_freq", *_TIMEOUTS, *_PAUSES)
-_FLAGS = ("cancel_on_disconnect", "disable_logging", "lazy_apps", "spooler_cheap", "spooler_fsync")
+_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "alarm_freq", *_TIMEOUTS, *_PAUSES)
+_WEAR = ("max_requests", "max_worker_lifetime", "reload_on_rss")
+_FLAGS = ("chain_reload", "cancel_on_disconnect", "disable_logging", "lazy_apps", "spooler_cheap", "spooler_fsync")
 
 
 def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
@@ -111,6 +115,9 @@ def _check_ranges(config: Config) -> None:
     for name, (smallest, remedy) in _SMALLEST.items():
         if (value := getattr(config, name)) is not None and value < smallest:
             raise ConfigError(f"{name}={getattr(config, name)} is too small", remedy)
+    for name in (*_WEAR, "max_requests_delta"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ConfigError(f"{name}={getattr(config, name)} is no limit", "use more than 0, or 0 for no limit")
     for name in _TIMEOUTS:
         if getattr(config, name) <= 0:
             raise ConfigError(
@@ -242,6 +249,7 @@ def check_contradictions(config: Config) -> None:
             f"spooler_retry_longest={config.spooler_retry_longest:g} is less than spooler_retry",
             f"set it to {config.spooler_retry:g} or more",
         )
+    _check_successors(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         raise ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
     if config.interface == "wsgi" and config.cancel_on_disconnect:
@@ -249,3 +257,15 @@ def check_contradictions(config: Config) -> None:
             "interface='wsgi' contradicts cancel_on_disconnect=True: the thread of a WSGI request cannot be cancelled",
             "leave cancel_on_disconnect out; harakiri limits the time of WSGI requests",
         )
+
+
+def _check_successors(config: Config) -> None:
+    """What says how members are followed by others asks for members that can be."""
+    for name in (*_WEAR, "chain_reload"):
+        if getattr(config, name) and config.placement != "process":
+            raise ConfigError(
+                f"{name} is set, and members are tasks of one process, which cannot be exchanged",
+                f"set placement='process', or leave {name} out",
+            )
+    if config.max_requests_delta and not config.max_requests:
+        raise ConfigError("max_requests_delta is set, and max_requests is not", "set both, or leave it out")

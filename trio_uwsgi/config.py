@@ -29,6 +29,7 @@ from trio_uwsgi.options import (
     Mules,
     SocketOptions,
     SpoolerOptions,
+    WearLimits,
 )
 
 __all__ = ["Address", "Cache", "Config", "Mules"]
@@ -163,6 +164,27 @@ class Config:
     # option of this name.
     lazy_apps: bool = False
 
+    # Import the application anew for one worker at a time in a reload: start one, let the old one end, and so on. Where
+    # memory has no room for all workers twice. Between the first and the last one both versions serve.
+    chain_reload: bool = False
+
+    # ----- limits of workers that are processes; another one starts and follows, without a gap, one worker at a time.
+    # The worker looks four times a second, so it may do a little more. 0 is never.
+
+    # Requests that a worker serves. uWSGI's option of this name ends the worker first, and then starts another one.
+    max_requests: int = 0
+
+    # Up to so many more, by chance, so that workers which started together are not followed together. uWSGI adds this
+    # much times the worker's number.
+    max_requests_delta: int = 0
+
+    # Seconds that a worker lives.
+    max_worker_lifetime: float = 0
+
+    # Bytes of memory that a worker has, shared ones included. uWSGI's option of this name counts in MB, and so does
+    # that of the command line.
+    reload_on_rss: int = 0
+
     # ----- limits of requests
 
     # Bytes of a request's line and headers together, answered with 431 beyond. One cookie may be 4 KiB, the token of a
@@ -274,6 +296,16 @@ class Config:
             fsync=self.spooler_fsync,
             cheap=self.spooler_cheap,
             harakiri=self.spooler_harakiri,
+        )
+
+    @property
+    def wear_limits(self) -> WearLimits:
+        """After how much workers are followed by others."""
+        return WearLimits(
+            requests=self.max_requests,
+            requests_delta=self.max_requests_delta,
+            lifetime=self.max_worker_lifetime,
+            rss=self.reload_on_rss,
         )
 
     @property

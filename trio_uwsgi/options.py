@@ -29,6 +29,7 @@ __all__ = [
     "Mules",
     "SocketOptions",
     "SpoolerOptions",
+    "WearLimits",
 ]
 
 
@@ -369,3 +370,16 @@ def _matches(source: str, client: str | None, listener: str) -> bool:
         return address in ipaddress.ip_network(source)
     except ValueError:  # "unix", or the address of another listener
         return False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WearLimits:
+    """After how much a worker is followed by another one. 0 is never.
+
+    In requests, and by up to how many more of them workers differ; in seconds; in bytes of memory.
+    """
+
+    requests: int = 0
+    requests_delta: int = 0
+    lifetime: float = 0
+    rss: int = 0

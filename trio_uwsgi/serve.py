@@ -28,9 +28,10 @@ from trio_uwsgi._core.opt import uwsgi_options
 from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
-from trio_uwsgi._runtime.generation import MemberPlan, open_generation
+from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
+from trio_uwsgi._runtime.tenure import second_name
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
@@ -228,7 +229,8 @@ async def _serve_in_processes(
     reference = app if isinstance(app, AppReference) else reference_of(app)
     terms = _terms(config)
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
-    rows = {seat.name: row for row, seat in enumerate(roster.seats())}
+    names = [name for seat in roster.seats() for name in (seat.name, second_name(seat.name))]
+    rows = {name: row for row, name in enumerate(names)}
     with _plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
         async with (
             open_listeners(config.addresses, config.socket_options) as http,
@@ -245,16 +247,20 @@ async def _serve_in_processes(
                 board=board,
                 rows=rows,
             )
-            async with open_generation(plan) as generation:
+            async with open_generations(plan) as generations:
                 shared = Shared(
                     board=board, rows=rows, caches=True, locks=UserLocks(config.locks), master_pid=os.getpid()
                 )
                 standing = dataclasses.replace(
-                    surroundings, listeners=plan.listeners, placement=generation.place, shared=shared
+                    surroundings,
+                    listeners=plan.listeners,
+                    placement=generations.place,
+                    shared=shared,
+                    generations=generations,
                 )
                 nobody = Application(None, "wsgi", 1, multithread=False)
-                runtime = Runtime(nobody, generation.registry, terms, standing)
-                generation.caches = lambda: runtime.caches_folder
+                runtime = Runtime(nobody, generations.current.registry, terms, standing)
+                generations.caches = lambda: runtime.caches_folder
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runtime.run)
                     _announce(reference, config.interface, config, runtime)
@@ -316,5 +322,7 @@ def _terms(config: Config) -> Terms:
         access=config.access_rules,
         node_timeout=config.node_timeout,
         spooler=config.spooler_options,
+        chain_reload=config.chain_reload,
+        wear=config.wear_limits,
         options=uwsgi_options(config),
     )

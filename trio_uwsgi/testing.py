@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     import httpx
 
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._runtime.master import Master
     from trio_uwsgi._runtime.runtime import Runtime
+    from trio_uwsgi._runtime.tenure import Tenure
     from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["Event", "EventLog", "RuntimeUnderTest", "open_runtime"]
@@ -121,12 +121,12 @@ class _Mortality:
         self._placement = placement
         self._alive: dict[str, tuple[Member, trio.CancelScope]] = {}
 
-    async def __call__(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
-        def bear_a_mortal(seat: Seat) -> Life:
-            life = bear(seat)
+    async def __call__(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
+        def bear_a_mortal(tenure: Tenure) -> Life:
+            life = bear(tenure)
             return Life(life.member, partial(self._live, life))
 
-        return await self._placement(master, seat, bear_a_mortal, window)
+        return await self._placement(master, tenure, bear_a_mortal, window)
 
     async def _live(self, life: Life) -> Ending:
         name = life.member.name

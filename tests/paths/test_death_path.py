@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from trio_uwsgi import Config, Mules, Registry, uwsgi
-from trio_uwsgi._runtime.master import MessageStatistics
+from trio_uwsgi._runtime.statistics import MessageStatistics
 from trio_uwsgi.testing import Event, open_runtime
 
 if TYPE_CHECKING:

@@ -51,6 +51,8 @@ def _value(name: str, value: object) -> bytes | bool | list[bytes]:
         return True
     if name == "chmod_socket" and isinstance(value, int):
         return b"%o" % value
+    if name == "reload_on_rss" and isinstance(value, int):
+        return b"%d" % (value // 1024**2)  # uWSGI's is in MB
     if name == "farms" and isinstance(value, Mapping):
         texts = [f"{farm}:{_text(mules)}".encode() for farm, mules in value.items()]
         return texts[0] if len(texts) == 1 else texts

@@ -11,6 +11,9 @@ it.
                │  └─────────────────────────────┘
                └─────────────── refused ─────────────┘     (the seat ended with the runtime: counted, reported)
 
+A member may hand its seat over to another one: from then on it begins nothing, what it runs leaves with it (`leaving`),
+and what waits is for the one that follows.
+
 A seat that is *spare* has nobody on it until there is work: `hire` is called when something is given to it, and
 `vacate` lets its member go when nothing waits or runs. Each is one step, so that nothing is given to a member that has
 left.
@@ -202,6 +205,8 @@ class Roster:
         Raises:
             KeyError: the seat has no such delivery running.
         """
+        if ticket in seat.leaving:
+            return seat.leaving.pop(ticket)
         delivery = seat.running.pop(ticket)
         if seat.on_idle is not None and not seat.load:
             seat.on_idle()
@@ -243,8 +248,17 @@ class Roster:
         """The member died. What it had begun is dealt with; what it had not begun waits for the next one, unless that
         comes after a pause (`rests`) and another member can do it before.
         """
+        remains = self._deal_with(seat, seat.running)
+        seat.deaths += 1
+        seat.state = SeatState.RESTING if rests else SeatState.STARTING
+        if rests:
+            remains.moved.extend(self._move(seat))
+        return remains
+
+    def _deal_with(self, seat: Seat, running: dict[int, Delivery]) -> Remains:
+        """What a member ran that is no more."""
         remains = Remains([], [], [], [])
-        for delivery in seat.running.values():
+        for delivery in running.values():
             if delivery.message is None:
                 remains.lost.append(delivery)
             elif delivery.deaths:
@@ -253,11 +267,22 @@ class Roster:
                 again = dataclasses.replace(delivery, deaths=1)
                 remains.again.append(again)
                 seat.messages[again.ticket] = again
-        seat.running.clear()
-        seat.deaths += 1
-        seat.state = SeatState.RESTING if rests else SeatState.STARTING
-        if rests:
-            remains.moved.extend(self._move(seat))
+        running.clear()
+        return remains
+
+    def hand_over(self, seat: Seat) -> None:
+        """The member on the seat begins nothing any more, and leaves with what it runs; another one follows."""
+        assert not seat.leaving, f"{seat!r}: one leaves already"
+        seat.leaving, seat.running = seat.running, {}
+        seat.state = SeatState.STARTING
+
+    def left(self, seat: Seat) -> Remains:
+        """The member that was leaving is gone. What it had not ended is dealt with as after a death, but it is none of
+        the seat's, whoever has that now.
+        """
+        remains = self._deal_with(seat, seat.leaving)
+        if remains.again:
+            self.hire(seat)
         return remains
 
     def _move(self, seat: Seat) -> Iterable[tuple[Seat, Delivery]]:

@@ -79,13 +79,17 @@ class Seat:
     `spare` seats have a member only while there is work. `on_hired` is called when a vacant seat is to have one,
     `on_idle` when nothing waits or runs on a ready one any more; whoever looks after the seat sets them.
 
-    Invariant: a delivery is in `signals`, `messages` or `running`, or nowhere; nothing is on a vacant seat.
+    A seat may for a while have two members: one has it, and one is `leaving`, which begins nothing any more.
+
+    Invariant: a delivery is in `signals`, `messages`, `running` (of the one that has the seat) or `leaving` (of the one
+    that had it), or nowhere; nothing but `leaving` is on a vacant seat.
     """
 
     __slots__ = (
         "deaths",
         "kind",
         "last_given",
+        "leaving",
         "messages",
         "name",
         "number",
@@ -109,6 +113,7 @@ class Seat:
         self.signals: dict[int, Delivery] = {}
         self.messages: dict[int, Delivery] = {}
         self.running: dict[int, Delivery] = {}
+        self.leaving: dict[int, Delivery] = {}
         self.last_given = 0
 
     def __repr__(self) -> str:
@@ -117,7 +122,7 @@ class Seat:
 
     @property
     def load(self) -> int:
-        """Deliveries that are waiting or running."""
+        """Deliveries that are waiting or running; what one that leaves still runs is no load for the next one."""
         return len(self.signals) + len(self.messages) + len(self.running)
 
     def waiting(self) -> list[Delivery]:

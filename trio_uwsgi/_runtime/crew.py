@@ -17,6 +17,7 @@ from trio_uwsgi._core.spool import Retry
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, Life, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
+from trio_uwsgi._runtime.tenure import second_name
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_worker, rpc_threads
 from trio_uwsgi._tasks.board import TOTALS
 from trio_uwsgi._tasks.caches import Caches
@@ -35,7 +36,8 @@ from trio_uwsgi._tasks.unit import Member, Services
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.seats import Seat
-    from trio_uwsgi._runtime.terms import Surroundings, Terms
+    from trio_uwsgi._runtime.tenure import Tenure
+    from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
     from trio_uwsgi._tasks.board import Row
 
 __all__ = ["Crew", "MemberStatistics"]
@@ -95,9 +97,12 @@ class Crew:
         self.workers: dict[str, Worker] = {}
         self._earlier: dict[str, Counter[str]] = {}  # what the lives before the last one did
 
-    def bear(self, seat: Seat) -> Life:
+    def bear(self, tenure: Tenure) -> Life:
         """Make the next member for a seat."""
+        seat = tenure.seat
         member = self.member(seat)
+        if tenure.heir:
+            member.inbox.inherit()
         bodies = {"worker": self._worker, "mule": self._mule, "spooler": self._spooler}
         return Life(member, partial(_until_told, bodies[seat.kind](member)))
 
@@ -126,7 +131,7 @@ class Crew:
         if self._shared is None:
             return None
         rows = {name: self._shared.board.rows[row] for name, row in self._shared.rows.items()}
-        mine = rows.pop(member.name)
+        mine = rows.pop(self._shared.mine)
         others = [row for name, row in rows.items() if name.startswith("worker")]
         return Share(mine, others) if others else None
 
@@ -207,24 +212,30 @@ class Crew:
         """How many of the spoolers of a directory run a job."""
         if self._shared is None:
             return spool.running
-        rows = [self._shared.board.rows[self._shared.rows[seat.name]] for seat in seats]
-        return sum(row.get("running") > 0 for row in rows)
+        return sum(self._noted(self._shared, seat, "running") > 0 for seat in seats)
 
     def http_statistics(self, seats: Sequence[Seat]) -> tuple[HttpStatistics, ...]:
         """How the workers on these seats are doing."""
         if self._shared is None:
             return tuple(worker.statistics() for worker in self.workers.values())
-        rows = [self._shared.board.rows[self._shared.rows[seat.name]] for seat in seats]
-        return tuple(HttpStatistics(**{name: int(row.get(name)) for name in _HTTP_COLUMNS}) for row in rows)
+        return tuple(
+            HttpStatistics(**{column: self._noted(self._shared, seat, column) for column in _HTTP_COLUMNS})
+            for seat in seats
+        )
+
+    def _noted(self, shared: Shared, seat: Seat, column: str) -> int:
+        """What the one or two members of a seat have noted."""
+        rows = [shared.board.rows[shared.rows[name]] for name in (seat.name, second_name(seat.name))]
+        return sum(int(row.get(column)) for row in rows)
 
     def statistics(self, seat: Seat) -> MemberStatistics:
         """How a seat is doing."""
         counts = Counter(self._earlier.get(seat.name, Counter()))
         stuck = 0
         if self._shared is not None and seat.kind != "master":
-            row = self._shared.board.rows[self._shared.rows[seat.name]]
-            counts.update({column: int(row.get(column)) for column in ("done", "failed", "harakiri")})
-            stuck = int(row.get("stuck"))
+            columns = ("done", "failed", "harakiri")
+            counts.update({column: self._noted(self._shared, seat, column) for column in columns})
+            stuck = self._noted(self._shared, seat, "stuck")
         if (calls := self.calls.get(seat.name)) is not None:  # somebody sat there
             counts.update(_counts(calls))
             stuck = calls.member.threads.stuck + calls.member.rpc_threads.stuck

@@ -21,23 +21,24 @@ from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
 from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
 from trio_uwsgi._runtime.watchdog import Watchdog, Watched
+from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Ready, Stop, Worn
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, HandOver, Ready, Stop, Worn
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._runtime.app_name import AppReference
     from trio_uwsgi._runtime.child import Child
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.tenure import Tenure
     from trio_uwsgi._runtime.terms import Terms
     from trio_uwsgi._tasks.board import Board
     from trio_uwsgi._tasks.listeners import Listener
 
-__all__ = ["Generation", "MemberPlan", "open_generation"]
+__all__ = ["Generation", "Generations", "MemberPlan", "open_generations"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -67,12 +68,12 @@ class MemberPlan:
 
 
 class _Link(StreamLink):
-    """The master's end of a link, which knows whether the member was told to stop."""
+    """The master's end of a link, which knows whether the member was told to end."""
 
     told = False
 
     def send(self, frame: Frame) -> None:
-        self.told = self.told or isinstance(frame, Stop)
+        self.told = self.told or isinstance(frame, Stop | HandOver)
         super().send(frame)
 
 
@@ -86,6 +87,9 @@ class Generation:
         self._failures: dict[str, int] = {}
         self._adopted = False
         self._watchdog = Watchdog(plan.terms.blocked_limits)
+        self._lives = 0
+        self._retired = False
+        self._scope = trio.CancelScope()
         self.registry: Registry
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
         self.children: dict[str, Child] = {}
@@ -96,6 +100,10 @@ class Generation:
         Raises:
             BootError: the application cannot be imported.
         """
+        with self._scope:
+            await self._serve(task_status)
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             self._zygote = zygote = await nursery.start(self._have_zygote)
             self.registry = declared(zygote.imported.described)
@@ -126,12 +134,14 @@ class Generation:
             task_status.started(zygote)
             await zygote.ended.wait()  # which is after its death: its members are still there
 
-    def _setup(self, seat: Seat, listeners: Sequence[Listener]) -> Setup:
-        plan = self._plan
+    def _setup(self, tenure: Tenure, listeners: Sequence[Listener]) -> Setup:
+        plan, seat = self._plan, tenure.seat
         assert seat.kind != "master"
         return Setup(
             kind=seat.kind,
             number=seat.number,
+            row=tenure.name,
+            heir=tenure.heir,
             rows=plan.rows,
             terms=plan.terms,
             interface=plan.interface,
@@ -143,12 +153,13 @@ class Generation:
             master_pid=os.getpid(),
         )
 
-    async def _fork(self, master: Master, seat: Seat) -> Child:
+    async def _fork(self, master: Master, tenure: Tenure) -> Child:
         """Have a process for a member, from the zygote of the hour, or from the next one."""
+        seat = tenure.seat
         # When the runtime stops, one more worker may come for the signals that wait, but not for clients.
         serves = seat.kind == "worker" and not master.is_stopping(seat)
         listeners = self._plan.listeners if serves else ()
-        setup = self._setup(seat, listeners).to_json()
+        setup = self._setup(tenure, listeners).to_json()
         with contextlib.ExitStack() as copies:  # the listeners may be closed before they have been sent
             descriptors = [self._plan.board.descriptor]
             for listener in listeners:
@@ -162,22 +173,40 @@ class Generation:
                     logger.error("%s waits for another zygote: %s", seat.name, error)
                     await renewed.wait()
 
-    async def place(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
+    async def place(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
         """A placement: the member is a process. `bear` is not called here, but there."""
+        self._lives += 1
         try:
-            child = await self._fork(master, seat)
+            return await self._live(master, tenure, window)
+        finally:
+            self._lives -= 1
+            self._end_if_over()
+
+    def retire(self) -> None:
+        """Other code is served: there are no new lives, and when the last one ends, so does this."""
+        self._retired = True
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        if self._retired and not self._lives:
+            self._scope.cancel()
+
+    async def _live(self, master: Master, tenure: Tenure, window: int) -> Ending:
+        try:
+            child = await self._fork(master, tenure)
         except ForkRefused as error:
             return Died(str(error))
         async with child:
-            self.children[seat.name] = child
+            self.children[tenure.name] = child
             try:
-                return await self._supervise(child, master, seat, window)
+                return await self._supervise(child, master, tenure, window)
             finally:
-                del self.children[seat.name]
+                del self.children[tenure.name]
 
-    async def _supervise(self, child: Child, master: Master, seat: Seat, window: int) -> Ending:
+    async def _supervise(self, child: Child, master: Master, tenure: Tenure, window: int) -> Ending:
         failures: list[BootFailed] = []
-        row = self._plan.board.rows[self._plan.rows[seat.name]]
+        row = self._plan.board.rows[self._plan.rows[tenure.name]]
+        seat = tenure.seat
 
         def obey(frame: Frame) -> None:
             if isinstance(frame, BootFailed):
@@ -185,10 +214,10 @@ class Generation:
             elif isinstance(frame, Declared):
                 self._adopt(frame.description)
             elif isinstance(frame, Worn):
-                self._replace(master, seat, watched, frame.reason)
+                self._replace(master, tenure, watched, frame.reason)
             else:
                 watched.serves = watched.serves or isinstance(frame, Ready)
-                master.obey(seat, frame)
+                master.obey(tenure, frame)
 
         link = _Link(child.ctl, obey, window)
         ended = trio.Event()
@@ -201,20 +230,20 @@ class Generation:
             with self._watchdog.watching(child, seat.kind, row) as watched:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(talk)
-                    master.attach(seat, link)
+                    master.attach(tenure, link)
                     status = await child.wait()
                     with trio.move_on_after(LAST_WORDS):
                         await ended.wait()
                     nursery.cancel_scope.cancel()
         finally:
-            master.detach(seat)
+            master.detach(tenure)
         row.clear()
         if watched.verdict:
             row.set("harakiri", row.get("harakiri") + 1)
         if status.code == 0 and link.told:
             return Stopped()
         if status.code == CANNOT_START and failures:
-            return self._cannot_start(seat, failures[0])
+            return self._cannot_start(tenure, failures[0])
         self._failures.pop(seat.name, None)
         if watched.verdict:
             return Died(f"{watched.verdict}; {status}", at_once=True)
@@ -226,17 +255,22 @@ class Generation:
             self._adopted = True
             adopt(self.registry, description)
 
-    def _replace(self, master: Master, seat: Seat, watched: Watched, reason: str) -> None:
+    def _replace(self, master: Master, tenure: Tenure, watched: Watched, reason: str) -> None:
         """Let a member end what it runs and was given, within the mercy, and then itself; another one follows."""
-        if master.roster.replace(seat):
+        seat = tenure.seat
+        if tenure.seated and not tenure.gave_way and master.roster.replace(seat):
             logger.warning("%s is replaced: %s", seat.name, reason)
             watched.leaves_by = time.monotonic() + self._plan.terms.mercy
-            master.send(seat.name, Stop())
+            tenure.link.send(Stop())
 
-    def _cannot_start(self, seat: Seat, failure: BootFailed) -> Ending:
+    def _cannot_start(self, tenure: Tenure, failure: BootFailed) -> Ending:
+        seat = tenure.seat
         error = BootError(failure.reason)
         if failure.traceback:
             error.__cause__ = RemoteTraceback(failure.traceback)
+        if tenure.heir and not tenure.seated:  # another one has the seat, and keeps it
+            logger.error("%s cannot start: %s", seat.name, error, exc_info=error)
+            return Died(f"it cannot start: {failure.reason}")
         tries = self._failures[seat.name] = self._failures.get(seat.name, 0) + 1
         if tries >= MOST_BOOT_FAILURES:
             raise error
@@ -252,15 +286,52 @@ def _logging_setup() -> dict[str, object]:
     return {"level": root.level or logging.INFO, "format": form}
 
 
+class Generations:
+    """The version of the code that is served, and how there is another one. `caches` is as in `Generation`."""
+
+    def __init__(self, plan: MemberPlan, nursery: trio.Nursery) -> None:
+        self._plan = plan
+        self._nursery = nursery
+        self.current: Generation
+        self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
+
+    async def make(self) -> Generation:
+        """Import the application once more, beside the version that is served.
+
+        Raises:
+            BootError: it cannot be imported.
+        Cancellation: nothing is left.
+        """
+        generation = Generation(self._plan)
+        generation.caches = lambda: self.caches()
+        try:
+            await self._nursery.start(generation.serve)
+        except BaseExceptionGroup as group:
+            error = sole(group)
+            if isinstance(error, BootError):
+                raise error from error.__cause__
+            raise
+        return generation
+
+    def follow(self, generation: Generation) -> None:
+        """This version is served from now on; the former one ends with its last member."""
+        former, self.current = self.current, generation
+        former.retire()
+
+    async def place(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
+        """A placement: in the version that is served now."""
+        return await self.current.place(master, tenure, bear, window)
+
+
 @contextlib.asynccontextmanager
-async def open_generation(plan: MemberPlan) -> AsyncIterator[Generation]:
-    """Have a generation while the body runs.
+async def open_generations(plan: MemberPlan) -> AsyncIterator[Generations]:
+    """Have a generation, and others after it, while the body runs.
 
     Raises:
         BootError: the application cannot be imported.
     """
-    generation = Generation(plan)
     async with trio.open_nursery() as nursery:
-        await nursery.start(generation.serve)
-        yield generation
+        generations = Generations(plan, nursery)
+        generations.current = await generations.make()
+        yield generations
         nursery.cancel_scope.cancel()

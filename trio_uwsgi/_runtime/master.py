@@ -16,15 +16,15 @@ import dataclasses
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
-from weakref import WeakValueDictionary
 
 import trio
 
-from trio_uwsgi._core.declarations import stand_in
-from trio_uwsgi._core.registry import Registry, check_signum
-from trio_uwsgi._core.seats import Delivery, Seat, SeatState, Tick
-from trio_uwsgi._core.timer import Timer
-from trio_uwsgi._core.timer_rules import rule_from_values
+from trio_uwsgi._core.registry import check_signum
+from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
+from trio_uwsgi._runtime.declarations_in_force import Declarations
+from trio_uwsgi._runtime.placement import Died
+from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
+from trio_uwsgi._runtime.tenure import Tenure
 from trio_uwsgi._wire.frames import (
     AddTimer,
     Alarm,
@@ -35,60 +35,39 @@ from trio_uwsgi._wire.frames import (
     Ended,
     Forget,
     Frame,
+    HandedOver,
+    HandOver,
     Leave,
     Lock,
     Post,
     Raise,
     Ready,
     Register,
+    Relieve,
+    Reload,
+    Seated,
     Stop,
     Unlock,
 )
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.roster import Roster
+    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._core.timer import Timer
+    from trio_uwsgi._runtime.placement import Ending
     from trio_uwsgi._tasks.alarms import Alarms
     from trio_uwsgi._tasks.journal import Journal
     from trio_uwsgi._tasks.link import Link
     from trio_uwsgi._tasks.remote_locks import LockKeeper
     from trio_uwsgi._tasks.sources import Ticker
 
-__all__ = ["Master", "MessageStatistics", "SignalStatistics"]
+__all__ = ["Master"]
 
 logger = logging.getLogger("trio_uwsgi")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SignalStatistics:
-    """What became of the signals of a runtime; every one that was raised is in exactly one of the first three counters.
-
-    `undelivered` were accepted and not run, because the runtime stopped or because no member was there to run them.
-    `lost` are those of the `delivered` whose member died before it had run them.
-    """
-
-    raised: int
-    refused: int
-    unregistered: int
-    delivered: int
-    undelivered: int
-    lost: int = 0
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class MessageStatistics:
-    """What became of the messages to mules; every one that was sent is in exactly one of the first two counters.
-
-    `delivered` were given to user code, `redelivered` for a second time, because the mule died that handled them;
-    `lost` are those that killed their mule twice. `undelivered` were accepted and not handled before the runtime ended.
-    """
-
-    queued: int
-    refused: int
-    delivered: int
-    redelivered: int
-    lost: int
-    undelivered: int
 
 
 class Master:
@@ -102,19 +81,19 @@ class Master:
     """
 
     def __init__(self, registry: Registry, roster: Roster, ticker: Ticker, journal: Journal) -> None:
-        self.registry = registry
+        self.declared = Declarations(registry, ticker)
         self.roster = roster
         self.ticker = ticker
         self.journal = journal
-        self.seat = Seat("master", 0)  # of the code that runs for no member: an application's lifespan
+        self.tenure = Tenure(Seat("master", 0))  # of the code that runs for no member: an application's lifespan
         self.all_ready = trio.Event()
-        self._links: dict[str, Link] = {}
-        # The schedule holds a timer as long as it has ticks to come.
-        self._member_timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
+        self.on_relieve: Callable[[Tenure, str], None] = _ignore
+        self.on_reload: Callable[[], None] = _ignore
+        self._tenures: dict[str, Tenure] = {}  # of members that are there, by name
+        self._holders: dict[str, Tenure] = {}  # those of them that have their seat, by its name
         self._stopping: set[str] = set()
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
-        self._closed: dict[str, trio.Event] = {}
         self.alarms: Alarms
         self.locks: LockKeeper | None = None  # where members are processes
         ticker.raise_tick = self.raise_tick
@@ -131,20 +110,67 @@ class Master:
 
     # ----- members
 
-    def attach(self, seat: Seat, link: Link) -> None:
-        """A member takes its seat. It is given what waits when it says it is ready."""
-        self._links[seat.name] = link
-        self._closed[seat.name] = trio.Event()
-        seat.state = SeatState.STARTING
+    def attach(self, tenure: Tenure, link: Link) -> None:
+        """A member is there. One that has its seat is given what waits when it says it is ready."""
+        tenure.link = link
+        self._tenures[tenure.name] = tenure
+        if tenure.seated:
+            self._take_seat(tenure)
 
-    def detach(self, seat: Seat) -> None:
-        """The member left its seat; nobody can be reached there, and what is given to it waits."""
-        del self._links[seat.name]
-        self._closed[seat.name].set()
+    def _take_seat(self, tenure: Tenure) -> None:
+        self._holders[tenure.seat.name] = tenure
+        tenure.seat.state = SeatState.STARTING
+        if tenure.heir:
+            tenure.link.send(Seated())
+            for frame in tenure.held:
+                self.obey(tenure, frame)
+        if tenure.ready:
+            self._serve(tenure)
+
+    def detach(self, tenure: Tenure) -> None:
+        """The member is gone. Nobody can be reached on its seat, if it had that, and what is given to it waits."""
+        del self._tenures[tenure.name]
+        tenure.closed.set()
         if self.locks is not None:
-            self.locks.forget_member(seat.name)
-        if seat.state is SeatState.READY:
-            seat.state = SeatState.STARTING
+            self.locks.forget_member(tenure.name)
+        if self._holders.get(tenure.seat.name) is tenure:
+            del self._holders[tenure.seat.name]
+            if tenure.seat.state is SeatState.READY:
+                tenure.seat.state = SeatState.STARTING
+
+    # ----- one who follows another one, without a gap: see `supervisor.py`
+
+    def hand_over(self, seat: Seat) -> None:
+        """Let the member that has this seat give way. Nothing is sent to it from now on; it says when it has."""
+        seat.state = SeatState.STARTING
+        self._holders[seat.name].link.send(HandOver())
+
+    def _gave_way(self, tenure: Tenure) -> None:
+        self.roster.hand_over(tenure.seat)
+        del self._holders[tenure.seat.name]
+        tenure.gave_way = True
+        tenure.on_change()
+
+    def inherit(self, tenure: Tenure) -> None:
+        """A member gets the seat that it came for; nobody has it."""
+        tenure.seated = True
+        if tenure.name in self._tenures:
+            self._take_seat(tenure)
+
+    def left(self, tenure: Tenure, ending: Ending) -> None:
+        """One who gave way has ended, well or not. That is neither a death nor the end of the seat."""
+        self.journal.note(tenure.seat.name, "followed")
+        if isinstance(ending, Died):
+            logger.error("%s, which was to leave, died: %s", tenure.seat.name, ending.reason)
+        remains = self.roster.left(tenure.seat)
+        self._report(tenure.seat, remains)
+        self._send_ready((tenure.seat, delivery) for delivery in remains.again)
+
+    def adopt(self, registry: Registry, headcount: Headcount) -> None:
+        """Go by the declarations of new code from now on; see `Declarations.adopt`."""
+        self.declared.adopt(registry, headcount, self._tenures.values())
+
+    # ----- deaths, and the end
 
     def bury(self, seat: Seat, reason: str, pause: float | None) -> None:
         """The member died, and the next one comes after a pause, or never: deal with what it ran, and say so."""
@@ -152,6 +178,10 @@ class Master:
         self.journal.note(seat.name, "died")
         again = "not started again" if pause is None else f"started again in {pause:g} s"
         logger.error("%s died (%s); it is %s", seat.name, reason, again)
+        self._report(seat, remains)
+        self._send_ready(remains.moved)
+
+    def _report(self, seat: Seat, remains: Remains) -> None:
         if remains.lost:
             self._lost += len(remains.lost)
             logger.error("%s died with signals that it ran: %s are lost", seat.name, _signals(remains.lost))
@@ -165,7 +195,6 @@ class Master:
                 "%s: a message of %d bytes was dropped: %d mules died while they handled it",
                 *(seat.name, _size(delivery), delivery.deaths),
             )
-        self._send_ready(remains.moved)
 
     def retire(self, seat: Seat) -> None:
         """The seat ended for good: what nobody had begun is counted and reported."""
@@ -182,20 +211,20 @@ class Master:
             logger.warning("%s ended with %d messages not handled", seat.name, messages)
 
     async def wait_closed(self, seat: Seat) -> None:
-        """Wait until the member on this seat accepts no more connections, or is gone."""
-        if (closed := self._closed.get(seat.name)) is not None:
-            await closed.wait()
+        """Wait until the members of this seat accept no more connections, or are gone."""
+        for tenure in [tenure for tenure in self._tenures.values() if tenure.seat is seat]:
+            await tenure.closed.wait()
 
     def send(self, name: str, frame: Frame) -> None:
         """Send a frame to the member of this name, if it is there."""
-        if (link := self._links.get(name)) is not None:
-            link.send(frame)
+        if (tenure := self._tenures.get(name)) is not None:
+            tenure.link.send(frame)
 
     def stop(self, seat: Seat) -> None:
         """Tell a member to end what it runs and what waits, and then itself: now, or when it has been given that."""
         self._stopping.add(seat.name)
         if seat.state is SeatState.READY:
-            self._links[seat.name].send(Stop())
+            self._holders[seat.name].link.send(Stop())
 
     def is_stopping(self, seat: Seat) -> bool:
         """Was the member on this seat, or the one that comes next, told to stop?"""
@@ -206,11 +235,12 @@ class Master:
         if not self.roster.vacate(seat):
             return False
         self.journal.note(seat.name, "left")
-        self._links[seat.name].send(Stop())
+        self._holders[seat.name].link.send(Stop())
         return True
 
-    def obey(self, seat: Seat, frame: Frame) -> None:
+    def obey(self, tenure: Tenure, frame: Frame) -> None:
         """Do what a member asks. Raises what `raise_signal` and `post` raise, for those two."""
+        seat = tenure.seat
         # Most frames are one of these three, and a `match` takes three times as long to find out.
         if isinstance(frame, Begun):
             self._begun(seat, frame.ticket)
@@ -224,40 +254,44 @@ class Master:
         match frame:
             case Post(mule, message):
                 self.post(message, mule, seat.name)
-            case AddTimer(ident, signum, rule, late, overlap):
-                timer = Timer(signum, rule_from_values(rule), late=late, overlap=overlap)
-                self._member_timers[seat.name, ident] = timer
-                self.ticker.add(timer)
-            case CancelTimer(ident):
-                if (known := self._member_timers.pop((seat.name, ident), None)) is not None:
-                    self.ticker.cancel(known)
+            case AddTimer() | CancelTimer() | Register():
+                self.declared.obey(tenure, frame)
             case Alarm(name, message):
                 self.alarms.ring(name, message)
             case Leave():
-                self.let_go(seat)
+                if self._holders.get(seat.name) is tenure:
+                    self.let_go(seat)
             case Closed():
-                self._closed[seat.name].set()
-            case Register(signum, target):
-                self.registry.register_signal(signum, target, stand_in)
+                tenure.closed.set()
+            case HandedOver():
+                self._gave_way(tenure)
+            case Relieve(reason):
+                self.on_relieve(tenure, reason)
+            case Reload():
+                self.on_reload()
             case Lock(number, ident) if self.locks is not None:
-                self.locks.lock(seat.name, number, ident)
+                self.locks.lock(tenure.name, number, ident)
             case Unlock(number, ident) if self.locks is not None:
-                self.locks.unlock(seat.name, number, ident)
+                self.locks.unlock(tenure.name, number, ident)
             case Forget(number, ident) if self.locks is not None:
-                self.locks.forget(seat.name, number, ident)
+                self.locks.forget(tenure.name, number, ident)
             case Ready():
-                self._ready(seat)
+                tenure.ready = True
+                tenure.on_change()
+                if tenure.seated:
+                    self._serve(tenure)
             case _:
                 raise TypeError(f"{seat.name} sent {frame!r}, which is not for the master")
 
-    def _ready(self, seat: Seat) -> None:
+    def _serve(self, tenure: Tenure) -> None:
+        seat = tenure.seat
         self.roster.ready(seat)
         if all(other.state in (SeatState.READY, SeatState.VACANT) for other in self.roster.seats()):
             self.all_ready.set()
         for delivery in seat.waiting():
             self._send(seat, delivery)
         if seat.name in self._stopping:
-            self._links[seat.name].send(Stop())
+            tenure.link.send(Stop())
 
     # ----- signals and messages
 
@@ -284,10 +318,10 @@ class Master:
             self.ticker.ended(timer, began=False)
 
     def _route(self, signum: int, origin: str, tick: Tick | None) -> bool:
-        signal = self.registry.signals.get(signum)
+        signal = self.declared.registry.signals.get(signum)
         if signal is None:
             self._unregistered += 1
-            self.journal.note(self.seat.name, f"signal {signum} unregistered")
+            self.journal.note(self.tenure.seat.name, f"signal {signum} unregistered")
             logger.warning("signal %d was raised by %s, but nothing is registered for it", signum, origin)
             return False
         try:
@@ -328,7 +362,7 @@ class Master:
     def _send(self, seat: Seat, delivery: Delivery) -> None:
         message = delivery.message or b""
         frame = Deliver(delivery.ticket, delivery.signum, message, delivery.farm, redelivered=bool(delivery.deaths))
-        self._links[seat.name].send(frame)
+        self._holders[seat.name].link.send(frame)
 
     def _begun(self, seat: Seat, ticket: int) -> None:
         delivery = self.roster.begun(seat, ticket)
@@ -354,41 +388,8 @@ class Master:
         await self.ticker.run()
 
 
-def as_message(message: bytes | str) -> bytes:
-    """A mule message as it travels.
-
-    Raises:
-        TypeError: it is neither bytes nor a str.
-    """
-    if isinstance(message, str):
-        return message.encode()
-    if not isinstance(message, bytes | bytearray | memoryview):
-        raise TypeError(
-            f"a mule message is bytes or str, not {type(message).__name__}; encode it first, as with json.dumps"
-        )
-    return bytes(message)
-
-
-def as_recipient(mule: int | str | bytes) -> int | str:
-    """Whom a message is for: the number of a mule, or the name of a farm.
-
-    Raises:
-        MuleError: it cannot be either.
-    """
-    return mule if type(mule) is int else as_farm(mule)  # type: ignore[arg-type]  # what else it is, is refused
-
-
-def as_farm(name: str | bytes) -> str:
-    """The name of a farm, which may come as bytes from code that was written for uWSGI.
-
-    Raises:
-        MuleError: it is no name.
-    """
-    if isinstance(name, bytes):
-        name = name.decode("utf-8", "replace")
-    if not isinstance(name, str) or not name:
-        raise MuleError(f"{name!r} is no mule and no farm; use a mule's number, 0 for any, or the name of a farm")
-    return name
+def _ignore(*asked: object) -> None:
+    """Where nobody can follow."""
 
 
 def _size(delivery: Delivery) -> int:

@@ -28,6 +28,7 @@ from trio_uwsgi._core.seats import Seat
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.placement import in_task
+from trio_uwsgi._runtime.tenure import Tenure
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
@@ -62,12 +63,15 @@ CANNOT_START = 4
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a member's process is told. `rows` are those of all seats on the board, `protocols` of the listeners; `lazy`
-    when it is the first in its process to import the application.
+    """What a member's process is told. `rows` are those of all members on the board, by name, and `row` is the name of
+    this one's; `protocols` are those of the listeners. An `heir` follows another one, which has the seat. `lazy` when
+    it is the first in its process to import the application.
     """
 
     kind: Literal["worker", "mule", "spooler"]
     number: int
+    row: str
+    heir: bool
     rows: Mapping[str, int]
     terms: Terms
     interface: Literal["auto", "wsgi", "asgi"]
@@ -136,7 +140,7 @@ class _Process:
         self.failed = False
         self._registry = registry
         self._setup = setup
-        self._row = board.rows[setup.rows[f"{setup.kind}{setup.number}"]]
+        self._row = board.rows[setup.rows[setup.row]]
         self._locks = RemoteLocks(setup.terms.locks, board, self._send)
         self._link = StreamLink(stream, self._obey, setup.terms.signal_queue)
         self._member: Member
@@ -147,7 +151,12 @@ class _Process:
             chance=random.random,
             listeners=listeners,
             shared=Shared(
-                board=board, rows=setup.rows, caches=setup.caches, locks=self._locks, master_pid=setup.master_pid
+                board=board,
+                rows=setup.rows,
+                mine=setup.row,
+                caches=setup.caches,
+                locks=self._locks,
+                master_pid=setup.master_pid,
             ),
         )
 
@@ -190,7 +199,7 @@ class _Process:
             lambda timer: self._member.timers.add(timer),
             lambda timer: self._member.timers.cancel(timer),
         )
-        life = crew.bear(Seat(setup.kind, setup.number))
+        life = crew.bear(Tenure(Seat(setup.kind, setup.number), heir=setup.heir))
         self._member = member = life.member
         member.link = self._link
         member.vitals = VitalSigns(self._row)

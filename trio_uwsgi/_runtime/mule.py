@@ -27,7 +27,8 @@ _THREADS = 3
 
 
 async def serve_mule(member: Member, calls: Calls) -> None:
-    """Be a mule until the master says stop; then the program is cancelled, and what waits is still handled.
+    """Be a mule until the master says stop; then the program is cancelled, and what waits is still handled, by this
+    mule or by the one that follows.
 
     A cancellation ends it at once; what waited is reported by the master.
     """
@@ -39,23 +40,28 @@ async def serve_mule(member: Member, calls: Calls) -> None:
         await nursery.start(member.threads.serve)
         await nursery.start(member.rpc_threads.serve)
         await run_post_fork(calls)
-        async with trio.open_nursery() as loops, trio.open_nursery() as programs:
+        async with trio.open_nursery() as loops:
             loops.start_soon(inbox.serve_signals)
             loops.start_soon(messages.serve)
             for farm, function in _functions(member).items():
                 loops.start_soon(messages.serve_farm, farm, function)
-            if program is not None:
-                programs.start_soon(_run_program, member, calls, program)
-            member.link.send(Ready())
-            await inbox.stopping.wait()
-            programs.cancel_scope.cancel()
-            messages.give_back()
-            inbox.finish()
+            async with trio.open_nursery() as programs:
+                if program is not None:
+                    programs.start_soon(_run_program, member, calls, program)
+                member.link.send(Ready())
+                await inbox.stopping.wait()
+                programs.cancel_scope.cancel()
+                messages.give_back()
+                inbox.finish()
+            await messages.wait_begun()
+            inbox.give_way()  # now that the program has ended: there are never two of them
         nursery.cancel_scope.cancel()
 
 
 async def _run_program(member: Member, calls: Calls, program: Program) -> None:
     pause = 0.0
+    if not member.inbox.seated.is_set():
+        await member.inbox.seated.wait()
     while True:
         started = trio.current_time()
         member.journal.note(member.name, "program started")

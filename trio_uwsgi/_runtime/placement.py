@@ -19,8 +19,8 @@ import trio
 from trio_uwsgi._tasks.link import StreamLink, direct_links
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.tenure import Tenure
     from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["Bear", "Died", "Ending", "Life", "Placement", "Stopped", "in_task", "over_memory"]
@@ -52,45 +52,45 @@ class Life:
     body: Callable[[], Awaitable[Ending]]
 
 
-Bear: TypeAlias = Callable[["Seat"], Life]
+Bear: TypeAlias = Callable[["Tenure"], Life]
 
 
 class Placement(Protocol):
-    """Runs one member on a seat until its body ends, and says how it ended. A cancellation ends the member at once.
+    """Runs one member until its body ends, and says how it ended. A cancellation ends the member at once.
 
     `bear` makes the member, where it is to live: a placement in another process does not call it here. What the member
     had said before its end has been obeyed when this returns.
     """
 
-    async def __call__(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending: ...
+    async def __call__(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending: ...
 
 
-async def in_task(master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
+async def in_task(master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
     """The member is this task, and frames are plain calls. `window` means nothing here: a refusal is immediate."""
-    life = bear(seat)
-    life.member.link, to_member = direct_links(partial(master.obey, seat), life.member.inbox.obey)
-    master.attach(seat, to_member)
+    life = bear(tenure)
+    life.member.link, to_member = direct_links(partial(master.obey, tenure), life.member.inbox.obey)
+    master.attach(tenure, to_member)
     try:
         return await life.body()
     finally:
-        master.detach(seat)
+        master.detach(tenure)
 
 
-async def over_memory(master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
+async def over_memory(master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
     """The member is this task, and frames go as bytes through a pair of memory streams; `window` as in `StreamLink`."""
     from trio.testing import memory_stream_pair
 
-    life = bear(seat)
+    life = bear(tenure)
     near, far = memory_stream_pair()
-    to_member = StreamLink(near, partial(master.obey, seat), window)
+    to_member = StreamLink(near, partial(master.obey, tenure), window)
     life.member.link = to_master = StreamLink(far, life.member.inbox.obey, window)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(to_member.run)
             nursery.start_soon(to_master.run)
-            master.attach(seat, to_member)
+            master.attach(tenure, to_member)
             ending = await life.body()
             to_master.finish()  # what the member said last still arrives
         return ending
     finally:
-        master.detach(seat)
+        master.detach(tenure)

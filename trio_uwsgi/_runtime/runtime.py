@@ -30,8 +30,10 @@ from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._core.seats import Seat, SeatState
 from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
 from trio_uwsgi._runtime.crew import Crew, MemberStatistics
-from trio_uwsgi._runtime.master import Master, MessageStatistics, SignalStatistics, as_farm, as_message, as_recipient
-from trio_uwsgi._runtime.supervisor import Supervisor
+from trio_uwsgi._runtime.master import Master
+from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
+from trio_uwsgi._runtime.succession import Succession
+from trio_uwsgi._runtime.supervisor import Live, Supervisor
 from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._tasks.alarms import Alarms, AlarmStatistics
 from trio_uwsgi._tasks.lifespan import Lifespan
@@ -46,7 +48,8 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.targets import Kind
-    from trio_uwsgi._runtime.placement import Ending
+    from trio_uwsgi._runtime.placement import Placement
+    from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
     from trio_uwsgi._runtime.terms import Surroundings, Terms
     from trio_uwsgi._tasks.asgi import AsgiApp
     from trio_uwsgi._tasks.listeners import Listener
@@ -56,6 +59,9 @@ if TYPE_CHECKING:
     from trio_uwsgi.config import Address
 
 __all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics"]
+
+# Why there is no reload where members are tasks.
+NO_RELOAD = "only members that are processes can have new code; set placement='process'"
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -98,6 +104,15 @@ class Runtime:
             registry, self._roster, Ticker(Schedule(terms.zone), surroundings.wall), surroundings.journal
         )
         self._crew = Crew(application, registry, terms, surroundings)
+        self._succession: Succession | None = None
+        if (generations := surroundings.generations) is not None:
+            self._succession = Succession(
+                self._master,
+                generations,
+                terms.headcount,
+                lambda generation: self._living_by(generation.place),
+                chain=terms.chain_reload,
+            )
         if (shared := surroundings.shared) is not None:
             self._master.locks = LockKeeper(shared.board, self._master.send)
         self._stopping = trio.Event()
@@ -190,6 +205,20 @@ class Runtime:
             raise NotServing("Runtime.take()", "workers that are processes take clients from their listeners only")
         self._crew.workers[self._roster.lend("worker").name].take(stream, peer)
 
+    def reload(self) -> None:
+        """Import the application anew, and let members with the new code follow those that are there, without a gap.
+
+        Nobody waits for it: what becomes of it is in the log. A version that cannot be imported, or whose members do
+        not start, changes nothing. Called again meanwhile, it is done once more afterwards.
+
+        Raises:
+            NotServing: members are tasks of this process, which has the code once and for all.
+        Checkpoint: never.
+        """
+        if self._succession is None:
+            raise NotServing("Runtime.reload()", NO_RELOAD)
+        self._succession.reload()
+
     # ----- the tree
 
     def _hire_spoolers(self) -> None:
@@ -225,17 +254,24 @@ class Runtime:
                 ):
                     await self._master.all_ready.wait()
                     task_status.started()
-                    await self._stopping.wait()
+                    await self._until_told()
                 timers.cancel_scope.cancel()
         finally:
-            self._registry.close()
+            self._master.declared.registry.close()
             self.ended.set()
+
+    async def _until_told(self) -> None:
+        async with trio.open_nursery() as nursery:
+            if self._succession is not None:
+                nursery.start_soon(self._succession.run)
+            await self._stopping.wait()
+            nursery.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
     async def _serving_services(self) -> AsyncIterator[None]:
         """What everything else relies on. The alarms have the mercy to do what was raised before the end."""
-        member = self._crew.member(self._master.seat)  # of the code that runs for no other: a lifespan, an alarm
-        member.link, _ = direct_links(partial(self._master.obey, self._master.seat), member.inbox.obey)
+        member = self._crew.member(self._master.tenure.seat)  # of the code that runs for no other: a lifespan, an alarm
+        member.link, _ = direct_links(partial(self._master.obey, self._master.tenure), member.inbox.obey)
         member.threads = ThreadPool(1, member.name)
         member.rpc_threads = rpc_threads(member)
         self._master.alarms = alarms = Alarms(self._terms.alarms, self._crew.calls[member.name], self._master)
@@ -260,9 +296,10 @@ class Runtime:
         """Members of a kind live during the body; then they have the mercy to end."""
         mercy = self._terms.mercy
         idle = self._terms.mule_idle if kind == "mule" else math.inf
-        supervisors = [
-            Supervisor(seat, self._master, partial(self._live, seat), idle) for seat in self._roster.seats(kind)
-        ]
+        live = self._living_by(self._surroundings.placement)
+        supervisors = [Supervisor(seat, self._master, live, idle, mercy) for seat in self._roster.seats(kind)]
+        if self._succession is not None:
+            self._succession.add(supervisors)
         async with trio.open_nursery() as nursery:
             for supervisor in supervisors:
                 nursery.start_soon(supervisor.run)
@@ -275,8 +312,9 @@ class Runtime:
         if nursery.cancel_scope.cancelled_caught and mercy:
             logger.warning("what the %ss still ran after the mercy of %g s was cancelled", kind, mercy)
 
-    async def _live(self, seat: Seat) -> Ending:
-        return await self._surroundings.placement(self._master, seat, self._crew.bear, self._terms.signal_queue)
+    def _living_by(self, placement: Placement) -> Live:
+        """How a supervisor has a member live."""
+        return lambda tenure: placement(self._master, tenure, self._crew.bear, self._terms.signal_queue)
 
     async def _close_listeners(self) -> None:
         """As soon as no worker accepts: otherwise the kernel takes new clients, who wait for nobody and are reset."""
@@ -292,7 +330,7 @@ class Runtime:
             yield  # each process of a worker has a lifespan of its own
             return
         app: AsgiApp = self._application.app  # type: ignore[assignment]  # detect_interface looked at it
-        lifespan = Lifespan(app, mode, self._crew.calls[self._master.seat.name])
+        lifespan = Lifespan(app, mode, self._crew.calls[self._master.tenure.seat.name])
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.serve)
             self._application.state.update(lifespan.state)

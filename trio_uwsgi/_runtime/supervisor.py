@@ -7,6 +7,12 @@ from it:
     left, idle      the seat is vacant until the roster hires somebody for it
     died            what it ran is dealt with, and there is a new life: at once, or after a pause if it died young
 
+A member may also be followed by another one without a gap, because its code is old or it has done enough:
+
+    prepare      the next life, an heir, starts beside the one that has the seat; if it does not, that was all
+    hand over    the one that has the seat begins nothing any more, and says so (`HandedOver`): from then on its heir
+                 has the seat, and what waits there; it ends what it runs within the mercy, and that ends only itself
+
 Nothing on the seat is touched by the end of a life but what it ran. A bug in a member is no death: it goes through here
 and ends the runtime.
 """
@@ -16,21 +22,24 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from trio_uwsgi._core.backoff import MEMBERS_YOUTH, next_pause
 from trio_uwsgi._core.seats import SeatState
 from trio_uwsgi._runtime.placement import Died, Ending
+from trio_uwsgi._runtime.tenure import Tenure
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._runtime.master import Master
 
-__all__ = ["Supervisor"]
+__all__ = ["Live", "Supervisor"]
 
 logger = logging.getLogger("trio_uwsgi")
+
+Live: TypeAlias = Callable[[Tenure], Awaitable[Ending]]
 
 
 class Supervisor:
@@ -42,16 +51,23 @@ class Supervisor:
         live: places a member on the seat, and returns when that has ended, with how.
         idle: seconds after which a member of a spare seat that has nothing to do is let go; inf leaves that to the
             member, which may ask.
+        mercy: seconds that a member which gave way may take to end what it runs.
     """
 
-    def __init__(self, seat: Seat, master: Master, live: Callable[[], Awaitable[Ending]], idle: float) -> None:
-        self._seat = seat
+    def __init__(self, seat: Seat, master: Master, live: Live, idle: float, mercy: float) -> None:
+        self.seat = seat
         self._master = master
         self._live = live
         self._idle = idle
+        self._mercy = mercy
         self._idling = trio.CancelScope()  # its deadline is when the member has been idle for long enough
-        self._wake = trio.Event()
+        self._changed = trio.lowlevel.ParkingLot()
         self._stopping = False
+        self._lives: trio.Nursery
+        self.holder: Tenure | None = None  # who has the seat
+        self._heir: Tenure | None = None  # who is prepared to have it
+        self._next: Tenure | None = None  # who has it as soon as the holder gave way
+        self._leaver: Tenure | None = None  # who had it before
         seat.on_hired = self._awake
         if seat.spare and idle < math.inf:
             seat.on_idle = self._is_idle
@@ -59,45 +75,140 @@ class Supervisor:
     def stop(self) -> None:
         """Let the member that is there, and one that comes for what waits, end what they do; and then the seat."""
         self._stopping = True
+        self.forgo()
         self._awake()
-        self._master.stop(self._seat)
+        self._master.stop(self.seat)
 
     async def run(self) -> None:
         """Have somebody on the seat, or nobody while it is vacant, until `stop`. A cancellation ends the seat at once.
 
-        Raises:
+        Raises, in a group:
             What a placement raises: a bug.
         """
-        seat = self._seat
-        pause = 0.0
         try:
-            while seat.load or not self._stopping:
-                if seat.state is SeatState.VACANT:
-                    await self._asleep(math.inf)
-                    continue
-                began = trio.current_time()
-                ending = await self._one_life()
-                pause = next_pause(pause, trio.current_time() - began, MEMBERS_YOUTH)
-                if isinstance(ending, Died) and ending.at_once:
-                    pause = 0.0
-                if isinstance(ending, Died):
-                    self._master.bury(seat, ending.reason, None if self._stopping else pause)
-                if self._stopping:
-                    break
-                if isinstance(ending, Died):
-                    await self._asleep(pause)
+            async with trio.open_nursery() as self._lives:
+                await self._look_after()
         finally:
-            self._master.retire(seat)
+            self._master.retire(self.seat)
 
-    async def _one_life(self) -> Ending:
-        if self._seat.on_idle is None:
-            return await self._live()
+    async def _look_after(self) -> None:
+        seat = self.seat
+        pause = 0.0
+        while seat.load or not self._stopping:
+            if seat.state is SeatState.VACANT:
+                await self._until(lambda: self._stopping or seat.state is not SeatState.VACANT)
+                continue
+            self.holder = holder = await self._hold_seat()
+            assert holder.ending is not None
+            pause = next_pause(pause, trio.current_time() - holder.began, MEMBERS_YOUTH)
+            if isinstance(holder.ending, Died) and holder.ending.at_once:
+                pause = 0.0
+            if isinstance(holder.ending, Died):
+                self._master.bury(seat, holder.ending.reason, None if self._stopping else pause)
+            if self._stopping:
+                break
+            if isinstance(holder.ending, Died):
+                with trio.move_on_after(pause):
+                    await self._until(lambda: self._stopping)
+
+    async def _hold_seat(self) -> Tenure:
+        """Have a member on the seat, or several that follow one another, and give back the last one when it ended."""
+        holder = self.holder = self._start(self._live)
+        if self.seat.on_idle is None:
+            return await self._until_it_ends(holder)
         self._idling = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._let_go_when_idle)
-            ending = await self._live()
+            holder = await self._until_it_ends(holder)
             nursery.cancel_scope.cancel()
-        return ending
+        return holder
+
+    async def _until_it_ends(self, holder: Tenure) -> Tenure:
+        while True:
+            await self._until(lambda: holder.ending is not None or holder.gave_way)  # noqa: B023  # asked before it changes
+            if self._next is None:
+                return holder
+            holder = self._follow(holder, self._next)
+
+    def _start(self, live: Live, *, heir: bool = False) -> Tenure:
+        others = (self.holder, self._leaver)
+        names = [other.name for other in others if other is not None and other.ending is None]
+        tenure = Tenure(self.seat, heir=heir, second=self.seat.name in names)
+        tenure.on_change = self._awake
+        self._lives.start_soon(self._be, tenure, live)
+        return tenure
+
+    async def _be(self, tenure: Tenure, live: Live) -> None:
+        with tenure.scope:
+            tenure.ending = await live(tenure)
+        if tenure.ending is None:
+            tenure.ending = Died(f"it did not end within the mercy of {self._mercy:g} s")
+        if tenure.gave_way:
+            self._master.left(tenure, tenure.ending)
+            self._leaver = None
+        self._awake()
+
+    # ----- one after the other, without a gap
+
+    async def prepare(self, live: Live) -> bool:
+        """Start the member that is to follow the one that has the seat, and wait until it serves.
+
+        Returns:
+            False: it did not start, or the seat is to end; nothing has changed.
+        Cancellation: likewise.
+        """
+        await self.wait_left()  # there are never three
+        if self._stopping or not self._is_held():  # whoever comes next is new in any case
+            return not self._stopping
+        heir = self._heir = self._start(live, heir=True)
+        try:
+            await self._until(lambda: heir.ready or heir.ending is not None)
+        except trio.Cancelled:
+            self.forgo()
+            raise
+        if heir.ending is None:
+            return True
+        self._heir = None
+        if not self._stopping:
+            logger.error("%s stays: the one that was to follow ended before it served: %s", self.seat.name, heir.ending)
+        return False
+
+    async def wait_left(self) -> None:
+        """Wait until nobody is to give way, or is leaving."""
+        await self._until(lambda: self._leaver is None and self._next is None)
+
+    def forgo(self) -> None:
+        """Whoever is prepared is not needed."""
+        if self._heir is not None:
+            self._heir.scope.cancel()
+            self._heir = None
+
+    def hand_over(self) -> None:
+        """Let whoever is prepared have the seat, as soon as the one that has it gave way."""
+        holder = self.holder
+        if self._heir is None or holder is None or not self._is_held():
+            self.forgo()
+            return
+        self._next, self._heir = self._heir, None
+        if holder.ready:
+            holder.scope.deadline = trio.current_time() + self._mercy
+            self._master.hand_over(self.seat)
+        else:
+            holder.scope.cancel()  # it has never served
+
+    def _is_held(self) -> bool:
+        holder = self.holder
+        return holder is not None and holder.ending is None and self.seat.state is not SeatState.VACANT
+
+    def _follow(self, holder: Tenure, heir: Tenure) -> Tenure:
+        self._next = None
+        if holder.gave_way and holder.ending is None:
+            self._leaver = holder
+        elif isinstance(holder.ending, Died) and not holder.gave_way:
+            self._master.bury(self.seat, holder.ending.reason, 0)
+        self.holder = heir
+        self._master.inherit(heir)
+        return heir
 
     async def _let_go_when_idle(self) -> None:
         while True:
@@ -106,18 +217,15 @@ class Supervisor:
             was, self._idling = self._idling, trio.CancelScope()  # whose deadline is set when it is idle again
             if trio.current_time() < was.deadline:  # it did something in the instant in which its time was up
                 self._idling.deadline = was.deadline
-            elif self._master.let_go(self._seat):
+            elif self._master.let_go(self.seat):
                 return
 
     def _is_idle(self) -> None:
         self._idling.deadline = trio.current_time() + self._idle
 
     def _awake(self) -> None:
-        self._wake.set()
+        self._changed.unpark_all()
 
-    async def _asleep(self, seconds: float) -> None:
-        self._wake = trio.Event()
-        if self._stopping:
-            return
-        with trio.move_on_after(seconds):
-            await self._wake.wait()
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._changed.park()

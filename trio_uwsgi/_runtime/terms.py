@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._runtime.generation import Generations
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._tasks.board import Board
     from trio_uwsgi._tasks.journal import Journal
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.locks import Locks
     from trio_uwsgi._tasks.service import HttpOptions
     from trio_uwsgi._tasks.sources import WallClock
-    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache, SpoolerOptions
+    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache, SpoolerOptions, WearLimits
 
 __all__ = ["Shared", "Surroundings", "Terms"]
 
@@ -45,6 +46,8 @@ class Terms:
     access: AccessRules
     node_timeout: float
     spooler: SpoolerOptions
+    chain_reload: bool
+    wear: WearLimits
     options: Mapping[str, bytes | bool | list[bytes]]
 
     @property
@@ -60,7 +63,8 @@ class Terms:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live, on
-    which sockets they listen; and `chance`, which gives numbers from 0 to below 1.
+    which sockets they listen; how their code is imported anew, if it can be; and `chance`, which gives numbers from 0
+    to below 1.
     """
 
     journal: Journal
@@ -69,12 +73,13 @@ class Surroundings:
     chance: Callable[[], float]
     listeners: Sequence[Listener] = ()
     shared: Shared | None = None
+    generations: Generations | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What members that are processes share. `rows` are those of the seats, by name; `caches` is a
-    folder, or True in the master, who makes one.
+    """What members that are processes share. `rows` are those of their tenures, by name; `mine` is the name of this
+    process's, "" in the master; `caches` is a folder, or True in the master, who makes one.
     """
 
     board: Board
@@ -82,3 +87,4 @@ class Shared:
     caches: str | Literal[True]
     locks: Locks
     master_pid: int
+    mine: str = ""

@@ -119,7 +119,7 @@ class Worker:
                     await self._nursery.start(serve, self._service, self._listeners)
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
-                self._service.drain()
+                self._service.drain(patient=member.inbox.follows)
                 member.link.send(Closed())
                 await self._service.wait_drained()
                 member.inbox.finish()

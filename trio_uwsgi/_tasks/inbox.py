@@ -17,7 +17,7 @@ from trio.lowlevel import Task, current_task, reschedule
 
 from trio_uwsgi._tasks.calls import SharedScope
 from trio_uwsgi._tasks.messages import Messages, parked
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Stop
+from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Seated, Stop
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Signal
@@ -51,11 +51,27 @@ class Inbox:
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
+        self.seated = trio.Event()  # at once, but for one who follows another one
+        self.seated.set()
+        self.follows = False  # another one follows this one: what waits here is for that
+
+    def inherit(self) -> None:
+        """Another one has the seat: wait until the master says otherwise."""
+        self.messages.seated = self.seated = trio.Event()
 
     def obey(self, frame: Frame) -> None:
         """Take a frame from the master."""
         if isinstance(frame, Stop):
             self.stopping.set()
+        elif isinstance(frame, HandOver):
+            self.follows = True
+            self._signals.clear()
+            self.messages.drop()
+            self.stopping.set()
+            if self._member.kind != "mule":  # a mule's program may read messages until it has ended
+                self.give_way()
+        elif isinstance(frame, Seated):
+            self.seated.set()
         elif not isinstance(frame, Deliver):
             raise TypeError(f"the master sent {frame!r}, which is not for a member")
         elif frame.signum is not None:
@@ -63,6 +79,11 @@ class Inbox:
             self._signal_arrived.set()
         else:
             self.messages.put(frame)
+
+    def give_way(self) -> None:
+        """Nothing is begun here any more, should another one follow: that can begin."""
+        if self.follows:
+            self._member.link.send(HandedOver())
 
     def finish(self) -> None:
         """Nothing more will be raised here: let the loops end when nothing waits."""

@@ -53,6 +53,9 @@ class Messages:
         self._arrived = 0
         self._readers: list[_Reader] = []
         self._held: int | None = None  # ticket of the message that the program works on
+        self.seated = trio.Event()  # as in `Inbox`
+        self.seated.set()
+        self._on_the_way = 0  # messages that readers were given, who have not run since
         self._finishing = False
         self.programmed = False  # a program runs, and may begin to read messages at any time
         self._program_reads = False
@@ -69,6 +72,7 @@ class Messages:
 
     def _hand_over(self, reader: _Reader, frame: Deliver | None) -> None:
         self._readers.remove(reader)
+        self._on_the_way += frame is not None
         reschedule(reader.task, outcome.Value(frame))
 
     def _take(self, wants: Wants) -> Deliver | None:
@@ -85,7 +89,9 @@ class Messages:
             return frame
         reader = _Reader(current_task(), wants, ends)
         self._readers.append(reader)
-        return cast("Deliver | None", await parked(lambda: self._readers.remove(reader)))
+        frame = cast("Deliver | None", await parked(lambda: self._readers.remove(reader)))
+        self._on_the_way -= frame is not None
+        return frame
 
     def give_back(self) -> None:
         """The program has ended: from now on the handlers get its messages."""
@@ -93,6 +99,15 @@ class Messages:
         for reader in list(self._readers):
             if (frame := self._take(reader.wants)) is not None:
                 self._hand_over(reader, frame)
+
+    def drop(self) -> None:
+        """What waits is for another member, which the master gives it to."""
+        self._lanes.clear()
+
+    async def wait_begun(self) -> None:
+        """Wait until what readers were given is theirs in the master's eyes, too."""
+        while self._on_the_way:
+            await trio.lowlevel.checkpoint()
 
     def finish(self) -> None:
         """No more will be sent here: let the loops end when nothing waits for them."""
@@ -104,6 +119,8 @@ class Messages:
 
     async def serve(self) -> None:
         """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
+        if not self.seated.is_set():
+            await self.seated.wait()
         await trio.lowlevel.checkpoint()  # a program that begins with `mule_get_msg` gets what came before it, too
         await self._serve(self._for_handlers, self._handle)
 

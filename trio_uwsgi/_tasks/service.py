@@ -96,6 +96,7 @@ class HttpService:
         self.connections = 0
         self.running = 0
         self.draining = False
+        self.patient = False  # draining, and clients that are idle now have a moment for one more request
         self.drain_called = trio.Event()
         self.acceptors: list[Callable[[], None]] = []  # called by `drain`: accept who is waiting, then nobody
         # Every session is in at most one of these four; running exchanges are in the fifth.
@@ -140,10 +141,16 @@ class HttpService:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def drain(self) -> None:
-        """Stop gracefully: idle connections close now, running requests end with `connection: close`. Never waits."""
+    def drain(self, *, patient: bool = False) -> None:
+        """Stop gracefully: idle connections close now, running requests end with `connection: close`. Never waits.
+
+        Args:
+            patient: idle connections have a moment for another request, which may be on its way, and lead to others
+                that serve on.
+        """
         if self.draining:
             return
+        self.patient = patient
         self.draining = True
         self.drain_called.set()
         for stop_accepting in self.acceptors:

@@ -340,8 +340,8 @@ class Session(Transport):
 
     def drain(self) -> None:
         """The service stops: close if no response is due. A running request's response will close the connection."""
-        if self.phase is IDLE and self._timer is self.service.header:
-            if self.parser.idle:  # it has just connected: its first request is probably on its way
+        if self.phase is IDLE and (self.service.patient or self._timer is self.service.header):
+            if self.parser.idle:  # a request is probably on its way: surely the first one, if it has just connected
                 self._watch(self.service.linger)
         elif self.phase in (IDLE, SKIPPING):
             self._end()

@@ -34,12 +34,17 @@ __all__ = [
     "Frame",
     "FrameReader",
     "Granted",
+    "HandOver",
+    "HandedOver",
     "Leave",
     "Lock",
     "Post",
     "Raise",
     "Ready",
     "Register",
+    "Relieve",
+    "Reload",
+    "Seated",
     "Stop",
     "Unlock",
     "Vocabulary",
@@ -198,6 +203,35 @@ class Forget(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class HandOver(Frame):
+    """Master to member: another one takes the seat. Begin nothing of what waits, say `HandedOver`, end what runs, and
+    then yourself.
+    """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandedOver(Frame):
+    """Member to master: no `Begun` comes from here any more; what was not begun is for the next one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seated(Frame):
+    """Master to a member that came to follow another one: the seat is its own, and the other one has given way."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Relieve(Frame):
+    """Member to master: let another one follow me; `reason` is for the log. Once in a life."""
+
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reload(Frame):
+    """Member to master: import the application anew, and let members with the new code follow all that are there."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Closed(Frame):
     """Member to master: it accepts no more connections."""
 
@@ -270,6 +304,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared, Worn),
+    *(HandOver, HandedOver, Seated, Relieve, Reload),
 )
 encode = _MEMBERS.encode
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from trio_uwsgi._core.mule_functions import MuleMessage
-from trio_uwsgi._runtime.master import as_farm, as_message
+from trio_uwsgi._runtime.recipients import as_farm, as_message
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.frames import Post
 from trio_uwsgi.errors import MuleError

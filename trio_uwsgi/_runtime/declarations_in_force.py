@@ -1,0 +1,71 @@
+"""Whose declarations count: those of the application, and those of members while they run. Floor 3."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from trio_uwsgi._core.declarations import stand_in
+from trio_uwsgi._core.timer import Timer
+from trio_uwsgi._core.timer_rules import rule_from_values
+from trio_uwsgi._wire.frames import AddTimer, CancelTimer, Frame, Register
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._runtime.tenure import Tenure
+    from trio_uwsgi._tasks.sources import Ticker
+
+__all__ = ["Declarations"]
+
+
+class Declarations:
+    """The declarations of the code that members run now.
+
+    Args:
+        registry: what the application declared when it was imported.
+        ticker: has the timers.
+    """
+
+    def __init__(self, registry: Registry, ticker: Ticker) -> None:
+        self.registry = registry
+        self._ticker = ticker
+        # The schedule holds a timer as long as it has ticks to come.
+        self._timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
+
+    def obey(self, tenure: Tenure, frame: Frame) -> None:
+        """Take what a member's code declared. It counts when the member has its seat, until other code counts."""
+        if tenure.outdated:
+            return
+        if not tenure.seated:
+            tenure.held.append(frame)
+            return
+        match frame:
+            case AddTimer(ident, signum, rule, late, overlap):
+                timer = Timer(signum, rule_from_values(rule), late=late, overlap=overlap)
+                self._timers[tenure.name, ident] = timer
+                self._ticker.add(timer)
+            case CancelTimer(ident):
+                if (known := self._timers.pop((tenure.name, ident), None)) is not None:
+                    self._ticker.cancel(known)
+            case Register(signum, target):
+                self.registry.register_signal(signum, target, stand_in)
+
+    def adopt(self, registry: Registry, headcount: Headcount, tenures: Iterable[Tenure]) -> None:
+        """Let another application's declarations count from now on, and no more those of members that have a seat.
+
+        Timers of the former ones end, those of the new ones begin.
+
+        Raises:
+            RegistrationError: they do not fit the members; nothing has changed.
+        """
+        registry.open(headcount, self._ticker.add, self._ticker.cancel)
+        former, self.registry = self.registry, registry
+        for timer in (*former.timers, *self._timers.values()):
+            self._ticker.cancel(timer)
+        self._timers.clear()
+        former.close()
+        for tenure in tenures:
+            tenure.outdated = tenure.seated or tenure.gave_way

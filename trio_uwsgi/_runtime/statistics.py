@@ -1,0 +1,39 @@
+"""What a master counts. Floor 3."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["MessageStatistics", "SignalStatistics"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SignalStatistics:
+    """What became of the signals of a runtime; every one that was raised is in exactly one of the first three counters.
+
+    `undelivered` were accepted and not run, because the runtime stopped or because no member was there to run them.
+    `lost` are those of the `delivered` whose member died before it had run them.
+    """
+
+    raised: int
+    refused: int
+    unregistered: int
+    delivered: int
+    undelivered: int
+    lost: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageStatistics:
+    """What became of the messages to mules; every one that was sent is in exactly one of the first two counters.
+
+    `delivered` were given to user code, `redelivered` for a second time, because the mule died that handled them;
+    `lost` are those that killed their mule twice. `undelivered` were accepted and not handled before the runtime ended.
+    """
+
+    queued: int
+    refused: int
+    delivered: int
+    redelivered: int
+    lost: int
+    undelivered: int

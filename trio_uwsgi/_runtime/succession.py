@@ -1,0 +1,160 @@
+"""Who follows whom on purpose: members that have done enough, and all of them after a reload. Floor 3.
+
+One thing at a time, so that there are never two reloads, nor two members on their way because of limits: a reload that
+is asked for while another one goes on comes after it, several are one, and a member whose relief is due after a reload
+has been followed by then.
+
+A reload has two halves. In the first one the application is imported anew, and an heir starts beside each member; if
+any of that fails, it is undone, and nothing has happened. The second one is one step in which nothing waits: what the
+new code declared counts, and every member gives way to its heir.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi.errors import BootError, RegistrationError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._runtime.generation import Generation, Generations
+    from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.supervisor import Live, Supervisor
+    from trio_uwsgi._runtime.tenure import Tenure
+
+__all__ = ["Succession"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+class Succession:
+    """The order in which members are followed by others.
+
+    Args:
+        master: tells which members ask for it.
+        generations: the code.
+        headcount: the members there are.
+        living: makes of a generation how a supervisor has a member of it live.
+        chain: one worker at a time, for machines on which there is no room for all of them twice.
+    """
+
+    def __init__(
+        self,
+        master: Master,
+        generations: Generations,
+        headcount: Headcount,
+        living: Callable[[Generation], Live],
+        *,
+        chain: bool,
+    ) -> None:
+        self._master = master
+        self._generations = generations
+        self._headcount = headcount
+        self._living = living
+        self._chain = chain
+        self._supervisors: dict[str, Supervisor] = {}  # by seat, in the order in which they came
+        self._worn: dict[Tenure, str] = {}  # who asked to be followed, and why
+        self._reload = False
+        self._asked = trio.Event()
+        master.on_relieve = self.relieve
+        master.on_reload = self.reload
+
+    def add(self, supervisors: Sequence[Supervisor]) -> None:
+        """Look after these, too."""
+        self._supervisors.update({supervisor.seat.name: supervisor for supervisor in supervisors})
+
+    def relieve(self, tenure: Tenure, reason: str) -> None:
+        """Let somebody follow this member, when it is its turn. Never waits."""
+        self._worn.setdefault(tenure, reason)
+        self._asked.set()
+
+    def reload(self) -> None:
+        """Reload, now or after what goes on. Never waits."""
+        self._reload = True
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Do what is asked for, one after the other, until cancelled."""
+        while True:
+            await self._asked.wait()
+            if self._reload:
+                self._reload = False
+                await self._do_reload()
+            elif self._worn:
+                tenure = next(iter(self._worn))
+                await self._do_relieve(tenure, self._worn.pop(tenure))
+            else:
+                self._asked = trio.Event()
+
+    async def _do_relieve(self, tenure: Tenure, reason: str) -> None:
+        supervisor = self._supervisors[tenure.seat.name]
+        if supervisor.holder is tenure and tenure.ending is None:
+            logger.info("%s is followed by another one: %s", tenure.seat.name, reason)
+            if await supervisor.prepare(self._living(self._generations.current)):
+                supervisor.hand_over()
+
+    # ----- reloads
+
+    async def _do_reload(self) -> None:
+        logger.info("reloading: importing the application anew")
+        began = trio.current_time()
+        try:
+            generation = await self._generations.make()
+        except BootError as error:
+            logger.error("not reloaded, what was served is served on: %s", error, exc_info=error)
+            return
+        workers = [supervisor for name, supervisor in self._supervisors.items() if name.startswith("worker")]
+        others = [supervisor for name, supervisor in self._supervisors.items() if not name.startswith("worker")]
+        first, later = (workers[:1], workers[1:] + others) if self._chain else (workers + others, [])
+        try:
+            done = await self._prepare(first, generation)
+            if done:
+                self._master.adopt(generation.registry, self._headcount)
+        except RegistrationError as error:
+            logger.error("not reloaded, what was served is served on: %s", error)
+            done = False
+        except BaseException:
+            generation.retire()
+            raise
+        if not done:
+            self._forgo(first)
+            generation.retire()
+            return
+        self._generations.follow(generation)
+        for supervisor in first:
+            supervisor.hand_over()
+        for supervisor in later:
+            await self._one_more(supervisor, generation)
+        logger.info("reloaded in %.2f s", trio.current_time() - began)
+
+    async def _prepare(self, supervisors: Sequence[Supervisor], generation: Generation) -> bool:
+        """Start an heir for each of them. False: one did not start."""
+        prepared: list[bool] = []
+
+        async def prepare(supervisor: Supervisor) -> None:
+            prepared.append(await supervisor.prepare(self._living(generation)))
+            if not prepared[-1]:
+                nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            for supervisor in supervisors:
+                nursery.start_soon(prepare, supervisor)
+        if all(prepared):
+            return True
+        logger.error("not reloaded, what was served is served on: a member with the new code did not start")
+        return False
+
+    def _forgo(self, supervisors: Sequence[Supervisor]) -> None:
+        for supervisor in supervisors:
+            supervisor.forgo()
+
+    async def _one_more(self, supervisor: Supervisor, generation: Generation) -> None:
+        """In a chain: when the one before has left, so that there is room. One that fails keeps the old code."""
+        for other in self._supervisors.values():
+            await other.wait_left()
+        if await supervisor.prepare(self._living(generation)):
+            supervisor.hand_over()
