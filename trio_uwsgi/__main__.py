@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="trio-uwsgi",
         usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
-        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops at once.",
+        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one at once; SIGHUP reloads.",
         allow_abbrev=False,
         add_help=False,
     )

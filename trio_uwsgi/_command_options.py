@@ -35,6 +35,10 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
 
 
+def _megabytes(text: str) -> int:
+    return whole(text) * 1024**2
+
+
 def _octal(text: str) -> int:
     try:
         return int(text, 8)
@@ -196,6 +200,11 @@ OPTIONS = (
     ),
     Option("alarm_log", "alarms", "NAME REGEX", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list),
     Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
+    Option("max_requests", "limits", "N", whole, "requests after which another worker follows; 0 is no limit"),
+    Option("max_requests_delta", "limits", "N", whole, "up to so many more, by chance, so that workers differ"),
+    Option("max_worker_lifetime", "limits", "SEC", _seconds, "after which another worker follows; 0 is no limit"),
+    Option("reload_on_rss", "limits", "MB", _megabytes, "memory at which another worker follows; 0 is no limit"),
+    Option("chain_reload", "members", None, str, "reload one worker at a time, where memory is short"),
     Option("max_header_size", "limits", "BYTES", whole, "largest request head"),
     Option("max_headers", "limits", "N", whole, "most header fields of a request"),
     Option("max_body", "limits", "BYTES", whole, "largest request body; 0 is no limit"),
@@ -239,7 +248,7 @@ UWSGI_OPTIONS = {
         (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
             "https ini yaml json xml "
             "queue stats stats-server touch-reload py-autoreload async gevent asyncio cheaper "
-            "max-requests max-worker-lifetime single-interpreter pythonpath virtualenv home pidfile daemonize logto "
+            "single-interpreter pythonpath virtualenv home pidfile daemonize logto "
             "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
             "manage-script-name attach-daemon smart-attach-daemon master-fifo emperor plugin plugins route mule import "
             "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "

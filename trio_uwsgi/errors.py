@@ -101,6 +101,10 @@ class CannotWait(UwsgiError, RuntimeError):
         super().__init__(f"{what} has to wait, which code on Trio's own thread cannot; {remedy}")
 
 
+# Why there is no reload where members are tasks.
+NO_RELOAD = "only members that are processes can have new code; set placement='process'"
+
+
 class RegistrationError(UwsgiError, ValueError):
     """A signal, timer, cron or mule declaration that cannot work. Nothing was registered."""
 

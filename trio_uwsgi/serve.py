@@ -44,7 +44,7 @@ from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
-from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
+from trio_uwsgi.errors import BootError, ConfigError, NotServing, UwsgiError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -70,7 +70,8 @@ async def serve(
     """Serve an application, with its signals, timers and mules, until it is told to stop.
 
     `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
-    gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread.
+    gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread. SIGHUP
+    reloads, see `Runtime.reload`.
     `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
     signals and logging to the caller: `runtime.stop()` is the graceful stop.
 
@@ -107,7 +108,7 @@ async def serve(
 
 
 async def _serve_alone(app: object, config: Config, registry: Registry, surroundings: Surroundings) -> None:
-    """Be the program: show a log if nobody set one up, and obey SIGINT and SIGTERM."""
+    """Be the program: show a log if nobody set one up, and obey SIGINT, SIGTERM and SIGHUP."""
     if not logger.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement == "process":
@@ -125,8 +126,8 @@ async def _serve_alone(app: object, config: Config, registry: Registry, surround
 
 
 class _PosixSignals:
-    """SIGINT and SIGTERM: the first one stops `runtime` gracefully, or everything while there is none yet; the second
-    one stops hard. While user code blocks Trio's thread neither can, and a third one ends the process.
+    """SIGHUP reloads. SIGINT and SIGTERM: the first one stops `runtime` gracefully, or everything while there is none
+    yet; the second one stops hard. While user code blocks Trio's thread neither can, and a third one ends the process.
     """
 
     def __init__(self) -> None:
@@ -150,11 +151,14 @@ class _PosixSignals:
 
     async def obey(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
         """Obey them until cancelled."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             for wanted in (signal.SIGINT, signal.SIGTERM):
                 self._count(wanted)
             task_status.started()
             async for number in received:
+                if number == signal.SIGHUP:
+                    self._reload()
+                    continue
                 self._unnoticed = 0
                 name = signal.Signals(number).name
                 if self.runtime is None:
@@ -167,6 +171,15 @@ class _PosixSignals:
                 else:
                     logger.info("%s: stopping when running work has ended; once more stops now", name)
                     self.runtime.stop()
+
+    def _reload(self) -> None:
+        if self.runtime is None or self.runtime.stopping:
+            logger.warning("SIGHUP: not reloaded, it %s", "stops" if self.runtime else "starts")
+            return
+        try:
+            self.runtime.reload()
+        except NotServing as error:
+            logger.error("SIGHUP: not reloaded: %s", error)
 
 
 @contextlib.contextmanager

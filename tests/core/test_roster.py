@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.seats import Delivery, Seat, SeatState, Tick
+from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
 from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._core.timer import Every, Timer
 from trio_uwsgi._wire.frames import MAX_MESSAGE
@@ -596,3 +596,66 @@ def test_a_member_that_is_replaced() -> None:
     assert "worker1" == give(roster)
     assert (SeatState.STARTING, 1) == (seat.state, len(seat.signals))
     assert not roster.replace(seat)
+
+
+# ----- one member follows another one
+
+
+def test_what_waits_is_for_the_one_that_follows() -> None:
+    """After the hand-over what ran ends as before, and counts for nobody; what waits is for the next one."""
+    roster = make(0, 1)
+    (seat,) = roster.seats()
+    for message in (b"1", b"2", b"3"):
+        roster.give_message(message, 1, "x")
+    roster.begun(seat, 1)
+    roster.hand_over(seat)
+    assert (SeatState.STARTING, [2, 3], [1], []) == (
+        seat.state,
+        [delivery.ticket for delivery in seat.waiting()],
+        list(seat.leaving),
+        list(seat.running),
+    )
+    assert 2 == seat.load
+    roster.ready(seat)
+    roster.begun(seat, 2)
+    assert b"1" == roster.ended(seat, 1).message
+    assert b"2" == roster.ended(seat, 2).message
+    assert Remains([], [], [], []) == roster.left(seat)
+    assert ([3], {}) == ([delivery.ticket for delivery in seat.waiting()], seat.leaving)
+
+
+def test_what_one_that_leaves_did_not_end() -> None:
+    """Is dealt with as after a death: signals are lost, messages wait again, once; the seat did not die."""
+    roster = make(0, 1)
+    (seat,) = roster.seats()
+    roster.give_signal(5, MULES, "x")
+    roster.give_message(b"1", 1, "x")
+    roster.begun(seat, 1)
+    roster.begun(seat, 2)
+    roster.hand_over(seat)
+    roster.ready(seat)
+    remains = roster.left(seat)
+    assert ([5], [b"1"], [], 0) == (
+        [delivery.signum for delivery in remains.lost],
+        [delivery.message for delivery in remains.again],
+        remains.dropped,
+        seat.deaths,
+    )
+    assert [1] == [delivery.deaths for delivery in seat.waiting()]
+    assert (SeatState.READY, {}, {}) == (seat.state, seat.leaving, seat.running)
+
+
+def test_what_waits_again_hires() -> None:
+    """The one that followed may have left by then."""
+    roster = Roster(Headcount(0, 1, min_mules=0), 10, 10)
+    (seat,) = roster.seats()
+    hired: list[bool] = []
+    seat.on_hired = lambda: hired.append(True)
+    roster.give_message(b"1", 1, "x")
+    roster.ready(seat)
+    roster.begun(seat, 1)
+    roster.hand_over(seat)
+    roster.ready(seat)
+    assert roster.vacate(seat)
+    roster.left(seat)
+    assert ([True, True], SeatState.STARTING) == (hired, seat.state)

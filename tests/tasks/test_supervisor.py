@@ -14,13 +14,28 @@ from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._core.seats import SeatState
 from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._core.timer import Every
+from trio_uwsgi._core.timer_rules import rule_values
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.placement import Died, Ending, Stopped
 from trio_uwsgi._runtime.supervisor import Supervisor
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.sources import Ticker, WallClock
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Leave, Ready, Stop
+from trio_uwsgi._wire.frames import (
+    AddTimer,
+    Begun,
+    Deliver,
+    Ended,
+    Frame,
+    HandedOver,
+    HandOver,
+    Leave,
+    Ready,
+    Register,
+    Seated,
+    Stop,
+)
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -35,7 +50,8 @@ class House:
 
     def __init__(self, *lives: Body, spare: bool = False, idle: float = math.inf) -> None:
         self.roster = Roster(Headcount(0, 1, min_mules=0 if spare else 1), 10, 10)
-        ticker = Ticker(Schedule(None), WallClock(lambda: 0.0))
+        self.schedule = Schedule(None)
+        ticker = Ticker(self.schedule, WallClock(lambda: 0.0))
         self.master = Master(Registry(), self.roster, ticker, LoggingJournal())
         (self.seat,) = self.roster.seats()
         self.supervisor = Supervisor(self.seat, self.master, self._live, idle, 30)
@@ -59,6 +75,10 @@ class House:
         self.frames.append(frame)
         if isinstance(frame, Stop):
             self.told.set()
+
+    def timers(self) -> list[int]:
+        """The signals of all timers that are armed."""
+        return [timer.signum for timer in self.schedule.timers]
 
     def say(self, *frames: Frame) -> None:
         """The member says something to the master."""
@@ -214,3 +234,190 @@ async def test_a_bug_is_no_death(autojump_clock: MockClock) -> None:
     with pytest.RaisesGroup(ZeroDivisionError):
         await house.supervisor.run()
     assert ([0], SeatState.ENDED) == (house.began, house.seat.state)
+
+
+# ----- one member follows another one
+
+
+class Line(House):
+    """A house with two lives at once: `say` is of the first one, `follower` of the one that follows."""
+
+    def __init__(self, *lives: Body) -> None:
+        super().__init__(*lives)
+        self.tenures: list[Tenure] = []
+        self.said: list[list[Frame]] = []
+
+    async def _live(self, tenure: Tenure) -> Ending:
+        said: list[Frame] = []
+        self.tenures.append(tenure)
+        self.said.append(said)
+        _, to_member = direct_links(said.append, said.append)
+        self.master.attach(tenure, to_member)
+        try:
+            return await self.lives.pop(0)(self)
+        finally:
+            self.master.detach(tenure)
+
+    def says(self, life: int, *frames: Frame) -> None:
+        """A member says something to the master."""
+        for frame in frames:
+            self.master.obey(self.tenures[life], frame)
+
+    async def until_told(self, life: int, frame: Frame) -> None:
+        """Wait until a member is told something."""
+        while frame not in self.said[life]:  # noqa: ASYNC110  # it listens to a list
+            await trio.sleep(0.1)
+
+
+def life(number: int, work: float = 0) -> Body:
+    """Serves until it is told to stop, or to hand over; then it works for some seconds."""
+
+    async def body(house: House) -> Ending:
+        assert isinstance(house, Line)
+        house.says(number, Ready())
+        while not {HandOver(), Stop()} & set(house.said[number]):  # noqa: ASYNC110  # it listens to a list
+            await trio.sleep(0.1)
+        if HandOver() in house.said[number]:
+            house.says(number, HandedOver())
+        await trio.sleep(work)
+        return Stopped()
+
+    return body
+
+
+async def test_a_member_follows_another_one(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """What waits is given to it once, what runs ends where it is, and nobody has died."""
+    house = Line(life(0, 5), life(1))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    house.master.post(b"1", 1, "test")
+    house.master.post(b"2", 1, "test")
+    house.says(0, Begun(1))
+    assert await house.supervisor.prepare(house._live)
+    assert [Deliver(1, None, b"1"), Deliver(2, None, b"2")] == house.said[0]
+    house.supervisor.hand_over()
+    house.master.post(b"3", 1, "test")
+    assert [] == house.said[1]
+    await trio.sleep(1)
+    assert [Seated(), Deliver(2, None, b"2"), Deliver(3, None, b"3")] == house.said[1]
+    assert ["mule1", "mule1'"] == [tenure.name for tenure in house.tenures]
+    house.says(0, Ended(1))
+    house.says(1, Begun(2), Ended(2), Begun(3), Ended(3))
+    await house.supervisor.wait_left()
+    assert (0, SeatState.READY, 0) == (house.seat.deaths, house.seat.state, house.seat.load)
+    house.supervisor.stop()
+
+
+async def test_a_follower_that_does_not_start(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """The member that is there stays, and is told nothing."""
+
+    async def failure(house: House) -> Ending:
+        await trio.sleep(1)
+        return Died("it cannot start")
+
+    house = Line(life(0), failure)
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    assert not await house.supervisor.prepare(house._live)
+    house.supervisor.hand_over()
+    assert ([], SeatState.READY, 0) == (house.said[0], house.seat.state, house.seat.deaths)
+    house.supervisor.stop()
+
+
+async def test_one_that_leaves_has_the_mercy(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Then it is cancelled; a signal that it ran is lost, a message comes again. Another follows only after it."""
+    house = Line(life(0, 1000), life(1), life(2))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    house.master.post(b"1", 1, "test")
+    house.says(0, Begun(1))
+    for number in (1, 2):
+        assert await house.supervisor.prepare(house._live)
+        house.supervisor.hand_over()
+        assert [1, 31][number - 1] == round(trio.current_time())
+    await trio.sleep(1)
+    assert ["mule1", "mule1'", "mule1"] == [tenure.name for tenure in house.tenures]
+    assert [Seated(), Deliver(1, None, b"1", redelivered=True)] == house.said[2]
+    house.says(2, Begun(1), Ended(1))
+    house.supervisor.stop()
+
+
+async def test_a_death_while_another_one_comes(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Who dies instead of giving way is followed all the same, at once, by the one that was prepared."""
+
+    async def dies(house: House) -> Ending:
+        assert isinstance(house, Line)
+        house.says(0, Ready())
+        await house.until_told(0, HandOver())
+        return Died("an accident")
+
+    house = Line(dies, life(1))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    assert await house.supervisor.prepare(house._live)
+    house.master.post(b"1", 1, "test")
+    house.supervisor.hand_over()
+    await trio.sleep(0.5)
+    assert [Seated(), Deliver(1, None, b"1")] == house.said[1]
+    assert (1, SeatState.READY) == (house.seat.deaths, house.seat.state)
+    house.says(1, Begun(1), Ended(1))
+    house.supervisor.stop()
+
+
+async def test_a_stop_while_another_one_comes(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Who starts is not needed any more; nobody is asked to follow afterwards."""
+
+    async def slow(house: House) -> Ending:
+        await trio.sleep(100)
+        raise AssertionError
+
+    house = Line(life(0), slow)
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    async with trio.open_nursery() as inner:
+
+        async def prepare() -> None:
+            assert not await house.supervisor.prepare(house._live)
+
+        inner.start_soon(prepare)
+        await trio.sleep(1)
+        house.supervisor.stop()
+    assert not await house.supervisor.prepare(house._live)
+    assert ([Stop()], 2) == (house.said[0], round(trio.current_time()))
+
+
+async def test_one_that_never_served_is_not_waited_for(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """It is ended, and who was prepared has the seat."""
+
+    async def hangs(house: House) -> Ending:
+        await trio.sleep(1000)
+        raise AssertionError
+
+    house = Line(hangs, life(1))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    assert await house.supervisor.prepare(house._live)
+    house.supervisor.hand_over()
+    await trio.sleep(1)
+    assert ([Seated()], SeatState.READY) == (house.said[1], house.seat.state)
+    house.supervisor.stop()
+
+
+async def test_what_a_follower_declares_counts_later(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Its timers begin when it has the seat; those of who gave way count until other code counts."""
+    house = Line(life(0), life(1))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    every = rule_values(Every(10))
+    house.says(0, AddTimer(1, 5, every, "skip", False), Register(5, "mule1"))
+    assert await house.supervisor.prepare(house._live)
+    house.says(1, AddTimer(1, 6, every, "skip", False), Register(6, "mule1"))
+    new = Registry()
+    new.add_timer(7, 10)
+    assert ([5], {5}) == (house.timers(), set(house.master.declared.registry.signals))
+    house.master.adopt(new, Headcount(0, 1))
+    house.says(0, AddTimer(2, 8, every, "skip", False))
+    house.supervisor.hand_over()
+    await trio.sleep(1)
+    assert ([7, 6], {6}) == (house.timers(), set(house.master.declared.registry.signals))
+    house.supervisor.stop()

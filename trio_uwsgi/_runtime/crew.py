@@ -91,8 +91,10 @@ class Crew:
             alarms=frozenset(terms.alarms.alarms),
             options=terms.options,
             master_pid=os.getpid() if shared is None else shared.master_pid,
+            reloads=shared is not None,
         )
         self.services.spools.pids = self._spooler_pids
+        self.wear_limits = terms.wear
         self.calls: dict[str, Calls] = {}
         self.workers: dict[str, Worker] = {}
         self._earlier: dict[str, Counter[str]] = {}  # what the lives before the last one did

@@ -34,7 +34,7 @@ __all__ = ["Duty", "flush_output", "leave", "own_posix_signals", "perform"]
 logger = logging.getLogger("trio_uwsgi")
 
 # By default these end the process, and that is what they shall do here, whatever the application did at import.
-_DEFAULTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD)
+_DEFAULTS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,11 +49,12 @@ class Duty:
 
 
 def own_posix_signals() -> None:
-    """The signals of zygotes and members. SIGINT from a terminal reaches the whole group, and only the master acts.
+    """The signals of zygotes and members. SIGINT and SIGHUP from a terminal reach all, and only the master acts.
 
     That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts.
     """
-    signal.signal(signal.SIGINT, _leave_it_to_the_master)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _leave_it_to_the_master)
     for number in _DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
     answer_dumps()

@@ -25,6 +25,7 @@ import trio
 
 from trio_uwsgi._core.declarations import describe
 from trio_uwsgi._core.seats import Seat
+from trio_uwsgi._core.wear import Wear
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.placement import in_task
@@ -42,7 +43,7 @@ from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.vital_signs import VitalSigns
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Stop, Worn
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, Stop, Worn
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -238,11 +239,15 @@ class _Process:
 
 
 async def _beat(row: Row, crew: Crew, member: Member) -> None:
-    """Show signs of life, and how it goes. A thread that was given up can only be ended with its process."""
+    """Show signs of life, and how it goes; and ask for a successor when it is time. A thread that was given up can only
+    be ended with its process.
+    """
     assert member.vitals is not None
     crew.follow(member.name, row)
     row.set("pid", os.getpid())
     beats = 0  # since there is such a thread
+    limits = crew.wear_limits
+    wear = Wear(limits, random.random(), trio.current_time()) if member.kind == "worker" else None
     try:
         while True:
             member.vitals.beat()
@@ -251,6 +256,10 @@ async def _beat(row: Row, crew: Crew, member: Member) -> None:
             beats = beats + 1 if stuck else 0
             if beats == WORN:
                 member.link.send(Worn(f"{stuck} of its threads still run code that was given up"))
+            if wear is not None:
+                reason = wear.reason(trio.current_time(), row.get("requests"), _memory() if limits.rss else 0)
+                if reason:
+                    member.link.send(Relieve(reason))
             await trio.sleep(HEARTBEAT)
     finally:
         crew.note(member.name, row)
@@ -265,3 +274,9 @@ async def _obey_sigterm(member: Member) -> None:
             logger.info("%s: SIGTERM: leaving when running work has ended", member.name)
             member.inbox.obey(Stop())
             return
+
+
+def _memory() -> int:
+    """The bytes of memory that this process has."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")

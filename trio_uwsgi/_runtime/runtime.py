@@ -41,7 +41,7 @@ from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.remote_locks import LockKeeper
 from trio_uwsgi._tasks.sources import Ticker
 from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi.errors import NotServing
+from trio_uwsgi.errors import NO_RELOAD, NotServing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,9 +59,6 @@ if TYPE_CHECKING:
     from trio_uwsgi.config import Address
 
 __all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics"]
-
-# Why there is no reload where members are tasks.
-NO_RELOAD = "only members that are processes can have new code; set placement='process'"
 
 logger = logging.getLogger("trio_uwsgi")
 

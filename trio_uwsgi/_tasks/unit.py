@@ -50,6 +50,7 @@ class Services:
     alarms: frozenset[str]
     options: Mapping[str, bytes | bool | list[bytes]]
     master_pid: int
+    reloads: bool  # can the application be imported anew?
 
 
 class Member:

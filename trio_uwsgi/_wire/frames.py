@@ -221,7 +221,7 @@ class Seated(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Relieve(Frame):
-    """Member to master: let another one follow me; `reason` is for the log. Once in a life."""
+    """Member to master: let another one follow me; `reason` is for the log. May be said again."""
 
     reason: str
 

@@ -14,7 +14,7 @@ RPC functions) made while no member runs go to the default registry, which `serv
 """
 
 from trio_uwsgi._core.registry import Registry
-from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, setprocname, version, version_info
+from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, reload, setprocname, version, version_info
 from trio_uwsgi.uwsgi._alarms import alarm
 from trio_uwsgi.uwsgi._caches import (
     cache,
@@ -143,6 +143,7 @@ __all__ = [
     "register_rpc",
     "register_signal",
     "registry",
+    "reload",
     "remote_signal",
     "remote_spool",
     "rpc",

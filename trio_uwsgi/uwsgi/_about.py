@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._wire.frames import Reload
+from trio_uwsgi.errors import NO_RELOAD, NotServing
+from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 
-__all__ = ["hostname", "masterpid", "opt", "setprocname", "version", "version_info"]
+__all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
 
 version = "2.0.31"
 """The uWSGI whose API this is. (The version of trio_uwsgi is in its package's metadata.)"""
@@ -54,6 +57,25 @@ def masterpid() -> int:
     """
     unit = UNIT.get(None)
     return 0 if unit is None else unit.member.services.master_pid
+
+
+def reload() -> None:
+    """Import the application anew, and let members with the new code follow all that are there, without a gap.
+
+    The new version must be imported, and its members must be ready, before the first of the old ones gives way; if
+    that fails, nothing changes, and the log says why. Those that give way end what they run, within `mercy`. Called
+    again meanwhile, it is done once more afterwards.
+
+    Raises:
+        NotServing: not called by a running member; or members are tasks, which have the code of their process.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.reload`, which starts the new code in place of the old one, and serves nothing if it does not start.
+        Its True is not returned here.
+    """
+    unit = current_unit("reload", "call it in a request, a handler or a mule's program")
+    if not unit.member.services.reloads:
+        raise NotServing("uwsgi.reload()", NO_RELOAD)
+    on_trios_thread(lambda: unit.member.link.send(Reload()))
 
 
 def setprocname(name: str) -> None:
