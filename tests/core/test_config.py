@@ -11,7 +11,7 @@ import pytest
 
 from trio_uwsgi.config import Address, Config
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import HttpLimits, HttpTimeouts, Mules, SocketOptions
+from trio_uwsgi.options import HttpLimits, HttpTimeouts, Mules, SocketOptions, WearLimits
 
 ADDRESSES = [
     ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),
@@ -290,3 +290,32 @@ def test_what_spoolers_need() -> None:
     """The options of spoolers together say how many there are."""
     options = Config(spooler=("a", "b"), spooler_processes=2, spooler_cheap=True).spooler_options
     assert (("a", "b"), 4, True) == (options.directories, options.count, options.cheap)
+
+
+# ----- who follows whom
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_requests": 10}, "max_requests is set, and members are tasks"),
+        ({"max_worker_lifetime": 10}, "max_worker_lifetime is set, and members are tasks"),
+        ({"reload_on_rss": 10}, "reload_on_rss is set, and members are tasks"),
+        ({"chain_reload": True}, "chain_reload is set, and members are tasks"),
+        ({"max_requests_delta": 10}, "max_requests_delta is set, and max_requests is not"),
+        ({"max_requests": -1, "placement": "process"}, "max_requests=-1 is no limit"),
+        ({"max_worker_lifetime": math.inf, "placement": "process"}, "max_worker_lifetime=inf is no limit"),
+    ],
+)
+def test_what_nobody_can_follow(options: dict[str, Any], message: str) -> None:
+    """Limits of workers are for processes, and are numbers."""
+    with pytest.raises(ConfigError, match=message):
+        Config(**options)
+
+
+def test_limits_of_workers() -> None:
+    """They are handed down together."""
+    config = Config(
+        placement="process", max_requests=5, max_requests_delta=2, max_worker_lifetime=60, reload_on_rss=1024**2
+    )
+    assert WearLimits(requests=5, requests_delta=2, lifetime=60, rss=1024**2) == config.wear_limits

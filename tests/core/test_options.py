@@ -221,3 +221,10 @@ def test_impossible_rpc_functions_are_refused(name: Any, func: Any, argc: int) -
     """A name, a function or a count that cannot be."""
     with pytest.raises(RegistrationError):
         Registry().register_rpc(name, func, argc)
+
+
+def test_memory_is_shown_in_megabytes() -> None:
+    """As uWSGI's option counts; other limits of workers are as they were given."""
+    config = Config(placement="process", reload_on_rss=500 * 1024**2, max_requests=100)
+    options = dict(uwsgi_options(config))
+    assert (b"500", b"100") == (options["reload-on-rss"], options["max-requests"])

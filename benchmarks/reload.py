@@ -1,0 +1,169 @@
+"""Reloads and kills under load: 64 keep-alive clients that verify every answer, and counts of what they got.
+
+    python benchmarks/reload.py reloads    five SIGHUPs with changed code, in 60 seconds
+    python benchmarks/reload.py kills      a kill -9 of a worker every two seconds
+
+An answer is whole if it has all its bytes, and all of one version. A request without one is `lost`; of those, `unsent`
+were given up by a connection that ended before a byte of an answer came.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import trio
+
+APP = """
+import os
+VERSION = b"version {version};"
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError
+    body = VERSION * 100 if scope["path"] == "/" else str(os.getpid()).encode()
+    await send({{"type": "http.response.start", "status": 200,
+                 "headers": [(b"content-length", str(len(body)).encode())]}})
+    await send({{"type": "http.response.body", "body": body}})
+"""
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Counts:
+    """What all clients got."""
+
+    def __init__(self) -> None:
+        self.answers: Counter[str] = Counter()
+        self.broken = self.lost = self.unsent = self.refused = 0
+
+
+async def client(port: int, counts: Counts) -> None:
+    """Ask one thing after another, for ever."""
+    while True:
+        try:
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+        except OSError:
+            counts.refused += 1
+            await trio.sleep(0.01)
+            continue
+        async with stream:
+            while await ask(stream, counts):
+                pass
+
+
+async def ask(stream: trio.SocketStream, counts: Counts) -> bool:
+    """One request; is the connection kept?"""
+    data = b""
+    try:
+        await stream.send_all(REQUEST)
+        while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < length(data):
+            part = await stream.receive_some()
+            if not part:
+                raise trio.BrokenResourceError
+            data += part
+    except trio.BrokenResourceError:
+        counts.lost += 1
+        counts.unsent += not data
+        return False
+    head, _, body = data.partition(b"\r\n\r\n")
+    version = body.partition(b";")[0]
+    if head.startswith(b"HTTP/1.1 200") and body == (version + b";") * 100:
+        counts.answers[version.decode()] += 1
+    else:
+        counts.broken += 1
+    return b"connection: close" not in head.lower()
+
+
+def length(data: bytes) -> int:
+    """What the head promises."""
+    found = re.search(rb"content-length: (\d+)", data.lower())
+    return int(found[1]) if found else 1
+
+
+async def pid_of_a_worker(port: int) -> int:
+    """The process that happens to answer."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    async with stream:
+        await stream.send_all(
+            REQUEST.replace(b"/ ", b"/pid ", 1).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        )
+        data = b"".join([part async for part in stream])
+    return int(data.rpartition(b"\r\n")[2])
+
+
+async def measure(what: str, seconds: float, folder: Path, server: subprocess.Popen[str], port: int) -> Counts:
+    """Let the clients ask, and the other things happen meanwhile."""
+    counts = Counts()
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            for _ in range(64):
+                nursery.start_soon(client, port, counts)
+            version = 1
+            while True:
+                if what == "kills":
+                    await trio.sleep(2)
+                    os.kill(await pid_of_a_worker(port), signal.SIGKILL)
+                    counts.answers["(kills)"] += 1
+                else:
+                    await trio.sleep(seconds / 6 * random.uniform(0.9, 1.0))
+                    version += 1
+                    if version <= 6:
+                        (folder / "app.py").write_text(APP.format(version=version))
+                        server.send_signal(signal.SIGHUP)
+    return counts
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["reloads", "kills"])
+    parser.add_argument("--seconds", type=float, default=60)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "app.py").write_text(APP.format(version=1))
+        words = ["app:app", "--processes", "2", "--http", "127.0.0.1:0", "--disable-logging", "--lifespan", "off"]
+        server = subprocess.Popen(
+            [sys.executable, "-m", "trio_uwsgi", *words],
+            cwd=folder,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert server.stderr is not None
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if "in processes of process" in line:
+                break
+        found = re.search(r"http on 127.0.0.1:(\d+)", "".join(said))
+        assert found, said
+        log = threading.Thread(target=said.extend, args=[server.stderr])
+        log.start()
+        began = time.monotonic()
+        counts = trio.run(measure, arguments.what, arguments.seconds, folder, server, int(found[1]))
+        took = time.monotonic() - began
+        server.terminate()
+        code = server.wait()
+        log.join()
+        kills = counts.answers.pop("(kills)", 0)
+        total = counts.answers.total()
+        print(f"{total} whole answers in {took:.1f} s, by version: {dict(counts.answers)}")
+        print(f"broken {counts.broken}, lost {counts.lost} (unsent {counts.unsent}), refused {counts.refused}")
+        print(f"kills {kills}, reloads {sum('reloaded in' in line for line in said)}, exit code {code}")
+        for line in said:
+            if "ERROR" in line and not kills:
+                print(line, end="")
+
+
+if __name__ == "__main__":
+    main()
