@@ -17,6 +17,7 @@ import trio
 
 from trio_uwsgi import Config, Runtime, serve
 from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._runtime.tenure import second_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,10 +85,12 @@ class House:
 
     @property
     def pids(self) -> list[int]:
-        """The processes of the workers, as they say on the board; 0 where none is."""
+        """The processes of the workers, as they say on the board; 0 where none is; of two on a seat, one."""
         rows = self.runtime._surroundings.shared
         assert rows is not None
-        return [int(rows.board.rows[row].get("pid")) for name, row in rows.rows.items() if name.startswith("worker")]
+        names = [name for name in rows.rows if name.startswith("worker") and second_name(name) in rows.rows]
+        seats = [(rows.rows[name], rows.rows[second_name(name)]) for name in names]
+        return [int(max(rows.board.rows[row].get("pid") for row in seat)) for seat in seats]
 
     def noted(self) -> list[list[str]]:
         """The lines that members wrote, in words."""
