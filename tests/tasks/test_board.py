@@ -38,6 +38,17 @@ def test_who_has_the_descriptor_sees_it(board: Board) -> None:
     assert not board.is_locked(1)
 
 
+def test_a_row_has_a_text(board: Board) -> None:
+    """It is cut to what there is room for, may become shorter, and is cleared with the numbers."""
+    row = board.rows[1]
+    row.write(bytes(b"x" * 1000))
+    assert (b"", b"x" * 127, b"") == tuple(each.read() for each in board.rows)
+    row.write(b"short")
+    assert b"short" == row.read()
+    row.clear()
+    assert b"" == row.read()
+
+
 def test_clearing_a_row_leaves_the_others(board: Board) -> None:
     """A new member's numbers begin at nothing, but for the totals; its neighbours, and the locks, keep theirs."""
     columns = ("pid", "stuck", "done")

@@ -34,6 +34,7 @@ from trio_uwsgi._wire.frames import (
     Register,
     Stop,
     Unlock,
+    Worn,
     encode,
 )
 
@@ -67,6 +68,7 @@ FRAMES: list[Frame] = [
     BootFailed("importing app failed", 'Traceback:\n  File "app.py"\nZeroDivisionError: \ud800 é\n'),
     BootFailed("lifespan", ""),
     Declared(b'{"signals": []}'),
+    Worn("1 of its threads"),
     Stop(),
 ]
 

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.pulse import Pulse
+from trio_uwsgi._tasks.access import escape
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.child import Child
@@ -80,7 +81,7 @@ class Watched:
         self._ending = True
         row = self._row
         heartbeat, deadline = row.get("heartbeat"), row.get("deadline")
-        doing = row.read().decode(errors="backslashreplace")
+        doing = escape(row.read())
         by = f" by {doing}" if doing else ""
         late = self.leaves_by <= now
         if late:
