@@ -61,8 +61,12 @@ def test_a_process_inherits_it(board: Board) -> None:
 
 
 def test_a_closed_board_is_gone() -> None:
-    """The descriptor is closed; a board without seats and locks is possible."""
-    board = Board.make(0, 0)
-    board.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(board.descriptor)
+    """The descriptor is closed, and what the numbers were can still be read; a board may have no seats and no locks."""
+    for rows in (0, 2):
+        board = Board.make(rows, 0)
+        for number, row in enumerate(board.rows):
+            row.set("done", number + 1)
+        board.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(board.descriptor)
+        assert [1, 2][:rows] == [row.get("done") for row in board.rows]

@@ -80,7 +80,7 @@ class Generation:
     def __init__(self, plan: MemberPlan) -> None:
         self._plan = plan
         self._zygote: Zygote
-        self._renewed = trio.Event()  # when there is another one
+        self._tried = trio.Event()  # when there is another one, or could be none
         self._failures: dict[str, int] = {}
         self._adopted = False
         self.registry: Registry
@@ -105,9 +105,8 @@ class Generation:
                     self._zygote = zygote = await nursery.start(self._have_zygote)
                 except BootError as error:
                     logger.error("no other zygote could be started, members that die are not replaced: %s", error)
-                    continue
-                self._renewed.set()
-                self._renewed = trio.Event()
+                self._tried.set()
+                self._tried = trio.Event()
 
     async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
         plan = Plan(
@@ -151,18 +150,20 @@ class Generation:
                 descriptors.append(os.dup(listener.socket.fileno()))
                 copies.callback(os.close, descriptors[-1])
             while True:
-                zygote, renewed = self._zygote, self._renewed
+                zygote, tried = self._zygote, self._tried
                 try:
                     return await zygote.fork(seat.name, setup, descriptors)
                 except ZygoteDied as error:
+                    if master.is_stopping(seat):
+                        raise
                     logger.error("%s waits for another zygote: %s", seat.name, error)
-                    await renewed.wait()
+                    await tried.wait()
 
     async def place(self, master: Master, seat: Seat, bear: Bear, window: int) -> Ending:
         """A placement: the member is a process. `bear` is not called here, but there."""
         try:
             child = await self._fork(master, seat)
-        except ForkRefused as error:
+        except (ForkRefused, ZygoteDied) as error:
             return Died(str(error))
         async with child:
             self.children[seat.name] = child

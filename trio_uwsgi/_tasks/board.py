@@ -55,6 +55,10 @@ class Row:
         """Write one number. For the member of the seat only."""
         self._numbers[self._start + _PLACES[column]] = value
 
+    def freeze(self, numbers: memoryview[float]) -> None:
+        """Show these numbers, of the whole board, from now on."""
+        self._numbers = numbers
+
     def clear(self) -> None:
         """Nobody is there any more; what its totals say stays. For the master, when the member has ended."""
         for column, place in _PLACES.items():
@@ -98,8 +102,10 @@ class Board:
         self._locks[number] = locked
 
     def close(self) -> None:
-        """Let go of the memory. Others keep it."""
-        self.rows.clear()
+        """Let go of the memory. Others keep it; the rows here show what they showed last."""
+        last = memoryview(self._numbers.tobytes()).cast("d")
+        for row in self.rows:
+            row.freeze(last)
         self._numbers.release()
         self._locks.release()
         self._view.release()
