@@ -2,10 +2,10 @@
 
 The server has one core (0) and wrk the other (1). Rounds are interleaved, because a machine's speed changes by the
 minute: compare only inside one table. Needs `wrk` and `taskset`; the peers' venv needs uvicorn[standard], gunicorn and
-hypercorn[trio].
+hypercorn[trio]. uWSGI is the one of the tests, with `--http-socket`.
 
-`--serve asgi|wsgi --port N` is what runs as our server: an `HttpService` without the rest of the runtime, with limits
-and harakiri on and the access log off.
+`--serve asgi|wsgi|inline --port N` is what runs as our server: an `HttpService` without the rest of the runtime, with
+limits and harakiri on and the access log off.
 """
 
 from __future__ import annotations
@@ -85,6 +85,13 @@ def serve(interface: str, port: int, access_log: bool) -> None:
 
             threads = ThreadPool(4, "bench")
             driver = WsgiDriver(wsgi_app, threads, multithread=True, multiprocess=False)
+        elif interface == "inline":
+            from trio_uwsgi._tasks.board import Board
+            from trio_uwsgi._tasks.vital_signs import VitalSigns
+            from trio_uwsgi._tasks.wsgi_inline import InlineDriver
+
+            member.vitals = VitalSigns(Board.make(1, 1).rows[0])
+            driver = InlineDriver(wsgi_app, multiprocess=False)
         calls = Calls(member, 30)
         service = HttpService(driver, PacketDriver(AccessRules.parse({}), calls), calls, options)
         address = Address.parse(f"127.0.0.1:{port}")
@@ -109,6 +116,12 @@ def commands(peers: str, port: int) -> dict[str, list[str]]:
     found = {
         "ours asgi": [sys.executable, str(HERE / "serving.py"), "--serve", "asgi", "--port", str(port)],
         "ours wsgi": [sys.executable, str(HERE / "serving.py"), "--serve", "wsgi", "--port", str(port)],
+        "ours inline": [sys.executable, str(HERE / "serving.py"), "--serve", "inline", "--port", str(port)],
+        "uwsgi": [
+            *(sys.executable, "-c", "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])"),
+            *("--http-socket", bind, "--wsgi", "http_app:wsgi_app", "--master", "--disable-logging", "--listen", "100"),
+            *("--need-app", "--die-on-term", "--harakiri", "30", "--pythonpath", "{apps}"),
+        ],
     }
     if peers:
         bins = Path(peers) / "bin"
@@ -218,7 +231,7 @@ BROWSER = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", choices=["asgi", "wsgi"])
+    parser.add_argument("--serve", choices=["asgi", "wsgi", "inline"])
     parser.add_argument("--port", type=int, default=18900)
     parser.add_argument("--access-log", action="store_true")
     parser.add_argument("--peers", default="", metavar="VENV")

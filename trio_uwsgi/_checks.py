@@ -81,6 +81,8 @@ def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
 
 def _check_types(config: Config) -> None:
     for name in _INTEGERS:
+        if name == "threads" and config.threads is None:
+            continue
         if type(getattr(config, name)) is not int:  # a bool is an int to Python, and a mistake here
             raise ConfigError(f"{name}={getattr(config, name)!r} is not a whole number", f"write {name}=1, for example")
     for name in _SECONDS:
@@ -107,7 +109,7 @@ def _check_mules(mules: object) -> None:
 
 def _check_ranges(config: Config) -> None:
     for name, (smallest, remedy) in _SMALLEST.items():
-        if getattr(config, name) < smallest:
+        if (value := getattr(config, name)) is not None and value < smallest:
             raise ConfigError(f"{name}={getattr(config, name)} is too small", remedy)
     for name in _TIMEOUTS:
         if getattr(config, name) <= 0:

@@ -140,7 +140,13 @@ OPTIONS = (
     Option(
         "lazy_apps", "members", None, str, "each process imports the application itself, and is not forked from one"
     ),
-    Option("threads", "members", "N", whole, "WSGI requests at once in each worker"),
+    Option(
+        "threads",
+        "members",
+        "N",
+        whole,
+        "WSGI requests at once in each worker [one: in a thread, or, with processes, without]",
+    ),
     Option(
         "mules",
         "members",

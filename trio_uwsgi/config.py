@@ -96,9 +96,10 @@ class Config:
     # Workers of the runtime. They serve the same sockets.
     workers: int = 1
 
-    # WSGI requests that run at once in each worker, each in its own thread. 1 as in uWSGI: applications need not be
-    # thread-safe.
-    threads: int = 1
+    # WSGI requests that run at once in each worker, each in its own thread. None is one at a time, as in uWSGI:
+    # applications need not be thread-safe. Where workers are tasks that takes one thread; where they are processes it
+    # takes none, which is faster, and leaves what blocks too long to the master.
+    threads: int | None = None
 
     # Mules: members that serve no requests, but run their own programs, signal handlers and messages. Mules(min=1,
     # max=4) is a pool, that grows with the work that waits for it. Read `mule_pool`.

@@ -14,6 +14,7 @@ __all__ = [
     "CacheError",
     "CacheFull",
     "CacheItemTooLarge",
+    "CannotWait",
     "ClientDisconnected",
     "ConfigError",
     "Harakiri",
@@ -91,6 +92,13 @@ class NotServing(UwsgiError, RuntimeError):
 
     def __init__(self, call: str, remedy: str) -> None:
         super().__init__(f"{call} was called outside of a running worker or mule; {remedy}")
+
+
+class CannotWait(UwsgiError, RuntimeError):
+    """Code of a WSGI application without threads asked for something that it would have to wait for."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what} has to wait, which code on Trio's own thread cannot; {remedy}")
 
 
 class RegistrationError(UwsgiError, ValueError):

@@ -32,6 +32,7 @@ from trio_uwsgi._runtime.generation import MemberPlan, open_generation
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
@@ -42,7 +43,7 @@ from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
-from trio_uwsgi.errors import ConfigError, UwsgiError
+from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -108,6 +109,8 @@ async def _serve_alone(app: object, config: Config, registry: Registry, surround
     """Be the program: show a log if nobody set one up, and obey SIGINT and SIGTERM."""
     if not logger.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    if config.placement == "process":
+        entitle("master")
     posix = _PosixSignals()
     with _plain_start_errors():
         async with trio.open_nursery() as services:
@@ -172,6 +175,9 @@ def _plain_start_errors() -> Iterator[None]:
         yield
     except BaseExceptionGroup as group:
         error = sole(group)
+        if isinstance(error, BaseExceptionGroup) and error.split(BootError)[1] is None:  # several members cannot start
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
         if not isinstance(error, UwsgiError):
             raise
         raise error from error.__cause__
@@ -190,7 +196,8 @@ async def _serve_in(
         await _serve_in_processes(surroundings, app, config, registry, task_status=task_status)
         return
     interface = detect_interface(app) if config.interface == "auto" else config.interface
-    application = Application(app, interface, config.threads, multithread=config.threads * config.workers > 1)
+    threads = config.threads or 1
+    application = Application(app, interface, threads, multithread=threads * config.workers > 1)
     with _plain_start_errors():
         async with (
             open_listeners(config.addresses, config.socket_options) as http,
@@ -231,7 +238,7 @@ async def _serve_in_processes(
                 app=reference,
                 entry=_member_entry.__name__,
                 interface=config.interface,
-                threads=config.threads,
+                threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
                 terms=terms.for_members(),
                 listeners=[*http, *packets],

@@ -161,7 +161,7 @@ def test_defaults_serve_this_machine_only() -> None:
     """A Config without options listens on port 8000 of the loopback interface, with no limit on time and no mules."""
     config = Config()
     assert (Address.tcp("127.0.0.1", 8000),) == config.addresses
-    assert (1, 1, 0) == (config.workers, config.threads, config.mules)
+    assert (1, None, 0) == (config.workers, config.threads, config.mules)
     assert (0, 0) == (config.harakiri, config.mule_harakiri)
 
 

@@ -513,3 +513,16 @@ def test_what_is_declared_in_a_member_goes_to_its_master() -> None:
     with pytest.raises(RegistrationError, match=r"set Config\(mules=3\)"):
         registry.register_signal(2, "mule3", refresh)
     assert 3 == len(told)
+
+
+def test_hooks_are_kept_in_their_order_until_serving() -> None:
+    """A hook is any callable, and stays what it was; nothing else is one, and none is taken while members run."""
+    registry = Registry()
+    assert print is registry.post_fork(print)
+    registry.post_fork(repr)  # type: ignore[type-var]  # it is never called here
+    assert [print, repr] == registry.post_fork_hooks
+    with pytest.raises(RegistrationError, match="must be callable without arguments, not 7"):
+        registry.post_fork(7)  # type: ignore[type-var]  # that is the mistake
+    registry.open(Headcount(1, 0), lambda timer: None, lambda timer: None)
+    with pytest.raises(RegistrationError, match="members have begun already"):
+        registry.post_fork(print)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import h11
 import pytest
@@ -20,9 +20,13 @@ from trio_uwsgi._tasks.service import HttpOptions, HttpService
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._tasks.unit import Member
 from trio_uwsgi._tasks.wsgi import WsgiDriver
+from trio_uwsgi._tasks.wsgi_inline import InlineDriver
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi._wire.request import Peer
 from trio_uwsgi.options import AccessRules, HttpTimeouts
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.vital_signs import VitalSigns
 
 PEER = Peer(client=("192.0.2.1", 4711), server=("192.0.2.2", 80), scheme="http")
 
@@ -203,6 +207,9 @@ def open_http(nursery: trio.Nursery) -> Opener:
         harakiri: float = 0,
         strict: bool = False,
         threads: int = 2,
+        portal: bool | None = None,
+        vitals: VitalSigns | None = None,
+        socket_timeout: float = 60,
         max_body: int = 0,
         access_log: bool = False,
         cancel_on_disconnect: bool = False,
@@ -212,13 +219,16 @@ def open_http(nursery: trio.Nursery) -> Opener:
         member = Member("worker", 1, Registry(), journal, lambda: 1_000_000_000 + trio.current_time())
         options = HttpOptions(
             limits=Limits(max_header_size=1000, max_headers=20, max_body=max_body),
-            timeouts=HttpTimeouts(header=15, keep_alive=75, socket=60),
+            timeouts=HttpTimeouts(header=15, keep_alive=75, socket=socket_timeout),
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
         )
-        pool = ThreadPool(threads, "test")
+        member.vitals = vitals
+        pool = ThreadPool(threads or 1, "test")
         if interface == "asgi":
             driver: Any = AsgiDriver(app, {"from": "lifespan"})
+        elif not threads:
+            driver = InlineDriver(app, multiprocess=False, portal=portal)
         else:
             await nursery.start(pool.serve)
             driver = WsgiDriver(app, pool, multithread=threads > 1, multiprocess=False)

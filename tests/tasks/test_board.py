@@ -50,6 +50,16 @@ def test_clearing_a_row_leaves_the_others(board: Board) -> None:
     assert board.is_locked(0)
 
 
+def test_a_row_has_a_text(board: Board) -> None:
+    """It is read as it was written, cut where there is no more room; the neighbours have theirs; clearing ends it."""
+    for row, text in zip(board.rows, (b"GET /", b"x" * 1000, b""), strict=True):
+        row.write(b"longer than what follows")
+        row.write(text)
+    assert [b"GET /", b"x" * 127, b""] == [row.read() for row in board.rows]
+    board.rows[0].clear()
+    assert [b"", b"x" * 127] == [row.read() for row in board.rows[:2]]
+
+
 def test_a_process_inherits_it(board: Board) -> None:
     """What a forked process writes is here at once, also after its end."""
     pid = os.fork()

@@ -27,6 +27,7 @@ H = TypeVar("H", bound=Handler)
 M = TypeVar("M", bound=MessageHandler)
 P = TypeVar("P", bound=Program)
 R = TypeVar("R", bound="Callable[..., object]")
+F = TypeVar("F", bound="Callable[[], object]")
 J = TypeVar("J", bound=Callable[[Job], object])
 
 # The numbers are one byte on uWSGI's wire.
@@ -60,6 +61,7 @@ class Registry:
         self.mules = MuleFunctions()
         self.rpc: dict[str, RpcFunction] = {}
         self.spool = SpoolFunctions()
+        self.post_fork_hooks: list[Callable[[], object]] = []
         self.headcount: Headcount | None = None
         self._arm: Callable[[Timer], None] = _leave_unarmed
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
@@ -275,6 +277,16 @@ class Registry:
         """Decorate a handler of mule messages; see `trio_uwsgi.uwsgi.mule_message_handler`."""
         self.mules.declare_handler(handler)
         return handler
+
+    # ----- members
+
+    def post_fork(self, func: F) -> F:
+        """Decorate a function that every member calls when it begins; see `trio_uwsgi.uwsgi.post_fork`."""
+        self._check_not_serving("members have begun already; declare what they do first before serving")
+        if not callable(func):
+            raise RegistrationError(f"a post_fork hook must be callable without arguments, not {func!r}")
+        self.post_fork_hooks.append(func)
+        return func
 
     # ----- remote procedure calls
 

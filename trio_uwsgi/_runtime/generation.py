@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -19,8 +20,9 @@ from trio_uwsgi._core.declarations import adopt, declared
 from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
 from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
+from trio_uwsgi._runtime.watchdog import Watchdog, Watched
 from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Stop
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Ready, Stop, Worn
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Generation:
         self._tried = trio.Event()  # when there is another one, or could be none
         self._failures: dict[str, int] = {}
         self._adopted = False
+        self._watchdog = Watchdog(plan.terms.blocked_limits)
         self.registry: Registry
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
         self.children: dict[str, Child] = {}
@@ -96,6 +99,7 @@ class Generation:
         async with trio.open_nursery() as nursery:
             self._zygote = zygote = await nursery.start(self._have_zygote)
             self.registry = declared(zygote.imported.described)
+            nursery.start_soon(self._watchdog.serve)
             task_status.started()
             while True:
                 await zygote.died.wait()
@@ -174,13 +178,17 @@ class Generation:
 
     async def _supervise(self, child: Child, master: Master, seat: Seat, window: int) -> Ending:
         failures: list[BootFailed] = []
+        row = self._plan.board.rows[self._plan.rows[seat.name]]
 
         def obey(frame: Frame) -> None:
             if isinstance(frame, BootFailed):
                 failures.append(frame)
             elif isinstance(frame, Declared):
                 self._adopt(frame.description)
+            elif isinstance(frame, Worn):
+                self._replace(master, seat, watched, frame.reason)
             else:
+                watched.serves = watched.serves or isinstance(frame, Ready)
                 master.obey(seat, frame)
 
         link = _Link(child.ctl, obey, window)
@@ -191,21 +199,26 @@ class Generation:
             ended.set()
 
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(talk)
-                master.attach(seat, link)
-                status = await child.wait()
-                with trio.move_on_after(LAST_WORDS):
-                    await ended.wait()
-                nursery.cancel_scope.cancel()
+            with self._watchdog.watching(child, seat.kind, row) as watched:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(talk)
+                    master.attach(seat, link)
+                    status = await child.wait()
+                    with trio.move_on_after(LAST_WORDS):
+                        await ended.wait()
+                    nursery.cancel_scope.cancel()
         finally:
             master.detach(seat)
-        self._plan.board.rows[self._plan.rows[seat.name]].clear()
+        row.clear()
+        if watched.verdict:
+            row.set("harakiri", row.get("harakiri") + 1)
         if status.code == 0 and link.told:
             return Stopped()
         if status.code == CANNOT_START and failures:
             return self._cannot_start(seat, failures[0])
         self._failures.pop(seat.name, None)
+        if watched.verdict:
+            return Died(f"{watched.verdict}; {status}", at_once=True)
         return Died("it left by itself" if status.code == 0 else str(status))
 
     def _adopt(self, description: bytes) -> None:
@@ -213,6 +226,13 @@ class Generation:
         if not self._adopted:
             self._adopted = True
             adopt(self.registry, description)
+
+    def _replace(self, master: Master, seat: Seat, watched: Watched, reason: str) -> None:
+        """Let a member end what it runs and was given, within the mercy, and then itself; another one follows."""
+        if master.roster.replace(seat):
+            logger.warning("%s is replaced: %s", seat.name, reason)
+            watched.leaves_by = time.monotonic() + self._plan.terms.mercy
+            master.send(seat.name, Stop())
 
     def _cannot_start(self, seat: Seat, failure: BootFailed) -> Ending:
         error = BootError(failure.reason)

@@ -29,6 +29,7 @@ from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._runtime.zygote import application
 from trio_uwsgi._tasks.board import Board, Row
@@ -39,7 +40,8 @@ from trio_uwsgi._tasks.link import StreamLink
 from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Stop
+from trio_uwsgi._tasks.vital_signs import VitalSigns
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Stop, Worn
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Seconds between two signs of life. The master takes a loop for blocked that has given none for much longer.
 HEARTBEAT = 0.25
+# Signs of life until a process with a stuck thread asks to be replaced: code that ends a little late is no reason.
+WORN = 4
 # The exit code of a member whose application does not start.
 CANNOT_START = 4
 
@@ -94,6 +98,7 @@ def prepare(setup: Any) -> None:
 def main(descriptors: list[int], setup: str, registry: Registry) -> None:
     """Be the member. The process ends when this returns."""
     told = Setup.from_json(setup)
+    entitle(f"{told.kind} {told.number}")
     if not trio.run(_live, descriptors, told, registry, _import() if told.lazy else None):
         raise SystemExit(CANNOT_START)
 
@@ -188,8 +193,9 @@ class _Process:
         life = crew.bear(Seat(setup.kind, setup.number))
         self._member = member = life.member
         member.link = self._link
+        member.vitals = VitalSigns(self._row)
         async with trio.open_nursery() as services:
-            services.start_soon(_beat, self._row, crew, member.name)
+            services.start_soon(_beat, self._row, crew, member)
             services.start_soon(_obey_sigterm, member)
             await services.start(crew.services.caches.serve)
             await services.start(crew.services.nodes.serve)
@@ -222,17 +228,23 @@ class _Process:
             await lifespan.shutdown(self._setup.terms.mercy)
 
 
-async def _beat(row: Row, crew: Crew, name: str) -> None:
-    """Show signs of life, and how it goes."""
-    crew.follow(name, row)
+async def _beat(row: Row, crew: Crew, member: Member) -> None:
+    """Show signs of life, and how it goes. A thread that was given up can only be ended with its process."""
+    assert member.vitals is not None
+    crew.follow(member.name, row)
     row.set("pid", os.getpid())
+    beats = 0  # since there is such a thread
     try:
         while True:
-            row.set("heartbeat", time.monotonic())
-            crew.note(name, row)
+            member.vitals.beat()
+            crew.note(member.name, row)
+            stuck = int(row.get("stuck"))
+            beats = beats + 1 if stuck else 0
+            if beats == WORN:
+                member.link.send(Worn(f"{stuck} of its threads still run code that was given up"))
             await trio.sleep(HEARTBEAT)
     finally:
-        crew.note(name, row)
+        crew.note(member.name, row)
 
 
 async def _obey_sigterm(member: Member) -> None:

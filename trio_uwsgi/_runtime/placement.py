@@ -33,9 +33,12 @@ class Stopped:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Died:
-    """The member ended and nobody had told it to: `reason` says how, for the log."""
+    """The member ended and nobody had told it to: `reason` says how, for the log. `at_once`: that was no failure to
+    start, however young it was, and the next one comes without a pause.
+    """
 
     reason: str
+    at_once: bool = False
 
 
 Ending: TypeAlias = Stopped | Died

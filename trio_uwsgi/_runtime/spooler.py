@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
+from trio_uwsgi._runtime.hooks import run_post_fork
 from trio_uwsgi._tasks.calls import Result, SharedScope
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
@@ -47,6 +48,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
     async with trio.open_nursery() as services:
         await services.start(member.threads.serve)
         await services.start(member.rpc_threads.serve)
+        await run_post_fork(calls)
         with contextlib.closing(await trio.to_thread.run_sync(Running, spool.folder)) as running:
             jobs = Jobs(member, calls, spool, running, cheap=cheap)
             async with trio.open_nursery() as loops:

@@ -78,6 +78,8 @@ class Supervisor:
                 began = trio.current_time()
                 ending = await self._one_life()
                 pause = next_pause(pause, trio.current_time() - began, MEMBERS_YOUTH)
+                if isinstance(ending, Died) and ending.at_once:
+                    pause = 0.0
                 if isinstance(ending, Died):
                     self._master.bury(seat, ending.reason, None if self._stopping else pause)
                 if self._stopping:

@@ -47,6 +47,11 @@ class Terms:
     spooler: SpoolerOptions
     options: Mapping[str, bytes | bool | list[bytes]]
 
+    @property
+    def blocked_limits(self) -> Mapping[str, float]:
+        """Seconds that the loop of a process may be blocked, by kind of member."""
+        return {"worker": self.harakiri, "mule": self.mule_harakiri, "spooler": self.spooler.harakiri}
+
     def for_members(self) -> Terms:
         """What members in processes of their own are told; it can be pickled."""
         return dataclasses.replace(self, alarms=self.alarms.names_only(), options=dict(self.options))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._runtime.hooks import run_post_fork
 from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._tasks.connection import serve_stream
 from trio_uwsgi._tasks.fairness import Share, serve_fairly
@@ -17,6 +18,7 @@ from trio_uwsgi._tasks.reactor import serve_sockets
 from trio_uwsgi._tasks.service import HttpOptions, HttpService, HttpStatistics
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiDriver
+from trio_uwsgi._tasks.wsgi_inline import InlineDriver
 from trio_uwsgi._wire.frames import Closed, Ready
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ RPC_THREADS = 16
 class Application:
     """The application to serve.
 
-    `app` is an ASGI or a WSGI callable, as `interface` says. `threads` WSGI requests run at once in each worker;
+    `app` is an ASGI or a WSGI callable, as `interface` says. `threads` WSGI requests run at once in each worker; 0 is
+    one, on Trio's own thread;
     `multithread` says whether any two run at once in this process, `multiprocess` whether other processes serve it too.
     `state` is what the lifespan of an ASGI application
     left for its requests.
@@ -65,7 +68,7 @@ class Worker:
         member: its identity.
         calls: how it runs user code.
         service: its HTTP.
-        threads: the pool in which a WSGI application runs; None for ASGI.
+        threads: the pool in which a WSGI application runs; None for ASGI, and without threads.
         listeners: the sockets it accepts from, shared with the other workers.
 
     `share` is set where the other workers are other processes.
@@ -80,6 +83,7 @@ class Worker:
         listeners: Sequence[Listener],
     ) -> None:
         self._member = member
+        self._calls = calls
         self._service = service
         self._threads = threads
         self._listeners = listeners
@@ -107,6 +111,7 @@ class Worker:
             if self._threads is not None:
                 await services.start(self._threads.serve)
             await services.start(self._service.serve)
+            await run_post_fork(self._calls)
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(member.inbox.serve_signals)
                 if self._listeners:
@@ -137,6 +142,9 @@ def make_worker(
         service = HttpService(AsgiDriver(app, application.state), packets, calls, terms.http)
         return Worker(member, calls, service, None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
+    if not application.threads:
+        inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
+        return Worker(member, calls, HttpService(inline, packets, calls, terms.http), None, listeners)
     threads = ThreadPool(application.threads, f"{member.name} request")
     driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
     return Worker(member, calls, HttpService(driver, packets, calls, terms.http), threads, listeners)

@@ -44,6 +44,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
 from trio_uwsgi._runtime.duty import Duty, flush_output, leave, own_posix_signals, perform
+from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
 from trio_uwsgi._wire.zygote_frames import (
     Exited,
@@ -184,6 +185,7 @@ class _Zygote:
         hello, _ = self._parcels.popleft()
         assert isinstance(hello, Hello)
         _be(hello)
+        entitle("zygote")
         adopt_orphans()  # what members leave behind is reaped here, so it does not gather in the master
         began = time.monotonic()
         described = b""

@@ -2,7 +2,8 @@
 
 Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
 Numbers that belong together may be seen a moment apart. There is a row for each seat, which its member writes, and a
-byte for each user lock, which the master writes.
+byte for each user lock, which the master writes. A row has a short text, too: what its member runs, for whoever has to
+say what it was stuck in.
 
 Times are those of `time.monotonic`, which is one clock for all processes; Trio's has an offset of its own in each.
 """
@@ -35,16 +36,18 @@ _COLUMNS: Final = (
 TOTALS: Final = ("done", "failed", "harakiri", "jobs_done", "jobs_failed")
 _ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
 _NUMBERS = _ROW // 8
+_TEXT = 128  # bytes, up to the first NUL
 
 
 class Row:
-    """The numbers of one seat, as attributes: see `_COLUMNS`."""
+    """The numbers of one seat, as attributes: see `_COLUMNS`; and its text."""
 
-    __slots__ = ("_numbers", "_start")
+    __slots__ = ("_numbers", "_start", "_text")
 
-    def __init__(self, numbers: memoryview[float], start: int) -> None:
+    def __init__(self, numbers: memoryview[float], start: int, text: memoryview) -> None:
         self._numbers = numbers
         self._start = start
+        self._text = text
 
     def get(self, column: str) -> float:
         """One number."""
@@ -55,12 +58,23 @@ class Row:
         """Write one number. For the member of the seat only."""
         self._numbers[self._start + _PLACES[column]] = value
 
-    def freeze(self, numbers: memoryview[float]) -> None:
-        """Show these numbers, of the whole board, from now on."""
+    def read(self) -> bytes:
+        """The text. It is whole if its writer does nothing just now."""
+        return self._text.tobytes().partition(b"\0")[0]
+
+    def write(self, text: bytes) -> None:
+        """Write the text, as much of it as there is room for. For the member of the seat only."""
+        text = text[: _TEXT - 1] + b"\0"
+        self._text[: len(text)] = text
+
+    def release(self, numbers: memoryview[float]) -> None:
+        """Let go of the memory, and show these numbers, of the whole board, from now on."""
+        self._text.release()
         self._numbers = numbers
 
     def clear(self) -> None:
         """Nobody is there any more; what its totals say stays. For the master, when the member has ended."""
+        self.write(b"")
         for column, place in _PLACES.items():
             if column not in TOTALS:
                 self._numbers[self._start + place] = 0.0
@@ -83,8 +97,10 @@ class Board:
         self._memory = mmap.mmap(descriptor, _size(rows, locks))
         self._view = memoryview(self._memory)
         self._numbers = self._view[: rows * _ROW].cast("d")
-        self.rows = [Row(self._numbers, row * _NUMBERS) for row in range(rows)]
-        self._locks = self._view[rows * _ROW :]
+        texts = self._view[rows * _ROW : rows * (_ROW + _TEXT)]
+        self.rows = [Row(self._numbers, row * _NUMBERS, texts[row * _TEXT : (row + 1) * _TEXT]) for row in range(rows)]
+        texts.release()
+        self._locks = self._view[rows * (_ROW + _TEXT) :]
 
     @classmethod
     def make(cls, rows: int, locks: int) -> Board:
@@ -102,10 +118,10 @@ class Board:
         self._locks[number] = locked
 
     def close(self) -> None:
-        """Let go of the memory. Others keep it; the rows here show what they showed last."""
+        """Let go of the memory. Others keep it; the rows here go on to show the numbers that they showed last."""
         last = memoryview(self._numbers.tobytes()).cast("d")
         for row in self.rows:
-            row.freeze(last)
+            row.release(last)
         self._numbers.release()
         self._locks.release()
         self._view.release()
@@ -114,4 +130,4 @@ class Board:
 
 
 def _size(rows: int, locks: int) -> int:
-    return max(1, rows) * _ROW + max(1, locks)
+    return max(1, rows) * (_ROW + _TEXT) + max(1, locks)

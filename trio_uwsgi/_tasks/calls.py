@@ -96,6 +96,20 @@ class Calls:
         self.done += result.returned
         return result
 
+    async def run_bare(self, kind: str, name: str, func: Callable[[], object]) -> None:
+        """Call `func()` as one unit without a time limit, whose failure is the caller's business: it is raised."""
+        with trio.CancelScope() as scope:
+            unit = Unit(self.member, kind, name, scope, 0)
+            token = UNIT.set(unit)
+            try:
+                if is_async(func):
+                    await cast("Awaitable[object]", func())
+                else:
+                    _plain(await self.member.threads.run(func, unit=unit), func)
+            finally:
+                UNIT.reset(token)
+                unit.end()
+
     async def run_under(
         self, shared: SharedScope, kind: str, name: str, func: Callable[..., object], *args: object
     ) -> Result:

@@ -96,20 +96,25 @@ class Exchange(Unit):
         Raises:
             ClientDisconnected: the body will not come whole.
         """
-        request = self.request
-        session = self.session
-        while not request.buffered:
-            if self.over and self.lost:
-                raise ClientDisconnected("the connection ended before the request's body was received")
-            if request.complete:
-                return b""
-            if session.eof or self.over:
-                raise ClientDisconnected("the client closed the connection in the middle of its request's body")
+        while (body := self.body_at_hand()) is None:
             self.ask_for_body()
-            await session.wait_arrival()
-        body = request.take_body()
-        session.body_taken(request)
+            await self.session.wait_arrival()
         return body
+
+    def body_at_hand(self) -> bytes | None:
+        """As `receive_body`; None where that would wait."""
+        request = self.request
+        if request.buffered:
+            body = request.take_body()
+            self.session.body_taken(request)
+            return body
+        if self.over and self.lost:
+            raise ClientDisconnected("the connection ended before the request's body was received")
+        if request.complete:
+            return b""
+        if self.session.eof or self.over:
+            raise ClientDisconnected("the client closed the connection in the middle of its request's body")
+        return None
 
     def ask_for_body(self) -> None:
         """Send `100 Continue` if the client waits for it. Once, and never after the head of the final response."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import select
 import socket
 import struct
@@ -151,6 +152,17 @@ class SocketSession(Session):
     @property
     def descriptor(self) -> int:
         return -1 if self.phase is CLOSED else self._fd
+
+    def block(self, writing: bool, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT if writing else select.POLLIN)
+        if not poll.poll(None if math.isinf(seconds) else max(0, seconds) * 1000):
+            return False
+        if writing:
+            self._writable()
+        else:
+            self.readable()
+        return True
 
     # --- called by the session ----------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trio_uwsgi.errors import CannotWait
+
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.deadlines import Deadlines
     from trio_uwsgi._tasks.service import HttpService
@@ -72,6 +74,15 @@ class Transport:
     def descriptor(self) -> int:
         """The connection's file descriptor, -1 where it has none."""
         return -1
+
+    def block(self, writing: bool, seconds: float) -> bool:
+        """Let this thread, and all tasks, wait until bytes were sent or received, or the other side is gone. False: the
+        time was up first.
+
+        Raises:
+            CannotWait: only sockets can be waited for like that.
+        """
+        raise CannotWait("a connection that is no socket", "install greenback, or set threads=1 or more")
 
     # --- what a subclass does -----------------------------------------------------------------------------------------
 

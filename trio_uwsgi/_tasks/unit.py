@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.sources import MemberTimers
     from trio_uwsgi._tasks.spools import Spools
     from trio_uwsgi._tasks.threads import ThreadPool
+    from trio_uwsgi._tasks.vital_signs import VitalSigns
 
 __all__ = ["UNIT", "Member", "Services", "Unit"]
 
@@ -56,6 +57,7 @@ class Member:
 
     `threads` runs the member's `def` handlers, `rpc_threads` its `def` RPC functions, which handlers may call; `link`
     leads to the master. `killed` says that it died, in a test, as by `kill -9`: what it would tidy up it leaves.
+    `vitals` are for the watchdog; None in members that are tasks.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class Member:
         "services",
         "threads",
         "timers",
+        "vitals",
         "wall_now",
     )
 
@@ -84,6 +87,7 @@ class Member:
         self.journal = journal
         self.wall_now = wall_now
         self.killed = False
+        self.vitals: VitalSigns | None = None
         self.link: Link
         self.threads: ThreadPool
         self.rpc_threads: ThreadPool
@@ -165,20 +169,25 @@ class Unit:
         """Replace the deadline that the unit's code gave itself outside of blocks; `inf` takes it away."""
         limits = self._own_limits()
         limits[0] = deadline
-        self.set_user_deadline(min(limits))
+        self._set_own_deadline(min(limits))
 
     def enter_block(self, deadline: float) -> None:
         """Code with a deadline of its own begins."""
         limits = self._own_limits()
         limits.append(deadline)
-        self.set_user_deadline(min(limits))
+        self._set_own_deadline(min(limits))
 
     def leave_block(self, deadline: float) -> None:
         """It ends. If it is late, its deadline stays: it kept Trio from noticing, and the unit is ended now."""
         if trio.current_time() <= deadline:
             limits = self._own_limits()
             del limits[limits.index(deadline, 1)]
-            self.set_user_deadline(min(limits))
+            self._set_own_deadline(min(limits))
+
+    def _set_own_deadline(self, deadline: float) -> None:
+        self.set_user_deadline(deadline)
+        if (vitals := self.member.vitals) is not None and self.ends is not _ENDED:
+            vitals.set_deadline(self, deadline)
 
     def _own_limits(self) -> list[float]:
         """The deadline outside of blocks, then one for each block; made for the few units that need it.

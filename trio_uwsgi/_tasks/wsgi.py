@@ -1,5 +1,7 @@
 """Runs a WSGI application (PEP 3333): every request in a thread of the member's pool. Floor 2.
 
+How it runs without threads is in `wsgi_inline.py`, which has its exchanges from here.
+
 A thread never touches a connection. A response that is complete at once is encoded in the thread and comes back with
 the job's end, in one hop; pieces go to Trio's thread as they are made, and the thread waits there when the client is
 slow, or for more of the request's body. Such waits are Trio's, so harakiri cancels them; a thread that does anything
@@ -12,9 +14,9 @@ import functools
 import io
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 
 import outcome
 import trio
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 # PEP 3333's own types: an environ holds whatever its keys say.
 WsgiApp = Callable[[dict[str, Any], Callable[..., Callable[[bytes], object]]], Iterable[bytes]]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 # A list of pieces is sent as one up to this size; larger ones go piece by piece, because joining would copy them.
 JOINED = 262144
@@ -83,7 +88,7 @@ class BodyStream(io.RawIOBase):
                 raise ClientDisconnected("the connection ended before the request's body was received")
             if self._exchange.peeking:
                 return None
-            self._rest = memoryview(trio.from_thread.run(self._exchange.receive_body))
+            self._rest = memoryview(self._exchange.next_body())
         target = memoryview(buffer).cast("B")
         count = min(len(target), len(self._rest))
         target[:count] = self._rest[:count]
@@ -168,6 +173,14 @@ class WsgiExchange(Exchange):
         finally:
             self.peeking = False
 
+    def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Wait, in the application's code, for what Trio does."""
+        return trio.from_thread.run(func, *args)
+
+    def next_body(self) -> bytes:
+        """As `Exchange.receive_body`, in the application's code."""
+        return self.call_trio(self.receive_body)
+
     def _pass_on(self, data: bytes) -> None:
         if not data:  # an endless body that is not sent must not become an endless queue
             return
@@ -176,7 +189,7 @@ class WsgiExchange(Exchange):
             self.soon(data, True)
         else:
             self._unwaited = 0
-            trio.from_thread.run(self._deliver_and_wait, data)
+            self.call_trio(self._deliver_and_wait, data)
 
     async def _deliver_and_wait(self, data: bytes) -> None:
         self.deliver(data, True)
@@ -191,6 +204,27 @@ class WsgiExchange(Exchange):
         self.taken += 1
         if not self.over:
             self.deliver(data, more)
+
+    def run(self, app: WsgiApp, base: dict[str, object]) -> bytes | None:
+        """Call the application and send its response. Returns the end of it, if it was not sent yet."""
+        request = self.request
+        self.environ = environ = request.wsgi_environ(self.session.peer, base)
+        if request.complete:
+            self.input = io.BytesIO(request.take_body())
+        else:
+            self.input = io.BufferedReader(BodyStream(self), 65536)
+        environ["wsgi.input"] = self.input
+        result = app(environ, self.start_response)
+        close = getattr(result, "close", None)
+        if close is None:
+            return self.respond(result)
+        try:
+            end = self.respond(result)
+            if end is not None:
+                self.soon(end, False)  # the client does not wait for `close`
+        finally:
+            close()
+        return None
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
         """Send what the application returned; a response that needs nothing more is returned instead."""
@@ -227,7 +261,7 @@ class WsgiExchange(Exchange):
         """
         waits = registered_waits()
         if waits is not None and waits.registered:
-            ready = trio.from_thread.run(waits.commit)
+            ready = self.call_trio(waits.commit)
             self.environ["uwsgi.ready_fd"] = None if ready < 0 else ready
             self.environ["x-wsgiorg.fdevent.timeout"] = True if ready < 0 else None
 
@@ -241,6 +275,19 @@ def _checked(piece: object) -> bytes:
     if type(piece) is bytes or type(piece) is Wait:
         return piece  # a wait is bytes, too
     raise LocalProtocolError(f"the application returned a piece of type {type(piece).__name__}; it must be bytes")
+
+
+def base_environ(*, multithread: bool, multiprocess: bool) -> dict[str, object]:
+    """What the environs of all requests have in common."""
+    return {
+        "wsgi.version": (1, 0),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.input_terminated": True,  # reading to the end is safe, whatever the body's framing
+    }
 
 
 class WsgiDriver:
@@ -258,15 +305,7 @@ class WsgiDriver:
     def __init__(self, app: WsgiApp, threads: ThreadPool, *, multithread: bool, multiprocess: bool) -> None:
         self._app = app
         self._threads = threads
-        self._base: dict[str, object] = {
-            "wsgi.version": (1, 0),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": multithread,
-            "wsgi.multiprocess": multiprocess,
-            "wsgi.run_once": False,
-            "wsgi.file_wrapper": FileWrapper,
-            "wsgi.input_terminated": True,  # reading to the end is safe, whatever the body's framing
-        }
+        self._base = base_environ(multithread=multithread, multiprocess=multiprocess)
         self._nursery: trio.Nursery
         self._service: HttpService
 
@@ -284,7 +323,7 @@ class WsgiDriver:
         assert isinstance(exchange, WsgiExchange)
         done = functools.partial(self._done, exchange)
         try:
-            exchange.job = self._threads.submit(self._run, exchange, unit=exchange, done=done)
+            exchange.job = self._threads.submit(exchange.run, self._app, self._base, unit=exchange, done=done)
         except trio.ClosedResourceError:  # the worker is being stopped hard, and this batch was its last
             exchange.cut(503, "Service Unavailable")
             self._service.ended(exchange)
@@ -308,27 +347,6 @@ class WsgiDriver:
         with scope:
             await trio.sleep_until(exchange.user_deadline)
             self.cancel(exchange)
-
-    def _run(self, exchange: WsgiExchange) -> bytes | None:
-        """In the thread: call the application and send its response. Returns the end of it, if it was not sent yet."""
-        request = exchange.request
-        exchange.environ = environ = request.wsgi_environ(exchange.session.peer, self._base)
-        if request.complete:
-            exchange.input = io.BytesIO(request.take_body())
-        else:
-            exchange.input = io.BufferedReader(BodyStream(exchange), 65536)
-        environ["wsgi.input"] = exchange.input
-        result = self._app(environ, exchange.start_response)
-        close = getattr(result, "close", None)
-        if close is None:
-            return exchange.respond(result)
-        try:
-            end = exchange.respond(result)
-            if end is not None:
-                exchange.soon(end, False)  # the client does not wait for `close`
-        finally:
-            close()
-        return None
 
     def _done(self, exchange: WsgiExchange, result: outcome.Outcome[bytes | None]) -> None:
         """On Trio's thread, above nobody but Trio: the application's job ended. Must not raise."""

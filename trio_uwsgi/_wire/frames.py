@@ -43,6 +43,7 @@ __all__ = [
     "Stop",
     "Unlock",
     "Vocabulary",
+    "Worn",
     "encode",
 ]
 
@@ -147,6 +148,13 @@ class Leave(Frame):
     """Member to master: I have nothing to do. If nothing is on its way to it either, and its seat may be vacant, it is
     told to stop; otherwise nothing happens.
     """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Worn(Frame):
+    """Member to master: it should be replaced, because of this. It is told to stop, and another one follows."""
+
+    reason: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -261,7 +269,7 @@ class Vocabulary:
 
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
-    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
+    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared, Worn),
 )
 encode = _MEMBERS.encode
 

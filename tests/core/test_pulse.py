@@ -1,0 +1,36 @@
+"""When a member's loop counts as blocked for too long."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from trio_uwsgi._core.pulse import GRACE, Pulse
+
+
+@pytest.mark.parametrize(
+    ("limit", "heartbeat", "deadline", "due"),
+    [
+        (0, 100, 0, math.inf),
+        (0, 100, 103, 103 + GRACE),
+        (2, 100, 0, 102 + GRACE),
+        (2, 100, 101, 101 + GRACE),
+        (2, 100, 200, 102 + GRACE),
+        (2, 100, 99, 102 + GRACE),
+        (0, 100, 99, math.inf),
+        (2, 0, 50, math.inf),
+    ],
+)
+def test_the_earlier_limit_counts(limit: float, heartbeat: float, deadline: float, due: float) -> None:
+    """A blocked loop has its limit and its own deadline, whichever is first, and nothing before it ran."""
+    assert due == Pulse(limit).due(heartbeat, deadline)
+
+
+def test_an_excused_member_has_its_time_anew() -> None:
+    """What happened before an excuse does not count, for either limit."""
+    pulse = Pulse(2)
+    pulse.excuse(110)
+    assert 112 + GRACE == pulse.due(100, 0)
+    assert 110 + GRACE == pulse.due(100, 101)
+    assert 122 + GRACE == pulse.due(120, 0)

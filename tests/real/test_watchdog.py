@@ -1,0 +1,209 @@
+"""Harakiri from outside: members whose loop is blocked are ended by the master, and nobody else is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import trio_uwsgi
+from trio_uwsgi import Config
+from trio_uwsgi._runtime.app_name import AppReference
+
+pytestmark = pytest.mark.real
+
+APP = AppReference("name", f"{Path(__file__).parent}/stuck_members.py:app")
+STUCK = {
+    "sleep": ("BLOCKING(3600)",),
+    "busy": ("while True:", "pass"),
+    "native": ('re.match(r"(a+)+$", "a" * 60 + "b")',),
+}
+
+
+class Client:
+    """A connection that is kept."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.stream = stream
+
+    async def get(self, path: str) -> str:
+        """The status and the last line of the response; what was cut has neither."""
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self.stream.send_all(f"GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            data = b""
+            while more := await self.stream.receive_some():
+                data += more
+                head, found, body = data.partition(b"\r\n\r\n")
+                if found and body:
+                    return f"{head[9:12].decode()} {body.decode().strip()}"
+        return "cut"
+
+
+class World:
+    """A runtime with its clients."""
+
+    def __init__(self, runtime: trio_uwsgi.Runtime) -> None:
+        self.runtime = runtime
+        self.clients: list[Client] = []
+
+    async def connect(self) -> Client:
+        """A new client."""
+        self.clients.append(Client(await trio.open_tcp_stream("127.0.0.1", self.runtime.addresses[0].port)))
+        return self.clients[-1]
+
+    async def two_workers(self) -> tuple[Client, Client]:
+        """Clients of two workers."""
+        first = await self.connect()
+        pid = await first.get("")
+        while True:
+            second = await self.connect()
+            if await second.get("") != pid:
+                return first, second
+
+    def deaths(self, kind: str) -> list[tuple[str, int]]:
+        """Who is there, and how many died on each seat."""
+        return [(m.state, m.deaths) for m in self.runtime.statistics().members if m.name.startswith(kind)]
+
+
+@contextlib.asynccontextmanager
+async def served(**options: Any) -> AsyncIterator[World]:  # Any: of a Config
+    """Run the application in processes on a free port."""
+    config = Config(**{"http": "127.0.0.1:0", "placement": "process", "mercy": 0.2, **options})
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            start = partial(trio_uwsgi.serve, APP, config)
+            world = World(await nursery.start(lambda task_status: start(task_status=task_status)))
+            try:
+                yield world
+            finally:
+                for client in world.clients:
+                    client.stream.socket.close()
+            world.runtime.stop()
+
+
+async def until(condition: Callable[[], object]) -> float:
+    """Wait for what the master does; gives the seconds."""
+    began = time.monotonic()
+    while not condition():  # noqa: ASYNC110 # there is no event for it
+        await trio.sleep(0.01)
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("how", ["sleep", "busy", "native"])
+async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """Within 1.5 s of its deadline it is dead and replaced, with its stack in the log; the other worker serves on."""
+    async with served(workers=2, harakiri=1) as world:
+        stuck, other = await world.two_workers()
+        before = await other.get("")
+        count = 0
+        result: list[str] = []
+
+        async def be_stuck() -> None:
+            result.append(await stuck.get(how))
+
+        async def go_on() -> None:
+            nonlocal count
+            while True:
+                assert before == await other.get("")
+                count += 1
+                await trio.sleep(0.02)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(be_stuck)
+            nursery.start_soon(go_on)
+            seconds = await until(lambda: sorted(world.deaths("worker")) == [("ready", 0), ("ready", 1)])
+            nursery.cancel_scope.cancel()
+        assert 1 <= seconds <= 2.5
+        assert 20 < count
+        assert ["cut"] == result
+    assert f"blocked by request GET /{how} for" in caplog.text
+    stack = capfd.readouterr().err
+    lines = (Path(__file__).parent / "stuck_members.py").read_text().splitlines()
+    found = re.search(r'stuck_members.py", line (\d+) in stick', stack)
+    assert found is not None
+    assert lines[int(found[1]) - 1].strip() in STUCK[how]
+    assert "wsgi_inline.InlineDriver.serve" in stack
+
+
+async def test_a_worker_that_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    """What ends while its stacks are printed is answered 504, and its worker lives on."""
+    async with served(harakiri=1) as world:
+        client = await world.connect()
+        before = await client.get("")
+        assert "504 Gateway Timeout" == await (await world.connect()).get("late")
+        await until(lambda: "worker1 came back by itself, and lives on" in caplog.text)
+        assert before == await client.get("")
+        assert [("ready", 0)] == world.deaths("worker")
+
+
+async def test_nothing_is_ended_without_a_limit(caplog: pytest.LogCaptureFixture) -> None:
+    """What blocks may take its time, until its code has set a limit for itself."""
+    async with served() as world:
+        assert (await (await world.connect()).get("nap")).startswith("200 ")
+        assert [("ready", 0)] == world.deaths("worker")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon((await world.connect()).get, "own")
+            seconds = await until(lambda: world.deaths("worker") == [("ready", 1)])
+        assert 0.5 <= seconds <= 2
+    assert "beyond the deadline that it set for itself" in caplog.text
+
+
+async def test_a_stuck_mule(capfd: pytest.CaptureFixture[str]) -> None:
+    """A mule is ended by its own limit; the message that did it is given again, once."""
+    async with served(mules=1, mule_harakiri=1) as world:
+        world.runtime.mule_msg(b"sleep")
+        assert 1 <= await until(lambda: world.deaths("mule") == [("ready", 1)]) <= 2.5
+        await until(lambda: world.deaths("mule") == [("ready", 2)])
+        assert (1, 1) == (world.runtime.statistics().messages.redelivered, world.runtime.statistics().messages.lost)
+        assert [("ready", 0)] == world.deaths("worker")
+    assert "in handle" in capfd.readouterr().err
+
+
+async def test_a_stuck_spooler(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A spooler is ended by its own limit, and that was a try of its job."""
+    async with served(spooler=str(tmp_path / "jobs"), spooler_harakiri=1) as world:
+        await world.runtime.spool(ud_spool_func="work", how="busy")
+        assert 1 <= await until(lambda: world.deaths("spooler") == [("ready", 1)]) <= 2.6
+    assert "in work" in capfd.readouterr().err
+
+
+async def test_a_thread_that_was_given_up(caplog: pytest.LogCaptureFixture) -> None:
+    """It goes with its process, which is replaced without a death when what else it ran has ended."""
+    async with served(threads=2, mercy=5) as world:
+        results: dict[str, str] = {}
+
+        async def ask(path: str) -> None:
+            results[path] = await (await world.connect()).get(path)
+
+        pid = await (await world.connect()).get("")
+        async with trio.open_nursery() as nursery:
+            for path in ("own", "nap"):
+                nursery.start_soon(ask, path)
+        assert {"own": "504 Gateway Timeout", "nap": pid} == results
+        client = await world.connect()
+        assert pid != await client.get("")
+        assert [("ready", 0)] == world.deaths("worker")
+    assert "worker1 is replaced: 1 of its threads" in caplog.text
+
+
+async def test_a_stopped_process_is_no_blocked_one() -> None:
+    """Whoever is stopped by a signal has its time anew when it goes on."""
+    async with served(harakiri=0.3) as world:
+        client = await world.connect()
+        answer = await client.get("")
+        pid = int(answer.split()[1])
+        os.kill(pid, signal.SIGSTOP)
+        await trio.sleep(1.8)
+        os.kill(pid, signal.SIGCONT)
+        assert answer == await client.get("")
+        await trio.sleep(0.6)
+        assert [("ready", 0)] == world.deaths("worker")

@@ -1,0 +1,426 @@
+"""WSGI applications on Trio's own thread: one request at a time, with and without greenback."""
+
+from __future__ import annotations
+
+import contextvars
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import greenback
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_uwsgi._tasks.board import Board
+from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.reactor import serve_sockets
+from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._tasks.vital_signs import VitalSigns
+from trio_uwsgi._tasks.waits import current_waits
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.errors import CannotWait
+from trio_uwsgi.options import SocketOptions
+
+sleep = trio.sleep
+WAITING: contextvars.ContextVar[str] = contextvars.ContextVar("waiting", default="nothing")
+
+
+@pytest.fixture(params=[True, False], ids=["greenback", "plain"])
+def portal(request: pytest.FixtureRequest) -> bool:
+    """Whether the application may wait."""
+    value: bool = request.param
+    return value
+
+
+@pytest.fixture
+def open_inline(open_http: Any) -> Any:
+    """As `open_http`, for a WSGI application without threads."""
+
+    async def start(app: Any, **options: Any) -> Any:
+        return await open_http(app, interface="wsgi", threads=0, **options)
+
+    return start
+
+
+def ok(start_response: Any, *headers: tuple[str, str]) -> Callable[[bytes], None]:
+    write: Callable[[bytes], None] = start_response("200 OK", list(headers))
+    return write
+
+
+def answering(body: Callable[[Any], Any]) -> Any:
+    """An application that answers what `body(environ)` returns."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        pieces = body(environ)
+        ok(start_response)
+        return pieces
+
+    return app
+
+
+async def test_it_runs_on_trios_thread(open_inline: Any, portal: bool) -> None:
+    """A request is the unit of its code, which runs on Trio's thread, in a context of its own; its ends are called."""
+    log: list[object] = []
+
+    def body(environ: Any) -> list[bytes]:
+        unit = UNIT.get()
+        unit.at_end(lambda: log.append("end"))
+        log.append((threading.current_thread() is threading.main_thread(), unit.what, WAITING.get()))
+        log.append((environ["wsgi.multithread"], environ["wsgi.multiprocess"]))
+        WAITING.set("leaked")
+        return [b"x"]
+
+    client = (await open_inline(answering(body), portal=portal)).connect()
+    for _ in range(2):
+        assert b"x" == (await client.get("/a")).body
+    assert [(True, "request GET /a", "nothing"), (False, False), "end"] * 2 == log
+
+
+@pytest.mark.parametrize(
+    "pieces", [[bytes(100_000)] * 5, (b"a", b"b"), [b""], [], [bytes(1_000_000)], iter([b"a", b"b"])]
+)
+async def test_responses_of_any_shape(open_inline: Any, portal: bool, pieces: Any) -> None:
+    """Lists, tuples and iterators arrive whole."""
+    pieces = list(pieces) if isinstance(pieces, Iterator) else pieces
+    client = (await open_inline(answering(lambda environ: pieces), portal=portal)).connect()
+    for _ in range(2):
+        assert b"".join(pieces) == (await client.get()).body
+
+
+async def test_pipelined_requests_are_answered_in_order(open_inline: Any, portal: bool) -> None:
+    """Many requests in one packet take no stack, and `write` and `close` do what they do elsewhere."""
+    closed: list[int] = []
+
+    class Closing(list[bytes]):
+        def close(self) -> None:
+            closed.append(len(closed))
+
+    def app(environ: Any, start_response: Any) -> Any:
+        ok(start_response)(b"<")
+        return Closing([environ["PATH_INFO"].encode()])
+
+    world = await open_inline(app, portal=portal)
+    client = world.connect()
+    await client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(200)))
+    assert [b"</%d" % n for n in range(200)] == [(await client.response()).body for _ in range(200)]
+    assert list(range(200)) == closed
+    assert (200, 0) == (world.service.statistics().requests, world.service.statistics().running)
+
+
+async def test_a_body_on_its_way_holds_nobody_up(open_inline: Any, portal: bool) -> None:
+    """A request begins when its body is there; the client is asked for it at once, and others are served meanwhile."""
+    world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read() or b"-"]), portal=portal)
+    client = world.connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+    assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.receive()
+    await client.send(b"ab")
+    assert b"-" == (await world.connect().get()).body
+    await client.send(b"cd")
+    assert b"abcd" == (await client.response()).body
+
+
+async def test_a_body_that_never_comes(open_inline: Any, autojump_clock: Any) -> None:
+    """Its client is told so, by the socket's timeout or the harakiri; one that leaves is forgotten."""
+    begun: list[object] = []
+    app = answering(begun.append)
+    world = await open_inline(app, portal=False)
+    half = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab"
+    client, other = world.connect(), world.connect()
+    await client.send(half)
+    await other.send(half)
+    await wait_all_tasks_blocked()
+    await other.close()
+    assert 408 == (await client.response()).status
+    await wait_all_tasks_blocked()
+    assert 0 == world.service.statistics().running
+    world = await open_inline(app, portal=False, harakiri=10)
+    client = world.connect()
+    await client.send(half)
+    assert 504 == (await client.response()).status
+    assert ([], 1, 0) == (begun, world.service.calls.harakiris, world.service.statistics().running)
+
+
+async def test_what_comes_back_late_is_a_504(
+    open_inline: Any, portal: bool, mock_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that has passed its limit, or its own, is answered 504, whatever it returned or raised."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        path = environ["PATH_INFO"]
+        if path == "/own":
+            UNIT.get().limit(trio.current_time() + 1)
+        mock_clock.jump(2 if path == "/own" else 5)
+        if path == "/failing":
+            raise ValueError
+        ok(start_response)
+        return [b"x"]
+
+    world = await open_inline(app, portal=portal, harakiri=5)
+    client = world.connect()
+    for path in ("/late", "/failing", "/own"):
+        client = world.connect()
+        assert 504 == (await client.get(path)).status
+    assert 3 == world.service.calls.harakiris
+    assert "request GET /late was ended after 5.000 s, stuck at its end, which came too late" in caplog.text
+    assert [] == world.journal.failures
+
+
+async def test_failures_are_contained(open_inline: Any, portal: bool) -> None:
+    """What the application raises is a 500, and nothing else; after the head, the connection is cut."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"] == "/exit":
+            raise SystemExit
+        if environ["PATH_INFO"] == "/stream":
+            ok(start_response)(b"x")
+        raise ValueError("wrong")
+
+    world = await open_inline(app, portal=portal)
+    assert [500, 500] == [(await world.connect().get(path)).status for path in ("/", "/exit")]
+    client = world.connect()
+    await client.send(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert not (await client.read_all()).endswith(b"0\r\n\r\n")
+    assert ["ValueError", "SystemExit", "ValueError"] == [type(error).__name__ for error in world.journal.failures]
+
+
+async def test_an_interrupt_ends_the_runtime(open_inline: Any, portal: bool) -> None:
+    """KeyboardInterrupt is not the application's."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        raise KeyboardInterrupt
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            world = await open_inline(app, portal=portal, nursery=nursery)
+            await world.connect().send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await run()
+    assert caught.value.split(KeyboardInterrupt)[1] is None
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+async def test_waits_through_greenback(open_inline: Any, autojump_clock: Any) -> None:
+    """Code may wait for Trio, under its own unit; no other request begins meanwhile."""
+    log: list[str] = []
+
+    async def wait() -> None:
+        await trio.sleep(1)
+        log.append(UNIT.get().what)
+
+    def body(environ: Any) -> list[bytes]:
+        log.append("begun")
+        greenback.await_(wait())
+        return [b"x"]
+
+    world = await open_inline(answering(body), portal=True, harakiri=30)
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(world.connect().get)
+    assert ["begun", "request GET /"] * 2 == log
+
+
+@pytest.mark.parametrize("own", [False, True])
+async def test_harakiri_of_what_waits(
+    open_inline: Any, autojump_clock: Any, own: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What waits too long is cancelled, by the option's limit and its own; who stands behind it is served, or late."""
+
+    def body(environ: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait":
+            if own:
+                UNIT.get().limit(trio.current_time() + 1)
+            greenback.await_(sleep(1000))
+        return [b"x"]
+
+    world = await open_inline(answering(body), portal=True, harakiri=10)
+    statuses: dict[str, int] = {}
+
+    async def ask(path: str) -> None:
+        statuses[path] = (await world.connect().get(path)).status
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, "/wait")
+        await wait_all_tasks_blocked()
+        nursery.start_soon(ask, "/")
+        await wait_all_tasks_blocked()
+    assert ({"/wait": 504, "/": 200 if own else 504}) == statuses
+    assert "test_wsgi_inline.py" in caplog.text
+    assert 200 == (await world.connect().get()).status
+
+
+async def test_cancel_on_disconnect(open_inline: Any, autojump_clock: Any) -> None:
+    """A client that leaves has its waiting request cancelled, which is no harakiri."""
+    ended: list[bool] = []
+
+    def body(environ: Any) -> list[bytes]:
+        UNIT.get().at_end(lambda: ended.append(True))
+        greenback.await_(sleep(1000))
+        return [b"x"]
+
+    world = await open_inline(answering(body), portal=True, cancel_on_disconnect=True)
+    client = world.connect()
+    await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await wait_all_tasks_blocked()
+    await client.close()
+    await wait_all_tasks_blocked()
+    assert ([True], 0) == (ended, world.service.calls.harakiris)
+
+
+async def test_waits_without_greenback(open_inline: Any) -> None:
+    """What would wait says what to do; what is for threads says so in Trio's words."""
+    world = await open_inline(answering(lambda environ: trio.from_thread.run(trio.sleep, 0)), portal=False)
+    assert 500 == (await world.connect().get()).status
+    assert ["RuntimeError"] == [type(error).__name__ for error in world.journal.failures]
+
+    def generator(environ: Any) -> Iterator[bytes]:
+        yield current_waits().register(-1, False, 1)
+
+    world = await open_inline(answering(generator), portal=False)
+    assert 500 == (await world.connect().get()).status
+    (error,) = world.journal.failures
+    assert isinstance(error, CannotWait)
+    assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more" in str(error)
+
+
+async def test_generators_may_yield_waits(open_inline: Any, autojump_clock: Any) -> None:
+    """Waits of uWSGI's async modes are committed through greenback."""
+
+    def generator(environ: Any) -> Iterator[bytes]:
+        yield current_waits().register(-1, False, 1)
+        yield str(environ["x-wsgiorg.fdevent.timeout"]).encode()
+
+    world = await open_inline(answering(generator), portal=True)
+    assert b"True" == (await world.connect().get()).body
+
+
+async def test_only_sockets_are_waited_for_without_greenback(open_inline: Any) -> None:
+    """A connection over something else has no place to wait at."""
+    world = await open_inline(answering(lambda environ: iter([bytes(100_000)] * 9)), portal=False)
+    client = world.connect(narrow=1000)
+    await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await wait_all_tasks_blocked()
+    assert ["CannotWait"] == [type(error).__name__ for error in world.journal.failures]
+
+
+# --- signs of life ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_watchdog_is_told(open_inline: Any, portal: bool) -> None:
+    """While a request runs the board has its name, since when, and its own deadline; afterwards only that it ran."""
+    board = Board.make(1, 1)
+    (row,) = board.rows
+    seen: list[object] = []
+
+    def body(environ: Any) -> list[bytes]:
+        seen.append((row.read(), abs(time.monotonic() - row.get("heartbeat")) < 5))
+        UNIT.get().limit(trio.current_time() + 100)
+        seen.append(abs(row.get("deadline") - time.monotonic() - 100) < 5)
+        return [b"x"]
+
+    world = await open_inline(answering(body), portal=portal, harakiri=30, vitals=VitalSigns(row))
+    assert 200 == (await world.connect().get("/slow")).status
+    await wait_all_tasks_blocked()
+    assert [(b"request GET /slow", True), True] == seen
+    assert (b"", 0.0) == (row.read(), row.get("deadline"))
+    world = await open_inline(answering(lambda environ: [row.read()]), portal=portal, vitals=VitalSigns(row))
+    assert b"" == (await world.connect().get("/unlimited")).body
+    board.close()
+
+
+# --- sockets ----------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serving(world: Any) -> AsyncIterator[tuple[str, int]]:
+    """Serve a loopback port with the reactor; gives its address."""
+    options = SocketOptions(backlog=10, mode=None)
+    async with open_listeners([Address.parse("127.0.0.1:0")], options) as listeners, trio.open_nursery() as nursery:
+        nursery.start_soon(serve_sockets, world.service, listeners)
+        yield listeners[0].socket.getsockname()
+        nursery.cancel_scope.cancel()
+
+
+def slow_upload(address: tuple[str, int]) -> bytes:
+    """In a thread: send a body of 300,000 bytes with pauses, and read the response."""
+    with socket.create_connection(address) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 300000\r\n\r\n")
+        for _ in range(6):
+            sock.sendall(bytes(50_000))
+            time.sleep(0.01)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def slow_download(address: tuple[str, int]) -> bytes:
+    """In a thread: read a response with pauses."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(address)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := sock.recv(1 << 20):
+            data += piece
+            time.sleep(0.001)
+        return data
+
+
+def stuck_client(address: tuple[str, int], request: bytes) -> bytes:
+    """In a thread: send something, and read nothing for a while."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        sock.connect(address)
+        sock.sendall(request)
+        time.sleep(0.5)
+        data = b""
+        try:
+            while piece := sock.recv(1 << 20):
+                data += piece
+        except ConnectionResetError:
+            data += b"RESET"
+        return data
+
+
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(100_000)
+
+
+@pytest.mark.real
+async def test_slow_clients_are_waited_for(open_inline: Any, portal: bool) -> None:
+    """Large bodies are read while they come, and large responses sent as they are taken, bounded in memory."""
+    world = await open_inline(answering(lambda environ: [b"%d" % len(environ["wsgi.input"].read())]), portal=portal)
+    async with serving(world) as address:
+        assert (await trio.to_thread.run_sync(slow_upload, address)).endswith(b"\r\n\r\n300000")
+    most = [0]
+
+    def pieces(environ: Any) -> Iterator[bytes]:
+        session = UNIT.get().session  # type: ignore[attr-defined]  # it is an Exchange
+        for _ in range(300):
+            yield bytes(50_000)
+            most[0] = max(most[0], session.pending)
+
+    world = await open_inline(answering(pieces), portal=portal)
+    async with serving(world) as address:
+        assert 15_000_000 < len(await trio.to_thread.run_sync(slow_download, address))
+    assert most[0] <= 65536
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("limit", ["harakiri", "socket_timeout"])
+async def test_nobody_is_waited_for_without_end(open_inline: Any, portal: bool, limit: str) -> None:
+    """A client that sends no more of its body, or takes no more, costs its time limit and then its connection."""
+    world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read()]), portal=portal, **{limit: 0.2})
+    async with serving(world) as address:
+        data = await trio.to_thread.run_sync(stuck_client, address, HALF)
+        assert b"HTTP/1.1 504 " if limit == "harakiri" else b"HTTP/1.1 408 " == data[:13]
+    world = await open_inline(answering(lambda environ: iter([bytes(60_000)] * 999)), portal=portal, **{limit: 0.2})
+    async with serving(world) as address:
+        data = await trio.to_thread.run_sync(stuck_client, address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"RESET" == data[-5:]
+        await wait_all_tasks_blocked()
+        assert 0 == world.service.statistics().running
