@@ -486,3 +486,46 @@ async def test_the_zygote_is_killed(tmp_path: Path, caplog: pytest.LogCaptureFix
         house.runtime.signal(0)
         await until(lambda: 2 == house.said().count("0"))
         assert [0, 0] == [member.deaths for member in house.runtime.statistics().members[2:]]
+
+
+async def test_a_stop_without_a_zygote(tmp_path: Path) -> None:
+    """When no other one can be started, members serve on; the stop does not wait for those who cannot be born."""
+    async with living(tmp_path, workers=2, mercy=30) as house:
+        (zygote,) = [pid for pid in children(os.getpid()) if set(house.pids) & set(descendants(pid))]
+        (tmp_path / "shop.py").write_text("1 / 0")
+        os.kill(zygote, signal.SIGKILL)
+        await house.pid("worker1")
+        os.kill(house.pids[1], signal.SIGKILL)
+        await until(lambda: "resting" == house.state("worker2"))
+        await house.pid("worker1")
+        house.runtime.stop()
+        with trio.fail_after(8):
+            await house.runtime.ended.wait()
+
+
+async def test_workers_that_die_while_the_runtime_stops(tmp_path: Path) -> None:
+    """The stop does not wait for what they would have said, and nobody follows them."""
+    async with (
+        living(
+            tmp_path,
+            """
+async def never():
+    note("begun")
+    await trio.sleep_forever()
+""",
+            workers=2,
+            mercy=30,
+        ) as house,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(2):
+            nursery.start_soon(house.get, "/never")
+        await until(lambda: 2 == len(house.noted()))
+        house.runtime.stop()
+        await trio.sleep(0.1)
+        for line in house.noted():
+            if alive(int(line[2])):
+                os.kill(int(line[2]), signal.SIGKILL)
+        with trio.fail_after(3):
+            await house.runtime.ended.wait()
+    assert {"ended"} == {member.state for member in house.runtime.statistics().members}

@@ -38,17 +38,6 @@ def test_who_has_the_descriptor_sees_it(board: Board) -> None:
     assert not board.is_locked(1)
 
 
-def test_a_row_has_a_text(board: Board) -> None:
-    """It is cut to what there is room for, may become shorter, and is cleared with the numbers."""
-    row = board.rows[1]
-    row.write(bytes(b"x" * 1000))
-    assert (b"", b"x" * 127, b"") == tuple(each.read() for each in board.rows)
-    row.write(b"short")
-    assert b"short" == row.read()
-    row.clear()
-    assert b"" == row.read()
-
-
 def test_clearing_a_row_leaves_the_others(board: Board) -> None:
     """A new member's numbers begin at nothing, but for the totals; its neighbours, and the locks, keep theirs."""
     columns = ("pid", "stuck", "done")
@@ -59,6 +48,16 @@ def test_clearing_a_row_leaves_the_others(board: Board) -> None:
     board.rows[1].clear()
     assert [(5, 5, 5), (0, 0, 5), (5, 5, 5)] == [tuple(row.get(column) for column in columns) for row in board.rows]
     assert board.is_locked(0)
+
+
+def test_a_row_has_a_text(board: Board) -> None:
+    """It is read as it was written, cut where there is no more room; the neighbours have theirs; clearing ends it."""
+    for row, text in zip(board.rows, (b"GET /", b"x" * 1000, b""), strict=True):
+        row.write(b"longer than what follows")
+        row.write(text)
+    assert [b"GET /", b"x" * 127, b""] == [row.read() for row in board.rows]
+    board.rows[0].clear()
+    assert [b"", b"x" * 127] == [row.read() for row in board.rows[:2]]
 
 
 def test_a_process_inherits_it(board: Board) -> None:
@@ -72,8 +71,12 @@ def test_a_process_inherits_it(board: Board) -> None:
 
 
 def test_a_closed_board_is_gone() -> None:
-    """The descriptor is closed; a board without seats and locks is possible."""
-    board = Board.make(0, 0)
-    board.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(board.descriptor)
+    """The descriptor is closed, and what the numbers were can still be read; a board may have no seats and no locks."""
+    for rows in (0, 2):
+        board = Board.make(rows, 0)
+        for number, row in enumerate(board.rows):
+            row.set("done", number + 1)
+        board.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(board.descriptor)
+        assert [1, 2][:rows] == [row.get("done") for row in board.rows]

@@ -83,7 +83,7 @@ class Generation:
     def __init__(self, plan: MemberPlan) -> None:
         self._plan = plan
         self._zygote: Zygote
-        self._renewed = trio.Event()  # when there is another one
+        self._tried = trio.Event()  # when there is another one, or could be none
         self._failures: dict[str, int] = {}
         self._adopted = False
         self._watchdog = Watchdog(plan.terms.blocked_limits)
@@ -117,9 +117,8 @@ class Generation:
                     self._zygote = zygote = await nursery.start(self._have_zygote)
                 except BootError as error:
                     logger.error("no other zygote could be started, members that die are not replaced: %s", error)
-                    continue
-                self._renewed.set()
-                self._renewed = trio.Event()
+                self._tried.set()
+                self._tried = trio.Event()
 
     async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
         plan = Plan(
@@ -166,12 +165,14 @@ class Generation:
                 descriptors.append(os.dup(listener.socket.fileno()))
                 copies.callback(os.close, descriptors[-1])
             while True:
-                zygote, renewed = self._zygote, self._renewed
+                zygote, tried = self._zygote, self._tried
                 try:
                     return await zygote.fork(seat.name, setup, descriptors)
                 except ZygoteDied as error:
+                    if master.is_stopping(seat):
+                        raise
                     logger.error("%s waits for another zygote: %s", seat.name, error)
-                    await renewed.wait()
+                    await tried.wait()
 
     async def place(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
         """A placement: the member is a process. `bear` is not called here, but there."""
@@ -194,7 +195,7 @@ class Generation:
     async def _live(self, master: Master, tenure: Tenure, window: int) -> Ending:
         try:
             child = await self._fork(master, tenure)
-        except ForkRefused as error:
+        except (ForkRefused, ZygoteDied) as error:
             return Died(str(error))
         async with child:
             self.children[tenure.name] = child

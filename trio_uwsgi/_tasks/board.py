@@ -67,9 +67,10 @@ class Row:
         text = text[: _TEXT - 1] + b"\0"
         self._text[: len(text)] = text
 
-    def release(self) -> None:
-        """Let go of the memory."""
+    def release(self, numbers: memoryview[float]) -> None:
+        """Let go of the memory, and show these numbers, of the whole board, from now on."""
         self._text.release()
+        self._numbers = numbers
 
     def clear(self) -> None:
         """Nobody is there any more; what its totals say stays. For the master, when the member has ended."""
@@ -117,10 +118,10 @@ class Board:
         self._locks[number] = locked
 
     def close(self) -> None:
-        """Let go of the memory. Others keep it."""
+        """Let go of the memory. Others keep it; the rows here go on to show the numbers that they showed last."""
+        last = memoryview(self._numbers.tobytes()).cast("d")
         for row in self.rows:
-            row.release()
-        self.rows.clear()
+            row.release(last)
         self._numbers.release()
         self._locks.release()
         self._view.release()
