@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from typing import Final
 
 __all__ = ["TOTALS", "Board", "Row"]
@@ -37,6 +38,8 @@ TOTALS: Final = ("done", "failed", "harakiri", "jobs_done", "jobs_failed")
 _ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
 _NUMBERS = _ROW // 8
 _TEXT = 128  # bytes, up to the first NUL
+_PACKED = struct.Struct(f"{_TEXT - 1}sx")
+_HEARTBEAT = _COLUMNS.index("heartbeat")
 
 
 class Row:
@@ -64,8 +67,12 @@ class Row:
 
     def write(self, text: bytes) -> None:
         """Write the text, as much of it as there is room for. For the member of the seat only."""
-        text = text[: _TEXT - 1] + b"\0"
-        self._text[: len(text)] = text
+        _PACKED.pack_into(self._text, 0, text)
+
+    def mark(self, now: float, text: bytes) -> None:
+        """Write the heartbeat and the text, in one go, for whoever does it for each request."""
+        self._numbers[self._start + _HEARTBEAT] = now
+        _PACKED.pack_into(self._text, 0, text)
 
     def release(self, numbers: memoryview[float]) -> None:
         """Let go of the memory, and show these numbers, of the whole board, from now on."""

@@ -33,8 +33,7 @@ class VitalSigns:
 
     def begins(self, what: bytes) -> None:
         """Something begins that keeps the loop to itself until `rests`, or the next one."""
-        self._row.set("heartbeat", time.monotonic())
-        self._row.write(what)
+        self._row.mark(time.monotonic(), what)
 
     def rests(self) -> None:
         """It is over."""
