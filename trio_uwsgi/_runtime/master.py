@@ -176,7 +176,7 @@ class Master:
         """The member died, and the next one comes after a pause, or never: deal with what it ran, and say so."""
         remains = self.roster.bury(seat, rests=pause != 0)
         self.journal.note(seat.name, "died")
-        again = "not started again" if pause is None else f"started again in {pause:g} s"
+        again = "not started again" if pause is None else f"started again {f'in {pause:g} s' if pause else 'at once'}"
         logger.error("%s died (%s); it is %s", seat.name, reason, again)
         self._report(seat, remains)
         self._send_ready(remains.moved)
