@@ -132,7 +132,11 @@ class Crew:
         retry = Retry(options.max_tries, options.retry, options.retry_longest)
         wall = self._surroundings.wall
         terms = SpoolTerms(
-            frequency=options.frequency, retry=retry, fsync=options.fsync, chance=self._surroundings.chance
+            frequency=options.frequency,
+            retry=retry,
+            max_tries=self._registry.spool.max_tries,
+            fsync=options.fsync,
+            chance=self._surroundings.chance,
         )
         return Spool(SpoolFolder(directory, wall.now), terms, wall)
 
