@@ -11,7 +11,7 @@ import pytest
 
 from trio_uwsgi.config import Address, Config
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import HttpLimits, HttpTimeouts, Mules, SocketOptions, WearLimits
+from trio_uwsgi.options import HttpLimits, HttpTimeouts, Mules, SocketOptions, SpoolerOptions, WearLimits
 
 ADDRESSES = [
     ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),
@@ -286,10 +286,23 @@ def test_farms_are_kept_in_order() -> None:
     assert {} == Config().farms
 
 
-def test_what_spoolers_need() -> None:
-    """The options of spoolers together say how many there are."""
-    options = Config(spooler=("a", "b"), spooler_processes=2, spooler_cheap=True).spooler_options
-    assert (("a", "b"), 4, True) == (options.directories, options.count, options.cheap)
+def test_what_spoolers_are_told() -> None:
+    """The options of the spooler, and how many there are in all directories."""
+    config = Config(spooler=["a", "b"], spooler_processes=3, spooler_frequency=5, spooler_cheap=True)
+    expected = SpoolerOptions(
+        directories=("a", "b"),
+        processes=3,
+        frequency=5,
+        max_tries=10,
+        retry=5,
+        retry_longest=3600,
+        fsync=True,
+        cheap=True,
+        harakiri=0,
+    )
+    assert expected == config.spooler_options
+    assert 6 == config.spooler_options.count
+    assert 0 == Config().spooler_options.count
 
 
 # ----- who follows whom

@@ -279,6 +279,17 @@ def test_a_delayed_job_stays_behind_those_on_the_disk() -> None:
     assert SpoolCounts(0, 0, 2, None, False) == index.statistics(10)
 
 
+def test_a_scan_may_leave_out_what_is_there() -> None:
+    """Such a job is as before."""
+    index = SpoolIndex()
+    index.notice("a", 5, 0)
+    index.begin_scan()
+    index.saw("a")
+    index.saw("b")
+    index.end_scan()
+    assert 5 == index.next_due(0)
+
+
 def test_a_scan_finds_out_what_is_gone() -> None:
     """What it does not come to is forgotten, but for what was taken or put back meanwhile."""
     index = filled((job(1), 0), (job(2), 0), (job(3), 9), (job(4), 9))

@@ -95,7 +95,10 @@ def test_times_of_jobs(at: object, seconds: float, text: bytes) -> None:
         ({"priority": "high"}, SpoolError, "priority='high'"),
         ({"priority": b"12345678"}, SpoolError, "priority=b'12345678'"),
         ({"priority": True}, SpoolError, "priority=True"),
+        ({"priority": "²"}, SpoolError, "priority='²'"),
         ({"spooler": 3}, TypeError, "'spooler' is int"),
+        ({"x": "\ud800"}, SpoolError, "'\\ud800' cannot be written as UTF-8 (surrogates not allowed); give bytes"),
+        ({"\ud800": "x"}, SpoolError, "'\\ud800' cannot be written as UTF-8"),
     ],
 )
 def test_what_cannot_be_queued_is_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -103,6 +106,36 @@ def test_what_cannot_be_queued_is_refused(given: dict[str, Any], error: type[Exc
     with pytest.raises(error) as caught:
         make_request(given)
     assert message in str(caught.value)
+
+
+def test_what_a_caller_gives_is_one_mapping_of_texts() -> None:
+    """Names may be bytes; what is given by name goes before what is in the mapping, which stays as it is."""
+    given: dict[str | bytes, object] = {b"a": "1", "b": b"2", b"\xff": "3"}
+    before = dict(given)
+    assert {"a": "1", "b": b"4", "\udcff": "3", "c": 5} == named_vars(given, {"b": b"4", "c": 5})
+    assert before == given
+    assert {"c": 5} == named_vars(None, {"c": 5})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("a=b", "spool() takes a mapping of names to values, not str"),
+        ([("a", "b")], "spool() takes a mapping of names to values, not list"),
+        ({1: "b"}, "the name 1 is neither bytes nor str"),
+    ],
+)
+def test_what_is_no_mapping_of_names_is_refused(given: Any, message: str) -> None:
+    """With what was given."""
+    with pytest.raises(TypeError) as caught:
+        named_vars(given, {})
+    assert message in str(caught.value)
+
+
+def test_a_job_can_be_queued_again_as_it_is() -> None:
+    """The texts that it gives are the bytes they were, also where those are no UTF-8."""
+    pairs = ((b"ud_spool_func", b"f"), (b"\xfe", b"\xff"))
+    assert pairs == make_request(named_vars(job(SpoolRequest(pairs=pairs)), {})).pairs
 
 
 def test_priorities_may_be_texts() -> None:
@@ -153,6 +186,9 @@ def test_arguments_that_cannot_be_written_are_refused() -> None:
     for bad in (b"bytes", {1, 2}, math.nan):
         with pytest.raises(SpoolError, match="declare the function with pickle=True if nobody else can write"):
             declared(registry, "f").request((bad,), {})
+    registry.spool_handler(pass_arguments=True, pickle=True, name="g")(lambda: None)
+    with pytest.raises(SpoolError, match="the arguments of g cannot be pickled"):
+        declared(registry, "g").request((lambda: None,), {})
 
 
 @pytest.mark.parametrize("pickle", [False, True])
@@ -163,6 +199,15 @@ def test_arguments_of_another_version_are_an_error(pickle: bool, body: bytes) ->
     registry.spool_handler(pass_arguments=True, pickle=pickle, name="f")(lambda: None)
     with pytest.raises(SpoolError, match=r"has no (json|pickle) arguments for f"):
         declared(registry, "f").arguments(job(SpoolRequest(pairs=(), body=body)))
+
+
+def test_the_tries_that_a_function_has() -> None:
+    """Its own limit if it has one; jobs of functions that are not here have none."""
+    registry = Registry()
+    registry.spool_handler(name="f", max_tries=1)(lambda job: None)
+    registry.spool_handler(name="g")(lambda job: None)
+    limits = [registry.spool.max_tries({b"ud_spool_func": name}) for name in (b"f", b"g", b"h")]
+    assert [1, None, None] == limits
 
 
 def test_jobs_without_a_function_go_to_the_catch_all() -> None:

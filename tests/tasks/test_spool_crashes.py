@@ -84,8 +84,8 @@ SCENARIOS = {
     "bury": Scenario(write, lambda folder: claimed(folder).bury("no")),
     "bury with priority": Scenario(fail, lambda folder: claimed(folder).bury("no")),
     "requeue": Scenario(bury, lambda folder: [requeue(folder, found) for found in list(dead(folder))]),
-    "recover": Scenario(die, lambda folder: recover(folder, lambda tries: -1.0)),
-    "recover and bury": Scenario(die, lambda folder: recover(folder, lambda tries: None)),
+    "recover": Scenario(die, lambda folder: recover(folder, lambda claim, tries: -1.0)),
+    "recover and bury": Scenario(die, lambda folder: recover(folder, lambda claim, tries: None)),
 }
 
 
@@ -165,14 +165,14 @@ def test_a_failure_is_counted_once_wherever_its_counting_is_killed(tmp_path: Pat
         with pytest.MonkeyPatch.context() as monkeypatch:
             KilledOs(steps).install(monkeypatch)
             try:
-                recover(folder, lambda tries: -1.0)
+                recover(folder, lambda claim, tries: -1.0)
             except Killed:
                 ended = False
-        recover(folder, lambda tries: -1.0)
+        recover(folder, lambda claim, tries: -1.0)
         (found,) = folder.scan()
         assert (1, "its process died while it ran") == record_of(folder, find(folder, found.name))
         assert [] == list((tmp_path / str(steps) / ".running").iterdir())
-        assert [] == recover(folder, lambda tries: -1.0)
+        assert [] == recover(folder, lambda claim, tries: -1.0)
         if ended:
             break
     assert steps > 3

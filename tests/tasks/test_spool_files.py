@@ -688,7 +688,7 @@ def test_a_report_that_cannot_be_written_is_logged(folder: SpoolFolder, caplog: 
 
 def test_damaged_records(tmp_path: Path) -> None:
     """Count as none."""
-    for content in (b"", b"tries: \n\nx", b"\0\0\0\0", b"tries: 3"):
+    for content in (b"", b"tries: \n\nx", b"\0\0\0\0", b"tries: -1\n\n", b"tries: 2147483648", b"tries: 3"):
         (tmp_path / "record").write_bytes(content)
         assert ((3 if content.endswith(b"3") else 0), "") == read_record(str(tmp_path / "record"))
 
@@ -701,7 +701,7 @@ def test_a_killed_job_is_counted(folder: SpoolFolder) -> None:
     name = spooled(folder)
     asked: list[int] = []
 
-    def decide(tries: int) -> float | None:
+    def decide(claim: Claim, tries: int) -> float | None:
         asked.append(tries)
         return 10 if tries < 2 else None
 
@@ -736,20 +736,22 @@ def test_what_ended_before_the_process_did_is_not_counted(folder: SpoolFolder) -
             running.end()
             claim.keep()
         release(running._fd)
-        assert [] == recover(folder, lambda tries: 100)
+        assert [] == recover(folder, lambda claim, tries: 100)
     assert [0, 1] == sorted(claimed(folder, found.name).tries for found in folder.scan())
 
 
 def test_a_spooler_that_ends_leaves_nothing(folder: SpoolFolder) -> None:
     """Its record goes with it, also if somebody removed that before."""
+    Running(folder).close()
     for remove in (False, True):
         running = Running(folder)
+        running.end()
         assert 1 == len(listing(folder))
         if remove:
             shutil.rmtree(f"{folder.path}/.running")
         running.close()
         assert [] == listing(folder)
-    assert [] == recover(folder, lambda tries: 0)
+    assert [] == recover(folder, lambda claim, tries: 0)
 
 
 def test_odd_records_of_what_ran(folder: SpoolFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -757,9 +759,10 @@ def test_odd_records_of_what_ran(folder: SpoolFolder, caplog: pytest.LogCaptureF
     bad = put(folder, b"garbage")
     for name in (b"../x", b"uwsgi_spoolfile_on_\0", b"uwsgi_spoolfile_on_gone", bad.encode()):
         running = Running(folder)
+        running.end()
         os.pwrite(running._fd, b"\0\0\0\0" + len(name).to_bytes(2, "little") + name, 0)
         release(running._fd)
-    assert [] == recover(folder, lambda tries: 0)
+    assert [] == recover(folder, lambda claim, tries: 0)
     assert [f"dead/{bad}", f"dead/{bad}.report"] == listing(folder)
     assert "it begins with 103" in caplog.text
 
@@ -775,18 +778,37 @@ def test_a_failure_that_cannot_be_counted_is_left_for_later(
     claim.keep()
     release(running._fd)
     with failing("write"):
-        assert [] == recover(folder, lambda tries: 0)
+        assert [] == recover(folder, lambda claim, tries: 0)
     assert "what ran when a process died is left for later" in caplog.text
-    assert [name] == recover(folder, lambda tries: 0)
+    assert [name] == recover(folder, lambda claim, tries: 0)
 
 
-def test_running_needs_its_directory(folder: SpoolFolder) -> None:
-    """The error says which."""
-    with (
-        failing("open", errno.EACCES),
-        pytest.raises(SpoolError, match=r"its \.running cannot be written \(Permission"),
-    ):
-        Running(folder)
+@pytest.mark.parametrize("call", ["open", "pwrite"])
+def test_what_runs_is_not_written_down_by_force(
+    folder: SpoolFolder, caplog: pytest.LogCaptureFixture, call: str
+) -> None:
+    """A disk that does not take it is told about, once; jobs run all the same, and it is written as soon as it can."""
+    name = spooled(folder)
+    running, claim = Running(folder), claimed(folder, name)
+    with failing(call):
+        running.begin(claim)
+        running.begin(claim)
+    assert 1 == caplog.text.count("its .running cannot be written (No space left on device): a job that ends its")
+    running.begin(claim)
+    running.leave()
+    claim.lose()
+    assert [name] == recover(folder, lambda claim, tries: 0)
+
+
+def test_care_is_not_taken_for_ever(folder: SpoolFolder) -> None:
+    """Of a job that somebody else had, and has done, nothing is heard any more: it is forgotten with the next look."""
+    name = spooled(folder)
+    other = claimed(SpoolFolder(folder.path, folder.now), name)
+    assert "locked" == refused(folder, name).why
+    assert {name} == folder._careful
+    other.done()
+    assert [] == list(folder.scan())
+    assert set() == folder._careful
 
 
 # ----- tools

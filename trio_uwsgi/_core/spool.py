@@ -207,6 +207,10 @@ class SpoolIndex:
             self.forget(name)
         self._add(Entry(order(name), name, due), now)
 
+    def saw(self, name: str) -> None:
+        """There still is such a job, as far as it is known."""
+        self._unseen.discard(name)
+
     def forget(self, name: str) -> None:
         """There is no such job any more."""
         self._ready.pop(name, None)

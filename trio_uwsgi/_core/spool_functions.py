@@ -75,7 +75,7 @@ def make_request(given: Mapping[str, object]) -> SpoolRequest:
         if name == "body" or (name in SPECIAL and value is None):
             continue
         data = _SPECIAL_TEXTS[name](value) if name in _SPECIAL_TEXTS else _as_bytes(name, value)
-        pairs.append((name.encode("utf-8", "surrogateescape"), data))
+        pairs.append((_encoded(name), data))
     body, priority, at = given.get("body"), given.get("priority"), given.get("at")
     where = given.get("spooler")
     return SpoolRequest(
@@ -105,7 +105,7 @@ def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[st
 
 def _as_bytes(name: str, value: object) -> bytes:
     if isinstance(value, str):
-        return value.encode()
+        return _encoded(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     raise TypeError(
@@ -114,9 +114,21 @@ def _as_bytes(name: str, value: object) -> bytes:
     )
 
 
+def _encoded(text: str) -> bytes:
+    """A text as it is in the file. What a job gave as text goes back to the bytes it was, also where they are no UTF-8.
+
+    Raises:
+        SpoolError: it is no text that any bytes could be.
+    """
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise SpoolError(f"spool: {text[:40]!r} cannot be written as UTF-8 ({error.reason}); give bytes") from None
+
+
 def _priority(value: object) -> bytes:
     if isinstance(value, bytes | str):
-        value = int(value) if value.isdigit() and len(value) < 7 else value
+        value = int(value) if value.isascii() and value.isdigit() and len(value) < 7 else value
     if type(value) is not int or not 0 <= value < 1_000_000:
         raise SpoolError(f"spool: priority={value!r} is not possible; use a whole number from 0 (first) to 999999")
     return b"%d" % value
@@ -202,7 +214,10 @@ class SpoolFunction:
         special = {name: given[name] for name in ("spooler", "priority", "at") if name in given}
         kwargs = {name: value for name, value in given.items() if name not in special}
         if self.encoding == "pickle":  # as uwsgidecorators does with pass_arguments
-            packed = {ARGS.decode(): pickle.dumps(args), KWARGS.decode(): pickle.dumps(kwargs)}
+            try:
+                packed = {ARGS.decode(): pickle.dumps(args), KWARGS.decode(): pickle.dumps(kwargs)}
+            except Exception as error:  # each class has its own
+                raise SpoolError(f"the arguments of {self.name} cannot be pickled ({error})") from error
             return make_request({FUNCTION.decode(): self.name, **special, **packed})
         return make_request({FUNCTION.decode(): self.name, **special, "body": self._json(args, kwargs)})
 
@@ -296,6 +311,11 @@ class SpoolFunctions:
         if self.catch_all is not None:
             raise RegistrationError(f"jobs without a function are run by {self.catch_all.name} already; one can")
         self.catch_all = SpoolFunction(getattr(func, "__name__", "spooler"), func, "vars", None)
+
+    def max_tries(self, variables: Mapping[bytes, bytes]) -> int | None:
+        """How often a job with these vars is tried, as its function says; None if that says nothing, or is not here."""
+        function = self.find(variables)
+        return None if function is None else function.max_tries
 
     def find(self, variables: Mapping[bytes, bytes]) -> SpoolFunction | None:
         """The function for a job with these vars."""

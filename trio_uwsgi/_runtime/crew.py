@@ -159,6 +159,7 @@ class Crew:
         terms = SpoolTerms(
             frequency=options.frequency,
             retry=retry,
+            max_tries=self._registry.spool.max_tries,
             fsync=options.fsync,
             chance=self._surroundings.chance,
             onlooker=self._shared is not None and self._shared.caches is True,  # the master

@@ -17,7 +17,7 @@ import trio
 
 from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
 from trio_uwsgi._runtime.hooks import run_post_fork
-from trio_uwsgi._tasks.calls import Result, SharedScope
+from trio_uwsgi._tasks.calls import FAILURES, Result, SharedScope
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._wire.frames import Leave, Ready
@@ -33,6 +33,8 @@ __all__ = ["serve_spooler", "spooler_threads"]
 
 logger = logging.getLogger("trio_uwsgi")
 
+# Jobs begun before others get their turn, as for signals.
+TURN = 4
 # Seconds without a job after which a cheap spooler leaves.
 PATIENCE = 10.0
 # Names of unknown functions that are logged, once each.
@@ -49,7 +51,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
         await services.start(member.threads.serve)
         await services.start(member.rpc_threads.serve)
         await run_post_fork(calls)
-        with contextlib.closing(await trio.to_thread.run_sync(Running, spool.folder)) as running:
+        with contextlib.closing(Running(spool.folder)) as running:
             jobs = Jobs(member, calls, spool, running, cheap=cheap)
             async with trio.open_nursery() as loops:
                 loops.start_soon(inbox.serve_signals)
@@ -80,6 +82,7 @@ class Jobs:
         self._cheap = cheap
         self._turn = member.inbox.between_jobs = trio.Lock()
         self._finishing = False
+        self._turns = 0
         self._current: tuple[SpoolFunction, Claim, Mapping[bytes, bytes]] | None = None
         self._strangers: set[bytes] = set()  # functions that jobs named and nobody has
 
@@ -98,9 +101,16 @@ class Jobs:
                 if shared.scope.cancelled_caught:
                     self._settle(Result(False, None, self._calls.expired(shared.unit, shared.unit.where)))
         finally:
-            if self._current is not None:  # cancelled: the runtime ends at once
-                self._running.end()
-                self._spool.keep(self._current[1])
+            if self._current is not None:  # cancelled
+                self._abandon(self._current[1])
+
+    def _abandon(self, claim: Claim) -> None:
+        if self._member.killed:
+            self._running.leave()
+            self._spool.lose(claim)
+        else:  # the runtime ends at once
+            self._running.end()
+            self._spool.keep(claim)
 
     async def _run_jobs(self, shared: SharedScope) -> None:
         while not (self._finishing or shared.scope.cancel_called):
@@ -125,32 +135,36 @@ class Jobs:
             self._settle(result)
 
     async def _next_job(self) -> Claim | None:
-        if not self._cheap:
-            return await self._spool.next_job(self._member.number)
-        with trio.move_on_after(PATIENCE):
-            return await self._spool.next_job(self._member.number)
-        self._member.link.send(Leave())  # if that is granted, we are told to stop; and if there is work, we go on
-        return await self._spool.next_job(self._member.number)
+        """The next one; None after `finish`."""
+        self._turns += 1
+        if self._turns % TURN == 0:
+            await trio.lowlevel.checkpoint()
+        if self._cheap and not self._finishing:
+            with trio.move_on_after(PATIENCE):
+                return await self._spool.next_job(self._member.number)
+            self._member.link.send(Leave())  # if that is granted, we are told to stop; and if there is work, we go on
+        # `finish` may have come while others had their turn, or with the end of the patience: it dismisses only those
+        # who wait already.
+        return None if self._finishing else await self._spool.next_job(self._member.number)
 
     async def _call(
         self, shared: SharedScope, function: SpoolFunction, claim: Claim, variables: Mapping[bytes, bytes]
     ) -> Result:
         member = self._member
         self._running.begin(claim)
-        body = await self._spool.body(claim) if claim.body_size else b""
-        job = Job(
-            name=claim.name,
-            path=claim.path,
-            spooler=self._spool.folder.path,
-            vars=variables,
-            body=body,
-            tries=claim.tries + 1,
-        )
         if member.journal.remembers:
             member.journal.note(member.name, f"job {function.name}")
         try:
+            job = Job(
+                name=claim.name,
+                path=claim.path,
+                spooler=self._spool.folder.path,
+                vars=variables,
+                body=await self._spool.body(claim) if claim.body_size else b"",
+                tries=claim.tries + 1,
+            )
             args, kwargs = function.arguments(job)
-        except Exception as error:  # unpickling can raise anything
+        except FAILURES as error:  # the disk does not give the body; and unpickling can raise anything
             self._calls.failures += 1
             member.journal.failed(member.name, f"job {function.name}", error)
             return Result(False, None, error)
@@ -183,7 +197,7 @@ class Jobs:
             self._fail(function, claim, report)
 
     def _fail(self, function: SpoolFunction, claim: Claim, report: str) -> None:
-        pause = self._spool.fail(claim, function.max_tries, report)
+        pause = self._spool.fail(claim, report)
         self._member.journal.note(self._member.name, f"job {function.name} {'dead' if pause is None else 'again'}")
         if pause is None:
             logger.error(

@@ -22,7 +22,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -33,7 +33,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from trio_uwsgi._core.spool import SpoolIndex, is_priority
 from trio_uwsgi._tasks.inotify import open_watch
 from trio_uwsgi._tasks.spool_claim import Claim
-from trio_uwsgi._tasks.spool_scan import Scan, read_job, sorted_names
+from trio_uwsgi._tasks.spool_scan import Scan, read_job, report_deaths, sorted_names
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -47,20 +47,20 @@ __all__ = ["Spool", "SpoolStatistics", "SpoolTerms"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Jobs claimed before others get their turn, as for signals.
-TURN = 4
 # Bytes of a body that are read, or written without waiting for the disk, on Trio's thread.
 SMALL = 65536
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolTerms:
-    """What a spooler is told: seconds between two looks at everything, when a job is tried again, whether to wait for
-    the disk; and `chance`, which gives numbers from 0 to below 1. `onlooker`: the jobs are done in other processes.
+    """What a spooler is told: seconds between two looks at everything, when a job is tried again, and how often at most
+    where its vars say which function it is for; whether to wait for the disk; and `chance`, which gives numbers from 0
+    to below 1. `onlooker`: the jobs are done in other processes.
     """
 
     frequency: float
     retry: Retry
+    max_tries: Callable[[Mapping[bytes, bytes]], int | None]
     fsync: bool
     chance: Callable[[], float]
     onlooker: bool = False
@@ -100,13 +100,15 @@ class Spool:
         self._terms = terms
         self._wall = wall
         self._index = SpoolIndex()
-        self._quiet: dict[str, float] = {}  # until when; begins anew with each scan
+        # Until when; and those that were looked at and left. Both begin anew with each look at everything.
+        self._quiet: dict[str, float] = {}
+        self._passed: set[str] = set()
         self._looked_at: set[str] = set()
         self._idle: dict[int, Task] = {}
         self._changed = trio.Event()
         self._noticing = False  # the index is kept here, and only what the system does not tell is told by `submit`
         self._rescan = False
-        self._turns = 0
+        self._scan_wanted = trio.Event()
         self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
         self.running = self.done = self.failed = self.dead = 0
 
@@ -170,7 +172,8 @@ class Spool:
                     self._noticing = True
                 await self._scan(watch)
                 task_status.started()
-                await self._hand_out(watch)
+                nursery.start_soon(self._look_through, watch)
+                await self._hand_out()
 
     async def _watch(self, watch: Watch) -> None:
         root = self.folder.path
@@ -179,7 +182,7 @@ class Spool:
                 if change.is_folder or not change.folder:  # perhaps a new priority; or more than the system can tell
                     if not change.folder or (change.folder == root and is_priority(change.file)):
                         self._rescan = True
-                        self._changed.set()
+                        self._scan_wanted.set()
                 else:
                     self.notice(self._name(f"{change.folder}/{change.file}"))
 
@@ -198,42 +201,65 @@ class Spool:
             if self._idle or self.on_work is not None:
                 self._changed.set()
 
+    async def _look_through(self, watch: Watch | None) -> None:
+        """Read everything whenever that is due. Jobs are noticed and handed out meanwhile, however long it takes."""
+        scanned = trio.current_time()
+        while True:
+            due = scanned + self.frequency
+            if trio.current_time() >= due or self._rescan:
+                self._rescan = False
+                self._quiet.clear()
+                self._passed.clear()
+                await self._scan(watch)
+                scanned = trio.current_time()
+            elif self._index.wants_scan:  # for what it has not held: so not for what has just been left
+                await self._scan(watch)
+            else:
+                with trio.move_on_at(due):
+                    await self._scan_wanted.wait()
+                self._scan_wanted = trio.Event()
+
     async def _scan(self, watch: Watch | None) -> None:
         """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
         index = self._index
-        self._quiet.clear()
         index.begin_scan()
-        scan = Scan(self.folder, watch, self._pause_after, self._looked_at)
+        # Who only looks on does not know what a function is allowed. Spoolers count the deaths of others when they start.
+        pause_after = None if self._terms.onlooker else self._pause_after
+        scan = Scan(self.folder, watch, pause_after, self._looked_at)
         try:
             while not scan.ended:
                 batch = await trio.to_thread.run_sync(scan.read_some)
                 now = self._wall.now()
                 for name, due, _ in batch:
-                    index.notice(name, due, now)
+                    if name in self._passed or self._quiet.get(name, -math.inf) > now:
+                        index.saw(name)
+                    else:
+                        index.notice(name, due, now)
+                self._changed.set()
         except SpoolError as error:
             logger.error("%s", error)  # what is known stays known
             return
         index.end_scan()
         self.dead = scan.dead
 
-    def _pause_after(self, tries: int) -> float | None:
-        return self._terms.retry.delay_after(tries, self._terms.chance())
+    def _pause_after(self, claim: Claim, tries: int) -> float | None:
+        """Seconds until the next try of a job that has failed so often; None if it is given up."""
+        retry, limit = self._terms.retry, self._terms.max_tries(dict(claim.pairs))
+        if limit is not None:
+            retry = dataclasses.replace(retry, max_tries=limit)
+        return retry.delay_after(tries, self._terms.chance())
 
     # ----- handing out
 
     async def next_job(self, number: int) -> Claim | None:
         """Wait for the job that is due first, and claim it: it is this spooler's until it says what became of it.
 
-        A cancelled wait has claimed nothing. One that `dismiss` ended gives None.
+        A cancelled wait has claimed nothing. One that `dismiss` ended gives None. Lets others run only if it waits.
 
         Args:
             number: of the spooler. Of several that wait the lowest gets the next job.
         """
-        self._turns += 1
-        if self._turns % TURN:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        else:
-            await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         claim = self._claim()
         if claim is not None:
             if self.on_work is not None:
@@ -256,23 +282,18 @@ class Spool:
     def set_frequency(self, seconds: float) -> None:
         """Look through the directory so often, for the first time after that."""
         self.frequency = seconds
-        self._changed.set()
+        self._scan_wanted.set()
 
-    async def _hand_out(self, watch: Watch | None) -> None:
-        scanned = trio.current_time()
+    async def _hand_out(self) -> None:
         while True:
             while self._idle and (claim := self._claim()) is not None:
                 reschedule(self._idle.pop(min(self._idle)), outcome.Value(claim))
             if self.on_work is not None and not self._idle and self._until_due() <= 0:
                 self.on_work()
-            if self._rescan or self._index.wants_scan or trio.current_time() >= scanned + self.frequency:
-                self._rescan = False
-                await self._scan(watch)
-                scanned = trio.current_time()
-                continue
             waited_for = self._idle or (self.on_work is not None and self._until_due() > 0)
             due = self._until_due() if waited_for else math.inf
-            with trio.move_on_after(min(due, scanned + self.frequency - trio.current_time())):
+            # The time of day may be set meanwhile, so it is asked now and then.
+            with trio.move_on_after(min(due, self.frequency)):
                 await self._changed.wait()
             self._changed = trio.Event()
 
@@ -284,6 +305,8 @@ class Spool:
     def _claim(self) -> Claim | None:
         """Claim the first job that is due and still there; None if there is none."""
         now = self._wall.now()
+        if self._index.wants_scan:
+            self._scan_wanted.set()
         while (entry := self._index.pop(now)) is not None:
             claim = self.folder.claim(entry.name)
             if isinstance(claim, Claim):
@@ -291,6 +314,8 @@ class Spool:
                 return claim
             if claim.until is None:  # whoever has it locked closes it in the end, which is noticed
                 self._index.forget(entry.name)
+                if claim.why != "gone":
+                    self._passed.add(entry.name)
             else:
                 self._index.put_back(entry, claim.until)
                 self._quiet[entry.name] = claim.until
@@ -337,11 +362,17 @@ class Spool:
         self._end(claim, partial(claim.keep, self._wall.now() + self.frequency))
         self.notice(claim.name)
 
-    def fail(self, claim: Claim, max_tries: int | None, report: str) -> float | None:
+    def lose(self, claim: Claim) -> None:
+        """Its spooler died while it ran: count that as a failed try, before anybody else takes it."""
+        self._end(claim, claim.lose)
+        self.failed += len(report_deaths(self.folder, self._pause_after))
+        self.dead += self.folder.look(claim.name) is None
+        self.notice(claim.name)
+
+    def fail(self, claim: Claim, report: str) -> float | None:
         """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None)."""
         self.failed += 1
-        retry = self._terms.retry if max_tries is None else dataclasses.replace(self._terms.retry, max_tries=max_tries)
-        pause = retry.delay_after(claim.tries + 1, self._terms.chance())
+        pause = self._pause_after(claim, claim.tries + 1)
         if pause is None:
             self.dead += 1
             self._end(claim, partial(claim.bury, report))

@@ -1,4 +1,4 @@
-"""A job that is being run: its file, locked, and the four ways in which that ends. Floor 2.
+"""A job that is being run: its file, locked, and the ways in which that ends. Floor 2.
 
 Each ends with the lock given up, and leaves the file as it was, elsewhere, or gone. A crash may cut it off anywhere:
 the job is then still there, and is run again. So what is told about a failure is written before the job is changed, and
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from trio_uwsgi._tasks.file_lock import locked_elsewhere, try_lock, unlock
 from trio_uwsgi._tasks.spool_paths import (
     DEAD,
+    LOOK,
     TRIES,
     Record,
     due_of,
@@ -45,9 +46,7 @@ logger = logging.getLogger("trio_uwsgi")
 
 Why: TypeAlias = Literal["gone", "locked", "delayed", "unfinished", "buried", "unreadable"]
 
-# O_NONBLOCK: opening a pipe that somebody put there does not wait. A link could lead to somebody else's file.
-_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_OPEN = LOOK | os.O_RDWR
 # Seconds that a file may take to get its head. Who writes without our renaming (uWSGI) needs milliseconds for it.
 PATIENCE = 10
 # The mode of a job that has a record in `.tries`. uWSGI's jobs, as ours, are for reading and writing.
@@ -75,7 +74,7 @@ class NotClaimed:
 
 
 class Claim:
-    """A job of which this process has the lock. One of `done`, `keep`, `retry` and `bury` ends it.
+    """A job of which this process has the lock. One of `done`, `keep`, `retry`, `bury` and `lose` ends it.
 
     Each of them raises SpoolError where the disk does not do its part: the claim has ended then too, and the job is
     still there, and is held back for `HOLD_BACK` seconds.
@@ -192,6 +191,10 @@ class Claim:
         finally:
             self._release()
 
+    def lose(self) -> None:
+        """Leave it as a process does that is killed: its death is counted by whoever finds that (`recover`)."""
+        self._release()
+
     def _release(self) -> None:
         fd, self._fd = self._fd, -1
         release(fd)
@@ -227,7 +230,7 @@ def ask_carefully(root: str, name: str, now: Callable[[], float]) -> NotClaimed 
     """Why a job would not be claimed, without a lock and without anybody being told; None: try it."""
     path = f"{root}/{name}"
     try:
-        fd = os.open(path, _LOOK)
+        fd = os.open(path, LOOK)
     except FileNotFoundError:
         return NotClaimed("gone")
     except OSError:

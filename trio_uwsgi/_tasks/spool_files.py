@@ -207,11 +207,13 @@ class SpoolFolder:
     # ----- finding
 
     def scan(self) -> Iterator[Found]:
-        """Every job, in the order of the disk. Needs no memory, however many there are.
+        """Every job, in the order of the disk. Needs no memory, however many there are; what was to be claimed with
+        care begins anew.
 
         Raises:
             SpoolError: the directory cannot be read.
         """
+        self._careful.clear()  # of most of them nothing would be heard any more: whoever had them has done them
         try:
             yield from self._scan_folder("")
         except OSError as error:

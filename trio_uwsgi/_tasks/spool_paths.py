@@ -22,6 +22,7 @@ from trio_uwsgi._core.spool import PREFIX, priority
 
 __all__ = [
     "DEAD",
+    "LOOK",
     "NEW",
     "RUNNING",
     "TRIES",
@@ -46,6 +47,12 @@ TRIES = ".tries"
 RUNNING = ".running"
 NEW = ".new_"
 _REPORT = ".report"
+# More than anybody tries; what is written down of a job that runs has 32 bits for it.
+_MOST_TRIES = 2**31
+
+# How files are opened to be looked at. O_NONBLOCK: opening a pipe that somebody put there does not wait. O_NOFOLLOW: a
+# link could lead to somebody else's file.
+LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _counter = itertools.count(1)
 
@@ -118,9 +125,10 @@ def read_record(path: str) -> Record:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             head, _, report = file.read().partition("\n\n")
-        return Record(int(head.removeprefix("tries: ")), report)
+        tries = int(head.removeprefix("tries: "))
     except (OSError, ValueError):
         return Record(0, "")
+    return Record(tries, report) if 0 <= tries < _MOST_TRIES else Record(0, "")
 
 
 def make_folders(root: str, name: str, mode: int = 0o700) -> None:

@@ -7,6 +7,8 @@ has not failed.
 
 With the name stands how often the job had failed before. If it has failed more often since, this failure has been
 counted already: so it does not matter where in the counting a crash happens, or who counts.
+
+A disk that does not take this is no reason not to run jobs, which may be what makes room: it is logged.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from trio_uwsgi._core.spool import is_job
 from trio_uwsgi._tasks.file_lock import try_lock
@@ -26,7 +29,7 @@ from trio_uwsgi.errors import SpoolError
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.spool_files import SpoolFolder
 
-__all__ = ["Running", "recover"]
+__all__ = ["Decide", "Running", "recover"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -37,43 +40,58 @@ _LONGEST = _HEAD.size + 2 * 256
 
 REPORT = "its process died while it ran"
 
+# What says how long a job waits that has failed so often, in seconds; None: it is given up.
+Decide: TypeAlias = Callable[[Claim, int], float | None]
+
 
 class Running:
-    """What one spooler runs. Close it when the spooler ends; a process that dies leaves it to `recover`.
+    """What one spooler runs. Close it when the spooler ends; a process that dies leaves it to `recover`."""
 
-    Raises:
-        SpoolError: its file cannot be written.
-    """
-
-    __slots__ = ("_fd", "_path")
+    __slots__ = ("_fd", "_folder", "_path", "_told")
 
     def __init__(self, folder: SpoolFolder) -> None:
-        try:
-            make_folder(f"{folder.path}/{RUNNING}", 0o700)
-            self._path, self._fd = _new_file(f"{folder.path}/{RUNNING}")
-        except OSError as error:
-            raise SpoolError(
-                f"spooler {folder.path}: its {RUNNING} cannot be written ({error.strerror}); "
-                f"check the disk, and who may write there"
-            ) from error
+        self._folder = folder.path
+        self._fd = -1  # until the first job
+        self._path = ""
+        self._told = False
 
     def begin(self, claim: Claim) -> None:
         """This job is about to run. To be called before anything of it is."""
         name = os.fsencode(claim.name)
-        os.pwrite(self._fd, _HEAD.pack(claim.tries, len(name)) + name, 0)
+        self._write(_HEAD.pack(claim.tries, len(name)) + name)
 
     def end(self) -> None:
         """Nothing runs any more. To be called before `Claim.keep`; after the others it may be, and need not."""
-        os.pwrite(self._fd, _NOTHING, 0)
+        self._write(_NOTHING)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if self._fd < 0:
+                make_folder(f"{self._folder}/{RUNNING}", 0o700)
+                self._path, self._fd = _new_file(f"{self._folder}/{RUNNING}")
+            os.pwrite(self._fd, data, 0)
+            self._told = False
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                logger.error(
+                    "spooler %s: its %s cannot be written (%s): a job that ends its process will not count as failed; "
+                    "check the disk, and who may write there",
+                    *(self._folder, RUNNING, error.strerror),
+                )
+
+    def leave(self) -> None:
+        """The spooler has died: leave what it ran to `recover`, as a process that is killed does."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            release(fd)
 
     def close(self) -> None:
         """Nothing will run any more."""
-        try:
-            os.unlink(self._path)
-        except OSError:  # somebody cleaned up
-            pass
-        finally:
-            release(self._fd)
+        if self._fd >= 0:
+            with suppress(OSError):  # somebody cleaned up
+                os.unlink(self._path)
+            self.leave()
 
 
 def _new_file(folder: str) -> tuple[str, int]:
@@ -86,12 +104,12 @@ def _new_file(folder: str) -> tuple[str, int]:
         os.close(fd)
 
 
-def recover(folder: SpoolFolder, decide: Callable[[int], float | None]) -> list[str]:
+def recover(folder: SpoolFolder, decide: Decide) -> list[str]:
     """Count the failure of jobs whose process died while they ran.
 
     Args:
         folder: where to look.
-        decide: how many seconds a job waits that has failed so often; None: it is given up.
+        decide: what becomes of such a job.
     Returns:
         The names of those jobs.
     """
@@ -111,7 +129,7 @@ def recover(folder: SpoolFolder, decide: Callable[[int], float | None]) -> list[
     return names
 
 
-def _recover_one(folder: SpoolFolder, path: str, decide: Callable[[int], float | None]) -> str:
+def _recover_one(folder: SpoolFolder, path: str, decide: Decide) -> str:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     if not try_lock(fd):
         os.close(fd)
@@ -135,11 +153,11 @@ def _recover_one(folder: SpoolFolder, path: str, decide: Callable[[int], float |
         release(fd)
 
 
-def _count(folder: SpoolFolder, claim: Claim, tries: int, decide: Callable[[int], float | None]) -> str:
+def _count(folder: SpoolFolder, claim: Claim, tries: int, decide: Decide) -> str:
     if claim.tries != tries:
         claim.keep()
         return ""
-    delay = decide(tries + 1)
+    delay = decide(claim, tries + 1)
     if delay is None:
         claim.bury(REPORT)
     else:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._core.spool import order
 from trio_uwsgi._core.spool_functions import Job
-from trio_uwsgi._tasks.spool_paths import TRIES, read_record
-from trio_uwsgi._tasks.spool_running import recover
+from trio_uwsgi._tasks.spool_paths import LOOK, TRIES, read_record
+from trio_uwsgi._tasks.spool_running import Decide, recover
 from trio_uwsgi._tasks.spool_tools import dead, why_later
 from trio_uwsgi._wire.spool_file import decode_head
 from trio_uwsgi.errors import BadSpoolFile
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.spool_files import SpoolFolder
     from trio_uwsgi._tasks.spool_paths import Found
 
-__all__ = ["Scan", "read_job", "sorted_names"]
+__all__ = ["Scan", "read_job", "report_deaths", "sorted_names"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -40,7 +41,7 @@ class Scan:
         self,
         folder: SpoolFolder,
         watch: Watch | None,
-        pause_after: Callable[[int], float | None],
+        pause_after: Decide | None,
         looked_at: set[str],
     ) -> None:
         self._folder = folder
@@ -59,11 +60,13 @@ class Scan:
         """
         folder = self._folder
         if self._found is None:
-            for name in recover(folder, self._pause_after):
-                logger.warning("spooler %s: the process of job %s died while it ran", folder.path, name)
-            if self._watch is not None:  # before they are read, so that nothing is missed
-                for priority in folder.priorities():
-                    self._watch.add(f"{folder.path}/{priority}")
+            # Before they are read, so that nothing is missed.
+            if self._watch is not None and os.path.isdir(folder.path):
+                # The directory itself too: somebody may have removed it, and made it again.
+                for place in ("", *(f"/{priority}" for priority in folder.priorities())):
+                    self._watch.add(f"{folder.path}{place}")
+            if self._pause_after is not None:
+                report_deaths(folder, self._pause_after)
             self._found = folder.scan()
         some = list(islice(self._found, BATCH))
         if len(some) < BATCH:
@@ -73,17 +76,31 @@ class Scan:
         return some
 
     def _warn_of_the_future(self, some: list[Found]) -> None:
-        """A file's time may be wrong, and then its job waits for something that nobody has in mind."""
+        """A file's time may be wrong, and then its job waits for something that nobody has in mind. If the time of day
+        was set back, that is every job that waits: so one line stands for all.
+        """
         soon = self._folder.now() + SOON
+        odd = []
         for found in some:
             if found.due > soon and found.name not in self._looked_at and len(self._looked_at) < MOST_LOOKED_AT:
                 self._looked_at.add(found.name)
                 if why_later(self._folder, found) is None:
-                    logger.warning(
-                        "spooler %s: job %s has no at=, and a file whose time is %.0f s ahead: it waits until then; "
-                        "`trio-uwsgi spool retry` runs it now",
-                        *(self._folder.path, found.name, found.due - soon + SOON),
-                    )
+                    odd.append(found)
+        if odd:
+            logger.warning(
+                "spooler %s: job %s has no at=, and a file whose time is %.0f s ahead: it waits until then%s; "
+                "`trio-uwsgi spool retry` runs it now",
+                *(self._folder.path, odd[0].name, odd[0].due - soon + SOON),
+                f", and so do {len(odd) - 1} others" if odd[1:] else "",
+            )
+
+
+def report_deaths(folder: SpoolFolder, pause_after: Decide) -> list[str]:
+    """Count the failure of jobs whose process died while they ran, and say so; gives their names."""
+    names = recover(folder, pause_after)
+    for name in names:
+        logger.warning("spooler %s: the process of job %s died while it ran", folder.path, name)
+    return names
 
 
 def sorted_names(folder: SpoolFolder) -> list[str]:
@@ -93,12 +110,13 @@ def sorted_names(folder: SpoolFolder) -> list[str]:
 
 def read_job(folder: SpoolFolder, path: str) -> Job | None:
     """The job in this file; None if there is none that can be read."""
+    path = os.path.realpath(path)
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with open(os.open(path, LOOK), "rb") as file:
+            data = file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         pairs, begin = decode_head(data)
     except (OSError, BadSpoolFile):
         return None
-    name = os.path.realpath(path).removeprefix(f"{folder.path}/")
+    name = path.removeprefix(f"{folder.path}/")
     tries = read_record(f"{folder.path}/{TRIES}/{name}").tries
     return Job(name=name, path=path, spooler=folder.path, vars=dict(pairs), body=data[begin:], tries=tries + 1)

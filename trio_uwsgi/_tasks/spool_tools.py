@@ -18,6 +18,7 @@ from trio_uwsgi._tasks.file_lock import locked_elsewhere
 from trio_uwsgi._tasks.spool_claim import NotClaimed, open_job, release, set_due
 from trio_uwsgi._tasks.spool_paths import (
     DEAD,
+    LOOK,
     TRIES,
     Found,
     Record,
@@ -134,7 +135,7 @@ def state_of(folder: SpoolFolder, found: Found) -> State:
     if is_dead(found):
         return "dead"
     with suppress(OSError):
-        fd = os.open(f"{folder.path}/{found.name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        fd = os.open(f"{folder.path}/{found.name}", LOOK)
         try:
             if locked_elsewhere(fd):
                 return "running"
@@ -153,9 +154,7 @@ def peek(folder: SpoolFolder, found: Found, preview: int = 0) -> Peek:
     """What is in a job's file, with the first `preview` bytes of its body. Takes no lock."""
     state, record = state_of(folder, found), record_of(folder, found)
     try:
-        with open(
-            os.open(f"{folder.path}/{found.name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
-        ) as file:
+        with open(os.open(f"{folder.path}/{found.name}", LOOK), "rb") as file:
             data = file.read(min(LONGEST_HEAD + preview, max(found.size, 1)))
             size = os.fstat(file.fileno()).st_size
         pairs, begin = decode_head(data)

@@ -34,7 +34,7 @@ class Spools:
         """
         if self.all and directory is None:
             return self.all[0]
-        path = None if directory is None else os.path.realpath(directory)
+        path = None if directory is None else _real(directory)
         for spool in self.all:
             if spool.folder.path == path:
                 return spool
@@ -46,7 +46,7 @@ class Spools:
         Raises:
             NoSpooler: it is in none of them.
         """
-        folder = os.path.dirname(os.path.realpath(path))
+        folder = os.path.dirname(_real(path))
         for spool in self.all:
             if folder == spool.folder.path or os.path.dirname(folder) == spool.folder.path:
                 return spool
@@ -76,3 +76,8 @@ class Spools:
         self.get(None)
         for spool in self.all:
             spool.set_frequency(seconds)
+
+
+def _real(path: str) -> str:
+    """The path without links; that of nothing if there cannot be such a path, which other nodes may ask for, too."""
+    return "" if "\0" in path else os.path.realpath(path)

@@ -1,0 +1,309 @@
+"""Jobs whose spooler, disk, directory or sender does what it should not: the others go on, and nothing is lost."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.tasks.test_spool_files import failing
+from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi._core.spool import SpoolIndex
+from trio_uwsgi._runtime.spooler import TURN
+from trio_uwsgi._tasks import spool as spool_module
+from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._wire.frames import Stop
+from trio_uwsgi._wire.uwsgi import PING, SPOOL, encode_packet, encode_vars
+from trio_uwsgi.errors import NoSpooler, SpoolError
+from trio_uwsgi.testing import open_runtime
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+Placement = Literal["task", "memory"]
+BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The directory of the spooler, which it makes."""
+    return tmp_path / "jobs"
+
+
+# ----- spoolers
+
+
+@both_placements
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_a_spooler_that_dies_has_failed_its_job(
+    processes: int, placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """The job is tried again after a pause, by whoever is there, and laid aside after as many deaths as tries."""
+    ran: list[tuple[int, int]] = []
+
+    @uwsgi_registry.spool_handler
+    async def deadly(job: uwsgi.Job) -> None:
+        ran.append((job.tries, round(trio.current_time())))
+        await trio.sleep(2)
+        runtime.kill(f"spooler{job.get('number', '1')}")
+        await trio.sleep(100)
+
+    config = Config(spooler=str(folder), spooler_processes=processes, spooler_max_tries=2, placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
+        await runtime.spool(ud_spool_func="deadly")
+        await trio.sleep(60)
+        statistics = runtime.statistics().spools[0]
+    (first, begun), (second, again) = ran
+    assert (1, 2) == (first, second)
+    assert 2 + 5 <= again - begun <= 2 + 5 * 1.25 + 1
+    assert (0, 2, 1, 0) == (statistics.done, statistics.failed, statistics.dead, statistics.running)
+    (report,) = (folder / "dead").glob("*.report")
+    assert "tries: 2\n\nits process died while it ran" == report.read_text()
+
+
+async def test_a_death_counts_against_the_functions_own_limit(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """A job that is to be tried once is not run again, whatever other jobs may."""
+    ran: list[str] = []
+
+    @uwsgi_registry.spool_handler(max_tries=1)
+    async def once(job: uwsgi.Job) -> None:
+        ran.append("once")
+        runtime.kill("spooler1")
+        await trio.sleep(100)
+
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+        await runtime.spool(ud_spool_func="once")
+        await trio.sleep(3600)
+    assert ["once"] == ran
+    assert 1 == len(list((folder / "dead").glob("*.report")))
+
+
+@pytest.mark.parametrize("run", range(5))  # who is first in one step is chance
+@pytest.mark.parametrize("cheap", [False, True])
+async def test_a_stop_between_two_jobs(
+    run: int, cheap: bool, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """A stop that comes while the spooler lets others have their turn is not missed: the next one is there at once."""
+    lives: list[object] = []
+
+    @uwsgi_registry.spooler
+    async def note(job: uwsgi.Job) -> None:
+        lives.append(runtime.runtime._crew.calls["spooler1"])
+        if len(lives) == TURN - 1:
+            runtime.runtime._master._tenures["spooler1"].link.send(Stop())
+
+    config = Config(spooler=str(folder), spooler_cheap=cheap)
+    async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
+        for _ in range(TURN - 1):
+            await runtime.spool(a="b")
+        await trio.sleep(1)
+        assert TURN - 1 == len(lives)
+        assert lives[0] is not runtime.runtime._crew.calls["spooler1"]
+
+
+async def test_unpickling_ends_its_try_and_nothing_else(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """Whatever it raises, `sys.exit` included."""
+
+    class Exits:
+        def __reduce__(self) -> tuple[object, ...]:
+            return exit, ()
+
+    @uwsgi_registry.spool_handler(pass_arguments=True, pickle=True, max_tries=1)
+    async def f() -> None: ...
+
+    config = Config(spooler=str(folder))
+    async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
+        await runtime.spool(ud_spool_func="f", args=pickle.dumps(Exits()), kwargs=pickle.dumps({}))
+        await trio.sleep(1)
+        assert 1 == runtime.statistics().spools[0].dead
+
+
+# ----- the disk, and the directory
+
+
+async def test_jobs_run_on_a_full_disk(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What runs cannot be written down then, which is logged; but running it may be what makes room."""
+    ran: list[str] = []
+
+    @uwsgi_registry.spooler
+    async def note(job: uwsgi.Job) -> None:
+        ran.append(job["n"])
+
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=BEGIN) as runtime:
+        await runtime.spool(n="1", at=BEGIN.timestamp() + 50)
+        with failing("pwrite"):
+            await trio.sleep(100)
+    assert ["1"] == ran
+    assert 1 == caplog.text.count("its .running cannot be written (No space left on device)")
+
+
+async def test_a_body_that_cannot_be_read_is_a_failed_try(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """The spooler goes on with the others, and reads it when it is tried again."""
+    ran: list[str] = []
+
+    @uwsgi_registry.spooler
+    async def note(job: uwsgi.Job) -> None:
+        ran.append(f"{job['n']}, {job.tries}. time, {len(job.body)} bytes")
+
+    config = Config(spooler=str(folder))
+    async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            monkeypatch.setattr("trio_uwsgi._tasks.spool_claim.Claim.read_body", _bad_sector)
+            await runtime.spool(n="large", body=b"x" * 100_000)
+            await runtime.spool(n="other")
+            await trio.sleep(1)
+        await trio.sleep(10)
+    assert ["other, 1. time, 0 bytes", "large, 2. time, 100000 bytes"] == ran
+
+
+def _bad_sector(claim: object) -> bytes:
+    raise OSError(5, "Input/output error")
+
+
+async def test_a_directory_that_is_removed_and_made_again(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """Until then callers are told, and spoolers may even die; from the next look on, jobs are noticed at once again."""
+    ran: list[str] = []
+
+    @uwsgi_registry.spooler
+    async def note(job: uwsgi.Job) -> None:
+        ran.append(job["n"])
+
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+        await runtime.spool(n="1")
+        await trio.sleep(1)
+        shutil.rmtree(folder)
+        runtime.kill("spooler1")
+        await trio.sleep(1)
+        with pytest.raises(SpoolError, match="make the directory again"):
+            await runtime.spool(n="lost")
+        folder.mkdir()
+        await trio.sleep(31)
+        for number in (2, 3):
+            await runtime.spool(n=str(number), priority=None if number == 2 else 5)
+            await trio.sleep(1)
+            await wait_all_tasks_blocked()
+        assert ["1", "2", "3"] == ran
+
+
+async def test_more_strangers_than_memory_holds(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked at once, and what is behind them is found."""
+    ran: list[str] = []
+    claims: list[str] = []
+    claim = SpoolFolder.claim
+
+    def count(self: SpoolFolder, name: str) -> object:
+        claims.append(name)
+        return claim(self, name)
+
+    monkeypatch.setattr(SpoolFolder, "claim", count)
+    monkeypatch.setattr(spool_module, "SpoolIndex", lambda: SpoolIndex(8))
+
+    @uwsgi_registry.spool_handler
+    async def known(job: uwsgi.Job) -> None:
+        ran.append(job.name)
+
+    files = SpoolFolder(str(folder), lambda: 1_700_000_000.0)
+    files.prepare()
+    for name in (*["stranger"] * 50, "known"):
+        files.write([(b"ud_spool_func", name.encode())], sync=False)
+    config = Config(spooler=str(folder), spooler_frequency=3600)
+    async with open_runtime(None, config, registry=uwsgi_registry):
+        await trio.sleep(10)
+    assert 1 == len(ran)
+    assert 51 == len(claims)
+
+
+async def test_jobs_are_handed_out_while_the_directory_is_looked_through(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new job does not wait for a million others to be looked at."""
+    looking, go_on = trio.Event(), trio.Event()
+    ran = trio.Event()
+
+    @uwsgi_registry.spooler
+    async def note(job: uwsgi.Job) -> None:
+        ran.set()
+
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+
+        async def slowly(self: object, watch: object) -> None:
+            looking.set()
+            await go_on.wait()
+
+        monkeypatch.setattr(spool_module.Spool, "_scan", slowly)
+        await looking.wait()
+        await runtime.spool(a="b")
+        with trio.fail_after(1):
+            await ran.wait()
+        go_on.set()
+
+
+# ----- callers
+
+
+async def test_a_directory_that_cannot_be(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+    """Is none of the spoolers', whoever asks: a member, or another node, which ends nothing but its call."""
+    config = Config(spooler=str(folder), modifiers={"spool": "any", "ping": "any"})
+    async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
+        for directory in ("a\0b", "\udcff"):
+            with pytest.raises(NoSpooler):
+                await runtime.spool(a="b", spooler=directory)
+        stream = runtime.connect("uwsgi")
+        await stream.send_all(encode_packet(SPOOL, 0, encode_vars([(b"spooler", b"a\0b")])))
+        assert b"\xff\0\0\0" == await stream.receive_some()
+        other = runtime.connect("uwsgi")
+        await other.send_all(encode_packet(PING, 0, b""))
+        assert PING == (await other.receive_some())[0]
+
+
+async def test_a_job_that_spools_itself_again(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """With its vars as it has them, also where those are no UTF-8."""
+    got: list[dict[bytes, bytes]] = []
+
+    @uwsgi_registry.spooler
+    async def again(job: uwsgi.Job) -> None:
+        got.append(dict(job.vars))
+        if len(got) == 1:
+            await uwsgi.spool(job)
+
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+        await runtime.spool({b"\xfe": b"\xff"})
+        await trio.sleep(1)
+    assert [{b"\xfe": b"\xff"}] * 2 == got
+
+
+async def test_a_pipe_among_the_jobs(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+    """Nobody waits for its other end."""
+    got: list[object] = []
+
+    @uwsgi_registry.signal_handler(1)
+    async def look(signum: int) -> None:
+        got.append(await uwsgi.spooler_get_task(str(folder / "uwsgi_spoolfile_on_pipe")))
+
+    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+        os.mkfifo(folder / "uwsgi_spoolfile_on_pipe")
+        runtime.signal(1)
+        await trio.sleep(1)
+        assert [None] == got
