@@ -110,7 +110,7 @@ def test_what_cannot_be_queued_is_refused(given: dict[str, Any], error: type[Exc
 
 def test_what_a_caller_gives_is_one_mapping_of_texts() -> None:
     """Names may be bytes; what is given by name goes before what is in the mapping, which stays as it is."""
-    given = {b"a": "1", "b": b"2", b"\xff": "3"}
+    given: dict[str | bytes, object] = {b"a": "1", "b": b"2", b"\xff": "3"}
     before = dict(given)
     assert {"a": "1", "b": b"4", "\udcff": "3", "c": 5} == named_vars(given, {"b": b"4", "c": 5})
     assert before == given
