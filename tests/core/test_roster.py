@@ -509,6 +509,20 @@ def test_a_farm_takes_turns() -> None:
     ]
 
 
+@pytest.mark.parametrize("spare", [False, True])
+def test_room_goes_before_readiness_and_load(spare: bool) -> None:
+    """What is for any is refused only when all are full, whatever else they wait for, and whoever is not there yet."""
+    roster = Roster(Headcount(0, 2, farms={"f": [1, 2]}, min_mules=1 if spare else 2), 2, 1)
+    roster.ready(roster.seats()[0])
+    assert ["mule1", "mule2"] == [post(roster, 1), post(roster, "f")]
+    for mule in (0, "f"):
+        with pytest.raises(MessageQueueFull):
+            post(roster, mule)
+    assert ["mule1", "mule1", "mule2", "mule2"] == sorted(give(roster, "mule") for _ in range(4))
+    with pytest.raises(SignalQueueFull):
+        give(roster, "mule")
+
+
 def test_messages_to_farms_that_are_refused() -> None:
     """A farm that does not exist, one whose mules are full, one whose mules have ended."""
     roster = Roster(Headcount(0, 3, farms=FARMS), 10, 1)

@@ -102,6 +102,34 @@ async def test_a_message_that_comes_again_says_so(
     assert "mule1: the message of 5 bytes that it handled is given again" in caplog.messages
 
 
+@pytest.mark.parametrize("program", [False, True])
+async def test_what_comes_in_the_step_of_a_death_is_not_begun(
+    program: bool, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A member that is dead begins nothing: the next one gets it, as what it is, a message that nobody has had."""
+    got: list[tuple[bytes, bool]] = []
+
+    if program:
+
+        @uwsgi_registry.mule(1)
+        async def read() -> None:
+            while (message := await uwsgi.mule_get_msg()) is not None:
+                got.append((message, message.redelivered))
+
+    else:
+
+        @uwsgi_registry.mule_message_handler
+        async def handle(message: uwsgi.MuleMessage) -> None:
+            got.append((message, message.redelivered))
+
+    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+        await trio.sleep(1)
+        runtime.mule_msg(b"x")
+        runtime.kill("mule1")
+        await trio.sleep(10)
+    assert [(b"x", False)] == got
+
+
 @both_placements
 async def test_a_message_that_kills_twice_is_dropped(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture

@@ -180,7 +180,30 @@ async def test_a_member_that_asks_to_leave(nursery: trio.Nursery, autojump_clock
     await trio.sleep(10)
     assert [1, 6] == house.began
     assert [Deliver(1, None, b"1"), Stop(), Deliver(2, None, b"2")] == house.frames
+    house.say(Begun(2), Ended(2))
     house.supervisor.stop()
+
+
+async def test_what_comes_while_a_member_leaves_outlives_a_stop(autojump_clock: MockClock) -> None:
+    """It was accepted, so there is one more life for it, which is then told to stop."""
+
+    async def leaves(house: House) -> Ending:
+        house.say(Ready(), Begun(1), Ended(1), Leave())
+        house.master.post(b"2", 0, "test")
+        house.supervisor.stop()
+        return Stopped()
+
+    async def does_it(house: House) -> Ending:
+        house.say(Ready(), Begun(2), Ended(2))
+        await house.told.wait()
+        return Stopped()
+
+    house = House(leaves, does_it, spare=True)
+    house.master.post(b"1", 0, "test")
+    with trio.fail_after(1):
+        await house.supervisor.run()
+    assert ([], SeatState.ENDED) == (house.lives, house.seat.state)
+    assert 0 == house.master.message_statistics().undelivered
 
 
 async def test_a_member_that_stays_may_not_leave(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

@@ -18,16 +18,17 @@ A seat that is *spare* has nobody on it until there is work: `hire` is called wh
 `vacate` lets its member go when nothing waits or runs. Each is one step, so that nothing is given to a member that has
 left.
 
-Choosing is deterministic, never by luck: among the seats of a kind, those that are ready before those that are not,
-then the least loaded, then the one that was given something longest ago, then the lowest number. Where some of them are
-spare it is the lowest number that has nothing to do, then a vacant one, then the least loaded.
+Choosing is deterministic, never by luck: among the seats of a kind, those whose queue has room before those whose has
+none, then those that are ready before those that are not, then the least loaded, then the one that was given something
+longest ago, then the lowest number. Where some of them are spare it is the lowest number that has nothing to do, then a
+vacant one, then the least loaded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
 from trio_uwsgi._core.targets import KINDS
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.targets import Headcount, Kind, Target
 
 __all__ = ["Roster"]
+
+Queue: TypeAlias = Literal["signals", "messages"]
 
 # Those who can begin something given to them now go before those who cannot yet.
 _READINESS = {SeatState.READY: 0, SeatState.STARTING: 1, SeatState.RESTING: 2}
@@ -87,10 +90,22 @@ class Roster:
             return list(self._seats[kind])
         return [seat for seats in self._seats.values() for seat in seats]
 
-    def next_of(self, kind: Kind, farm: str = "") -> Seat | None:
-        """The seat of a kind, or of a farm, whose turn it is; None when all have ended."""
+    def next_of(self, kind: Kind, farm: str = "", queue: Queue | None = None) -> Seat | None:
+        """The seat of a kind, or of a farm, whose turn it is; None when all have ended.
+
+        One whose `queue` is full is chosen only if the queues of all others are.
+        """
         there = [seat for seat in self._members(kind, farm) if seat.state is not SeatState.ENDED]
-        return min(there, key=_turn_in_pool if kind in self._pools else _turn, default=None)
+        turn = _turn_in_pool if kind in self._pools else _turn
+        seat = min(there, key=turn, default=None)
+        if queue is not None and seat is not None and self._is_full(seat, queue):
+            return min((other for other in there if not self._is_full(other, queue)), key=turn, default=seat)
+        return seat
+
+    def _is_full(self, seat: Seat, queue: Queue) -> bool:
+        if queue == "signals":
+            return len(seat.signals) >= self._signal_queue
+        return len(seat.messages) >= self._message_queue
 
     def _members(self, kind: Kind, farm: str) -> list[Seat]:
         seats = self._seats[kind]
@@ -115,7 +130,7 @@ class Roster:
         vacant; `active` also leaves out those that are not ready.
         """
         if target.reach in ("one", "farm"):
-            seat = self.next_of(target.kind, target.farm_of(self._headcount))
+            seat = self.next_of(target.kind, target.farm_of(self._headcount), "signals")
             return [] if seat is None else [seat]
         if target.reach == "exact":
             return [s for s in self._seats[target.kind] if s.number == target.number and s.state is not SeatState.ENDED]
@@ -136,7 +151,7 @@ class Roster:
         """
         seats = self.resolve(target)
         for seat in seats:
-            if len(seat.signals) >= self._signal_queue:
+            if self._is_full(seat, "signals"):
                 raise SignalQueueFull(signum, seat.name, self._signal_queue)
         among = target.farm_of(self._headcount) if target.reach in ("one", "farm") else None
         given = [(seat, Delivery(self._ticket(seat), origin, signum, tick=tick, among=among)) for seat in seats]
@@ -161,10 +176,12 @@ class Roster:
             raise MuleError(
                 f"a message of {len(message)} bytes is larger than {MAX_MESSAGE}; send a file's path, not its content"
             )
-        seat = self._seats["mule"][mule - 1] if isinstance(mule, int) and mule else self.next_of("mule", farm)
+        seat = (
+            self._seats["mule"][mule - 1] if isinstance(mule, int) and mule else self.next_of("mule", farm, "messages")
+        )
         if seat is None or seat.state is SeatState.ENDED:
             raise MuleError("the message was not queued: the runtime is stopping and its mules have ended")
-        if len(seat.messages) >= self._message_queue:
+        if self._is_full(seat, "messages"):
             raise MessageQueueFull(seat.name, self._message_queue)
         among = farm if farm or not mule else None
         delivery = Delivery(self._ticket(seat), origin, message=message, among=among, farm=farm)
@@ -290,19 +307,17 @@ class Roster:
             if delivery.among is None or delivery.deaths:  # what kills members stays with the one that rests
                 continue
             assert seat.kind != "master"
-            other = self.next_of(seat.kind, delivery.among)
-            if other is None or other.state is SeatState.RESTING:
+            queue: Queue = "messages" if delivery.signum is None else "signals"
+            other = self.next_of(seat.kind, delivery.among, queue)
+            if other is None or other.state is SeatState.RESTING or self._is_full(other, queue):
                 continue
-            mine, theirs, bound = (
-                (seat.messages, other.messages, self._message_queue)
-                if delivery.signum is None
-                else (seat.signals, other.signals, self._signal_queue)
-            )
-            if len(theirs) < bound:
-                theirs[delivery.ticket] = mine.pop(delivery.ticket)
-                other.last_given = self._tickets
-                self.hire(other)
-                yield other, delivery
+            if queue == "messages":
+                other.messages[delivery.ticket] = seat.messages.pop(delivery.ticket)
+            else:
+                other.signals[delivery.ticket] = seat.signals.pop(delivery.ticket)
+            other.last_given = self._tickets
+            self.hire(other)
+            yield other, delivery
 
     def retire(self, seat: Seat) -> list[Delivery]:
         """The seat ended with the runtime; what nobody had begun is handed back, in order, for the report."""

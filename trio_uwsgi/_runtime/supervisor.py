@@ -3,7 +3,7 @@
 Theory. A placement is one awaited call that lasts as long as one life and says how that ended. Here is what follows
 from it:
 
-    told to stop    the member had its time; the seat ends, and what nobody began is reported
+    told to stop    the member had its time; the seat ends, unless something came for it meanwhile: one more life has it
     left, idle      the seat is vacant until the roster hires somebody for it
     died            what it ran is dealt with, and there is a new life: at once, or after a pause if it died young
 
@@ -105,9 +105,8 @@ class Supervisor:
                 pause = 0.0
             if isinstance(holder.ending, Died):
                 self._master.bury(seat, holder.ending.reason, None if self._stopping else pause)
-            if self._stopping:
-                break
-            if isinstance(holder.ending, Died):
+                if self._stopping:
+                    break
                 with trio.move_on_after(pause):
                     await self._until(lambda: self._stopping)
 

@@ -146,6 +146,8 @@ class Calls:
     ) -> Result:
         failure: BaseException | None = None
         try:
+            if self.member.killed:  # what was handed to it in the step in which it died is not begun
+                await trio.lowlevel.checkpoint_if_cancelled()
             if awaited:
                 value = await cast("Awaitable[object]", func(*args))
             else:

@@ -175,6 +175,8 @@ class Messages:
         frame = None
         with trio.move_on_after(timeout):
             frame = await self._next(lambda farm: (farms and farm not in functions) if farm else own, ends=False)
+        if self._member.killed:  # in the step in which it was handed the message: so it was not
+            await trio.lowlevel.checkpoint_if_cancelled()
         if frame is None:
             return None
         self.release()  # several tasks of one program may read: what another of them got meanwhile is done, too

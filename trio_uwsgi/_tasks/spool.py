@@ -223,7 +223,7 @@ class Spool:
         """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
         index = self._index
         index.begin_scan()
-        # Who only looks on does not know what a function is allowed. Spoolers count the deaths of others when they start.
+        # Who only looks on does not know what a function is allowed. Spoolers count deaths of others when they start.
         pause_after = None if self._terms.onlooker else self._pause_after
         scan = Scan(self.folder, watch, pause_after, self._looked_at)
         try:
