@@ -182,8 +182,8 @@ class RuntimeUnderTest:
     def kill(self, member: str) -> None:
         """Let a member die, as by `kill -9` of its process.
 
-        What it runs is cut off, and the runtime hears nothing more of it. Then the next one takes its seat, after a
-        pause if this one died young.
+        What it runs is cut off, and the runtime hears nothing more of it; a job of a spooler has failed a try. Then the
+        next one takes its seat, after a pause if this one died young.
 
         Code that is cut off still runs its `finally` blocks, as it must inside of one process; what it says to the
         runtime there goes nowhere. Of two that die at one instant either may be noticed first.

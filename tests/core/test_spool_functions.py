@@ -37,7 +37,7 @@ def run(function: SpoolFunction, *args: object, **given: object) -> object:
 
 def declared(registry: Registry, name: str) -> SpoolFunction:
     """A function that was declared."""
-    found = registry.spool.find({b"ud_spool_func": name.encode()})
+    found = registry.spool.find({b"ud_spool_func": name.encode("utf-8", "surrogateescape")})
     assert found is not None
     return found
 
@@ -136,6 +136,9 @@ def test_a_job_can_be_queued_again_as_it_is() -> None:
     """The texts that it gives are the bytes they were, also where those are no UTF-8."""
     pairs = ((b"ud_spool_func", b"f"), (b"\xfe", b"\xff"))
     assert pairs == make_request(named_vars(job(SpoolRequest(pairs=pairs)), {})).pairs
+    registry = Registry()
+    registry.spool_handler(name="f\udcff")(lambda job: None)
+    assert "f\udcff" == declared(registry, "f\udcff").name
 
 
 def test_priorities_may_be_texts() -> None:

@@ -320,7 +320,7 @@ class SpoolFunctions:
     def find(self, variables: Mapping[bytes, bytes]) -> SpoolFunction | None:
         """The function for a job with these vars."""
         name = variables.get(FUNCTION)
-        if name is not None and (found := self.functions.get(name.decode("utf-8", "replace"))) is not None:
+        if name is not None and (found := self.functions.get(name.decode("utf-8", "surrogateescape"))) is not None:
             return found
         return self.catch_all
 

@@ -95,7 +95,8 @@ def spool_handler(
         pass_arguments: call the function with the arguments that `spool` was given, as JSON has them: tuples become
             lists, and keys texts.
         pickle: with `pass_arguments`, any Python objects, in at most 64 KiB, as `uwsgidecorators` does. Whoever can
-            write into the directory can then run any code here, which is why it is not the default.
+            write into the directory, or may spool from another node (`Config.modifiers`), can then run any code here,
+            which is why it is not the default.
         max_tries: tries of its jobs; 0 is for ever; without it, `Config.spooler_max_tries`.
     Returns:
         The function itself, so decorators stack.
@@ -215,6 +216,7 @@ async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
         spooler: the directory; None is the first one.
     Raises:
         NoSpooler: there is none, or not this one.
+        SpoolError: the directory cannot be read.
         NotServing: not called by a running member.
     Checkpoint: always. The directory is read in a thread; `trio-uwsgi spool ls` shows millions page by page.
     Cancellation: nothing happened.
