@@ -305,6 +305,14 @@ def test_what_spoolers_are_told() -> None:
     assert 0 == Config().spooler_options.count
 
 
+def test_what_members_in_processes_are_told_of_alarms() -> None:
+    """The names, and nothing that has them do what the master does."""
+    config = Config(alarms={"page": "cmd:mail root"}, alarm_log=["page ^disk"], alarm_freq=7)
+    told = config.alarm_options.names_only()
+    assert (("page", "log", ""),) == tuple((alarm.name, alarm.kind, alarm.argument) for alarm in told.alarms.values())
+    assert ((), 7) == (told.rules, told.freq)
+
+
 # ----- who follows whom
 
 
