@@ -69,6 +69,34 @@ async def test_a_spooler_that_dies_has_failed_its_job(
     assert "tries: 2\n\nits process died while it ran" == report.read_text()
 
 
+async def test_a_death_is_seen_by_whoever_takes_the_job_next(
+    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """A job that ends its process does not go round all spoolers of the directory at once, whoever runs them."""
+    ran: list[tuple[str, int, int]] = []
+
+    def declare(registry: Registry, where: str) -> Registry:
+        @registry.spooler
+        async def deadly(job: uwsgi.Job) -> None:
+            ran.append((where, job.tries, round(trio.current_time())))
+            await trio.sleep(1000)
+
+        return registry
+
+    config = Config(spooler=str(folder), mercy=0)
+    async with (
+        open_runtime(None, config, registry=declare(uwsgi_registry, "first")) as first,
+        open_runtime(None, config, registry=declare(Registry(), "second")) as second,
+    ):
+        await first.spool(a="b")
+        await trio.sleep(1)
+        assert 1 == len(ran)
+        {"first": first, "second": second}[ran[0][0]].kill("spooler1")
+        await trio.sleep(20)
+    assert [1, 2] == [tries for _, tries, _ in ran]
+    assert 1 + 5 <= ran[1][2] - ran[0][2] <= 1 + 5 * 1.25 + 1
+
+
 async def test_a_death_counts_against_the_functions_own_limit(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:

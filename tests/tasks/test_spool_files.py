@@ -23,7 +23,7 @@ from trio_uwsgi._tasks import file_lock
 from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, release
 from trio_uwsgi._tasks.spool_files import SpoolFolder
 from trio_uwsgi._tasks.spool_paths import Found, read_record
-from trio_uwsgi._tasks.spool_running import Running, recover
+from trio_uwsgi._tasks.spool_running import Records, Running, recover
 from trio_uwsgi._tasks.spool_tools import (
     dead,
     find,
@@ -752,6 +752,26 @@ def test_a_spooler_that_ends_leaves_nothing(folder: SpoolFolder) -> None:
         running.close()
         assert [] == listing(folder)
     assert [] == recover(folder, lambda claim, tries: 0)
+
+
+def test_a_death_is_seen_before_anything_is_counted(folder: SpoolFolder) -> None:
+    """Who is about to run a job asks whether somebody has died: not while all live, and not once it was dealt with."""
+    records = Records(folder)
+    assert not records.one_is_left()
+    others = [Running(folder), Running(folder)]
+    for other in others:
+        other.end()
+    os.utime(f"{folder.path}/.running", (1, 1))  # so that a coarse clock does not hide the next change
+    assert not records.one_is_left()
+    others[0].leave()
+    assert records.one_is_left()
+    assert [] == recover(folder, lambda claim, tries: 0)
+    assert not records.one_is_left()
+    others[1].close()
+    assert not records.one_is_left()
+    shutil.rmtree(f"{folder.path}/.running")
+    assert not records.one_is_left()
+    records.close()
 
 
 def test_odd_records_of_what_ran(folder: SpoolFolder, caplog: pytest.LogCaptureFixture) -> None:

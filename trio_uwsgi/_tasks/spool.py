@@ -33,6 +33,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from trio_uwsgi._core.spool import SpoolIndex, is_priority
 from trio_uwsgi._tasks.inotify import open_watch
 from trio_uwsgi._tasks.spool_claim import Claim
+from trio_uwsgi._tasks.spool_running import Records
 from trio_uwsgi._tasks.spool_scan import Scan, read_job, report_deaths, sorted_names
 from trio_uwsgi.errors import SpoolError
 
@@ -109,6 +110,7 @@ class Spool:
         self._noticing = False  # the index is kept here, and only what the system does not tell is told by `submit`
         self._rescan = False
         self._scan_wanted = trio.Event()
+        self._records = Records(folder)
         self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
         self.running = self.done = self.failed = self.dead = 0
 
@@ -164,7 +166,7 @@ class Spool:
         """
         await trio.to_thread.run_sync(self.folder.prepare)
         watch = open_watch(removals=self._terms.onlooker)
-        with watch or contextlib.nullcontext():
+        with watch or contextlib.nullcontext(), contextlib.closing(self._records):
             async with trio.open_nursery() as nursery:
                 if watch is not None and watch.add(self.folder.path):
                     nursery.start_soon(self._watch, watch)
@@ -223,9 +225,7 @@ class Spool:
         """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
         index = self._index
         index.begin_scan()
-        # Who only looks on does not know what a function is allowed. Spoolers count deaths of others when they start.
-        pause_after = None if self._terms.onlooker else self._pause_after
-        scan = Scan(self.folder, watch, pause_after, self._looked_at)
+        scan = Scan(self.folder, watch, None if self._terms.onlooker else self._pause_after, self._looked_at)
         try:
             while not scan.ended:
                 batch = await trio.to_thread.run_sync(scan.read_some)
@@ -309,6 +309,11 @@ class Spool:
             self._scan_wanted.set()
         while (entry := self._index.pop(now)) is not None:
             claim = self.folder.claim(entry.name)
+            if isinstance(claim, Claim) and self._records.one_is_left():
+                # Perhaps it is this job which ended somebody's process: then it has failed, and is not due yet.
+                claim.lose()
+                self.failed += len(report_deaths(self.folder, self._pause_after))
+                claim = self.folder.claim(entry.name)
             if isinstance(claim, Claim):
                 self.running += 1
                 return claim
@@ -363,10 +368,8 @@ class Spool:
         self.notice(claim.name)
 
     def lose(self, claim: Claim) -> None:
-        """Its spooler died while it ran: count that as a failed try, before anybody else takes it."""
+        """Its spooler died while it ran: whoever claims the next job sees that, and counts it as a failed try."""
         self._end(claim, claim.lose)
-        self.failed += len(report_deaths(self.folder, self._pause_after))
-        self.dead += self.folder.look(claim.name) is None
         self.notice(claim.name)
 
     def fail(self, claim: Claim, report: str) -> float | None:

@@ -21,15 +21,15 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_uwsgi._core.spool import is_job
-from trio_uwsgi._tasks.file_lock import try_lock
+from trio_uwsgi._tasks.file_lock import locked_elsewhere, try_lock
 from trio_uwsgi._tasks.spool_claim import Claim, release
-from trio_uwsgi._tasks.spool_paths import RUNNING, make_folder, new_path
+from trio_uwsgi._tasks.spool_paths import LOOK, RUNNING, make_folder, new_path
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.spool_files import SpoolFolder
 
-__all__ = ["Decide", "Running", "recover"]
+__all__ = ["Decide", "Records", "Running", "recover"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -92,6 +92,40 @@ class Running:
             with suppress(OSError):  # somebody cleaned up
                 os.unlink(self._path)
             self.leave()
+
+
+class Records:
+    """What everybody runs who runs jobs of one directory, to see that somebody has died. Close it in the end.
+
+    To be asked with each job: looking costs two system calls, and one more for each spooler that there is.
+    """
+
+    __slots__ = ("_fds", "_folder", "_listed")
+
+    def __init__(self, folder: SpoolFolder) -> None:
+        self._folder = f"{folder.path}/{RUNNING}"
+        self._fds: list[int] = []
+        self._listed = -1  # when the folder had been changed that the descriptors are of
+
+    def one_is_left(self) -> bool:
+        """Is there one that nobody holds? Then `recover` has something to do."""
+        try:
+            changed = os.stat(self._folder).st_mtime_ns
+            if changed != self._listed:
+                self.close()
+                self._listed = changed
+                for file in os.listdir(self._folder):
+                    with suppress(OSError):  # its spooler has ended meanwhile
+                        self._fds.append(os.open(f"{self._folder}/{file}", LOOK))
+            return not all(map(locked_elsewhere, self._fds))
+        except OSError:  # there are none
+            return False
+
+    def close(self) -> None:
+        """Look at none any more."""
+        self._listed = -1
+        while self._fds:
+            os.close(self._fds.pop())
 
 
 def _new_file(folder: str) -> tuple[str, int]:

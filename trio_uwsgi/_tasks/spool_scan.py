@@ -46,7 +46,7 @@ class Scan:
     ) -> None:
         self._folder = folder
         self._watch = watch
-        self._pause_after = pause_after
+        self._pause_after = pause_after  # None: deaths are counted by those who know the jobs' functions
         self._looked_at = looked_at  # delayed jobs of which it is known why
         self._found: Iterator[Found] | None = None
         self.ended = False
