@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import trio
 
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi._runtime.statistics import MessageStatistics
 from trio_uwsgi.testing import Event, open_runtime
@@ -18,10 +19,8 @@ from trio_uwsgi.testing import Event, open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-Placement = Literal["task", "memory"]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 
 
 @both_placements

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
 from trio_uwsgi.testing import open_runtime
@@ -14,8 +15,6 @@ from trio_uwsgi.testing import open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-Placement = Literal["task", "memory"]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 FARMS = {"images": [1, 2], "mail": [2, 3]}
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
 from trio_uwsgi.testing import open_runtime
@@ -16,10 +17,8 @@ from trio_uwsgi.testing import open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-Placement = Literal["task", "memory"]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 
 
 @both_placements

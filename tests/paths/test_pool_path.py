@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
 from trio_uwsgi.testing import RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-Placement = Literal["task", "memory"]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 
 
 def present(runtime: RuntimeUnderTest) -> list[str]:

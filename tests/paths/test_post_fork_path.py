@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi.errors import BootError, RegistrationError
@@ -16,9 +17,6 @@ from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-Placement = Literal["task", "memory"]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 
 
 @both_placements

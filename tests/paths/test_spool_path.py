@@ -6,11 +6,12 @@ import datetime
 import itertools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import Harakiri, NoSpooler, SpoolError
 from trio_uwsgi.testing import Event, RuntimeUnderTest, open_runtime
@@ -18,8 +19,6 @@ from trio_uwsgi.testing import Event, RuntimeUnderTest, open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-Placement = Literal["task", "memory"]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 DAY = 86400
 BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 

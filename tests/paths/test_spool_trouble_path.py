@@ -7,12 +7,13 @@ import os
 import pickle
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.paths.placements import Placement, both_placements
 from tests.tasks.test_spool_files import failing
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._core.spool import SpoolIndex
@@ -27,9 +28,7 @@ from trio_uwsgi.testing import open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-Placement = Literal["task", "memory"]
 BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ import logging
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 import trio_uwsgi
+from tests.paths.placements import Placement, both_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import BootError
 from trio_uwsgi.testing import open_runtime
@@ -19,8 +20,6 @@ from trio_uwsgi.testing import open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-Placement = Literal["task", "memory"]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 

@@ -6,6 +6,7 @@ import fcntl
 import math
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from struct import Struct
 
@@ -79,6 +80,7 @@ def test_every_answer_is_that_of_a_cache_in_memory(
             now += step[-1]
             assert answer(plain, step, now) == answer(shared, step, now)
             assert sorted(plain.keys(now)) == sorted(shared.keys(now))
+            assert sorted(plain.keys(now)) == sorted(shared._write(partial(CacheRules.keys, now=now)))
         assert plain.statistics(now) == shared.statistics(now)
     finally:
         shared.close()

@@ -6,6 +6,7 @@ system's memory, so it outlives a `kill -9` of any process at any instant, and n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from trio_uwsgi.errors import BootError
 if TYPE_CHECKING:
     from trio_uwsgi.options import Cache
 
-__all__ = ["Environment", "Transaction", "empty", "is_shared", "open_file", "opening", "read_records", "sync"]
+__all__ = ["Environment", "Transaction", "close", "empty", "is_shared", "open_file", "opening", "read_records", "sync"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -102,6 +103,14 @@ def empty(environment: Environment, transaction: Transaction) -> None:
     """Drop everything but the version. LMDB marks the pages as free, so this is quick, however much there is."""
     transaction.drop(environment.open_db(None, transaction), delete=False)
     transaction.put(VERSION_NAME, VERSION)
+
+
+def close(environment: Environment, sync: bool) -> None:
+    """Close it, and write it to the disk before, if told so; a disk that takes nothing is no reason to keep it open."""
+    if sync:
+        with contextlib.suppress(lmdb.Error):
+            environment.sync(True)
+    environment.close()
 
 
 def sync(environment: Environment, path: str) -> None:

@@ -25,7 +25,7 @@ from trio_uwsgi.errors import LockError, NotServing
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.unit import Unit
 
-__all__ = ["Holder", "LockClaims", "Locks", "UserLocks", "holder_name", "left_behind", "warn_of_holder"]
+__all__ = ["Holder", "LockClaims", "Locks", "UserLocks", "left_behind", "refuse_stranger", "warn_of_holder"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -142,11 +142,7 @@ class UserLocks:
         holder = self._holder(number)
         if holder is None:
             raise LockError(f"user lock {number} cannot be unlocked: nobody holds it")
-        if holder != (unit, current_task()):
-            raise LockError(
-                f"user lock {number} cannot be unlocked: {holder_name(holder)} holds it, and only the task that locked "
-                f"it can"
-            )
+        refuse_stranger(number, holder, unit)
         self._hand_over(number)
 
     def is_locked(self, number: int) -> bool:
@@ -173,7 +169,15 @@ class UserLocks:
                 self._hand_over(number)
 
 
-def holder_name(holder: Holder) -> str:
+def refuse_stranger(number: int, holder: Holder, unit: Unit) -> None:
+    """Raise LockError unless it is this task, in this unit, that holds the lock."""
+    if holder != (unit, current_task()):
+        raise LockError(
+            f"user lock {number} cannot be unlocked: {_name(holder)} holds it, and only the task that locked it can"
+        )
+
+
+def _name(holder: Holder) -> str:
     """Who holds a lock, in words."""
     unit = holder[0]
     return f"{unit.what} of {unit.member.name}"
@@ -186,4 +190,4 @@ def left_behind(number: int) -> NotServing:
 
 def warn_of_holder(number: int, holder: Holder) -> None:
     """A unit ended without having unlocked."""
-    logger.warning("%s ended and held user lock %d, which is unlocked now", holder_name(holder), number)
+    logger.warning("%s ended and held user lock %d, which is unlocked now", _name(holder), number)

@@ -16,7 +16,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task
 
 from trio_uwsgi._core.locks import LockTable
-from trio_uwsgi._tasks.locks import Holder, LockClaims, holder_name, left_behind, warn_of_holder
+from trio_uwsgi._tasks.locks import Holder, LockClaims, left_behind, refuse_stranger, warn_of_holder
 from trio_uwsgi._wire.frames import Forget, Frame, Granted, Lock, Unlock
 from trio_uwsgi.errors import LockError
 
@@ -78,11 +78,7 @@ class RemoteLocks:
         if holder is None:
             nobody = "another member holds it" if self._board.is_locked(number) else "nobody holds it"
             raise LockError(f"user lock {number} cannot be unlocked: {nobody}")
-        if holder != (unit, current_task()):
-            raise LockError(
-                f"user lock {number} cannot be unlocked: {holder_name(holder)} holds it, and only the task that locked "
-                f"it can"
-            )
+        refuse_stranger(number, holder, unit)
         self._unlock(number)
 
     def is_locked(self, number: int) -> bool:

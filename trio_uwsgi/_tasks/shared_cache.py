@@ -11,7 +11,6 @@ room, and whenever the master knows of a death.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
@@ -25,6 +24,7 @@ from trio_uwsgi._core.cache import COUNTS, CacheLookups, CacheRules, CacheStatis
 from trio_uwsgi._tasks.cache_files import (
     Environment,
     Transaction,
+    close,
     empty,
     is_shared,
     open_file,
@@ -212,10 +212,7 @@ class SharedRules:
 
     def close(self, sync: bool = True) -> None:
         """This process uses it no more. Write it to the disk, if told so."""
-        if sync:
-            with contextlib.suppress(lmdb.Error):
-                self._env.sync(True)
-        self._env.close()
+        close(self._env, sync)
         self._tables.close()
 
     def disown(self) -> None:

@@ -112,13 +112,7 @@ class Looks:
 
     def pairs(self) -> Iterator[tuple[bytes, float]]:
         with self._begin(buffers=True) as transaction:
-            cursor = transaction.cursor()
-            for kind in ITEM_KINDS:
-                found = cursor.set_range(kind)
-                while found and cursor.key()[:1] == kind:
-                    data = cursor.value()
-                    yield decode_key(bytes(cursor.key()), data), decode_head(data)[0]
-                    found = cursor.next()
+            yield from _pairs(transaction)
 
     def __len__(self) -> int:
         with self._begin() as transaction:
@@ -228,8 +222,7 @@ class SharedItems:
         self._items = self._slots = 0
 
     def pairs(self) -> Iterator[tuple[bytes, float]]:
-        """Not called: who asks for all does not change anything."""
-        raise NotImplementedError
+        return _pairs(self._transaction)
 
     def first_expired(self, now: float) -> bytes | None:
         cursor = self._transaction.cursor()
@@ -268,3 +261,13 @@ class SharedItems:
             return decode_slot(place)
         self._slots += 1
         return self._slots - 1
+
+
+def _pairs(transaction: Transaction) -> Iterator[tuple[bytes, float]]:
+    cursor = transaction.cursor()
+    for kind in ITEM_KINDS:
+        found = cursor.set_range(kind)
+        while found and cursor.key()[:1] == kind:
+            data = cursor.value()
+            yield decode_key(bytes(cursor.key()), data), decode_head(data)[0]
+            found = cursor.next()

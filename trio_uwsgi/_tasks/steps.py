@@ -27,7 +27,8 @@ T = TypeVar("T")
 def go_on(coroutine: Coroutine[object, object, T], trap: object) -> Generator[object, object, T]:
     """Await a coroutine whose first step ended in `trap`.
 
-    Trio resumes a task by `send`, and throws only to refuse what another library yields.
+    Trio resumes a task by `send`, and throws only to refuse what another library yields. What is thrown goes on into
+    the coroutine, as `await` does it, and comes out of here again unless the coroutine handles it.
     """
     send = coroutine.send
     try:

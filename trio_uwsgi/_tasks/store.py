@@ -7,12 +7,11 @@ two opens what the other has left.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import lmdb
 
-from trio_uwsgi._tasks.cache_files import empty, is_shared, open_file, opening, read_records, sync
+from trio_uwsgi._tasks.cache_files import close, empty, is_shared, open_file, opening, read_records, sync
 from trio_uwsgi._wire.cache_records import encode_item, name_of
 from trio_uwsgi.errors import CacheError
 
@@ -75,7 +74,4 @@ class Store:
 
     def close(self, sync: bool = True) -> None:
         """Write it to the disk, if told so, and close it."""
-        if sync:
-            with contextlib.suppress(lmdb.Error):
-                self._env.sync(True)
-        self._env.close()
+        close(self._env, sync)
