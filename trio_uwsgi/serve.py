@@ -12,13 +12,10 @@ import logging
 import os
 import platform
 import random
-import signal
-import threading
 import time
 import zoneinfo
-from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,24 +24,24 @@ from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._core.opt import uwsgi_options
 from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
-from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
-from trio_uwsgi._tasks.journal import LoggingJournal, sole
+from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.listeners import open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
-from trio_uwsgi.errors import BootError, ConfigError, NotServing, UwsgiError
+from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -54,10 +51,6 @@ __all__ = ["serve"]
 logger = logging.getLogger("trio_uwsgi")
 
 _SYSTEM_CLOCK = WallClock(time.time)
-
-# Posix signals that Trio has not looked at when one more ends the process at once, as it does by default: something
-# keeps Trio's thread, so the stops that were asked for cannot even begin.
-_UNNOTICED = 2
 
 
 async def serve(
@@ -102,99 +95,9 @@ async def serve(
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
-        await _serve_alone(app, config, registry or uwsgi.registry, surroundings)
+        await be_the_program(partial(_serve_in, surroundings, app, config, registry or uwsgi.registry), config)
     else:
         await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
-
-
-async def _serve_alone(app: object, config: Config, registry: Registry, surroundings: Surroundings) -> None:
-    """Be the program: show a log if nobody set one up, and obey SIGINT, SIGTERM and SIGHUP."""
-    if not logger.hasHandlers():
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    if config.placement == "process":
-        entitle("master")
-    posix = _PosixSignals()
-    with _plain_start_errors():
-        async with trio.open_nursery() as services:
-            if threading.current_thread() is threading.main_thread():
-                await services.start(posix.obey, services.cancel_scope)
-            posix.runtime = runtime = await services.start(_serve_in, surroundings, app, config, registry)
-            await runtime.ended.wait()
-            services.cancel_scope.cancel()
-    if posix.hard:
-        raise SystemExit(128 + posix.hard)
-
-
-class _PosixSignals:
-    """SIGHUP reloads. SIGINT and SIGTERM: the first one stops `runtime` gracefully, or everything while there is none
-    yet; the second one stops hard. While user code blocks Trio's thread neither can, and a third one ends the process.
-    """
-
-    def __init__(self) -> None:
-        self.runtime: Runtime | None = None
-        self.hard = 0
-        self._unnoticed = 0
-
-    def _count(self, wanted: signal.Signals) -> None:
-        """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""
-        trios = signal.getsignal(wanted)
-        assert callable(trios)
-
-        def handler(number: int, frame: FrameType | None) -> None:
-            self._unnoticed += 1
-            if self._unnoticed > _UNNOTICED:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-            trios(number, frame)
-
-        signal.signal(wanted, handler)
-
-    async def obey(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-        """Obey them until cancelled."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-            for wanted in (signal.SIGINT, signal.SIGTERM):
-                self._count(wanted)
-            task_status.started()
-            async for number in received:
-                if number == signal.SIGHUP:
-                    self._reload()
-                    continue
-                self._unnoticed = 0
-                name = signal.Signals(number).name
-                if self.runtime is None:
-                    logger.info("%s: stopping before anything was served", name)
-                    everything.cancel()
-                elif self.runtime.stopping:
-                    logger.warning("%s again: stopping now", name)
-                    self.hard = number
-                    everything.cancel()
-                else:
-                    logger.info("%s: stopping when running work has ended; once more stops now", name)
-                    self.runtime.stop()
-
-    def _reload(self) -> None:
-        if self.runtime is None or self.runtime.stopping:
-            logger.warning("SIGHUP: not reloaded, it %s", "stops" if self.runtime else "starts")
-            return
-        try:
-            self.runtime.reload()
-        except NotServing as error:
-            logger.error("SIGHUP: not reloaded: %s", error)
-
-
-@contextlib.contextmanager
-def _plain_start_errors() -> Iterator[None]:
-    """What this package raises on purpose leaves without the groups of the nurseries on its way."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        error = sole(group)
-        if isinstance(error, BaseExceptionGroup) and error.split(BootError)[1] is None:  # several members cannot start
-            while isinstance(error, BaseExceptionGroup):
-                error = error.exceptions[0]
-        if not isinstance(error, UwsgiError):
-            raise
-        raise error from error.__cause__
 
 
 async def _serve_in(
@@ -212,7 +115,7 @@ async def _serve_in(
     interface = detect_interface(app) if config.interface == "auto" else config.interface
     threads = config.threads or 1
     application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-    with _plain_start_errors():
+    with plain_start_errors():
         async with (
             open_listeners(config.addresses, config.socket_options) as http,
             open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
@@ -244,7 +147,7 @@ async def _serve_in_processes(
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
     names = [name for seat in roster.seats() for name in (seat.name, second_name(seat.name))]
     rows = {name: row for row, name in enumerate(names)}
-    with _plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
+    with plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
         async with (
             open_listeners(config.addresses, config.socket_options) as http,
             open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
