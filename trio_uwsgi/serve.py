@@ -32,6 +32,7 @@ from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._runtime.workforce import MOST_ADDED
 from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
 from trio_uwsgi._tasks.journal import LoggingJournal
@@ -145,7 +146,9 @@ async def _serve_in_processes(
     reference = app if isinstance(app, AppReference) else reference_of(app)
     terms = _terms(config)
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
-    names = [name for seat in roster.seats() for name in (seat.name, second_name(seat.name))]
+    seats = [seat.name for seat in roster.seats()]
+    seats += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
+    names = [name for seat in seats for name in (seat, second_name(seat))]
     rows = {name: row for row, name in enumerate(names)}
     with plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
         async with (

@@ -90,6 +90,17 @@ class Roster:
             return list(self._seats[kind])
         return [seat for seats in self._seats.values() for seat in seats]
 
+    def add(self, kind: Kind, number: int) -> Seat:
+        """One seat more, of a number that no seat of the kind has."""
+        seat = Seat(kind, number)
+        self._seats[kind] = sorted([*self._seats[kind], seat], key=lambda seat: seat.number)
+        return seat
+
+    def remove(self, seat: Seat) -> None:
+        """Give this seat nothing any more: it ends when its member has ended what is on it."""
+        assert seat.kind != "master"
+        self._seats[seat.kind].remove(seat)
+
     def next_of(self, kind: Kind, farm: str = "", queue: Queue | None = None) -> Seat | None:
         """The seat of a kind, or of a farm, whose turn it is; None when all have ended.
 

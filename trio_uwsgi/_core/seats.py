@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.targets import Kind
     from trio_uwsgi._core.timer import Timer
 
-__all__ = ["Delivery", "Remains", "Seat", "SeatState", "Tick"]
+__all__ = ["Delivery", "Remains", "Seat", "SeatState", "Tick", "signal_numbers"]
 
 
 class SeatState(enum.Enum):
@@ -59,6 +59,16 @@ class Delivery:
     among: str | None = None
     farm: str = ""
     deaths: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the message; 0 of a signal."""
+        return len(self.message or b"")
+
+
+def signal_numbers(deliveries: Sequence[Delivery]) -> str:
+    """Of which signals these are, for the log: the first ten."""
+    return ", ".join(str(delivery.signum) for delivery in deliveries[:10]) + (", ..." if len(deliveries) > 10 else "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

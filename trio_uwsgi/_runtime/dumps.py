@@ -17,7 +17,7 @@ from types import FrameType
 
 import trio
 
-__all__ = ["STACKS", "TASK_TREE", "answer_dumps", "task_tree"]
+__all__ = ["STACKS", "TASK_TREE", "answer_dumps", "dump_here", "task_tree"]
 
 TASK_TREE = signal.SIGUSR1
 STACKS = signal.SIGUSR2
@@ -29,6 +29,12 @@ def answer_dumps() -> None:
     """Let this process answer both signals. Main thread only. A forked child inherits it, what it executes does not."""
     faulthandler.register(STACKS, file=_STDERR, all_threads=True, chain=False)
     signal.signal(TASK_TREE, _print_task_tree)
+
+
+def dump_here() -> None:
+    """Print both of this process."""
+    _print_task_tree(TASK_TREE, None)
+    faulthandler.dump_traceback(_STDERR, all_threads=True)
 
 
 def _print_task_tree(signum: int, frame: FrameType | None) -> None:

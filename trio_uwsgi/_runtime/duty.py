@@ -34,7 +34,8 @@ __all__ = ["Duty", "flush_output", "leave", "own_posix_signals", "perform"]
 logger = logging.getLogger("trio_uwsgi")
 
 # By default these end the process, and that is what they shall do here, whatever the application did at import.
-_DEFAULTS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD)
+_DEFAULTS = (signal.SIGTERM, signal.SIGCHLD)
+_MASTERS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,11 +50,12 @@ class Duty:
 
 
 def own_posix_signals() -> None:
-    """The signals of zygotes and members. SIGINT and SIGHUP from a terminal reach all, and only the master acts.
+    """The signals of zygotes and members. Those that a terminal sends, or somebody to a whole group of processes, reach
+    all, and only the master acts.
 
     That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in _MASTERS:
         signal.signal(number, _leave_it_to_the_master)
     for number in _DEFAULTS:
         signal.signal(number, signal.SIG_DFL)

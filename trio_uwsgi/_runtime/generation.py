@@ -262,7 +262,7 @@ class Generation:
         if tenure.seated and not tenure.gave_way and master.roster.replace(seat):
             logger.warning("%s is replaced: %s", seat.name, reason)
             watched.leaves_by = time.monotonic() + self._plan.terms.mercy
-            tenure.link.send(Stop())
+            tenure.link.send(Stop(patient=True))
 
     def _cannot_start(self, tenure: Tenure, failure: BootFailed) -> Ending:
         seat = tenure.seat
@@ -293,6 +293,7 @@ class Generations:
     def __init__(self, plan: MemberPlan, nursery: trio.Nursery) -> None:
         self._plan = plan
         self._nursery = nursery
+        self._living: dict[Generation, None] = {}
         self.current: Generation
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
 
@@ -306,13 +307,25 @@ class Generations:
         generation = Generation(self._plan)
         generation.caches = lambda: self.caches()
         try:
-            await self._nursery.start(generation.serve)
+            await self._nursery.start(self._serve, generation)
         except BaseExceptionGroup as group:
             error = sole(group)
             if isinstance(error, BootError):
                 raise error from error.__cause__
             raise
         return generation
+
+    async def _serve(self, generation: Generation, *, task_status: trio.TaskStatus[None]) -> None:
+        self._living[generation] = None
+        try:
+            await generation.serve(task_status=task_status)
+        finally:
+            del self._living[generation]
+
+    async def dump_stacks(self) -> None:
+        """Let the members of all versions print their tasks and stacks, one after the other."""
+        for child in [child for generation in self._living for child in generation.children.values()]:
+            await child.dump_stacks()
 
     def follow(self, generation: Generation) -> None:
         """This version is served from now on; the former one ends with its last member."""

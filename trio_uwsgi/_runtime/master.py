@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.registry import check_signum
-from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
+from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
 from trio_uwsgi._runtime.declarations_in_force import Declarations
 from trio_uwsgi._runtime.placement import Died
 from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
@@ -39,6 +39,7 @@ from trio_uwsgi._wire.frames import (
     HandOver,
     Leave,
     Lock,
+    Pause,
     Post,
     Raise,
     Ready,
@@ -91,7 +92,8 @@ class Master:
         self.on_reload: Callable[[], None] = _ignore
         self._tenures: dict[str, Tenure] = {}  # of members that are there, by name
         self._holders: dict[str, Tenure] = {}  # those of them that have their seat, by its name
-        self._stopping: set[str] = set()
+        self._stopping: dict[str, Stop] = {}  # what the members of these seats are told
+        self.paused = False
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
         self.alarms: Alarms
@@ -114,6 +116,8 @@ class Master:
         """A member is there. One that has its seat is given what waits when it says it is ready."""
         tenure.link = link
         self._tenures[tenure.name] = tenure
+        if self.paused:
+            link.send(Pause(True))
         if tenure.seated:
             self._take_seat(tenure)
 
@@ -184,20 +188,21 @@ class Master:
     def _report(self, seat: Seat, remains: Remains) -> None:
         if remains.lost:
             self._lost += len(remains.lost)
-            logger.error("%s died with signals that it ran: %s are lost", seat.name, _signals(remains.lost))
+            logger.error("%s died with signals that it ran: %s are lost", seat.name, signal_numbers(remains.lost))
         for delivery in remains.lost:
             self._tick_ended(delivery)
         for delivery in remains.again:
-            logger.warning("%s: the message of %d bytes that it handled is given again", seat.name, _size(delivery))
+            logger.warning("%s: the message of %d bytes that it handled is given again", seat.name, delivery.size)
         for delivery in remains.dropped:
             self._messages["lost"] += 1
             logger.error(
                 "%s: a message of %d bytes was dropped: %d mules died while they handled it",
-                *(seat.name, _size(delivery), delivery.deaths),
+                *(seat.name, delivery.size, delivery.deaths),
             )
 
     def retire(self, seat: Seat) -> None:
         """The seat ended for good: what nobody had begun is counted and reported."""
+        self._stopping.pop(seat.name, None)
         left = self.roster.retire(seat)
         for delivery in [*left, *seat.running.values()]:
             self._tick_ended(delivery)
@@ -205,7 +210,7 @@ class Master:
         signals = [delivery for delivery in left if delivery.signum is not None]
         self._undelivered += len(signals)
         if signals:
-            logger.warning("%s ended with %d signals not run: %s", seat.name, len(signals), _signals(signals))
+            logger.warning("%s ended with %d signals not run: %s", seat.name, len(signals), signal_numbers(signals))
         if messages := len(left) - len(signals):
             self._messages["undelivered"] += messages
             logger.warning("%s ended with %d messages not handled", seat.name, messages)
@@ -220,15 +225,21 @@ class Master:
         if (tenure := self._tenures.get(name)) is not None:
             tenure.link.send(frame)
 
-    def stop(self, seat: Seat) -> None:
+    def stop(self, seat: Seat, *, patient: bool = False) -> None:
         """Tell a member to end what it runs and what waits, and then itself: now, or when it has been given that."""
-        self._stopping.add(seat.name)
+        self._stopping[seat.name] = stop = Stop(patient)
         if seat.state is SeatState.READY:
-            self._holders[seat.name].link.send(Stop())
+            self._holders[seat.name].link.send(stop)
 
     def is_stopping(self, seat: Seat) -> bool:
         """Was the member on this seat, or the one that comes next, told to stop?"""
         return seat.name in self._stopping
+
+    def pause(self, paused: bool) -> None:
+        """Let nobody accept connections, or let them again; also those who come meanwhile."""
+        self.paused = paused
+        for tenure in self._tenures.values():
+            tenure.link.send(Pause(paused))
 
     def let_go(self, seat: Seat) -> bool:
         """Let a member that has nothing to do leave. False: it has, or its seat is not to be vacant."""
@@ -269,12 +280,8 @@ class Master:
                 self.on_relieve(tenure, reason)
             case Reload():
                 self.on_reload()
-            case Lock(number, ident) if self.locks is not None:
-                self.locks.lock(tenure.name, number, ident)
-            case Unlock(number, ident) if self.locks is not None:
-                self.locks.unlock(tenure.name, number, ident)
-            case Forget(number, ident) if self.locks is not None:
-                self.locks.forget(tenure.name, number, ident)
+            case Lock() | Unlock() | Forget() if self.locks is not None:
+                self.locks.obey(tenure.name, frame)
             case Ready():
                 tenure.ready = True
                 tenure.on_change()
@@ -291,7 +298,7 @@ class Master:
         for delivery in seat.waiting():
             self._send(seat, delivery)
         if seat.name in self._stopping:
-            tenure.link.send(Stop())
+            tenure.link.send(self._stopping[seat.name])
 
     # ----- signals and messages
 
@@ -390,11 +397,3 @@ class Master:
 
 def _ignore(*asked: object) -> None:
     """Where nobody can follow."""
-
-
-def _size(delivery: Delivery) -> int:
-    return len(delivery.message or b"")
-
-
-def _signals(deliveries: list[Delivery]) -> str:
-    return ", ".join(str(d.signum) for d in deliveries[:10]) + (", ..." if len(deliveries) > 10 else "")

@@ -16,7 +16,6 @@ the mercy. A cancellation of `Runtime.run` ends all levels at once.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -29,13 +28,16 @@ from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._core.seats import Seat, SeatState
 from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
-from trio_uwsgi._runtime.crew import Crew, MemberStatistics
+from trio_uwsgi._runtime.crew import Crew
+from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
+from trio_uwsgi._runtime.statistics import RuntimeStatistics
 from trio_uwsgi._runtime.succession import Succession
 from trio_uwsgi._runtime.supervisor import Live, Supervisor
 from trio_uwsgi._runtime.worker import Application, rpc_threads
-from trio_uwsgi._tasks.alarms import Alarms, AlarmStatistics
+from trio_uwsgi._runtime.workforce import Workforce
+from trio_uwsgi._tasks.alarms import Alarms
 from trio_uwsgi._tasks.lifespan import Lifespan
 from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.remote_locks import LockKeeper
@@ -49,30 +51,16 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.targets import Kind
     from trio_uwsgi._runtime.placement import Placement
-    from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
     from trio_uwsgi._runtime.terms import Surroundings, Terms
     from trio_uwsgi._tasks.asgi import AsgiApp
     from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.service import HttpStatistics
-    from trio_uwsgi._tasks.spool import Spool, SpoolStatistics
+    from trio_uwsgi._tasks.spool import Spool
     from trio_uwsgi._wire.request import Peer
     from trio_uwsgi.config import Address
 
-__all__ = ["MemberStatistics", "Runtime", "RuntimeStatistics"]
+__all__ = ["Runtime"]
 
 logger = logging.getLogger("trio_uwsgi")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RuntimeStatistics:
-    """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory."""
-
-    signals: SignalStatistics
-    messages: MessageStatistics
-    members: tuple[MemberStatistics, ...]
-    http: tuple[HttpStatistics, ...]
-    alarms: AlarmStatistics
-    spools: tuple[SpoolStatistics, ...]
 
 
 class Runtime:
@@ -112,6 +100,7 @@ class Runtime:
             )
         if (shared := surroundings.shared) is not None:
             self._master.locks = LockKeeper(shared.board, self._master.send)
+        self._workers: Workforce
         self._stopping = trio.Event()
         self.ended = trio.Event()
 
@@ -202,11 +191,67 @@ class Runtime:
             raise NotServing("Runtime.take()", "workers that are processes take clients from their listeners only")
         self._crew.workers[self._roster.lend("worker").name].take(stream, peer)
 
-    def reload(self) -> None:
+    def add_worker(self) -> None:
+        """Have one worker more, up to 16 more than were configured. It serves as soon as it is ready.
+
+        Targets of signals go by the configured number: `workers` and `worker` reach it, `worker5` does not, unless
+        there were five. While a reload goes on it is done afterwards. Where there can be no more the log says so.
+        Raises:
+            NotServing: the runtime stops.
+        Checkpoint: never.
+        uWSGI: `+` of the master's fifo, up to the workers that `cheaper` keeps in reserve.
+        """
+        self._refuse_when_stopping("Runtime.add_worker()")
+        self._workers.add()
+
+    def remove_worker(self) -> None:
+        """Let the worker with the highest number go, when it has ended what it runs, within the mercy. The last one
+        stays, and the log says so.
+
+        Its clients that are idle find the others, and its counts are no part of `statistics` any more. While a reload
+        goes on it is done afterwards.
+        Raises:
+            NotServing: the runtime stops.
+        Checkpoint: never.
+        uWSGI: `-` of the master's fifo.
+        """
+        self._refuse_when_stopping("Runtime.remove_worker()")
+        self._workers.remove()
+
+    def _refuse_when_stopping(self, call: str) -> None:
+        if self.stopping:
+            raise NotServing(call, "the runtime stops")
+
+    @property
+    def paused(self) -> bool:
+        """Do the workers accept no connections for now?"""
+        return self._master.paused
+
+    def pause(self) -> None:
+        """Let no worker accept a connection until `resume`. Clients wait in the kernel's queue, as many as
+        `Config.listen` has room for; those that are connected are served, and all else goes on.
+
+        May be called again.
+        Checkpoint: never.
+        uWSGI: `p` of the master's fifo, SIGTSTP; workers do nothing at all there.
+        """
+        self._master.pause(True)
+
+    def resume(self) -> None:
+        """Accept connections again. May be called at any time.
+
+        Checkpoint: never.
+        """
+        self._master.pause(False)
+
+    def reload(self, *, chain: bool = False) -> None:
         """Import the application anew, and let members with the new code follow those that are there, without a gap.
 
         Nobody waits for it: what becomes of it is in the log. A version that cannot be imported, or whose members do
         not start, changes nothing. Called again meanwhile, it is done once more afterwards.
+
+        Args:
+            chain: one worker at a time, as with `Config.chain_reload`.
 
         Raises:
             NotServing: members are tasks of this process, which has the code once and for all.
@@ -214,7 +259,19 @@ class Runtime:
         """
         if self._succession is None:
             raise NotServing("Runtime.reload()", NO_RELOAD)
-        self._succession.reload()
+        self._succession.reload(chain=chain)
+
+    async def dump_stacks(self) -> None:
+        """Print the Trio tasks of all processes, and the Python stacks of their threads, to standard error, one after
+        the other.
+
+        Checkpoint: always; it takes half a second for each process of a member.
+        Cancellation: what was not printed is not.
+        uWSGI: `py-tracebacker`.
+        """
+        dump_here()
+        if self._surroundings.generations is not None:
+            await self._surroundings.generations.dump_stacks()
 
     # ----- the tree
 
@@ -294,16 +351,16 @@ class Runtime:
         mercy = self._terms.mercy
         idle = self._terms.mule_idle if kind == "mule" else math.inf
         live = self._living_by(self._surroundings.placement)
-        supervisors = [Supervisor(seat, self._master, live, idle, mercy) for seat in self._roster.seats(kind)]
-        if self._succession is not None:
-            self._succession.add(supervisors)
+        force = Workforce(
+            kind, self._roster, lambda seat: Supervisor(seat, self._master, live, idle, mercy), self._succession
+        )
         async with trio.open_nursery() as nursery:
-            for supervisor in supervisors:
-                nursery.start_soon(supervisor.run)
+            force.start(nursery)
+            if kind == "worker":
+                self._workers = force
             yield
             nursery.cancel_scope.deadline = trio.current_time() + mercy
-            for supervisor in supervisors:
-                supervisor.stop()
+            force.stop()
             if kind == "worker":
                 await self._close_listeners()
         if nursery.cancel_scope.cancelled_caught and mercy:
@@ -315,7 +372,7 @@ class Runtime:
 
     async def _close_listeners(self) -> None:
         """As soon as no worker accepts: otherwise the kernel takes new clients, who wait for nobody and are reset."""
-        for seat in self._roster.seats("worker"):
+        for seat in self._workers.seats:
             await self._master.wait_closed(seat)
         for listener in self._listeners:
             listener.close()

@@ -1,10 +1,17 @@
-"""What a master counts. Floor 3."""
+"""What a runtime counts. Floor 3."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
-__all__ = ["MessageStatistics", "SignalStatistics"]
+if TYPE_CHECKING:
+    from trio_uwsgi._runtime.crew import MemberStatistics
+    from trio_uwsgi._tasks.alarms import AlarmStatistics
+    from trio_uwsgi._tasks.service import HttpStatistics
+    from trio_uwsgi._tasks.spool import SpoolStatistics
+
+__all__ = ["MessageStatistics", "RuntimeStatistics", "SignalStatistics"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,3 +44,15 @@ class MessageStatistics:
     redelivered: int
     lost: int
     undelivered: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RuntimeStatistics:
+    """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory."""
+
+    signals: SignalStatistics
+    messages: MessageStatistics
+    members: tuple[MemberStatistics, ...]
+    http: tuple[HttpStatistics, ...]
+    alarms: AlarmStatistics
+    spools: tuple[SpoolStatistics, ...]

@@ -12,8 +12,9 @@ new code declared counts, and every member gives way to its heir.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
@@ -58,7 +59,8 @@ class Succession:
         self._chain = chain
         self._supervisors: dict[str, Supervisor] = {}  # by seat, in the order in which they came
         self._worn: dict[Tenure, str] = {}  # who asked to be followed, and why
-        self._reload = False
+        self._orders: deque[Callable[[], None]] = deque()
+        self._reload: Literal["", "whole", "chain"] = ""
         self._asked = trio.Event()
         master.on_relieve = self.relieve
         master.on_reload = self.reload
@@ -67,23 +69,34 @@ class Succession:
         """Look after these, too."""
         self._supervisors.update({supervisor.seat.name: supervisor for supervisor in supervisors})
 
+    def remove(self, supervisor: Supervisor) -> None:
+        """Its seat is to end."""
+        del self._supervisors[supervisor.seat.name]
+
+    def between(self, order: Callable[[], None]) -> None:
+        """Call this when no reload, and no relief, is on its way. Never waits."""
+        self._orders.append(order)
+        self._asked.set()
+
     def relieve(self, tenure: Tenure, reason: str) -> None:
         """Let somebody follow this member, when it is its turn. Never waits."""
         self._worn.setdefault(tenure, reason)
         self._asked.set()
 
-    def reload(self) -> None:
-        """Reload, now or after what goes on. Never waits."""
-        self._reload = True
+    def reload(self, *, chain: bool = False) -> None:
+        """Reload, now or after what goes on; in a chain if that was configured, or is asked for. Never waits."""
+        self._reload = "chain" if chain or self._chain else "whole"
         self._asked.set()
 
     async def run(self) -> None:
         """Do what is asked for, one after the other, until cancelled."""
         while True:
             await self._asked.wait()
-            if self._reload:
-                self._reload = False
-                await self._do_reload()
+            if self._orders:
+                self._orders.popleft()()
+            elif self._reload:
+                how, self._reload = self._reload, ""
+                await self._do_reload(chain=how == "chain")
             elif self._worn:
                 tenure = next(iter(self._worn))
                 await self._do_relieve(tenure, self._worn.pop(tenure))
@@ -91,15 +104,15 @@ class Succession:
                 self._asked = trio.Event()
 
     async def _do_relieve(self, tenure: Tenure, reason: str) -> None:
-        supervisor = self._supervisors[tenure.seat.name]
-        if supervisor.holder is tenure and tenure.ending is None:
+        supervisor = self._supervisors.get(tenure.seat.name)
+        if supervisor is not None and supervisor.holder is tenure and tenure.ending is None:
             logger.info("%s is followed by another one: %s", tenure.seat.name, reason)
             if await supervisor.prepare(self._living(self._generations.current)):
                 supervisor.hand_over()
 
     # ----- reloads
 
-    async def _do_reload(self) -> None:
+    async def _do_reload(self, *, chain: bool) -> None:
         logger.info("reloading: importing the application anew")
         began = trio.current_time()
         try:
@@ -109,7 +122,7 @@ class Succession:
             return
         workers = [supervisor for name, supervisor in self._supervisors.items() if name.startswith("worker")]
         others = [supervisor for name, supervisor in self._supervisors.items() if not name.startswith("worker")]
-        first, later = (workers[:1], workers[1:] + others) if self._chain else (workers + others, [])
+        first, later = (workers[:1], workers[1:] + others) if chain else (workers + others, [])
         try:
             done = await self._prepare(first, generation)
             if done:

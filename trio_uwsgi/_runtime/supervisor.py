@@ -60,6 +60,7 @@ class Supervisor:
         self._live = live
         self._idle = idle
         self._mercy = mercy
+        self.scope = trio.CancelScope()  # of all that happens on the seat
         self._idling = trio.CancelScope()  # its deadline is when the member has been idle for long enough
         self._changed = trio.lowlevel.ParkingLot()
         self._stopping = False
@@ -72,12 +73,19 @@ class Supervisor:
         if seat.spare and idle < math.inf:
             seat.on_idle = self._is_idle
 
-    def stop(self) -> None:
-        """Let the member that is there, and one that comes for what waits, end what they do; and then the seat."""
+    def stop(self, *, patient: bool = False) -> None:
+        """Let the member that is there, and one that comes for what waits, end what they do; and then the seat.
+        `patient`: others serve on.
+        """
         self._stopping = True
         self.forgo()
         self._awake()
-        self._master.stop(self.seat)
+        self._master.stop(self.seat, patient=patient)
+
+    def dismiss(self) -> None:
+        """Stop, while others serve on; within the mercy, counted from now."""
+        self.scope.deadline = trio.current_time() + self._mercy
+        self.stop(patient=True)
 
     async def run(self) -> None:
         """Have somebody on the seat, or nobody while it is vacant, until `stop`. A cancellation ends the seat at once.
@@ -86,10 +94,13 @@ class Supervisor:
             What a placement raises: a bug.
         """
         try:
-            async with trio.open_nursery() as self._lives:
-                await self._look_after()
+            with self.scope:
+                async with trio.open_nursery() as self._lives:
+                    await self._look_after()
         finally:
             self._master.retire(self.seat)
+        if self.scope.cancelled_caught:
+            logger.warning("what %s still ran after the mercy of %g s was cancelled", self.seat.name, self._mercy)
 
     async def _look_after(self) -> None:
         seat = self.seat

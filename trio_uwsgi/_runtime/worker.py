@@ -89,6 +89,7 @@ class Worker:
         self._listeners = listeners
         self.share: Share | None = None
         self._nursery: trio.Nursery
+        member.inbox.on_pause = service.pause
 
     @property
     def stuck(self) -> int:
@@ -119,7 +120,7 @@ class Worker:
                     await self._nursery.start(serve, self._service, self._listeners)
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
-                self._service.drain(patient=member.inbox.follows)
+                self._service.drain(patient=member.inbox.patient)
                 member.link.send(Closed())
                 await self._service.wait_drained()
                 member.inbox.finish()

@@ -149,13 +149,30 @@ async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -
     Checkpoint: always.
     Cancellation: all connections are closed at once.
     """
-    async with trio.open_nursery() as connections, trio.open_nursery() as acceptors:
-        for listener in listeners:
-            acceptors.start_soon(_accept, service, listener, connections)
-        # At once, as the sockets may be closed when `drain` returns.
-        service.acceptors.append(acceptors.cancel_scope.cancel)
-        await service.drain_called.wait()
-        acceptors.cancel_scope.cancel()  # `drain` may have been called before
+    async with trio.open_nursery() as connections:
+        acceptor = _TaskAcceptor()
+        service.acceptors.append(acceptor)
+        while not service.draining:
+            acceptor.round = trio.CancelScope()
+            with acceptor.round:
+                if service.paused:
+                    await trio.sleep_forever()
+                async with trio.open_nursery() as nursery:
+                    for listener in listeners:
+                        nursery.start_soon(_accept, service, listener, connections)
+        service.acceptors.remove(acceptor)
+
+
+class _TaskAcceptor:
+    """Ends the round of accepting that goes on; at once, as the sockets may be closed when `drain` returns."""
+
+    round: trio.CancelScope
+
+    def stop_accepting(self) -> None:
+        self.round.cancel()
+
+    def pause_accepting(self, paused: bool) -> None:
+        self.round.cancel()
 
 
 async def _accept(service: HttpService, listener: Listener, connections: trio.Nursery) -> None:

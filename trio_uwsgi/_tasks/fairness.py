@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.fairness import STALE, patience
-from trio_uwsgi._tasks.reactor import ACCEPTS, IN, Reactor, SocketSession
+from trio_uwsgi._tasks.reactor import ACCEPTS, Reactor, SocketSession
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.board import Row
@@ -88,7 +88,6 @@ class FairReactor(Reactor):
         self._due = 0.0
 
     async def serve(self) -> None:
-        self._share.accepts(True)
         try:
             await super().serve()
         finally:
@@ -119,7 +118,7 @@ class FairReactor(Reactor):
             if not self._left:
                 self._due = trio.current_time() + seconds
             self._left.append(listener)
-            self.epoll.unregister(listener.socket.fileno())
+            self._unwatch(listener)
             return
         for _ in range(ACCEPTS):
             # Above our part, what is there makes another batch: by then it may be gone.
@@ -130,7 +129,7 @@ class FairReactor(Reactor):
         """One connection, however many we have: the others may not be as able as they look."""
         left, self._left = self._left, []
         for listener in left:
-            self.epoll.register(listener.socket.fileno(), IN)
+            self._watch(listener)
             self._accept(listener, 1)
 
     def _pause_accepting(self, listener: Listener, error: OSError) -> None:
@@ -139,11 +138,16 @@ class FairReactor(Reactor):
 
     async def _resume_accepting(self, listener: Listener) -> None:
         await super()._resume_accepting(listener)
-        self._share.accepts(not self.service.draining)
+        self._share.accepts(not self.service.draining and not self.service.paused)
 
-    def _stop_accepting(self) -> None:
+    def pause_accepting(self, paused: bool) -> None:
         self._left.clear()
-        super()._stop_accepting()
+        super().pause_accepting(paused)
+        self._share.accepts(not paused)
+
+    def stop_accepting(self) -> None:
+        self._left.clear()
+        super().stop_accepting()
         self._share.accepts(False)
 
 

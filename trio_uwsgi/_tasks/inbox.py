@@ -17,9 +17,11 @@ from trio.lowlevel import Task, current_task, reschedule
 
 from trio_uwsgi._tasks.calls import SharedScope
 from trio_uwsgi._tasks.messages import Messages, parked
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Seated, Stop
+from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Pause, Seated, Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_uwsgi._core.registry import Signal
     from trio_uwsgi._tasks.calls import Calls
     from trio_uwsgi._tasks.unit import Member
@@ -54,6 +56,8 @@ class Inbox:
         self.seated = trio.Event()  # at once, but for one who follows another one
         self.seated.set()
         self.follows = False  # another one follows this one: what waits here is for that
+        self.patient = False  # others serve on when this one ends
+        self.on_pause: Callable[[bool], None] = _accepts_nobody
 
     def inherit(self) -> None:
         """Another one has the seat: wait until the master says otherwise."""
@@ -62,9 +66,12 @@ class Inbox:
     def obey(self, frame: Frame) -> None:
         """Take a frame from the master."""
         if isinstance(frame, Stop):
+            self.patient = frame.patient
             self.stopping.set()
+        elif isinstance(frame, Pause):
+            self.on_pause(frame.paused)
         elif isinstance(frame, HandOver):
-            self.follows = True
+            self.follows = self.patient = True
             self._signals.clear()
             self.messages.drop()
             self.stopping.set()
@@ -155,3 +162,7 @@ class Inbox:
         waiter = (signum, current_task())
         self._signal_waiters.append(waiter)
         return cast("int", await parked(lambda: self._signal_waiters.remove(waiter)))
+
+
+def _accepts_nobody(paused: bool) -> None:
+    """Of members that serve no clients."""

@@ -239,17 +239,16 @@ class Reactor:
     async def serve(self) -> None:
         """Serve until the service was drained, or until cancelled."""
         try:
-            for fd in self._listeners:
-                self.epoll.register(fd, IN)
-            self.service.acceptors.append(self._stop_accepting)
+            self.pause_accepting(self.service.paused)
+            self.service.acceptors.append(self)
             async with trio.open_nursery() as self._nursery:
                 if self.service.draining:
-                    self._stop_accepting()
+                    self.stop_accepting()
                 self._nursery.start_soon(self._serve_batches)
                 await self.service.wait_drained()
                 self._nursery.cancel_scope.cancel()
         finally:
-            self.service.acceptors.remove(self._stop_accepting)
+            self.service.acceptors.remove(self)
             for session in list(self.sessions.values()):
                 session.close()
             self.epoll.close()
@@ -320,20 +319,32 @@ class Reactor:
 
     def _pause_accepting(self, listener: Listener, error: OSError) -> None:
         logger.error("%s: cannot accept: %s; trying again in %g s", listener.address, error, ACCEPT_PAUSE)
-        self.epoll.unregister(listener.socket.fileno())
+        self._unwatch(listener)
         self._nursery.start_soon(self._resume_accepting, listener)
 
     async def _resume_accepting(self, listener: Listener) -> None:
         await trio.sleep(ACCEPT_PAUSE)
-        if not self.service.draining:
+        if not self.service.draining and not self.service.paused:
+            self._watch(listener)
+
+    def _watch(self, listener: Listener) -> None:
+        with contextlib.suppress(FileExistsError):  # it is in the set already
             self.epoll.register(listener.socket.fileno(), IN)
 
-    def _stop_accepting(self) -> None:
+    def _unwatch(self, listener: Listener) -> None:
+        with contextlib.suppress(FileNotFoundError):  # it is out of it for some other reason
+            self.epoll.unregister(listener.socket.fileno())
+
+    def pause_accepting(self, paused: bool) -> None:
+        """See `Acceptor`."""
+        for listener in self._listeners.values():
+            (self._unwatch if paused else self._watch)(listener)
+
+    def stop_accepting(self) -> None:
         """Accept who is waiting already, so that no request is lost that was sent before the stop, and then nobody."""
-        for fd, listener in self._listeners.items():
+        for listener in self._listeners.values():
             self._accept(listener, LAST_ACCEPTS)
-            with contextlib.suppress(FileNotFoundError):  # while accepting is paused
-                self.epoll.unregister(fd)
+            self._unwatch(listener)
         self._listeners.clear()
         self._register_fresh()
 

@@ -121,6 +121,16 @@ class LockKeeper:
         self._send = send
         self._table: LockTable[tuple[str, int]] = LockTable()
 
+    def obey(self, member: str, frame: Lock | Unlock | Forget) -> None:
+        """Do what a member asks."""
+        match frame:
+            case Lock(number, ident):
+                self.lock(member, number, ident)
+            case Unlock(number, ident):
+                self.unlock(member, number, ident)
+            case Forget(number, ident):
+                self.forget(member, number, ident)
+
     def lock(self, member: str, number: int, ident: int) -> None:
         """A member wants a lock."""
         if self._table.take(number, (member, ident)):

@@ -49,6 +49,16 @@ class Driver(Protocol):
         """Own the tasks or threads that run the application, until cancelled."""
 
 
+class Acceptor(Protocol):
+    """Takes clients from listeners for a service; begins as the service is, paused or not."""
+
+    def stop_accepting(self) -> None:
+        """Accept who is waiting, as far as that can be seen, and then nobody."""
+
+    def pause_accepting(self, paused: bool) -> None:
+        """Leave whoever comes where they wait, or accept again."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
     """What a user may set about HTTP. `cancel_on_disconnect` ends requests whose client left."""
@@ -98,7 +108,8 @@ class HttpService:
         self.draining = False
         self.patient = False  # draining, and clients that are idle now have a moment for one more request
         self.drain_called = trio.Event()
-        self.acceptors: list[Callable[[], None]] = []  # called by `drain`: accept who is waiting, then nobody
+        self.paused = False  # nobody is accepted
+        self.acceptors: list[Acceptor] = []
         # Every session is in at most one of these four; running exchanges are in the fifth.
         self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_late)
         self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
@@ -153,11 +164,18 @@ class HttpService:
         self.patient = patient
         self.draining = True
         self.drain_called.set()
-        for stop_accepting in self.acceptors:
-            stop_accepting()
+        for acceptor in self.acceptors:
+            acceptor.stop_accepting()
         for session in list(self.sessions):
             session.drain()
         self._check_idle()
+
+    def pause(self, paused: bool) -> None:
+        """Accept nobody for now, or accept again; the clients that are there are served. Never waits."""
+        self.paused = paused
+        if not self.draining:
+            for acceptor in self.acceptors:
+                acceptor.pause_accepting(paused)
 
     async def wait_drained(self) -> None:
         """Wait until `drain` was called and the last request and connection ended."""

@@ -38,6 +38,7 @@ __all__ = [
     "HandedOver",
     "Leave",
     "Lock",
+    "Pause",
     "Post",
     "Raise",
     "Ready",
@@ -257,7 +258,18 @@ class Declared(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
-    """Master to member: begin no new work, end what runs, then end yourself."""
+    """Master to member: begin no new work, end what runs, then end yourself. `patient`: others serve on, so clients
+    that are idle have a moment for one more request, which may be on its way.
+    """
+
+    patient: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pause(Frame):
+    """Master to member: accept no connections for now, or do again."""
+
+    paused: bool
 
 
 class Vocabulary:
@@ -304,7 +316,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared, Worn),
-    *(HandOver, HandedOver, Seated, Relieve, Reload),
+    *(HandOver, HandedOver, Seated, Relieve, Reload, Pause),
 )
 encode = _MEMBERS.encode
 
