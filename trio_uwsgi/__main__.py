@@ -7,9 +7,9 @@ What a value may be is not decided here: `Config` refuses what is impossible, an
 exit code of it.
 
 Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
-address cannot be listened on; 4 when the application cannot be imported or does not start; 130 or 143 when a second
-SIGINT or SIGTERM cut a graceful stop short. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not found, or
-could not be changed; 2 for options, and for a directory that is none.
+address cannot be listened on; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
+SIGQUIT, or a second SIGINT or SIGTERM, cut off what ran. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not
+found, or could not be changed; 2 for options, and for a directory that is none.
 """
 
 from __future__ import annotations
@@ -110,6 +110,8 @@ def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
         if "workers" in fields:
             raise _UsageError("--processes and --workers both say how many workers there are; use one of them")
         fields |= {"workers": arguments.processes, "placement": "process"}
+    if fields.get("reload"):
+        fields.setdefault("placement", "process")
     return fields
 
 
@@ -130,7 +132,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="trio-uwsgi",
         usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
-        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one at once; SIGHUP reloads.",
+        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one at once; SIGHUP reloads.\n"
+        "SIGTTIN and SIGTTOU: one worker more or less; SIGTSTP pauses; SIGUSR1 logs statistics, SIGUSR2 prints stacks.",
         allow_abbrev=False,
         add_help=False,
     )

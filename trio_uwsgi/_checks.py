@@ -61,7 +61,15 @@ _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
 _SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "alarm_freq", *_TIMEOUTS, *_PAUSES)
 _WEAR = ("max_requests", "max_worker_lifetime", "reload_on_rss")
-_FLAGS = ("chain_reload", "cancel_on_disconnect", "disable_logging", "lazy_apps", "spooler_cheap", "spooler_fsync")
+_FLAGS = (
+    "chain_reload",
+    "cancel_on_disconnect",
+    "disable_logging",
+    "lazy_apps",
+    "reload",
+    "spooler_cheap",
+    "spooler_fsync",
+)
 
 
 def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
@@ -79,6 +87,7 @@ def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
             names = " or ".join(repr(choice) for choice in allowed)
             raise ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
     _check_mules(config.mules)
+    _check_fifo(config.master_fifo)
     _check_ranges(config)
     _check_timezone(config.timezone)
 
@@ -109,6 +118,11 @@ def _check_mules(mules: object) -> None:
         raise ConfigError(f"mules={mules!r} is not a whole number", "write mules=1 or mules=Mules(min=1, max=4)")
     if mules < 0:
         raise ConfigError(f"mules={mules} is too small", "use 0 or more")
+
+
+def _check_fifo(path: object) -> None:
+    if path is not None and (not isinstance(path, str) or not path or "\0" in path):
+        raise ConfigError(f"master_fifo={path!r} is not a path", "write master_fifo='/run/app.fifo', or leave it out")
 
 
 def _check_ranges(config: Config) -> None:
@@ -261,7 +275,7 @@ def check_contradictions(config: Config) -> None:
 
 def _check_successors(config: Config) -> None:
     """What says how members are followed by others asks for members that can be."""
-    for name in (*_WEAR, "chain_reload"):
+    for name in (*_WEAR, "chain_reload", "touch_reload", "reload"):
         if getattr(config, name) and config.placement != "process":
             raise ConfigError(
                 f"{name} is set, and members are tasks of one process, which cannot be exchanged",

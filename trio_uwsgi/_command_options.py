@@ -205,6 +205,9 @@ OPTIONS = (
     Option("max_worker_lifetime", "limits", "SEC", _seconds, "after which another worker follows; 0 is no limit"),
     Option("reload_on_rss", "limits", "MB", _megabytes, "memory at which another worker follows; 0 is no limit"),
     Option("chain_reload", "members", None, str, "reload one worker at a time, where memory is short"),
+    Option("touch_reload", "members", "FILE", str, "reload when this file is touched; repeatable", (), list),
+    Option("reload", "members", None, str, "reload when Python code changes, for developers; members are processes"),
+    Option("master_fifo", "members", "FILE", str, "a fifo that takes uWSGI's letters: q Q r c + - p s"),
     Option("max_header_size", "limits", "BYTES", whole, "largest request head"),
     Option("max_headers", "limits", "N", whole, "most header fields of a request"),
     Option("max_body", "limits", "BYTES", whole, "largest request body; 0 is no limit"),
@@ -241,16 +244,20 @@ UWSGI_OPTIONS = {
     "reload-mercy": "write --mercy",
     "worker-reload-mercy": "write --mercy",
     "cache": "write --cache2 name=default,items=N",
+    "py-autoreload": "write --reload",
+    "python-autoreload": "write --reload",
+    "touch-chain-reload": "write --touch-reload FILE --chain-reload",
+    "touch-workers-reload": "write --touch-reload",
     "allowed-modifiers": "write --modifier",
     "http-timeout": "write --socket-timeout",
     "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
     **dict.fromkeys(
         (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
             "https ini yaml json xml "
-            "queue stats stats-server touch-reload py-autoreload async gevent asyncio cheaper "
+            "queue stats stats-server async gevent asyncio cheaper "
             "single-interpreter pythonpath virtualenv home pidfile daemonize logto "
             "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
-            "manage-script-name attach-daemon smart-attach-daemon master-fifo emperor plugin plugins route mule import "
+            "manage-script-name attach-daemon smart-attach-daemon emperor plugin plugins route mule import "
             "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "
             "log-master sharedarea websockets"
         ).split(),

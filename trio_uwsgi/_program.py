@@ -1,117 +1,65 @@
-"""The program that `serve` is where nobody embeds it: its log, and the posix signals it obeys. Floor 4."""
+"""The program that `serve` is where nobody embeds it: its log, and who tells it what to do. Floor 4."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import signal
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from types import FrameType
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
+from trio_uwsgi._control import Control
 from trio_uwsgi._runtime.titles import entitle
+from trio_uwsgi._tasks.fifo import open_fifo
 from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi.errors import BootError, NotServing, UwsgiError
+from trio_uwsgi._tasks.touching import require_watchfiles, watch_files, watch_sources
+from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi.config import Config
 
 __all__ = ["be_the_program", "plain_start_errors"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Posix signals that Trio has not looked at when one more ends the process at once, as it does by default: something
-# keeps Trio's thread, so the stops that were asked for cannot even begin.
-_UNNOTICED = 2
-
 # Reports the `Runtime` when everything serves.
 Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
-async def be_the_program(serve: Serve, config: Config) -> None:
-    """Run a runtime, show a log if nobody set one up, and obey posix signals.
+async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -> None:
+    """Run a runtime, show a log if nobody set one up, and do what the program is told from outside.
 
     Args:
         serve: runs the runtime, and gives it to its `task_status` when everything serves.
         config: what concerns the program is taken from it.
+        sources: folders of the application's code.
     Raises:
-        SystemExit: a second posix signal came; the code is 128 plus its number.
+        SystemExit: it was told to end at once; the code is 128 plus the number of the posix signal that means that.
     """
     if not logger.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement == "process":
         entitle("master")
-    posix = _PosixSignals()
-    with plain_start_errors():
-        async with trio.open_nursery() as services:
+    if config.reload:
+        require_watchfiles()
+    with plain_start_errors(), contextlib.ExitStack() as stack:
+        async with trio.open_nursery() as everything:
+            control = Control(everything)
             if threading.current_thread() is threading.main_thread():
-                await services.start(posix.obey, services.cancel_scope)
-            posix.runtime = runtime = await services.start(serve)
+                await everything.start(control.obey_signals)
+            if config.master_fifo is not None:
+                everything.start_soon(control.obey_fifo, stack.enter_context(open_fifo(config.master_fifo)))
+            control.runtime = runtime = await everything.start(serve)
+            if config.touch_reload:
+                everything.start_soon(watch_files, config.touch_reload, control.reload_for)
+            if config.reload:
+                everything.start_soon(watch_sources, sources, control.reload_for)
             await runtime.ended.wait()
-            services.cancel_scope.cancel()
-    if posix.hard:
-        raise SystemExit(128 + posix.hard)
-
-
-class _PosixSignals:
-    """SIGHUP reloads. SIGINT and SIGTERM: the first one stops `runtime` gracefully, or everything while there is none
-    yet; the second one stops hard. While user code blocks Trio's thread neither can, and a third one ends the process.
-    """
-
-    def __init__(self) -> None:
-        self.runtime: Runtime | None = None
-        self.hard = 0
-        self._unnoticed = 0
-
-    def _count(self, wanted: signal.Signals) -> None:
-        """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""
-        trios = signal.getsignal(wanted)
-        assert callable(trios)
-
-        def handler(number: int, frame: FrameType | None) -> None:
-            self._unnoticed += 1
-            if self._unnoticed > _UNNOTICED:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
-            trios(number, frame)
-
-        signal.signal(wanted, handler)
-
-    async def obey(self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]) -> None:
-        """Obey them until cancelled."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-            for wanted in (signal.SIGINT, signal.SIGTERM):
-                self._count(wanted)
-            task_status.started()
-            async for number in received:
-                if number == signal.SIGHUP:
-                    self._reload()
-                    continue
-                self._unnoticed = 0
-                name = signal.Signals(number).name
-                if self.runtime is None:
-                    logger.info("%s: stopping before anything was served", name)
-                    everything.cancel()
-                elif self.runtime.stopping:
-                    logger.warning("%s again: stopping now", name)
-                    self.hard = number
-                    everything.cancel()
-                else:
-                    logger.info("%s: stopping when running work has ended; once more stops now", name)
-                    self.runtime.stop()
-
-    def _reload(self) -> None:
-        if self.runtime is None or self.runtime.stopping:
-            logger.warning("SIGHUP: not reloaded, it %s", "stops" if self.runtime else "starts")
-            return
-        try:
-            self.runtime.reload()
-        except NotServing as error:
-            logger.error("SIGHUP: not reloaded: %s", error)
+            everything.cancel_scope.cancel()
+    if control.hard:
+        raise SystemExit(128 + control.hard)
 
 
 @contextlib.contextmanager

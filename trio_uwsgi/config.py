@@ -168,6 +168,20 @@ class Config:
     # memory has no room for all workers twice. Between the first and the last one both versions serve.
     chain_reload: bool = False
 
+    # ----- what a program that serves can be told from outside
+
+    # Files: when one of them is touched, written or replaced, the application is reloaded. uWSGI's option of this name.
+    touch_reload: str | Sequence[str] = ()
+
+    # Reload when a Python file changes below the current directory or beside the application: for developers. It needs
+    # the extra `trio-uwsgi[reload]`. uWSGI's `py-autoreload`.
+    reload: bool = False
+
+    # A fifo that is made there, for this user only; each letter that is written into it is an order: q stops, Q stops
+    # now, r reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses accepting and goes
+    # on, s writes statistics to the log. uWSGI's option of this name, and its letters.
+    master_fifo: str | None = None
+
     # ----- limits of workers that are processes; another one starts and follows, without a gap, one worker at a time.
     # The worker looks four times a second, so it may do a little more. 0 is never.
 
@@ -248,6 +262,7 @@ class Config:
         object.__setattr__(self, "http", several_addresses("http", http))
         object.__setattr__(self, "caches", caches(self.caches))
         object.__setattr__(self, "spooler", paths("spooler", self.spooler))
+        object.__setattr__(self, "touch_reload", paths("touch_reload", self.touch_reload))
         object.__setattr__(self, "farms", farms(self.farms, self.mule_pool.max))
         _ = self.access_rules, self.alarm_options  # refuse what they refuse
         check_contradictions(self)

@@ -96,9 +96,16 @@ async def serve(
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
-        await be_the_program(partial(_serve_in, surroundings, app, config, registry or uwsgi.registry), config)
+        serving = partial(_serve_in, surroundings, app, config, registry or uwsgi.registry)
+        await be_the_program(serving, config, _folders(app))
     else:
         await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
+
+
+def _folders(app: object) -> list[str]:
+    """Where the application's code is, for whoever watches it."""
+    own = app.folder if isinstance(app, AppReference) else None
+    return [os.getcwd()] if own is None or own.startswith(os.getcwd()) else [os.getcwd(), own]
 
 
 async def _serve_in(

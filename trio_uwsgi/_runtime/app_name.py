@@ -70,6 +70,12 @@ class AppReference:
     attribute: str = ""
     factory: bool = False
 
+    @property
+    def folder(self) -> str | None:
+        """Where its file is; None where it has a module's name, which is looked for in the current folder first."""
+        target = self.target.rpartition(":")[0] or self.target
+        return os.path.dirname(os.path.abspath(target)) if target.endswith(".py") else None
+
     def __str__(self) -> str:
         return f"{self.target}:{self.attribute}" if self.attribute else self.target
 

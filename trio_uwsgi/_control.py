@@ -1,0 +1,185 @@
+"""What a program that serves can be told from outside: by posix signals, and by letters in its fifo. Floor 4."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._runtime.dumps import dump_here
+from trio_uwsgi.errors import NotServing
+
+if TYPE_CHECKING:
+    from trio_uwsgi._runtime.runtime import Runtime
+    from trio_uwsgi._tasks.fifo import Fifo
+
+__all__ = ["Control"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Posix signals that Trio has not looked at when one more ends the process at once, as it does by default: something
+# keeps Trio's thread, so the stops that were asked for cannot even begin.
+_UNNOTICED = 2
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+
+
+class Control:
+    """The orders, and those who bring them. Each says in the log what it was given by, and what becomes of it.
+
+    `runtime` is set when it serves; `hard` is the posix signal that ended everything at once, 0 if none did.
+
+    Args:
+        everything: runs the runtime, and what is begun here.
+    """
+
+    def __init__(self, everything: trio.Nursery) -> None:
+        self.runtime: Runtime | None = None
+        self.hard = 0
+        self._everything = everything
+        self._unnoticed = 0
+        self._signals: Mapping[int, Callable[[str], None]] = {
+            signal.SIGINT: self.stop,
+            signal.SIGTERM: self.stop,
+            signal.SIGQUIT: self.stop_now,
+            signal.SIGHUP: self.reload,
+            signal.SIGTTIN: self.add_worker,
+            signal.SIGTTOU: self.remove_worker,
+            signal.SIGTSTP: self.pause,
+            signal.SIGUSR1: self.log_statistics,
+            signal.SIGUSR2: self.dump_stacks,
+        }
+        # uWSGI's. Those that cut off what runs (R, W) do as their gentle siblings do.
+        self._letters: Mapping[str, Callable[[str], None]] = {
+            "q": self.stop,
+            "Q": self.stop_now,
+            "c": self.chain_reload,
+            **dict.fromkeys("rRwW", self.reload),
+            "+": self.add_worker,
+            "-": self.remove_worker,
+            "p": self.pause,
+            "s": self.log_statistics,
+        }
+
+    # ----- who brings them
+
+    async def obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Obey posix signals until cancelled. On the main thread only."""
+        with trio.open_signal_receiver(*self._signals) as received:
+            for wanted in _STOPS:
+                self._count(wanted)
+            task_status.started()
+            async for number in received:
+                self._unnoticed = 0
+                self.hard = number if number in _STOPS else 0  # if this one ends everything at once
+                self._signals[number](signal.Signals(number).name)
+
+    def _count(self, wanted: signal.Signals) -> None:
+        """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""
+        trios = signal.getsignal(wanted)
+        assert callable(trios)
+
+        def handler(number: int, frame: FrameType | None) -> None:
+            self._unnoticed += 1
+            if self._unnoticed > _UNNOTICED:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            trios(number, frame)
+
+        signal.signal(wanted, handler)
+
+    async def obey_fifo(self, fifo: Fifo) -> None:
+        """Obey letters until cancelled."""
+        while True:
+            for letter in await fifo.read():
+                if letter in self._letters:
+                    self._letters[letter](f"fifo {letter}")
+                elif not letter.isspace():
+                    known = " ".join(self._letters)
+                    logger.warning("fifo %r: nothing is done; there are %s", letter, known)
+
+    # ----- the orders
+
+    def stop(self, why: str) -> None:
+        """Gracefully; the second time, and before anything is served, at once."""
+        if self.runtime is None:
+            logger.info("%s: stopping before anything was served", why)
+            self.hard = 0
+            self._everything.cancel_scope.cancel()
+        elif self.runtime.stopping:
+            self.stop_now(why)
+        else:
+            logger.info("%s: stopping when running work has ended; once more stops now", why)
+            self.hard = 0
+            self.runtime.stop()
+
+    def stop_now(self, why: str) -> None:
+        """Cut off what runs."""
+        logger.warning("%s: stopping now", why)
+        self.hard = self.hard or signal.SIGQUIT
+        self._everything.cancel_scope.cancel()
+
+    def reload(self, why: str, *, chain: bool = False) -> None:
+        """All members, without a gap; `chain` is one worker at a time."""
+        if (runtime := self._serving(why, "reloaded")) is None:
+            return
+        try:
+            runtime.reload(chain=chain)
+        except NotServing as error:
+            logger.error("%s: not reloaded: %s", why, error)
+
+    def reload_for(self, file: str) -> None:
+        """This one was touched, or changed."""
+        self.reload(f"{file} was changed")
+
+    def chain_reload(self, why: str) -> None:
+        """One worker at a time."""
+        self.reload(why, chain=True)
+
+    def add_worker(self, why: str) -> None:
+        """One worker more."""
+        if (runtime := self._serving(why, "one worker more")) is not None:
+            runtime.add_worker()
+
+    def remove_worker(self, why: str) -> None:
+        """One worker less."""
+        if (runtime := self._serving(why, "one worker less")) is not None:
+            runtime.remove_worker()
+
+    def pause(self, why: str) -> None:
+        """Accept no connections; the second time, accept them again."""
+        if (runtime := self._serving(why, "paused")) is None:
+            return
+        if runtime.paused:
+            logger.info("%s: connections are accepted again", why)
+            runtime.resume()
+        else:
+            logger.info("%s: no connections are accepted; once more goes on", why)
+            runtime.pause()
+
+    def log_statistics(self, why: str) -> None:
+        """What there is and what it did, in the log."""
+        if (runtime := self._serving(why, "counted")) is None:
+            return
+        statistics = runtime.statistics()
+        for seat in statistics.members:
+            logger.info("%s: %s", why, seat)
+        for part in (*statistics.http, statistics.signals, statistics.messages, statistics.alarms, *statistics.spools):
+            logger.info("%s: %s", why, part)
+
+    def dump_stacks(self, why: str) -> None:
+        """The tasks and stacks of all processes, on standard error."""
+        logger.info("%s: the stacks of all processes follow", why)
+        if self.runtime is None:
+            dump_here()
+        else:
+            self._everything.start_soon(self.runtime.dump_stacks)
+
+    def _serving(self, why: str, what: str) -> Runtime | None:
+        if self.runtime is None or self.runtime.stopping:
+            logger.warning("%s: not %s, it %s", why, what, "stops" if self.runtime else "starts")
+            return None
+        return self.runtime
