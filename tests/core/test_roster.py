@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
+from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
 from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._core.timer import Every, Timer
 from trio_uwsgi._wire.frames import MAX_MESSAGE
@@ -57,6 +57,32 @@ def test_seats_are_listed_by_kind_and_number() -> None:
     assert ["mule1", "mule2"] == names(roster.seats("mule"))
     roster.seats("mule").clear()
     assert ["mule1", "mule2"] == names(roster.seats("mule"))
+
+
+def test_a_seat_more_and_a_seat_less() -> None:
+    """One that is added has its place by its number; one that was removed is given nothing, and keeps what it has."""
+    roster = make(3)
+    assert "worker1" == give(roster)
+    first, *_ = roster.seats()
+    roster.remove(first)
+    assert ["worker2", "worker3"] == names(roster.seats("worker"))
+    assert "" == give(roster, "worker1")
+    assert ["worker2", "worker3"] == give(roster, "workers").split()
+    assert 1 == first.load
+    added = roster.add("worker", 1)
+    assert SeatState.STARTING is added.state
+    assert ["worker1", "worker2", "worker3"] == names(roster.seats("worker"))
+    assert "worker1" == give(roster, "worker1")
+    roster.begun(first, first.waiting()[0].ticket)
+    assert (1, 1) == (len(first.running), added.load)
+
+
+def test_deliveries_for_the_log() -> None:
+    """A message has a size, a signal has none; of many signals ten are named."""
+    assert [3, 0] == [Delivery(1, "worker1", message=b"abc").size, Delivery(1, "worker1", 5).size]
+    deliveries = [Delivery(n, "worker1", n) for n in range(11)]
+    assert "0, 1" == signal_numbers(deliveries[:2])
+    assert "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ..." == signal_numbers(deliveries)
 
 
 def test_master_has_no_number() -> None:

@@ -50,11 +50,11 @@ class Command:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *words: str) -> Iterator[Command]:
+def running(folder: Path, *words: str, code: int = 0) -> Iterator[Command]:
     """`trio-uwsgi` with these words, in this folder, on a free port of loopback; stopped at the end.
 
     Raises:
-        AssertionError: it does not serve in time, or its end is not the one of a graceful stop.
+        AssertionError: it does not serve in time, or its exit code is another one.
     """
     line = [sys.executable, "-m", "trio_uwsgi", *words, "--http", "127.0.0.1:0", "--disable-logging"]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -71,7 +71,7 @@ def running(folder: Path, *words: str) -> Iterator[Command]:
             process.send_signal(signal.SIGTERM)
             rest, _ = process.communicate(timeout=SECONDS)
             command.said += rest
-            assert process.returncode == 0, command.said
+            assert process.returncode == code, command.said
         finally:
             process.kill()
 

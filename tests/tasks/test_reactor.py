@@ -362,6 +362,33 @@ async def test_clients_in_the_kernels_queue_are_served_when_it_drains(listen: An
             assert sock.recv(1000).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_a_pause(listen: Any, serve: Any) -> None:
+    """While it lasts nobody is accepted, and who is there is served; then those who waited are, and at its end too."""
+    world = await listen(hello, serve)
+    known = await connect(world)
+    await known.send(GET)
+    await known.response()
+    for _ in range(2):  # more than once is as good as once
+        world.service.pause(True)
+    waiting = await connect(world)
+    await waiting.send(GET)
+    await known.send(GET)
+    assert b"/" == (await known.response()).body
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert 1 == world.service.connections
+    world.service.pause(False)
+    assert b"/" == (await waiting.response()).body
+    world.service.pause(True)
+    last = await connect(world)
+    await last.send(GET)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert 2 == world.service.connections
+    world.service.drain()
+    world.service.pause(False)  # too late to accept anybody
+    if serve is serve_sockets:
+        assert b"/" == (await last.response()).body
+
+
 async def test_a_request_in_the_socket_is_served_while_draining(listen: Any) -> None:
     """A keep-alive client's request that crossed the stop is answered instead of being reset."""
     world = await listen(hello)

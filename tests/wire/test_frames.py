@@ -28,6 +28,7 @@ from trio_uwsgi._wire.frames import (
     Granted,
     Leave,
     Lock,
+    Pause,
     Post,
     Raise,
     Ready,
@@ -70,6 +71,8 @@ FRAMES: list[Frame] = [
     Declared(b'{"signals": []}'),
     Worn("1 of its threads"),
     Stop(),
+    Stop(patient=True),
+    Pause(True),
 ]
 
 

@@ -1,0 +1,142 @@
+"""One worker more, one less, and none that accepts: while the runtime serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.paths.placements import Placement, both_placements
+from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi._runtime.workforce import MOST_ADDED
+from trio_uwsgi.errors import NotServing
+from trio_uwsgi.testing import RuntimeUnderTest, open_runtime
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+def names(runtime: RuntimeUnderTest) -> list[str]:
+    """The workers that there are."""
+    return [member.name for member in runtime.statistics().members if member.name.startswith("worker")]
+
+
+@both_placements
+async def test_one_more_and_one_less(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One more takes its part; the last one leaves when it has run what it was given, and its number is free again."""
+    ran: list[tuple[int, int]] = []
+
+    @uwsgi_registry.signal_handler(1, target="workers")
+    async def everywhere(signum: int) -> None:
+        ran.append((signum, uwsgi.worker_id()))
+
+    @uwsgi_registry.signal_handler(2, target="worker")
+    async def slow(signum: int) -> None:
+        await trio.sleep(5)
+        ran.append((signum, uwsgi.worker_id()))
+
+    caplog.set_level("INFO")
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
+        runtime.runtime.add_worker()
+        await trio.sleep(1)
+        runtime.signal(1)
+        await trio.sleep(1)
+        assert [(1, 1), (1, 2)] == sorted(ran)
+        for _ in range(4):
+            runtime.signal(2)
+        runtime.runtime.remove_worker()
+        await trio.sleep(1)
+        assert ["worker1"] == names(runtime)
+        runtime.runtime.add_worker()  # worker2 has not left
+        await trio.sleep(1)
+        assert ["worker1", "worker3"] == names(runtime)
+        ran.clear()
+        await trio.sleep(20)
+        assert [(2, 1), (2, 1), (2, 2), (2, 2)] == sorted(ran)
+        runtime.runtime.add_worker()
+        await trio.sleep(1)
+        assert ["worker1", "worker2", "worker3"] == names(runtime)
+        assert "ready" == runtime.statistics().members[1].state
+    assert "worker2 leaves, and 1 stay" in caplog.text
+
+
+@both_placements
+async def test_the_bounds(placement: Placement, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    """The only one stays, and there is a most; the log says so."""
+    async with open_runtime(None, Config(placement=placement)) as runtime:
+        runtime.runtime.remove_worker()
+        assert ["worker1"] == names(runtime)
+        assert "worker1 stays: it is the only one" in caplog.text
+        for _ in range(MOST_ADDED + 1):
+            runtime.runtime.add_worker()
+        assert 1 + MOST_ADDED == len(names(runtime))
+        assert "no worker is added: 17 are the most there can be" in caplog.text
+        runtime.stop()
+        for call in (runtime.runtime.add_worker, runtime.runtime.remove_worker):
+            with pytest.raises(NotServing, match="the runtime stops"):
+                call()
+
+
+@both_placements
+async def test_one_that_does_not_leave(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it runs is cancelled after the mercy, and the others go on."""
+    ended: list[float] = []
+
+    @uwsgi_registry.signal_handler(1, target="worker2")
+    async def endless(signum: int) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(round(trio.current_time() - began, 3))
+
+    config = Config(workers=2, mercy=10, placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
+        began = trio.current_time()
+        runtime.signal(1)
+        await trio.sleep(1)
+        runtime.runtime.remove_worker()
+        await trio.sleep(20)
+        assert [11.0] == ended
+        assert "what worker2 still ran after the mercy of 10 s was cancelled" in caplog.text
+        assert 404 == (await runtime.client.get("/")).status_code
+
+
+@both_placements
+async def test_one_that_dies_while_it_leaves(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """It is not started again, and its number is free."""
+
+    @uwsgi_registry.signal_handler(1, target="worker2")
+    async def long(signum: int) -> None:
+        await trio.sleep(100)
+
+    config = Config(workers=2, mercy=1000, placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
+        runtime.signal(1)
+        await trio.sleep(1)
+        runtime.runtime.remove_worker()
+        await trio.sleep(1)
+        runtime.kill("worker2")
+        await trio.sleep(1)
+        assert ["worker1"] == names(runtime)
+        runtime.runtime.add_worker()
+        await trio.sleep(1)
+        assert ["worker1", "worker2"] == names(runtime)
+
+
+@both_placements
+async def test_pausing_is_known(placement: Placement, autojump_clock: MockClock) -> None:
+    """The runtime says whether it pauses; more than once is as good as once. (tests/real has sockets.)"""
+    async with open_runtime(None, Config(workers=2, mules=1, placement=placement)) as runtime:
+        for _ in range(2):
+            runtime.runtime.pause()
+            assert runtime.runtime.paused
+        for _ in range(2):
+            runtime.runtime.resume()
+            assert not runtime.runtime.paused

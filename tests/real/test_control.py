@@ -1,0 +1,138 @@
+"""What a running program is told from outside: posix signals to its whole group, letters, touched files, new code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.real.commands import PACKAGE, SECONDS, Command, body, running
+from tests.real.process_house import alive, descendants
+
+pytestmark = pytest.mark.real
+
+SOURCE = """
+import time
+VERSION = {version!r}
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        time.sleep(30)
+    start_response("200 OK", [("content-length", str(len(VERSION)))])
+    return [VERSION.encode()]
+"""
+
+
+def write(folder: Path, version: str) -> None:
+    """The application, as it is from now on."""
+    (folder / "app.py").write_text(SOURCE.format(version=version))
+
+
+def ask(server: Command) -> str:
+    """What it answers."""
+    with server.client() as client:
+        return body(client)
+
+
+def left_waiting(server: Command) -> socket.socket:
+    """A client whom nobody accepts; the master has said that it will be so."""
+    while True:
+        client = server.client()
+        client.settimeout(0.2)
+        try:
+            client.recv(1)
+        except TimeoutError:
+            client.settimeout(SECONDS)
+            return client
+        client.close()
+
+
+def test_orders(tmp_path: Path) -> None:
+    """Each posix signal, each letter, a touched file and changed code do what they say, whoever else gets the signal.
+
+    One server takes all of them, because each start takes a second.
+    """
+    write(tmp_path, "1")
+    (tmp_path / "touched").touch()
+    words = ("app:app", "--reload", "--workers", "2", "--master-fifo", "fifo", "--touch-reload", "touched")
+    with running(tmp_path, *words) as server:
+        fifo = tmp_path / "fifo"
+        members = descendants(server.process.pid)
+
+        def everybody(number: int, *said: str) -> None:
+            for pid in [*members, server.process.pid]:  # as a terminal does
+                os.kill(pid, number)
+            server.read(*said)
+
+        everybody(signal.SIGTTIN, "worker3 is added, of 3")
+        everybody(signal.SIGTTOU, "worker3 leaves, and 2 stay")
+        everybody(signal.SIGTSTP, "no connections are accepted")
+        with left_waiting(server) as client:
+            everybody(signal.SIGTSTP, "connections are accepted again")
+            assert "1" == body(client)
+        assert all(alive(pid) for pid in members)
+        server.process.send_signal(signal.SIGUSR1)
+        server.read("SIGUSR1: MemberStatistics(name='worker2', state='ready'", "SIGUSR1: SignalStatistics(")
+        server.process.send_signal(signal.SIGUSR2)
+        server.read(*(f"process {pid}: Trio tasks" for pid in [server.process.pid, *members[1:]]), "Control.obey_signals")
+        (tmp_path / "touched").touch()
+        server.read("reloaded in")
+        server.said = ""
+        fifo.write_text("c+-pps x")
+        server.read("reloaded in", "worker3 leaves", "accepted again", "fifo s: SignalStatistics(", "fifo 'x': nothing")
+        server.said = ""
+        write(tmp_path, "22")
+        server.read("reloaded in")
+        while ask(server) != "22":  # those that give way may still be asked for a moment
+            pass
+        fifo.write_text("q")
+        server.read("fifo q: stopping when running work has ended")
+        assert 0 == server.process.wait(SECONDS)
+    assert not fifo.exists()
+
+
+@pytest.mark.parametrize("order", ["signal", "letter"])
+def test_now(tmp_path: Path, order: str) -> None:
+    """SIGQUIT, and Q, wait for nothing."""
+    write(tmp_path, "1")
+    words = ("app:app", "--processes", "1", "--threads", "1", "--master-fifo", "fifo")
+    with running(tmp_path, *words, code=128 + signal.SIGQUIT) as server:
+        members = descendants(server.process.pid)
+        with socket.create_connection(server.address) as client:
+            client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            if order == "signal":
+                server.process.send_signal(signal.SIGQUIT)
+            else:
+                (tmp_path / "fifo").write_text("Q")
+            assert 128 + signal.SIGQUIT == server.process.wait(SECONDS)
+        assert not any(alive(pid) for pid in members)
+
+
+def test_orders_that_come_too_early(tmp_path: Path) -> None:
+    """Before it serves there is nothing to reload, and a stop ends it at once, with nothing left."""
+    (tmp_path / "app.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    words = ["app:app", "--processes", "1", "--http", "127.0.0.1:0", "--master-fifo", "fifo"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "trio_uwsgi", *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        server = Command(process)
+        server.read("importing")
+        for order in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTSTP, signal.SIGUSR1, signal.SIGUSR2):
+            process.send_signal(order)
+            server.read(order.name)
+        server.read("SIGHUP: not reloaded, it starts", "SIGTTIN: not one worker more, it starts", "Control.obey_signals")
+        members = descendants(process.pid)
+        (tmp_path / "fifo").write_text("q")
+        server.read("fifo q: stopping before anything was served")
+        assert 0 == process.wait(SECONDS)
+    assert not any(alive(pid) for pid in members)
+    assert not (tmp_path / "fifo").exists()

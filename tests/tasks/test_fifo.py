@@ -1,0 +1,96 @@
+"""Orders from the file system: letters in a fifo, and files that are touched or changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_uwsgi._tasks import touching
+from trio_uwsgi._tasks.fifo import open_fifo
+from trio_uwsgi._tasks.touching import watch_files, watch_sources
+from trio_uwsgi.errors import ListenError
+
+pytestmark = pytest.mark.real
+
+
+async def test_letters_arrive_from_one_writer_after_the_other(tmp_path: Path) -> None:
+    """Nobody else may use it; a writer that goes is no end; an older one is replaced; it is gone afterwards."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path, 0o666)
+    with open_fifo(str(path)) as fifo:
+        assert 0o600 == path.stat().st_mode & 0o777
+        for letters in ("r", "+-"):
+            path.write_text(letters)
+            assert letters == await fifo.read()
+        with trio.move_on_after(0.01) as nothing:
+            await fifo.read()
+        assert nothing.cancelled_caught
+    assert not path.exists()
+
+
+async def test_what_is_not_ours_stays(tmp_path: Path) -> None:
+    """A file is no fifo; a folder that is not there cannot have one; a fifo that took our place is somebody else's."""
+    path = tmp_path / "file"
+    path.write_text("precious")
+    with pytest.raises(ListenError, match="not a fifo"), open_fifo(str(path)):
+        raise AssertionError("it must not be opened")
+    assert "precious" == path.read_text()
+    with pytest.raises(ListenError, match="No such file"), open_fifo(str(tmp_path / "no" / "fifo")):
+        raise AssertionError("it must not be opened")
+    path = tmp_path / "fifo"
+    with open_fifo(str(path)):
+        path.rename(tmp_path / "other")
+        os.mkfifo(path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["inotify", "looking"])
+async def test_files_that_are_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
+    """Touching, writing, replacing and coming count, each once; going does not, nor does a neighbour."""
+    if not told:
+        monkeypatch.setattr(touching, "open_watch", lambda: None)
+        monkeypatch.setattr(touching, "_INTERVAL", 0.01)
+    here, later, neighbour = (tmp_path / name for name in ("here", "later", "neighbour"))
+    here.touch()
+    send, heard = trio.open_memory_channel[str](10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_files, [str(here), str(later)], send.send_nowait)
+        await trio.testing.wait_all_tasks_blocked()
+        acts: list[tuple[Path, Callable[[], object]]] = [
+            (here, lambda: os.utime(here, (1, 1))),
+            (here, lambda: here.write_text("new")),
+            (here, lambda: neighbour.write_text("x" * 7) and neighbour.rename(here)),
+            (later, later.touch),
+        ]
+        for file, act in acts:
+            act()
+            with trio.fail_after(5):
+                assert str(file) == await heard.receive()
+        here.unlink()
+        neighbour.touch()
+        await trio.sleep(0.05)
+        with pytest.raises(trio.WouldBlock):
+            heard.receive_nowait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_code_that_is_changed(tmp_path: Path) -> None:
+    """A Python file below the folder counts, and no other one."""
+    package = tmp_path / "package"
+    package.mkdir()
+    send, heard = trio.open_memory_channel[str](10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch_sources, [str(tmp_path)], send.send_nowait)
+        path = ""
+        with trio.fail_after(10):
+            while not path:  # until the watching has begun
+                (package / "notes.txt").write_text("x")
+                (package / "code.py").write_text("x")
+                with trio.move_on_after(0.2):
+                    path = await heard.receive()
+        assert str(package / "code.py") == path
+        nursery.cancel_scope.cancel()
