@@ -628,19 +628,6 @@ def test_what_moves_hires() -> None:
     assert (["mule2"], ["resting", "starting"]) == (names(seat for seat, _ in remains.moved), states(roster))
 
 
-def test_a_member_that_is_replaced() -> None:
-    """One that serves is; what is given to its seat from then on waits for the next one."""
-    roster = make(1)
-    (seat,) = roster.seats()
-    assert roster.replace(seat)
-    assert "worker1" == give(roster)
-    assert (SeatState.STARTING, 1) == (seat.state, len(seat.signals))
-    assert not roster.replace(seat)
-
-
-# ----- one member follows another one
-
-
 def test_what_waits_is_for_the_one_that_follows() -> None:
     """After the hand-over what ran ends as before, and counts for nobody; what waits is for the next one."""
     roster = make(0, 1)

@@ -78,7 +78,9 @@ def test_orders(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGUSR1)
         server.read("SIGUSR1: MemberStatistics(name='worker2', state='ready'", "SIGUSR1: SignalStatistics(")
         server.process.send_signal(signal.SIGUSR2)
-        server.read(*(f"process {pid}: Trio tasks" for pid in [server.process.pid, *members[1:]]), "Control.obey_signals")
+        server.read(
+            *(f"process {pid}: Trio tasks" for pid in [server.process.pid, *members[1:]]), "Control.obey_signals"
+        )
         (tmp_path / "touched").touch()
         server.read("reloaded in")
         server.said = ""
@@ -129,7 +131,9 @@ def test_orders_that_come_too_early(tmp_path: Path) -> None:
         for order in (signal.SIGHUP, signal.SIGTTIN, signal.SIGTSTP, signal.SIGUSR1, signal.SIGUSR2):
             process.send_signal(order)
             server.read(order.name)
-        server.read("SIGHUP: not reloaded, it starts", "SIGTTIN: not one worker more, it starts", "Control.obey_signals")
+        server.read(
+            "SIGHUP: not reloaded, it starts", "SIGTTIN: not one worker more, it starts", "Control.obey_signals"
+        )
         members = descendants(process.pid)
         (tmp_path / "fifo").write_text("q")
         server.read("fifo q: stopping before anything was served")

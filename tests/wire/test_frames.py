@@ -35,7 +35,6 @@ from trio_uwsgi._wire.frames import (
     Register,
     Stop,
     Unlock,
-    Worn,
     encode,
 )
 
@@ -69,7 +68,6 @@ FRAMES: list[Frame] = [
     BootFailed("importing app failed", 'Traceback:\n  File "app.py"\nZeroDivisionError: \ud800 é\n'),
     BootFailed("lifespan", ""),
     Declared(b'{"signals": []}'),
-    Worn("1 of its threads"),
     Stop(),
     Stop(patient=True),
     Pause(True),

@@ -263,15 +263,6 @@ class Roster:
         seat.state = SeatState.VACANT
         return True
 
-    def replace(self, seat: Seat) -> bool:
-        """Shall the member be replaced? It shall if it serves; from then on what is given to its seat is for the one
-        that follows.
-        """
-        if seat.state is not SeatState.READY:
-            return False
-        seat.state = SeatState.STARTING
-        return True
-
     def bury(self, seat: Seat, *, rests: bool) -> Remains:
         """The member died. What it had begun is dealt with; what it had not begun waits for the next one, unless that
         comes after a pause (`rests`) and another member can do it before.

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -20,10 +19,10 @@ from trio_uwsgi._core.declarations import adopt, declared
 from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
 from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
-from trio_uwsgi._runtime.watchdog import Watchdog, Watched
+from trio_uwsgi._runtime.watchdog import Watchdog
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, HandOver, Ready, Stop, Worn
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, HandOver, Ready, Stop
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -214,8 +213,6 @@ class Generation:
                 failures.append(frame)
             elif isinstance(frame, Declared):
                 self._adopt(frame.description)
-            elif isinstance(frame, Worn):
-                self._replace(master, tenure, watched, frame.reason)
             else:
                 watched.serves = watched.serves or isinstance(frame, Ready)
                 master.obey(tenure, frame)
@@ -255,14 +252,6 @@ class Generation:
         if not self._adopted:
             self._adopted = True
             adopt(self.registry, description)
-
-    def _replace(self, master: Master, tenure: Tenure, watched: Watched, reason: str) -> None:
-        """Let a member end what it runs and was given, within the mercy, and then itself; another one follows."""
-        seat = tenure.seat
-        if tenure.seated and not tenure.gave_way and master.roster.replace(seat):
-            logger.warning("%s is replaced: %s", seat.name, reason)
-            watched.leaves_by = time.monotonic() + self._plan.terms.mercy
-            tenure.link.send(Stop(patient=True))
 
     def _cannot_start(self, tenure: Tenure, failure: BootFailed) -> Ending:
         seat = tenure.seat

@@ -43,7 +43,7 @@ from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.vital_signs import VitalSigns
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, Stop, Worn
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, Stop
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -254,12 +254,13 @@ async def _beat(row: Row, crew: Crew, member: Member) -> None:
             crew.note(member.name, row)
             stuck = int(row.get("stuck"))
             beats = beats + 1 if stuck else 0
-            if beats == WORN:
-                member.link.send(Worn(f"{stuck} of its threads still run code that was given up"))
-            if wear is not None:
+            reason = ""
+            if beats >= WORN:
+                reason = f"{stuck} of its threads still run code that was given up"
+            elif wear is not None:
                 reason = wear.reason(trio.current_time(), row.get("requests"), _memory() if limits.rss else 0)
-                if reason:
-                    member.link.send(Relieve(reason))
+            if reason:
+                member.link.send(Relieve(reason))
             await trio.sleep(HEARTBEAT)
     finally:
         crew.note(member.name, row)

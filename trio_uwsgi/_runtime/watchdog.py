@@ -44,14 +44,12 @@ ABSENCE = 1.0
 class Watched:
     """One member under watch.
 
-    `serves` says that it has started, and so is judged; by `leaves_by` it has left, or is killed. `verdict` says why it
-    was ended; empty if it was not.
+    `serves` says that it has started, and so is judged. `verdict` says why it was ended; empty if it was not.
     """
 
     def __init__(self, child: Child, row: Row, limit: float) -> None:
         self.child = child
         self.serves = False
-        self.leaves_by = math.inf
         self.verdict = ""
         self._row = row
         self._pulse = Pulse(limit)
@@ -63,11 +61,9 @@ class Watched:
 
     def due(self) -> float:
         """When it is to be ended, as it looks now."""
-        if self._ending:
+        if self._ending or not self.serves:
             return math.inf
-        if not self.serves:
-            return self.leaves_by
-        return min(self.leaves_by, self._pulse.due(self._row.get("heartbeat"), self._row.get("deadline")))
+        return self._pulse.due(self._row.get("heartbeat"), self._row.get("deadline"))
 
     def look(self, now: float) -> bool:
         """Is it to be ended? To be called four times a second."""
@@ -83,16 +79,13 @@ class Watched:
         heartbeat, deadline = row.get("heartbeat"), row.get("deadline")
         doing = escape(row.read())
         by = f" by {doing}" if doing else ""
-        late = self.leaves_by <= now
-        if late:
-            why = f"it has not left in time{by}"
-        elif heartbeat < deadline <= now and self._pulse.due(heartbeat, 0) > now:
+        if heartbeat < deadline <= now and self._pulse.due(heartbeat, 0) > now:
             why = f"blocked{by} for {now - deadline:.3f} s beyond the deadline that it set for itself"
         else:
             why = f"blocked{by} for {now - heartbeat:.3f} s"
         logger.error("harakiri on %s (process %d): %s; its stacks follow", self.child.name, self.child.pid, why)
         await self.child.dump_stacks()
-        if not late and row.get("heartbeat") > heartbeat:
+        if row.get("heartbeat") > heartbeat:
             logger.warning("%s came back by itself, and lives on", self.child.name)
             self._ending = False
             return

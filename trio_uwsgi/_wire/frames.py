@@ -49,7 +49,6 @@ __all__ = [
     "Stop",
     "Unlock",
     "Vocabulary",
-    "Worn",
     "encode",
 ]
 
@@ -154,13 +153,6 @@ class Leave(Frame):
     """Member to master: I have nothing to do. If nothing is on its way to it either, and its seat may be vacant, it is
     told to stop; otherwise nothing happens.
     """
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Worn(Frame):
-    """Member to master: it should be replaced, because of this. It is told to stop, and another one follows."""
-
-    reason: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -315,7 +307,7 @@ class Vocabulary:
 
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
-    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared, Worn),
+    *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
     *(HandOver, HandedOver, Seated, Relieve, Reload, Pause),
 )
 encode = _MEMBERS.encode
