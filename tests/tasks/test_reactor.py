@@ -389,6 +389,17 @@ async def test_a_pause(listen: Any, serve: Any) -> None:
         assert b"/" == (await last.response()).body
 
 
+async def test_who_waits_in_a_pause_is_left_to_others(listen: Any) -> None:
+    """When this worker ends and others serve on, in which the pause goes on."""
+    world = await listen(hello)
+    world.service.pause(True)
+    waiting = await connect(world)
+    await waiting.send(GET)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    world.service.drain(patient=True)
+    assert 0 == world.service.connections
+
+
 async def test_a_request_in_the_socket_is_served_while_draining(listen: Any) -> None:
     """A keep-alive client's request that crossed the stop is answered instead of being reset."""
     world = await listen(hello)

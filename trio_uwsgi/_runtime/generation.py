@@ -144,7 +144,6 @@ class Generation:
             terms=plan.terms,
             interface=plan.interface,
             threads=plan.threads,
-            multiprocess=plan.terms.headcount.workers > 1,
             lazy=plan.lazy,
             protocols=[listener.protocol for listener in listeners],
             caches=str(self.caches()),

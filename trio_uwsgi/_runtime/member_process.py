@@ -77,7 +77,6 @@ class Setup:
     terms: Terms
     interface: Literal["auto", "wsgi", "asgi"]
     threads: int
-    multiprocess: bool
     lazy: bool
     protocols: Sequence[Literal["http", "uwsgi"]]
     caches: str
@@ -220,7 +219,11 @@ class _Process:
         app = application()
         interface = detect_interface(app) if setup.interface == "auto" else setup.interface
         return Application(
-            app, interface, setup.threads, multithread=setup.threads > 1, multiprocess=setup.multiprocess
+            app,
+            interface,
+            setup.threads,
+            multithread=setup.threads > 1,
+            multiprocess=True,  # an only worker has another one beside it in a reload, and may get one at any time
         )
 
     @contextlib.asynccontextmanager

@@ -195,7 +195,8 @@ class Runtime:
         """Have one worker more, up to 16 more than were configured. It serves as soon as it is ready.
 
         Targets of signals go by the configured number: `workers` and `worker` reach it, `worker5` does not, unless
-        there were five. While a reload goes on it is done afterwards. Where there can be no more the log says so.
+        there were five. While a reload goes on it is done afterwards. Where there can be no more the log says so. Of
+        workers that are tasks, two run a WSGI application in two threads at once.
         Raises:
             NotServing: the runtime stops.
         Checkpoint: never.

@@ -343,7 +343,8 @@ class Reactor:
     def stop_accepting(self) -> None:
         """Accept who is waiting already, so that no request is lost that was sent before the stop, and then nobody."""
         for listener in self._listeners.values():
-            self._accept(listener, LAST_ACCEPTS)
+            if not (self.service.paused and self.service.patient):  # then others accept them when they may
+                self._accept(listener, LAST_ACCEPTS)
             self._unwatch(listener)
         self._listeners.clear()
         self._register_fresh()
