@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,6 +15,7 @@ import trio
 
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.systemd import Notifier
 from trio_uwsgi.errors import BootError, NotServing, UwsgiError
 
 if TYPE_CHECKING:
@@ -45,12 +47,15 @@ async def be_the_program(serve: Serve, config: Config) -> None:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement == "process":
         entitle("master")
-    posix = _PosixSignals()
+    notifier = Notifier.from_environment(os.environ)
+    posix = _PosixSignals(notifier)
     with plain_start_errors():
         async with trio.open_nursery() as services:
             if threading.current_thread() is threading.main_thread():
                 await services.start(posix.obey, services.cancel_scope)
             posix.runtime = runtime = await services.start(serve)
+            runtime.on_reloading(notifier.reloading)
+            services.start_soon(notifier.follow, runtime.wait_stopping)
             await runtime.ended.wait()
             services.cancel_scope.cancel()
     if posix.hard:
@@ -62,7 +67,8 @@ class _PosixSignals:
     yet; the second one stops hard. While user code blocks Trio's thread neither can, and a third one ends the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notifier: Notifier) -> None:
+        self._notifier = notifier
         self.runtime: Runtime | None = None
         self.hard = 0
         self._unnoticed = 0
@@ -112,6 +118,8 @@ class _PosixSignals:
             self.runtime.reload()
         except NotServing as error:
             logger.error("SIGHUP: not reloaded: %s", error)
+            for begun in (True, False):  # whoever asked waits until it is over
+                self._notifier.reloading(begun)
 
 
 @contextlib.contextmanager

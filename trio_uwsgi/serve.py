@@ -14,6 +14,7 @@ import platform
 import random
 import time
 import zoneinfo
+from collections.abc import AsyncIterator
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
+from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
@@ -35,10 +37,11 @@ from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
 from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError
@@ -95,9 +98,22 @@ async def serve(
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
-        await be_the_program(partial(_serve_in, surroundings, app, config, registry or uwsgi.registry), config)
+        move_in(config.process_options)
+        config = _with_passed_sockets(config)
+        settle = partial(settled, config.process_options)
+        run = partial(_serve_in, surroundings, app, config, registry or uwsgi.registry, settle=settle)
+        await be_the_program(run, config)
     else:
         await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
+
+
+def _with_passed_sockets(config: Config) -> Config:
+    """Where no address was given, those that systemd passes to the program are."""
+    http, packets = take_sockets(os.environ)
+    if (http or packets) and config.http is None and not config.socket:
+        return dataclasses.replace(config, http=http, socket=packets)
+    warn_of_unused([*http, *packets], [*config.addresses, *config.uwsgi_addresses])
+    return config
 
 
 async def _serve_in(
@@ -106,26 +122,53 @@ async def _serve_in(
     config: Config,
     registry: Registry,
     *,
+    settle: Settle | None = None,
     task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`serve` in given surroundings, and with no regard to posix signals."""
-    if config.placement == "process":
-        await _serve_in_processes(surroundings, app, config, registry, task_status=task_status)
-        return
-    interface = detect_interface(app) if config.interface == "auto" else config.interface
-    threads = config.threads or 1
-    application = Application(app, interface, threads, multithread=threads * config.workers > 1)
+    """`serve` in given surroundings, and with no regard to posix signals. Without `settle` the process is somebody
+    else's.
+    """
+    if settle is None:
+        refuse_to_move(config.process_options)
     with plain_start_errors():
-        async with (
-            open_listeners(config.addresses, config.socket_options) as http,
-            open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
-        ):
-            standing = dataclasses.replace(surroundings, listeners=[*http, *packets])
-            runtime = Runtime(application, registry, _terms(config), standing)
-            async with trio.open_nursery() as nursery:
-                await nursery.start(runtime.run)
-                _announce(app, interface, config, runtime)
-                task_status.started(runtime)
+        if config.placement == "process":
+            await _serve_in_processes(surroundings, app, config, registry, settle, task_status)
+        else:
+            await _serve_in_tasks(surroundings, app, config, registry, settle, task_status)
+
+
+async def _serve_in_tasks(
+    surroundings: Surroundings,
+    app: object,
+    config: Config,
+    registry: Registry,
+    settle: Settle | None,
+    task_status: trio.TaskStatus[Runtime],
+) -> None:
+    async with _listening(config, settle) as listeners:
+        if isinstance(app, AppReference):
+            app = app.load()
+        interface = detect_interface(app) if config.interface == "auto" else config.interface
+        threads = config.threads or 1
+        application = Application(app, interface, threads, multithread=threads * config.workers > 1)
+        standing = dataclasses.replace(surroundings, listeners=listeners)
+        runtime = Runtime(application, registry, _terms(config), standing)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runtime.run)
+            _announce(app, interface, config, runtime)
+            task_status.started(runtime)
+
+
+@contextlib.asynccontextmanager
+async def _listening(config: Config, settle: Settle | None) -> AsyncIterator[list[Listener]]:
+    """Have the sockets open, and then be who and where the program is to be."""
+    async with (
+        open_listeners(config.addresses, config.socket_options) as http,
+        open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
+    ):
+        listeners = [*http, *packets]
+        with contextlib.nullcontext() if settle is None else settle(listeners):
+            yield listeners
 
 
 async def _serve_in_processes(
@@ -133,8 +176,8 @@ async def _serve_in_processes(
     app: object,
     config: Config,
     registry: Registry,
-    *,
-    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+    settle: Settle | None,
+    task_status: trio.TaskStatus[Runtime],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
     if registry is not uwsgi.registry:
@@ -147,11 +190,8 @@ async def _serve_in_processes(
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
     names = [name for seat in roster.seats() for name in (seat.name, second_name(seat.name))]
     rows = {name: row for row, name in enumerate(names)}
-    with plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
-        async with (
-            open_listeners(config.addresses, config.socket_options) as http,
-            open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
-        ):
+    with contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
+        async with _listening(config, settle) as listeners:
             plan = MemberPlan(
                 app=reference,
                 entry=_member_entry.__name__,
@@ -159,7 +199,7 @@ async def _serve_in_processes(
                 threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
                 terms=terms.for_members(),
-                listeners=[*http, *packets],
+                listeners=listeners,
                 board=board,
                 rows=rows,
             )

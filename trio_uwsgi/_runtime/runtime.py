@@ -19,7 +19,7 @@ import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -134,6 +134,15 @@ class Runtime:
         Checkpoint: never.
         """
         self._stopping.set()
+
+    async def wait_stopping(self) -> None:
+        """Wait until it is told to stop. Checkpoint: always."""
+        await self._stopping.wait()
+
+    def on_reloading(self, call: Callable[[bool], None]) -> None:
+        """Have `call(True)` called when a reload begins, and `call(False)` when it is over, well or not."""
+        if self._succession is not None:
+            self._succession.on_reloading = call
 
     def signal(self, signum: int) -> None:
         """Raise a uwsgi signal from outside of the members; see `trio_uwsgi.uwsgi.signal`.

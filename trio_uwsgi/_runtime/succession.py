@@ -60,6 +60,7 @@ class Succession:
         self._worn: dict[Tenure, str] = {}  # who asked to be followed, and why
         self._reload = False
         self._asked = trio.Event()
+        self.on_reloading: Callable[[bool], None] = lambda begun: None  # called when one begins, and when it is over
         master.on_relieve = self.relieve
         master.on_reload = self.reload
 
@@ -83,7 +84,11 @@ class Succession:
             await self._asked.wait()
             if self._reload:
                 self._reload = False
-                await self._do_reload()
+                self.on_reloading(True)
+                try:
+                    await self._do_reload()
+                finally:
+                    self.on_reloading(False)
             elif self._worn:
                 tenure = next(iter(self._worn))
                 await self._do_relieve(tenure, self._worn.pop(tenure))
