@@ -201,20 +201,57 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
     assert ["log", "shop.py"] == sorted(path.name for path in folder.iterdir())
 
 
-def test_who_is_not_root_becomes_nobody_else() -> None:
-    """The change is for good; the error says who tried, and what to do."""
-    code = (
-        "import os\n"
-        "from trio_uwsgi._tasks.privileges import Identity, become\n"
-        "from trio_uwsgi.errors import ConfigError\n"
-        "if os.getuid() == 0: become(Identity(65534, 65533, [65533, 65532]))\n"
-        "print(os.getresuid(), os.getresgid(), sorted(os.getgroups()))\n"
-        "try: become(Identity(1, 1, [1]))\n"
-        "except ConfigError as error: print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
-    who, refused = done.stdout.splitlines()
+# Changes in a folder in which it may write before, and not after.
+CHANGE = """
+import logging, os, sys, trio
+from trio_uwsgi._runtime import own_process
+from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.privileges import Identity, become
+from trio_uwsgi.addresses import Address
+from trio_uwsgi.errors import UwsgiError
+from trio_uwsgi.options import ProcessOptions, SocketOptions
+
+async def change(uid, gid):
+    async with open_listeners([Address.unix("s")], SocketOptions(backlog=1, mode=None)) as listeners:
+        with own_process.settled(ProcessOptions(uid=uid, gid=gid, pidfile="p"), listeners):
+            print(sorted(os.listdir()), os.getresuid(), os.getresgid(), os.getgroups())
+            if os.stat(".").st_uid == uid:
+                os.chmod(".", 0o555)
+
+def attempt(function, *args):
+    try:
+        function(*args)
+    except UwsgiError as error:
+        print(error)
+
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+os.chdir(sys.argv[1])
+uid, gid = map(int, sys.argv[2:])
+if os.getuid() == 0:
+    os.close(os.open("secret", os.O_CREAT, 0o600))
+    own_process._PROGRAM = [("secret", os.R_OK)]
+    attempt(trio.run, change, uid, gid)
+    print(os.listdir(), os.getresuid())
+    own_process._PROGRAM = []
+attempt(trio.run, change, uid, gid)
+attempt(become, Identity(1, 1, [1]))
+"""
+
+
+def test_a_change_of_the_user(tmp_path: Path) -> None:
+    """It is for good; what the user cannot read is found out before, and what he cannot remove is told."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    line = [sys.executable, "-c", CHANGE, str(folder), str(UID), str(GID)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=True)
+    *before, changed, pidfile, file, again = done.stdout.splitlines()
     if os.getuid() == 0:
-        assert "(65534, 65534, 65534) (65533, 65533, 65533) [65532, 65533]" == who
-    uid = os.getuid() or 65534
-    assert f"user {uid} cannot become user 1 with group 1; start it as root, or leave uid and gid out" == refused
+        refused = f"user {UID} has no access to secret; install it where that user may read"
+        assert [refused, "['secret'] (0, 0, 0)"] == before
+        assert f"['p', 's', 'secret'] {(UID,) * 3} {(GID,) * 3} {[GID]}" == changed
+    else:
+        assert changed.startswith(f"['p', 's'] {(UID,) * 3} {(GID,) * 3}")
+    assert f"the pidfile {folder}/p stays, this user may not remove it: Permission denied" == pidfile
+    assert f"the socket file {folder}/s stays, this user may not remove it: Permission denied" == file
+    assert f"user {UID} cannot become user 1 with group 1; start it as root, or leave uid and gid out" == again
+    folder.chmod(0o755)

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_uwsgi._tasks.pidfile import open_pidfile
-from trio_uwsgi._tasks.privileges import become, identity_of
+from trio_uwsgi._tasks.privileges import become, identity_of, out_of_reach
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from trio_uwsgi.options import ProcessOptions
 
 __all__ = ["Settle", "move_in", "refuse_to_move", "settled"]
+
+# Members are started and modules imported as another user; what is out of reach would be found out piece by piece.
+_PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
 
 Settle: TypeAlias = Callable[[Sequence["Listener"]], AbstractContextManager[None]]
 
@@ -67,17 +70,11 @@ def settled(options: ProcessOptions, listeners: Sequence[Listener]) -> Iterator[
     """
     someone = options.uid is not None or options.gid is not None
     identity = identity_of(options.uid, options.gid) if someone else None
+    if identity is not None and (file := out_of_reach(identity, _PROGRAM)) is not None:
+        raise BootError(f"user {identity.uid} has no access to {file}; install it where that user may read")
     with contextlib.nullcontext() if options.pidfile is None else open_pidfile(options.pidfile):
         if identity is not None:
             for listener in listeners:
                 listener.give_to(identity.uid, identity.gid)
             become(identity)
-            _check_reach(identity.uid)
         yield
-
-
-def _check_reach(uid: int) -> None:
-    """Members are started, and modules imported, as that user; otherwise it would be found out piece by piece."""
-    for path, mode in ((sys.executable, os.X_OK), (__file__, os.R_OK)):
-        if not os.access(path, mode):
-            raise BootError(f"user {uid} has no access to {path}; install it where that user may read")

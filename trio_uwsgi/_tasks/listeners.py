@@ -65,9 +65,10 @@ class Listener:
     def close(self) -> None:
         """Stop listening and remove the socket file, if it is still ours. Calling it again does nothing."""
         # In this order: as long as the socket is open, its inode cannot be given to a newer file.
-        if self._file is not None and _identity(self._file) == self._identity:
+        if self._file is not None:
             try:
-                os.unlink(self._file)
+                if _identity(self._file) == self._identity:
+                    os.unlink(self._file)
             except OSError as error:  # the user that we have become may not
                 logger.warning("the socket file %s stays, this user may not remove it: %s", self._file, error.strerror)
         self._file = None
@@ -76,8 +77,7 @@ class Listener:
     def give_to(self, uid: int, gid: int) -> None:
         """Let the socket file be this user's, if it is ours. Only for root."""
         if self._file is not None and _identity(self._file) == self._identity:
-            with contextlib.suppress(PermissionError):  # who may not, may not become that user either, and is told so
-                os.chown(self._file, uid, gid, follow_symlinks=False)
+            os.chown(self._file, uid, gid, follow_symlinks=False)
 
     def __repr__(self) -> str:
         return f"<Listener {self.address}{' closed' if self.socket.fileno() < 0 else ''}>"
@@ -248,7 +248,7 @@ def _remove_stale(address: Address, file: str) -> None:
 def _identity(file: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(file)
-    except OSError:
+    except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
 

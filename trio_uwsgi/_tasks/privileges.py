@@ -6,14 +6,16 @@ them needs the rights that the next one gives up.
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["Identity", "become", "identity_of"]
+__all__ = ["Identity", "become", "identity_of", "out_of_reach"]
 
 
 class Identity(NamedTuple):
@@ -71,19 +73,46 @@ def _group(gid: str | int) -> int:
         raise ConfigError(f"gid={gid!r}: there is no such group", "add it, or write a number") from None
 
 
+def out_of_reach(identity: Identity, files: Iterable[tuple[str, int]]) -> str | None:
+    """The first of these files that the user could not use; None if there is none. Asked by being that user meanwhile.
+
+    Args:
+        identity: who.
+        files: their paths, each with the use, as in `os.R_OK`.
+    Raises:
+        ConfigError: only root can.
+    """
+    former = Identity(os.geteuid(), os.getegid(), os.getgroups())
+    with _told_who_can(identity):
+        os.setgroups(identity.groups)
+        os.setegid(identity.gid)
+        os.seteuid(identity.uid)
+    try:
+        return next((path for path, use in files if not os.access(path, use, effective_ids=True)), None)
+    finally:
+        os.seteuid(former.uid)
+        os.setegid(former.gid)
+        os.setgroups(former.groups)
+
+
 def become(identity: Identity) -> None:
     """Be that user from now on; there is no way back.
 
     Raises:
         ConfigError: only root can.
     """
-    uid, gid, groups = identity
+    with _told_who_can(identity):
+        os.setgroups(identity.groups)
+        os.setgid(identity.gid)
+        os.setuid(identity.uid)
+
+
+@contextlib.contextmanager
+def _told_who_can(identity: Identity) -> Iterator[None]:
     try:
-        os.setgroups(groups)
-        os.setgid(gid)
-        os.setuid(uid)
+        yield
     except PermissionError:
         raise ConfigError(
-            f"user {os.geteuid()} cannot become user {uid} with group {gid}",
+            f"user {os.geteuid()} cannot become user {identity.uid} with group {identity.gid}",
             "start it as root, or leave uid and gid out",
         ) from None
