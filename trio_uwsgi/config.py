@@ -174,7 +174,8 @@ class Config:
     # ----- the process of a program: `serve` refuses these where it is a part of somebody else's
 
     # The user and the group to become, names or numbers, when the sockets and the pidfile are there and before the
-    # application is imported. A user's own group counts where none is given; uWSGI keeps root's then.
+    # application is imported (by the command line or by members; a script that has the object has imported it before).
+    # Without a group it is the user's own; uWSGI keeps root's then.
     uid: str | int | None = None
     gid: str | int | None = None
 
@@ -184,7 +185,7 @@ class Config:
     umask: int | None = None
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
-    # File with the master's pid, from when the sockets are open until the end.
+    # File with the master's pid, from when the sockets are open until the end. That of a program that runs is refused.
     pidfile: str | None = None
 
     # ----- limits of workers that are processes; another one starts and follows, without a gap, one worker at a time.

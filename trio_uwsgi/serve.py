@@ -67,9 +67,10 @@ async def serve(
 
     `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
     gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread. SIGHUP
-    reloads, see `Runtime.reload`.
+    reloads, see `Runtime.reload`. It listens on the sockets that systemd passes, where `config` names none, and tells
+    it how it is doing.
     `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
-    signals and logging to the caller: `runtime.stop()` is the graceful stop.
+    signals, logging and the process to the caller: `runtime.stop()` is the graceful stop.
 
     Args:
         app: an ASGI 3 or a WSGI callable; which of the two is found out, or said by `Config.interface`.
@@ -77,7 +78,8 @@ async def serve(
         registry: the application's declarations; without it the default one, which `trio_uwsgi.uwsgi` fills.
         task_status: given by `nursery.start`, which returns the `Runtime`.
     Raises:
-        ConfigError: it cannot be found out whether `app` is WSGI or ASGI.
+        ConfigError: it cannot be found out whether `app` is WSGI or ASGI; or the process cannot become what `uid`,
+            `pidfile` and their like say, as it is that of another program.
         RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
         BootError: an address cannot be listened on, or the application's lifespan startup failed.
         SystemExit: a second posix signal came; the code is 128 plus its number.

@@ -180,13 +180,16 @@ def _live_as_service(folder: Path, manager: Manager) -> list[list[str]]:
 
 
 def test_a_program_in_one_process(tmp_path: Path) -> None:
-    """The application is imported by the user that it is to run as; socket file and pidfile are root's to make."""
+    """The application is imported by the user that it is to run as, who has the socket file; a reload is refused."""
     folder = tmp_path / "site"
     folder.mkdir()
+    manager = Manager(str(tmp_path / "notify"))
     options = ["--uid", str(UID), "--gid", str(GID), "--pidfile", "shop.pid", "--env", "SHOP=books"]
+    options += ["--http", "./shop.sock", "--chdir", str(folder), "--umask", "022"]
     with (
+        manager.socket,
         socket.create_server(("127.0.0.1", 0)) as unused,
-        launched(folder, *options, "--http", "./shop.sock", "--chdir", str(folder), sockets=(unused,)) as server,
+        launched(folder, *options, sockets=(unused,), NOTIFY_SOCKET=manager.address) as server,
     ):
         made = (folder / "shop.sock").stat()
         assert (UID, GID) == (made.st_uid, made.st_gid)
@@ -196,6 +199,11 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert f"books in {folder}" == body(client)
         assert "systemd passed fd://3, and nothing is served there" in server.said
+        server.process.send_signal(signal.SIGHUP)
+        server.read("SIGHUP: not reloaded")
+        heard: list[list[str]] = []
+        until(lambda: heard.extend(manager.heard()) or len(heard) == 3)  # type: ignore[func-returns-value]
+        assert ["READY=1", "RELOADING=1", "READY=1"] == [lines[0] for lines in heard]
     log = (folder / "log").read_text().splitlines()
     assert [f"imported by {UID} with umask 22", "worker 1 left"] == log
     assert ["log", "shop.py"] == sorted(path.name for path in folder.iterdir())

@@ -9,12 +9,15 @@ import pwd
 from pathlib import Path
 
 import pytest
+import trio
 
+from trio_uwsgi import Config, serve
 from trio_uwsgi._runtime.own_process import move_in, settled
 from trio_uwsgi._tasks.pidfile import open_pidfile
 from trio_uwsgi._tasks.privileges import Identity, identity_of
 from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.options import ProcessOptions
+from trio_uwsgi.testing import open_runtime
 
 ME = f"{os.getpid()}\n"
 NOBODY = 2**31 + 7  # whom no system has
@@ -137,3 +140,21 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     file = tmp_path / "app.pid"
     with pytest.raises(ConfigError, match="no such user"), settled(ProcessOptions(uid=MISSING, pidfile=str(file)), []):
         pass  # pragma: no cover
+
+
+# ----- somebody else's process
+
+
+async def test_the_process_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    """Where `serve` is a part of a program, and in tests, these options are refused, before anything is opened."""
+    file = tmp_path / "app.pid"
+    config = Config(http=str(tmp_path / "s"), uid=os.getuid(), pidfile=str(file), env={"TRIO_UWSGI_TEST": "1"})
+    refused = "uid and env and pidfile would change the process, which is not the runtime's own here; leave it out"
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ConfigError, match=refused):
+            await nursery.start(serve, print, config)
+    with pytest.raises(ConfigError, match=refused):
+        async with open_runtime(None, config):
+            pass  # pragma: no cover
+    assert [] == list(tmp_path.iterdir())
+    assert "TRIO_UWSGI_TEST" not in os.environ

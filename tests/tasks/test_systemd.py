@@ -43,6 +43,7 @@ async def test_a_service_from_its_start_to_its_end(manager: Manager, autojump_cl
         assert [ready, ["WATCHDOG=1"], ["WATCHDOG=1"]] == manager.heard()
         stopping.set()
         await trio.sleep(2)
+        notifier.reloading(False)  # one that was cut short
         assert [["STOPPING=1", "STATUS=stopping"], ["WATCHDOG=1"]] == manager.heard()
         nursery.cancel_scope.cancel()
 

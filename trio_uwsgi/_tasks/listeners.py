@@ -76,8 +76,19 @@ class Listener:
 
     def give_to(self, uid: int, gid: int) -> None:
         """Let the socket file be this user's, if it is ours. Only for root."""
-        if self._file is not None and _identity(self._file) == self._identity:
+        if self._file is None:
+            return
+        if sys.platform != "linux":
             os.chown(self._file, uid, gid, follow_symlinks=False)
+            return
+        # Somebody who may write to the directory could put another file in its place after a look at it.
+        held = os.open(self._file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(held)
+            if (found.st_dev, found.st_ino) == self._identity:
+                os.chown(f"/proc/self/fd/{held}", uid, gid)
+        finally:
+            os.close(held)
 
     def __repr__(self) -> str:
         return f"<Listener {self.address}{' closed' if self.socket.fileno() < 0 else ''}>"

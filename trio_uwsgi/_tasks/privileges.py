@@ -44,7 +44,7 @@ def identity_of(uid: str | int | None, gid: str | int | None) -> Identity | None
         group = user.pw_gid
     else:
         raise ConfigError(f"uid={number} is not in the list of users, so nobody knows its group", "set gid, too")
-    if os.getresuid() == (number,) * 3 and os.getresgid() == (group,) * 3:
+    if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) == (number, number, group, group):
         return None
     groups = os.getgrouplist(user.pw_name, group) if uid is not None and user is not None else [group]
     return Identity(number, group, groups)

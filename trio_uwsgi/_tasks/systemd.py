@@ -68,6 +68,7 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._interval = interval
         self._failed = False
+        self._stops = False
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> Notifier:
@@ -89,7 +90,9 @@ class Notifier:
             self._failed = True
 
     def reloading(self, begun: bool) -> None:
-        """A reload has begun, or is over, well or not."""
+        """A reload has begun, or is over, well or not. One that a stop cut short ends with that."""
+        if self._stops:
+            return
         if begun:
             # It waits for a reload that began after it asked for one.
             microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
@@ -110,6 +113,7 @@ class Notifier:
             try:
                 await told_to_stop()
             finally:
+                self._stops = True
                 self.send("STOPPING=1", "STATUS=stopping")
 
     async def _show_life(self) -> None:
