@@ -18,7 +18,6 @@ import argparse
 import difflib
 import importlib.metadata
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ import trio
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
+from trio_uwsgi._runtime.own_process import move_in
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
@@ -72,14 +72,14 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         return spool_command(words[1:])
     try:
         arguments = _parse(words)
-        if arguments.chdir is not None:
-            _change_directory(arguments.chdir)
         config = Config(**_fields(arguments))
+        move_in(config.process_options)
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
-        if config.placement == "process":  # whose processes import it; here it would only take memory
+        if config.placement == "process" or config.uid is not None or config.gid is not None:
+            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
             app: object = AppReference("name", arguments.app, factory=arguments.factory)
         else:
             app = load_app(arguments.app, factory=arguments.factory)
@@ -137,12 +137,22 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         add_help=False,
     )
-    names = ("application", "listeners", "members", "spooler", "alarms", "limits", "time", "logging", "others")
+    names = (
+        "application",
+        "listeners",
+        "members",
+        "process",
+        "spooler",
+        "alarms",
+        "limits",
+        "time",
+        "logging",
+        "others",
+    )
     groups = {name: parser.add_argument_group(name) for name in names}
     add = groups["application"].add_argument
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
     add("--factory", action="store_true", help="the attribute is a function that makes the application")
-    add("--chdir", metavar="DIR", help="go to this directory first")
     groups["members"].add_argument(
         "-p", "--processes", metavar="N", type=whole, help="as many workers, and each member in a process of its own"
     )
@@ -191,7 +201,7 @@ def _unknown_option(text: str) -> str:
     name = text.partition("=")[0]
     bare = name.lstrip("-").replace("_", "-")
     known = [name.lstrip("-") for option in OPTIONS for name in (_flag(option), *option.aliases)]
-    known += ["processes", "factory", "chdir", "log-level", "help", "version"]
+    known += ["processes", "factory", "log-level", "help", "version"]
     if bare in known:
         return f"there is no option {name}; did you mean --{bare}?"
     if bare in UWSGI_OPTIONS:
@@ -202,13 +212,6 @@ def _unknown_option(text: str) -> str:
         return f"uWSGI's option {name} is not supported{f'; did you mean --{close[0]}?' if close else ''}"
     close = difflib.get_close_matches(bare, known, n=1)
     return f"there is no option {name}; {f'did you mean --{close[0]}?' if close else 'see trio-uwsgi --help'}"
-
-
-def _change_directory(folder: str) -> None:
-    try:
-        os.chdir(folder)
-    except OSError as error:
-        raise _UsageError(f"--chdir {folder}: {error.strerror}") from None
 
 
 def _explain(error: BaseException, whole: Exception) -> int:

@@ -87,7 +87,6 @@ def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
             names = " or ".join(repr(choice) for choice in allowed)
             raise ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
     _check_mules(config.mules)
-    _check_fifo(config.master_fifo)
     _check_ranges(config)
     _check_timezone(config.timezone)
 
@@ -118,11 +117,6 @@ def _check_mules(mules: object) -> None:
         raise ConfigError(f"mules={mules!r} is not a whole number", "write mules=1 or mules=Mules(min=1, max=4)")
     if mules < 0:
         raise ConfigError(f"mules={mules} is too small", "use 0 or more")
-
-
-def _check_fifo(path: object) -> None:
-    if path is not None and (not isinstance(path, str) or not path or "\0" in path):
-        raise ConfigError(f"master_fifo={path!r} is not a path", "write master_fifo='/run/app.fifo', or leave it out")
 
 
 def _check_ranges(config: Config) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -80,6 +81,10 @@ def _farm(text: str) -> tuple[str, list[int]]:
     return name, [whole(mule) for mule in mules.split(",")]
 
 
+def _name_or_number(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -115,7 +120,7 @@ OPTIONS = (
         "listeners",
         "ADDR",
         str,
-        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable",
+        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable [127.0.0.1:8000]",
         collect=list,
     ),
     Option(
@@ -177,6 +182,15 @@ OPTIONS = (
     Option("spooler_retry_longest", "spooler", "SEC", _seconds, "but no more than that"),
     Option("spooler_fsync", "spooler", None, str, "accept jobs before they are on the disk", flag="--spooler-no-fsync"),
     Option("spooler_cheap", "spooler", None, str, "start spoolers when there is work for them"),
+    Option("uid", "process", "USER", _name_or_number, "become this user when the sockets are open, name or number"),
+    Option("gid", "process", "GROUP", _name_or_number, "become this group likewise [the user's own]"),
+    # Absolute, because it is gone to twice: here, for the application, and by `serve`.
+    Option("chdir", "process", "DIR", os.path.abspath, "go to this directory first"),
+    Option("umask", "process", "MODE", _octal, "mode bits that new files do not get, in octal"),
+    Option(
+        "env", "process", "NAME=VALUE", _pair("=", "NAME=VALUE"), "a variable for the application; repeatable", (), dict
+    ),
+    Option("pidfile", "process", "FILE", str, "file with the pid of the master, while it serves"),
     Option("locks", "members", "N", whole, "highest number of the user locks"),
     Option(
         "caches",
@@ -235,7 +249,12 @@ UWSGI_OPTIONS = {
     "lazy": "write --lazy-apps",
     "master": "leave it out, there always is a master",
     "enable-threads": "leave it out, threads are always enabled",
-    "vacuum": "leave it out, socket files are always removed at the end",
+    "vacuum": "leave it out, socket files, the pidfile and the fifo are always removed at the end",
+    "safe-pidfile": "write --pidfile",
+    "pidfile2": "write --pidfile, which is written when the sockets are open",
+    "chown-socket": "leave it out, socket files are given to --uid and --gid",
+    "daemonize": "leave it out, and let systemd or another supervisor run it",
+    "chdir2": "write --chdir",
     "die-on-term": "leave it out, SIGTERM always stops",
     "need-app": "leave it out, nothing is served without an application",
     "limit-post": "write --max-body",
@@ -252,11 +271,11 @@ UWSGI_OPTIONS = {
     "http-timeout": "write --socket-timeout",
     "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
     **dict.fromkeys(
-        (  # noqa: SIM905 - seventy pairs of quotes would make it no clearer
+        (  # noqa: SIM905 - sixty pairs of quotes would make it no clearer
             "https ini yaml json xml "
             "queue stats stats-server async gevent asyncio cheaper "
-            "single-interpreter pythonpath virtualenv home pidfile daemonize logto "
-            "daemonize2 log-format req-logger logger uid gid chown-socket env static-map check-static mount cron timer "
+            "single-interpreter pythonpath virtualenv home logto "
+            "daemonize2 log-format req-logger logger static-map check-static mount cron timer "
             "manage-script-name attach-daemon smart-attach-daemon emperor plugin plugins route mule import "
             "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "
             "log-master sharedarea websockets"

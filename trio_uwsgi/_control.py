@@ -16,6 +16,7 @@ from trio_uwsgi.errors import NotServing
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._tasks.fifo import Fifo
+    from trio_uwsgi._tasks.systemd import Notifier
 
 __all__ = ["Control"]
 
@@ -34,9 +35,11 @@ class Control:
 
     Args:
         everything: runs the runtime, and what is begun here.
+        notifier: tells the service manager.
     """
 
-    def __init__(self, everything: trio.Nursery) -> None:
+    def __init__(self, everything: trio.Nursery, notifier: Notifier) -> None:
+        self._notifier = notifier
         self.runtime: Runtime | None = None
         self.hard = 0
         self._everything = everything
@@ -130,6 +133,8 @@ class Control:
             runtime.reload(chain=chain)
         except NotServing as error:
             logger.error("%s: not reloaded: %s", why, error)
+            for begun in (True, False):  # whoever asked waits until it is over
+                self._notifier.reloading(begun)
 
     def reload_for(self, file: str) -> None:
         """This one was touched, or changed."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from trio_uwsgi._control import Control
 from trio_uwsgi._runtime.titles import entitle
-from trio_uwsgi._tasks.fifo import open_fifo
+from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.privileges import identity_of
+from trio_uwsgi._tasks.systemd import Notifier
 from trio_uwsgi._tasks.touching import require_watchfiles, watch_files, watch_sources
 from trio_uwsgi.errors import BootError, UwsgiError
 
@@ -44,14 +48,17 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         entitle("master")
     if config.reload:
         require_watchfiles()
+    notifier = Notifier.from_environment(os.environ)
     with plain_start_errors(), contextlib.ExitStack() as stack:
         async with trio.open_nursery() as everything:
-            control = Control(everything)
+            control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
                 await everything.start(control.obey_signals)
             if config.master_fifo is not None:
-                everything.start_soon(control.obey_fifo, stack.enter_context(open_fifo(config.master_fifo)))
+                everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
             control.runtime = runtime = await everything.start(serve)
+            runtime.on_reloading(notifier.reloading)
+            everything.start_soon(notifier.follow, runtime.wait_stopping)
             if config.touch_reload:
                 everything.start_soon(watch_files, config.touch_reload, control.reload_for)
             if config.reload:
@@ -60,6 +67,13 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
             everything.cancel_scope.cancel()
     if control.hard:
         raise SystemExit(128 + control.hard)
+
+
+def _fifo(path: str, config: Config) -> AbstractContextManager[Fifo]:
+    """Whoever this process becomes may use it, and remove it."""
+    someone = config.uid is not None or config.gid is not None
+    identity = identity_of(config.uid, config.gid) if someone else None
+    return open_fifo(path, None if identity is None else identity[:2])
 
 
 @contextlib.contextmanager

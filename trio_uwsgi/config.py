@@ -27,6 +27,7 @@ from trio_uwsgi.options import (
     HttpTimeouts,
     LogAlarm,
     Mules,
+    ProcessOptions,
     SocketOptions,
     SpoolerOptions,
     WearLimits,
@@ -37,6 +38,7 @@ __all__ = ["Address", "Cache", "Config", "Mules"]
 Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory", "process"]
+_DEFAULT = Address.tcp("127.0.0.1", 8000)
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
@@ -55,9 +57,10 @@ class Config:
     # ----- listeners
 
     # Where HTTP is served: one address, or several; the forms are in `Address.parse`. An empty sequence opens no
-    # socket, for tests. Left out, it is 127.0.0.1:8000, unless `socket` is given: reachable from this machine only,
-    # because nothing in front of it has been configured yet. uWSGI's `http` starts a router process in front of the
-    # workers; here the workers serve the sockets themselves. It is parsed when the Config is made: read `addresses`.
+    # socket, for tests. Left out, it is what systemd passes to the program, or 127.0.0.1:8000, unless `socket` is
+    # given: reachable from this machine only, because nothing in front of it has been configured yet. uWSGI's `http`
+    # starts a router process in front of the workers; here the workers serve the sockets themselves. It is parsed when
+    # the Config is made: read `addresses`.
     http: str | Address | Sequence[str | Address] | None = None
 
     # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for other servers' RPC,
@@ -168,7 +171,22 @@ class Config:
     # memory has no room for all workers twice. Between the first and the last one both versions serve.
     chain_reload: bool = False
 
-    # ----- what a program that serves can be told from outside
+    # ----- the process of a program: `serve` refuses these where it is a part of somebody else's
+
+    # The user and the group to become, names or numbers, when the sockets and the pidfile are there and before the
+    # application is imported (by the command line or by members; a script that has the object has imported it before).
+    # Without a group it is the user's own; uWSGI keeps root's then.
+    uid: str | int | None = None
+    gid: str | int | None = None
+
+    # The directory to go to before anything else, so that other paths are seen from there; the mode bits that files do
+    # not get, as in 0o027; and what is added to the environment.
+    chdir: str | None = None
+    umask: int | None = None
+    env: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+    # File with the master's pid, from when the sockets are open until the end. That of a program that runs is refused.
+    pidfile: str | None = None
 
     # Files: when one of them is touched, written or replaced, the application is reloaded. uWSGI's option of this name.
     touch_reload: str | Sequence[str] = ()
@@ -258,18 +276,20 @@ class Config:
     def __post_init__(self) -> None:
         check_values(self, _CHOICES)
         object.__setattr__(self, "socket", several_addresses("socket", self.socket))
-        http = (() if self.socket else "127.0.0.1:8000") if self.http is None else self.http
-        object.__setattr__(self, "http", several_addresses("http", http))
+        if self.http is not None:
+            object.__setattr__(self, "http", several_addresses("http", self.http))
         object.__setattr__(self, "caches", caches(self.caches))
         object.__setattr__(self, "spooler", paths("spooler", self.spooler))
         object.__setattr__(self, "touch_reload", paths("touch_reload", self.touch_reload))
         object.__setattr__(self, "farms", farms(self.farms, self.mule_pool.max))
-        _ = self.access_rules, self.alarm_options  # refuse what they refuse
+        _ = self.access_rules, self.alarm_options, self.process_options  # refuse what they refuse
         check_contradictions(self)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """`http`, parsed: what to listen on, in the order it was given."""
+        """`http`, parsed: what to listen on, in the order it was given; the default where nothing was."""
+        if self.http is None:
+            return () if self.socket else (_DEFAULT,)
         return cast("tuple[Address, ...]", self.http)
 
     @property
@@ -337,3 +357,8 @@ class Config:
     def socket_options(self) -> SocketOptions:
         """What listening sockets need."""
         return SocketOptions(backlog=self.listen, mode=self.chmod_socket)
+
+    @property
+    def process_options(self) -> ProcessOptions:
+        """What the process of a program becomes."""
+        return ProcessOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ProcessOptions)})

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from trio_uwsgi._mule_options import Mules
+from trio_uwsgi._process_options import ProcessOptions
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
 
@@ -27,6 +28,7 @@ __all__ = [
     "HttpTimeouts",
     "LogAlarm",
     "Mules",
+    "ProcessOptions",
     "SocketOptions",
     "SpoolerOptions",
     "WearLimits",

@@ -14,6 +14,7 @@ import platform
 import random
 import time
 import zoneinfo
+from collections.abc import AsyncIterator
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
+from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
@@ -36,10 +38,11 @@ from trio_uwsgi._runtime.workforce import MOST_ADDED
 from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
 from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError
@@ -65,9 +68,10 @@ async def serve(
 
     `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
     gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread. SIGHUP
-    reloads, see `Runtime.reload`.
+    reloads, see `Runtime.reload`. It listens on the sockets that systemd passes, where `config` names none, and tells
+    it how it is doing.
     `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
-    signals and logging to the caller: `runtime.stop()` is the graceful stop.
+    signals, logging and the process to the caller: `runtime.stop()` is the graceful stop.
 
     Args:
         app: an ASGI 3 or a WSGI callable; which of the two is found out, or said by `Config.interface`.
@@ -75,7 +79,8 @@ async def serve(
         registry: the application's declarations; without it the default one, which `trio_uwsgi.uwsgi` fills.
         task_status: given by `nursery.start`, which returns the `Runtime`.
     Raises:
-        ConfigError: it cannot be found out whether `app` is WSGI or ASGI.
+        ConfigError: it cannot be found out whether `app` is WSGI or ASGI; or the process cannot become what `uid`,
+            `pidfile` and their like say, as it is that of another program.
         RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
         BootError: an address cannot be listened on, or the application's lifespan startup failed.
         SystemExit: a second posix signal came; the code is 128 plus its number.
@@ -96,8 +101,11 @@ async def serve(
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
-        serving = partial(_serve_in, surroundings, app, config, registry or uwsgi.registry)
-        await be_the_program(serving, config, _folders(app))
+        move_in(config.process_options)
+        config = _with_passed_sockets(config)
+        settle = partial(settled, config.process_options)
+        run = partial(_serve_in, surroundings, app, config, registry or uwsgi.registry, settle=settle)
+        await be_the_program(run, config, _folders(app))
     else:
         await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
 
@@ -108,32 +116,68 @@ def _folders(app: object) -> list[str]:
     return [os.getcwd()] if own is None or own.startswith(os.getcwd()) else [os.getcwd(), own]
 
 
+def _with_passed_sockets(config: Config) -> Config:
+    """Where no address was given, those that systemd passes to the program are."""
+    http, packets = take_sockets(os.environ)
+    if (http or packets) and config.http is None and not config.socket:
+        return dataclasses.replace(config, http=http, socket=packets)
+    warn_of_unused([*http, *packets], [*config.addresses, *config.uwsgi_addresses])
+    return config
+
+
 async def _serve_in(
     surroundings: Surroundings,
     app: object,
     config: Config,
     registry: Registry,
     *,
+    settle: Settle | None = None,
     task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`serve` in given surroundings, and with no regard to posix signals."""
-    if config.placement == "process":
-        await _serve_in_processes(surroundings, app, config, registry, task_status=task_status)
-        return
-    interface = detect_interface(app) if config.interface == "auto" else config.interface
-    threads = config.threads or 1
-    application = Application(app, interface, threads, multithread=threads * config.workers > 1)
+    """`serve` in given surroundings, and with no regard to posix signals. Without `settle` the process is somebody
+    else's.
+    """
+    if settle is None:
+        refuse_to_move(config.process_options)
     with plain_start_errors():
-        async with (
-            open_listeners(config.addresses, config.socket_options) as http,
-            open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
-        ):
-            standing = dataclasses.replace(surroundings, listeners=[*http, *packets])
-            runtime = Runtime(application, registry, _terms(config), standing)
-            async with trio.open_nursery() as nursery:
-                await nursery.start(runtime.run)
-                _announce(app, interface, config, runtime)
-                task_status.started(runtime)
+        if config.placement == "process":
+            await _serve_in_processes(surroundings, app, config, registry, settle, task_status)
+        else:
+            await _serve_in_tasks(surroundings, app, config, registry, settle, task_status)
+
+
+async def _serve_in_tasks(
+    surroundings: Surroundings,
+    app: object,
+    config: Config,
+    registry: Registry,
+    settle: Settle | None,
+    task_status: trio.TaskStatus[Runtime],
+) -> None:
+    async with _listening(config, settle) as listeners:
+        if isinstance(app, AppReference):
+            app = app.load()
+        interface = detect_interface(app) if config.interface == "auto" else config.interface
+        threads = config.threads or 1
+        application = Application(app, interface, threads, multithread=threads * config.workers > 1)
+        standing = dataclasses.replace(surroundings, listeners=listeners)
+        runtime = Runtime(application, registry, _terms(config), standing)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(runtime.run)
+            _announce(app, interface, config, runtime)
+            task_status.started(runtime)
+
+
+@contextlib.asynccontextmanager
+async def _listening(config: Config, settle: Settle | None) -> AsyncIterator[list[Listener]]:
+    """Have the sockets open, and then be who and where the program is to be."""
+    async with (
+        open_listeners(config.addresses, config.socket_options) as http,
+        open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
+    ):
+        listeners = [*http, *packets]
+        with contextlib.nullcontext() if settle is None else settle(listeners):
+            yield listeners
 
 
 async def _serve_in_processes(
@@ -141,8 +185,8 @@ async def _serve_in_processes(
     app: object,
     config: Config,
     registry: Registry,
-    *,
-    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+    settle: Settle | None,
+    task_status: trio.TaskStatus[Runtime],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
     if registry is not uwsgi.registry:
@@ -157,11 +201,8 @@ async def _serve_in_processes(
     seats += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
     names = [name for seat in seats for name in (seat, second_name(seat))]
     rows = {name: row for row, name in enumerate(names)}
-    with plain_start_errors(), contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
-        async with (
-            open_listeners(config.addresses, config.socket_options) as http,
-            open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
-        ):
+    with contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
+        async with _listening(config, settle) as listeners:
             plan = MemberPlan(
                 app=reference,
                 entry=_member_entry.__name__,
@@ -169,7 +210,7 @@ async def _serve_in_processes(
                 threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
                 terms=terms.for_members(),
-                listeners=[*http, *packets],
+                listeners=listeners,
                 board=board,
                 rows=rows,
             )

@@ -11,7 +11,15 @@ import pytest
 
 from trio_uwsgi.config import Address, Config
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import HttpLimits, HttpTimeouts, Mules, SocketOptions, SpoolerOptions, WearLimits
+from trio_uwsgi.options import (
+    HttpLimits,
+    HttpTimeouts,
+    Mules,
+    ProcessOptions,
+    SocketOptions,
+    SpoolerOptions,
+    WearLimits,
+)
 
 ADDRESSES = [
     ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),
@@ -125,6 +133,19 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"spooler_frequency": 0}, "spooler_frequency=0 is no pause; use 0.001 seconds to a year"),
     ({"spooler_retry": 10, "spooler_retry_longest": 9}, "is less than spooler_retry; set it to 10 or more"),
     ({"spooler_harakiri": math.inf}, "spooler_harakiri=inf would never be reached"),
+    ({"uid": ""}, "uid='' is neither a name nor a number; write uid='www-data' or uid=33"),
+    ({"uid": -1}, "uid=-1 is neither a name nor a number"),
+    ({"gid": 2**32 - 1}, "gid=4294967295 is neither a name nor a number"),
+    ({"gid": True}, "gid=True is neither a name nor a number"),
+    ({"chdir": ""}, "chdir='' is not a path; write chdir='/srv/app'"),
+    ({"pidfile": 7}, "pidfile=7 is not a path"),
+    ({"pidfile": "a\0b"}, "is not a path"),
+    ({"umask": "022"}, "umask='022' is not a umask; write it in octal, as in umask=0o027"),
+    ({"umask": 0o1000}, "umask=512 is not a umask"),
+    ({"env": ["A=1"]}, "env=['A=1'] is not a mapping; write env={'NAME': 'value'}"),
+    ({"env": {"A=": "1"}}, "env: 'A=' is not the name of a variable; write a text without '='"),
+    ({"env": {1: "1"}}, "env: 1 is not the name of a variable"),
+    ({"env": {"A": 1}}, "env: A is given 1, which is not a text; write env={'A': 'value'}"),
 ]
 
 
@@ -175,6 +196,7 @@ def test_http_takes_one_address_or_several() -> None:
     assert several == Config(http=["[::1]:80", Address.unix("/run/a.sock")]).addresses
     assert several[1:] == Config(http=several[1]).addresses
     assert () == Config(http=()).addresses
+    assert () == Config(socket=":3031").addresses
     assert 2 == len(Config(http=["127.0.0.1:0", "127.0.0.1:0"]).addresses)
 
 
@@ -346,3 +368,11 @@ def test_limits_of_workers() -> None:
         placement="process", max_requests=5, max_requests_delta=2, max_worker_lifetime=60, reload_on_rss=1024**2
     )
     assert WearLimits(requests=5, requests_delta=2, lifetime=60, rss=1024**2) == config.wear_limits
+
+
+def test_what_a_process_becomes() -> None:
+    """The options of the process are handed down together, and know which of them say something."""
+    options: dict[str, Any] = {"uid": 0, "gid": "www", "chdir": "/srv", "umask": 0, "env": {"A": ""}, "pidfile": "p"}
+    assert ProcessOptions(**options) == Config(**options).process_options
+    assert list(options) == Config(**options).process_options.given
+    assert [] == Config().process_options.given

@@ -201,6 +201,12 @@ def test_pools_and_farms_look_as_in_uwsgi() -> None:
     assert [b"images:1,2", b"mail:1"] == uwsgi_options(config)["farm"]
 
 
+def test_options_of_the_process_look_as_in_uwsgi() -> None:
+    """The environment is written as it was given, and the umask in octal."""
+    options = dict(uwsgi_options(Config(env={"A": "1", "B": "x=y"}, umask=0o027, uid=33, gid="www")))
+    assert {"env": [b"A=1", b"B=x=y"], "umask": b"27", "uid": b"33", "gid": b"www"}.items() <= options.items()
+
+
 def test_rpc_functions_are_registered() -> None:
     """Before serving a name is taken once, afterwards it is replaced."""
     registry = Registry()

@@ -521,8 +521,13 @@ def test_hooks_are_kept_in_their_order_until_serving() -> None:
     assert print is registry.post_fork(print)
     registry.post_fork(repr)  # type: ignore[type-var]  # it is never called here
     assert [print, repr] == registry.post_fork_hooks
-    with pytest.raises(RegistrationError, match="must be callable without arguments, not 7"):
-        registry.post_fork(7)  # type: ignore[type-var]  # that is the mistake
+    registry.atexit(print)
+    assert print is registry.atexit(print)
+    assert [print, print] == registry.atexit_hooks
+    for declare in (registry.post_fork, registry.atexit):
+        with pytest.raises(RegistrationError, match="must be callable without arguments, not 7"):
+            declare(7)  # type: ignore[type-var]  # that is the mistake
     registry.open(Headcount(1, 0), lambda timer: None, lambda timer: None)
-    with pytest.raises(RegistrationError, match="members have begun already"):
-        registry.post_fork(print)
+    for declare in (registry.post_fork, registry.atexit):
+        with pytest.raises(RegistrationError, match="members have begun already"):
+            declare(print)

@@ -17,7 +17,7 @@ from trio_uwsgi import serve, uwsgi
 PACKAGE = Path(__file__).parents[2] / "trio_uwsgi"
 PUBLIC = ("addresses", "config", "errors", "options", "serve", "testing", "uwsgi")
 FLOORS = {"_wire": 1, "_core": 1, "_tasks": 2, "_runtime": 3} | dict.fromkeys(
-    ("_checks.py", "_mule_options.py", "addresses.py", "config.py", "errors.py", "options.py"), 0
+    ("_checks.py", "_mule_options.py", "_process_options.py", "addresses.py", "config.py", "errors.py", "options.py"), 0
 )
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
 

@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 FLOOR_OF_FOLDER = {"_wire": 1, "_core": 1, "_tasks": 2, "_runtime": 3}
-FLOOR_0 = ("_checks", "_mule_options", "addresses", "config", "errors", "options")
+FLOOR_0 = ("_checks", "_mule_options", "_process_options", "addresses", "config", "errors", "options")
 TOP_FLOOR = 4
 
 # Floors 0 and 1 only compute: no clock, no chance, no input, no output.

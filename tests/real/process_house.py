@@ -88,7 +88,8 @@ class House:
         """The processes of the workers, as they say on the board; 0 where none is; of two on a seat, one."""
         rows = self.runtime._surroundings.shared
         assert rows is not None
-        names = [name for name in rows.rows if name.startswith("worker") and second_name(name) in rows.rows]
+        members = self.runtime.statistics().members
+        names = [member.name for member in members if member.name.startswith("worker")]
         seats = [(rows.rows[name], rows.rows[second_name(name)]) for name in names]
         return [int(max(rows.board.rows[row].get("pid") for row in seat)) for seat in seats]
 

@@ -266,7 +266,18 @@ def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
         command.main(["--help"])
     assert 0 == caught.value.code
     text = capsys.readouterr().out
-    for group in ("application", "listeners", "members", "spooler", "alarms", "limits", "time", "logging", "others"):
+    for group in (
+        "application",
+        "listeners",
+        "members",
+        "process",
+        "spooler",
+        "alarms",
+        "limits",
+        "time",
+        "logging",
+        "others",
+    ):
         assert f"\n{group}:\n" in text
     for option in _command_options.OPTIONS:
         assert (option.flag or f"--{option.field.replace('_', '-')}") in text
@@ -294,6 +305,9 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --zzzz", "there is no option --zzzz; see trio-uwsgi --help"),
         ("hello --master", "uWSGI's option --master does not exist here; leave it out"),
         ("hello --http-socket :80", "uWSGI's option --http-socket does not exist here; write --http"),
+        ("hello --umask 9", "'9' is not an octal number"),
+        ("hello --env A", "'A' is not of the form NAME=VALUE"),
+        ("hello --chown-socket www", "uWSGI's option --chown-socket does not exist here; leave it out"),
         ("hello --emperor dir", "uWSGI's option --emperor is not supported"),
         ("hello --mules", "argument --mules: expected one argument"),
         (
@@ -313,7 +327,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
         ("hello --modifier rpc", "'rpc' is not of the form NAME=SOURCE,SOURCE"),
         ("hello --modifier spoon=any", "modifiers: there is no 'spoon'"),
-        ("hello --chdir /no/such/folder", "--chdir /no/such/folder: No such file or directory"),
+        (
+            "hello --chdir /no/such/folder",
+            "cannot go to the directory /no/such/folder: No such file or directory; use one that is there",
+        ),
     ],
 )
 def test_mistakes_in_options_are_one_line(
@@ -334,6 +351,24 @@ def test_chdir_comes_before_the_application(folder: Path, monkeypatch: pytest.Mo
     assert 0 == command.main(["--chdir", str(folder), "hello"], serve)
     assert str(folder) == str(Path.cwd())
     assert serve.app is not None
+
+
+def test_options_of_the_process_come_before_the_application(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment and the umask are set when it is imported; with another user, `serve` imports it."""
+    (folder / "shop.py").write_text("import os\nNAME = os.environ['SHOP']\ndef app(environ, respond): return NAME\n")
+    monkeypatch.setenv("SHOP", "before")
+    former = os.umask(0o022)
+    serve = FakeServe()
+    try:
+        assert 0 == command.main(["shop", "--env", "SHOP=a=b", "--env", "B=", "--umask", "027"], serve)
+        assert ("a=b", 0o027) == (serve.app({}, None), os.umask(former))
+        monkeypatch.delenv("B")
+    finally:
+        os.umask(former)
+    assert {"SHOP": "a=b", "B": ""} == serve.config.env
+    assert 0 == command.main(["shop", "--uid", "33", "--gid", "www-data", "--pidfile", "p"], serve)
+    assert (33, "www-data", "p") == (serve.config.uid, serve.config.gid, serve.config.pidfile)
+    assert AppReference("name", "shop") == serve.app
 
 
 # ----- exit codes

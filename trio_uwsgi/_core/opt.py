@@ -49,13 +49,15 @@ def uwsgi_options(config: Config) -> Options:
 def _value(name: str, value: object) -> bytes | bool | list[bytes]:
     if value is True:
         return True
-    if name == "chmod_socket" and isinstance(value, int):
+    if name in ("chmod_socket", "umask") and isinstance(value, int):
         return b"%o" % value
     if name == "reload_on_rss" and isinstance(value, int):
         return b"%d" % (value // 1024**2)  # uWSGI's is in MB
     if name == "farms" and isinstance(value, Mapping):
         texts = [f"{farm}:{_text(mules)}".encode() for farm, mules in value.items()]
         return texts[0] if len(texts) == 1 else texts
+    if name == "env" and isinstance(value, Mapping):
+        return [f"{key}={item}".encode() for key, item in value.items()]
     if isinstance(value, Mapping):
         return [f"{key} {_text(item)}".encode() for key, item in value.items()]
     if isinstance(value, tuple):

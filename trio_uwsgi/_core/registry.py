@@ -62,6 +62,7 @@ class Registry:
         self.rpc: dict[str, RpcFunction] = {}
         self.spool = SpoolFunctions()
         self.post_fork_hooks: list[Callable[[], object]] = []
+        self.atexit_hooks: list[Callable[[], object]] = []
         self.headcount: Headcount | None = None
         self._arm: Callable[[Timer], None] = _leave_unarmed
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
@@ -286,6 +287,14 @@ class Registry:
         if not callable(func):
             raise RegistrationError(f"a post_fork hook must be callable without arguments, not {func!r}")
         self.post_fork_hooks.append(func)
+        return func
+
+    def atexit(self, func: F) -> F:
+        """Decorate a function that every member calls when it ends; see `trio_uwsgi.uwsgi.atexit`."""
+        self._check_not_serving("members have begun already; declare what they do last before serving")
+        if not callable(func):
+            raise RegistrationError(f"an atexit hook must be callable without arguments, not {func!r}")
+        self.atexit_hooks.append(func)
         return func
 
     # ----- remote procedure calls

@@ -91,6 +91,7 @@ class Crew:
             alarms=frozenset(terms.alarms.alarms),
             options=terms.options,
             master_pid=os.getpid() if shared is None else shared.master_pid,
+            mercy=terms.mercy,
             reloads=shared is not None,
         )
         self.services.spools.pids = self._spooler_pids

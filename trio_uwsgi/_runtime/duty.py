@@ -29,7 +29,7 @@ import trio._core._run
 
 from trio_uwsgi._runtime.dumps import answer_dumps
 
-__all__ = ["Duty", "flush_output", "leave", "own_posix_signals", "perform"]
+__all__ = ["Duty", "flush_output", "leave", "outlive_sigterm", "own_posix_signals", "perform"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -61,6 +61,11 @@ def own_posix_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
     answer_dumps()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def outlive_sigterm() -> None:
+    """Of a zygote: whoever ends all processes of a service with it, as systemd may, still needs what members say."""
+    signal.signal(signal.SIGTERM, _leave_it_to_the_master)
 
 
 def _leave_it_to_the_master(signum: int, frame: FrameType | None) -> None:

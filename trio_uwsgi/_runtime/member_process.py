@@ -43,7 +43,7 @@ from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.vital_signs import VitalSigns
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, Stop
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -270,13 +270,12 @@ async def _beat(row: Row, crew: Crew, member: Member) -> None:
 
 
 async def _obey_sigterm(member: Member) -> None:
-    """End what runs and leave, for whoever sends it to every process of a service, or to this one; another one follows
-    unless the master stops, too. The second one ends the process at once.
+    """Ask for a successor, and leave when that serves, for whoever sends it to this process, or to every process of a
+    service; then the master stops, too, and nobody follows. The second one ends the process at once.
     """
     with trio.open_signal_receiver(signal.SIGTERM) as received:
         async for _ in received:
-            logger.info("%s: SIGTERM: leaving when running work has ended", member.name)
-            member.inbox.obey(Stop())
+            member.link.send(Relieve("SIGTERM"))
             return
 
 

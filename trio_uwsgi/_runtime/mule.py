@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.backoff import FIRST_PAUSE, next_pause
-from trio_uwsgi._runtime.hooks import run_post_fork
+from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._wire.frames import Ready
 
@@ -39,8 +39,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(member.threads.serve)
         await nursery.start(member.rpc_threads.serve)
-        await run_post_fork(calls)
-        async with trio.open_nursery() as loops:
+        async with hooked(calls), trio.open_nursery() as loops:
             loops.start_soon(inbox.serve_signals)
             loops.start_soon(messages.serve)
             for farm, function in _functions(member).items():

@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,8 @@ import trio
 
 from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.schedule import Schedule
-from trio_uwsgi._core.seats import Seat, SeatState
 from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
+from trio_uwsgi._runtime.cheap_spoolers import hire_when_there_is_work
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.master import Master
@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.terms import Surroundings, Terms
     from trio_uwsgi._tasks.asgi import AsgiApp
     from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.spool import Spool
     from trio_uwsgi._wire.request import Peer
     from trio_uwsgi.config import Address
 
@@ -123,6 +122,15 @@ class Runtime:
         Checkpoint: never.
         """
         self._stopping.set()
+
+    async def wait_stopping(self) -> None:
+        """Wait until it is told to stop. Checkpoint: always."""
+        await self._stopping.wait()
+
+    def on_reloading(self, call: Callable[[bool], None]) -> None:
+        """Have `call(True)` called when a reload begins, and `call(False)` when it is over, well or not."""
+        if self._succession is not None:
+            self._succession.on_reloading = call
 
     def signal(self, signum: int) -> None:
         """Raise a uwsgi signal from outside of the members; see `trio_uwsgi.uwsgi.signal`.
@@ -276,18 +284,6 @@ class Runtime:
 
     # ----- the tree
 
-    def _hire_spoolers(self) -> None:
-        """Spoolers that are cheap come when their directory has work."""
-        processes = self._terms.spooler.processes
-        seats = self._roster.seats("spooler")
-        for number, spool in enumerate(self._crew.services.spools.all):
-            spool.on_work = partial(self._hire_one, spool, seats[number * processes : (number + 1) * processes])
-
-    def _hire_one(self, spool: Spool, seats: Sequence[Seat]) -> None:
-        vacant = [seat for seat in seats if seat.state is SeatState.VACANT]
-        if vacant and len(seats) - len(vacant) <= self._crew.busy_spoolers(spool, seats):
-            self._roster.hire(vacant[0])  # all who are there, or on their way, have a job
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.
 
@@ -296,7 +292,7 @@ class Runtime:
             BootError: the application's lifespan startup failed.
         """
         if self._terms.spooler.cheap:
-            self._hire_spoolers()
+            hire_when_there_is_work(self._roster, self._crew, self._terms.spooler.processes)
         self._registry.open(self._terms.headcount, self._master.ticker.add, self._master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
-from trio_uwsgi._runtime.hooks import run_post_fork
+from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._tasks.calls import FAILURES, Result, SharedScope
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
@@ -50,16 +50,16 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
     async with trio.open_nursery() as services:
         await services.start(member.threads.serve)
         await services.start(member.rpc_threads.serve)
-        await run_post_fork(calls)
-        with contextlib.closing(Running(spool.folder)) as running:
-            jobs = Jobs(member, calls, spool, running, cheap=cheap)
-            async with trio.open_nursery() as loops:
-                loops.start_soon(inbox.serve_signals)
-                loops.start_soon(jobs.serve)
-                member.link.send(Ready())
-                await inbox.stopping.wait()
-                jobs.finish()
-                inbox.finish()
+        async with hooked(calls):
+            with contextlib.closing(Running(spool.folder)) as running:
+                jobs = Jobs(member, calls, spool, running, cheap=cheap)
+                async with trio.open_nursery() as loops:
+                    loops.start_soon(inbox.serve_signals)
+                    loops.start_soon(jobs.serve)
+                    member.link.send(Ready())
+                    await inbox.stopping.wait()
+                    jobs.finish()
+                    inbox.finish()
         services.cancel_scope.cancel()
 
 

@@ -62,6 +62,7 @@ class Succession:
         self._orders: deque[Callable[[], None]] = deque()
         self._reload: Literal["", "whole", "chain"] = ""
         self._asked = trio.Event()
+        self.on_reloading: Callable[[bool], None] = lambda begun: None  # called when one begins, and when it is over
         master.on_relieve = self.relieve
         master.on_reload = self.reload
 
@@ -96,7 +97,11 @@ class Succession:
                 self._orders.popleft()()
             elif self._reload:
                 how, self._reload = self._reload, ""
-                await self._do_reload(chain=how == "chain")
+                self.on_reloading(True)
+                try:
+                    await self._do_reload(chain=how == "chain")
+                finally:
+                    self.on_reloading(False)
             elif self._worn:
                 tenure = next(iter(self._worn))
                 await self._do_relieve(tenure, self._worn.pop(tenure))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._runtime.hooks import run_post_fork
+from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._tasks.connection import serve_stream
 from trio_uwsgi._tasks.fairness import Share, serve_fairly
@@ -112,8 +112,7 @@ class Worker:
             if self._threads is not None:
                 await services.start(self._threads.serve)
             await services.start(self._service.serve)
-            await run_post_fork(self._calls)
-            async with trio.open_nursery() as self._nursery:
+            async with hooked(self._calls), trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(member.inbox.serve_signals)
                 if self._listeners:
                     serve = serve_sockets if self.share is None else partial(serve_fairly, self.share)

@@ -43,7 +43,7 @@ from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
-from trio_uwsgi._runtime.duty import Duty, flush_output, leave, own_posix_signals, perform
+from trio_uwsgi._runtime.duty import Duty, flush_output, leave, outlive_sigterm, own_posix_signals, perform
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
 from trio_uwsgi._wire.zygote_frames import (
@@ -199,6 +199,7 @@ class _Zygote:
             self._send(_import_failed(error))
             return False
         own_posix_signals()  # once more: importing may have set others
+        outlive_sigterm()
         gc.collect()
         gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

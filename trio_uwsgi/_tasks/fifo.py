@@ -39,9 +39,12 @@ class Fifo:
 
 
 @contextlib.contextmanager
-def open_fifo(path: str) -> Iterator[Fifo]:
-    """Make a fifo that only this user may use, in place of an older one; it is removed at the end of the block.
+def open_fifo(path: str, owner: tuple[int, int] | None = None) -> Iterator[Fifo]:
+    """Make a fifo that only one user may use, in place of an older one; it is removed at the end of the block.
 
+    Args:
+        path: its file.
+        owner: the user and the group that may use it, where it is not this one; only for root.
     Raises:
         ListenError: it cannot be made there.
     """
@@ -57,10 +60,12 @@ def open_fifo(path: str) -> Iterator[Fifo]:
         raise ListenError(path, "there is a file which is not a fifo", "remove it, or use another path") from None
     except OSError as error:
         raise ListenError(path, f"a fifo cannot be made there ({error.strerror})", "use another path") from error
-    made = os.lstat(path)
     # For writing, too: then there always is a writer, and reading never comes to an end.
     descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    made = os.fstat(descriptor)
     try:
+        if owner is not None:
+            os.fchown(descriptor, *owner)
         yield Fifo(descriptor)
     finally:
         os.close(descriptor)

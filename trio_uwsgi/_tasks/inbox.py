@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -53,6 +54,7 @@ class Inbox:
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
+        self.told_at = math.inf  # when it was first told to stop
         self.seated = trio.Event()  # at once, but for one who follows another one
         self.seated.set()
         self.follows = False  # another one follows this one: what waits here is for that
@@ -65,6 +67,8 @@ class Inbox:
 
     def obey(self, frame: Frame) -> None:
         """Take a frame from the master."""
+        if isinstance(frame, Stop | HandOver):
+            self.told_at = min(self.told_at, trio.current_time())
         if isinstance(frame, Stop):
             self.patient = frame.patient
             self.stopping.set()

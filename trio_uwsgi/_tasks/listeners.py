@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
@@ -26,6 +27,8 @@ from trio_uwsgi.errors import ListenError
 
 if TYPE_CHECKING:
     from trio_uwsgi.options import SocketOptions
+
+logger = logging.getLogger("trio_uwsgi")
 
 Protocol = Literal["http", "uwsgi"]
 
@@ -62,11 +65,30 @@ class Listener:
     def close(self) -> None:
         """Stop listening and remove the socket file, if it is still ours. Calling it again does nothing."""
         # In this order: as long as the socket is open, its inode cannot be given to a newer file.
-        if self._file is not None and _identity(self._file) == self._identity:
-            with contextlib.suppress(OSError):
-                os.unlink(self._file)
+        if self._file is not None:
+            try:
+                if _identity(self._file) == self._identity:
+                    os.unlink(self._file)
+            except OSError as error:  # the user that we have become may not
+                logger.warning("the socket file %s stays, this user may not remove it: %s", self._file, error.strerror)
         self._file = None
         self.socket.close()
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let the socket file be this user's, if it is ours. Only for root."""
+        if self._file is None:
+            return
+        if sys.platform != "linux":
+            os.chown(self._file, uid, gid, follow_symlinks=False)
+            return
+        # Somebody who may write to the directory could put another file in its place after a look at it.
+        held = os.open(self._file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(held)
+            if (found.st_dev, found.st_ino) == self._identity:
+                os.chown(f"/proc/self/fd/{held}", uid, gid)
+        finally:
+            os.close(held)
 
     def __repr__(self) -> str:
         return f"<Listener {self.address}{' closed' if self.socket.fileno() < 0 else ''}>"
@@ -237,7 +259,7 @@ def _remove_stale(address: Address, file: str) -> None:
 def _identity(file: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(file)
-    except OSError:
+    except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
 

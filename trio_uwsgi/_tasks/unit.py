@@ -40,7 +40,7 @@ __all__ = ["UNIT", "Member", "Services", "Unit"]
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What members share, and outlives them: caches, locks, connections to other nodes, the directories of spoolers;
-    the names of the alarms; the options, under uWSGI's names.
+    the names of the alarms; the options, under uWSGI's names; and how many seconds an orderly end may take.
     """
 
     caches: Caches
@@ -50,6 +50,7 @@ class Services:
     alarms: frozenset[str]
     options: Mapping[str, bytes | bool | list[bytes]]
     master_pid: int
+    mercy: float
     reloads: bool  # can the application be imported anew?
 
 

@@ -46,7 +46,7 @@ from trio_uwsgi.uwsgi._cores import (
     wait_fd_write,
 )
 from trio_uwsgi.uwsgi._farms import farm, farm_get_msg, farm_msg, in_farm
-from trio_uwsgi.uwsgi._hooks import post_fork
+from trio_uwsgi.uwsgi._hooks import atexit, post_fork
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
 from trio_uwsgi.uwsgi._mules import MuleMessage, mule, mule_get_msg, mule_message_handler, mule_msg
@@ -100,6 +100,7 @@ __all__ = [
     "alarm",
     "async_connect",
     "async_sleep",
+    "atexit",
     "cache",
     "cache_clear",
     "cache_dec",

@@ -1,0 +1,160 @@
+"""What the process of a program becomes: pidfiles, users, and who is told that it cannot be."""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+import trio
+
+from trio_uwsgi import Config, serve
+from trio_uwsgi._runtime.own_process import move_in, settled
+from trio_uwsgi._tasks.pidfile import open_pidfile
+from trio_uwsgi._tasks.privileges import Identity, identity_of
+from trio_uwsgi.errors import ConfigError
+from trio_uwsgi.options import ProcessOptions
+from trio_uwsgi.testing import open_runtime
+
+ME = f"{os.getpid()}\n"
+NOBODY = 2**31 + 7  # whom no system has
+MISSING = "trio-uwsgi-nobody"
+
+
+# ----- pidfiles
+
+
+def test_a_pidfile_from_the_start_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the pid and a newline, replaces one that was left, and is gone after it, wherever the process went."""
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "app.pid"
+    for former in (None, "1\n", "not a number"):
+        if former is not None:
+            file.write_text(former)
+        with open_pidfile("app.pid"):
+            assert (ME, [file]) == (file.read_text(), list(tmp_path.iterdir()))
+            os.chdir("/")
+        os.chdir(tmp_path)
+        assert [] == list(tmp_path.iterdir())
+
+
+def test_a_pidfile_of_a_program_that_runs(tmp_path: Path) -> None:
+    """It is refused with the other's pid, and stays the other's."""
+    file = tmp_path / "app.pid"
+    with open_pidfile(str(file)):
+        with (
+            pytest.raises(ConfigError, match=f"that of process {os.getpid()}, which runs; stop it first"),
+            open_pidfile(str(file)),
+        ):
+            pass  # pragma: no cover
+        assert ME == file.read_text()
+
+
+@pytest.mark.parametrize("left", ["another one's", None])
+def test_a_pidfile_that_is_another_ones_by_now(tmp_path: Path, left: str | None) -> None:
+    """What is there at the end and was not written by this process stays."""
+    file = tmp_path / "app.pid"
+    with open_pidfile(str(file)):
+        file.unlink()
+        if left is not None:
+            file.write_text(left)
+    assert ([] if left is None else [file]) == list(tmp_path.iterdir())
+
+
+def test_a_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
+    """The error says why, and nothing is left."""
+    (tmp_path / "folder.pid").mkdir()
+    for name, why in (("no/app.pid", "No such file or directory"), ("folder.pid", "Is a directory")):
+        with (
+            pytest.raises(ConfigError, match=f"cannot be written: {why}; use a directory"),
+            open_pidfile(str(tmp_path / name)),
+        ):
+            pass  # pragma: no cover
+    assert ["folder.pid"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_pidfile_that_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log says so: the directory is not there for this process any more, as after it has become another user."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with caplog.at_level(logging.WARNING), open_pidfile(str(folder / "app.pid")):
+        folder.rename(tmp_path / "away")
+        (tmp_path / "run").write_text("no directory")
+    assert f"the pidfile {folder}/app.pid stays, this user may not remove it: Not a directory" in caplog.text
+
+
+# ----- users
+
+
+def test_who_a_process_is_to_be() -> None:
+    """Names and numbers are looked up; what this process is already asks for nothing."""
+    root = pwd.getpwuid(0).pw_name
+    daemon = next(user for user in pwd.getpwall() if user.pw_uid not in (0, os.getuid()))
+    groups = os.getgrouplist(daemon.pw_name, daemon.pw_gid)
+    assert Identity(daemon.pw_uid, daemon.pw_gid, groups) == identity_of(daemon.pw_name, None)
+    assert Identity(daemon.pw_uid, daemon.pw_gid, groups) == identity_of(daemon.pw_uid, None)
+    other = next(group for group in grp.getgrall() if group.gr_gid not in (0, os.getgid()))
+    assert Identity(os.getuid(), other.gr_gid, [other.gr_gid]) == identity_of(None, other.gr_name)
+    assert Identity(NOBODY, 7, [7]) == identity_of(NOBODY, 7)
+    assert None is identity_of(os.getuid(), None)
+    assert None is identity_of(os.getuid(), os.getgid())
+    assert (0, root) == (pwd.getpwnam(root).pw_uid, root)
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "message"),
+    [
+        (MISSING, None, f"uid='{MISSING}': there is no such user; add it"),
+        (None, MISSING, f"gid='{MISSING}': there is no such group; add it"),
+        (NOBODY, None, f"uid={NOBODY} is not in the list of users, so nobody knows its group; set gid, too"),
+    ],
+)
+def test_who_does_not_exist(uid: str | int | None, gid: str | None, message: str) -> None:
+    """Is refused."""
+    with pytest.raises(ConfigError, match=message):
+        identity_of(uid, gid)
+
+
+# ----- both steps
+
+
+def test_where_a_process_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the directory, and has umask and environment; a directory that is not there is refused."""
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("TRIO_UWSGI_TEST", "before")
+    former = os.umask(0o022)
+    try:
+        move_in(ProcessOptions(chdir=str(tmp_path), umask=0o027, env={"TRIO_UWSGI_TEST": "after"}))
+        assert (str(tmp_path), "after", 0o027) == (os.getcwd(), os.environ["TRIO_UWSGI_TEST"], os.umask(0o022))
+        with pytest.raises(ConfigError, match="cannot go to the directory nowhere: No such file or directory"):
+            move_in(ProcessOptions(chdir="nowhere"))
+    finally:
+        os.umask(former)
+
+
+def test_an_error_leaves_nothing(tmp_path: Path) -> None:
+    """A user that does not exist leaves no pidfile."""
+    file = tmp_path / "app.pid"
+    with pytest.raises(ConfigError, match="no such user"), settled(ProcessOptions(uid=MISSING, pidfile=str(file)), []):
+        pass  # pragma: no cover
+
+
+# ----- somebody else's process
+
+
+async def test_the_process_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    """Where `serve` is a part of a program, and in tests, these options are refused, before anything is opened."""
+    file = tmp_path / "app.pid"
+    config = Config(http=str(tmp_path / "s"), uid=os.getuid(), pidfile=str(file), env={"TRIO_UWSGI_TEST": "1"})
+    refused = "uid and env and pidfile: for a process that is the runtime's own, and this one is not; leave it out"
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ConfigError, match=refused):
+            await nursery.start(serve, print, config)
+    with pytest.raises(ConfigError, match=refused):
+        async with open_runtime(None, config):
+            pass  # pragma: no cover
+    assert [] == list(tmp_path.iterdir())
+    assert "TRIO_UWSGI_TEST" not in os.environ

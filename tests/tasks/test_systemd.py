@@ -1,0 +1,130 @@
+"""What the service manager is told, by a socket of its kind, and which sockets it passes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.tasks.service_manager import Manager
+from trio_uwsgi._tasks.systemd import Notifier, take_sockets, warn_of_unused
+from trio_uwsgi.addresses import Address
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+ME = str(os.getpid())
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
+    """One that listens at a path, or at an abstract name."""
+    manager = Manager(str(tmp_path / "notify") if request.param == "path" else f"@trio-uwsgi-test-{ME}")
+    with manager.socket:
+        yield manager
+
+
+async def test_a_service_from_its_start_to_its_end(manager: Manager, autojump_clock: MockClock) -> None:
+    """It is ready, shows signs of life twice in the time that it has for one, also while it stops, and says both."""
+    environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": ME, "HOME": "/"}
+    notifier = Notifier.from_environment(environ)
+    assert {"HOME": "/"} == environ
+    stopping = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(notifier.follow, stopping.wait)
+        await trio.sleep(3)
+        ready = ["READY=1", f"MAINPID={ME}", "STATUS=serving"]
+        assert [ready, ["WATCHDOG=1"], ["WATCHDOG=1"]] == manager.heard()
+        stopping.set()
+        await trio.sleep(2)
+        notifier.reloading(False)  # one that was cut short
+        assert [["STOPPING=1", "STATUS=stopping"], ["WATCHDOG=1"]] == manager.heard()
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_end_without_a_stop(manager: Manager, autojump_clock: MockClock) -> None:
+    """A hard stop is told, too; and signs of life are for nobody else."""
+    environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
+    with trio.move_on_after(10):
+        await Notifier.from_environment(environ).follow(trio.sleep_forever)
+    assert ["READY=1", "STOPPING=1"] == [lines[0] for lines in manager.heard()]
+
+
+def test_a_reload(manager: Manager) -> None:
+    """Its beginning has the time of the system's monotonic clock, and its end is being ready."""
+    notifier = Notifier(manager.address)
+    before = time.monotonic_ns() // 1000
+    notifier.reloading(True)
+    notifier.reloading(False)
+    begun, over = manager.heard()
+    assert ["RELOADING=1", "STATUS=reloading"] == [begun[0], begun[2]]
+    assert before <= int(begun[1].removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+    assert ["READY=1", "STATUS=serving"] == over
+
+
+def test_nobody_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without an address nothing is said; where nobody is any more, the log says so once."""
+    Notifier.from_environment({}).send("READY=1")
+    assert "" == caplog.text
+    notifier = Notifier(str(tmp_path / "gone"))
+    notifier.send("READY=1")
+    notifier.send("WATCHDOG=1")
+    (message,) = caplog.messages
+    assert message.startswith("the service manager is not told READY=1: ")
+
+
+def test_a_full_manager_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What it does not take is lost, and nothing waits for it."""
+    manager = Manager(str(tmp_path / "notify"))
+    with manager.socket:
+        notifier = Notifier(manager.address)
+        while not caplog.messages:
+            notifier.send("WATCHDOG=1")
+        assert "the service manager is not told WATCHDOG=1: " in caplog.text
+        assert {("WATCHDOG=1",)} == {tuple(lines) for lines in manager.heard()}
+
+
+# ----- sockets
+
+
+@pytest.mark.parametrize(
+    ("given", "http", "uwsgi"),
+    [
+        ({}, [], []),
+        ({"LISTEN_PID": ME, "LISTEN_FDS": "2"}, [1000, 1001], []),
+        ({"LISTEN_PID": ME, "LISTEN_FDS": "4", "LISTEN_FDNAMES": "web:uwsgi:socket:"}, [1000, 1003], [1001, 1002]),
+        ({"LISTEN_PID": "1", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "web:uwsgi"}, [], []),
+        ({"LISTEN_PID": ME, "LISTEN_FDS": "two", "LISTEN_PIDFDID": "7"}, [], []),
+    ],
+)
+def test_which_sockets_are_passed(
+    given: dict[str, str], http: list[int], uwsgi: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those from the first descriptor on, to this process only, by protocol; and its children do not hear of it."""
+    monkeypatch.setattr("trio_uwsgi._tasks.systemd._FIRST", 1000)
+    environ = {**given, "HOME": "/"}
+    expected = tuple([Address.inherited(number) for number in numbers] for numbers in (http, uwsgi))
+    assert expected == take_sockets(environ)
+    assert {"HOME": "/"} == environ
+
+
+def test_passed_sockets_are_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that it starts do not get them."""
+    with socket.socket() as sock:
+        sock.set_inheritable(True)
+        monkeypatch.setattr("trio_uwsgi._tasks.systemd._FIRST", sock.fileno())
+        take_sockets({"LISTEN_PID": ME, "LISTEN_FDS": "1"})
+        assert not sock.get_inheritable()
+
+
+def test_sockets_that_nobody_uses(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is named."""
+    warn_of_unused([Address.inherited(3), Address.inherited(4)], [Address.inherited(4), Address.tcp("", 80)])
+    (message,) = caplog.messages
+    assert message.startswith("systemd passed fd://3, and nothing is served there")

@@ -1,0 +1,118 @@
+"""Become another user, for good. Floor 2.
+
+Who that is is found out while the program is still root; the change itself is three calls whose order matters: each of
+them needs the rights that the next one gives up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import os
+import pwd
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from trio_uwsgi.errors import ConfigError
+
+__all__ = ["Identity", "become", "identity_of", "out_of_reach"]
+
+
+class Identity(NamedTuple):
+    """Who a process is: numbers, and `groups`, all that it is a member of."""
+
+    uid: int
+    gid: int
+    groups: list[int]
+
+
+def identity_of(uid: str | int | None, gid: str | int | None) -> Identity | None:
+    """Who this process is to be; None: it is that already.
+
+    Args:
+        uid: a user's name or number; None is the user that this process is.
+        gid: likewise of a group. Without it, the user's own.
+    Raises:
+        ConfigError: there is no such user or group.
+    """
+    number, user = _user(uid)
+    if gid is not None:
+        group = _group(gid)
+    elif number == os.getuid():
+        group = os.getgid()
+    elif user is not None:
+        group = user.pw_gid
+    else:
+        raise ConfigError(f"uid={number} is not in the list of users, so nobody knows its group", "set gid, too")
+    if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) == (number, number, group, group):
+        return None
+    groups = os.getgrouplist(user.pw_name, group) if uid is not None and user is not None else [group]
+    return Identity(number, group, groups)
+
+
+def _user(uid: str | int | None) -> tuple[int, pwd.struct_passwd | None]:
+    if isinstance(uid, str):
+        try:
+            user = pwd.getpwnam(uid)
+        except KeyError:
+            raise ConfigError(f"uid={uid!r}: there is no such user", "add it, or write a number") from None
+        return user.pw_uid, user
+    number = os.getuid() if uid is None else uid
+    try:
+        return number, pwd.getpwuid(number)
+    except KeyError:
+        return number, None
+
+
+def _group(gid: str | int) -> int:
+    if isinstance(gid, int):
+        return gid
+    try:
+        return grp.getgrnam(gid).gr_gid
+    except KeyError:
+        raise ConfigError(f"gid={gid!r}: there is no such group", "add it, or write a number") from None
+
+
+def out_of_reach(identity: Identity, files: Iterable[tuple[str, int]]) -> str | None:
+    """The first of these files that the user could not use; None if there is none. Asked by being that user meanwhile.
+
+    Args:
+        identity: who.
+        files: their paths, each with the use, as in `os.R_OK`.
+    Raises:
+        ConfigError: only root can.
+    """
+    former = Identity(os.geteuid(), os.getegid(), os.getgroups())
+    with _told_who_can(identity):
+        os.setgroups(identity.groups)
+        os.setegid(identity.gid)
+        os.seteuid(identity.uid)
+    try:
+        return next((path for path, use in files if not os.access(path, use, effective_ids=True)), None)
+    finally:
+        os.seteuid(former.uid)
+        os.setegid(former.gid)
+        os.setgroups(former.groups)
+
+
+def become(identity: Identity) -> None:
+    """Be that user from now on; there is no way back.
+
+    Raises:
+        ConfigError: only root can.
+    """
+    with _told_who_can(identity):
+        os.setgroups(identity.groups)
+        os.setgid(identity.gid)
+        os.setuid(identity.uid)
+
+
+@contextlib.contextmanager
+def _told_who_can(identity: Identity) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError:
+        raise ConfigError(
+            f"user {os.geteuid()} cannot become user {identity.uid} with group {identity.gid}",
+            "start it as root, or leave uid and gid out",
+        ) from None
