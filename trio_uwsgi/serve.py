@@ -29,6 +29,7 @@ from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
+from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
@@ -234,12 +235,7 @@ async def _serve_in_processes(
     task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
-    if registry is not uwsgi.registry:
-        raise ConfigError(
-            "placement='process' contradicts registry=: members find their declarations by importing the application",
-            "declare with trio_uwsgi.uwsgi, or let the members be tasks",
-        )
-    reference = app if isinstance(app, AppReference) else reference_of(app)
+    nest = surroundings.nest or _nest(app, registry)
     terms = _terms(config)
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
     names = [name for seat in roster.seats() for name in (seat.name, second_name(seat.name))]
@@ -250,8 +246,7 @@ async def _serve_in_processes(
             open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
         ):
             plan = MemberPlan(
-                app=reference,
-                entry=_member_entry.__name__,
+                nest=nest,
                 interface=config.interface,
                 threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
@@ -276,8 +271,18 @@ async def _serve_in_processes(
                 generations.caches = lambda: runtime.caches_folder
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runtime.run)
-                    _announce(reference, config.interface, config, runtime)
+                    _announce(nest.app, config.interface, config, runtime)
                     task_status.started(runtime)
+
+
+def _nest(app: object, registry: Registry) -> Nest:
+    """Members' processes come from an interpreter that imports the application by its name."""
+    if registry is not uwsgi.registry:
+        raise ConfigError(
+            "placement='process' contradicts registry=: members find their declarations by importing the application",
+            "declare with trio_uwsgi.uwsgi, or let the members be tasks",
+        )
+    return Nest(app=app if isinstance(app, AppReference) else reference_of(app), entry=_member_entry.__name__)
 
 
 def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:

@@ -22,8 +22,8 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import trio
 
@@ -45,7 +45,19 @@ from trio_uwsgi._wire.zygote_frames import (
 )
 from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
 
-__all__ = ["Child", "ExitStatus", "ForkRefused", "Plan", "RemoteTraceback", "Zygote", "ZygoteDied", "open_zygote"]
+__all__ = [
+    "Child",
+    "ExitStatus",
+    "ForkRefused",
+    "Hatch",
+    "Plan",
+    "RemoteTraceback",
+    "Zygote",
+    "ZygoteDied",
+    "ZygoteProcess",
+    "hatch",
+    "open_zygote",
+]
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.app_name import AppReference
@@ -71,6 +83,38 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
+class ZygoteProcess(Protocol):
+    """What is needed of a zygote's process: as much of `trio.Process`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    async def wait(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+    def send_signal(self, number: signal.Signals, /) -> None: ...
+
+
+Hatch: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteLine]]]
+
+
+async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
+    """Start an interpreter that is to be a zygote. It reads on its line what it is to be."""
+    near, far = socket.socketpair()
+    line = ZygoteLine(trio.socket.from_stdlib_socket(near))
+    try:
+        with far:
+            process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
+    except BaseException:
+        line.close()
+        raise
+    return process, line
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a zygote is to be. Functions are named as `module:attribute`; "" is none.
@@ -85,6 +129,7 @@ class Plan:
             have them, and the locks that they held stay locked.
         start_timeout: seconds for the import.
         orphan_grace: seconds that children have to leave when the master dies.
+        hatch: starts its process.
     """
 
     app: AppReference
@@ -96,6 +141,7 @@ class Plan:
     threads: Literal["refuse", "allow"] = "refuse"
     start_timeout: float = 60.0
     orphan_grace: float = 1.0
+    hatch: Hatch = hatch
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,7 +161,7 @@ class Zygote:
     `ended` when all of its children have ended, too.
     """
 
-    def __init__(self, plan: Plan, process: trio.Process, line: ZygoteLine, imported: Imported) -> None:
+    def __init__(self, plan: Plan, process: ZygoteProcess, line: ZygoteLine, imported: Imported) -> None:
         self.imported = imported
         self.died = trio.Event()
         self.ended = trio.Event()
@@ -263,7 +309,7 @@ class Zygote:
             await trio.aclose_forcefully(child.ctl)
 
 
-async def _put_down(process: trio.Process) -> None:
+async def _put_down(process: ZygoteProcess) -> None:
     process.kill()
     with trio.move_on_after(DEATH, shield=True):
         await process.wait()
@@ -299,24 +345,19 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
                 await zygote.aclose()
 
 
-async def _start(plan: Plan) -> tuple[trio.Process, ZygoteLine, Imported]:
-    near, far = socket.socketpair()
-    line = ZygoteLine(trio.socket.from_stdlib_socket(near))
-    process: trio.Process | None = None
+async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
+    process, line = await plan.hatch()
     try:
-        with far:
-            process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
         imported = await _hear(plan, process, line)
         _judge_threads(plan, imported)
     except BaseException:
         line.close()
-        if process is not None:
-            await _put_down(process)
+        await _put_down(process)
         raise
     return process, line, imported
 
 
-async def _hear(plan: Plan, process: trio.Process, line: ZygoteLine) -> Imported:
+async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Imported:
     reference = list(dataclasses.astuple(plan.app))
     hello = Hello(sys.argv, reference, plan.main, plan.prepare, plan.setup, plan.describe, plan.lazy, plan.orphan_grace)
     said: tuple[ZygoteFrame, list[int]] | None = None
