@@ -72,16 +72,10 @@ class ClockHold(trio.abc.Instrument):
         if threshold != math.inf:
             self._normal, self._clock.autojump_threshold = threshold, math.inf
 
-    @contextlib.contextmanager
-    def conducted(self) -> Iterator[None]:
-        """Let the clock stand still in any case during the block: somebody else moves it."""
-        self._conducted = True
+    def conducted(self, conducted: bool) -> None:
+        """Let the clock stand still in any case, because somebody else moves it; or not any more."""
+        self._conducted = conducted
         self.look()
-        try:
-            yield
-        finally:
-            self._conducted = False
-            self.look()
 
     @property
     def jumps(self) -> bool:
@@ -116,9 +110,9 @@ _HOLD: trio.lowlevel.RunVar[tuple[ClockHold | None, int]] = trio.lowlevel.RunVar
 def hold_clock() -> Iterator[ClockHold | None]:
     """Let the run's `MockClock` stand still while threads are busy, for as long as the block runs.
 
-    May be used several times at once in one run; has no effect on any other clock, and gives None then. Code in a thread that waits, other
-    than through `trio.from_thread`, for something that needs virtual time to pass waits for ever, for its own waiting
-    stops the clock.
+    May be used several times at once in one run; has no effect on any other clock, and gives None then. Code in a
+    thread that waits, other than through `trio.from_thread`, for something that needs virtual time to pass waits for
+    ever, for its own waiting stops the clock.
     """
     clock = trio.lowlevel.current_clock()
     if not isinstance(clock, MockClock | FollowingClock):
