@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -21,12 +22,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-@both_placements
+@all_placements
 async def test_messages_are_handled_in_order(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """What a request sends to a mule arrives there once, in order, as bytes, also in a `def` handler."""
-    got: list[tuple[int, bytes]] = []
+    got: Notes[tuple[int, bytes]] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def first(message: bytes) -> None:
@@ -54,12 +55,12 @@ async def test_messages_are_handled_in_order(
     assert [(n, message) for message in sent for n in (2, -2)] == got
 
 
-@both_placements
+@all_placements
 async def test_messages_for_any_mule_go_to_the_least_busy(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """With mule 0 the master chooses: the mule with the least on its seat, ties in turns."""
-    got: list[int] = []
+    got: Notes[int] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def slow(message: bytes) -> None:
@@ -75,12 +76,12 @@ async def test_messages_for_any_mule_go_to_the_least_busy(
     assert [1, 2, 2, 2] == got
 
 
-@both_placements
+@all_placements
 async def test_a_program_gets_messages_and_signals(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A programmed mule reads messages with `mule_get_msg` and still runs its signals; uWSGI's is deaf to both."""
-    story: list[object] = []
+    story: Notes[object] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -105,12 +106,12 @@ async def test_a_program_gets_messages_and_signals(
     assert [b"a", 1, b"b", None] == story
 
 
-@both_placements
+@all_placements
 async def test_a_program_gets_what_was_sent_before_it_began(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A program that begins with `mule_get_msg` gets what the lifespan sent, each time, although handlers exist."""
-    got: list[str] = []
+    got: Notes[str] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -138,7 +139,7 @@ async def test_a_program_that_returns_leaves_an_ordinary_mule(
     autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """After its program has returned, the mule's messages go to the handlers again."""
-    story: list[object] = []
+    story: Notes[object] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -157,12 +158,12 @@ async def test_a_program_that_returns_leaves_an_ordinary_mule(
     assert [b"program", (handler, b"handler")] == story
 
 
-@both_placements
+@all_placements
 async def test_a_full_queue_refuses_the_message(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """The sender of one message too many is told, and the others arrive."""
-    got: list[bytes] = []
+    got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def slow(message: bytes) -> None:
@@ -230,17 +231,18 @@ async def test_without_mules_messages_are_refused(autojump_clock: MockClock, uws
             raise AssertionError("it must not start")
 
 
-@both_placements
+@all_placements
 async def test_a_crashing_program_is_restarted_with_back_off(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Pauses double from 1 s to 60 s, and begin at 1 s again after a minute of good work; signals go on meanwhile."""
-    lives: list[float] = []
+    lives: Notes[float] = Notes()
+    life = itertools.count(1)
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
         lives.append(trio.current_time() - began)
-        if len(lives) == 9:
+        if next(life) == 9:
             await trio.sleep(60)
         raise RuntimeError("crash")
 

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi.errors import BootError, RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-@both_placements
+@all_placements
 async def test_every_member_begins_with_its_hooks(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
 ) -> None:
     """Workers, mules and spoolers call them in the order of declaration, and take work when the last one has ended."""
-    began: list[tuple[str, str]] = []
+    began: Notes[tuple[str, str]] = Notes()
 
     @uwsgi_registry.post_fork
     async def first() -> None:
@@ -68,7 +68,7 @@ async def test_who_follows_a_dead_member_begins_so_too(autojump_clock: MockClock
     assert {1: 1, 2: 2} == began
 
 
-@both_placements
+@all_placements
 @pytest.mark.parametrize("kind", ["async", "def"])
 async def test_a_hook_that_fails_is_a_failed_start(
     placement: Placement, kind: str, autojump_clock: MockClock, uwsgi_registry: Registry

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import Harakiri, NoSpooler, SpoolError
-from trio_uwsgi.testing import Event, RuntimeUnderTest, open_runtime
+from trio_uwsgi.testing import Event, Notes, RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -40,12 +40,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "jobs"
 
 
-@both_placements
+@all_placements
 async def test_a_job_runs_once_and_is_gone(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """Queued by a request's member, run at once by the spooler, with its vars and its body."""
-    ran: list[object] = []
+    ran: Notes[object] = Notes()
 
     @uwsgi_registry.spool_handler
     async def invoice(job: uwsgi.Job) -> None:
@@ -70,7 +70,7 @@ async def test_a_job_runs_once_and_is_gone(
 
 async def test_jobs_run_in_order(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
     """By priority, 0 first and those without one last; and in the order in which they were queued."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -87,7 +87,7 @@ async def test_jobs_run_in_order(autojump_clock: MockClock, uwsgi_registry: Regi
 
 async def test_a_job_waits_for_its_time(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
     """A day ahead, to the millisecond, however the directory is looked through meanwhile; over a restart too."""
-    ran: list[float] = []
+    ran: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler(pass_arguments=True)
     async def later(what: str, *, when: str) -> None:
@@ -112,7 +112,7 @@ async def test_a_job_that_fails_is_tried_again_and_laid_aside(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """After 5, 10, 20 seconds and up to a quarter more; then it is in `dead/` with its last traceback beside it."""
-    times: list[float] = []
+    times: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler(max_tries=4)
     async def broken(job: uwsgi.Job) -> None:
@@ -141,7 +141,7 @@ async def test_what_a_function_answers(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, answer: object, tries: int
 ) -> None:
     """OK and nothing are the end; RETRY, and what means nothing, are failures."""
-    ran: list[int] = []
+    ran: Notes[int] = Notes()
 
     @uwsgi_registry.spooler
     def note(job: uwsgi.Job) -> object:
@@ -159,7 +159,7 @@ async def test_what_a_function_answers(
 
 async def test_a_job_that_is_ignored_stays(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
     """It is offered again at each look through the directory, and never counted as failed; strangers' are the same."""
-    ran: list[int] = []
+    ran: Notes[int] = Notes()
 
     @uwsgi_registry.spool_handler
     async def choosy(job: uwsgi.Job) -> int:
@@ -179,7 +179,7 @@ async def test_jobs_of_uwsgidecorators_say_what_becomes_of_them(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """`spoolforever` runs again and again, `spool` once, whatever the function returns; neither is a failure."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spool_handler
     async def note(job: uwsgi.Job) -> int:
@@ -200,7 +200,7 @@ async def test_harakiri_of_a_job_is_a_failed_try(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, limit: str
 ) -> None:
     """It is cancelled at its time, tried again, and laid aside with what it was stuck at."""
-    times: list[float] = []
+    times: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler
     async def slow(job: uwsgi.Job) -> None:
@@ -226,7 +226,7 @@ async def test_a_graceful_stop_in_the_middle_of_a_job(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, takes: float, ends: bool
 ) -> None:
     """The job may end within the mercy; otherwise it is cancelled and kept, as if it had not been begun."""
-    story: list[str] = []
+    story: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def work(job: uwsgi.Job) -> None:
@@ -250,7 +250,7 @@ async def test_signals_run_beside_async_jobs_and_between_others(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """An `async def` handler runs while a job does; a `def` one waits for the job's end, and the next job for it."""
-    story: list[tuple[float, str]] = []
+    story: Notes[tuple[float, str]] = Notes()
     began = trio.current_time()
 
     def note(what: str) -> None:
@@ -292,7 +292,7 @@ async def test_several_directories_and_spoolers(
     autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
 ) -> None:
     """Each spooler runs one job at a time of its own directory; a job may choose the directory by its name."""
-    ran: list[tuple[float, str, str]] = []
+    ran: Notes[tuple[float, str, str]] = Notes()
     began = trio.current_time()
 
     @uwsgi_registry.spooler
@@ -317,14 +317,14 @@ async def test_several_directories_and_spoolers(
     assert [(0.0, "x")] == [(when, number) for when, name, number in ran if name == "a"]
 
 
-@both_placements
+@all_placements
 async def test_cheap_spoolers_come_and_go(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """One comes for a job, a second one while the first is busy, also for a job whose time has come, and for a signal;
     they leave when there was nothing to do for ten seconds.
     """
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def work(job: uwsgi.Job) -> None:
@@ -364,7 +364,7 @@ async def test_cheap_spoolers_come_and_go(
 
 async def test_what_the_spooler_shows(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
     """Jobs in their order, one of them read, the processes; and how often the directory is looked through."""
-    shown: list[Any] = []
+    shown: Notes[Any] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def look(signum: int) -> None:
@@ -403,7 +403,7 @@ async def test_a_file_that_is_no_job_is_laid_aside_and_the_others_go_on(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Corrupt, cut off, or with an odd name: a line in the log, nothing deleted."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -428,7 +428,7 @@ async def test_a_file_from_the_future(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It waits until its time, as a job with `at` does; but as nobody asked for that, the log says so, once."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -494,7 +494,7 @@ async def test_a_disk_that_takes_no_more(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The caller is told, nothing is queued, and what was queued runs when there is room again."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:

@@ -11,7 +11,7 @@ import trio.lowlevel
 
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -24,7 +24,7 @@ async def test_timers_added_by_a_handler_keep_their_phase(
     """`add_timer` ticks at whole multiples, `add_rb_timer` as often as it was told; handles tell the next time and
     cancel.
     """
-    handles: list[uwsgi.TimerHandle] = []
+    handles: Notes[uwsgi.TimerHandle] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def add(signum: int) -> None:
@@ -188,7 +188,7 @@ def test_impossible_intervals_are_refused(seconds: float) -> None:
 
 async def test_ten_thousand_timers_at_one_instant(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """Timers that are due together are all raised, in the order of their declaration."""
-    order: list[int] = []
+    order: Notes[int] = Notes()
 
     async def note(signum: int) -> None:
         order.append(signum)
@@ -241,7 +241,7 @@ async def test_decorators_work_while_serving(autojump_clock: MockClock, uwsgi_re
 
 async def test_decorators_work_in_threads_while_serving(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """A `def` handler may declare signals, timers and crons of its runtime."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     def declare(signum: int) -> None:

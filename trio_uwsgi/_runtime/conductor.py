@@ -64,6 +64,11 @@ class _Follower:
         """Is it on its way, in or out?"""
         return self.expected and (self.channel is None or self.doomed)
 
+    @property
+    def lives(self) -> bool:
+        """Is it a member that is there?"""
+        return self.expected and self.channel is not None and not self.doomed
+
     def say(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
         """Say something to it, which may have gone."""
         if self.channel is not None:
@@ -99,14 +104,16 @@ class Company:
         """It has answered, or ended."""
         self._awaited -= 1
 
-    def forked(self, pid: int) -> None:
-        """There is one more process: it will connect, or end."""
-        self._follower(pid).expected = True
+    def forked(self, pid: int, pidfd: int) -> None:
+        """There is one more process: it will connect, or end. The descriptor is copied."""
+        follower = self._follower(pid)
+        follower.expected, follower.pidfd = True, os.dup(pidfd)
 
     def reaped(self, pid: int) -> None:
         """It has ended, and everybody can see that."""
         follower = self.followers[pid]
         follower.expected = False
+        os.close(follower.pidfd)
         if follower.channel is None:
             del self.followers[pid]
 
@@ -114,7 +121,7 @@ class Company:
 
     def alive(self) -> list[str]:
         """The names of the members that are there."""
-        return sorted(follower.name for follower in self.followers.values() if follower.channel and not follower.doomed)
+        return sorted(follower.name for follower in self.followers.values() if follower.lives)
 
     def kill(self, name: str) -> None:
         """SIGKILL.
@@ -136,7 +143,7 @@ class Company:
 
     def _named(self, name: str) -> _Follower:
         for follower in self.followers.values():
-            if follower.name == name and follower.channel is not None and not follower.doomed:
+            if follower.name == name and follower.lives:
                 return follower
         raise LookupError(f"{name!r} does not live; these do: {', '.join(self.alive())}")
 
@@ -151,6 +158,7 @@ class Company:
         for follower in self.followers.values():
             if follower.channel is not None:
                 follower.channel.close()
+            if follower.expected:
                 os.close(follower.pidfd)
 
     async def serve(self) -> None:
@@ -169,12 +177,11 @@ class Company:
         follower = self._follower(pid)  # perhaps before the zygote has told of it
         with channel, _mine(self._conductor):
             if name := await _receive(channel):
-                follower.channel, follower.pidfd, follower.name = channel, os.pidfd_open(pid), name.decode()
+                follower.channel, follower.name = channel, name.decode()
                 try:
                     await self._hear(channel, follower)
                 finally:
                     follower.channel = None
-                    os.close(follower.pidfd)
                     follower.heard.set()
         if not follower.expected:
             self.followers.pop(pid, None)

@@ -139,10 +139,10 @@ class _Line(ZygoteLine):
         if parcel is None:
             self._end()
             return None
-        frame, _ = parcel
+        frame, descriptors = parcel
         if isinstance(frame, Forked):
             self._children[frame.ident] = frame.pid
-            self._company.forked(frame.pid)
+            self._company.forked(frame.pid, descriptors[0])
         if isinstance(frame, Exited):
             self._company.reaped(self._children.pop(frame.ident))
         else:
