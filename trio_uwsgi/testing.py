@@ -378,10 +378,15 @@ def _open_client(house: _House, runtime: Runtime) -> httpx.AsyncClient:
 
     from trio_uwsgi._memory_client import MemoryTransport
 
+    async def settle(response: httpx.Response) -> None:
+        # What its worker does behind it, its statistics say, is done when the test looks.
+        await house.settled()
+
     ports = itertools.count(32768)
     # No time limits of its own: on a mock clock its five seconds would pass before a slow handler's thirty.
     return httpx.AsyncClient(
         transport=MemoryTransport(lambda: house.connect(runtime, _peer(next(ports)))),
         base_url="http://testserver",
         timeout=None,
+        event_hooks={"response": [settle]},
     )

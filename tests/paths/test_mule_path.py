@@ -135,8 +135,9 @@ async def test_a_program_gets_what_was_sent_before_it_began(
     assert ["program b'early'"] * 20 == got
 
 
+@all_placements
 async def test_a_program_that_returns_leaves_an_ordinary_mule(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """After its program has returned, the mule's messages go to the handlers again."""
     story: Notes[object] = Notes()
@@ -147,15 +148,15 @@ async def test_a_program_that_returns_leaves_an_ordinary_mule(
 
     @uwsgi_registry.mule_message_handler
     async def handler(message: bytes) -> None:
-        story.append((handler, message))
+        story.append(("handler", message))
 
-    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
         runtime.mule_msg(b"program")
         await trio.sleep(1)
         runtime.mule_msg(b"handler")
         await trio.sleep(1)
         assert [1.0] != runtime.log.times("program started")
-    assert [b"program", (handler, b"handler")] == story
+    assert [b"program", ("handler", b"handler")] == story
 
 
 @all_placements
@@ -182,20 +183,22 @@ async def test_a_full_queue_refuses_the_message(
     assert [b"0", b"1", b"2"] == got
 
 
+@all_placements
 async def test_messages_that_nobody_handles_are_logged(
-    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mule with neither program nor handler says what it dropped and what to write."""
     with caplog.at_level(logging.WARNING):
-        async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+        async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
             runtime.mule_msg(b"lost")
             await trio.sleep(1)
     assert "a message of 4 bytes was dropped" in caplog.text
     assert "mule_message_handler" in caplog.text
 
 
+@all_placements
 async def test_a_program_that_returns_lets_go_of_its_messages(
-    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Messages that waited for a program which returned, in a mule without handlers, are dropped with a log line, as in
     any such mule.
@@ -205,7 +208,7 @@ async def test_a_program_that_returns_lets_go_of_its_messages(
     async def program() -> None:
         await trio.sleep(5)
 
-    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
         runtime.mule_msg(b"lost")
         await trio.sleep(4)
         assert "dropped" not in caplog.text
@@ -213,11 +216,14 @@ async def test_a_program_that_returns_lets_go_of_its_messages(
     assert "a message of 4 bytes was dropped" in caplog.text
 
 
-async def test_without_mules_messages_are_refused(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_without_mules_messages_are_refused(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A runtime without mules says which option makes one; a program for a mule that is not there is refused at the
     start.
     """
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         with pytest.raises(MuleError, match=r"set Config\(mules=1\)"):
             runtime.mule_msg(b"x")
         with pytest.raises(RegistrationError, match="before serving"):
@@ -227,7 +233,7 @@ async def test_without_mules_messages_are_refused(autojump_clock: MockClock, uws
     async def program() -> None: ...
 
     with pytest.raises(RegistrationError, match=r"set Config\(mules=3\)"):
-        async with open_runtime(None, Config(mules=2), registry=uwsgi_registry):
+        async with open_runtime(None, Config(mules=2, placement=placement), registry=uwsgi_registry):
             raise AssertionError("it must not start")
 
 
@@ -262,7 +268,10 @@ async def test_a_crashing_program_is_restarted_with_back_off(
     assert "RuntimeError: crash" in caplog.text
 
 
-async def test_harakiri_of_a_program_is_a_crash(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_harakiri_of_a_program_is_a_crash(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A mule's program has no limit of its own, but one it sets itself ends it, and it is started again."""
 
     @uwsgi_registry.mule(1)
@@ -270,7 +279,9 @@ async def test_harakiri_of_a_program_is_a_crash(autojump_clock: MockClock, uwsgi
         uwsgi.set_user_harakiri(5)
         await trio.sleep_forever()
 
-    async with open_runtime(None, Config(mules=1, mule_harakiri=2), registry=uwsgi_registry) as runtime:
+    async with open_runtime(
+        None, Config(mules=1, mule_harakiri=2, placement=placement), registry=uwsgi_registry
+    ) as runtime:
         await trio.sleep(10)
         assert [0.0, 6.0] == runtime.log.times("program started")
         assert [5.0] == runtime.log.times("program program harakiri")
