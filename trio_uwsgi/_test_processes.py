@@ -21,7 +21,8 @@ import trio
 from trio_uwsgi import _test_members
 from trio_uwsgi._notes import Notes
 from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.conductor import Company, Conductor, conduct
+from trio_uwsgi._runtime.company import Company
+from trio_uwsgi._runtime.conductor import Conductor, conduct
 from trio_uwsgi._runtime.forked_zygote import forking
 from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._tasks.book import Book

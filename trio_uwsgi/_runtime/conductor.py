@@ -21,196 +21,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import signal
-import socket
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import trio
 import trio.testing
 
-from trio_uwsgi._runtime.follower import ANSWER, ASK, STIRRED, TELL
+from trio_uwsgi._runtime.follower import ASK, TELL
 from trio_uwsgi._tasks.virtual_clock import SharedNow
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from trio_uwsgi._runtime.company import Company, Follower
     from trio_uwsgi._tasks.clock_hold import ClockHold
 
-__all__ = ["Company", "Conductor", "conduct"]
-
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
-
-
-class _Follower:
-    """One member's process, as seen from here. `channel` is there while it can be asked; `steps` and `due` are what it
-    answered last, `heard` is set when it has.
-    """
-
-    def __init__(self) -> None:
-        self.expected = False  # it was forked, and has not been reaped
-        self.doomed = False  # it was killed
-        self.channel: socket.socket | None = None
-        self.name = ""
-        self.pidfd = -1
-        self.steps = -1
-        self.due = math.inf
-        self.heard = trio.Event()
-
-    @property
-    def busy(self) -> bool:
-        """Is it on its way, in or out?"""
-        return self.expected and (self.channel is None or self.doomed)
-
-    @property
-    def lives(self) -> bool:
-        """Is it a member that is there?"""
-        return self.expected and self.channel is not None and not self.doomed
-
-    def say(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Say something to it, which may have gone."""
-        if self.channel is not None:
-            with contextlib.suppress(OSError):  # it has; the end of its channel says so
-                socket.send_fds(self.channel, [message], descriptors)
-
-
-class Company:
-    """The processes of one runtime. They connect to `address`; `on_rest` is called whenever all have come to rest."""
-
-    def __init__(self, conductor: Conductor | None) -> None:
-        self._conductor = conductor
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self._listener.bind("")  # Linux finds a name that no file has
-        self._listener.listen(1024)
-        self.address: bytes = self._listener.getsockname()
-        self.followers: dict[int, _Follower] = {}  # by process
-        self._awaited = 0  # answers and ends of zygotes
-        self.on_rest: Callable[[], None] = _ignore
-
-    @property
-    def busy(self) -> bool:
-        """Is anybody being started, or about to be gone?"""
-        return self._awaited > 0 or any(follower.busy for follower in self.followers.values())
-
-    # ----- what the line to the zygote tells
-
-    def await_something(self) -> None:
-        """A zygote has been asked for something, or is ending: that takes no time."""
-        self._awaited += 1
-
-    def await_no_more(self) -> None:
-        """It has answered, or ended."""
-        self._awaited -= 1
-
-    def forked(self, pid: int, pidfd: int) -> None:
-        """There is one more process: it will connect, or end. The descriptor is copied."""
-        follower = self._follower(pid)
-        follower.expected, follower.pidfd = True, os.dup(pidfd)
-
-    def reaped(self, pid: int) -> None:
-        """It has ended, and everybody can see that."""
-        follower = self.followers[pid]
-        follower.expected = False
-        os.close(follower.pidfd)
-        if follower.channel is None:
-            del self.followers[pid]
-
-    # ----- what tests ask for
-
-    def alive(self) -> list[str]:
-        """The names of the members that are there."""
-        return sorted(follower.name for follower in self.followers.values() if follower.lives)
-
-    def kill(self, name: str) -> None:
-        """SIGKILL.
-
-        Raises:
-            LookupError: there is nobody of this name.
-        """
-        follower = self._named(name)
-        follower.doomed = True
-        signal.pidfd_send_signal(follower.pidfd, signal.SIGKILL)
-
-    def hand(self, name: str, descriptor: int, message: bytes) -> None:
-        """Give a connection to a member. The descriptor is copied.
-
-        Raises:
-            LookupError: there is nobody of this name.
-        """
-        self._named(name).say(message, (descriptor,))
-
-    def _named(self, name: str) -> _Follower:
-        for follower in self.followers.values():
-            if follower.name == name and follower.lives:
-                return follower
-        raise LookupError(f"{name!r} does not live; these do: {', '.join(self.alive())}")
-
-    # ----- its life
-
-    def _follower(self, pid: int) -> _Follower:
-        return self.followers.setdefault(pid, _Follower())
-
-    def forget(self) -> None:
-        """In a forked process: this is the test's."""
-        self._listener.close()
-        for follower in self.followers.values():
-            if follower.channel is not None:
-                follower.channel.close()
-            if follower.expected:
-                os.close(follower.pidfd)
-
-    async def serve(self) -> None:
-        """Listen to all of them, until cancelled."""
-        with self._listener:
-            async with trio.open_nursery() as nursery:
-                while True:
-                    await trio.lowlevel.wait_readable(self._listener)
-                    channel, _ = self._listener.accept()
-                    channel.setblocking(False)
-                    nursery.start_soon(self._listen, channel)
-
-    async def _listen(self, channel: socket.socket) -> None:
-        credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        pid = _CREDENTIALS.unpack(credentials)[0]
-        follower = self._follower(pid)  # perhaps before the zygote has told of it
-        with channel, _mine(self._conductor):
-            if name := await _receive(channel):
-                follower.channel, follower.name = channel, name.decode()
-                try:
-                    await self._hear(channel, follower)
-                finally:
-                    follower.channel = None
-                    follower.heard.set()
-        if not follower.expected:
-            self.followers.pop(pid, None)
-        self._stir()
-
-    async def _hear(self, channel: socket.socket, follower: _Follower) -> None:
-        self._stir()
-        while message := await _receive(channel):
-            if message != STIRRED:
-                follower.steps, follower.due = ANSWER.unpack(message)
-                follower.heard.set()
-            self._stir()
-
-    def _stir(self) -> None:
-        if self._conductor is not None:
-            self._conductor.stir()
-
-
-def _ignore() -> None:
-    pass
-
-
-async def _receive(channel: socket.socket) -> bytes:
-    """The next message; nothing when the other end has gone."""
-    await trio.lowlevel.wait_readable(channel)
-    try:
-        return channel.recv(1024)
-    except ConnectionError:
-        return b""
+__all__ = ["Conductor", "conduct"]
 
 
 class Conductor(trio.abc.Instrument):
@@ -222,14 +48,14 @@ class Conductor(trio.abc.Instrument):
         self.now = SharedNow()
         self.now.set(clock.current_time())
         self.companies: list[Company] = []
-        self.mine: set[trio.lowlevel.Task] = set()  # tasks whose steps are no activity
+        self._aside: set[trio.lowlevel.Task] = set()
         self._steps = 0  # of all others
         self._stirred = trio.Event()
         self._baton = trio.Lock()
         self._settlers: list[trio.Event] = []
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task not in self.mine:
+        if task not in self._aside:
             self._steps += 1
             self.now.set(self._clock.current_time())  # the test may have moved it
             self._stirred.set()
@@ -237,6 +63,16 @@ class Conductor(trio.abc.Instrument):
     def stir(self) -> None:
         """Something has happened: look again."""
         self._stirred.set()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """What this task does during the block is no activity."""
+        task = trio.lowlevel.current_task()
+        self._aside.add(task)
+        try:
+            yield
+        finally:
+            self._aside.discard(task)
 
     async def settled(self) -> None:
         """Wait until nothing happens any more at this instant, in any process."""
@@ -246,7 +82,7 @@ class Conductor(trio.abc.Instrument):
 
     async def run(self) -> None:
         """Move time, until cancelled. Of several tasks in here one does."""
-        with _mine(self):
+        with self.aside():
             async with self._baton:
                 while True:
                     await self._come_to_rest()
@@ -273,7 +109,7 @@ class Conductor(trio.abc.Instrument):
                 return
             before = steps
 
-    def _followers(self) -> list[_Follower]:
+    def _followers(self) -> list[Follower]:
         return [
             follower
             for company in self.companies
@@ -313,20 +149,6 @@ class Conductor(trio.abc.Instrument):
         for follower in self._followers():
             follower.say(TELL)
         await self._stirred.wait()
-
-
-@contextlib.contextmanager
-def _mine(conductor: Conductor | None) -> Iterator[None]:
-    """What this task does during the block is no activity."""
-    if conductor is None:
-        yield
-        return
-    task = trio.lowlevel.current_task()
-    conductor.mine.add(task)
-    try:
-        yield
-    finally:
-        conductor.mine.discard(task)
 
 
 _CONDUCTOR: trio.lowlevel.RunVar[tuple[Conductor | None, int]] = trio.lowlevel.RunVar("trio_uwsgi_conductor")

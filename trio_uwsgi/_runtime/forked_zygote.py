@@ -27,8 +27,8 @@ from trio_uwsgi._tasks.zygote_line import ZygoteDied, ZygoteLine
 from trio_uwsgi._wire.zygote_frames import Exited, Forked, ZygoteFrame
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.conductor import Company
-    from trio_uwsgi._runtime.process import Hatch, ZygoteProcess
+    from trio_uwsgi._runtime.company import Company
+    from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess
 
 __all__ = ["forking"]
 

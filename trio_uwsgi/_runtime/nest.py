@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._runtime.process import Hatch, hatch
+from trio_uwsgi._runtime.hatching import Hatch, hatch
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.app_name import AppReference

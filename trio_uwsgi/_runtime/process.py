@@ -22,14 +22,15 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
 from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
-from trio_uwsgi._runtime.zygote import adopt_orphans, command, sys_path_line
+from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch
+from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
 from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
 from trio_uwsgi._wire.zygote_frames import (
     Exited,
@@ -49,13 +50,10 @@ __all__ = [
     "Child",
     "ExitStatus",
     "ForkRefused",
-    "Hatch",
     "Plan",
     "RemoteTraceback",
     "Zygote",
     "ZygoteDied",
-    "ZygoteProcess",
-    "hatch",
     "open_zygote",
 ]
 
@@ -81,38 +79,6 @@ class RemoteTraceback(Exception):
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
-
-
-class ZygoteProcess(Protocol):
-    """What is needed of a zygote's process: as much of `trio.Process`."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def returncode(self) -> int | None: ...
-
-    async def wait(self) -> int: ...
-
-    def kill(self) -> None: ...
-
-    def send_signal(self, number: signal.Signals, /) -> None: ...
-
-
-Hatch: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteLine]]]
-
-
-async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
-    """Start an interpreter that is to be a zygote. It reads on its line what it is to be."""
-    near, far = socket.socketpair()
-    line = ZygoteLine(trio.socket.from_stdlib_socket(near))
-    try:
-        with far:
-            process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
-    except BaseException:
-        line.close()
-        raise
-    return process, line
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
