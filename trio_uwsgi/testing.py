@@ -10,6 +10,12 @@ Nothing is faked but the surroundings: no socket is opened, the time of day move
 remembered in a log, and user code that raises fails the test. On a mock clock, time stands still while a thread runs
 user code, so that WSGI applications and `def` handlers are deterministic too.
 
+`Config(placement="process")` has each member in a process of its own here, too, and still on the test's clock: a year
+passes in seconds. The processes are forked from the test, so handlers and applications may be closures. They have
+copies of what the test had when the runtime was opened: what they change there the test does not see, and a `Notes` is
+the list to which they can add. Events, log records and failures come from them by themselves. Not for tests that start
+threads before, whose locks a fork would copy.
+
 Not imported by `import trio_uwsgi`. The client needs httpx: `pip install trio-uwsgi[test]`.
 """
 
@@ -205,8 +211,9 @@ class RuntimeUnderTest:
         What it runs is cut off, and the runtime hears nothing more of it; a job of a spooler has failed a try. Then the
         next one takes its seat, after a pause if this one died young.
 
-        Code that is cut off still runs its `finally` blocks, as it must inside of one process; what it says to the
-        runtime there goes nowhere. Of two that die at one instant either may be noticed first.
+        Where members are processes it is `kill -9`. Elsewhere code that is cut off still runs its `finally` blocks, as
+        it must inside of one process; what it says to the runtime there goes nowhere. Of two that die at one instant
+        either may be noticed first.
 
         Args:
             member: its name, as in `mule1`.
@@ -231,7 +238,8 @@ async def open_runtime(
 
     Args:
         app: the application, ASGI or WSGI; None serves 404 to everything.
-        config: what to run. `http` has no effect: no socket is opened, the client's bytes go through memory.
+        config: what to run. `http` has no effect: nothing is listened on, the client's bytes go through memory, or a
+            pair of sockets where workers are processes. Neither has `lazy_apps`.
         registry: the declarations; without it the default registry.
         begin: the time of day at which the runtime starts, with a time zone.
         allow_failures: let user code fail as it does in production: logged, counted, and nothing else. By default its

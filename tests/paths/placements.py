@@ -8,15 +8,15 @@ from typing import Literal
 
 import pytest
 
-__all__ = ["Placement", "all_placements", "task_placements"]
+__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements"]
 
 Placement = Literal["task", "memory", "process"]
 
 # As `open_zygote` asks for them.
-_HAS_PROCESSES = hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")
+HAS_PROCESSES = hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")
 
 all_placements = pytest.mark.parametrize(
-    "placement", ["task", "memory", "process"] if _HAS_PROCESSES else ["task", "memory"]
+    "placement", ["task", "memory", "process"] if HAS_PROCESSES else ["task", "memory"]
 )
 
 
