@@ -28,6 +28,7 @@ from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
+from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
@@ -189,12 +190,7 @@ async def _serve_in_processes(
     task_status: trio.TaskStatus[Runtime],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
-    if registry is not uwsgi.registry:
-        raise ConfigError(
-            "placement='process' contradicts registry=: members find their declarations by importing the application",
-            "declare with trio_uwsgi.uwsgi, or let the members be tasks",
-        )
-    reference = app if isinstance(app, AppReference) else reference_of(app)
+    nest = surroundings.nest or _nest(app, registry)
     terms = _terms(config)
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
     seats = [seat.name for seat in roster.seats()]
@@ -204,8 +200,7 @@ async def _serve_in_processes(
     with contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
         async with _listening(config, settle) as listeners:
             plan = MemberPlan(
-                app=reference,
-                entry=_member_entry.__name__,
+                nest=nest,
                 interface=config.interface,
                 threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
@@ -230,8 +225,18 @@ async def _serve_in_processes(
                 generations.caches = lambda: runtime.caches_folder
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runtime.run)
-                    _announce(reference, config.interface, config, runtime)
+                    _announce(nest.app, config.interface, config, runtime)
                     task_status.started(runtime)
+
+
+def _nest(app: object, registry: Registry) -> Nest:
+    """Members' processes come from an interpreter that imports the application by its name."""
+    if registry is not uwsgi.registry:
+        raise ConfigError(
+            "placement='process' contradicts registry=: members find their declarations by importing the application",
+            "declare with trio_uwsgi.uwsgi, or let the members be tasks",
+        )
+    return Nest(app=app if isinstance(app, AppReference) else reference_of(app), entry=_member_entry.__name__)
 
 
 def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:

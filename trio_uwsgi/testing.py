@@ -10,6 +10,12 @@ Nothing is faked but the surroundings: no socket is opened, the time of day move
 remembered in a log, and user code that raises fails the test. On a mock clock, time stands still while a thread runs
 user code, so that WSGI applications and `def` handlers are deterministic too.
 
+`Config(placement="process")` has each member in a process of its own here, too, and still on the test's clock: a year
+passes in seconds. The processes are forked from the test, so handlers and applications may be closures. They have
+copies of what the test had when the runtime was opened: what they change there the test does not see, and a `Notes` is
+the list to which they can add. Events, log records and failures come from them by themselves. Not for tests that start
+threads before, whose locks a fork would copy.
+
 Not imported by `import trio_uwsgi`. The client needs httpx: `pip install trio-uwsgi[test]`.
 """
 
@@ -20,13 +26,14 @@ import dataclasses
 import datetime
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import trio
 import trio.testing
 
+from trio_uwsgi._notes import Notes
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
 from trio_uwsgi._runtime.terms import Surroundings
 from trio_uwsgi._tasks.clock_hold import hold_clock
@@ -34,7 +41,7 @@ from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._wire.request import Peer
 from trio_uwsgi.config import Config
-from trio_uwsgi.serve import _serve_in
+from trio_uwsgi.serve import _serve_in, _terms
 from trio_uwsgi.uwsgi._base import default_registry
 
 if TYPE_CHECKING:
@@ -45,10 +52,12 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._runtime.tenure import Tenure
     from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._test_processes import ProcessHouse
 
-__all__ = ["Event", "EventLog", "RuntimeUnderTest", "open_runtime"]
+__all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
 
 MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
+Connection = MemoryStream | trio.SocketStream
 
 _BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)  # a Monday
 
@@ -63,11 +72,14 @@ class EventLog:
 
     def __init__(self) -> None:
         self._events: list[Event] = []
+        self.catch_up: Callable[[], None] = _nothing  # gets what has happened in other processes
 
     def __iter__(self) -> Iterator[Event]:
+        self.catch_up()
         return iter(sorted(self._events, key=lambda event: (event.time, event.member, event.what.partition(" ")[0])))
 
     def __len__(self) -> int:
+        self.catch_up()
         return len(self._events)
 
     def __eq__(self, other: object) -> bool:
@@ -84,11 +96,15 @@ class EventLog:
 
     def count(self, what: str, member: str | None = None) -> int:
         """How many events say exactly this, of one member or of all."""
-        return sum(event.what == what and member in (None, event.member) for event in self._events)
+        return sum(event.what == what and member in (None, event.member) for event in self)
 
     def times(self, what: str, member: str | None = None) -> list[float]:
         """When they happened, in seconds since the runtime started, in order."""
-        return sorted(event.time for event in self._events if event.what == what and member in (None, event.member))
+        return sorted(event.time for event in self if event.what == what and member in (None, event.member))
+
+
+def _nothing() -> None:
+    pass
 
 
 class _RememberingJournal(LoggingJournal):
@@ -102,6 +118,10 @@ class _RememberingJournal(LoggingJournal):
         self.failure: BaseException | None = None  # the first one that was not allowed
         self._began = trio.current_time()
 
+    def remember(self, event: Event) -> None:
+        """An event of another process."""
+        self._log.append(event)
+
     def note(self, member: str, what: str) -> None:
         # Tens of microseconds: times that come from the wall clock are not exact beyond one, and the test is one
         # behind.
@@ -112,6 +132,12 @@ class _RememberingJournal(LoggingJournal):
         if not self._allow_failures:
             self.failure = self.failure or error
             raise error
+
+    def failed_elsewhere(self, house: ProcessHouse, error: BaseException) -> None:
+        """What user code raised in another process, which has logged it."""
+        if not self._allow_failures:
+            self.failure = self.failure or error
+            house.fail(self.failure)
 
 
 class _Mortality:
@@ -156,7 +182,7 @@ class RuntimeUnderTest:
     `signal`, `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`; `kill` is below.
     """
 
-    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, kill: Callable[[str], None]) -> None:
+    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, house: _House) -> None:
         self.runtime = runtime
         self.client = client
         self.log = log
@@ -166,10 +192,10 @@ class RuntimeUnderTest:
         self.spool = runtime.spool
         self.statistics = runtime.statistics
         self.stop = runtime.stop
-        self._kill = kill
+        self._house = house
         self._ports = itertools.count(49152)
 
-    def connect(self, protocol: Literal["http", "uwsgi"] = "http") -> MemoryStream:
+    def connect(self, protocol: Literal["http", "uwsgi"] = "http") -> Connection:
         """Open a connection to a worker, for tests that speak its protocol by hand. Close it when done.
 
         Args:
@@ -177,7 +203,7 @@ class RuntimeUnderTest:
 
         Checkpoint: never.
         """
-        return _connect(self.runtime, next(self._ports), protocol)[0]
+        return self._house.connect(self.runtime, _peer(next(self._ports), protocol))[0]
 
     def kill(self, member: str) -> None:
         """Let a member die, as by `kill -9` of its process.
@@ -185,8 +211,9 @@ class RuntimeUnderTest:
         What it runs is cut off, and the runtime hears nothing more of it; a job of a spooler has failed a try. Then the
         next one takes its seat, after a pause if this one died young.
 
-        Code that is cut off still runs its `finally` blocks, as it must inside of one process; what it says to the
-        runtime there goes nowhere. Of two that die at one instant either may be noticed first.
+        Where members are processes it is `kill -9`. Elsewhere code that is cut off still runs its `finally` blocks, as
+        it must inside of one process; what it says to the runtime there goes nowhere. Of two that die at one instant
+        either may be noticed first.
 
         Args:
             member: its name, as in `mule1`.
@@ -195,7 +222,7 @@ class RuntimeUnderTest:
             LookupError: there is no such member, or nobody is on its seat.
         Checkpoint: never.
         """
-        self._kill(member)
+        self._house.kill(member)
 
 
 @contextlib.asynccontextmanager
@@ -211,7 +238,8 @@ async def open_runtime(
 
     Args:
         app: the application, ASGI or WSGI; None serves 404 to everything.
-        config: what to run. `http` has no effect: no socket is opened, the client's bytes go through memory.
+        config: what to run. `http` has no effect: nothing is listened on, the client's bytes go through memory, or a
+            pair of sockets where workers are processes. Neither has `lazy_apps`.
         registry: the declarations; without it the default registry.
         begin: the time of day at which the runtime starts, with a time zone.
         allow_failures: let user code fail as it does in production: logged, counted, and nothing else. By default its
@@ -227,30 +255,20 @@ async def open_runtime(
             runtime.signal(17)
     """
     log = EventLog()
-    clock = trio.lowlevel.current_clock()  # which threads may ask, too: they use caches
-    began, begin_posix = clock.current_time(), begin.timestamp()
     journal = _RememberingJournal(log, allow_failures=allow_failures)
-    mortality = _Mortality(over_memory if config.placement == "memory" else in_task)
-    surroundings = Surroundings(
-        journal=journal,
-        wall=WallClock(
-            lambda: begin_posix + (clock.current_time() - began),
-            steady=True,
-            settle=trio.testing.wait_all_tasks_blocked,
-        ),
-        placement=mortality,
-        chance=random.Random(0).random,
-    )
-    quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None)
     application = _nothing_here if app is None else app
+    declarations = registry or default_registry()
+    quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None, lazy_apps=False)
     try:
-        with hold_clock():
+        async with _open_house(application, quiet, declarations, begin, journal) as house:
+            log.catch_up = house.catch_up
             async with trio.open_nursery() as nursery:
-                serve = partial(_serve_in, surroundings, application, quiet, registry or default_registry())
+                serve = partial(_serve_in, house.surroundings, application, quiet, declarations)
                 runtime: Runtime = await nursery.start(serve)
-                async with _open_client(runtime) as client:
+                async with _open_client(house, runtime) as client:
+                    await house.settled()
                     _let_the_runtime_be_first()
-                    yield RuntimeUnderTest(runtime, client, log, mortality.kill)
+                    yield RuntimeUnderTest(runtime, client, log, house)
                 runtime.stop()
     except BaseExceptionGroup as group:
         # What the test body raised besides, because its request failed, say, is in the context.
@@ -258,6 +276,88 @@ async def open_runtime(
         if isinstance(error, BaseExceptionGroup):
             raise
         raise error from error.__cause__
+    if journal.failure is not None:
+        raise journal.failure
+
+
+class _House(Protocol):
+    """Where the members of a test live, and how the test gets at them."""
+
+    surroundings: Surroundings
+
+    def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
+        """A connection to a worker, and whether that has closed it."""
+
+    def kill(self, name: str) -> None: ...
+
+    def catch_up(self) -> None:
+        """Get what has happened up to now."""
+
+    async def settled(self) -> None:
+        """Wait until nothing happens any more at this instant."""
+
+
+class _TaskHouse:
+    """Members are tasks."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._mortality = _Mortality(surroundings.placement)
+        self.surroundings = dataclasses.replace(surroundings, placement=self._mortality)
+        self.kill = self._mortality.kill
+        self.catch_up = _nothing
+
+    def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
+        near, far = trio.testing.memory_stream_pair()
+        closed = False
+        deliver_end = far.send_stream.close_hook
+
+        def close_hook() -> None:
+            nonlocal closed
+            closed = True
+            if deliver_end is not None:
+                deliver_end()
+
+        far.send_stream.close_hook = close_hook
+        runtime.take(far, peer)
+        return near, lambda: closed
+
+    async def settled(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@contextlib.asynccontextmanager
+async def _open_house(
+    app: object, config: Config, registry: Registry, begin: datetime.datetime, journal: _RememberingJournal
+) -> AsyncIterator[_House]:
+    clock = trio.lowlevel.current_clock()  # which threads may ask, too: they use caches
+    began, posix = trio.current_time(), begin.timestamp()
+
+    def surroundings(settle: Callable[[], Awaitable[None]]) -> Surroundings:
+        wall = WallClock(lambda: posix + (clock.current_time() - began), steady=True, settle=settle)
+        placement = over_memory if config.placement == "memory" else in_task
+        return Surroundings(journal=journal, wall=wall, placement=placement, chance=random.Random(0).random)
+
+    if config.placement != "process":
+        with hold_clock():
+            yield _TaskHouse(surroundings(trio.testing.wait_all_tasks_blocked))
+        return
+    from trio_uwsgi._test_members import Stage
+    from trio_uwsgi._test_processes import open_process_house, served
+
+    async with open_process_house() as house:
+        stage = Stage(
+            app=app,
+            registry=registry,
+            book=house.book,
+            address=house.company.address,
+            clock=house.clock,
+            began=(began, posix),
+        )
+        house.on_event = journal.remember
+        house.on_failure = partial(journal.failed_elsewhere, house)
+        house.surroundings = dataclasses.replace(surroundings(house.settled), nest=house.nest(stage))
+        with served(registry, _terms(config).headcount):
+            yield house
 
 
 def _let_the_runtime_be_first() -> None:
@@ -277,31 +377,24 @@ async def _nothing_here(scope: dict[str, object], receive: object, send: object)
         await send({"type": "http.response.body"})  # type: ignore[operator]
 
 
-def _connect(
-    runtime: Runtime, port: int, protocol: Literal["http", "uwsgi"] = "http"
-) -> tuple[MemoryStream, Callable[[], bool]]:
-    near, far = trio.testing.memory_stream_pair()
-    closed = False
-    deliver_end = far.send_stream.close_hook
-
-    def close_hook() -> None:
-        nonlocal closed
-        closed = True
-        if deliver_end is not None:
-            deliver_end()
-
-    far.send_stream.close_hook = close_hook
-    runtime.take(far, Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol))
-    return near, lambda: closed
+def _peer(port: int, protocol: Literal["http", "uwsgi"] = "http") -> Peer:
+    return Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol)
 
 
-def _open_client(runtime: Runtime) -> httpx.AsyncClient:
+def _open_client(house: _House, runtime: Runtime) -> httpx.AsyncClient:
     import httpx
 
     from trio_uwsgi._memory_client import MemoryTransport
 
+    async def settle(response: httpx.Response) -> None:
+        # What its worker does behind it, its statistics say, is done when the test looks.
+        await house.settled()
+
     ports = itertools.count(32768)
     # No time limits of its own: on a mock clock its five seconds would pass before a slow handler's thirty.
     return httpx.AsyncClient(
-        transport=MemoryTransport(lambda: _connect(runtime, next(ports))), base_url="http://testserver", timeout=None
+        transport=MemoryTransport(lambda: house.connect(runtime, _peer(next(ports)))),
+        base_url="http://testserver",
+        timeout=None,
+        event_hooks={"response": [settle]},
     )

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from typing import Literal
 
 import pytest
 
-__all__ = ["Placement", "both_placements"]
+__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements"]
 
-Placement = Literal["task", "memory"]
-both_placements = pytest.mark.parametrize("placement", ["task", "memory"])
+Placement = Literal["task", "memory", "process"]
+
+# As `open_zygote` asks for them.
+HAS_PROCESSES = hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")
+
+all_placements = pytest.mark.parametrize(
+    "placement", ["task", "memory", "process"] if HAS_PROCESSES else ["task", "memory"]
+)
+
+
+def task_placements(why: str) -> pytest.MarkDecorator:
+    """For the stories that are about members as tasks, in one process with the test; `why` says what makes them so."""
+    assert why
+    return pytest.mark.parametrize("placement", ["task", "memory"])

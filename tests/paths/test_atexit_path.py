@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -21,11 +21,22 @@ class Ends:
     """What members have done, in their order."""
 
     def __init__(self) -> None:
-        self.of: dict[str, list[str]] = {}
+        self._notes: Notes[tuple[str, str]] = Notes()
 
     def note(self, what: str) -> None:
         """The member that runs this did so."""
-        self.of.setdefault(UNIT.get().member.name, []).append(what)
+        unit = UNIT.get(None)
+        self._notes.append(("" if unit is None else unit.member.name, what))
+
+    @property
+    def all(self) -> list[str]:
+        """Of whomever."""
+        return [what for _, what in self._notes]
+
+    @property
+    def of(self) -> dict[str, list[str]]:
+        """By member; "" is none."""
+        return {name: [what for other, what in self._notes if other == name] for name, _ in self._notes}
 
 
 @pytest.fixture
@@ -33,7 +44,7 @@ def ends() -> Ends:
     return Ends()
 
 
-@both_placements
+@all_placements
 async def test_every_member_ends_with_its_hooks(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path, ends: Ends
 ) -> None:
@@ -72,7 +83,7 @@ async def test_the_lifespan_is_up_still(autojump_clock: MockClock, uwsgi_registr
         if scope["type"] == "lifespan":
             for step in ("startup", "shutdown"):
                 await receive()  # type: ignore[operator]
-                ends.of.setdefault("worker1", []).append(step)
+                ends.note(step)
                 await send({"type": f"lifespan.{step}.complete"})  # type: ignore[operator]
             return
         await trio.sleep(2)
@@ -84,7 +95,7 @@ async def test_the_lifespan_is_up_still(autojump_clock: MockClock, uwsgi_registr
         nursery.start_soon(runtime.client.get, "/")
         await trio.sleep(1)
         runtime.stop()
-    assert ["startup", "request", "hook", "shutdown"] == ends.of["worker1"]
+    assert ["startup", "request", "hook", "shutdown"] == ends.all
 
 
 async def test_a_hook_that_fails_leaves_the_others(
@@ -104,7 +115,7 @@ async def test_a_hook_that_fails_leaves_the_others(
     assert 2 == caplog.text.count("worker1: atexit failing failed: LookupError: no database")
 
 
-@both_placements
+@all_placements
 @pytest.mark.parametrize("busy", [0, 3])
 async def test_hooks_have_what_is_left_of_the_mercy(
     placement: Placement,

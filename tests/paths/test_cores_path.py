@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._tasks.exchange import Exchange
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
-from trio_uwsgi.testing import RuntimeUnderTest, open_runtime
+from trio_uwsgi.testing import Notes, RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.asgi import Receive, Send
@@ -48,7 +49,8 @@ def _asgi(program: Callable[[Send], Awaitable[None]]) -> object:
     return app
 
 
-async def test_a_protocol_of_ones_own(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_a_protocol_of_ones_own(placement: Placement, autojump_clock: trio.testing.MockClock) -> None:
     """After the first raw bytes, both directions are the application's, until it returns."""
 
     async def program(send: Send) -> None:
@@ -58,15 +60,18 @@ async def test_a_protocol_of_ones_own(autojump_clock: trio.testing.MockClock) ->
             line = await uwsgi.recv(100)
             await uwsgi.send(b"<" + line + b">")
 
-    async with open_runtime(_asgi(program)) as runtime:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\n"
         answer = await _talk(runtime, upgrade, GET, b"\0\xff", b"bye")
     assert b"HTTP/1.1 101 Switching Protocols\r\n\r\n<" + GET + b"><\0\xff><bye>" == answer
 
 
-async def test_raw_bytes_from_the_rest_of_a_body_on(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_raw_bytes_from_the_rest_of_a_body_on(
+    placement: Placement, autojump_clock: trio.testing.MockClock
+) -> None:
     """First the body, then what follows it, then the client's end."""
-    seen: list[bytes] = []
+    seen: Notes[bytes] = Notes()
 
     async def program(send: Send) -> None:
         await uwsgi.send(b"ready ")
@@ -74,15 +79,16 @@ async def test_raw_bytes_from_the_rest_of_a_body_on(autojump_clock: trio.testing
             seen.append(piece)
         await uwsgi.send(b"done")
 
-    async with open_runtime(_asgi(program)) as runtime:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         head = POST + b"Content-Length: 7\r\n\r\n"
         assert b"ready done" == await _talk(runtime, head + b"0123", b"456", b"beyond", b"!", eof=True)
     assert [b"0123", b"456", b"beyon", b"d", b"!"] == seen
 
 
-async def test_what_came_too_early_is_an_error(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_what_came_too_early_is_an_error(placement: Placement, autojump_clock: trio.testing.MockClock) -> None:
     """A second request that was sent behind the first cannot be given back as bytes."""
-    errors: list[str] = []
+    errors: Notes[str] = Notes()
 
     async def program(send: Send) -> None:
         await uwsgi.send(b"raw")
@@ -91,19 +97,21 @@ async def test_what_came_too_early_is_an_error(autojump_clock: trio.testing.Mock
         except LocalProtocolError as error:
             errors.append(str(error))
 
-    async with open_runtime(_asgi(program)) as runtime:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         assert b"raw" == await _talk(runtime, GET * 2)
     assert ["bytes came before the first uwsgi.send(), and were taken for another request"] == errors
 
 
-async def test_a_client_that_sends_more_than_is_received_waits(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_a_client_that_sends_more_than_is_received_waits(
+    placement: Placement, autojump_clock: trio.testing.MockClock
+) -> None:
     """What waits here is bounded by one read, and nothing of it is lost."""
     size = 300_000
-    got = 0
-    most = 0
+    ends: Notes[tuple[int, int]] = Notes()
 
     async def program(send: Send) -> None:
-        nonlocal got, most
+        got = most = 0
         unit = UNIT.get()
         assert isinstance(unit, Exchange)
         await uwsgi.send(b"go")
@@ -111,17 +119,22 @@ async def test_a_client_that_sends_more_than_is_received_waits(autojump_clock: t
             got += len(await uwsgi.recv(10_000))
             await trio.sleep(1)
             most = max(most, unit.request.buffered)
+        ends.append((got, most))
 
-    async with open_runtime(_asgi(program)) as runtime:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         assert b"go" == await _talk(runtime, GET, b"x" * size)
+    ((got, most),) = ends
     assert size == got
     assert 0 < most <= 65536
 
 
 @pytest.mark.parametrize("started", [False, True])
-async def test_no_response_follows_raw_bytes(autojump_clock: trio.testing.MockClock, started: bool) -> None:
+@all_placements
+async def test_no_response_follows_raw_bytes(
+    placement: Placement, autojump_clock: trio.testing.MockClock, started: bool
+) -> None:
     """An application that tries is told so, also if it had said its head before."""
-    errors: list[str] = []
+    errors: Notes[str] = Notes()
 
     async def program(send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": []}
@@ -133,13 +146,14 @@ async def test_no_response_follows_raw_bytes(autojump_clock: trio.testing.MockCl
         except LocalProtocolError as error:
             errors.append(str(error))
 
-    async with open_runtime(_asgi(program)) as runtime:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         assert b"raw" == await _talk(runtime, GET)
     said = "bytes went around the response with uwsgi.send(): nothing of it can follow them"
     assert [said if started else "the headers have been sent already"] == errors
 
 
-async def test_raw_bytes_from_a_wsgi_thread(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_raw_bytes_from_a_wsgi_thread(placement: Placement, autojump_clock: trio.testing.MockClock) -> None:
     """It receives what `wsgi.input` did not read, whether the body had arrived or not, and needs no response."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -150,12 +164,15 @@ async def test_raw_bytes_from_a_wsgi_thread(autojump_clock: trio.testing.MockClo
         return []
 
     head = POST + b"Content-Length: 10\r\n\r\n"
-    async with open_runtime(app) as runtime:
+    async with open_runtime(app, Config(threads=1, placement=placement)) as runtime:
         assert b"01|234|567|89" == await _talk(runtime, head + b"0123456789")
         assert b"01|234|5|678|9" == await _talk(runtime, head + b"012345", b"6789")
 
 
-async def test_a_wsgi_response_after_raw_bytes_fails(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_a_wsgi_response_after_raw_bytes_fails(
+    placement: Placement, autojump_clock: trio.testing.MockClock
+) -> None:
     """The client has the raw bytes that it got, and nothing else."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -163,7 +180,7 @@ async def test_a_wsgi_response_after_raw_bytes_fails(autojump_clock: trio.testin
         trio.from_thread.run(trio.sleep, 1)
         return [b"late"]
 
-    async with open_runtime(app, allow_failures=True) as runtime:
+    async with open_runtime(app, Config(threads=1, placement=placement), allow_failures=True) as runtime:
         assert b"raw" == await _talk(runtime, GET)
         failures = [event.what for event in runtime.log if "failed" in event.what]
     assert 1 == len(failures)
@@ -171,9 +188,12 @@ async def test_a_wsgi_response_after_raw_bytes_fails(autojump_clock: trio.testin
 
 
 @pytest.mark.parametrize("kind", ["list", "nothing", "short", "late"])
-async def test_a_wsgi_application_without_its_client(autojump_clock: trio.testing.MockClock, kind: str) -> None:
+@all_placements
+async def test_a_wsgi_application_without_its_client(
+    placement: Placement, autojump_clock: trio.testing.MockClock, kind: str
+) -> None:
     """After `disconnect` it need not respond; what it sends nevertheless is an error in it, and no failure."""
-    errors: list[type[BaseException]] = []
+    errors: Notes[type[BaseException]] = Notes()
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if kind == "list":
@@ -197,7 +217,7 @@ async def test_a_wsgi_application_without_its_client(autojump_clock: trio.testin
                 errors.append(type(error))
             yield b"later"
 
-    async with open_runtime(app) as runtime:
+    async with open_runtime(app, Config(placement=placement)) as runtime:
         answer = await _talk(runtime, GET)
         await trio.sleep(5)
         assert [] == [event.what for event in runtime.log if "failed" in event.what]
@@ -205,7 +225,10 @@ async def test_a_wsgi_application_without_its_client(autojump_clock: trio.testin
     assert ([ClientDisconnected] if kind == "late" else []) == errors
 
 
-async def test_harakiri_ends_a_generator_that_waits_for_a_descriptor(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_harakiri_ends_a_generator_that_waits_for_a_descriptor(
+    placement: Placement, autojump_clock: trio.testing.MockClock
+) -> None:
     """And leaves nothing behind that would keep others from waiting for it."""
     left, right = socket.socketpair()
 
@@ -216,7 +239,7 @@ async def test_harakiri_ends_a_generator_that_waits_for_a_descriptor(autojump_cl
         yield b"never"
 
     with left, right:
-        async with open_runtime(app, Config(harakiri=3), allow_failures=True) as runtime:
+        async with open_runtime(app, Config(harakiri=3, placement=placement), allow_failures=True) as runtime:
             began = trio.current_time()
             assert 504 == (await runtime.client.get("/")).status_code
             assert 3 == round(trio.current_time() - began, 3)
@@ -225,9 +248,12 @@ async def test_harakiri_ends_a_generator_that_waits_for_a_descriptor(autojump_cl
             assert scope.cancelled_caught
 
 
-async def test_empty_pieces_commit_only_what_is_registered(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_empty_pieces_commit_only_what_is_registered(
+    placement: Placement, autojump_clock: trio.testing.MockClock
+) -> None:
     """A generator that waits for nothing is an ordinary one."""
-    found: list[bool] = []
+    found: Notes[bool] = Notes()
 
     def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         yield b""
@@ -237,13 +263,14 @@ async def test_empty_pieces_commit_only_what_is_registered(autojump_clock: trio.
         yield b""
         found.append("uwsgi.ready_fd" in environ)
 
-    async with open_runtime(app) as runtime:
+    async with open_runtime(app, Config(placement=placement)) as runtime:
         response = await runtime.client.get("/")
         assert (200, "body") == (response.status_code, response.text)
     assert [False, True] == found
 
 
-async def test_a_thread_may_suspend(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_a_thread_may_suspend(placement: Placement, autojump_clock: trio.testing.MockClock) -> None:
     """A WSGI application that is no generator commits its waits through Trio."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -253,17 +280,18 @@ async def test_a_thread_may_suspend(autojump_clock: trio.testing.MockClock) -> N
         start_response("200 OK", [])
         return [str(uwsgi.ready_fd()).encode()]
 
-    async with open_runtime(app) as runtime:
+    async with open_runtime(app, Config(threads=1, placement=placement)) as runtime:
         began = trio.current_time()
         assert "-1" == (await runtime.client.get("/")).text
         assert 2 == round(trio.current_time() - began, 3)
 
 
+@all_placements
 async def test_the_end_of_a_handler_forgets_its_waits(
-    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
     """The next one that runs in the same member does not commit them."""
-    took: list[float] = []
+    took: Notes[float] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="mule1")
     async def first(signum: int) -> None:
@@ -276,16 +304,17 @@ async def test_the_end_of_a_handler_forgets_its_waits(
         await uwsgi.suspend()
         took.append(round(trio.current_time() - began, 3))
 
-    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
         runtime.signal(1)
         runtime.signal(2)
         await trio.sleep(300)
     assert [200] == took
 
 
-async def test_disconnecting_after_the_response(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_disconnecting_after_the_response(placement: Placement, autojump_clock: trio.testing.MockClock) -> None:
     """It leaves the connection alone, and raw bytes cannot follow."""
-    errors: list[str] = []
+    errors: Notes[str] = Notes()
 
     async def program(send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -296,17 +325,20 @@ async def test_disconnecting_after_the_response(autojump_clock: trio.testing.Moc
         except LocalProtocolError as error:
             errors.append(str(error))
 
-    async with open_runtime(_asgi(program)) as runtime, runtime.connect() as stream:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime, runtime.connect() as stream:
         for _ in range(2):
             await stream.send_all(GET)
             assert bytes(await stream.receive_some()).endswith(b"whole")
     assert ["the response is complete: nothing can be sent after it"] * 2 == errors
 
 
-async def test_a_receive_that_was_cancelled_took_nothing(autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_a_receive_that_was_cancelled_took_nothing(
+    placement: Placement, autojump_clock: trio.testing.MockClock
+) -> None:
     """The next one gets it."""
-    seen: list[bytes] = []
-    cancelled: list[bool] = []
+    seen: Notes[bytes] = Notes()
+    cancelled: Notes[bool] = Notes()
 
     async def program(send: Send) -> None:
         for _ in range(3):
@@ -317,7 +349,7 @@ async def test_a_receive_that_was_cancelled_took_nothing(autojump_clock: trio.te
             seen.append(piece)
         await uwsgi.send(b"ok")
 
-    async with open_runtime(_asgi(program)) as runtime:
+    async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         assert b"ok" == await _talk(runtime, POST + b"Content-Length: 8\r\n\r\n", b"0123", b"4567")
     assert [b"0123", b"4567"] == seen
     assert [True, True, True] == cancelled

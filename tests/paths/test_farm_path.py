@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 FARMS = {"images": [1, 2], "mail": [2, 3]}
 
 
-@both_placements
+@all_placements
 async def test_a_farm_shares_its_messages(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A farm's function runs in every mule of it; each message goes to the one whose turn it is, and is run once."""
-    got: list[tuple[int, bytes, str]] = []
+    got: Notes[tuple[int, bytes, str]] = Notes()
 
     @uwsgi_registry.farm("images")
     async def resize(message: uwsgi.MuleMessage) -> None:
@@ -50,14 +50,14 @@ async def test_a_farm_shares_its_messages(
         assert 3 == runtime.log.count("farm images message 1 bytes", "mule1")
 
 
-@both_placements
+@all_placements
 async def test_a_program_gets_farm_messages_too(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """`mule_get_msg` gives a program its own and its farms' messages in order; `farms=False` leaves the latter queued,
     and `farm_get_msg` gets only them.
     """
-    got: list[object] = []
+    got: Notes[object] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def not_here(message: bytes) -> None:
@@ -88,12 +88,12 @@ async def test_a_program_gets_farm_messages_too(
     assert expected == got
 
 
-@both_placements
+@all_placements
 async def test_a_program_that_reads_farms_leaves_the_rest_to_handlers(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """One that calls only `farm_get_msg` takes no other messages; a farm's function keeps its own from both."""
-    got: list[str] = []
+    got: Notes[str] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:
@@ -121,12 +121,12 @@ async def test_a_program_that_reads_farms_leaves_the_rest_to_handlers(
         assert "handler late" == got[-1]
 
 
-@both_placements
+@all_placements
 async def test_farms_are_targets_of_signals(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """`farm_NAME` and `farmN`, counted by declaration, mean one mule of the farm."""
-    ran: list[tuple[int, int]] = []
+    ran: Notes[tuple[int, int]] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="farm_mail")
     @uwsgi_registry.signal_handler(2, target="farm2")
@@ -142,10 +142,10 @@ async def test_farms_are_targets_of_signals(
     assert [(1, 2), (1, 3), (2, 2), (3, 1)] == ran
 
 
-@both_placements
+@all_placements
 async def test_who_is_in_a_farm(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """A mule knows its farms; a worker is in none, and whoever is not running either."""
-    answers: list[tuple[int, bool, bool, bool]] = []
+    answers: Notes[tuple[int, bool, bool, bool]] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="mules")
     @uwsgi_registry.signal_handler(2)
@@ -178,10 +178,10 @@ async def test_who_is_in_a_farm(placement: Placement, autojump_clock: MockClock,
     ] == sorted(answers)
 
 
-@both_placements
+@all_placements
 async def test_what_a_farm_refuses(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """Unknown farms are errors that list those there are; a farm is full when all its mules are; nothing is dropped."""
-    got: list[bytes] = []
+    got: Notes[bytes] = Notes()
 
     @uwsgi_registry.farm("images")
     async def slow(message: bytes) -> None:
@@ -208,7 +208,7 @@ async def test_what_a_farm_refuses(placement: Placement, autojump_clock: MockClo
     assert [b"0", b"1", b"2", b"3"] == sorted(got)
 
 
-@both_placements
+@all_placements
 async def test_declarations_must_fit_the_farms(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
@@ -231,10 +231,10 @@ async def test_declarations_must_fit_the_farms(
             raise AssertionError("it must not start")
 
 
-@both_placements
+@all_placements
 async def test_a_farm_of_a_pool(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """A farm may have mules that come and go: they are hired for its messages, and leave when there are none."""
-    got: list[int] = []
+    got: Notes[int] = Notes()
 
     @uwsgi_registry.farm("images")
     def resize(message: bytes) -> None:
@@ -250,10 +250,10 @@ async def test_a_farm_of_a_pool(placement: Placement, autojump_clock: MockClock,
         assert ["ready", "ready", "vacant", "vacant"] == [m.state for m in runtime.statistics().members]
 
 
-@both_placements
+@all_placements
 async def test_a_farms_mule_dies(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """What it handled comes again to it, marked; what waited there goes to the others of its farm."""
-    got: list[tuple[int, bytes, bool]] = []
+    got: Notes[tuple[int, bytes, bool]] = Notes()
 
     @uwsgi_registry.farm("images")
     async def resize(message: uwsgi.MuleMessage) -> None:

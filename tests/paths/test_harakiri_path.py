@@ -11,8 +11,9 @@ import httpx
 import pytest
 import trio
 
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -49,8 +50,13 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
 
 
 @pytest.mark.parametrize("app", [asgi, wsgi])
+@all_placements
 async def test_only_the_slow_request_is_ended(
-    app: object, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, uwsgi_registry: Registry
+    placement: Placement,
+    app: object,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+    uwsgi_registry: Registry,
 ) -> None:
     """At its deadline the slow request is answered 504, and the log says who, what, how long and where; another one
     goes on.
@@ -62,7 +68,9 @@ async def test_only_the_slow_request_is_ended(
         answers[path] = (response.status_code, round(trio.current_time() - began, 3))
 
     with caplog.at_level(logging.ERROR):
-        async with open_runtime(app, Config(harakiri=5, threads=4), registry=uwsgi_registry) as runtime:
+        async with open_runtime(
+            app, Config(harakiri=5, threads=4, placement=placement), registry=uwsgi_registry
+        ) as runtime:
             began = trio.current_time()
             async with trio.open_nursery() as nursery:
                 for path in ("/3600", "/4", "/3600?user=2", "/3600?user=7"):
@@ -76,27 +84,34 @@ async def test_only_the_slow_request_is_ended(
     assert "trio.sleep" in caplog.text
 
 
-async def test_after_the_head_the_connection_is_aborted(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_after_the_head_the_connection_is_aborted(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A response that has begun cannot become a 504: the client sees that it is incomplete."""
-    async with open_runtime(asgi, Config(harakiri=5), registry=uwsgi_registry) as runtime:
+    async with open_runtime(asgi, Config(harakiri=5, placement=placement), registry=uwsgi_registry) as runtime:
         with pytest.raises(httpx.RemoteProtocolError):
             await runtime.client.get("/3600?head=1")
         assert [5.0] == runtime.log.times("request GET /3600 harakiri")
 
 
-async def test_the_last_limit_counts_and_zero_clears(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_the_last_limit_counts_and_zero_clears(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """`set_user_harakiri` replaces its earlier limit, 0 takes it away, and the next unit of work begins without one."""
-    async with open_runtime(asgi, registry=uwsgi_registry) as runtime:
+    async with open_runtime(asgi, Config(placement=placement), registry=uwsgi_registry) as runtime:
         for query, expected in (("user=2&user=9", 200), ("user=2&user=0", 200), ("user=9&user=2", 504), ("", 200)):
             response = await runtime.client.get(f"/5?{query}")
             assert expected == response.status_code, query
 
 
+@all_placements
 async def test_a_limit_for_a_block_gives_back_the_one_before(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """`with harakiri()` limits its body, keeps a stricter limit, and restores the former one, also after an error."""
-    story: list[object] = []
+    story: Notes[object] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def handler(signum: int) -> None:
@@ -114,18 +129,19 @@ async def test_a_limit_for_a_block_gives_back_the_one_before(
         await _in_handler(lambda: uwsgi.harakiri(0).__enter__())
     with pytest.raises(ValueError, match="0 clears it"):
         await _in_handler(lambda: uwsgi.set_user_harakiri(-1))
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         runtime.signal(1)
         await trio.sleep(100)
         assert ["inner limit is gone"] == story
         assert [10.0] == runtime.log.times("signal 1 harakiri")
 
 
+@all_placements
 async def test_blocks_of_tasks_side_by_side_have_a_limit_each(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A block that ends takes its own limit away: not that of a block beside it, and none comes back after its end."""
-    story: list[object] = []
+    story: Notes[object] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def handler(signum: int) -> None:
@@ -144,14 +160,17 @@ async def test_blocks_of_tasks_side_by_side_have_a_limit_each(
             nursery.start_soon(block, 0, 50, 14)
             nursery.start_soon(block, 1, 5, 100)
 
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         runtime.signal(1)
         await trio.sleep(100)
         assert ["neither limit came back"] == story
         assert [19.0] == runtime.log.times("signal 1 harakiri")
 
 
-async def test_a_limit_set_inside_a_block_outlives_it(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_a_limit_set_inside_a_block_outlives_it(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """`set_user_harakiri` in a block neither lifts the block's limit nor ends with the block."""
 
     @uwsgi_registry.signal_handler(1)
@@ -166,7 +185,7 @@ async def test_a_limit_set_inside_a_block_outlives_it(autojump_clock: MockClock,
             uwsgi.set_user_harakiri(0)
             await trio.sleep(3600)
 
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         runtime.signal(1)
         await trio.sleep(100)
         runtime.signal(2)
@@ -204,8 +223,9 @@ async def _in_handler(call: Callable[[], object]) -> None:
         await trio.sleep(1)
 
 
+@all_placements
 async def test_handlers_and_messages_have_their_members_limit(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """Signals in workers are limited by `harakiri`, signals and messages in mules by `mule_harakiri`; the next one
     runs.
@@ -220,7 +240,7 @@ async def test_handlers_and_messages_have_their_members_limit(
     def stuck_thread(message: bytes) -> None:
         trio.from_thread.run(trio.sleep, 3600)
 
-    config = Config(harakiri=5, mule_harakiri=7, mules=1)
+    config = Config(harakiri=5, mule_harakiri=7, mules=1, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
         for _ in range(2):
             runtime.signal(1)
@@ -232,8 +252,9 @@ async def test_handlers_and_messages_have_their_members_limit(
         assert [7.0, 14.0] == runtime.log.times("message harakiri")
 
 
+@all_placements
 async def test_a_failing_handler_ends_nothing_in_production_and_the_test_in_tests(
-    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """User code that raises is logged with its traceback and counted; by default it fails the test."""
 
@@ -242,13 +263,13 @@ async def test_a_failing_handler_ends_nothing_in_production_and_the_test_in_test
         raise LookupError("no such thing")
 
     async def fail() -> None:
-        async with open_runtime(registry=uwsgi_registry) as runtime:
+        async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
             runtime.signal(1)
             await trio.sleep(1)
 
     with pytest.raises(LookupError, match="no such thing"):
         await fail()
-    async with open_runtime(registry=uwsgi_registry, allow_failures=True) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry, allow_failures=True) as runtime:
         runtime.signal(1)
         runtime.signal(1)
         await trio.sleep(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -21,12 +22,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-@both_placements
+@all_placements
 async def test_messages_are_handled_in_order(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """What a request sends to a mule arrives there once, in order, as bytes, also in a `def` handler."""
-    got: list[tuple[int, bytes]] = []
+    got: Notes[tuple[int, bytes]] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def first(message: bytes) -> None:
@@ -54,12 +55,12 @@ async def test_messages_are_handled_in_order(
     assert [(n, message) for message in sent for n in (2, -2)] == got
 
 
-@both_placements
+@all_placements
 async def test_messages_for_any_mule_go_to_the_least_busy(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """With mule 0 the master chooses: the mule with the least on its seat, ties in turns."""
-    got: list[int] = []
+    got: Notes[int] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def slow(message: bytes) -> None:
@@ -75,12 +76,12 @@ async def test_messages_for_any_mule_go_to_the_least_busy(
     assert [1, 2, 2, 2] == got
 
 
-@both_placements
+@all_placements
 async def test_a_program_gets_messages_and_signals(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A programmed mule reads messages with `mule_get_msg` and still runs its signals; uWSGI's is deaf to both."""
-    story: list[object] = []
+    story: Notes[object] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -105,12 +106,12 @@ async def test_a_program_gets_messages_and_signals(
     assert [b"a", 1, b"b", None] == story
 
 
-@both_placements
+@all_placements
 async def test_a_program_gets_what_was_sent_before_it_began(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A program that begins with `mule_get_msg` gets what the lifespan sent, each time, although handlers exist."""
-    got: list[str] = []
+    got: Notes[str] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -134,11 +135,12 @@ async def test_a_program_gets_what_was_sent_before_it_began(
     assert ["program b'early'"] * 20 == got
 
 
+@all_placements
 async def test_a_program_that_returns_leaves_an_ordinary_mule(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """After its program has returned, the mule's messages go to the handlers again."""
-    story: list[object] = []
+    story: Notes[object] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -146,23 +148,23 @@ async def test_a_program_that_returns_leaves_an_ordinary_mule(
 
     @uwsgi_registry.mule_message_handler
     async def handler(message: bytes) -> None:
-        story.append((handler, message))
+        story.append(("handler", message))
 
-    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
         runtime.mule_msg(b"program")
         await trio.sleep(1)
         runtime.mule_msg(b"handler")
         await trio.sleep(1)
         assert [1.0] != runtime.log.times("program started")
-    assert [b"program", (handler, b"handler")] == story
+    assert [b"program", ("handler", b"handler")] == story
 
 
-@both_placements
+@all_placements
 async def test_a_full_queue_refuses_the_message(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """The sender of one message too many is told, and the others arrive."""
-    got: list[bytes] = []
+    got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def slow(message: bytes) -> None:
@@ -181,20 +183,22 @@ async def test_a_full_queue_refuses_the_message(
     assert [b"0", b"1", b"2"] == got
 
 
+@all_placements
 async def test_messages_that_nobody_handles_are_logged(
-    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A mule with neither program nor handler says what it dropped and what to write."""
     with caplog.at_level(logging.WARNING):
-        async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+        async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
             runtime.mule_msg(b"lost")
             await trio.sleep(1)
     assert "a message of 4 bytes was dropped" in caplog.text
     assert "mule_message_handler" in caplog.text
 
 
+@all_placements
 async def test_a_program_that_returns_lets_go_of_its_messages(
-    autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Messages that waited for a program which returned, in a mule without handlers, are dropped with a log line, as in
     any such mule.
@@ -204,7 +208,7 @@ async def test_a_program_that_returns_lets_go_of_its_messages(
     async def program() -> None:
         await trio.sleep(5)
 
-    async with open_runtime(None, Config(mules=1), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
         runtime.mule_msg(b"lost")
         await trio.sleep(4)
         assert "dropped" not in caplog.text
@@ -212,11 +216,14 @@ async def test_a_program_that_returns_lets_go_of_its_messages(
     assert "a message of 4 bytes was dropped" in caplog.text
 
 
-async def test_without_mules_messages_are_refused(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_without_mules_messages_are_refused(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A runtime without mules says which option makes one; a program for a mule that is not there is refused at the
     start.
     """
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         with pytest.raises(MuleError, match=r"set Config\(mules=1\)"):
             runtime.mule_msg(b"x")
         with pytest.raises(RegistrationError, match="before serving"):
@@ -226,21 +233,22 @@ async def test_without_mules_messages_are_refused(autojump_clock: MockClock, uws
     async def program() -> None: ...
 
     with pytest.raises(RegistrationError, match=r"set Config\(mules=3\)"):
-        async with open_runtime(None, Config(mules=2), registry=uwsgi_registry):
+        async with open_runtime(None, Config(mules=2, placement=placement), registry=uwsgi_registry):
             raise AssertionError("it must not start")
 
 
-@both_placements
+@all_placements
 async def test_a_crashing_program_is_restarted_with_back_off(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Pauses double from 1 s to 60 s, and begin at 1 s again after a minute of good work; signals go on meanwhile."""
-    lives: list[float] = []
+    lives: Notes[float] = Notes()
+    life = itertools.count(1)
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
         lives.append(trio.current_time() - began)
-        if len(lives) == 9:
+        if next(life) == 9:
             await trio.sleep(60)
         raise RuntimeError("crash")
 
@@ -260,7 +268,10 @@ async def test_a_crashing_program_is_restarted_with_back_off(
     assert "RuntimeError: crash" in caplog.text
 
 
-async def test_harakiri_of_a_program_is_a_crash(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_harakiri_of_a_program_is_a_crash(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A mule's program has no limit of its own, but one it sets itself ends it, and it is started again."""
 
     @uwsgi_registry.mule(1)
@@ -268,7 +279,9 @@ async def test_harakiri_of_a_program_is_a_crash(autojump_clock: MockClock, uwsgi
         uwsgi.set_user_harakiri(5)
         await trio.sleep_forever()
 
-    async with open_runtime(None, Config(mules=1, mule_harakiri=2), registry=uwsgi_registry) as runtime:
+    async with open_runtime(
+        None, Config(mules=1, mule_harakiri=2, placement=placement), registry=uwsgi_registry
+    ) as runtime:
         await trio.sleep(10)
         assert [0.0, 6.0] == runtime.log.times("program started")
         assert [5.0] == runtime.log.times("program program harakiri")

@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Cache, Config, Registry
 from trio_uwsgi._wire.remote import CacheCall, HelloCall, PingCall, RpcCall, SignalCall
 from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
@@ -69,9 +70,12 @@ async def exchange(runtime: RuntimeUnderTest, data: bytes) -> bytes:
 CONFIG = Config(caches=[Cache("c", items=10, max_value=1000)], signal_queue=100_000)
 
 
-async def test_every_modifier_is_answered(registry: Registry, autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_every_modifier_is_answered(
+    placement: Placement, registry: Registry, autojump_clock: trio.testing.MockClock
+) -> None:
     """The application, a job, a ping, a signal, a cache, a function, and a conversation after a hello."""
-    async with open_runtime(app, CONFIG, registry=registry) as runtime:
+    async with open_runtime(app, dataclasses.replace(CONFIG, placement=placement), registry=registry) as runtime:
         answers = {modifier: await exchange(runtime, data) for modifier, data in PACKETS.items()}
         assert await exchange(runtime, encode_packet(48, 0, b"")) == b""
     assert {
@@ -110,11 +114,12 @@ async def test_damaged_packets_harm_nobody(
         assert (0, 0) == (http.running, http.open)
 
 
+@all_placements
 async def test_a_packet_that_does_not_come_is_not_waited_for(
-    registry: Registry, autojump_clock: trio.testing.MockClock
+    placement: Placement, registry: Registry, autojump_clock: trio.testing.MockClock
 ) -> None:
     """64 KiB are announced and nothing is sent: the connection is closed at the header timeout."""
-    async with open_runtime(app, CONFIG, registry=registry) as runtime:
+    async with open_runtime(app, dataclasses.replace(CONFIG, placement=placement), registry=registry) as runtime:
         for announced in (b"\xad\xff\xff\0", b"\x6f\xff\xff\x11"):
             async with runtime.connect("uwsgi") as stream:
                 began = trio.current_time()
@@ -123,11 +128,12 @@ async def test_a_packet_that_does_not_come_is_not_waited_for(
                 assert 15 == round(trio.current_time() - began, 3)
 
 
+@all_placements
 async def test_functions_are_not_for_everybody(
-    registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    placement: Placement, registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the configuration does not allow is closed without a byte, or with a reason after a hello."""
-    config = dataclasses.replace(CONFIG, modifiers={"rpc": "10.0.0.0/8"})
+    config = dataclasses.replace(CONFIG, placement=placement, modifiers={"rpc": "10.0.0.0/8"})
     async with open_runtime(app, config, registry=registry) as runtime:
         assert b"" == await exchange(runtime, PACKETS[173])
         assert b"refused" in await exchange(runtime, HelloCall().encode() + PACKETS[173])
@@ -135,7 +141,10 @@ async def test_functions_are_not_for_everybody(
     assert "may not use rpc over the uwsgi protocol; Config(modifiers={'rpc': ...}) says who may" in caplog.text
 
 
-async def test_harakiri_of_a_function(uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock) -> None:
+@all_placements
+async def test_harakiri_of_a_function(
+    placement: Placement, uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock
+) -> None:
     """It is cancelled at its time; the caller is told after a hello, and sees the connection end without one."""
 
     @uwsgi_registry.rpc_handler("stuck")
@@ -144,29 +153,35 @@ async def test_harakiri_of_a_function(uwsgi_registry: Registry, autojump_clock: 
         raise AssertionError
 
     call = RpcCall(name=b"stuck").encode()
-    async with open_runtime(app, Config(harakiri=3), registry=uwsgi_registry) as runtime:
+    async with open_runtime(app, Config(harakiri=3, placement=placement), registry=uwsgi_registry) as runtime:
         began = trio.current_time()
         assert b"" == await exchange(runtime, call)
         assert b"failed" in await exchange(runtime, HelloCall().encode() + call)
         assert 6 == round(trio.current_time() - began, 3)
+        await trio.sleep(1)
         assert 2 == sum(member.harakiri for member in runtime.statistics().members)
 
 
+@all_placements
 async def test_packets_that_come_early_are_all_answered(
-    registry: Registry, autojump_clock: trio.testing.MockClock
+    placement: Placement, registry: Registry, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Of 2,000 pings and a call in one piece, each is answered in its turn, also when the client ended its side."""
-    async with open_runtime(app, CONFIG, registry=registry) as runtime:
+    async with open_runtime(app, dataclasses.replace(CONFIG, placement=placement), registry=registry) as runtime:
         answer = await exchange(runtime, HelloCall().encode() + PACKETS[100] * 2_000 + PACKETS[173])
     assert b"\xae\0\0\1" + b"\x64\0\0\1" * 2_000 + b"\xad\x02\0\0ab" == answer
 
 
+@all_placements
 async def test_a_wrong_count_is_the_callers_failure(
-    uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    placement: Placement,
+    uwsgi_registry: Registry,
+    autojump_clock: trio.testing.MockClock,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The log names the caller, and the function, which was not called, has not failed."""
     uwsgi_registry.register_rpc("one", lambda argument: b"", 1)
-    async with open_runtime(app, registry=uwsgi_registry) as runtime:
+    async with open_runtime(app, Config(placement=placement), registry=uwsgi_registry) as runtime:
         answer = await exchange(runtime, HelloCall().encode() + RpcCall(name=b"one").encode())
         assert 0 == sum(member.failed for member in runtime.statistics().members)
     assert answer.endswith(b"it takes 1 arguments, and was given 0")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
-from trio_uwsgi.testing import RuntimeUnderTest, open_runtime
+from trio_uwsgi.testing import Notes, RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -26,17 +26,17 @@ def pool(placement: Placement, least: int = 1, most: int = 4, idle: float = 60, 
     return Config(mules=Mules(min=least, max=most, idle=idle), placement=placement, message_queue=queue)
 
 
-@both_placements
+@all_placements
 async def test_a_pool_grows_with_its_backlog_and_shrinks_when_idle(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """Slow messages fill it to its max; when all are handled it is at its min again; each is handled once."""
-    got: list[int] = []
-    order: dict[int, list[int]] = {}
+    got: Notes[int] = Notes()
+    begun: Notes[tuple[int, int]] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def slow(message: bytes) -> None:
-        order.setdefault(uwsgi.mule_id(), []).append(int(message))
+        begun.append((uwsgi.mule_id(), int(message)))
         await trio.sleep(3)
         got.append(int(message))
 
@@ -53,16 +53,19 @@ async def test_a_pool_grows_with_its_backlog_and_shrinks_when_idle(
         assert ["vacant"] * 3 == [m.state for m in runtime.statistics().members[2:]]
         assert 40 == sum(m.done for m in runtime.statistics().members)
     assert list(range(40)) == sorted(got)
+    order: dict[int, list[int]] = {}
+    for mule, number in begun:
+        order.setdefault(mule, []).append(number)
     assert [1, 2, 3, 4] == sorted(order)
     assert all(sorted(numbers) == numbers for numbers in order.values())
 
 
-@both_placements
+@all_placements
 async def test_little_work_needs_one_mule(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """Messages that do not overlap all go to the first mule: a pool does not take turns."""
-    got: list[int] = []
+    got: Notes[int] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:
@@ -77,12 +80,12 @@ async def test_little_work_needs_one_mule(
     assert [1] * 5 == got
 
 
-@both_placements
+@all_placements
 async def test_a_burst_is_shared_among_all(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """Messages of one instant hire every seat, and those that are not ready yet get as many as the others."""
-    got: list[int] = []
+    got: Notes[int] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:
@@ -96,12 +99,12 @@ async def test_a_burst_is_shared_among_all(
     assert [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4] == sorted(got)
 
 
-@both_placements
+@all_placements
 async def test_work_for_a_vacant_mule_hires_it(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A message or a signal to its number starts it; `mules` means those that are there, and `mule` any."""
-    ran: list[tuple[int, object]] = []
+    ran: Notes[tuple[int, object]] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:
@@ -134,14 +137,14 @@ async def test_work_for_a_vacant_mule_hires_it(
             runtime.mule_msg(b"x", 5)
 
 
-@both_placements
+@all_placements
 async def test_work_that_comes_as_a_mule_leaves_is_not_lost(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """Messages are sent in every moment around the one in which it leaves, while it says goodbye slowly; all are
     handled, by the next one.
     """
-    got: list[bytes] = []
+    got: Notes[bytes] = Notes()
     sent = 0
 
     @uwsgi_registry.mule_message_handler
@@ -163,12 +166,12 @@ async def test_work_that_comes_as_a_mule_leaves_is_not_lost(
             assert [] == present(runtime)
 
 
-@both_placements
+@all_placements
 async def test_a_pool_without_anybody(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """With a min of 0 nobody is there until there is work, and `serve` starts all the same."""
-    got: list[tuple[int, bytes]] = []
+    got: Notes[tuple[int, bytes]] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:
@@ -184,7 +187,7 @@ async def test_a_pool_without_anybody(
     assert [(1, b"x")] == got
 
 
-@both_placements
+@all_placements
 async def test_programs_are_for_mules_that_stay(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
@@ -204,10 +207,10 @@ async def test_programs_are_for_mules_that_stay(
         assert [0.0] == runtime.log.times("program started", "mule2")
 
 
-@both_placements
+@all_placements
 async def test_a_full_pool_refuses(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """A message is refused only when all seats are taken and full."""
-    got: list[bytes] = []
+    got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def slow(message: bytes) -> None:
@@ -225,7 +228,7 @@ async def test_a_full_pool_refuses(placement: Placement, autojump_clock: MockClo
     assert 4 == len(got)
 
 
-@both_placements
+@all_placements
 @pytest.mark.parametrize("after", [0, 0.5, 9.999999, 10, 10.000001])
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_an_end_at_any_time_leaves_nothing(
@@ -237,7 +240,7 @@ async def test_an_end_at_any_time_leaves_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A stop lets everything that was accepted be handled, also by mules that were just hired; a cancel reports it."""
-    got: list[bytes] = []
+    got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi.errors import BootError, RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-@both_placements
+@all_placements
 async def test_every_member_begins_with_its_hooks(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
 ) -> None:
     """Workers, mules and spoolers call them in the order of declaration, and take work when the last one has ended."""
-    began: list[tuple[str, str]] = []
+    began: Notes[tuple[str, str]] = Notes()
 
     @uwsgi_registry.post_fork
     async def first() -> None:
@@ -53,22 +53,25 @@ async def test_every_member_begins_with_its_hooks(
     assert {"worker1": signalled, "worker2": signalled, "mule1": hooks, "spooler1": hooks} == work
 
 
-async def test_who_follows_a_dead_member_begins_so_too(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_who_follows_a_dead_member_begins_so_too(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """The hooks are called once for each life on a seat."""
-    began: Counter[int] = Counter()
+    began: Notes[int] = Notes()
 
     @uwsgi_registry.post_fork
     async def count() -> None:
-        began[uwsgi.worker_id()] += 1
+        began.append(uwsgi.worker_id())
 
-    async with open_runtime(None, Config(workers=2), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(workers=2, placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(10)
         runtime.kill("worker2")
         await trio.sleep(10)
-    assert {1: 1, 2: 2} == began
+    assert {1: 1, 2: 2} == Counter(began)
 
 
-@both_placements
+@all_placements
 @pytest.mark.parametrize("kind", ["async", "def"])
 async def test_a_hook_that_fails_is_a_failed_start(
     placement: Placement, kind: str, autojump_clock: MockClock, uwsgi_registry: Registry

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import trio
 
+from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry
 from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.testing import Event, EventLog, open_runtime
@@ -32,9 +33,14 @@ async def echo(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, 
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-async def test_the_client_speaks_real_http(workers: int, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@task_placements("the client sends a body of a megabyte before it reads, and sockets are bounded")
+async def test_the_client_speaks_real_http(
+    placement: Placement, workers: int, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """Bodies of all sizes come back whole; connections are kept, and made anew when the server has closed them."""
-    async with open_runtime(echo, Config(workers=workers, lifespan="off"), registry=uwsgi_registry) as runtime:
+    async with open_runtime(
+        echo, Config(workers=workers, lifespan="off", placement=placement), registry=uwsgi_registry
+    ) as runtime:
         for size in (0, 1, 65536, 1_000_000):
             response = await runtime.client.post("/a%20b", content=bytes(size))
             assert bytes(size) == response.content
@@ -46,9 +52,10 @@ async def test_the_client_speaks_real_http(workers: int, autojump_clock: MockClo
         assert 4 == runtime.log.count("request POST /a%20b")
 
 
-async def test_connections_by_hand(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_connections_by_hand(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """`connect` gives a stream to a worker: requests may be pipelined on it, and the header timeout closes it."""
-    config = Config(lifespan="off", header_timeout=5)
+    config = Config(lifespan="off", header_timeout=5, placement=placement)
     async with open_runtime(echo, config, registry=uwsgi_registry) as runtime, runtime.connect() as stream:
         await stream.send_all(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\nGET /3")
         began = trio.current_time()
@@ -60,14 +67,18 @@ async def test_connections_by_hand(autojump_clock: MockClock, uwsgi_registry: Re
         assert 5 == round(trio.current_time() - began)
 
 
-async def test_without_an_application_everything_is_404(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_without_an_application_everything_is_404(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A test of timers and mules needs no application."""
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         assert 404 == (await runtime.client.get("/")).status_code
 
 
+@all_placements
 async def test_broken_responses_reach_the_client_as_httpx_errors(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A response that breaks off raises httpx's own exception."""
 
@@ -76,7 +87,7 @@ async def test_broken_responses_reach_the_client_as_httpx_errors(
         await send({"type": "http.response.body", "body": b"some", "more_body": True})
         raise RuntimeError("broken")
 
-    config = Config(lifespan="off")
+    config = Config(lifespan="off", placement=placement)
     async with open_runtime(broken, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         with pytest.raises(httpx.RemoteProtocolError):
             await runtime.client.get("/")
@@ -88,8 +99,9 @@ async def test_broken_responses_reach_the_client_as_httpx_errors(
             await runtime.client.get("/")
 
 
+@all_placements
 async def test_time_stands_still_while_a_request_waits_for_a_thread_of_its_own(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """`trio.to_thread.run_sync` in an ASGI request takes no virtual time, so no deadline fires meanwhile."""
 
@@ -101,7 +113,7 @@ async def test_time_stands_still_while_a_request_waits_for_a_thread_of_its_own(
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"done"})
 
-    async with open_runtime(app, Config(harakiri=5), registry=uwsgi_registry) as runtime:
+    async with open_runtime(app, Config(harakiri=5, placement=placement), registry=uwsgi_registry) as runtime:
         for path, expected in (("/", 0), ("/later", 1)):
             began = trio.current_time()
             assert 200 == (await runtime.client.get(path)).status_code

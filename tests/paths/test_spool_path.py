@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import Harakiri, NoSpooler, SpoolError
-from trio_uwsgi.testing import Event, RuntimeUnderTest, open_runtime
+from trio_uwsgi.testing import Event, Notes, RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -40,12 +40,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "jobs"
 
 
-@both_placements
+@all_placements
 async def test_a_job_runs_once_and_is_gone(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """Queued by a request's member, run at once by the spooler, with its vars and its body."""
-    ran: list[object] = []
+    ran: Notes[object] = Notes()
 
     @uwsgi_registry.spool_handler
     async def invoice(job: uwsgi.Job) -> None:
@@ -68,16 +68,19 @@ async def test_a_job_runs_once_and_is_gone(
     assert (1, 0, 0, 0) == (statistics.done, statistics.failed, statistics.waiting, statistics.running)
 
 
-async def test_jobs_run_in_order(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+@all_placements
+async def test_jobs_run_in_order(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
     """By priority, 0 first and those without one last; and in the order in which they were queued."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
         ran.append(job["name"])
         await trio.sleep(1)
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         await runtime.spool(name="first")
         for name, priority in [("c", None), ("d", None), ("b", 5), ("a", 0), ("b2", 5)]:
             await runtime.spool(name=name, priority=priority)
@@ -85,9 +88,12 @@ async def test_jobs_run_in_order(autojump_clock: MockClock, uwsgi_registry: Regi
     assert ["first", "a", "b", "b2", "c", "d"] == ran
 
 
-async def test_a_job_waits_for_its_time(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+@all_placements
+async def test_a_job_waits_for_its_time(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
     """A day ahead, to the millisecond, however the directory is looked through meanwhile; over a restart too."""
-    ran: list[float] = []
+    ran: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler(pass_arguments=True)
     async def later(what: str, *, when: str) -> None:
@@ -95,7 +101,9 @@ async def test_a_job_waits_for_its_time(autojump_clock: MockClock, uwsgi_registr
         ran.append(trio.current_time() - began)
 
     began = trio.current_time()
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=BEGIN) as runtime:
+    async with open_runtime(
+        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=BEGIN
+    ) as runtime:
         tomorrow = BEGIN + datetime.timedelta(days=1)
         await runtime.spool({"ud_spool_func": "later", "body": b'[["it"],{"when":"then"}]'}, at=tomorrow)
         await trio.sleep(DAY / 2)
@@ -103,23 +111,26 @@ async def test_a_job_waits_for_its_time(autojump_clock: MockClock, uwsgi_registr
         assert (0, 1) == (statistics.waiting, statistics.delayed)
     assert 1 == len(jobs_in(folder))
     begin = BEGIN + datetime.timedelta(days=0.5)
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=begin):
+    async with open_runtime(
+        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=begin
+    ):
         await trio.sleep(DAY)
     assert pytest.approx([DAY], abs=0.002) == ran
 
 
+@all_placements
 async def test_a_job_that_fails_is_tried_again_and_laid_aside(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """After 5, 10, 20 seconds and up to a quarter more; then it is in `dead/` with its last traceback beside it."""
-    times: list[float] = []
+    times: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler(max_tries=4)
     async def broken(job: uwsgi.Job) -> None:
         times.append(trio.current_time())
         raise ValueError(f"no {job.tries}")
 
-    config = Config(spooler=str(folder))
+    config = Config(spooler=str(folder), placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         path = await runtime.spool(ud_spool_func="broken")
         await trio.sleep(3600)
@@ -137,18 +148,19 @@ async def test_a_job_that_fails_is_tried_again_and_laid_aside(
 @pytest.mark.parametrize(
     ("answer", "tries"), [(uwsgi.SPOOL_OK, 1), (None, 1), (uwsgi.SPOOL_RETRY, 3), (True, 3), ("done", 3)]
 )
+@all_placements
 async def test_what_a_function_answers(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, answer: object, tries: int
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, answer: object, tries: int
 ) -> None:
     """OK and nothing are the end; RETRY, and what means nothing, are failures."""
-    ran: list[int] = []
+    ran: Notes[int] = Notes()
 
     @uwsgi_registry.spooler
     def note(job: uwsgi.Job) -> object:
         ran.append(job.tries)
         return answer
 
-    config = Config(spooler=str(folder), spooler_max_tries=3)
+    config = Config(spooler=str(folder), spooler_max_tries=3, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         await runtime.spool()
         await trio.sleep(3600)
@@ -157,16 +169,19 @@ async def test_what_a_function_answers(
     assert [] == jobs_in(folder)
 
 
-async def test_a_job_that_is_ignored_stays(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+@all_placements
+async def test_a_job_that_is_ignored_stays(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
     """It is offered again at each look through the directory, and never counted as failed; strangers' are the same."""
-    ran: list[int] = []
+    ran: Notes[int] = Notes()
 
     @uwsgi_registry.spool_handler
     async def choosy(job: uwsgi.Job) -> int:
         ran.append(job.tries)
         return uwsgi.SPOOL_IGNORE
 
-    config = Config(spooler=str(folder), spooler_frequency=30)
+    config = Config(spooler=str(folder), spooler_frequency=30, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
         await runtime.spool(ud_spool_func="choosy")
         await runtime.spool(ud_spool_func="another program's")
@@ -175,18 +190,19 @@ async def test_a_job_that_is_ignored_stays(autojump_clock: MockClock, uwsgi_regi
     assert 2 == len(jobs_in(folder))
 
 
+@all_placements
 async def test_jobs_of_uwsgidecorators_say_what_becomes_of_them(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """`spoolforever` runs again and again, `spool` once, whatever the function returns; neither is a failure."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spool_handler
     async def note(job: uwsgi.Job) -> int:
         ran.append(job["ud_spool_ret"])
         return uwsgi.SPOOL_RETRY
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         await runtime.spool(ud_spool_func="note", ud_spool_ret="-2")
         await runtime.spool(ud_spool_func="note", ud_spool_ret="-1")
         await trio.sleep(95)
@@ -196,11 +212,12 @@ async def test_jobs_of_uwsgidecorators_say_what_becomes_of_them(
 
 
 @pytest.mark.parametrize("limit", ["option", "own"])
+@all_placements
 async def test_harakiri_of_a_job_is_a_failed_try(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, limit: str
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, limit: str
 ) -> None:
     """It is cancelled at its time, tried again, and laid aside with what it was stuck at."""
-    times: list[float] = []
+    times: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler
     async def slow(job: uwsgi.Job) -> None:
@@ -209,7 +226,9 @@ async def test_harakiri_of_a_job_is_a_failed_try(
             uwsgi.set_user_harakiri(3)
         await trio.sleep(1000)
 
-    config = Config(spooler=str(folder), spooler_harakiri=3 if limit == "option" else 0, spooler_max_tries=2)
+    config = Config(
+        spooler=str(folder), spooler_harakiri=3 if limit == "option" else 0, spooler_max_tries=2, placement=placement
+    )
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
         await runtime.spool(ud_spool_func="slow")
         await trio.sleep(100)
@@ -222,11 +241,12 @@ async def test_harakiri_of_a_job_is_a_failed_try(
 
 
 @pytest.mark.parametrize(("takes", "ends"), [(5, True), (500, False)])
+@all_placements
 async def test_a_graceful_stop_in_the_middle_of_a_job(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, takes: float, ends: bool
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, takes: float, ends: bool
 ) -> None:
     """The job may end within the mercy; otherwise it is cancelled and kept, as if it had not been begun."""
-    story: list[str] = []
+    story: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def work(job: uwsgi.Job) -> None:
@@ -234,23 +254,26 @@ async def test_a_graceful_stop_in_the_middle_of_a_job(
         await trio.sleep(takes)
         story.append(f"ended {job['n']}")
 
-    async with open_runtime(None, Config(spooler=str(folder), mercy=10), registry=uwsgi_registry) as runtime:
+    async with open_runtime(
+        None, Config(spooler=str(folder), mercy=10, placement=placement), registry=uwsgi_registry
+    ) as runtime:
         await runtime.spool(n="1")
         await runtime.spool(n="2")
         await trio.sleep(1)
     assert ["begun 1 for the 1. time", *(["ended 1"] if ends else [])] == story
     assert (1 if ends else 2) == len(jobs_in(folder))
     story.clear()
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry):
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry):
         await trio.sleep(0.1)
         assert [f"begun {'2' if ends else '1'} for the 1. time"] == story
 
 
+@all_placements
 async def test_signals_run_beside_async_jobs_and_between_others(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """An `async def` handler runs while a job does; a `def` one waits for the job's end, and the next job for it."""
-    story: list[tuple[float, str]] = []
+    story: Notes[tuple[float, str]] = Notes()
     began = trio.current_time()
 
     def note(what: str) -> None:
@@ -271,7 +294,7 @@ async def test_signals_run_beside_async_jobs_and_between_others(
         trio.from_thread.run_sync(note, "between")
         trio.from_thread.run(trio.sleep, 3)
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         await runtime.spool()
         await runtime.spool()
         await trio.sleep(5)
@@ -288,11 +311,12 @@ async def test_signals_run_beside_async_jobs_and_between_others(
     ] == story
 
 
+@all_placements
 async def test_several_directories_and_spoolers(
-    autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
 ) -> None:
     """Each spooler runs one job at a time of its own directory; a job may choose the directory by its name."""
-    ran: list[tuple[float, str, str]] = []
+    ran: Notes[tuple[float, str, str]] = Notes()
     began = trio.current_time()
 
     @uwsgi_registry.spooler
@@ -301,7 +325,9 @@ async def test_several_directories_and_spoolers(
         await trio.sleep(2)
 
     folders = [str(tmp_path / "a"), str(tmp_path / "b")]
-    async with open_runtime(None, Config(spooler=folders, spooler_processes=2), registry=uwsgi_registry) as runtime:
+    async with open_runtime(
+        None, Config(spooler=folders, spooler_processes=2, placement=placement), registry=uwsgi_registry
+    ) as runtime:
         assert ["spooler1", "spooler2", "spooler3", "spooler4"] == [
             member.name for member in runtime.statistics().members if member.name.startswith("spooler")
         ]
@@ -317,14 +343,14 @@ async def test_several_directories_and_spoolers(
     assert [(0.0, "x")] == [(when, number) for when, name, number in ran if name == "a"]
 
 
-@both_placements
+@all_placements
 async def test_cheap_spoolers_come_and_go(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """One comes for a job, a second one while the first is busy, also for a job whose time has come, and for a signal;
     they leave when there was nothing to do for ten seconds.
     """
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def work(job: uwsgi.Job) -> None:
@@ -348,9 +374,9 @@ async def test_cheap_spoolers_come_and_go(
         await runtime.spool(n="2")
         await runtime.spool(n="3")
         await trio.sleep(1)
-        assert (["1", "2"], ["ready", "ready"]) == (ran, states())
+        assert (["1", "2"], ["ready", "ready"]) == (list(ran), states())
         await trio.sleep(30)
-        assert (["1", "2", "3"], ["vacant", "vacant"]) == (ran, states())
+        assert (["1", "2", "3"], ["vacant", "vacant"]) == (list(ran), states())
         await runtime.spool(n="4", at=BEGIN.timestamp() + 100)
         await trio.sleep(60)
         assert ["vacant", "vacant"] == states()
@@ -359,12 +385,15 @@ async def test_cheap_spoolers_come_and_go(
         await trio.sleep(30)
         runtime.signal(1)
         await trio.sleep(30)
-    assert (["1", "2", "3", "4", "signal"], []) == (ran, jobs_in(folder))
+    assert (["1", "2", "3", "4", "signal"], []) == (list(ran), jobs_in(folder))
 
 
-async def test_what_the_spooler_shows(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+@task_placements("the spooler's process is that of the test")
+async def test_what_the_spooler_shows(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
     """Jobs in their order, one of them read, the processes; and how often the directory is looked through."""
-    shown: list[Any] = []
+    shown: Notes[Any] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def look(signum: int) -> None:
@@ -385,25 +414,33 @@ async def test_what_the_spooler_shows(autojump_clock: MockClock, uwsgi_registry:
             uwsgi.set_spooler_frequency(0)
         shown.append("all")
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=BEGIN) as runtime:
+    async with open_runtime(
+        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=BEGIN
+    ) as runtime:
         runtime.signal(1)
         await trio.sleep(1)
     assert ["all"] == shown
 
 
-async def test_without_a_spooler(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_without_a_spooler(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """Everything that needs one says so."""
-    async with open_runtime(None, registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         with pytest.raises(NoSpooler, match="there is no spooler; set Config"):
             await runtime.spool(a="b")
         assert () == runtime.statistics().spools
 
 
+@all_placements
 async def test_a_file_that_is_no_job_is_laid_aside_and_the_others_go_on(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Corrupt, cut off, or with an odd name: a line in the log, nothing deleted."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -416,7 +453,9 @@ async def test_a_file_that_is_no_job_is_laid_aside_and_the_others_go_on(
     (folder / odd).write_bytes(b"\x11\0\0\0")
     for path in folder.iterdir():
         os.utime(path, (BEGIN.timestamp() - 100,) * 2)
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=BEGIN) as runtime:
+    async with open_runtime(
+        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=BEGIN
+    ) as runtime:
         await trio.sleep(60)
         assert 2 == runtime.statistics().spools[0].dead
     assert [odd] == ran
@@ -424,11 +463,16 @@ async def test_a_file_that_is_no_job_is_laid_aside_and_the_others_go_on(
     assert "was moved to dead/" in caplog.text
 
 
+@task_placements("every process that looks through the directory says so once")
 async def test_a_file_from_the_future(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """It waits until its time, as a job with `at` does; but as nobody asked for that, the log says so, once."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -439,7 +483,9 @@ async def test_a_file_from_the_future(
         path = folder / name
         path.write_bytes(b"\x11" + len(pairs).to_bytes(2, "little") + b"\0" + pairs)
         os.utime(path, (BEGIN.timestamp() + DAY,) * 2)
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry, begin=BEGIN):
+    async with open_runtime(
+        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=BEGIN
+    ):
         await trio.sleep(DAY - 1)
         assert [] == ran
         await trio.sleep(2)
@@ -490,17 +536,22 @@ async def test_twenty_runs_give_one_log(
     assert first == second
 
 
+@all_placements
 async def test_a_disk_that_takes_no_more(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The caller is told, nothing is queued, and what was queued runs when there is room again."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
         ran.append(job["n"])
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         folder.chmod(0o500) if os.geteuid() else folder.rename(folder.with_name("away"))
         with pytest.raises(SpoolError, match="the job was not accepted"):
             await runtime.spool(n="lost")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import pickle
 import shutil
@@ -13,17 +14,18 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.paths.placements import Placement, both_placements
+from tests.paths.placements import Placement, all_placements, task_placements
 from tests.tasks.test_spool_files import failing
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._core.spool import SpoolIndex
 from trio_uwsgi._runtime.spooler import TURN
 from trio_uwsgi._tasks import spool as spool_module
 from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.frames import Stop
 from trio_uwsgi._wire.uwsgi import PING, SPOOL, encode_packet, encode_vars
 from trio_uwsgi.errors import NoSpooler, SpoolError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -40,27 +42,32 @@ def folder(tmp_path: Path) -> Path:
 # ----- spoolers
 
 
-@both_placements
-@pytest.mark.parametrize("processes", [1, 3])
+# A process that is killed lets go of its locks one after the other: another spooler may be between the two.
+@pytest.mark.parametrize(
+    ("placement", "processes"), [("task", 1), ("task", 3), ("memory", 1), ("memory", 3), ("process", 1)]
+)
 async def test_a_spooler_that_dies_has_failed_its_job(
     processes: int, placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """The job is tried again after a pause, by whoever is there, and laid aside after as many deaths as tries."""
-    ran: list[tuple[int, int]] = []
+    ran: Notes[tuple[int, int, str]] = Notes()
 
     @uwsgi_registry.spool_handler
     async def deadly(job: uwsgi.Job) -> None:
-        ran.append((job.tries, round(trio.current_time())))
-        await trio.sleep(2)
-        runtime.kill(f"spooler{job.get('number', '1')}")
+        ran.append((job.tries, round(trio.current_time()), UNIT.get().member.name))
         await trio.sleep(100)
 
     config = Config(spooler=str(folder), spooler_processes=processes, spooler_max_tries=2, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
         await runtime.spool(ud_spool_func="deadly")
+        for tries in (1, 2):
+            while len(ran) < tries:  # noqa: ASYNC110  # it may be begun in another process
+                await trio.sleep(0.1)
+            await trio.sleep(2)
+            runtime.kill(ran[-1][2])
         await trio.sleep(60)
         statistics = runtime.statistics().spools[0]
-    (first, begun), (second, again) = ran
+    (first, begun, _), (second, again, _) = ran
     assert (1, 2) == (first, second)
     assert 2 + 5 <= again - begun <= 2 + 5 * 1.25 + 1
     assert (0, 2, 1, 0) == (statistics.done, statistics.failed, statistics.dead, statistics.running)
@@ -68,11 +75,12 @@ async def test_a_spooler_that_dies_has_failed_its_job(
     assert "tries: 2\n\nits process died while it ran" == report.read_text()
 
 
+@all_placements
 async def test_a_death_is_seen_by_whoever_takes_the_job_next(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """A job that ends its process does not go round all spoolers of the directory at once, whoever runs them."""
-    ran: list[tuple[str, int, int]] = []
+    ran: Notes[tuple[str, int, int]] = Notes()
 
     def declare(registry: Registry, where: str) -> Registry:
         @registry.spooler
@@ -82,7 +90,7 @@ async def test_a_death_is_seen_by_whoever_takes_the_job_next(
 
         return registry
 
-    config = Config(spooler=str(folder), mercy=0)
+    config = Config(spooler=str(folder), mercy=0, placement=placement)
     async with (
         open_runtime(None, config, registry=declare(uwsgi_registry, "first")) as first,
         open_runtime(None, config, registry=declare(Registry(), "second")) as second,
@@ -96,20 +104,22 @@ async def test_a_death_is_seen_by_whoever_takes_the_job_next(
     assert 1 + 5 <= ran[1][2] - ran[0][2] <= 1 + 5 * 1.25 + 1
 
 
+@all_placements
 async def test_a_death_counts_against_the_functions_own_limit(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """A job that is to be tried once is not run again, whatever other jobs may."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spool_handler(max_tries=1)
     async def once(job: uwsgi.Job) -> None:
         ran.append("once")
-        runtime.kill("spooler1")
         await trio.sleep(100)
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         await runtime.spool(ud_spool_func="once")
+        await trio.sleep(1)
+        runtime.kill("spooler1")
         await trio.sleep(3600)
     assert ["once"] == ran
     assert 1 == len(list((folder / "dead").glob("*.report")))
@@ -121,7 +131,7 @@ async def test_a_stop_between_two_jobs(
     run: int, cheap: bool, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """A stop that comes while the spooler lets others have their turn is not missed: the next one is there at once."""
-    lives: list[object] = []
+    lives: Notes[object] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -138,8 +148,9 @@ async def test_a_stop_between_two_jobs(
         assert lives[0] is not runtime.runtime._crew.calls["spooler1"]
 
 
+@all_placements
 async def test_unpickling_ends_its_try_and_nothing_else(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """Whatever it raises, `sys.exit` included."""
 
@@ -150,10 +161,10 @@ async def test_unpickling_ends_its_try_and_nothing_else(
     @uwsgi_registry.spool_handler(pass_arguments=True, pickle=True, max_tries=1)
     async def f() -> None: ...
 
-    config = Config(spooler=str(folder))
+    config = Config(spooler=str(folder), placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         await runtime.spool(ud_spool_func="f", args=pickle.dumps(Exits()), kwargs=pickle.dumps({}))
-        await trio.sleep(1)
+        await trio.sleep(60)
         assert 1 == runtime.statistics().spools[0].dead
 
 
@@ -164,7 +175,7 @@ async def test_jobs_run_on_a_full_disk(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What runs cannot be written down then, which is logged; but running it may be what makes room."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -182,7 +193,7 @@ async def test_a_body_that_cannot_be_read_is_a_failed_try(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """The spooler goes on with the others, and reads it when it is tried again."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
@@ -203,17 +214,18 @@ def _bad_sector(claim: object) -> bytes:
     raise OSError(5, "Input/output error")
 
 
+@task_placements("the next spooler's process makes the directory again")
 async def test_a_directory_that_is_removed_and_made_again(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """Until then callers are told, and spoolers may even die; from the next look on, jobs are noticed at once again."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
         ran.append(job["n"])
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         await runtime.spool(n="1")
         await trio.sleep(1)
         shutil.rmtree(folder)
@@ -234,8 +246,8 @@ async def test_more_strangers_than_memory_holds(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is looked at once, and what is behind them is found."""
-    ran: list[str] = []
-    claims: list[str] = []
+    ran: Notes[str] = Notes()
+    claims: Notes[str] = Notes()
     claim = SpoolFolder.claim
 
     def count(self: SpoolFolder, name: str) -> object:
@@ -288,48 +300,57 @@ async def test_jobs_are_handed_out_while_the_directory_is_looked_through(
 # ----- callers
 
 
-async def test_a_directory_that_cannot_be(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+@all_placements
+async def test_a_directory_that_cannot_be(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
     """Is none of the spoolers', whoever asks: a member, or another node, which ends nothing but its call."""
-    config = Config(spooler=str(folder), modifiers={"spool": "any", "ping": "any"})
+    config = Config(spooler=str(folder), modifiers={"spool": "any", "ping": "any"}, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
         for directory in ("a\0b", "\udcff"):
             with pytest.raises(NoSpooler):
                 await runtime.spool(a="b", spooler=directory)
-        stream = runtime.connect("uwsgi")
-        await stream.send_all(encode_packet(SPOOL, 0, encode_vars([(b"spooler", b"a\0b")])))
-        assert b"\xff\0\0\0" == await stream.receive_some()
-        other = runtime.connect("uwsgi")
-        await other.send_all(encode_packet(PING, 0, b""))
-        assert PING == (await other.receive_some())[0]
+        async with runtime.connect("uwsgi") as stream:
+            await stream.send_all(encode_packet(SPOOL, 0, encode_vars([(b"spooler", b"a\0b")])))
+            assert b"\xff\0\0\0" == await stream.receive_some()
+        async with runtime.connect("uwsgi") as other:
+            await other.send_all(encode_packet(PING, 0, b""))
+            assert PING == (await other.receive_some())[0]
 
 
+@all_placements
 async def test_a_job_that_spools_itself_again(
-    autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """With its vars as it has them, also where those are no UTF-8."""
-    got: list[dict[bytes, bytes]] = []
+    got: Notes[dict[bytes, bytes]] = Notes()
+
+    run = itertools.count(1)
 
     @uwsgi_registry.spooler
     async def again(job: uwsgi.Job) -> None:
         got.append(dict(job.vars))
-        if len(got) == 1:
+        if next(run) == 1:
             await uwsgi.spool(job)
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         await runtime.spool({b"\xfe": b"\xff"})
         await trio.sleep(1)
     assert [{b"\xfe": b"\xff"}] * 2 == got
 
 
-async def test_a_pipe_among_the_jobs(autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path) -> None:
+@all_placements
+async def test_a_pipe_among_the_jobs(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
     """Nobody waits for its other end."""
-    got: list[object] = []
+    got: Notes[object] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def look(signum: int) -> None:
         got.append(await uwsgi.spooler_get_task(str(folder / "uwsgi_spoolfile_on_pipe")))
 
-    async with open_runtime(None, Config(spooler=str(folder)), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
         os.mkfifo(folder / "uwsgi_spoolfile_on_pipe")
         runtime.signal(1)
         await trio.sleep(1)

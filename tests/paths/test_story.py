@@ -13,8 +13,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi.testing import Event, RuntimeUnderTest, open_runtime
+from trio_uwsgi.testing import Event, Notes, RuntimeUnderTest, open_runtime
 
 ROME = zoneinfo.ZoneInfo("Europe/Rome")
 BEGIN = datetime.datetime(2026, 1, 1, tzinfo=ROME)
@@ -29,7 +30,7 @@ def wsgi(environ: dict[str, object], start_response: Callable[..., object]) -> I
     return [b"late"]
 
 
-def declare(registry: Registry, mondays: list[datetime.datetime], now: Callable[[], datetime.datetime]) -> None:
+def declare(registry: Registry, mondays: Notes[datetime.datetime], now: Callable[[], datetime.datetime]) -> None:
     """The declarations of the story."""
 
     @registry.signal_handler(CRON)
@@ -60,10 +61,10 @@ def declare(registry: Registry, mondays: list[datetime.datetime], now: Callable[
             uwsgi.add_rb_timer(TICKS, 60 * (n % 1440 + 1), 1)  # about seven in each minute of the day
 
 
-async def the_story() -> tuple[list[Event], list[datetime.datetime]]:
+async def the_story(placement: Placement) -> tuple[list[Event], list[datetime.datetime]]:
     """A year of a cron, a day of 10,000 timers, two harakiris of 30 seconds, and a mule that crashes three times."""
     registry = Registry()
-    mondays: list[datetime.datetime] = []
+    mondays: Notes[datetime.datetime] = Notes()
     began = trio.current_time()
 
     def now() -> datetime.datetime:
@@ -71,7 +72,7 @@ async def the_story() -> tuple[list[Event], list[datetime.datetime]]:
         return (BEGIN.astimezone(datetime.UTC) + passed).astimezone(ROME)
 
     declare(registry, mondays, now)
-    config = Config(mules=2, harakiri=30, timezone="Europe/Rome")
+    config = Config(mules=2, threads=1, harakiri=30, timezone="Europe/Rome", placement=placement)
     async with open_runtime(wsgi, config, registry=registry, begin=BEGIN, allow_failures=True) as runtime:
         runtime.signal(STUCK)
         response = await runtime.client.get("/stuck")
@@ -81,7 +82,7 @@ async def the_story() -> tuple[list[Event], list[datetime.datetime]]:
         await trio.sleep(DAY + 1)
         check_the_first_day(runtime)
         await trio.sleep(364 * DAY)
-        return list(runtime.log), mondays
+        return list(runtime.log), list(mondays)
 
 
 def check_the_first_day(runtime: RuntimeUnderTest) -> None:
@@ -95,8 +96,8 @@ def check_the_first_day(runtime: RuntimeUnderTest) -> None:
     assert 3 == log.count("program program failed: RuntimeError: crash")
 
 
-def run_the_story() -> tuple[list[Event], list[datetime.datetime]]:
-    return trio.run(the_story, clock=MockClock(autojump_threshold=0))
+def run_the_story(placement: Placement = "task") -> tuple[list[Event], list[datetime.datetime]]:
+    return trio.run(the_story, placement, clock=MockClock(autojump_threshold=0))
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +106,12 @@ def first_log() -> list[Event]:
     return run_the_story()[0]
 
 
-def test_a_year_passes_in_two_seconds() -> None:
-    """Each Monday at 03:00 local time, in summer and in winter."""
+@all_placements
+def test_a_year_passes_in_seconds(placement: Placement, first_log: list[Event]) -> None:
+    """Each Monday at 03:00 local time, in summer and in winter; with the same events wherever the members live."""
     began = time.perf_counter()
-    log, mondays = run_the_story()
+    log, mondays = run_the_story(placement)
+    assert first_log == log
     print(f"{time.perf_counter() - began:.2f} s, {len(log)} events")
     assert 52 == len(mondays)
     for index, monday in enumerate(mondays):

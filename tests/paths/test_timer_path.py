@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio.lowlevel
 
+from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import RegistrationError
-from trio_uwsgi.testing import open_runtime
+from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -24,7 +25,7 @@ async def test_timers_added_by_a_handler_keep_their_phase(
     """`add_timer` ticks at whole multiples, `add_rb_timer` as often as it was told; handles tell the next time and
     cancel.
     """
-    handles: list[uwsgi.TimerHandle] = []
+    handles: Notes[uwsgi.TimerHandle] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     async def add(signum: int) -> None:
@@ -59,8 +60,9 @@ async def test_timers_added_by_a_handler_keep_their_phase(
         assert handles[2].due is None
 
 
+@all_placements
 async def test_declared_timers_start_with_the_runtime(
-    autojump_clock: MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is declared at import counts from the runtime's start, and anew in the next runtime; a cancelled one never
     starts.
@@ -83,7 +85,7 @@ async def test_declared_timers_start_with_the_runtime(
     handle.cancel()
     await trio.sleep(3)
     for _ in range(2):
-        async with open_runtime(registry=uwsgi_registry) as runtime:
+        async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
             await trio.sleep(601)
             log = runtime.log
             assert 60 == log.count(f"signal {every.signum}")  # type: ignore[attr-defined]
@@ -125,8 +127,14 @@ async def test_a_declared_timer_can_be_cancelled_while_it_runs(
         ("queue", True, [1, 2, 3.5, 4.5, 6, 7, 8.5, 9.5]),
     ],
 )
+@all_placements
 async def test_late_ticks_follow_the_policy(
-    late: str, overlap: bool, expected: list[float], autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement,
+    late: str,
+    overlap: bool,
+    expected: list[float],
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
 ) -> None:
     """With runs of 2.5 s, ticks each second and two workers: which ticks run, and when."""
 
@@ -134,13 +142,14 @@ async def test_late_ticks_follow_the_policy(
     async def slow(signum: int) -> None:
         await trio.sleep(2.5)
 
-    async with open_runtime(None, Config(workers=2), registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(workers=2, placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(10.2)
         assert expected == runtime.log.times(f"signal {slow.signum}")  # type: ignore[attr-defined]
 
 
+@all_placements
 async def test_cron_takes_five_numbers_in_the_configured_zone(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """`add_cron` runs at local time; the time of day moves with Trio's clock from where the test says."""
 
@@ -148,7 +157,7 @@ async def test_cron_takes_five_numbers_in_the_configured_zone(
     async def monday_morning(signum: int) -> None: ...
 
     begin = datetime.datetime(2026, 11, 23, 5, 0, tzinfo=datetime.UTC)  # a Monday, 06:00 in Rome
-    config = Config(timezone="Europe/Rome")
+    config = Config(timezone="Europe/Rome", placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry, begin=begin) as runtime:
         await trio.sleep(8 * 86400)
         name = f"signal {monday_morning.signum}"  # type: ignore[attr-defined]
@@ -186,9 +195,12 @@ def test_impossible_intervals_are_refused(seconds: float) -> None:
         Registry().timer(seconds)
 
 
-async def test_ten_thousand_timers_at_one_instant(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_ten_thousand_timers_at_one_instant(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """Timers that are due together are all raised, in the order of their declaration."""
-    order: list[int] = []
+    order: Notes[int] = Notes()
 
     async def note(signum: int) -> None:
         order.append(signum)
@@ -202,14 +214,15 @@ async def test_ten_thousand_timers_at_one_instant(autojump_clock: MockClock, uws
         for n in expected:
             uwsgi.add_rb_timer(n, 5, 1)
 
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         runtime.signal(255)
         await trio.sleep(6)
         assert expected == order
 
 
+@all_placements
 async def test_a_run_that_ends_as_the_next_tick_is_due_does_not_make_it_late(
-    autojump_clock: MockClock, uwsgi_registry: Registry
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """Runs as long as their interval skip nothing, every time: what wakes at one instant is not left to luck."""
 
@@ -217,31 +230,37 @@ async def test_a_run_that_ends_as_the_next_tick_is_due_does_not_make_it_late(
     async def full_time(signum: int) -> None:
         await trio.sleep(1)
 
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(100)
         assert 100 == runtime.log.count(f"signal {full_time.signum}")  # type: ignore[attr-defined]
 
 
-async def test_decorators_work_while_serving(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@task_placements("what a member declares does not leave its process")
+async def test_decorators_work_while_serving(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A timer that a handler declares with a decorator ticks from then on, and from the start of the next runtime."""
 
     @uwsgi_registry.signal_handler(1)
     async def declare(signum: int) -> None:
         uwsgi.timer(10)(_note)
 
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(5)
         runtime.signal(1)
         await trio.sleep(26)
         assert [15.0, 25.0] == runtime.log.times("signal 255")
-    async with open_runtime(registry=uwsgi_registry) as runtime:
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(26)
         assert [10.0, 20.0] == runtime.log.times("signal 255")
 
 
-async def test_decorators_work_in_threads_while_serving(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+@all_placements
+async def test_decorators_work_in_threads_while_serving(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
     """A `def` handler may declare signals, timers and crons of its runtime."""
-    ran: list[str] = []
+    ran: Notes[str] = Notes()
 
     @uwsgi_registry.signal_handler(1)
     def declare(signum: int) -> None:
@@ -254,8 +273,8 @@ async def test_decorators_work_in_threads_while_serving(autojump_clock: MockCloc
 
         uwsgi.register_signal(3, "", added)
 
-    async with open_runtime(registry=uwsgi_registry) as runtime:
-        began = trio.current_time()
+    began = trio.current_time()
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         runtime.signal(1)
         await trio.sleep(1)
         runtime.signal(2)

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._runtime.app_name import AppReference
     from trio_uwsgi._runtime.child import Child
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.nest import Nest
     from trio_uwsgi._runtime.tenure import Tenure
     from trio_uwsgi._runtime.terms import Terms
     from trio_uwsgi._tasks.board import Board
@@ -51,12 +51,9 @@ PAUSE = 1.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MemberPlan:
-    """What every member of a generation is told, on which sockets its workers listen; and by
-    `entry` in which module the functions are that a zygote calls.
-    """
+    """What every member of a generation is told, on which sockets its workers listen, and where its process is from."""
 
-    app: AppReference
-    entry: str
+    nest: Nest
     interface: Literal["auto", "wsgi", "asgi"]
     threads: int
     lazy: bool
@@ -106,7 +103,8 @@ class Generation:
         async with trio.open_nursery() as nursery:
             self._zygote = zygote = await nursery.start(self._have_zygote)
             self.registry = declared(zygote.imported.described)
-            nursery.start_soon(self._watchdog.serve)
+            if self._plan.nest.watched:
+                nursery.start_soon(self._watchdog.serve)
             task_status.started()
             while True:
                 await zygote.died.wait()
@@ -120,13 +118,15 @@ class Generation:
                 self._tried = trio.Event()
 
     async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
+        nest = self._plan.nest
         plan = Plan(
-            app=self._plan.app,
-            main=f"{self._plan.entry}:main",
-            prepare=f"{self._plan.entry}:prepare",
+            app=nest.app,
+            main=f"{nest.entry}:main",
+            prepare=f"{nest.entry}:prepare",
             setup=_logging_setup(),
-            describe=f"{self._plan.entry}:describe_application",
+            describe=f"{nest.entry}:describe_application",
             lazy=self._plan.lazy,
+            hatch=nest.hatch,
         )
         async with open_zygote(plan) as zygote:
             task_status.started(zygote)

@@ -11,32 +11,31 @@ import base64
 import contextlib
 import dataclasses
 import logging
-import os
 import pickle
 import random
 import signal
 import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import trio
 
 from trio_uwsgi._core.declarations import describe
 from trio_uwsgi._core.seats import Seat
-from trio_uwsgi._core.wear import Wear
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
+from trio_uwsgi._runtime.heart import Heart, beat
 from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.tenure import Tenure
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._runtime.zygote import application
-from trio_uwsgi._tasks.board import Board, Row
+from trio_uwsgi._tasks.board import Board
 from trio_uwsgi._tasks.interface import detect_interface
-from trio_uwsgi._tasks.journal import LoggingJournal, sole
+from trio_uwsgi._tasks.journal import Journal, LoggingJournal, sole
 from trio_uwsgi._tasks.lifespan import Lifespan
 from trio_uwsgi._tasks.link import StreamLink
 from trio_uwsgi._tasks.listeners import Listener
@@ -50,14 +49,10 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._tasks.unit import Member
 
-__all__ = ["CANNOT_START", "HEARTBEAT", "Setup", "main", "prepare"]
+__all__ = ["CANNOT_START", "House", "Setup", "main", "prepare"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Seconds between two signs of life. The master takes a loop for blocked that has given none for much longer.
-HEARTBEAT = 0.25
-# Signs of life until a process with a stuck thread asks to be replaced: code that ends a little late is no reason.
-WORN = 4
 # The exit code of a member whose application does not start.
 CANNOT_START = 4
 
@@ -94,16 +89,30 @@ class Setup:
         return setup
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What a member's process stands on, and tests replace: as in `Surroundings`, and the clock of its loop (None: the
+    system's), and who stays beside the member and lets its heart beat.
+    """
+
+    journal: Journal = dataclasses.field(default_factory=LoggingJournal)
+    wall: WallClock = dataclasses.field(default_factory=lambda: WallClock(time.time))
+    chance: Callable[[], float] = random.random
+    clock: trio.abc.Clock | None = None
+    accompany: Callable[[Heart], Awaitable[None]] = beat
+
+
 def prepare(setup: Any) -> None:
     """In a zygote, before the application is imported: log as the master does."""
     logging.basicConfig(level=setup["level"], format=setup["format"])
 
 
-def main(descriptors: list[int], setup: str, registry: Registry) -> None:
+def main(descriptors: list[int], setup: str, registry: Registry, house: House = House()) -> None:
     """Be the member. The process ends when this returns."""
     told = Setup.from_json(setup)
     entitle(f"{told.kind} {told.number}")
-    if not trio.run(_live, descriptors, told, registry, _import() if told.lazy else None):
+    failure = _import() if told.lazy else None
+    if not trio.run(_live, descriptors, told, registry, house, failure, clock=house.clock):
         raise SystemExit(CANNOT_START)
 
 
@@ -117,39 +126,53 @@ def _import() -> BootError | None:
     return None
 
 
-async def _live(descriptors: list[int], setup: Setup, registry: Registry, failure: BootError | None) -> bool:
-    ctl, memory, *sockets = descriptors
-    board = Board(memory, len(setup.rows), setup.terms.locks + 1)
-    listeners = []
-    for descriptor, protocol in zip(sockets, setup.protocols, strict=True):
-        listener = Listener(socket.socket(fileno=descriptor))
-        listener.protocol = protocol
-        listeners.append(listener)
-    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl)))
-    process = _Process(setup, registry, board, listeners, stream)
+async def _live(
+    descriptors: list[int], setup: Setup, registry: Registry, house: House, failure: BootError | None
+) -> bool:
+    process = _Process(setup, registry, house, _Inheritance.of(descriptors, setup))
     await process.run(failure)
     return not process.failed
+
+
+class _Inheritance(NamedTuple):
+    """What came as descriptors."""
+
+    stream: trio.SocketStream
+    board: Board
+    listeners: list[Listener]
+
+    @classmethod
+    def of(cls, descriptors: list[int], setup: Setup) -> _Inheritance:
+        ctl, memory, *sockets = descriptors
+        board = Board(memory, len(setup.rows), setup.terms.locks + 1)
+        listeners = []
+        for descriptor, protocol in zip(sockets, setup.protocols, strict=True):
+            listener = Listener(socket.socket(fileno=descriptor))
+            listener.protocol = protocol
+            listeners.append(listener)
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl)))
+        return cls(stream, board, listeners)
 
 
 class _Process:
     """One member's process."""
 
-    def __init__(
-        self, setup: Setup, registry: Registry, board: Board, listeners: list[Listener], stream: trio.SocketStream
-    ) -> None:
+    def __init__(self, setup: Setup, registry: Registry, house: House, inherited: _Inheritance) -> None:
         self.failed = False
         self._registry = registry
         self._setup = setup
+        self._accompany = house.accompany
+        board = inherited.board
         self._row = board.rows[setup.rows[setup.row]]
         self._locks = RemoteLocks(setup.terms.locks, board, self._send)
-        self._link = StreamLink(stream, self._obey, setup.terms.signal_queue)
+        self._link = StreamLink(inherited.stream, self._obey, setup.terms.signal_queue)
         self._member: Member
         self._surroundings = Surroundings(
-            journal=LoggingJournal(),
-            wall=WallClock(time.time),
+            journal=house.journal,
+            wall=house.wall,
             placement=in_task,
-            chance=random.random,
-            listeners=listeners,
+            chance=house.chance,
+            listeners=inherited.listeners,
             shared=Shared(
                 board=board,
                 rows=setup.rows,
@@ -204,7 +227,7 @@ class _Process:
         member.link = self._link
         member.vitals = VitalSigns(self._row)
         async with trio.open_nursery() as services:
-            services.start_soon(_beat, self._row, crew, member)
+            services.start_soon(self._accompany, Heart(self._row, crew, member))
             services.start_soon(_obey_sigterm, member)
             await services.start(crew.services.caches.serve)
             await services.start(crew.services.nodes.serve)
@@ -241,34 +264,6 @@ class _Process:
             await lifespan.shutdown(self._setup.terms.mercy)
 
 
-async def _beat(row: Row, crew: Crew, member: Member) -> None:
-    """Show signs of life, and how it goes; and ask for a successor when it is time. A thread that was given up can only
-    be ended with its process.
-    """
-    assert member.vitals is not None
-    crew.follow(member.name, row)
-    row.set("pid", os.getpid())
-    beats = 0  # since there is such a thread
-    limits = crew.wear_limits
-    wear = Wear(limits, random.random(), trio.current_time()) if member.kind == "worker" else None
-    try:
-        while True:
-            member.vitals.beat()
-            crew.note(member.name, row)
-            stuck = int(row.get("stuck"))
-            beats = beats + 1 if stuck else 0
-            reason = ""
-            if beats >= WORN:
-                reason = f"{stuck} of its threads still run code that was given up"
-            elif wear is not None:
-                reason = wear.reason(trio.current_time(), row.get("requests"), _memory() if limits.rss else 0)
-            if reason:
-                member.link.send(Relieve(reason))
-            await trio.sleep(HEARTBEAT)
-    finally:
-        crew.note(member.name, row)
-
-
 async def _obey_sigterm(member: Member) -> None:
     """Ask for a successor, and leave when that serves, for whoever sends it to this process, or to every process of a
     service; then the master stops, too, and nobody follows. The second one ends the process at once.
@@ -277,9 +272,3 @@ async def _obey_sigterm(member: Member) -> None:
         async for _ in received:
             member.link.send(Relieve("SIGTERM"))
             return
-
-
-def _memory() -> int:
-    """The bytes of memory that this process has."""
-    with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")

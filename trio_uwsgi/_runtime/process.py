@@ -29,7 +29,8 @@ import trio
 
 from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
-from trio_uwsgi._runtime.zygote import adopt_orphans, command, sys_path_line
+from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch
+from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
 from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
 from trio_uwsgi._wire.zygote_frames import (
     Exited,
@@ -45,7 +46,16 @@ from trio_uwsgi._wire.zygote_frames import (
 )
 from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
 
-__all__ = ["Child", "ExitStatus", "ForkRefused", "Plan", "RemoteTraceback", "Zygote", "ZygoteDied", "open_zygote"]
+__all__ = [
+    "Child",
+    "ExitStatus",
+    "ForkRefused",
+    "Plan",
+    "RemoteTraceback",
+    "Zygote",
+    "ZygoteDied",
+    "open_zygote",
+]
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.app_name import AppReference
@@ -85,6 +95,7 @@ class Plan:
             have them, and the locks that they held stay locked.
         start_timeout: seconds for the import.
         orphan_grace: seconds that children have to leave when the master dies.
+        hatch: starts its process.
     """
 
     app: AppReference
@@ -96,6 +107,7 @@ class Plan:
     threads: Literal["refuse", "allow"] = "refuse"
     start_timeout: float = 60.0
     orphan_grace: float = 1.0
+    hatch: Hatch = hatch
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,7 +127,7 @@ class Zygote:
     `ended` when all of its children have ended, too.
     """
 
-    def __init__(self, plan: Plan, process: trio.Process, line: ZygoteLine, imported: Imported) -> None:
+    def __init__(self, plan: Plan, process: ZygoteProcess, line: ZygoteLine, imported: Imported) -> None:
         self.imported = imported
         self.died = trio.Event()
         self.ended = trio.Event()
@@ -263,7 +275,7 @@ class Zygote:
             await trio.aclose_forcefully(child.ctl)
 
 
-async def _put_down(process: trio.Process) -> None:
+async def _put_down(process: ZygoteProcess) -> None:
     process.kill()
     with trio.move_on_after(DEATH, shield=True):
         await process.wait()
@@ -299,24 +311,19 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
                 await zygote.aclose()
 
 
-async def _start(plan: Plan) -> tuple[trio.Process, ZygoteLine, Imported]:
-    near, far = socket.socketpair()
-    line = ZygoteLine(trio.socket.from_stdlib_socket(near))
-    process: trio.Process | None = None
+async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
+    process, line = await plan.hatch()
     try:
-        with far:
-            process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
         imported = await _hear(plan, process, line)
         _judge_threads(plan, imported)
     except BaseException:
         line.close()
-        if process is not None:
-            await _put_down(process)
+        await _put_down(process)
         raise
     return process, line, imported
 
 
-async def _hear(plan: Plan, process: trio.Process, line: ZygoteLine) -> Imported:
+async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Imported:
     reference = list(dataclasses.astuple(plan.app))
     hello = Hello(sys.argv, reference, plan.main, plan.prepare, plan.setup, plan.describe, plan.lazy, plan.orphan_grace)
     said: tuple[ZygoteFrame, list[int]] | None = None

@@ -197,7 +197,11 @@ class Runtime:
         """
         if self._surroundings.shared is not None:
             raise NotServing("Runtime.take()", "workers that are processes take clients from their listeners only")
-        self._crew.workers[self._roster.lend("worker").name].take(stream, peer)
+        self._crew.workers[self.lend_worker()].take(stream, peer)
+
+    def lend_worker(self) -> str:
+        """The name of the worker whose turn it is. Raises LookupError if none is ready."""
+        return self._roster.lend("worker").name
 
     def add_worker(self) -> None:
         """Have one worker more, up to 16 more than were configured. It serves as soon as it is ready.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._core.targets import Headcount
     from trio_uwsgi._runtime.generation import Generations
+    from trio_uwsgi._runtime.nest import Nest
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._tasks.board import Board
     from trio_uwsgi._tasks.journal import Journal
@@ -63,8 +64,8 @@ class Terms:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live, on
-    which sockets they listen; how their code is imported anew, if it can be; and `chance`, which gives numbers from 0
-    to below 1.
+    which sockets they listen; how their code is imported anew, if it can be; where processes of theirs come from, if
+    not from the application's name; and `chance`, which gives numbers from 0 to below 1.
     """
 
     journal: Journal
@@ -74,6 +75,7 @@ class Surroundings:
     listeners: Sequence[Listener] = ()
     shared: Shared | None = None
     generations: Generations | None = None
+    nest: Nest | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,8 +127,12 @@ def _be(hello: Hello) -> None:
 # ----- its life
 
 
-def live(descriptor: int) -> NoReturn:
-    """Be a zygote on this socket to the master, or one of its children, to the end of the process."""
+def live(descriptor: int, app: object = None) -> NoReturn:
+    """Be a zygote on this socket to the master, or one of its children, to the end of the process. An application that
+    is there already is not imported.
+    """
+    global _application
+    _application = app
     zygote = _Zygote(socket.socket(fileno=descriptor))
     duty = zygote.serve() if zygote.begin() else None
     if duty is not None:

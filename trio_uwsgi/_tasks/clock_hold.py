@@ -5,6 +5,8 @@ deadline, also when one of them waits for a thread that is about to answer, so d
 once. Held, the clock does not jump while a thread runs user code, and does while that code itself waits in
 `trio.from_thread.run`. Abandoned threads do not hold it: nobody waits for them. Nothing here touches a real clock, or
 how fast a `MockClock` with a rate runs.
+
+Where several processes share one time, somebody else moves it (`conductor.py`), and asks here whether it may.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from trio.testing import MockClock
 
 from trio_uwsgi._tasks.threads import pools_of_this_run
 from trio_uwsgi._tasks.trio_threads import thread_calls
+from trio_uwsgi._tasks.virtual_clock import FollowingClock
 
 
 class ClockHold(trio.abc.Instrument):
@@ -29,9 +32,10 @@ class ClockHold(trio.abc.Instrument):
     can jump.
     """
 
-    def __init__(self, clock: MockClock) -> None:
+    def __init__(self, clock: MockClock | FollowingClock) -> None:
         self._clock = clock
         self._normal = clock.autojump_threshold
+        self._conducted = False
         self._waiting: dict[trio.lowlevel.Task, list[bool]] = {}  # tasks inside of `to_thread.run_sync`
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -51,18 +55,35 @@ class ClockHold(trio.abc.Instrument):
 
     def look(self) -> None:
         """Hold the clock or let it go, as the threads are now."""
-        threshold = self._clock.autojump_threshold
-        if not self._busy():
+        if self.busy():
+            self._hold()
+        else:
             self.let_go()
-        elif threshold != math.inf:
-            self._normal, self._clock.autojump_threshold = threshold, math.inf
 
     def let_go(self) -> None:
-        """Give the clock its own threshold back."""
-        if self._clock.autojump_threshold != self._normal and self._clock.autojump_threshold == math.inf:
+        """Give the clock its own threshold back, unless somebody else moves it."""
+        if self._conducted:
+            self._hold()
+        elif self._clock.autojump_threshold != self._normal and self._clock.autojump_threshold == math.inf:
             self._clock.autojump_threshold = self._normal
 
-    def _busy(self) -> bool:
+    def _hold(self) -> None:
+        threshold = self._clock.autojump_threshold
+        if threshold != math.inf:
+            self._normal, self._clock.autojump_threshold = threshold, math.inf
+
+    def conducted(self, conducted: bool) -> None:
+        """Let the clock stand still in any case, because somebody else moves it; or not any more."""
+        self._conducted = conducted
+        self.look()
+
+    @property
+    def jumps(self) -> bool:
+        """Does the clock jump when nothing else happens, by whoever moves it?"""
+        return self._normal != math.inf
+
+    def busy(self) -> bool:
+        """Does a thread run code, as far as was seen after the last task's step?"""
         carriers: set[trio.lowlevel.Task] = set()
         for pool in pools_of_this_run():
             if any(pool.threads_running_code()):
@@ -86,16 +107,16 @@ _HOLD: trio.lowlevel.RunVar[tuple[ClockHold | None, int]] = trio.lowlevel.RunVar
 
 
 @contextlib.contextmanager
-def hold_clock() -> Iterator[None]:
+def hold_clock() -> Iterator[ClockHold | None]:
     """Let the run's `MockClock` stand still while threads are busy, for as long as the block runs.
 
-    May be used several times at once in one run; has no effect on any other clock. Code in a thread that waits, other
-    than through `trio.from_thread`, for something that needs virtual time to pass waits for ever, for its own waiting
-    stops the clock.
+    May be used several times at once in one run; has no effect on any other clock, and gives None then. Code in a
+    thread that waits, other than through `trio.from_thread`, for something that needs virtual time to pass waits for
+    ever, for its own waiting stops the clock.
     """
     clock = trio.lowlevel.current_clock()
-    if not isinstance(clock, MockClock):
-        yield
+    if not isinstance(clock, MockClock | FollowingClock):
+        yield None
         return
     hold, users = _HOLD.get((None, 0))
     if hold is None:
@@ -104,7 +125,7 @@ def hold_clock() -> Iterator[None]:
         hold.look()
     _HOLD.set((hold, users + 1))
     try:
-        yield
+        yield hold
     finally:
         users = _HOLD.get()[1]
         _HOLD.set((hold, users - 1) if users > 1 else (None, 0))

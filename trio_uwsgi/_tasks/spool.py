@@ -241,6 +241,7 @@ class Spool:
             return
         index.end_scan()
         self.dead = scan.dead
+        self.failed += scan.deaths
 
     def _pause_after(self, claim: Claim, tries: int) -> float | None:
         """Seconds until the next try of a job that has failed so often; None if it is given up."""

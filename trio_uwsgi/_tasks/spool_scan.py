@@ -51,6 +51,7 @@ class Scan:
         self._found: Iterator[Found] | None = None
         self.ended = False
         self.dead = 0
+        self.deaths = 0  # of processes that ran a job
 
     def read_some(self) -> list[Found]:
         """The next jobs. Those whose process has died are dealt with first, the dead are counted last.
@@ -66,7 +67,7 @@ class Scan:
                 for place in ("", *(f"/{priority}" for priority in folder.priorities())):
                     self._watch.add(f"{folder.path}{place}")
             if self._pause_after is not None:
-                report_deaths(folder, self._pause_after)
+                self.deaths = len(report_deaths(folder, self._pause_after))
             self._found = folder.scan()
         some = list(islice(self._found, BATCH))
         if len(some) < BATCH:

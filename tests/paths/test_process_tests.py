@@ -1,0 +1,175 @@
+"""Tests whose members are processes: what is special about them."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+import trio
+
+from trio_uwsgi import Config, Registry
+from trio_uwsgi._runtime.process import RemoteTraceback
+from trio_uwsgi.testing import Notes, open_runtime
+
+CONFIG = Config(mules=1, placement="process")
+
+
+def descriptors() -> list[str]:
+    """What this process has open."""
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+async def test_nothing_is_left(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
+    """No process, no descriptor, and the clock jumps by itself again."""
+    await trio.sleep(1)
+    before = descriptors()
+    async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+        await runtime.client.get("/")
+        runtime.kill("mule1")
+        await trio.sleep(10)
+    assert before == descriptors()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222  # it does not wait
+    assert 0 == autojump_clock.autojump_threshold
+
+
+async def test_starting_and_ending_take_no_time(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
+) -> None:
+    """Whatever real time a fork and a death need, the clock waits for them."""
+    began = trio.current_time()
+    async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+        await trio.sleep(5)
+        runtime.kill("mule1")
+        await trio.sleep(0.001)
+        assert [5.0] == runtime.log.times("died", "mule1")
+        assert "ready" == runtime.statistics().members[1].state  # it was old enough to be followed at once
+    assert pytest.approx(5.001, abs=1e-5) == trio.current_time() - began
+
+
+async def test_time_waits_for_threads_of_members(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
+) -> None:
+    """A thread that works for real is waited for, in any process; one that waits for virtual time is not."""
+    took: Notes[float] = Notes()
+
+    @uwsgi_registry.signal_handler(1, target="mule1")
+    def work(signum: int) -> None:
+        began = trio.from_thread.run_sync(trio.current_time)
+        threading.Event().wait(0.05)
+        took.append(trio.from_thread.run_sync(trio.current_time) - began)
+        trio.from_thread.run(trio.sleep, 3600)
+        took.append(trio.from_thread.run_sync(trio.current_time) - began)
+
+    async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.sleep(4000)
+    assert [0.0, 3600.0] == took
+
+
+async def test_what_wakes_a_member_from_outside_is_noticed(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
+) -> None:
+    """With nothing due anywhere, a member that a program of its own wakes goes on, and so does time."""
+
+    read, write = os.pipe()
+
+    @uwsgi_registry.signal_handler(1, target="mule1")
+    async def handler(signum: int) -> None:
+        await trio.run_process(["sleep", "0.05"])
+        await trio.sleep(60)
+        os.write(write, b"!")
+
+    began = trio.current_time()
+    async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.lowlevel.wait_readable(read)
+        assert 60 == round(trio.current_time() - began, 3)
+    os.close(read)
+    os.close(write)
+
+
+async def test_a_failure_of_a_member_is_raised_here(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
+) -> None:
+    """As itself, with a note of where it was raised; one whose class is local as its traceback's text."""
+
+    class Local(Exception):
+        pass
+
+    @uwsgi_registry.signal_handler(1)
+    async def plain(signum: int) -> None:
+        raise LookupError("no such thing")
+
+    @uwsgi_registry.signal_handler(2)
+    async def local(signum: int) -> None:
+        raise Local("here only")
+
+    async def run(signum: int) -> None:
+        async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+            runtime.signal(signum)
+            await trio.sleep(1)
+
+    with pytest.raises(LookupError, match="no such thing") as caught:
+        await run(1)
+    assert "in plain" in "".join(caught.value.__notes__)
+    with pytest.raises(RemoteTraceback, match="here only"):
+        await run(2)
+
+
+async def test_notes_are_for_the_test_to_read(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
+    """In a member they would be a copy that knows nothing of the others."""
+    notes: Notes[object] = Notes()
+    notes.append("before")
+
+    @uwsgi_registry.signal_handler(1)
+    async def handler(signum: int) -> None:
+        try:
+            len(notes)
+        except RuntimeError as error:
+            notes.extend(["refused", str(error)[:9]])
+
+    async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+        await trio.sleep(1)
+        notes.append("after")
+    assert ["before", "refused", "notes are", "after"] == notes
+    assert "['before', 'refused', 'notes are', 'after']" == repr(notes)
+
+
+async def test_two_runtimes_have_one_time(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
+    """Members of both wait for each other's instants, and one may end before the other."""
+    notes: Notes[tuple[str, float]] = Notes()
+    began = trio.current_time()
+
+    def declare(registry: Registry, name: str, seconds: float) -> Registry:
+        @registry.timer(seconds, target="mule1")
+        async def tick(signum: int) -> None:
+            notes.append((name, round(trio.current_time() - began, 3)))
+
+        return registry
+
+    async with open_runtime(None, CONFIG, registry=declare(uwsgi_registry, "a", 2)):
+        async with open_runtime(None, CONFIG, registry=declare(Registry(), "b", 3)):
+            await trio.sleep(4)
+        await trio.sleep(3)
+    assert [("a", 2.0), ("b", 3.0), ("a", 4.0), ("a", 6.0)] == notes
+
+
+@pytest.mark.real
+async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
+    """Without a mock clock members live in the test's real time."""
+    notes: Notes[float] = Notes()
+    began = trio.current_time()
+
+    @uwsgi_registry.signal_handler(1)
+    async def handler(signum: int) -> None:
+        await trio.sleep(0.1)
+        notes.append(trio.current_time() - began)
+
+    real = time.perf_counter()
+    async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
+        runtime.signal(1)
+    assert 0.1 <= notes[0] <= time.perf_counter() - real

@@ -1,0 +1,199 @@
+"""The processes of a test's runtime: who is there, who comes, who goes; and a channel to each. Floor 3.
+
+What a zygote does is told by the line to it (`forked_zygote.py`). A member's process connects as soon as it runs
+(`follower.py`); over the channel the conductor asks it (`conductor.py`), and a test gives it connections.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._runtime.follower import ANSWER, STIRRED
+
+if TYPE_CHECKING:
+    from trio_uwsgi._runtime.conductor import Conductor
+
+__all__ = ["Company", "Follower"]
+
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+
+
+class Follower:
+    """One member's process, as seen from here. `channel` is there while it can be asked; `steps` and `due` are what it
+    answered last, `heard` is set when it has.
+    """
+
+    def __init__(self) -> None:
+        self.expected = False  # it was forked, and has not been reaped
+        self.doomed = False  # it was killed
+        self.channel: socket.socket | None = None
+        self.name = ""
+        self.pidfd = -1
+        self.steps = -1
+        self.due = math.inf
+        self.heard = trio.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Is it on its way, in or out?"""
+        return self.expected and (self.channel is None or self.doomed)
+
+    @property
+    def lives(self) -> bool:
+        """Is it a member that is there?"""
+        return self.expected and self.channel is not None and not self.doomed
+
+    def say(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Say something to it, which may have gone."""
+        if self.channel is not None:
+            with contextlib.suppress(OSError):  # it has; the end of its channel says so
+                socket.send_fds(self.channel, [message], descriptors)
+
+
+class Company:
+    """The processes of one runtime. They connect to `address`; `on_rest` is called whenever all have come to rest."""
+
+    def __init__(self, conductor: Conductor | None) -> None:
+        self._conductor = conductor
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self._listener.bind("")  # Linux finds a name that no file has
+        self._listener.listen(1024)
+        self.address: bytes = self._listener.getsockname()
+        self.followers: dict[int, Follower] = {}  # by process
+        self._awaited = 0  # answers and ends of zygotes
+        self.on_rest: Callable[[], None] = _ignore
+
+    @property
+    def busy(self) -> bool:
+        """Is anybody being started, or about to be gone?"""
+        return self._awaited > 0 or any(follower.busy for follower in self.followers.values())
+
+    # ----- what the line to the zygote tells
+
+    def await_something(self) -> None:
+        """A zygote has been asked for something, or is ending: that takes no time."""
+        self._awaited += 1
+
+    def await_no_more(self) -> None:
+        """It has answered, or ended."""
+        self._awaited -= 1
+
+    def forked(self, pid: int, pidfd: int) -> None:
+        """There is one more process: it will connect, or end. The descriptor is copied."""
+        follower = self._follower(pid)
+        follower.expected, follower.pidfd = True, os.dup(pidfd)
+
+    def reaped(self, pid: int) -> None:
+        """It has ended, and everybody can see that."""
+        follower = self.followers[pid]
+        follower.expected = False
+        os.close(follower.pidfd)
+        if follower.channel is None:
+            del self.followers[pid]
+
+    # ----- what tests ask for
+
+    def alive(self) -> list[str]:
+        """The names of the members that are there."""
+        return sorted(follower.name for follower in self.followers.values() if follower.lives)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL.
+
+        Raises:
+            LookupError: there is nobody of this name.
+        """
+        follower = self._named(name)
+        follower.doomed = True
+        signal.pidfd_send_signal(follower.pidfd, signal.SIGKILL)
+
+    def hand(self, name: str, descriptor: int, message: bytes) -> None:
+        """Give a connection to a member. The descriptor is copied.
+
+        Raises:
+            LookupError: there is nobody of this name.
+        """
+        self._named(name).say(message, (descriptor,))
+
+    def _named(self, name: str) -> Follower:
+        for follower in self.followers.values():
+            if follower.name == name and follower.lives:
+                return follower
+        raise LookupError(f"{name!r} does not live; these do: {', '.join(self.alive())}")
+
+    # ----- its life
+
+    def _follower(self, pid: int) -> Follower:
+        return self.followers.setdefault(pid, Follower())
+
+    def forget(self) -> None:
+        """In a forked process: this is the test's."""
+        self._listener.close()
+        for follower in self.followers.values():
+            if follower.channel is not None:
+                follower.channel.close()
+            if follower.expected:
+                os.close(follower.pidfd)
+
+    async def serve(self) -> None:
+        """Listen to all of them, until cancelled."""
+        with self._listener:
+            async with trio.open_nursery() as nursery:
+                while True:
+                    await trio.lowlevel.wait_readable(self._listener)
+                    channel, _ = self._listener.accept()
+                    channel.setblocking(False)
+                    nursery.start_soon(self._listen, channel)
+
+    async def _listen(self, channel: socket.socket) -> None:
+        credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        pid = _CREDENTIALS.unpack(credentials)[0]
+        follower = self._follower(pid)  # perhaps before the zygote has told of it
+        with channel, self._aside():
+            if name := await _receive(channel):
+                follower.channel, follower.name = channel, name.decode()
+                try:
+                    await self._hear(channel, follower)
+                finally:
+                    follower.channel = None
+                    follower.heard.set()
+        if not follower.expected:
+            self.followers.pop(pid, None)
+        self._stir()
+
+    async def _hear(self, channel: socket.socket, follower: Follower) -> None:
+        self._stir()
+        while message := await _receive(channel):
+            if message != STIRRED:
+                follower.steps, follower.due = ANSWER.unpack(message)
+                follower.heard.set()
+            self._stir()
+
+    def _aside(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._conductor is None else self._conductor.aside()
+
+    def _stir(self) -> None:
+        if self._conductor is not None:
+            self._conductor.stir()
+
+
+def _ignore() -> None:
+    pass
+
+
+async def _receive(channel: socket.socket) -> bytes:
+    """The next message; nothing when the other end has gone."""
+    await trio.lowlevel.wait_readable(channel)
+    try:
+        return channel.recv(1024)
+    except ConnectionError:
+        return b""

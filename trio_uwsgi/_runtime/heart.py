@@ -1,0 +1,79 @@
+"""The heart of a member in a process of its own: signs of life, and how it goes, on its row of the board. Floor 3.
+
+What one beat does is here, and how often it does that in production; where time is not the system's, whoever stays
+beside the member (`member_process.House`) lets it beat.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi._core.wear import Wear
+from trio_uwsgi._wire.frames import Relieve
+
+if TYPE_CHECKING:
+    from trio_uwsgi._runtime.crew import Crew
+    from trio_uwsgi._tasks.board import Row
+    from trio_uwsgi._tasks.unit import Member
+
+__all__ = ["Heart", "beat"]
+
+# Seconds between two signs of life. The master takes a loop for blocked that has given none for much longer.
+_INTERVAL = 0.25
+# Signs of life until a process with a stuck thread asks to be replaced: code that ends a little late is no reason.
+_WORN = 4
+
+
+class Heart:
+    """The signs of life of one member. It asks for a successor when it is time: a thread that was given up can only be
+    ended with its process.
+    """
+
+    def __init__(self, row: Row, crew: Crew, member: Member) -> None:
+        self.crew = crew
+        self.member = member
+        self._row = row
+        self._stuck = 0  # beats since there is such a thread
+        self._wear = Wear(crew.wear_limits, random.random(), trio.current_time()) if member.kind == "worker" else None
+        crew.follow(member.name, row)
+        row.set("pid", os.getpid())
+
+    def beat(self) -> None:
+        """Show that the loop runs, and how it goes."""
+        assert self.member.vitals is not None
+        self.member.vitals.beat()
+        self.note()
+        stuck = int(self._row.get("stuck"))
+        self._stuck = self._stuck + 1 if stuck else 0
+        reason = ""
+        if self._stuck >= _WORN:
+            reason = f"{stuck} of its threads still run code that was given up"
+        elif self._wear is not None:
+            memory = _memory() if self.crew.wear_limits.rss else 0
+            reason = self._wear.reason(trio.current_time(), self._row.get("requests"), memory)
+        if reason:
+            self.member.link.send(Relieve(reason))
+
+    def note(self) -> None:
+        """Write down how it goes."""
+        self.crew.note(self.member.name, self._row)
+
+
+async def beat(heart: Heart) -> None:
+    """Let it beat until cancelled, and write down how it went."""
+    try:
+        while True:
+            heart.beat()
+            await trio.sleep(_INTERVAL)
+    finally:
+        heart.note()
+
+
+def _memory() -> int:
+    """The bytes of memory that this process has."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")

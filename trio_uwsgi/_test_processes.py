@@ -1,0 +1,181 @@
+"""A test whose members are processes, on the test's own time. Floor 4.
+
+Members come from zygotes that are forked from the test (`_runtime/forked_zygote.py`), find there what they stand on
+(`_test_members.py`), and follow the test's clock (`_runtime/conductor.py`). What happens in them comes back through a
+book (`_tasks/book.py`): events, log records, failures, notes. It is read when all have come to rest, and whenever the
+test looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_uwsgi import _test_members
+from trio_uwsgi._notes import Notes
+from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._runtime.company import Company
+from trio_uwsgi._runtime.conductor import Conductor, conduct
+from trio_uwsgi._runtime.forked_zygote import forking
+from trio_uwsgi._runtime.nest import Nest
+from trio_uwsgi._tasks.book import Book
+from trio_uwsgi._tasks.clock_hold import hold_clock
+from trio_uwsgi._tasks.virtual_clock import FollowingClock
+
+if TYPE_CHECKING:
+    from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._runtime.runtime import Runtime
+    from trio_uwsgi._runtime.terms import Surroundings
+    from trio_uwsgi._tasks.journal import Event
+    from trio_uwsgi._test_members import Stage
+    from trio_uwsgi._wire.request import Peer
+
+__all__ = ["ProcessHouse", "open_process_house", "served"]
+
+# Seconds between two looks into the book on a clock that nobody conducts.
+_LOOK = 0.05
+
+
+class ProcessHouse:
+    """The processes of one runtime in a test. `settled` waits until all of them have come to rest."""
+
+    def __init__(self, conductor: Conductor | None, book: Book) -> None:
+        self.company = Company(conductor)
+        self.book = book
+        self.surroundings: Surroundings
+        self.on_event: Callable[[Event], None]
+        self.on_failure: Callable[[BaseException], None]
+        self.kill = self.company.kill
+        self._failed = trio.Event()
+        self._failure: BaseException | None = None
+        self._conductor = conductor
+        self.company.on_rest = self.catch_up
+
+    async def settled(self) -> None:
+        """Wait until nothing happens any more at this instant."""
+        if self._conductor is not None:
+            await self._conductor.settled()
+
+    def nest(self, stage: Stage) -> Nest:
+        """Where members come from."""
+        name = getattr(stage.app, "__qualname__", type(stage.app).__qualname__)
+        become = partial(_test_members.become_zygote, stage)
+        entry = _test_members.__name__
+        return Nest(app=AppReference("name", name), entry=entry, hatch=forking(self.company, become), watched=False)
+
+    @property
+    def clock(self) -> trio.abc.Clock:
+        """For the members."""
+        return trio.lowlevel.current_clock() if self._conductor is None else FollowingClock(self._conductor.now)
+
+    def catch_up(self) -> None:
+        """Read what members have written."""
+        for kind, *values in self.book.read():
+            if kind == "event":
+                self.on_event(*values)
+            elif kind == "note":
+                number, note = values
+                if (notes := Notes._all.get(number)) is not None:
+                    notes._notes.append(note)
+            elif kind == "record":
+                logging.getLogger(values[0].name).handle(values[0])
+            else:
+                self.on_failure(*values)
+
+    def fail(self, error: BaseException) -> None:
+        """End the test with this error."""
+        self._failure = self._failure or error
+        self._failed.set()
+
+    async def raise_failure(self) -> None:
+        """Wait for a failure, and raise it."""
+        await self._failed.wait()
+        assert self._failure is not None
+        raise self._failure
+
+    def connect(self, runtime: Runtime, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
+        """A connection to the worker whose turn it is: its stream, and whether the worker has closed it."""
+        name = runtime.lend_worker()
+        near, far = socket.socketpair()
+        with far:
+            self.company.hand(name, far.fileno(), pickle.dumps(peer))
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
+        return stream, partial(_is_closed, near)
+
+    async def serve(self) -> None:
+        """Conduct, and listen, until cancelled; also while what is around it is cancelled, because its end needs it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.company.serve)
+            nursery.start_soon(self._look if self._conductor is None else self._conductor.run)
+
+    async def _look(self) -> None:
+        while True:
+            self.catch_up()
+            await trio.sleep(_LOOK)
+
+
+def _is_closed(near: socket.socket) -> bool:
+    try:
+        return near.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+@contextlib.asynccontextmanager
+async def open_process_house() -> AsyncIterator[ProcessHouse]:
+    """Have what processes of a test need, until the last of them has ended."""
+    with hold_clock() as hold, conduct(hold) as conductor, contextlib.closing(Book()) as book:
+        house = ProcessHouse(conductor, book)
+        scope = trio.CancelScope(shield=True)
+
+        async def serve() -> None:
+            with scope:
+                await house.serve()
+
+        with _catching_up(house.catch_up):
+            if conductor is not None:
+                conductor.companies.append(house.company)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(serve)
+                nursery.start_soon(house.raise_failure)
+                try:
+                    yield house
+                finally:
+                    scope.cancel()
+                    nursery.cancel_scope.cancel()
+                    if conductor is not None:
+                        conductor.companies.remove(house.company)
+
+
+@contextlib.contextmanager
+def _catching_up(catch_up: Callable[[], None]) -> Iterator[None]:
+    Notes._catch_ups.append(catch_up)
+    try:
+        yield
+    finally:
+        Notes._catch_ups.remove(catch_up)
+        catch_up()
+
+
+@contextlib.contextmanager
+def served(registry: Registry, headcount: Headcount) -> Iterator[None]:
+    """The test's declarations are being served, elsewhere: nobody else may, and they must fit."""
+    registry.open(headcount, _leave, _leave)
+    try:
+        yield
+    finally:
+        registry.close()
+
+
+def _leave(timer: object) -> None:
+    """It is armed where it is served."""
