@@ -68,5 +68,15 @@ async def watch_sources(folders: Sequence[str], tell: Callable[[str], None]) -> 
     """
     from watchfiles import PythonFilter, awatch
 
-    async for changes in awatch(*folders, watch_filter=PythonFilter()):
-        tell(min(path for _, path in changes))
+    stop = trio.Event()  # its thread looks at this often, and comes back for nothing else within seconds
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_set_at_the_end, stop)
+        async for changes in awatch(*folders, watch_filter=PythonFilter(), stop_event=stop):
+            tell(min(path for _, path in changes))
+
+
+async def _set_at_the_end(event: trio.Event) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        event.set()
