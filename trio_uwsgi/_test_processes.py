@@ -104,9 +104,7 @@ class ProcessHouse:
     def connect(self, runtime: Runtime, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
         """A connection to the worker whose turn it is: its stream, and whether the worker has closed it."""
         name = runtime.lend_worker()
-        near, far = socket.socketpair()
-        with far:
-            self.company.hand(name, far.fileno(), pickle.dumps(peer))
+        near = self.company.connect(name, pickle.dumps(peer))
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
         return stream, partial(_is_closed, near)
 

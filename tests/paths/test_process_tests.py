@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from typing import Any
 
 import pytest
 import trio
@@ -156,6 +157,27 @@ async def test_two_runtimes_have_one_time(autojump_clock: trio.testing.MockClock
             await trio.sleep(4)
         await trio.sleep(3)
     assert [("a", 2.0), ("b", 3.0), ("a", 4.0), ("a", 6.0)] == notes
+
+
+async def test_a_reload_forks_anew(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
+    """New members have what the test has by then, and do not keep open what the test closes."""
+    version = 1
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # whatever the specification says
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(version).encode()})
+
+    config = Config(placement="process", lifespan="off")
+    async with open_runtime(app, config, registry=uwsgi_registry) as runtime:
+        assert "1" == (await runtime.client.get("/", headers={"connection": "close"})).text
+        stream = runtime.connect()
+        await stream.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        version = 2
+        runtime.runtime.reload()
+        await trio.sleep(0.5)
+        await stream.aclose()
+        await trio.sleep(0.5)
+        assert "2" == (await runtime.client.get("/")).text
 
 
 @pytest.mark.real

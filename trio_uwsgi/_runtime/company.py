@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import struct
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class Company:
         self.address: bytes = self._listener.getsockname()
         self.followers: dict[int, Follower] = {}  # by process
         self._awaited = 0  # answers and ends of zygotes
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.on_rest: Callable[[], None] = _ignore
 
     @property
@@ -116,15 +118,21 @@ class Company:
         follower.doomed = True
         signal.pidfd_send_signal(follower.pidfd, signal.SIGKILL)
 
-    def hand(self, name: str, descriptor: int, message: bytes) -> None:
-        """Give a connection to a member. The descriptor is copied.
+    def connect(self, name: str, message: bytes) -> socket.socket:
+        """One end of a pair of sockets; a member is given the other one, with a message.
 
         Raises:
             LookupError: there is nobody of this name.
         """
-        self._named(name).say(message, (descriptor,))
+        follower = self._named(name)
+        near, far = socket.socketpair()
+        with far:
+            follower.say(message, (far.fileno(),))
+        self._connections.add(near)
+        return near
 
     def _named(self, name: str) -> Follower:
+        """Of two on one seat, the one who has been there longer."""
         for follower in self.followers.values():
             if follower.name == name and follower.lives:
                 return follower
@@ -136,8 +144,10 @@ class Company:
         return self.followers.setdefault(pid, Follower())
 
     def forget(self) -> None:
-        """In a forked process: this is the test's."""
+        """In a forked process: close what is the test's. Otherwise nobody would see that the test has closed it."""
         self._listener.close()
+        for connection in list(self._connections):
+            connection.close()
         for follower in self.followers.values():
             if follower.channel is not None:
                 follower.channel.close()
