@@ -69,8 +69,8 @@ async def serve_and_tell(app: object, config: Any) -> None:  # Any: it is only h
             "statistics": dataclasses.asdict(runtime.statistics()),
             "pids": {member: int(shared.board.rows[row].get("pid")) for member, row in shared.rows.items()},
         }
-        Path("new").write_text(json.dumps(said))
-        os.replace("new", name)
+        Path("telling").write_text(json.dumps(said))
+        os.replace("telling", name)
 
     async def tell_often() -> None:
         for number in itertools.count():
