@@ -4,7 +4,7 @@ increments   four mules make 100,000 increments each of one number in a cache
 locks        four mules read, change and write a file under one user lock, 10,000 times each
 signals      a mule raises 10,000 signals for `workers`, `worker2`, `mules` and `spooler`
 
-Meanwhile a member is killed (-9) every 0.6 seconds, and followed by another one, which goes on. What was acknowledged
+Meanwhile a member is killed (-9) every 0.4 seconds, and followed by another one, which goes on. What was acknowledged
 is written down right after it was (eight bytes with one write), so the total is right if it is what was acknowledged,
 and at most one more for each kill, which may have come between the two; and if no number was given twice.
 
@@ -34,6 +34,7 @@ from trio_uwsgi import Cache, Config, Runtime
 from trio_uwsgi._runtime.app_name import AppReference
 
 APP = AppReference("name", f"{Path(__file__).with_name('totals_app.py')}:app")
+YOUTH = 1.2  # seconds; who dies earlier is followed after a pause, which grows
 
 
 def numbers(folder: Path, pattern: str) -> list[int]:
@@ -49,6 +50,7 @@ class Run:
     times: int
     folder: Path
     runtime: Runtime = dataclasses.field(init=False)
+    since: dict[int, float] = dataclasses.field(default_factory=dict)  # when processes were seen for the first time
     kills: int = 0
     holders: int = 0  # of them, those who held the lock
     seconds: float = 0.0
@@ -92,7 +94,9 @@ class Run:
         """Whoever it is; where there is a lock, mostly the one that holds it."""
         shared = self.runtime._surroundings.shared
         assert shared is not None
-        pids = [int(row.get("pid")) for row in shared.board.rows if row.get("pid")]
+        now = time.monotonic()
+        self.since = {pid: self.since.get(pid, now) for row in shared.board.rows if (pid := int(row.get("pid")))}
+        pids = [pid for pid, since in self.since.items() if now - since > YOUTH]
         (holder,) = numbers(self.folder, "holder")
         pid = holder if holder in pids and random.random() < 0.7 else random.choice(pids or [0])
         if pid:
@@ -145,7 +149,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["increments", "locks", "signals"])
     parser.add_argument("--times", type=int, help="for each mule")
-    parser.add_argument("--every", type=float, default=0.6, help="seconds between two kills")
+    parser.add_argument("--every", type=float, default=0.4, help="seconds between two kills")
     options = parser.parse_args()
     times = options.times or (100_000 if options.what == "increments" else 10_000)
     print(f"load of the machine: {os.getloadavg()}")

@@ -227,6 +227,34 @@ async def fail():
         assert pid != os.getpid()
 
 
+async def test_cheap_spoolers_come_for_jobs_of_others(tmp_path: Path) -> None:
+    """As many as there are jobs that other processes have queued, at once, as far as there may be."""
+    async with living(
+        tmp_path,
+        """
+@uwsgi.spool_handler
+async def work(job):
+    note(job["name"])
+    await trio.sleep(0 if job["name"] == "last" else 3600)
+
+async def queue(*names):
+    for name in names:
+        await work.spool(name=name)
+""",
+        spooler=str(tmp_path / "spool"),
+        spooler_processes=3,
+        spooler_cheap=True,
+        mercy=0.1,
+    ) as house:
+        assert ["vacant"] * 3 == [house.state(f"spooler{number}") for number in (1, 2, 3)]
+        await house.get("/queue?first&second")
+        await until(lambda: {"first", "second"} == set(house.said()))
+        assert "vacant" == house.state("spooler3")
+        await house.get("/queue?last")
+        await until(lambda: "last" in house.said())
+        assert 3 == len({pid for _, _, pid in house.noted()})
+
+
 # ----- what all share, under kill -9
 
 

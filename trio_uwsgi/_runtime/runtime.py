@@ -223,12 +223,14 @@ class Runtime:
         processes = self._terms.spooler.processes
         seats = self._roster.seats("spooler")
         for number, spool in enumerate(self._crew.services.spools.all):
-            spool.on_work = partial(self._hire_one, spool, seats[number * processes : (number + 1) * processes])
+            spool.on_work = partial(self._hire_for, spool, seats[number * processes : (number + 1) * processes])
 
-    def _hire_one(self, spool: Spool, seats: Sequence[Seat]) -> None:
+    def _hire_for(self, spool: Spool, seats: Sequence[Seat]) -> None:
+        """Have a spooler for each job that is due or runs, as far as there are seats. Those on their way count."""
         vacant = [seat for seat in seats if seat.state is SeatState.VACANT]
-        if vacant and len(seats) - len(vacant) <= self._crew.busy_spoolers(spool, seats):
-            self._roster.hire(vacant[0])  # all who are there, or on their way, have a job
+        there = len(seats) - len(vacant)
+        for seat in vacant[: max(0, spool.unfinished - there)]:
+            self._roster.hire(seat)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.
