@@ -191,7 +191,10 @@ class Soak:
         outcome.told = json.loads((folder / "told_last").read_text())
         outcome.left += [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
         outcome.left += [str(path) for path in [*memory, folder / "rpc.sock"] if path.exists()]
-        outcome.left += [str(path) for path in (folder / "spool").rglob("*") if path.is_file()]
+        files = [path for path in (folder / "spool").rglob("*") if path.is_file()]
+        # Who is killed while it writes a job leaves a part of it, which the next start removes.
+        outcome.parts = sum(path.name.startswith(".new_") for path in files)
+        outcome.left += [str(path) for path in files if not path.name.startswith(".new_")]
 
 
 def write_version(folder: Path, version: int) -> None:

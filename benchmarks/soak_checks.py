@@ -98,6 +98,7 @@ class Outcome:
     exit_code: int | None = None
     told: dict[str, Any] = dataclasses.field(default_factory=dict)  # Any: it is JSON
     left: list[str] = dataclasses.field(default_factory=list)
+    parts: int = 0  # files of jobs that were never whole
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -233,6 +234,8 @@ class Checks:
         """Nothing is left."""
         self.right(f"exit code {self.outcome.exit_code}", self.outcome.exit_code == 0)
         self.right(f"left: {self.outcome.left}", not self.outcome.left)
+        said = f"jobs that were being written when a kill came: {self.outcome.parts}"
+        self.right(said, self.outcome.parts <= self.killed["worker"])
 
 
 def check(outcome: Outcome, clients: Clients, folder: Path) -> Sequence[str]:

@@ -151,6 +151,7 @@ async def message(text):
         house.runtime.signal(9)  # for the next mule 1, which has not registered it
         await until(lambda: 2 == house.runtime.statistics().signals.delivered)
         await house.get("/send_message?x")
+        await until(lambda: 3 == len(house.noted()))  # signals do not wait for messages
         house.runtime.signal(9)
         await until(lambda: 4 == len(house.noted()))
         assert 3 == house.runtime.statistics().signals.delivered
