@@ -60,6 +60,8 @@ async def serve_and_tell(app: object, config: Any) -> None:  # Any: it is only h
     def tell(name: str) -> None:
         if not known:
             known.extend(found for found in gc.get_objects() if isinstance(found, Runtime))
+        if not known:  # it starts
+            return
         (runtime,) = known
         shared = runtime._surroundings.shared
         assert shared is not None
