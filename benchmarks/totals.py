@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import math
 import os
 import random
 import signal
@@ -56,8 +57,10 @@ class Run:
     seconds: float = 0.0
     total: int = 0
 
-    async def measure(self, every: float) -> None:
-        """Serve, and kill, until all is done."""
+    async def measure(self, every: float, youth: float = YOUTH, most: float = math.inf) -> None:
+        """Serve, and kill whoever is no longer young, and no more than `most`, until all is done."""
+        (self.folder / "number").write_text("0")
+        (self.folder / "holder").write_bytes(NUMBER.pack(0))
         named = {"FOLDER": self.folder, "WHAT": self.what, "TIMES": self.times}
         os.environ.update({f"TOTALS_{name}": str(value) for name, value in named.items()})
         config = Config(
@@ -75,7 +78,8 @@ class Run:
             began = time.monotonic()
             while self.written() < self.times * MULES[self.what]:
                 await trio.sleep(every)
-                self.kill_one()
+                if self.kills < most:
+                    self.kill_one(youth)
             self.seconds = time.monotonic() - began
             while self.busy():  # noqa: ASYNC110  # other processes end it
                 await trio.sleep(0.1)
@@ -90,15 +94,15 @@ class Run:
         """How many there are."""
         return sum(path.stat().st_size for path in self.folder.glob("acknowledged*")) // NUMBER.size
 
-    def kill_one(self) -> None:
-        """Whoever it is; where there is a lock, mostly the one that holds it."""
+    def kill_one(self, youth: float) -> None:
+        """The oldest; where there is a lock, mostly the one that holds it."""
         shared = self.runtime._surroundings.shared
         assert shared is not None
         now = time.monotonic()
         self.since = {pid: self.since.get(pid, now) for row in shared.board.rows if (pid := int(row.get("pid")))}
-        pids = [pid for pid, since in self.since.items() if now - since > YOUTH]
+        pids = [pid for pid, since in self.since.items() if now - since >= youth]
         (holder,) = numbers(self.folder, "holder")
-        pid = holder if holder in pids and random.random() < 0.7 else random.choice(pids or [0])
+        pid = holder if holder in pids and random.random() < 0.7 else min(pids, key=self.since.__getitem__, default=0)
         if pid:
             os.kill(pid, signal.SIGKILL)
             self.kills += 1
@@ -135,15 +139,6 @@ class Run:
         )
 
 
-def run(what: str, times: int, every: float, folder: Path) -> bool:
-    """Run, and print; is all of it right?"""
-    (folder / "number").write_text("0")
-    (folder / "holder").write_bytes(NUMBER.pack(0))
-    one = Run(what, times, folder)
-    trio.run(one.measure, every)
-    return one.report()
-
-
 def main() -> int:
     """Run, print, and say with the exit code whether it is right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,7 +150,9 @@ def main() -> int:
     print(f"load of the machine: {os.getloadavg()}")
     logging.getLogger("trio_uwsgi").setLevel(logging.CRITICAL)  # deaths are what it is about
     with tempfile.TemporaryDirectory() as name:
-        right = run(options.what, times, options.every, Path(name))
+        run = Run(options.what, times, Path(name))
+        trio.run(run.measure, options.every)
+        right = run.report()
     print("right" if right else "WRONG")
     return 0 if right else 1
 
