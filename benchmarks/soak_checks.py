@@ -38,18 +38,28 @@ STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (\w+) +")
 PARTS = {1: 2, 2: 1, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1, 8: 1}  # how many members run a signal of this number
 NEAR = 3.0  # seconds: what is lost in which is due to a kill
 # What may be more at the end, as a part. (A thread more is one that Trio keeps for its next call.)
-GROWTH = {"rss": 0.05, "pss": 0.05, "fds": 0, "threads": 1, "children": 0, "tasks": 0, "objects": 0.02}
+GROWTH = {
+    "rss": 0.05,
+    "pss": 0.05,
+    "anonymous": 0.05,
+    "fds": 0,
+    "threads": 1,
+    "children": 0,
+    "tasks": 0,
+    "objects": 0.02,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Look:
     """The master at one moment; memory in MiB."""
 
-    HEAD: ClassVar = "  time     rss     pss  fds threads children zombies tasks objects requests\n"
+    HEAD: ClassVar = "  time     rss     pss anonymous  fds threads children zombies tasks objects requests\n"
 
     time: float
     rss: float
     pss: float
+    anonymous: float
     fds: int
     threads: int
     children: int
@@ -61,7 +71,7 @@ class Look:
 
     def __str__(self) -> str:
         return (
-            f"{self.time:6.0f} {self.rss:7.1f} {self.pss:7.1f} {self.fds:4} {self.threads:7} {self.children:8} "
+            f"{self.time:6.0f} {self.rss:7.1f} {self.pss:7.1f} {self.anonymous:9.1f} {self.fds:4} {self.threads:7} {self.children:8} "
             f"{self.zombies:7} {self.tasks:5} {self.objects:7} {self.requests:8}"
         )
 
@@ -69,13 +79,14 @@ class Look:
 def look_at(now: float, pid: int, told: dict[str, Any]) -> Look:  # Any: it is JSON
     """Look at a process, which has told this of itself."""
     proc = Path(f"/proc/{pid}")
-    memory = dict(re.findall(r"^(Rss|Pss): +(\d+)", (proc / "smaps_rollup").read_text(), re.MULTILINE))
+    memory = dict(re.findall(r"^(Rss|Pss|Anonymous): +(\d+)", (proc / "smaps_rollup").read_text(), re.MULTILINE))
     below = [child for task in (proc / "task").glob("*/children") for child in task.read_text().split()]
     states = [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in below]
     return Look(
         time=now,
         rss=int(memory["Rss"]) / 1024,
         pss=int(memory["Pss"]) / 1024,
+        anonymous=int(memory["Anonymous"]) / 1024,
         fds=len(list((proc / "fd").iterdir())),
         threads=len(list((proc / "task").iterdir())),
         children=len(below),
