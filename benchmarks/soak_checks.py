@@ -71,8 +71,8 @@ class Look:
 
     def __str__(self) -> str:
         return (
-            f"{self.time:6.0f} {self.rss:7.1f} {self.pss:7.1f} {self.anonymous:9.1f} {self.fds:4} {self.threads:7} {self.children:8} "
-            f"{self.zombies:7} {self.tasks:5} {self.objects:7} {self.requests:8}"
+            f"{self.time:6.0f} {self.rss:7.1f} {self.pss:7.1f} {self.anonymous:9.1f} {self.fds:4} {self.threads:7} "
+            f"{self.children:8} {self.zombies:7} {self.tasks:5} {self.objects:7} {self.requests:8}"
         )
 
 
