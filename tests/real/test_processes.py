@@ -256,6 +256,33 @@ async def queue(*names):
         assert 3 == len({pid for _, _, pid in house.noted()})
 
 
+async def test_the_spoolers_frequency_is_that_of_all(tmp_path: Path) -> None:
+    """Whichever process says how often they look, the spooler does, and the one after it."""
+    async with living(
+        tmp_path,
+        """
+from trio_uwsgi._tasks.unit import UNIT
+
+uwsgi.add_timer(1, 0.05)
+
+@uwsgi.signal_handler(1, target="spooler")
+async def look(signum):
+    note(UNIT.get().member.services.spools.all[0].frequency)
+
+async def change(seconds):
+    uwsgi.set_spooler_frequency(float(seconds))
+""",
+        spooler=str(tmp_path / "spool"),
+    ) as house:
+        await until(lambda: house.said())
+        await house.get("/change?7.5")
+        await until(lambda: "7.5" == house.said()[-1])
+        pid = house.noted()[-1][2]
+        os.kill(int(pid), signal.SIGKILL)
+        await until(lambda: ["7.5"] == [line[0] for line in house.noted() if line[2] != pid][-1:])
+        assert 7.5 == house.runtime._crew.services.spools.all[0].frequency
+
+
 # ----- what all share, under kill -9
 
 

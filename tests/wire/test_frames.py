@@ -32,6 +32,7 @@ from trio_uwsgi._wire.frames import (
     Raise,
     Ready,
     Register,
+    SpoolerFrequency,
     Stop,
     Unlock,
     Worn,
@@ -69,6 +70,7 @@ FRAMES: list[Frame] = [
     BootFailed("lifespan", ""),
     Declared(b'{"signals": []}'),
     Worn("1 of its threads"),
+    SpoolerFrequency(0.5),
     Stop(),
 ]
 

@@ -34,6 +34,7 @@ from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.succession import Succession
 from trio_uwsgi._runtime.supervisor import Live, Supervisor
+from trio_uwsgi._runtime.tenure import second_name
 from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._tasks.alarms import Alarms, AlarmStatistics
 from trio_uwsgi._tasks.lifespan import Lifespan
@@ -41,6 +42,7 @@ from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.remote_locks import LockKeeper
 from trio_uwsgi._tasks.sources import Ticker
 from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._wire.frames import SpoolerFrequency
 from trio_uwsgi.errors import NO_RELOAD, NotServing
 
 if TYPE_CHECKING:
@@ -110,6 +112,7 @@ class Runtime:
                 lambda generation: self._living_by(generation.place),
                 chain=terms.chain_reload,
             )
+            generations.frequency.on_change = self._tell_frequency
         if (shared := surroundings.shared) is not None:
             self._master.locks = LockKeeper(shared.board, self._master.send)
         self._stopping = trio.Event()
@@ -231,6 +234,13 @@ class Runtime:
         there = len(seats) - len(vacant)
         for seat in vacant[: max(0, spool.unfinished - there)]:
             self._roster.hire(seat)
+
+    def _tell_frequency(self, seconds: float) -> None:
+        """A member has said how often directories are looked through: here, and by spoolers that are processes."""
+        self._crew.services.spools.heed_frequency(seconds)
+        for seat in self._roster.seats("spooler"):
+            for name in (seat.name, second_name(seat.name)):
+                self._master.send(name, SpoolerFrequency(seconds))
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.

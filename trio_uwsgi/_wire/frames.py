@@ -45,6 +45,7 @@ __all__ = [
     "Relieve",
     "Reload",
     "Seated",
+    "SpoolerFrequency",
     "Stop",
     "Unlock",
     "Vocabulary",
@@ -232,6 +233,13 @@ class Reload(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SpoolerFrequency(Frame):
+    """Member to master, and master to spoolers: look through the directories so often, in seconds."""
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Closed(Frame):
     """Member to master: it accepts no more connections."""
 
@@ -304,7 +312,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared, Worn),
-    *(HandOver, HandedOver, Seated, Relieve, Reload),
+    *(HandOver, HandedOver, Seated, Relieve, Reload, SpoolerFrequency),
 )
 encode = _MEMBERS.encode
 
