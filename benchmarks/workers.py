@@ -163,22 +163,22 @@ def respawn(rounds: int) -> None:
 
 
 def memory(rounds: int) -> None:
-    """Four workers and one."""
-    found: dict[str, dict[int, list[float]]] = {"idle": {1: [], 4: []}, "after load": {1: [], 4: []}}
+    """Four workers and one: the workers alone, and all processes of the server, with its master and its zygote."""
+    found: dict[str, dict[int, list[float]]] = {}
     for _ in range(rounds):
         for count in (1, 4):
             with served(FLASK, count) as server:
-                for state in found:
+                for state in ("idle", "after load"):
                     time.sleep(1)
-                    found[state][count].append(sum(map(pss, server.workers)))
+                    workers = sum(map(pss, server.workers))
+                    others = pss(server.zygote) + pss(server.process.pid)
+                    for what, size in ((f"workers, {state}", workers), (f"all processes, {state}", workers + others)):
+                        found.setdefault(what, {1: [], 4: []})[count].append(size)
                     if state == "idle":
                         ask_often(server, 4000 * count, 4 * count)
-                print(f"  {count}: workers {found['idle'][count][-1]:.1f} MiB idle, "
-                      f"{found['after load'][count][-1]:.1f} after load; "
-                      f"zygote {pss(server.zygote):.1f}, master {pss(server.process.pid):.1f}")  # fmt: skip
-    for state, sizes in found.items():
+    for what, sizes in sorted(found.items()):
         one, four = (statistics.median(sizes[count]) for count in (1, 4))
-        print(f"{state}: one worker {one:.1f} MiB, four {four:.1f} MiB, {four / one:.2f} times as much (medians)")
+        print(f"{what}: with one worker {one:.1f} MiB, with four {four:.1f} MiB, {four / one:.2f} times (medians)")
 
 
 def pss(pid: int) -> float:
