@@ -2,9 +2,11 @@
 
     python benchmarks/reload.py reloads    five SIGHUPs with changed code, in 60 seconds
     python benchmarks/reload.py kills      a kill -9 of a worker every two seconds
+    ... --wrk                              wrk is the clients, and counts by `reload.lua`
 
 An answer is whole if it has all its bytes, and all of one version. A request without one is `lost`; of those, `unsent`
-were given up by a connection that ended before a byte of an answer came.
+were given up by a connection that ended before a byte of an answer came. wrk counts a connection that ended so as a
+read error, whether it had a request in the worker or not, and a wrong status as an answer of that status.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from pathlib import Path
 
 import trio
 
+HERE = Path(__file__).parent
+CLIENTS = 64
 APP = """
 import os
 VERSION = b"version {version};"
@@ -100,12 +104,30 @@ async def pid_of_a_worker(port: int) -> int:
     return int(data.rpartition(b"\r\n")[2])
 
 
-async def measure(what: str, seconds: float, folder: Path, server: subprocess.Popen[str], port: int) -> Counts:
+async def run_wrk(port: int, seconds: float, counts: Counts) -> None:
+    """Let wrk be the clients, a second less, so that it can say what it has seen."""
+    options = ["-t", "1", "-c", str(CLIENTS), "-d", f"{seconds - 1:.0f}s", "-s", str(HERE / "reload.lua")]
+    done = await trio.run_process(["wrk", *options, f"http://127.0.0.1:{port}/"], capture_stdout=True)
+    for kind, what, count in re.findall(r"^(answers|errors)\t(.*)\t(\d+)$", done.stdout.decode(), re.MULTILINE):
+        if kind == "errors":
+            counts.lost += int(count)
+            print(f"wrk's {what} errors: {count}")
+        elif what.startswith("200 version"):
+            counts.answers[what.removeprefix("200 ")] += int(count)
+        else:
+            counts.broken += int(count)
+
+
+async def measure(
+    what: str, seconds: float, folder: Path, server: subprocess.Popen[str], port: int, wrk: bool
+) -> Counts:
     """Let the clients ask, and the other things happen meanwhile."""
     counts = Counts()
-    with trio.move_on_after(seconds):
+    with trio.move_on_after(seconds + wrk):
         async with trio.open_nursery() as nursery:
-            for _ in range(64):
+            if wrk:
+                nursery.start_soon(run_wrk, port, seconds, counts)
+            for _ in range(0 if wrk else CLIENTS):
                 nursery.start_soon(client, port, counts)
             version = 1
             while True:
@@ -127,6 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["reloads", "kills"])
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--wrk", action="store_true", help="let wrk be the clients")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -150,7 +173,7 @@ def main() -> None:
         log = threading.Thread(target=said.extend, args=[server.stderr])
         log.start()
         began = time.monotonic()
-        counts = trio.run(measure, arguments.what, arguments.seconds, folder, server, int(found[1]))
+        counts = trio.run(measure, arguments.what, arguments.seconds, folder, server, int(found[1]), arguments.wrk)
         took = time.monotonic() - began
         server.terminate()
         code = server.wait()

@@ -174,9 +174,12 @@ def test_a_job_comes_when_it_is_due() -> None:
     index = filled((job(1), 10), (job(2), 5))
     assert 5 == index.next_due(4.9)
     assert index.pop(4.9) is None
+    assert [0, 1] == [index.due(now) for now in (4.9, 5)]
     assert [job(2)] == popped(index, 5)
+    assert 0 == index.due(5)
     assert 10 == index.next_due(5)
     assert 10 == index.next_due(10)
+    assert 1 == index.due(10)
     assert [job(1)] == popped(index, 10)
     assert index.next_due(10) is None
 

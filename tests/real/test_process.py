@@ -119,6 +119,7 @@ async def test_a_child_runs_main_with_its_setup_and_descriptors() -> None:
         assert {"exit": 7, "é": [1, None]} == told["setup"]
         assert ("the application", zygote.pid) == (told["app"], told["imported_in"])
         assert sys.argv == told["argv"]
+        assert told["idna"]
         assert [] == told["inheritable"]
         assert ["socket", "pipe", "pipe"] == [told["files"][str(fd)].partition(":")[0] for fd in told["descriptors"]]
         assert ["pipe"] == beside_its_own(told)

@@ -151,6 +151,7 @@ async def message(text):
         house.runtime.signal(9)  # for the next mule 1, which has not registered it
         await until(lambda: 2 == house.runtime.statistics().signals.delivered)
         await house.get("/send_message?x")
+        await until(lambda: 3 == len(house.noted()))  # signals do not wait for messages
         house.runtime.signal(9)
         await until(lambda: 4 == len(house.noted()))
         assert 3 == house.runtime.statistics().signals.delivered
@@ -225,6 +226,61 @@ async def fail():
         await until(lambda: (1, 1, 0) == (lambda s: (s.requests, s.connections, s.open))(statistics().http[0]))
         assert (1, "ready") == (statistics().members[0].deaths, statistics().members[0].state)
         assert pid != os.getpid()
+
+
+async def test_cheap_spoolers_come_for_jobs_of_others(tmp_path: Path) -> None:
+    """As many as there are jobs that other processes have queued, at once, as far as there may be."""
+    async with living(
+        tmp_path,
+        """
+@uwsgi.spool_handler
+async def work(job):
+    note(job["name"])
+    await trio.sleep(0 if job["name"] == "last" else 3600)
+
+async def queue(*names):
+    for name in names:
+        await work.spool(name=name)
+""",
+        spooler=str(tmp_path / "spool"),
+        spooler_processes=3,
+        spooler_cheap=True,
+        mercy=0.1,
+    ) as house:
+        assert ["vacant"] * 3 == [house.state(f"spooler{number}") for number in (1, 2, 3)]
+        await house.get("/queue?first&second")
+        await until(lambda: {"first", "second"} == set(house.said()))
+        assert "vacant" == house.state("spooler3")
+        await house.get("/queue?last")
+        await until(lambda: "last" in house.said())
+        assert 3 == len({pid for _, _, pid in house.noted()})
+
+
+async def test_the_spoolers_frequency_is_that_of_all(tmp_path: Path) -> None:
+    """Whichever process says how often they look, the spooler does, and the one after it."""
+    async with living(
+        tmp_path,
+        """
+from trio_uwsgi._tasks.unit import UNIT
+
+uwsgi.add_timer(1, 0.05)
+
+@uwsgi.signal_handler(1, target="spooler")
+async def look(signum):
+    note(UNIT.get().member.services.spools.all[0].frequency)
+
+async def change(seconds):
+    uwsgi.set_spooler_frequency(float(seconds))
+""",
+        spooler=str(tmp_path / "spool"),
+    ) as house:
+        await until(lambda: house.said())
+        await house.get("/change?7.5")
+        await until(lambda: "7.5" == house.said()[-1])
+        pid = house.noted()[-1][2]
+        os.kill(int(pid), signal.SIGKILL)
+        await until(lambda: ["7.5"] == [line[0] for line in house.noted() if line[2] != pid][-1:])
+        assert 7.5 == house.runtime._crew.services.spools.all[0].frequency
 
 
 # ----- what all share, under kill -9

@@ -63,6 +63,7 @@ def tell(descriptors: list[int], setup: Any) -> None:
         "imported_in": imported_in,
         "random": trio._core._run._r.random(),
         "argv": sys.argv,
+        "idna": "encodings.idna" in sys.modules,
     }
     if "numpy" in setup:
         facts["numpy"] = sys.modules["numpy.random"].seeded

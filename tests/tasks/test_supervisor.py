@@ -410,7 +410,7 @@ async def test_a_stop_while_another_one_comes(nursery: trio.Nursery, autojump_cl
 
 
 async def test_one_that_never_served_is_not_waited_for(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
-    """It is ended, and who was prepared has the seat."""
+    """It is ended, which is no death, and who was prepared has the seat."""
 
     async def hangs(house: House) -> Ending:
         await trio.sleep(1000)
@@ -422,7 +422,7 @@ async def test_one_that_never_served_is_not_waited_for(nursery: trio.Nursery, au
     assert await house.supervisor.prepare(house._live)
     house.supervisor.hand_over()
     await trio.sleep(1)
-    assert ([Seated()], SeatState.READY) == (house.said[1], house.seat.state)
+    assert ([Seated()], SeatState.READY, 0) == (house.said[1], house.seat.state, house.seat.deaths)
     house.supervisor.stop()
 
 

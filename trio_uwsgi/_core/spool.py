@@ -243,6 +243,11 @@ class SpoolIndex:
         self._tidy_delayed()
         return self._delayed_heap[0][0] if self._delayed_heap else None
 
+    def due(self, now: float) -> int:
+        """How many may run now, and have not been given out."""
+        self._ripen(now)
+        return len(self._ready)
+
     @property
     def incomplete(self) -> bool:
         """Are there jobs that were left to the disk?"""

@@ -212,12 +212,6 @@ class Crew:
             found.append(dataclasses.replace(known, waiting=waiting, running=running, done=done, failed=failed))
         return tuple(found)
 
-    def busy_spoolers(self, spool: Spool, seats: Sequence[Seat]) -> int:
-        """How many of the spoolers of a directory run a job."""
-        if self._shared is None:
-            return spool.running
-        return sum(self._noted(self._shared, seat, "running") > 0 for seat in seats)
-
     def http_statistics(self, seats: Sequence[Seat]) -> tuple[HttpStatistics, ...]:
         """How the workers on these seats are doing."""
         if self._shared is None:

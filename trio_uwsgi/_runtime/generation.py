@@ -22,7 +22,7 @@ from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygo
 from trio_uwsgi._runtime.watchdog import Watchdog
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, HandOver, Ready, Stop
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, HandOver, Ready, SpoolerFrequency, Stop
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class Generation:
         self._scope = trio.CancelScope()
         self.registry: Registry
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
+        self.frequency: SharedFrequency
         self.children: dict[str, Child] = {}
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -212,6 +213,8 @@ class Generation:
                 failures.append(frame)
             elif isinstance(frame, Declared):
                 self._adopt(frame.description)
+            elif isinstance(frame, SpoolerFrequency):
+                self.frequency.set(frame.seconds)
             else:
                 watched.serves = watched.serves or isinstance(frame, Ready)
                 master.obey(tenure, frame)
@@ -228,6 +231,8 @@ class Generation:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(talk)
                     master.attach(tenure, link)
+                    if seat.kind == "spooler" and self.frequency.seconds:
+                        link.send(SpoolerFrequency(self.frequency.seconds))
                     status = await child.wait()
                     with trio.move_on_after(LAST_WORDS):
                         await ended.wait()
@@ -275,13 +280,29 @@ def _logging_setup() -> dict[str, object]:
     return {"level": root.level or logging.INFO, "format": form}
 
 
+class SharedFrequency:
+    """How often spoolers look through their directories, once a member has said that; 0 before."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.on_change: Callable[[float], None]  # tells those who are there
+
+    def set(self, seconds: float) -> None:
+        """For all, and for those who come."""
+        self.seconds = seconds
+        self.on_change(seconds)
+
+
 class Generations:
-    """The version of the code that is served, and how there is another one. `caches` is as in `Generation`."""
+    """The version of the code that is served, and how there is another one. `caches` and `frequency` are as in
+    `Generation`.
+    """
 
     def __init__(self, plan: MemberPlan, nursery: trio.Nursery) -> None:
         self._plan = plan
         self._nursery = nursery
         self._living: dict[Generation, None] = {}
+        self.frequency = SharedFrequency()
         self.current: Generation
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
 
@@ -294,6 +315,7 @@ class Generations:
         """
         generation = Generation(self._plan)
         generation.caches = lambda: self.caches()
+        generation.frequency = self.frequency
         try:
             await self._nursery.start(self._serve, generation)
         except BaseExceptionGroup as group:

@@ -42,7 +42,7 @@ from trio_uwsgi._tasks.listeners import Listener
 from trio_uwsgi._tasks.remote_locks import RemoteLocks
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.vital_signs import VitalSigns
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, SpoolerFrequency
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ class _Process:
     def _obey(self, frame: Frame) -> None:
         if isinstance(frame, Granted):
             self._locks.granted(frame.number, frame.ident)
+        elif isinstance(frame, SpoolerFrequency):
+            self._member.services.spools.heed_frequency(frame.seconds)
         else:
             self._member.inbox.obey(frame)
 
@@ -225,6 +227,7 @@ class _Process:
         life = crew.bear(Tenure(Seat(setup.kind, setup.number), heir=setup.heir))
         self._member = member = life.member
         member.link = self._link
+        crew.services.spools.tell_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
         member.vitals = VitalSigns(self._row)
         async with trio.open_nursery() as services:
             services.start_soon(self._accompany, Heart(self._row, crew, member))

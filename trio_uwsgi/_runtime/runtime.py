@@ -27,11 +27,11 @@ import trio
 from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
-from trio_uwsgi._runtime.cheap_spoolers import hire_when_there_is_work
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
+from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
 from trio_uwsgi._runtime.succession import Succession
 from trio_uwsgi._runtime.supervisor import Live, Supervisor
@@ -88,6 +88,7 @@ class Runtime:
             registry, self._roster, Ticker(Schedule(terms.zone), surroundings.wall), surroundings.journal
         )
         self._crew = Crew(application, registry, terms, surroundings)
+        self._spoolers = Spoolers(self._master, self._crew.services.spools, terms.spooler.processes)
         self._succession: Succession | None = None
         if (generations := surroundings.generations) is not None:
             self._succession = Succession(
@@ -97,6 +98,7 @@ class Runtime:
                 lambda generation: self._living_by(generation.place),
                 chain=terms.chain_reload,
             )
+            generations.frequency.on_change = self._spoolers.tell_frequency
         if (shared := surroundings.shared) is not None:
             self._master.locks = LockKeeper(shared.board, self._master.send)
         self._workers: Workforce
@@ -296,7 +298,7 @@ class Runtime:
             BootError: the application's lifespan startup failed.
         """
         if self._terms.spooler.cheap:
-            hire_when_there_is_work(self._roster, self._crew, self._terms.spooler.processes)
+            self._spoolers.hire_when_there_is_work()
         self._registry.open(self._terms.headcount, self._master.ticker.add, self._master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:

@@ -28,7 +28,7 @@ import trio
 
 from trio_uwsgi._core.backoff import MEMBERS_YOUTH, next_pause
 from trio_uwsgi._core.seats import SeatState
-from trio_uwsgi._runtime.placement import Died, Ending
+from trio_uwsgi._runtime.placement import Died, Ending, Stopped
 from trio_uwsgi._runtime.tenure import Tenure
 
 if TYPE_CHECKING:
@@ -151,8 +151,9 @@ class Supervisor:
     async def _be(self, tenure: Tenure, live: Live) -> None:
         with tenure.scope:
             tenure.ending = await live(tenure)
-        if tenure.ending is None:
-            tenure.ending = Died(f"it did not end within the mercy of {self._mercy:g} s")
+        if tenure.ending is None:  # cancelled: its time was up, or nobody needs one who has never served
+            late = f"it did not end within the mercy of {self._mercy:g} s"
+            tenure.ending = Died(late) if tenure.ready else Stopped()
         if tenure.gave_way:
             self._master.left(tenure, tenure.ending)
             self._leaver = None

@@ -24,6 +24,7 @@ kqueue's NOTE_EXIT and reports alone could make one without exact status after a
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import gc
@@ -204,6 +205,7 @@ class _Zygote:
             return False
         own_posix_signals()  # once more: importing may have set others
         outlive_sigterm()
+        codecs.lookup("idna")  # otherwise each child imports that with its first name of a host, as in Flask's requests
         gc.collect()
         gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]

@@ -50,6 +50,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Bytes of a body that are read, or written without waiting for the disk, on Trio's thread.
 SMALL = 65536
+# Seconds until `on_work` is called once more, for what is still due: a spooler may have left as the job came.
+ASK_AGAIN = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -280,6 +282,11 @@ class Spool:
         if (task := self._idle.pop(number, None)) is not None:
             reschedule(task)
 
+    @property
+    def unfinished(self) -> int:
+        """Jobs that are due or run here. What runs in other processes is due until its file is gone."""
+        return self.running + self._index.due(self._wall.now())
+
     def set_frequency(self, seconds: float) -> None:
         """Look through the directory so often, for the first time after that."""
         self.frequency = seconds
@@ -289,26 +296,24 @@ class Spool:
         while True:
             while self._idle and (claim := self._claim()) is not None:
                 reschedule(self._idle.pop(min(self._idle)), outcome.Value(claim))
-            if self.on_work is not None and not self._idle and self._until_due() <= 0:
+            due = self._until_due() if self._idle or self.on_work is not None else math.inf
+            if self.on_work is not None and not self._idle and due <= 0:
                 self.on_work()
-            waited_for = self._idle or (self.on_work is not None and self._until_due() > 0)
-            due = self._until_due() if waited_for else math.inf
+                due = ASK_AGAIN
             # The time of day may be set meanwhile, so it is asked now and then.
             with trio.move_on_after(min(due, self.frequency)):
                 await self._changed.wait()
             self._changed = trio.Event()
 
     def _until_due(self) -> float:
-        now = self._wall.now()
-        due = self._index.next_due(now)
+        due = self._index.next_due(now := self._wall.now())
         return math.inf if due is None else max(0.0, due - now)
 
     def _claim(self) -> Claim | None:
         """Claim the first job that is due and still there; None if there is none."""
-        now = self._wall.now()
         if self._index.wants_scan:
             self._scan_wanted.set()
-        while (entry := self._index.pop(now)) is not None:
+        while (entry := self._index.pop(self._wall.now())) is not None:
             claim = self.folder.claim(entry.name)
             if isinstance(claim, Claim) and self._records.one_is_left():
                 # Perhaps it is this job which ended somebody's process: then it has failed, and is not due yet.

@@ -46,6 +46,7 @@ __all__ = [
     "Relieve",
     "Reload",
     "Seated",
+    "SpoolerFrequency",
     "Stop",
     "Unlock",
     "Vocabulary",
@@ -225,6 +226,13 @@ class Reload(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SpoolerFrequency(Frame):
+    """Member to master, and master to spoolers: look through the directories so often, in seconds."""
+
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Closed(Frame):
     """Member to master: it accepts no more connections."""
 
@@ -308,7 +316,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(HandOver, HandedOver, Seated, Relieve, Reload, Pause),
+    *(HandOver, HandedOver, Seated, Relieve, Reload, Pause, SpoolerFrequency),
 )
 encode = _MEMBERS.encode
 

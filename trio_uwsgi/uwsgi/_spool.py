@@ -244,9 +244,7 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
 
 
 def set_spooler_frequency(seconds: float) -> None:
-    """Say how often the directories are looked through in any case; see `Config.spooler_frequency`.
-
-    Where members are processes this is said to the one that calls, so it is for spoolers to call.
+    """Say how often all spoolers look through their directories in any case; see `Config.spooler_frequency`.
 
     Args:
         seconds: more than 0, and at most a year.

@@ -1,0 +1,253 @@
+"""Everything at once, for as long as you like: `python -m benchmarks.soak [--minutes 10]`.
+
+The command line serves `soak_app.py` with two workers, two mules, a spooler, caches, locks and a uwsgi socket.
+Meanwhile clients on loopback use all of it, a few hundred times a second; every 20 seconds the code changes and SIGHUP
+comes; every 5 seconds a member, or now and then the zygote, is killed.
+
+A look at the master every three seconds shows what it has of memory, descriptors, threads, children and Trio tasks; and
+at the end it is checked that nothing of that has grown, that what was done adds up with what was asked for, that each
+line of the log has a reason (`soak_checks.py`), and that nothing is left. Exit code 1 says that something is not so.
+
+`--load 0.2` asks for less, `--keep` leaves the folder with the log and everything that was noted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import gc
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from benchmarks.soak_checks import Look, Outcome, check, look_at
+from benchmarks.soak_clients import Clients
+
+ROOT = Path(__file__).resolve().parents[1]
+EVERY_RELOAD, EVERY_KILL, EVERY_LOOK = 20.0, 5.0, 3.0
+OPTIONS = [
+    *("--processes", "2", "--mules", "2", "--spooler-retry", "0.1", "--locks", "1", "--harakiri", "30"),
+    *("--cache2", "name=default,items=10", "--cache2", "name=small,items=50,purge_lru=1"),
+    *("--http", "127.0.0.1:0", "--disable-logging"),
+]
+
+
+# ----- in the process that serves
+
+
+async def serve_and_tell(app: object, config: Any) -> None:  # Any: it is only handed on
+    """What the command line runs, and a task that writes down what can only be seen from inside."""
+    import trio_uwsgi
+    from trio_uwsgi import Runtime
+
+    known: list[Runtime] = []
+    objects: Counter[str] = Counter()
+
+    def tell(name: str) -> None:
+        if not known:
+            known.extend(found for found in gc.get_objects() if isinstance(found, Runtime))
+        if not known:  # it starts
+            return
+        (runtime,) = known
+        shared = runtime._surroundings.shared
+        assert shared is not None
+        said = {
+            "tasks": tasks_below(trio.lowlevel.current_root_task()),
+            "objects": objects,
+            "statistics": dataclasses.asdict(runtime.statistics()),
+            "pids": {member: int(shared.board.rows[row].get("pid")) for member, row in shared.rows.items()},
+        }
+        Path("telling").write_text(json.dumps(said))
+        os.replace("telling", name)
+
+    async def tell_often() -> None:
+        for number in itertools.count():
+            await trio.sleep(0.5)
+            if number % 60 == 0:  # seldom, because others do not collect what is in circles either
+                gc.collect()
+                objects.clear()
+                objects.update(type(found).__qualname__ for found in gc.get_objects())
+            tell("told")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tell_often)
+        await trio_uwsgi.serve(app, config)
+        nursery.cancel_scope.cancel()
+        tell("told_last")
+
+
+def tasks_below(task: Any) -> int:  # Any: Trio's Task, or None
+    """This one and all below."""
+    return 0 if task is None else 1 + sum(tasks_below(c) for n in task.child_nurseries for c in n.child_tasks)
+
+
+# ----- in the process that looks
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, folder: Path, server: subprocess.Popen[bytes], seconds: float, load: float) -> None:
+        self.folder = folder
+        self.server = server
+        self.outcome = Outcome()
+        self.clients = Clients(folder, self.port(), load)
+        self._ends = time.monotonic() + seconds
+        self._version = 1
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def port(self) -> int:
+        """Where it listens, once it serves."""
+        while "in processes of process" not in self.log():
+            if self.server.poll() is not None:
+                raise SystemExit(self.log())
+            time.sleep(0.05)
+        found = re.search(r"http on 127.0.0.1:(\d+)", self.log())
+        assert found is not None
+        return int(found[1])
+
+    def told(self) -> dict[str, Any]:  # Any: it is JSON
+        """What the master has written last."""
+        found: dict[str, Any] = json.loads((self.folder / "told").read_text())
+        return found
+
+    async def run(self) -> None:
+        """Be busy until the time is over, then wait until nothing is left to do, and end it."""
+        await trio.sleep(1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_often)
+            async with trio.open_nursery() as busy:
+                busy.start_soon(self.clients.run, self._ends)
+                busy.start_soon(self._reload_often)
+                busy.start_soon(self._kill_often)
+            await self._rest()
+            nursery.cancel_scope.cancel()
+        self.outcome.total = int(await self.clients.ask_one("/total"))
+        self.end()
+
+    async def _look_often(self) -> None:
+        began = time.monotonic()
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # somebody ended meanwhile
+                self.outcome.looks.append(look_at(time.monotonic() - began, self.server.pid, self.told()))
+                if len(self.outcome.looks) % 20 == 1:
+                    print(f"{Look.HEAD}" if len(self.outcome.looks) == 1 else "", end="")
+                    print(self.outcome.looks[-1], flush=True)
+            await trio.sleep(EVERY_LOOK)
+
+    async def _reload_often(self) -> None:
+        while time.monotonic() + EVERY_RELOAD < self._ends:
+            await trio.sleep(EVERY_RELOAD * random.uniform(0.9, 1.1))
+            self._version += 1
+            write_version(self.folder, self._version)
+            self.server.send_signal(signal.SIGHUP)
+            self.outcome.reloads += 1
+
+    async def _kill_often(self) -> None:
+        while time.monotonic() + EVERY_KILL < self._ends:
+            await trio.sleep(EVERY_KILL * random.uniform(0.6, 1.4))
+            members = {pid: name for name, pid in self.told()["pids"].items() if pid}
+            zygotes = [pid for pid in children(self.server.pid) if pid not in members]
+            name, pid = random.choice([(name, pid) for pid, name in members.items()])
+            if len(zygotes) == 1 and random.random() < 0.1:
+                name, pid = "zygote", zygotes[0]
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.outcome.kills.append((time.monotonic(), name.strip("'0123456789")))
+
+    async def _rest(self) -> None:
+        """Wait until all that was asked for has been done."""
+        with trio.move_on_after(90):
+            while True:
+                await trio.sleep(1.5)  # what is told is young then
+                statistics = self.told()["statistics"]
+                members, (spool,) = statistics["members"], statistics["spools"]
+                idle = all(m["state"] == "ready" and not m["waiting"] + m["running"] for m in members)
+                if idle and not spool["waiting"] + spool["delayed"] + spool["running"]:
+                    return
+        self.outcome.problems.append(f"it did not come to rest: {self.told()['statistics']}")
+
+    def end(self) -> None:
+        """Stop it, and look what is left."""
+        outcome, folder = self.outcome, self.folder
+        pids = [self.server.pid, *descendants(self.server.pid)]
+        memory = list(Path("/dev/shm").glob(f"trio_uwsgi-{self.server.pid}-*"))
+        self.server.terminate()
+        outcome.exit_code = self.server.wait(60)
+        outcome.told = json.loads((folder / "told_last").read_text())
+        outcome.left += [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
+        outcome.left += [str(path) for path in [*memory, folder / "rpc.sock"] if path.exists()]
+        files = [path for path in (folder / "spool").rglob("*") if path.is_file()]
+        # Who is killed while it writes a job leaves a part of it, which the next start removes.
+        outcome.parts = sum(path.name.startswith(".new_") for path in files)
+        outcome.left += [str(path) for path in files if not path.name.startswith(".new_")]
+
+
+def write_version(folder: Path, version: int) -> None:
+    """The application's code, changed."""
+    source = (ROOT / "benchmarks/soak_app.py").read_text()
+    (folder / "soak_app.py").write_text(source.replace("VERSION = 1\n", f"VERSION = {version}\n"))
+
+
+def children(pid: int) -> list[int]:
+    """The processes right below this one."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    return [below for child in children(pid) for below in [child, *descendants(child)]]
+
+
+def main() -> int:
+    """Run, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--load", type=float, default=1.0, help="1 is about 300 requests a second")
+    parser.add_argument("--keep", action="store_true", help="leave the folder")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    write_version(folder, 1)
+    (folder / "number").write_text("0")
+    command = [sys.executable, "-m", "benchmarks.soak", "--serve", "soak_app:app", *OPTIONS]
+    command += ["--spooler", str(folder / "spool"), "--socket", str(folder / "rpc.sock")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    print(f"in {folder}; load of the machine: {os.getloadavg()}", flush=True)
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
+    try:
+        soak = Soak(folder, server, options.minutes * 60, options.load)
+        trio.run(soak.run)
+    finally:
+        server.kill()
+        server.wait()
+    problems = check(soak.outcome, soak.clients, folder)
+    print(f"load of the machine: {os.getloadavg()}")
+    print("\n".join(f"WRONG: {problem}" for problem in problems) or "everything is as it should be")
+    if not options.keep:
+        shutil.rmtree(folder)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        from trio_uwsgi.__main__ import main as command_line
+
+        sys.exit(command_line(sys.argv[2:], serve_and_tell))
+    sys.exit(main())

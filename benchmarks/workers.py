@@ -1,0 +1,203 @@
+"""What worker processes give and cost, over HTTP, of servers from the command line:
+
+    python benchmarks/workers.py cores     the same work in two workers and in one: how much of the time it takes
+    python benchmarks/workers.py respawn   from the kill of the only worker to the first whole response
+    python benchmarks/workers.py memory    the memory of four workers and of one, idle and after load
+
+The application is `examples/hello_flask.py`, but for `cores`, where a WSGI application computes for 30 ms or so. Rounds
+are interleaved, because a machine's speed changes by the minute, and medians are compared. Memory is PSS: what
+processes share is divided among them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FLASK = f"{ROOT}/examples/hello_flask.py:app"
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CLIENTS = 4
+
+
+def busy(environ: dict[str, object], start_response: Callable[..., object]) -> Iterable[bytes]:
+    """Compute in pure Python."""
+    total = 0
+    for number in range(400_000):
+        total += number * number % 7
+    body = b"%d" % total
+    start_response("200 OK", [("Content-Length", str(len(body)))])
+    return [body]
+
+
+class Served:
+    """A server, and where it listens."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self.port = port
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    @property
+    def zygote(self) -> int:
+        (pid,) = children(self.process.pid)
+        return pid
+
+    @property
+    def workers(self) -> list[int]:
+        return children(self.zygote)
+
+
+@contextlib.contextmanager
+def served(app: str, processes: int) -> Iterator[Served]:
+    """Serve an application with so many workers."""
+    command = [sys.executable, "-m", "trio_uwsgi", app, "--processes", str(processes), "--http", "127.0.0.1:0"]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen([*command, "--disable-logging"], cwd=ROOT, stderr=log)
+        try:
+            while b"in processes of process" not in (said := os.pread(log.fileno(), 65536, 0)):
+                if process.poll() is not None:
+                    raise SystemExit(said.decode())
+                time.sleep(0.02)
+            found = re.search(rb"http on 127.0.0.1:(\d+)", said)
+            assert found is not None
+            yield Served(process, int(found[1]))
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def children(pid: int) -> list[int]:
+    """The processes right below this one."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def ask(client: socket.socket) -> bool:
+    """One request; was there a whole response?"""
+    data = b""
+    try:
+        client.sendall(REQUEST)
+        while True:
+            head, found, body = data.partition(b"\r\n\r\n")
+            if found and len(body) >= int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
+                return head.startswith(b"HTTP/1.1 200")
+            part = client.recv(65536)
+            if not part:
+                return False
+            data += part
+    except OSError:
+        return False
+
+
+def ask_often(server: Served, times: int, clients: int = CLIENTS) -> float:
+    """So many requests over several connections that are kept; gives the seconds that they took."""
+    left = iter(range(times))
+
+    def be_client() -> None:
+        with server.connect() as client:
+            for _ in left:
+                assert ask(client)
+
+    threads = [threading.Thread(target=be_client) for _ in range(clients)]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - began
+
+
+def cores(rounds: int) -> None:
+    """Two workers against one."""
+    app = f"{Path(__file__).resolve()}:busy"
+    took: dict[int, list[float]] = {1: [], 2: []}
+    with served(app, 1) as one, served(app, 2) as two:
+        for number in range(rounds):
+            for count, server in ((1, one), (2, two)):
+                took[count].append(ask_often(server, 100))
+            ratio = took[2][-1] / took[1][-1]
+            print(f"  round {number}: one {took[1][-1]:.2f} s, two {took[2][-1]:.2f} s, {ratio:.2f} of the time")
+    ratios = [two / one for one, two in zip(took[1], took[2], strict=True)]
+    each = statistics.median(took[1]) / 100
+    print(
+        f"100 requests of {1000 * each:.0f} ms: two workers take {statistics.median(ratios):.2f} of the time (median)"
+    )
+
+
+def respawn(rounds: int) -> None:
+    """Kill, and ask again and again until there is a response."""
+    times, tries = [], []
+    with served(FLASK, 1) as server:
+        for _ in range(rounds):
+            time.sleep(1.2)  # one that dies in its first second is followed after a pause
+            (worker,) = server.workers
+            tried = 0
+            began = time.perf_counter()
+            os.kill(worker, signal.SIGKILL)
+            whole = False
+            while not whole:
+                tried += 1
+                with contextlib.suppress(OSError), server.connect() as client:
+                    whole = ask(client)
+            times.append(1000 * (time.perf_counter() - began))
+            tries.append(tried)
+    print(
+        f"from the kill to the first response, {rounds} times: median {statistics.median(times):.1f} ms, "
+        f"{min(times):.1f} to {max(times):.1f} ms; tries {sorted(set(tries))}"
+    )
+
+
+def memory(rounds: int) -> None:
+    """Four workers and one: the workers alone, and all processes of the server, with its master and its zygote."""
+    found: dict[str, dict[int, list[float]]] = {}
+    for _ in range(rounds):
+        for count in (1, 4):
+            with served(FLASK, count) as server:
+                for state in ("idle", "after load"):
+                    time.sleep(1)
+                    workers = sum(map(pss, server.workers))
+                    others = pss(server.zygote) + pss(server.process.pid)
+                    for what, size in ((f"workers, {state}", workers), (f"all processes, {state}", workers + others)):
+                        found.setdefault(what, {1: [], 4: []})[count].append(size)
+                    if state == "idle":
+                        ask_often(server, 4000 * count, 4 * count)
+    for what, sizes in sorted(found.items()):
+        one, four = (statistics.median(sizes[count]) for count in (1, 4))
+        print(f"{what}: with one worker {one:.1f} MiB, with four {four:.1f} MiB, {four / one:.2f} times (medians)")
+
+
+def pss(pid: int) -> float:
+    """In MiB."""
+    found = re.search(r"^Pss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["cores", "respawn", "memory"])
+    parser.add_argument("--rounds", type=int)
+    options = parser.parse_args()
+    measure, rounds = {"cores": (cores, 7), "respawn": (respawn, 20), "memory": (memory, 3)}[options.what]
+    print(f"load of the machine: {os.getloadavg()}")
+    measure(options.rounds or rounds)
+
+
+if __name__ == "__main__":
+    main()

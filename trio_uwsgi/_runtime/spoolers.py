@@ -1,0 +1,54 @@
+"""All spoolers of a runtime: when there is one more of them, and how often they look. Floor 3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._core.seats import Seat, SeatState
+from trio_uwsgi._runtime.tenure import second_name
+from trio_uwsgi._wire.frames import SpoolerFrequency
+
+if TYPE_CHECKING:
+    from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._tasks.spool import Spool
+    from trio_uwsgi._tasks.spools import Spools
+
+__all__ = ["Spoolers"]
+
+
+class Spoolers:
+    """What the runtime does for its spoolers.
+
+    Args:
+        master: has their seats, and reaches those that are processes.
+        spools: the directories.
+        processes: spoolers of each directory.
+    """
+
+    def __init__(self, master: Master, spools: Spools, processes: int) -> None:
+        self._master = master
+        self._spools = spools
+        self._processes = processes
+
+    def hire_when_there_is_work(self) -> None:
+        """Those that are cheap come when their directory has work."""
+        seats = self._master.roster.seats("spooler")
+        count = self._processes
+        for number, spool in enumerate(self._spools.all):
+            spool.on_work = partial(self._hire_for, spool, seats[number * count : (number + 1) * count])
+
+    def _hire_for(self, spool: Spool, seats: Sequence[Seat]) -> None:
+        """Have a spooler for each job that is due or runs, as far as there are seats. Those on their way count."""
+        vacant = [seat for seat in seats if seat.state is SeatState.VACANT]
+        there = len(seats) - len(vacant)
+        for seat in vacant[: max(0, spool.unfinished - there)]:
+            self._master.roster.hire(seat)
+
+    def tell_frequency(self, seconds: float) -> None:
+        """A member has said how often directories are looked through: here, and by spoolers that are processes."""
+        self._spools.heed_frequency(seconds)
+        for seat in self._master.roster.seats("spooler"):
+            for name in (seat.name, second_name(seat.name)):
+                self._master.send(name, SpoolerFrequency(seconds))
