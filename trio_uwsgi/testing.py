@@ -33,12 +33,12 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import trio
 import trio.testing
 
-from trio_uwsgi._notes import Notes
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
 from trio_uwsgi._runtime.terms import Surroundings
-from trio_uwsgi._tasks.clock_hold import hold_clock
 from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
 from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._testing.clock_hold import hold_clock
+from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._wire.request import Peer
 from trio_uwsgi.config import Config
 from trio_uwsgi.serve import _serve_in, _terms
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._runtime.tenure import Tenure
     from trio_uwsgi._tasks.unit import Member
-    from trio_uwsgi._test_processes import ProcessHouse
+    from trio_uwsgi._testing.processes import ProcessHouse
 
 __all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
 
@@ -341,8 +341,8 @@ async def _open_house(
         with hold_clock():
             yield _TaskHouse(surroundings(trio.testing.wait_all_tasks_blocked))
         return
-    from trio_uwsgi._test_members import Stage
-    from trio_uwsgi._test_processes import open_process_house, served
+    from trio_uwsgi._testing.members import Stage
+    from trio_uwsgi._testing.processes import open_process_house, served
 
     async with open_process_house() as house:
         stage = Stage(
@@ -384,7 +384,7 @@ def _peer(port: int, protocol: Literal["http", "uwsgi"] = "http") -> Peer:
 def _open_client(house: _House, runtime: Runtime) -> httpx.AsyncClient:
     import httpx
 
-    from trio_uwsgi._memory_client import MemoryTransport
+    from trio_uwsgi._testing.memory_client import MemoryTransport
 
     async def settle(response: httpx.Response) -> None:
         # What its worker does behind it, its statistics say, is done when the test looks.

@@ -16,12 +16,12 @@ import trio
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._tasks.calls import Calls
 from trio_uwsgi._tasks.carrier import Carrier
-from trio_uwsgi._tasks.clock_hold import hold_clock
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.threads import Job, ThreadPool, ThreadStatistics, pools_of_this_run
 from trio_uwsgi._tasks.trio_threads import Tie
 from trio_uwsgi._tasks.unit import UNIT, Member, Unit
+from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.clock_hold import hold_clock
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._tasks.wsgi import FileWrapper
+from trio_uwsgi._testing.clock_hold import hold_clock
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

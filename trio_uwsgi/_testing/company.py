@@ -1,4 +1,4 @@
-"""The processes of a test's runtime: who is there, who comes, who goes; and a channel to each. Floor 3.
+"""The processes of a test's runtime: who is there, who comes, who goes; and a channel to each. Floor 4.
 
 What a zygote does is told by the line to it (`forked_zygote.py`). A member's process connects as soon as it runs
 (`follower.py`); over the channel the conductor asks it (`conductor.py`), and a test gives it connections.
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._runtime.follower import ANSWER, STIRRED
+from trio_uwsgi._testing.follower import ANSWER, STIRRED
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.conductor import Conductor
+    from trio_uwsgi._testing.conductor import Conductor
 
 __all__ = ["Company", "Follower"]
 

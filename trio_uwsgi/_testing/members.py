@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 
 from trio_uwsgi._core.declarations import describe
-from trio_uwsgi._notes import Notes
 from trio_uwsgi._runtime import member_process, zygote
-from trio_uwsgi._runtime.follower import Follower
 from trio_uwsgi._runtime.process import RemoteTraceback
 from trio_uwsgi._tasks.journal import Event, LoggingJournal
 from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._testing.follower import Follower
+from trio_uwsgi._testing.notes import Notes
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._tasks.book import Book
+    from trio_uwsgi._testing.book import Book
 
 __all__ = ["Stage", "become_zygote", "describe_application", "main", "prepare"]
 

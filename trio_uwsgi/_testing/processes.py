@@ -1,9 +1,8 @@
 """A test whose members are processes, on the test's own time. Floor 4.
 
-Members come from zygotes that are forked from the test (`_runtime/forked_zygote.py`), find there what they stand on
-(`_test_members.py`), and follow the test's clock (`_runtime/conductor.py`). What happens in them comes back through a
-book (`_tasks/book.py`): events, log records, failures, notes. It is read when all have come to rest, and whenever the
-test looks.
+Members come from zygotes that are forked from the test (`forked_zygote.py`), find there what they stand on
+(`members.py`), and follow the test's clock (`conductor.py`). What happens in them comes back through a book
+(`book.py`): events, log records, failures, notes. It is read when all have come to rest, and whenever the test looks.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi import _test_members
-from trio_uwsgi._notes import Notes
 from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.company import Company
-from trio_uwsgi._runtime.conductor import Conductor, conduct
-from trio_uwsgi._runtime.forked_zygote import forking
 from trio_uwsgi._runtime.nest import Nest
-from trio_uwsgi._tasks.book import Book
-from trio_uwsgi._tasks.clock_hold import hold_clock
-from trio_uwsgi._tasks.virtual_clock import FollowingClock
+from trio_uwsgi._testing import members
+from trio_uwsgi._testing.book import Book
+from trio_uwsgi._testing.clock_hold import hold_clock
+from trio_uwsgi._testing.company import Company
+from trio_uwsgi._testing.conductor import Conductor, conduct
+from trio_uwsgi._testing.forked_zygote import forking
+from trio_uwsgi._testing.notes import Notes
+from trio_uwsgi._testing.virtual_clock import FollowingClock
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._runtime.terms import Surroundings
     from trio_uwsgi._tasks.journal import Event
-    from trio_uwsgi._test_members import Stage
+    from trio_uwsgi._testing.members import Stage
     from trio_uwsgi._wire.request import Peer
 
 __all__ = ["ProcessHouse", "open_process_house", "served"]
@@ -67,8 +66,8 @@ class ProcessHouse:
     def nest(self, stage: Stage) -> Nest:
         """Where members come from."""
         name = getattr(stage.app, "__qualname__", type(stage.app).__qualname__)
-        become = partial(_test_members.become_zygote, stage)
-        entry = _test_members.__name__
+        become = partial(members.become_zygote, stage)
+        entry = members.__name__
         return Nest(app=AppReference("name", name), entry=entry, hatch=forking(self.company, become), watched=False)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.book import Book
+    from trio_uwsgi._testing.book import Book
 
 __all__ = ["Notes"]
 

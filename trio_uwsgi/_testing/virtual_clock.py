@@ -1,4 +1,4 @@
-"""One virtual time for several processes. Floor 2.
+"""One virtual time for several processes. Floor 4.
 
 The process that moves the time (`conductor.py`) writes it into memory that those which were forked from it have, too.
 Their Trio runs on a clock that shows it and never moves it.

@@ -1,4 +1,4 @@
-"""A zygote that is forked from this process, with the application that is here. Floor 3.
+"""A zygote that is forked from this process, with the application that is here. Floor 4.
 
 Only for `trio_uwsgi.testing`. Product code never forks inside of a Trio run (`zygote.py` says why). A test does: its
 application, handlers and declarations are closures, which no other interpreter could import. What makes that possible
@@ -27,8 +27,8 @@ from trio_uwsgi._tasks.zygote_line import ZygoteDied, ZygoteLine
 from trio_uwsgi._wire.zygote_frames import Exited, Forked, ZygoteFrame
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.company import Company
     from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess
+    from trio_uwsgi._testing.company import Company
 
 __all__ = ["forking"]
 

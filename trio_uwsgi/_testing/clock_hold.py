@@ -1,4 +1,4 @@
-"""A mock clock that stands still while threads run. Floor 2.
+"""A mock clock that stands still while threads run. Floor 4.
 
 Used by `trio_uwsgi.testing`. Trio's autojump clock looks at tasks only: while every task waits it jumps to the next
 deadline, also when one of them waits for a thread that is about to answer, so deadlines around synchronous code fire at
@@ -21,7 +21,7 @@ from trio.testing import MockClock
 
 from trio_uwsgi._tasks.threads import pools_of_this_run
 from trio_uwsgi._tasks.trio_threads import thread_calls
-from trio_uwsgi._tasks.virtual_clock import FollowingClock
+from trio_uwsgi._testing.virtual_clock import FollowingClock
 
 
 class ClockHold(trio.abc.Instrument):

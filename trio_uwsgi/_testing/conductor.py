@@ -1,4 +1,4 @@
-"""Moves one virtual time for this process and for those of its members. Floor 3.
+"""Moves one virtual time for this process and for those of its members. Floor 4.
 
 Used by `trio_uwsgi.testing`. Trio's mock clock jumps when its own run has nothing to do; but what this run waits for
 may be under way in another process. So the clock is held, and a task here, the conductor, moves it, when the whole tree
@@ -11,7 +11,7 @@ of processes has come to rest:
 What somebody sends is readable in another process at once (sockets, pipes and inotify do not travel), and whoever
 answers has read what was there. So if nobody took a step from one answer to the next, there was a moment in between at
 which all were idle and nothing was on its way; and from such a moment on only time can make anything happen. It jumps
-to the earliest deadline of all, is written to memory that all of them see (`_tasks/virtual_clock.py`), and the next
+to the earliest deadline of all, is written to memory that all of them see (`_testing/virtual_clock.py`), and the next
 round wakes them.
 
 A process that was killed counts as busy until it has been reaped, so time does not pass between a death and its notice.
@@ -27,14 +27,14 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from trio_uwsgi._runtime.follower import ASK, TELL
-from trio_uwsgi._tasks.virtual_clock import SharedNow
+from trio_uwsgi._testing.follower import ASK, TELL
+from trio_uwsgi._testing.virtual_clock import SharedNow
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from trio_uwsgi._runtime.company import Company, Follower
-    from trio_uwsgi._tasks.clock_hold import ClockHold
+    from trio_uwsgi._testing.clock_hold import ClockHold
+    from trio_uwsgi._testing.company import Company, Follower
 
 __all__ = ["Conductor", "conduct"]
 

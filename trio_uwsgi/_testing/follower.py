@@ -1,4 +1,4 @@
-"""Stays beside a member whose time another process moves: says when it is idle, and when it has to wake. Floor 3.
+"""Stays beside a member whose time another process moves: says when it is idle, and when it has to wake. Floor 4.
 
 The other side, and the theory, are in `conductor.py`. Messages over the socket between the two:
 
@@ -22,7 +22,7 @@ import trio
 import trio.testing
 
 from trio_uwsgi._runtime.heart import beat
-from trio_uwsgi._tasks.clock_hold import ClockHold, hold_clock
+from trio_uwsgi._testing.clock_hold import ClockHold, hold_clock
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.heart import Heart
