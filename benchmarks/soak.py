@@ -8,7 +8,8 @@ A look at the master every three seconds shows what it has of memory, descriptor
 at the end it is checked that nothing of that has grown, that what was done adds up with what was asked for, that each
 line of the log has a reason (`soak_checks.py`), and that nothing is left. Exit code 1 says that something is not so.
 
-`--load 0.2` asks for less; `--reloads 4 --kills 1.5` are other seconds than these; `--keep` leaves the folder with the log and everything that was noted.
+`--load 0.2` asks for less; `--reloads 5 --kills 2` are other seconds than these; `--keep` leaves the folder with the
+log and everything that was noted.
 """
 
 from __future__ import annotations
