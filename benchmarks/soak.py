@@ -2,13 +2,14 @@
 
 The command line serves `soak_app.py` with two workers, two mules, a spooler, caches, locks and a uwsgi socket.
 Meanwhile clients on loopback use all of it, a few hundred times a second; every 20 seconds the code changes and SIGHUP
-comes; every 5 seconds a member, or now and then the zygote, is killed.
+comes; every 5 seconds, and in every other reload, a member, or now and then the zygote, is killed.
 
 A look at the master every three seconds shows what it has of memory, descriptors, threads, children and Trio tasks; and
 at the end it is checked that nothing of that has grown, that what was done adds up with what was asked for, that each
 line of the log has a reason (`soak_checks.py`), and that nothing is left. Exit code 1 says that something is not so.
 
-`--load 0.2` asks for less, `--keep` leaves the folder with the log and everything that was noted.
+`--load 0.2` asks for less; `--reloads 5 --kills 2` are other seconds than these; `--keep` leaves the folder with the
+log and everything that was noted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from benchmarks.soak_checks import Look, Outcome, check, look_at
 from benchmarks.soak_clients import Clients
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERY_RELOAD, EVERY_KILL, EVERY_LOOK = 20.0, 5.0, 3.0
+EVERY_LOOK = 3.0  # seconds
 OPTIONS = [
     *("--processes", "2", "--mules", "2", "--spooler-retry", "0.1", "--locks", "1", "--harakiri", "30"),
     *("--cache2", "name=default,items=10", "--cache2", "name=small,items=50,purge_lru=1"),
@@ -101,12 +102,13 @@ def tasks_below(task: Any) -> int:  # Any: Trio's Task, or None
 class Soak:
     """One run."""
 
-    def __init__(self, folder: Path, server: subprocess.Popen[bytes], seconds: float, load: float) -> None:
+    def __init__(self, folder: Path, server: subprocess.Popen[bytes], options: argparse.Namespace) -> None:
+        self.options = options
         self.folder = folder
         self.server = server
         self.outcome = Outcome()
-        self.clients = Clients(folder, self.port(), load)
-        self._ends = time.monotonic() + seconds
+        self.clients = Clients(folder, self.port(), options.load)
+        self._ends = time.monotonic() + options.minutes * 60
         self._version = 1
 
     def log(self) -> str:
@@ -138,7 +140,10 @@ class Soak:
                 busy.start_soon(self._kill_often)
             await self._rest()
             nursery.cancel_scope.cancel()
-        self.outcome.total = int(await self.clients.ask_one("/total"))
+        for _ in range(40):
+            version, total = await self.clients.ask_one("/total")
+            self.outcome.last_versions.add(version)
+            self.outcome.total = int(total)
         self.end()
 
     async def _look_often(self) -> None:
@@ -152,24 +157,32 @@ class Soak:
             await trio.sleep(EVERY_LOOK)
 
     async def _reload_often(self) -> None:
-        while time.monotonic() + EVERY_RELOAD < self._ends:
-            await trio.sleep(EVERY_RELOAD * random.uniform(0.9, 1.1))
+        every = self.options.reloads
+        while time.monotonic() + every < self._ends:
+            await trio.sleep(every * random.uniform(0.9, 1.1))
             self._version += 1
             write_version(self.folder, self._version)
             self.server.send_signal(signal.SIGHUP)
             self.outcome.reloads += 1
+            if self._version % 2:
+                await trio.sleep(random.uniform(0.3, 1.2))
+                self._kill_one()
 
     async def _kill_often(self) -> None:
-        while time.monotonic() + EVERY_KILL < self._ends:
-            await trio.sleep(EVERY_KILL * random.uniform(0.6, 1.4))
-            members = {pid: name for name, pid in self.told()["pids"].items() if pid}
-            zygotes = [pid for pid in children(self.server.pid) if pid not in members]
-            name, pid = random.choice([(name, pid) for pid, name in members.items()])
-            if len(zygotes) == 1 and random.random() < 0.1:
-                name, pid = "zygote", zygotes[0]
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                self.outcome.kills.append((time.monotonic(), name.strip("'0123456789")))
+        every = self.options.kills
+        while time.monotonic() + every < self._ends:
+            await trio.sleep(every * random.uniform(0.6, 1.4))
+            self._kill_one()
+
+    def _kill_one(self) -> None:
+        members = {pid: name for name, pid in self.told()["pids"].items() if pid}
+        zygotes = [pid for pid in children(self.server.pid) if pid not in members]
+        name, pid = random.choice([(name, pid) for pid, name in members.items()])
+        if len(zygotes) == 1 and random.random() < 0.1:
+            name, pid = "zygote", zygotes[0]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.outcome.kills.append((time.monotonic(), name.strip("'0123456789")))
 
     async def _rest(self) -> None:
         """Wait until all that was asked for has been done."""
@@ -220,6 +233,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--load", type=float, default=1.0, help="1 is about 300 requests a second")
+    parser.add_argument("--reloads", type=float, default=20.0, help="seconds from one to the next")
+    parser.add_argument("--kills", type=float, default=5.0, help="seconds from one to the next")
     parser.add_argument("--keep", action="store_true", help="leave the folder")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -232,9 +247,13 @@ def main() -> int:
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=environment)
     try:
-        soak = Soak(folder, server, options.minutes * 60, options.load)
+        soak = Soak(folder, server, options)
         trio.run(soak.run)
     finally:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(5)  # if it ends by itself, it says why
+        if server.poll() != 0:
+            print((folder / "log").read_text()[-5000:])
         server.kill()
         server.wait()
     problems = check(soak.outcome, soak.clients, folder)

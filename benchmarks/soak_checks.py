@@ -106,6 +106,7 @@ class Outcome:
     kills: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     reloads: int = 0
     total: int = 0
+    last_versions: set[str] = dataclasses.field(default_factory=set)
     exit_code: int | None = None
     told: dict[str, Any] = dataclasses.field(default_factory=dict)  # Any: it is JSON
     left: list[str] = dataclasses.field(default_factory=list)
@@ -234,12 +235,16 @@ class Checks:
         kills = len(self.outcome.kills)
         # One that is killed in the instant in which it ends by itself, after it handed over, has died of that.
         self.right(f"kills: {kills} {dict(self.killed)}, deaths in the log: {deaths}", 0.9 * kills <= deaths <= kills)
+        newest = f"version {self.outcome.reloads + 1}"
         undone = sum(found[pattern] for pattern in EXPECTED if pattern.startswith("not reloaded"))
         done = sum(found[pattern] for pattern in EXPECTED if pattern.startswith("reloaded"))
         self.right(
             f"reloads: {self.outcome.reloads} asked for, {done} done, {undone} not, because of kills",
             done + undone == self.outcome.reloads,
         )
+
+        versions = self.outcome.last_versions
+        self.right(f"versions at the end: {versions}, the newest is {newest}", bool(undone) or versions == {newest})
 
     def end(self) -> None:
         """Nothing is left."""

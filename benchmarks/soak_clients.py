@@ -97,11 +97,12 @@ class Clients:
         elif path == "/cache" and answer not in ("", argument * 50):
             self.broken.append(f"{path}: {answer}")
 
-    async def ask_one(self, path: str) -> str:
-        """One answer, on a connection of its own."""
+    async def ask_one(self, path: str) -> tuple[str, str]:
+        """One answer, on a connection of its own, and the version that gave it."""
         async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
             _, body = await exchange(stream, path)
-        return body.decode().rpartition(";")[2]
+        version, *_, answer = body.decode().split(";")
+        return version, answer
 
     async def _call_often(self) -> None:
         """Call over the uwsgi socket, as uWSGI does."""

@@ -154,6 +154,25 @@ async def app(scope, receive, send):
         assert [0, 0, 0] == [member.deaths for member in house.runtime.statistics().members]
 
 
+async def test_a_worker_that_rests_when_a_reload_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes again with the old code while others with the new code start, and is followed, too."""
+    caplog.set_level("INFO")
+    slow = """
+@uwsgi.post_fork
+async def slowly():
+    if uwsgi.worker_id() == 2:
+        await trio.sleep(1.5)
+"""
+    async with living(tmp_path, source("1"), workers=2, lifespan="off") as house:
+        os.kill(await house.pid("worker1"), signal.SIGKILL)
+        await until(lambda: house.state("worker1") != "ready")
+        write(tmp_path, source("2", slow))
+        house.runtime.reload()
+        await until(lambda: logged(caplog, "reloaded in"), 20)
+        await served_by(house, "2")
+        assert {"2"} == {await house.get("/which") for _ in range(20)}
+
+
 async def test_a_member_reloads(tmp_path: Path) -> None:
     """`uwsgi.reload()`, one worker after the other, with what an application may have."""
     options = {"workers": 2, "mules": 1, "spooler": str(tmp_path / "jobs"), "chain_reload": True, "lifespan": "off"}

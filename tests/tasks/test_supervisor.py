@@ -269,6 +269,7 @@ class Line(House):
         super().__init__(*lives)
         self.tenures: list[Tenure] = []
         self.said: list[list[Frame]] = []
+        self.burial = 0.0  # seconds from the end of a life until the supervisor hears of it
 
     async def _live(self, tenure: Tenure) -> Ending:
         said: list[Frame] = []
@@ -280,6 +281,7 @@ class Line(House):
             return await self.lives.pop(0)(self)
         finally:
             self.master.detach(tenure)
+            await trio.sleep(self.burial)
 
     def says(self, life: int, *frames: Frame) -> None:
         """A member says something to the master."""
@@ -384,6 +386,75 @@ async def test_a_death_while_another_one_comes(nursery: trio.Nursery, autojump_c
     assert [Seated(), Deliver(1, None, b"1")] == house.said[1]
     assert (1, SeatState.READY) == (house.seat.deaths, house.seat.state)
     house.says(1, Begun(1), Ended(1))
+    house.supervisor.stop()
+
+
+async def test_a_death_in_the_instant_of_handing_over(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Who has died, which the supervisor has not heard of yet, is told nothing, and followed."""
+
+    async def dies(house: House) -> Ending:
+        assert isinstance(house, Line)
+        house.says(0, Ready())
+        await trio.sleep(2)
+        return Died("an accident")
+
+    house = Line(dies, life(1))
+    house.burial = 1.0
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    assert await house.supervisor.prepare(house._live)
+    await trio.sleep(1.5)
+    assert house.supervisor.hand_over()
+    await trio.sleep(1)
+    assert ([], [Seated()]) == (house.said[0], house.said[1])
+    assert (1, SeatState.READY) == (house.seat.deaths, house.seat.state)
+    house.supervisor.stop()
+
+
+async def test_a_death_beside_one_that_is_prepared(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Whoever comes next has another name than that, which has the seat in the end, whichever name is whose."""
+
+    async def dies(house: House) -> Ending:
+        assert isinstance(house, Line)
+        house.says(1, Ready())
+        await trio.sleep(4)
+        return Died("an accident")
+
+    async def hangs(house: House) -> Ending:
+        await trio.sleep(1000)
+        raise AssertionError
+
+    house = Line(life(0), dies, life(2), hangs, life(4))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(1)
+    for pause in (1, 4):
+        assert await house.supervisor.prepare(house._live)
+        await trio.sleep(pause)
+        assert house.supervisor.hand_over()
+        await trio.sleep(1)
+    assert ["mule1", "mule1'", "mule1", "mule1'"] == [tenure.name for tenure in house.tenures]
+    assert ([Seated()], SeatState.READY) == (house.said[2], house.seat.state)
+    assert await house.supervisor.prepare(house._live)
+    assert house.supervisor.hand_over()
+    await trio.sleep(1)
+    assert ([Seated()], SeatState.READY, 1) == (house.said[4], house.seat.state, house.seat.deaths)
+    house.supervisor.stop()
+
+
+async def test_one_that_came_unprepared(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+    """Nobody is prepared where nobody is; who comes meanwhile is not followed, which is said."""
+
+    async def dies(house: House) -> Ending:
+        return Died("an accident")
+
+    house = Line(dies, life(1))
+    nursery.start_soon(house.supervisor.run)
+    await trio.sleep(0.5)
+    assert await house.supervisor.prepare(house._live)
+    assert house.supervisor.hand_over()
+    await trio.sleep(1)
+    assert SeatState.READY is house.seat.state
+    assert not house.supervisor.hand_over()
     house.supervisor.stop()
 
 

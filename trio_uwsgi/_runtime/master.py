@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import trio
@@ -53,8 +53,6 @@ from trio_uwsgi._wire.frames import (
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._core.roster import Roster
     from trio_uwsgi._core.targets import Headcount
@@ -147,7 +145,8 @@ class Master:
     def hand_over(self, seat: Seat) -> None:
         """Let the member that has this seat give way. Nothing is sent to it from now on; it says when it has."""
         seat.state = SeatState.STARTING
-        self._holders[seat.name].link.send(HandOver())
+        if seat.name in self._holders:  # else it has just died, which the supervisor will see
+            self._holders[seat.name].link.send(HandOver())
 
     def _gave_way(self, tenure: Tenure) -> None:
         self.roster.hand_over(tenure.seat)

@@ -143,9 +143,9 @@ class Succession:
             generation.retire()
             return
         self._generations.follow(generation)
-        for supervisor in first:
-            supervisor.hand_over()
-        for supervisor in later:
+        # Who had died, and came again before the others were prepared, has the old code.
+        missed = [supervisor for supervisor in first if not supervisor.hand_over()]
+        for supervisor in missed + later:
             await self._one_more(supervisor, generation)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
 

@@ -141,7 +141,7 @@ class Supervisor:
             holder = self._follow(holder, self._next)
 
     def _start(self, live: Live, *, heir: bool = False) -> Tenure:
-        others = (self.holder, self._leaver)
+        others = (self.holder, self._leaver, self._heir)  # two of them at most: a holder may die while an heir is there
         names = [other.name for other in others if other is not None and other.ending is None]
         tenure = Tenure(self.seat, heir=heir, second=self.seat.name in names)
         tenure.on_change = self._awake
@@ -194,18 +194,25 @@ class Supervisor:
             self._heir.scope.cancel()
             self._heir = None
 
-    def hand_over(self) -> None:
-        """Let whoever is prepared have the seat, as soon as the one that has it gave way."""
+    def hand_over(self) -> bool:
+        """Let whoever is prepared have the seat, as soon as the one that has it gave way.
+
+        Returns:
+            False: nobody was prepared, because nobody had the seat then, and now somebody has it.
+        """
         holder = self.holder
-        if self._heir is None or holder is None or not self._is_held():
+        if holder is None or not self._is_held():
             self.forgo()
-            return
+            return True
+        if self._heir is None:
+            return False
         self._next, self._heir = self._heir, None
         if holder.ready:
             holder.scope.deadline = trio.current_time() + self._mercy
             self._master.hand_over(self.seat)
         else:
             holder.scope.cancel()  # it has never served
+        return True
 
     def _is_held(self) -> bool:
         holder = self.holder
