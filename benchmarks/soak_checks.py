@@ -143,7 +143,9 @@ class Checks:
         early = [look for look in looks if start <= look.time < start + width]
         late = [look for look in looks if look.time >= over - width]
         for what, most in GROWTH.items():
-            before, after = (statistics.median(getattr(look, what) for look in part) for part in (early, late))
+            # Of what a reload has twice for a moment, what there is at rest: the least.
+            typical = statistics.median if 0 < most < 1 else min
+            before, after = (typical([getattr(look, what) for look in part]) for part in (early, late))
             said = f"master's {what}: {before:g} from {start:.0f} s to {start + width:.0f} s, {after:g} at the end"
             self.right(said, after <= before * (1 + most))
         late[-1].types.subtract(early[0].types)
