@@ -15,8 +15,10 @@ Placement = Literal["task", "memory", "process"]
 # As `open_zygote` asks for them.
 HAS_PROCESSES = hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")
 
+_PROCESS = pytest.param("process", marks=pytest.mark.processes)
+
 all_placements = pytest.mark.parametrize(
-    "placement", ["task", "memory", "process"] if HAS_PROCESSES else ["task", "memory"]
+    "placement", ["task", "memory", _PROCESS] if HAS_PROCESSES else ["task", "memory"]
 )
 
 
