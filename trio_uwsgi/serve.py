@@ -69,7 +69,7 @@ async def serve(
 
     `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
     gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread. SIGHUP
-    reloads, see `Runtime.reload`. It listens on the sockets that systemd passes, where `config` names none, and tells
+    reloads, see `Runtime.reload`; what other signals and `Config.master_fifo` do is in the README. It listens on the sockets that systemd passes, where `config` names none, and tells
     it how it is doing.
     `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
     signals, logging and the process to the caller: `runtime.stop()` is the graceful stop.
@@ -84,7 +84,7 @@ async def serve(
             `pidfile` and their like say, as it is that of another program.
         RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
         BootError: an address cannot be listened on, or the application's lifespan startup failed.
-        SystemExit: a second posix signal came; the code is 128 plus its number.
+        SystemExit: SIGQUIT, or a second SIGINT or SIGTERM came; the code is 128 plus its number.
     Resource handling: everything it opens is closed when it returns or raises: sockets, their files, tasks. A thread
     whose user code
         does not end is abandoned, counted and named in the log.
