@@ -69,8 +69,8 @@ async def serve(
 
     `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
     gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread. SIGHUP
-    reloads, see `Runtime.reload`; what other signals and `Config.master_fifo` do is in the README. It listens on the sockets that systemd passes, where `config` names none, and tells
-    it how it is doing.
+    reloads, see `Runtime.reload`; what other signals and `Config.master_fifo` do is in the README. It listens on the
+    sockets that systemd passes, where `config` names none, and tells it how it is doing.
     `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
     signals, logging and the process to the caller: `runtime.stop()` is the graceful stop.
 
