@@ -129,14 +129,24 @@ def cores(rounds: int) -> None:
     with served(app, 1) as one, served(app, 2) as two:
         for number in range(rounds):
             for count, server in ((1, one), (2, two)):
+                before = [worked(worker) for worker in server.workers]
                 took[count].append(ask_often(server, 100))
+                each = [worked(worker) - earlier for worker, earlier in zip(server.workers, before, strict=True)]
             ratio = took[2][-1] / took[1][-1]
-            print(f"  round {number}: one {took[1][-1]:.2f} s, two {took[2][-1]:.2f} s, {ratio:.2f} of the time")
+            print(
+                f"  round {number}: one {took[1][-1]:.2f} s, two {took[2][-1]:.2f} s, {ratio:.2f} of the time; the two "
+                f"had a core for {each[0]:.2f} s and {each[1]:.2f} s; load {os.getloadavg()[0]:.1f}"
+            )
     ratios = [two / one for one, two in zip(took[1], took[2], strict=True)]
-    each = statistics.median(took[1]) / 100
+    milliseconds = 1000 * statistics.median(took[1]) / 100
     print(
-        f"100 requests of {1000 * each:.0f} ms: two workers take {statistics.median(ratios):.2f} of the time (median)"
+        f"100 requests of {milliseconds:.0f} ms: two workers take {statistics.median(ratios):.2f} of the time (median)"
     )
+
+
+def worked(pid: int) -> float:
+    """Seconds in which this process had a core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def respawn(rounds: int) -> None:
