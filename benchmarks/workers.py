@@ -123,20 +123,35 @@ def ask_often(server: Served, times: int, clients: int = CLIENTS) -> float:
 
 
 def cores(rounds: int) -> None:
-    """Two workers against one."""
+    """Two workers against one. How long they had a core tells a busy machine from an uneven share."""
     app = f"{Path(__file__).resolve()}:busy"
-    took: dict[int, list[float]] = {1: [], 2: []}
+    ratios, shares = [], []
     with served(app, 1) as one, served(app, 2) as two:
         for number in range(rounds):
-            for count, server in ((1, one), (2, two)):
-                took[count].append(ask_often(server, 100))
-            ratio = took[2][-1] / took[1][-1]
-            print(f"  round {number}: one {took[1][-1]:.2f} s, two {took[2][-1]:.2f} s, {ratio:.2f} of the time")
-    ratios = [two / one for one, two in zip(took[1], took[2], strict=True)]
-    each = statistics.median(took[1]) / 100
+            alone, alone_worked = measured(one)
+            both, both_worked = measured(two)
+            ratios.append(both / alone)
+            shares.append(max(both_worked) / alone_worked[0])
+            print(
+                f"  round {number}: one {alone:.2f} s, two {both:.2f} s, {ratios[-1]:.2f} of the time; the two had a "
+                f"core for {both_worked[0]:.2f} s and {both_worked[1]:.2f} s; load {os.getloadavg()[0]:.1f}"
+            )
     print(
-        f"100 requests of {1000 * each:.0f} ms: two workers take {statistics.median(ratios):.2f} of the time (median)"
+        f"two workers take {statistics.median(ratios):.2f} of the time of one (median; least {min(ratios):.2f}), "
+        f"and {statistics.median(shares):.2f} of its time on a core each"
     )
+
+
+def measured(server: Served) -> tuple[float, list[float]]:
+    """The seconds that 100 requests take, and for how long of these each worker had a core."""
+    before = [worked(worker) for worker in server.workers]
+    seconds = ask_often(server, 100)
+    return seconds, [worked(worker) - earlier for worker, earlier in zip(server.workers, before, strict=True)]
+
+
+def worked(pid: int) -> float:
+    """Seconds in which this process had a core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def respawn(rounds: int) -> None:
