@@ -101,9 +101,8 @@ async def test_a_job_waits_for_its_time(
         ran.append(trio.current_time() - began)
 
     began = trio.current_time()
-    async with open_runtime(
-        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=BEGIN
-    ) as runtime:
+    config = Config(spooler=str(folder), spooler_frequency=300, placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry, begin=BEGIN) as runtime:
         tomorrow = BEGIN + datetime.timedelta(days=1)
         await runtime.spool({"ud_spool_func": "later", "body": b'[["it"],{"when":"then"}]'}, at=tomorrow)
         await trio.sleep(DAY / 2)
@@ -111,9 +110,7 @@ async def test_a_job_waits_for_its_time(
         assert (0, 1) == (statistics.waiting, statistics.delayed)
     assert 1 == len(jobs_in(folder))
     begin = BEGIN + datetime.timedelta(days=0.5)
-    async with open_runtime(
-        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=begin
-    ):
+    async with open_runtime(None, config, registry=uwsgi_registry, begin=begin):
         await trio.sleep(DAY)
     assert pytest.approx([DAY], abs=0.002) == ran
 
