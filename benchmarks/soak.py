@@ -35,7 +35,7 @@ from typing import Any
 
 import trio
 
-from benchmarks.soak_checks import Look, Outcome, check, look_at
+from benchmarks.soak_checks import Look, Outcome, check, children, look_at
 from benchmarks.soak_clients import Clients
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,12 +216,6 @@ def write_version(folder: Path, version: int) -> None:
     """The application's code, changed."""
     source = (ROOT / "benchmarks/soak_app.py").read_text()
     (folder / "soak_app.py").write_text(source.replace("VERSION = 1\n", f"VERSION = {version}\n"))
-
-
-def children(pid: int) -> list[int]:
-    """The processes right below this one."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
 
 
 def descendants(pid: int) -> list[int]:

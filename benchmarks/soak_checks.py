@@ -76,11 +76,17 @@ class Look:
         )
 
 
+def children(pid: int) -> list[int]:
+    """The processes right below this one."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
 def look_at(now: float, pid: int, told: dict[str, Any]) -> Look:  # Any: it is JSON
     """Look at a process, which has told this of itself."""
     proc = Path(f"/proc/{pid}")
     memory = dict(re.findall(r"^(Rss|Pss|Anonymous): +(\d+)", (proc / "smaps_rollup").read_text(), re.MULTILINE))
-    below = [child for task in (proc / "task").glob("*/children") for child in task.read_text().split()]
+    below = children(pid)
     states = [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in below]
     return Look(
         time=now,

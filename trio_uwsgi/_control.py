@@ -44,6 +44,7 @@ class Control:
         self.hard = 0
         self._everything = everything
         self._unnoticed = 0
+        self._dumping = False
         self._signals: Mapping[int, Callable[[str], None]] = {
             signal.SIGINT: self.stop,
             signal.SIGTERM: self.stop,
@@ -180,8 +181,13 @@ class Control:
         logger.info("%s: the stacks of all processes follow", why)
         if self.runtime is None:
             dump_here()
-        else:
-            self._everything.start_soon(self.runtime.dump_stacks)
+        elif not self._dumping:  # those of one process after the other: twice at once nobody could read them
+            self._dumping = True
+            self._everything.start_soon(self._dump, self.runtime)
+
+    async def _dump(self, runtime: Runtime) -> None:
+        await runtime.dump_stacks()
+        self._dumping = False
 
     def _serving(self, why: str, what: str) -> Runtime | None:
         if self.runtime is None or self.runtime.stopping:

@@ -18,7 +18,7 @@ from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.privileges import identity_of
 from trio_uwsgi._tasks.systemd import Notifier
-from trio_uwsgi._tasks.touching import require_watchfiles, watch_files, watch_sources
+from trio_uwsgi._tasks.touching import require_watchfiles, stamps_of, watch_files, watch_sources
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         entitle("master")
     if config.reload:
         require_watchfiles()
+    touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
     notifier = Notifier.from_environment(os.environ)
     with plain_start_errors(), contextlib.ExitStack() as stack:
         async with trio.open_nursery() as everything:
@@ -59,8 +60,8 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
             control.runtime = runtime = await everything.start(serve)
             runtime.on_reloading(notifier.reloading)
             everything.start_soon(notifier.follow, runtime.wait_stopping)
-            if config.touch_reload:
-                everything.start_soon(watch_files, config.touch_reload, control.reload_for)
+            if touched:
+                everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
                 everything.start_soon(watch_sources, sources, control.reload_for)
             await runtime.ended.wait()

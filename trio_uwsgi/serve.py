@@ -106,15 +106,16 @@ async def serve(
         config = _with_passed_sockets(config)
         settle = partial(settled, config.process_options)
         run = partial(_serve_in, surroundings, app, config, registry or uwsgi.registry, settle=settle)
-        await be_the_program(run, config, _folders(app))
+        await be_the_program(run, config, _folders(app) if config.reload else [])
     else:
         await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
 
 
 def _folders(app: object) -> list[str]:
     """Where the application's code is, for whoever watches it."""
-    own = app.folder if isinstance(app, AppReference) else None
-    return [os.getcwd()] if own is None or own.startswith(os.getcwd()) else [os.getcwd(), own]
+    own = (app if isinstance(app, AppReference) else reference_of(app)).folder
+    here = os.getcwd()
+    return [here] if own is None or os.path.commonpath([own, here]) == here else [here, own]
 
 
 def _with_passed_sockets(config: Config) -> Config:

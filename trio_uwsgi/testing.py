@@ -96,11 +96,13 @@ class EventLog:
 
     def count(self, what: str, member: str | None = None) -> int:
         """How many events say exactly this, of one member or of all."""
-        return sum(event.what == what and member in (None, event.member) for event in self)
+        self.catch_up()
+        return sum(event.what == what and member in (None, event.member) for event in self._events)
 
     def times(self, what: str, member: str | None = None) -> list[float]:
         """When they happened, in seconds since the runtime started, in order."""
-        return sorted(event.time for event in self if event.what == what and member in (None, event.member))
+        self.catch_up()
+        return sorted(event.time for event in self._events if event.what == what and member in (None, event.member))
 
 
 def _nothing() -> None:

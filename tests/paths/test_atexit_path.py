@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
+
+
+Receive = Callable[[], Awaitable[dict[str, object]]]
+Send = Callable[[dict[str, object]], Awaitable[None]]
 
 
 class Ends:
@@ -79,17 +84,17 @@ async def test_the_lifespan_is_up_still(autojump_clock: MockClock, uwsgi_registr
     async def close() -> None:
         ends.note("hook")
 
-    async def app(scope: dict[str, object], receive: object, send: object) -> None:
+    async def app(scope: dict[str, object], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             for step in ("startup", "shutdown"):
-                await receive()  # type: ignore[operator]
+                await receive()
                 ends.note(step)
-                await send({"type": f"lifespan.{step}.complete"})  # type: ignore[operator]
+                await send({"type": f"lifespan.{step}.complete"})
             return
         await trio.sleep(2)
         ends.note("request")
-        await send({"type": "http.response.start", "status": 204})  # type: ignore[operator]
-        await send({"type": "http.response.body"})  # type: ignore[operator]
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body"})
 
     async with open_runtime(app, registry=uwsgi_registry) as runtime, trio.open_nursery() as nursery:
         nursery.start_soon(runtime.client.get, "/")

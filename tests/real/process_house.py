@@ -206,10 +206,13 @@ def program(folder: Path, source: str) -> Iterator[Program]:
         process.wait()
 
 
-def children(pid: int) -> list[int]:
-    """The processes right below this one."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+def children(pid: int | str = "self") -> list[int]:
+    """The processes right below this one, dead ones too."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def descendants(pid: int) -> list[int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import body, running
+from tests.real.process_house import children
 from trio_uwsgi import __main__ as command
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
@@ -40,9 +41,7 @@ def app(environ, start_response):
 def titles(pid: int) -> set[str]:
     """What this process and all below it are called."""
     name = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    children = [child for task in tasks for child in (task / "children").read_text().split()]
-    return {name}.union(*(titles(int(child)) for child in children))
+    return {name}.union(*map(titles, children(pid)))
 
 
 @pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)], ids=["forked", "fresh"])

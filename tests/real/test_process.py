@@ -17,6 +17,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.real import process_house
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.dumps import task_tree
 from trio_uwsgi._runtime.process import (
@@ -55,10 +56,7 @@ def open_files(pid: int | str = "self") -> dict[str, str]:
 
 def children(pid: int | str = "self") -> set[int]:
     """The pids of a process's children, dead ones too."""
-    found: set[int] = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found |= set(map(int, (task / "children").read_text().split()))
-    return found
+    return set(process_house.children(pid))
 
 
 def bury_orphans(before: set[int]) -> None:
@@ -535,6 +533,26 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
         bury_orphans(processes)
         assert processes == children()
         assert files.keys() == open_files().keys()
+
+
+async def test_what_an_import_had_started_is_reaped(tmp_path: Path) -> None:
+    """When the import is cut short: a program that ends soon leaves no zombie here."""
+    started = tmp_path / "started"
+    program = "subprocess.Popen(['sh', '-c', 'sleep 0.2; exit 7'])"
+    app = module(tmp_path, f"import subprocess, time; {program}; open({str(started)!r}, 'w'); time.sleep(60)")
+    processes = children()
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def start() -> None:
+                async with open_zygote(plan(app=app)):
+                    raise AssertionError("it must not be imported")
+
+            nursery.start_soon(start)
+            while not started.exists():  # noqa: ASYNC110  # another process makes it
+                await trio.sleep(0.01)
+            scope.cancel()
+    assert processes == children()
 
 
 async def test_a_cancelled_fork_leaves_no_child() -> None:

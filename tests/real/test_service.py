@@ -202,7 +202,12 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGHUP)
         server.read("SIGHUP: not reloaded")
         heard: list[list[str]] = []
-        until(lambda: heard.extend(manager.heard()) or len(heard) == 3)  # type: ignore[func-returns-value]
+
+        def all_is_heard() -> bool:
+            heard.extend(manager.heard())
+            return len(heard) == 3
+
+        until(all_is_heard)
         assert ["READY=1", "RELOADING=1", "READY=1"] == [lines[0] for lines in heard]
     log = (folder / "log").read_text().splitlines()
     assert [f"imported by {UID} with umask 22", "worker 1 left"] == log

@@ -11,7 +11,7 @@ import trio
 
 from trio_uwsgi._tasks import touching
 from trio_uwsgi._tasks.fifo import open_fifo
-from trio_uwsgi._tasks.touching import watch_files, watch_sources
+from trio_uwsgi._tasks.touching import stamps_of, watch_files, watch_sources
 from trio_uwsgi.errors import ListenError
 
 pytestmark = pytest.mark.real
@@ -30,6 +30,25 @@ async def test_letters_arrive_from_one_writer_after_the_other(tmp_path: Path) ->
             await fifo.read()
         assert nothing.cancelled_caught
     assert not path.exists()
+
+
+async def test_what_somebody_puts_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the making and the opening: a link to a precious file, or that file itself. It is not given away."""
+    path, precious = tmp_path / "fifo", tmp_path / "precious"
+    precious.write_text("precious")
+    make = os.mkfifo
+    for put in (path.symlink_to, path.hardlink_to):
+
+        def mkfifo(name: str, mode: int, put: Callable[[Path], None] = put) -> None:
+            make(name, mode)
+            path.unlink()
+            put(precious)
+
+        monkeypatch.setattr(os, "mkfifo", mkfifo)
+        with pytest.raises(ListenError), open_fifo(str(path), (os.getuid(), os.getgid())):
+            raise AssertionError("it must not be opened")
+        assert "precious" == precious.read_text()
+        path.unlink(missing_ok=True)
 
 
 async def test_what_is_not_ours_stays(tmp_path: Path) -> None:
@@ -58,8 +77,11 @@ async def test_files_that_are_touched(tmp_path: Path, monkeypatch: pytest.Monkey
     here.touch()
     send, heard = trio.open_memory_channel[str](10)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch_files, [str(here), str(later)], send.send_nowait)
-        await trio.testing.wait_all_tasks_blocked()
+        known = stamps_of([str(here), str(later)])
+        os.utime(here, (2, 2))  # before anybody watches
+        nursery.start_soon(watch_files, known, send.send_nowait)
+        with trio.fail_after(5):
+            assert str(here) == await heard.receive()
         acts: list[tuple[Path, Callable[[], object]]] = [
             (here, lambda: os.utime(here, (1, 1))),
             (here, lambda: here.write_text("new")),

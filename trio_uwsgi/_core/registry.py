@@ -283,18 +283,17 @@ class Registry:
 
     def post_fork(self, func: F) -> F:
         """Decorate a function that every member calls when it begins; see `trio_uwsgi.uwsgi.post_fork`."""
-        self._check_not_serving("members have begun already; declare what they do first before serving")
-        if not callable(func):
-            raise RegistrationError(f"a post_fork hook must be callable without arguments, not {func!r}")
-        self.post_fork_hooks.append(func)
-        return func
+        return self._hook(self.post_fork_hooks, "a post_fork hook", func)
 
     def atexit(self, func: F) -> F:
         """Decorate a function that every member calls when it ends; see `trio_uwsgi.uwsgi.atexit`."""
-        self._check_not_serving("members have begun already; declare what they do last before serving")
+        return self._hook(self.atexit_hooks, "an atexit hook", func)
+
+    def _hook(self, hooks: list[Callable[[], object]], name: str, func: F) -> F:
+        self._check_not_serving(f"members have begun already; declare {name} before serving")
         if not callable(func):
-            raise RegistrationError(f"an atexit hook must be callable without arguments, not {func!r}")
-        self.atexit_hooks.append(func)
+            raise RegistrationError(f"{name} must be callable without arguments, not {func!r}")
+        hooks.append(func)
         return func
 
     # ----- remote procedure calls

@@ -23,6 +23,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -65,6 +66,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Seconds that faulthandler may need to print a stack.
 _STACKS = 0.2
+# Seconds in which what an import had started ends, when the import was cut short.
+_ORPHANS = 1.0
 
 # A thread that Trio keeps for its next call: it holds nothing, and Trio forgets it in a forked child.
 _IDLE_OF_TRIO = re.compile(r"Trio thread \d+")
@@ -318,9 +321,33 @@ async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
         _judge_threads(plan, imported)
     except BaseException:
         line.close()
+        started = _children(process.pid)
         await _put_down(process)
+        await _reap(started)
         raise
     return process, line, imported
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+async def _reap(started: list[int]) -> None:
+    """Wait for programs that an import had started (Trio's runs ldconfig), which are children of ours when that was cut
+    short, and which nobody else would reap. They have a moment; who stays longer is somebody's daemon.
+    """
+    with trio.move_on_after(_ORPHANS, shield=True):
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                pidfd = os.pidfd_open(pid)
+                try:
+                    await trio.lowlevel.wait_readable(pidfd)
+                    os.waitid(os.P_PIDFD, pidfd, os.WEXITED)  # noqa: ASYNC222  # it has ended
+                finally:
+                    os.close(pidfd)
 
 
 async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Imported:

@@ -11,6 +11,7 @@ theirs.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["FairReactor", "Share", "serve_fairly"]
 
 
+# Seconds between two looks for workers that have come.
+LOOK = 0.05
+
+
 class Share:
     """One worker's part in accepting.
 
@@ -36,16 +41,22 @@ class Share:
         others: those of the other workers.
     """
 
-    __slots__ = ("_mine", "_others")
+    __slots__ = ("_looked", "_mine", "_others", "_present")
 
     def __init__(self, mine: Row, others: Sequence[Row]) -> None:
         self._mine = mine
         self._others = others
+        self._present: list[Row] = []  # those of `_others` where somebody was at the last look
+        self._looked = -math.inf
 
     def patience(self) -> float:
         """Seconds to leave a new connection to others; 0 is to take it now."""
-        since = time.monotonic() - STALE
-        others = [row.get("open") for row in self._others if row.get("accepting") and row.get("heartbeat") > since]
+        now = time.monotonic()
+        if now - self._looked > LOOK:  # most rows are for workers that may be added, and this is asked for each client
+            self._looked = now
+            self._present = [row for row in self._others if row.get("heartbeat")]
+        since = now - STALE
+        others = [row.get("open") for row in self._present if row.get("accepting") and row.get("heartbeat") > since]
         return patience(self._mine.get("open"), others)
 
     def has(self, connections: int) -> None:

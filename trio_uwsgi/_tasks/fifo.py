@@ -50,26 +50,34 @@ def open_fifo(path: str, owner: tuple[int, int] | None = None) -> Iterator[Fifo]
     """
     path = os.path.abspath(path)  # the application may change the directory later
     try:
-        if stat.S_ISFIFO(os.lstat(path).st_mode):
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
-    try:
+        _remove_older(path)
         os.mkfifo(path, 0o600)
+        # For writing, too: then there always is a writer, and reading never comes to an end.
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileExistsError:
         raise ListenError(path, "there is a file which is not a fifo", "remove it, or use another path") from None
     except OSError as error:
         raise ListenError(path, f"a fifo cannot be made there ({error.strerror})", "use another path") from error
-    # For writing, too: then there always is a writer, and reading never comes to an end.
-    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     made = os.fstat(descriptor)
+    # Somebody who may write to the directory could put another file in its place, to have that given away.
+    if not stat.S_ISFIFO(made.st_mode) or made.st_nlink != 1 or made.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise ListenError(path, "somebody else has put a file there", "use a directory that is yours alone")
     try:
         if owner is not None:
-            os.fchown(descriptor, *owner)
+            with contextlib.suppress(
+                PermissionError
+            ):  # who cannot give it away cannot become that user, and is told so
+                os.fchown(descriptor, *owner)
         yield Fifo(descriptor)
     finally:
         os.close(descriptor)
         with contextlib.suppress(OSError):
-            now = os.lstat(path)
-            if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):
+            if os.path.samestat(os.lstat(path), made):
                 os.unlink(path)
+
+
+def _remove_older(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISFIFO(os.lstat(path).st_mode):
+            os.unlink(path)

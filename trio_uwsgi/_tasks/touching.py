@@ -12,20 +12,25 @@ import trio
 from trio_uwsgi._tasks.inotify import open_watch
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["require_watchfiles", "watch_files", "watch_sources"]
+__all__ = ["Stamps", "require_watchfiles", "stamps_of", "watch_files", "watch_sources"]
 
 # Seconds between two looks, where the system does not tell.
 _INTERVAL = 1.0
 
+# Touching a file causes several events, and one change of this. None: it does not exist.
 _Stamp: TypeAlias = "tuple[int, int, int] | None"
+Stamps: TypeAlias = dict[str, _Stamp]
 
 
-async def watch_files(files: Sequence[str], tell: Callable[[str], None]) -> None:
-    """Call `tell` with a file's path whenever that was touched, written or replaced; until cancelled.
+def stamps_of(files: Sequence[str]) -> Stamps:
+    """How these files are now, by their whole paths."""
+    return {file: _stamp(file) for file in map(os.path.abspath, files)}
 
-    One that does not exist counts when it comes; that it goes is not told.
+
+async def watch_files(known: Stamps, tell: Callable[[str], None]) -> None:
+    """Call `tell` with a file's path whenever that is not as it is known: it was touched, written or replaced; until
+    cancelled. One that does not exist counts when it comes; that it goes is not told.
     """
-    known = {file: _stamp(file) for file in map(os.path.abspath, files)}
     with contextlib.ExitStack() as stack:
         watch = open_watch()
         if watch is not None:
@@ -34,18 +39,17 @@ async def watch_files(files: Sequence[str], tell: Callable[[str], None]) -> None
             if not all(watch.add(folder) for folder in folders):
                 watch = None
         while True:
-            if watch is None:
-                await trio.sleep(_INTERVAL)
-            else:
-                await watch.changes()
             for file, before in known.items():
                 known[file] = after = _stamp(file)
                 if after not in (before, None):
                     tell(file)
+            if watch is None:
+                await trio.sleep(_INTERVAL)
+            else:
+                await watch.changes()
 
 
 def _stamp(file: str) -> _Stamp:
-    """Touching a file causes several events, and one change of this."""
     try:
         found = os.stat(file)
     except OSError:
