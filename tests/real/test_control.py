@@ -13,6 +13,8 @@ import pytest
 
 from tests.real.commands import PACKAGE, SECONDS, Command, body, running
 from tests.real.process_house import alive, descendants
+from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi.serve import _folders
 
 pytestmark = pytest.mark.real
 
@@ -140,3 +142,16 @@ def test_orders_that_come_too_early(tmp_path: Path) -> None:
         assert 0 == process.wait(SECONDS)
     assert not any(alive(pid) for pid in members)
     assert not (tmp_path / "fifo").exists()
+
+
+def test_where_code_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the current folder, and beside an application's file, also where that folder's name only begins alike."""
+    here, beside = tmp_path / "app", tmp_path / "app2"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for target, folders in (
+        ("shop:app", [here]),
+        (f"{here}/x/shop.py:app", [here]),
+        (f"{beside}/shop.py", [here, beside]),
+    ):
+        assert [str(folder) for folder in folders] == _folders(AppReference("name", target))
