@@ -26,6 +26,9 @@ EXPECTED = {
     rf"{MEMBER}, which was to leave, died: {KILLED}": "a kill of one that had handed over",
     rf"{MEMBER} stays: the one that was to follow ended before it served: .*{KILLED}": "a kill of an heir",
     r"not reloaded, what was served is served on: a member with the new code did not start": "a kill of an heir",
+    rf"not reloaded, what was served is served on: the process that was to import \S+ ended before it had: {KILLED}": (
+        "a kill of the zygote that imports"
+    ),
     rf"{MEMBER} died with signals that it ran: [\d, .]+ are lost": "a kill during a handler",
     rf"{MEMBER}: the message of \d+ bytes that it handled is given again": "a kill during a message",
     rf"{MEMBER}: a message of \d+ bytes was dropped: 2 mules died while they handled it": "two kills during a message",

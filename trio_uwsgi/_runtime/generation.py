@@ -263,12 +263,12 @@ class Generation:
         if failure.traceback:
             error.__cause__ = RemoteTraceback(failure.traceback)
         if tenure.heir and not tenure.seated:  # another one has the seat, and keeps it
-            logger.error("%s cannot start: %s", seat.name, error, exc_info=error)
+            logger.error("%s cannot start: %s", seat.name, error, exc_info=error.__cause__)
             return Died(f"it cannot start: {failure.reason}")
         tries = self._failures[seat.name] = self._failures.get(seat.name, 0) + 1
         if tries >= MOST_BOOT_FAILURES:
             raise error
-        logger.error("%s cannot start: %s", seat.name, error, exc_info=error)
+        logger.error("%s cannot start: %s", seat.name, error, exc_info=error.__cause__)
         return Died(f"it cannot start: {failure.reason}")
 
 

@@ -123,7 +123,7 @@ class Succession:
         try:
             generation = await self._generations.make()
         except BootError as error:
-            logger.error("not reloaded, what was served is served on: %s", error, exc_info=error)
+            logger.error("not reloaded, what was served is served on: %s", error, exc_info=error.__cause__)
             return
         workers = [supervisor for name, supervisor in self._supervisors.items() if name.startswith("worker")]
         others = [supervisor for name, supervisor in self._supervisors.items() if not name.startswith("worker")]
