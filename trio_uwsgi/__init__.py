@@ -18,10 +18,13 @@ from trio_uwsgi import errors as errors
 from trio_uwsgi import uwsgi as uwsgi
 from trio_uwsgi._core.registry import Registry as Registry
 from trio_uwsgi._runtime.runtime import Runtime as Runtime
+from trio_uwsgi._tasks.logs import contain_failures
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
 from trio_uwsgi.options import Cache as Cache
 from trio_uwsgi.options import Mules as Mules
 from trio_uwsgi.serve import serve as serve
+
+contain_failures()
 
 __all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "errors", "serve", "uwsgi"]

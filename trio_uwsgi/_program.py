@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from trio_uwsgi._control import Control
+from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
@@ -50,8 +51,15 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         require_watchfiles()
     touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
     notifier = Notifier.from_environment(os.environ)
-    with plain_start_errors(), contextlib.ExitStack() as stack:
+    control: Control | None = None
+    with (
+        failures_reported(),
+        plain_start_errors(),
+        contextlib.ExitStack() as stack,
+        bounded_end(config.mercy, lambda: _exit_code(control)) as bound,
+    ):
         async with trio.open_nursery() as everything:
+            everything.start_soon(bound)
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
                 await everything.start(control.obey_signals)
@@ -67,7 +75,12 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
             await runtime.ended.wait()
             everything.cancel_scope.cancel()
     if control.hard:
-        raise SystemExit(128 + control.hard)
+        raise SystemExit(_exit_code(control))
+
+
+def _exit_code(control: Control | None) -> int:
+    """Of a program that does not end in an orderly way."""
+    return 128 + control.hard if control is not None and control.hard else 1
 
 
 def _fifo(path: str, config: Config) -> AbstractContextManager[Fifo]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import threading
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -200,25 +202,55 @@ async def test_strict_journal_raises() -> None:
     assert UNIT.get(None) is None
 
 
-async def test_system_exit_ends_its_unit_only(calls: Calls) -> None:
-    """`sys.exit()` in a handler is a failure like any other: the server goes on."""
+class Panic(BaseException):
+    """As extension modules raise it."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), asyncio.CancelledError(), GeneratorExit(), KeyboardInterrupt(), Panic(), StopIteration()],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("alone", [True, False])
+async def test_whatever_is_raised_ends_its_unit_only(calls: Calls, error: BaseException, *, alone: bool) -> None:
+    """What a handler raises is a failure like any other, whatever its class, alone or in a group: the server goes
+    on.
+    """
 
     async def leave() -> None:
-        raise SystemExit(3)
+        raise error if alone else BaseExceptionGroup("several", [error, ValueError()])
 
     assert (False, None) == (await calls.run("signal", "1", leave))[:2]
     assert (0, 1, 0) == counted(calls)
 
 
-async def test_what_is_no_exception_passes_through(calls: Calls) -> None:
-    """Interrupts are not user errors: they are neither contained nor counted."""
+async def test_an_interrupt_passes_through(calls: Calls) -> None:
+    """The KeyboardInterrupt that comes of a SIGINT is no failure of user code: it is neither contained nor counted."""
 
     async def interrupted() -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         await calls.run("signal", "1", interrupted)
     assert (0, 0, 0) == counted(calls)
+
+
+async def test_a_cancellation_that_was_kept_is_a_failure(calls: Calls) -> None:
+    """A Cancelled that user code caught and raises later, when nothing is cancelled, does not leave its unit."""
+    kept: list[BaseException] = []
+
+    async def keep() -> None:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled as error:
+                kept.append(error)
+                raise
+        raise kept[0]
+
+    assert (False, None) == (await calls.run("signal", "1", keep))[:2]
+    assert (0, 1, 0) == counted(calls)
 
 
 # ----- harakiri

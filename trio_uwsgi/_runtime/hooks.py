@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.journal import summary
 from trio_uwsgi.errors import BootError
 
@@ -45,9 +44,8 @@ async def _run_post_fork(calls: Calls) -> None:
     member = calls.member
     for hook in member.registry.post_fork_hooks:
         name = getattr(hook, "__name__", "")
-        try:
-            await calls.run_bare("post_fork", name, hook)
-        except FAILURES as error:
+        error = await calls.run_bare("post_fork", name, hook)
+        if error is not None:
             raise BootError(f"the post_fork hook {name} failed in {member.name}: {summary(error)}") from error
 
 

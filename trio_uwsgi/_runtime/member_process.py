@@ -27,6 +27,7 @@ from trio_uwsgi._core.seats import Seat
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.heart import Heart, beat
+from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
 from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.tenure import Tenure
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
@@ -112,7 +113,9 @@ def main(descriptors: list[int], setup: str, registry: Registry, house: House = 
     told = Setup.from_json(setup)
     entitle(f"{told.kind} {told.number}")
     failure = _import() if told.lazy else None
-    if not trio.run(_live, descriptors, told, registry, house, failure, clock=house.clock):
+    with failures_reported():
+        started = trio.run(_live, descriptors, told, registry, house, failure, clock=house.clock)
+    if not started:
         raise SystemExit(CANNOT_START)
 
 
@@ -130,7 +133,8 @@ async def _live(
     descriptors: list[int], setup: Setup, registry: Registry, house: House, failure: BootError | None
 ) -> bool:
     process = _Process(setup, registry, house, _Inheritance.of(descriptors, setup))
-    await process.run(failure)
+    with bounded_end(setup.terms.mercy, lambda: 1) as bound:
+        await process.run(failure, bound)
     return not process.failed
 
 
@@ -194,9 +198,10 @@ class _Process:
         else:
             self._member.inbox.obey(frame)
 
-    async def run(self, failure: BootError | None) -> None:
+    async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
         """Live, until told to stop, or until the link ends. With a failure, only say so."""
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(bound)
             nursery.start_soon(self._talk, nursery.cancel_scope)
             try:
                 if failure is not None:

@@ -17,7 +17,9 @@ import trio
 
 from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
 from trio_uwsgi._runtime.hooks import hooked
-from trio_uwsgi._tasks.calls import FAILURES, Result, SharedScope
+from trio_uwsgi._tasks.calls import Result, SharedScope
+from trio_uwsgi._tasks.failures import told_apart
+from trio_uwsgi._tasks.leftovers import in_own_task
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._wire.frames import Leave, Ready
@@ -95,14 +97,21 @@ class Jobs:
         """Run jobs as they fall due, until `finish`."""
         try:
             while not self._finishing:
-                shared = SharedScope()
-                with shared.scope:
-                    await self._run_jobs(shared)
-                if shared.scope.cancelled_caught:
-                    self._settle(Result(False, None, self._calls.expired(shared.unit, shared.unit.where)))
+                await in_own_task(self._serve_in_one_task, "jobs")
         finally:
             if self._current is not None:  # cancelled
                 self._abandon(self._current[1])
+
+    async def _serve_in_one_task(self) -> None:
+        """The same, until a job has left something open in the task."""
+        spoilt = False
+        while not (self._finishing or spoilt):
+            shared = SharedScope()
+            with shared.opened():
+                await self._run_jobs(shared)
+            spoilt = shared.spoilt
+            if (harakiri := self._calls.settle(shared)) is not None:
+                self._settle(Result(False, None, harakiri))
 
     def _abandon(self, claim: Claim) -> None:
         if self._member.killed:
@@ -113,7 +122,7 @@ class Jobs:
             self._spool.keep(claim)
 
     async def _run_jobs(self, shared: SharedScope) -> None:
-        while not (self._finishing or shared.scope.cancel_called):
+        while not self._finishing and shared.usable:
             claim = await self._next_job()
             if claim is None:
                 return
@@ -164,10 +173,13 @@ class Jobs:
                 tries=claim.tries + 1,
             )
             args, kwargs = function.arguments(job)
-        except FAILURES as error:  # the disk does not give the body; and unpickling can raise anything
+        except BaseException as error:  # the disk does not give the body; and unpickling can raise anything
+            failure, passing = told_apart(error)
+            if failure is None or passing is not None:
+                raise
             self._calls.failures += 1
-            member.journal.failed(member.name, f"job {function.name}", error)
-            return Result(False, None, error)
+            member.journal.failed(member.name, f"job {function.name}", failure)
+            return Result(False, None, failure)
         func = functools.partial(function.func, **kwargs) if kwargs else function.func
         if function.is_async:
             return await self._calls.run_under(shared, "job", function.name, func, *args)

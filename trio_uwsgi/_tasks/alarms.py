@@ -22,7 +22,7 @@ import trio
 
 from trio_uwsgi._core.alarms import Storms, alarms_of
 from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi.errors import ConfigError, UwsgiError
+from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.calls import Calls
@@ -145,7 +145,7 @@ class Alarms:
             with trio.move_on_after(SECONDS) as scope:
                 try:
                     await self._do(alarm, message)
-                except* (OSError, ValueError, UwsgiError) as group:
+                except* Exception as group:  # whatever it is, the next alarm is rung
                     self._fail(alarm, str(sole(group)))
             if scope.cancelled_caught:
                 self._fail(alarm, f"it was not done after {SECONDS:g} s")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_uwsgi._tasks.calls import FAILURES
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.failures import told_apart
 from trio_uwsgi._tasks.runners import Runner, RunnerDriver, RunnerExchange
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
@@ -103,11 +102,14 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
                 scope = exchange.request.asgi_scope(exchange.session.peer, self._state)
                 await self._app(scope, exchange.receive, exchange.send)
                 complete = exchange.over
-        except* trio.Cancelled as group:
-            runner.where = location(group)
-            raise
-        except* FAILURES as group:
-            self._failed(exchange, sole(group))
+        except BaseException as error:
+            failure, passing = told_apart(error)
+            if passing is not None:
+                runner.where = location(passing)
+            if failure is not None:
+                self._failed(exchange, failure)
+            if passing is not None:
+                raise passing from passing.__cause__
         if complete:
             pass
         elif exchange.raw:

@@ -1,8 +1,8 @@
 """The one place that calls user code. Floor 2.
 
-What user code does wrong ends its unit (`unit.py`) and nothing else: `except*` takes its failures apart from a
-cancellation that may travel in the same group, they are logged with their traceback and counted. In tests the journal
-is strict and raises instead.
+What user code does wrong ends its unit (`unit.py`) and nothing else: its failures are told apart from a cancellation
+that may travel in the same group (`failures.py`), logged with their traceback and counted. In tests the journal is
+strict and raises instead. A cancel scope or a nursery that it leaves open ends with the unit's task (`leftovers.py`).
 
 Requests are entered through `asgi.py` and `wsgi.py`, which use `Calls.failed` and `Calls.expired` from here but keep a
 scope alive over many requests, because a new scope costs as much as a small response.
@@ -10,16 +10,19 @@ scope alive over many requests, because a new scope costs as much as a small res
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
 
 from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._tasks.journal import sole, summary
+from trio_uwsgi._tasks.failures import told_apart
+from trio_uwsgi._tasks.journal import summary
+from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._tasks.steps import go_on
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT, Unit
@@ -29,13 +32,9 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.rpc_functions import RpcFunction
     from trio_uwsgi._tasks.unit import Member
 
-__all__ = ["FAILURES", "Calls", "Result", "SharedScope", "call_within"]
+__all__ = ["Calls", "Result", "SharedScope", "call_within"]
 
 logger = logging.getLogger("trio_uwsgi")
-
-
-# What ends only the unit that raised it. SystemExit too: sys.exit() in a view would otherwise stop the whole server.
-FAILURES = (Exception, SystemExit)
 
 
 class Result(NamedTuple):
@@ -49,16 +48,39 @@ class Result(NamedTuple):
 class SharedScope:
     """A cancel scope for one unit after the other, as a new one for each would cost more than most handlers.
 
-    Whoever enters `scope` runs units under it with `Calls.run_under`, until it is cancelled. If it is left because its
-    unit's time was up, `Calls.expired` comes after the block.
+    Whoever opens it runs units in the block with `Calls.run_under`, as long as it is `usable`, and calls `Calls.settle`
+    behind the block. One that was `spoilt` is followed by another one in another task: see `leftovers.py`.
     """
 
-    __slots__ = ("scope", "task", "unit")
+    __slots__ = ("_fence", "running", "scope", "unit")
+
+    _fence: Fence
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
-        self.task = trio.lowlevel.current_task()
         self.unit: Unit  # which runs, or was the last
+        self.running = False  # whether it runs, or was cut off
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Have the scope around the body."""
+        with fenced(self.scope) as self._fence:
+            yield
+
+    @property
+    def task(self) -> trio.lowlevel.Task:
+        """Whose scope it is."""
+        return self._fence.task
+
+    @property
+    def usable(self) -> bool:
+        """May another unit be run under it?"""
+        return not self.scope.cancel_called and self.task._cancel_status is self._fence.status
+
+    @property
+    def spoilt(self) -> bool:
+        """Behind the block: has a unit left something open in the task?"""
+        return self._fence.spoilt
 
 
 class Calls:
@@ -86,29 +108,55 @@ class Calls:
         with trio.CancelScope() as scope:
             unit = Unit(self.member, kind, name, scope, self.limit if limit is None else limit)
             scope.deadline = unit.option_deadline
-            token = UNIT.set(unit)
-            try:
-                result = await self._contained(unit, func, args, is_async(func))
-            finally:
-                UNIT.reset(token)
+            if is_async(func):
+                result = await self._in_own_task(unit, func, args)
+            else:
+                result = await self._contained(unit, func, args, False)
         if scope.cancelled_caught:
             return Result(False, None, self.expired(unit, unit.where))
         self.done += result.returned
         return result
 
-    async def run_bare(self, kind: str, name: str, func: Callable[[], object]) -> None:
-        """Call `func()` as one unit without a time limit, whose failure is the caller's business: it is raised."""
-        with trio.CancelScope() as scope:
-            unit = Unit(self.member, kind, name, scope, 0)
-            token = UNIT.set(unit)
+    async def run_bare(self, kind: str, name: str, func: Callable[[], object]) -> BaseException | None:
+        """Call `func()` as one unit without a time limit, and give back what it failed with, which is the caller's
+        business.
+        """
+        failure: BaseException | None = None
+
+        async def run() -> None:
+            nonlocal failure
+            UNIT.set(unit)
             try:
                 if is_async(func):
                     await cast("Awaitable[object]", func())
                 else:
                     _plain(await self.member.threads.run(func, unit=unit), func)
+            except BaseException as error:
+                failure, passing = told_apart(error)
+                if passing is not None:
+                    raise passing from passing.__cause__
             finally:
-                UNIT.reset(token)
                 unit.end()
+
+        with trio.CancelScope() as scope:
+            unit = Unit(self.member, kind, name, scope, 0)
+            spoilt = await in_own_task(run, unit.what)
+        return failure or (LeftOpen(unit.what) if spoilt else None)
+
+    async def _in_own_task(self, unit: Unit, func: Callable[..., object], args: tuple[object, ...]) -> Result:
+        """Await `func(*args)` in a task of its own: what it leaves open there is gone with it."""
+        result = Result(False, None)
+
+        async def run() -> None:
+            nonlocal result
+            UNIT.set(unit)
+            result = await self._contained(unit, func, args, True)
+
+        if not await in_own_task(run, unit.what):
+            return result
+        error = LeftOpen(unit.what)
+        self.failed(unit, error)
+        return Result(False, None, result.error or error)
 
     async def run_under(
         self, shared: SharedScope, kind: str, name: str, func: Callable[..., object], *args: object
@@ -120,6 +168,7 @@ class Calls:
         """
         scope, task = shared.scope, shared.task
         shared.unit = unit = Unit(self.member, kind, name, scope, self.limit)
+        shared.running = True
         base = task.context
         context = base.copy()
         context.run(UNIT.set, unit)
@@ -138,13 +187,22 @@ class Calls:
             finally:
                 task.context = base
             scope.deadline = math.inf
+        shared.running = False
         self.done += result.returned
         return result
+
+    def settle(self, shared: SharedScope) -> Harakiri | None:
+        """Behind the block of a scope: report what its last unit left open; and that its time was up, if it was."""
+        if shared.spoilt:
+            self.failed(shared.unit, LeftOpen(shared.unit.what))
+        if shared.running and shared.scope.cancel_called:
+            shared.running = False
+            return self.expired(shared.unit, shared.unit.where)
+        return None
 
     async def _contained(
         self, unit: Unit, func: Callable[..., object], args: tuple[object, ...], awaited: bool
     ) -> Result:
-        failure: BaseException | None = None
         try:
             if self.member.killed:  # what was handed to it in the step in which it died is not begun
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -153,15 +211,17 @@ class Calls:
             else:
                 value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
             return Result(True, value)
-        except* FAILURES as group:
-            failure = sole(group)
-            self.failed(unit, failure)
-        except* trio.Cancelled as group:
-            unit.where = location(group)
-            raise
+        except BaseException as error:
+            failure, passing = told_apart(error)
+            if passing is not None:
+                unit.where = location(passing)
+            if failure is not None:
+                self.failed(unit, failure)
+            if passing is not None:
+                raise passing from passing.__cause__
+            return Result(False, None, failure)
         finally:
             unit.end()
-        return Result(False, None, failure)
 
     def failed(self, unit: Unit, error: BaseException) -> None:
         """Count and report that the unit's code raised `error`."""

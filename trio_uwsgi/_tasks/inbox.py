@@ -17,6 +17,7 @@ import trio
 from trio.lowlevel import Task, current_task, reschedule
 
 from trio_uwsgi._tasks.calls import SharedScope
+from trio_uwsgi._tasks.leftovers import in_own_task
 from trio_uwsgi._tasks.messages import Messages, parked
 from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Pause, Seated, Stop
 
@@ -107,11 +108,17 @@ class Inbox:
     async def serve_signals(self) -> None:
         """Run the handlers of the signals as they come; returns after `finish`, when none waits."""
         while self._signals or not self._finishing:
+            await in_own_task(self._serve_in_one_task, "signals")
+
+    async def _serve_in_one_task(self) -> None:
+        """The same, until a handler has left something open in the task."""
+        spoilt = False
+        while (self._signals or not self._finishing) and not spoilt:
             shared = SharedScope()
-            with shared.scope:
+            with shared.opened():
                 await self._run_signals(shared)
-            if shared.scope.cancelled_caught:
-                self._calls.expired(shared.unit, shared.unit.where)
+            spoilt = shared.spoilt
+            if self._calls.settle(shared) is not None:
                 self._signal_ended()
 
     async def _run_signals(self, shared: SharedScope) -> None:
@@ -148,7 +155,7 @@ class Inbox:
             self._member.journal.note(self._member.name, f"signal {signum}")
         if signal.is_async:
             await self._calls.run_under(shared, "signal", str(signum), signal.handler, signum)
-            return not shared.scope.cancel_called
+            return shared.usable
         async with self.between_jobs or contextlib.nullcontext():
             await self._calls.run("signal", str(signum), signal.handler, signum)
         return True

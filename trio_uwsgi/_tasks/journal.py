@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Event", "Journal", "LoggingJournal", "sole", "summary"]
+import trio
+
+__all__ = ["Event", "Journal", "LoggingJournal", "report_failure", "sole", "summary"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -60,6 +63,29 @@ def sole(group: BaseExceptionGroup[Any]) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def report_failure(error: BaseException) -> None:
+    """Log why the runtime itself failed: each innermost error, with a traceback of its own. Python prints groups to a
+    depth of ten only, which is less than that of a worker's tasks.
+    """
+    for number, leaf in enumerate(_leaves(error)):
+        if number == _MOST_LEAVES:
+            logger.critical("and more errors, which are not shown")
+            break
+        logger.critical("the runtime failed: %s", summary(leaf), exc_info=leaf)
+
+
+# Of one group: the first one is the cause, as a rule, and the others come of it.
+_MOST_LEAVES = 3
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    elif not isinstance(error, trio.Cancelled):
+        yield error
 
 
 def summary(error: BaseException) -> str:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._tasks.journal import sole, summary
+from trio_uwsgi._tasks.failures import told_apart
+from trio_uwsgi._tasks.journal import summary
+from trio_uwsgi._tasks.leftovers import LeftOpen, fenced
 from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi.errors import BootError, LocalProtocolError
 
@@ -27,7 +29,8 @@ class Lifespan:
 
     Args:
         app: the application. mode: `on`: it must support lifespan; `auto`: an application that raises, or returns,
-        instead of answering has none. calls: the member's, to report failures.
+        instead of answering has none; if it had taken `lifespan.startup`, that is reported. sys.exit() before the end
+        of the startup is a failed start in both. calls: the member's, to report failures.
     """
 
     def __init__(self, app: AsgiApp, mode: Literal["auto", "on"], calls: Calls) -> None:
@@ -50,18 +53,20 @@ class Lifespan:
         """
         self._status = task_status
         error: BaseException | None = None
-        with self._scope as scope:
-            UNIT.set(Unit(self._calls.member, "lifespan", "", scope, 0))
+        with fenced(self._scope) as fence:
+            UNIT.set(Unit(self._calls.member, "lifespan", "", self._scope, 0))
             try:
                 await self._app(
                     {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state},
                     self._receive,
                     self._send,
                 )
-            except* Exception as group:
-                error = sole(group)
+            except BaseException as raised:
+                error, passing = told_apart(raised)
+                if passing is not None:
+                    raise passing from passing.__cause__
         self._ended.set()
-        self._judge(error)
+        self._judge(error or (LeftOpen("lifespan") if fence.spoilt else None))
 
     def _judge(self, error: BaseException | None) -> None:
         """The application's lifespan ended: what does that mean?"""
@@ -69,19 +74,31 @@ class Lifespan:
         if phase == "failed":
             raise BootError(f"the application's startup failed: {self._failure or 'it gave no reason'}") from error
         if phase in ("waiting", "starting"):
+            told = summary(error) if error else "it returned"
+            if isinstance(error, SystemExit):
+                raise BootError(f"the application's startup called sys.exit(): {told}") from error
             if self._mode == "on":
-                told = summary(error) if error else "it returned"
                 raise BootError(
                     f"the application did not start up: {told}; lifespan='on' needs one that does"
                 ) from error
             if error is not None:
-                logger.info("the application has no lifespan")
-                logger.debug("its answer to lifespan.startup was: %s", summary(error))
+                self._report_refusal(error)
             self._status.started()
         elif error is not None:
             self._calls.failed(Unit(self._calls.member, "lifespan", "", self._scope, 0), error)
         elif phase == "stopping" and self._failure:
             logger.error("the application's shutdown failed: %s", self._failure)
+
+    def _report_refusal(self, error: BaseException) -> None:
+        """An application that raises is served without a lifespan, as ASGI says. One that had begun to start meant
+        something else.
+        """
+        name = self._calls.member.name
+        if self._phase == "starting":
+            what = "%s: the application is served without its lifespan, whose startup failed: %s"
+            logger.warning(what, name, summary(error), exc_info=error)
+        else:
+            logger.debug("%s: the application has no lifespan: it raised %s", name, summary(error))
 
     async def shutdown(self, seconds: float) -> None:
         """Let the application shut down, for `seconds` at most; it is cancelled then."""

@@ -121,7 +121,9 @@ class Messages:
         """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
         if not self.seated.is_set():
             await self.seated.wait()
-        await trio.lowlevel.checkpoint()  # a program that begins with `mule_get_msg` gets what came before it, too
+        # A program that begins with `mule_get_msg` gets what came before it, too; its unit is in a task of its own.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
         await self._serve(self._for_handlers, self._handle)
 
     async def serve_farm(self, farm: str, function: MessageHandler) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._tasks.calls import FAILURES, call_within
-from trio_uwsgi._tasks.journal import sole, summary
+from trio_uwsgi._tasks.calls import call_within
+from trio_uwsgi._tasks.failures import told_apart
+from trio_uwsgi._tasks.journal import summary
 from trio_uwsgi.errors import RpcFailed, RpcNotFound
 
 if TYPE_CHECKING:
@@ -32,13 +33,12 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
         raise RpcNotFound(name, "")
     if function.argc and len(args) != function.argc:
         raise WrongCount(name, "", f"it takes {function.argc} arguments, and was given {len(args)}")
-    failure: BaseException | None = None
-    value: object = None
     try:
         value = await call_within(unit, function, args)
-    except* FAILURES as group:
-        failure = sole(group)
-    if failure is not None:
+    except BaseException as error:
+        failure, passing = told_apart(error)
+        if failure is None or passing is not None:
+            raise
         raise RpcFailed(name, "", summary(failure)) from failure
     if isinstance(value, str):
         return value.encode()

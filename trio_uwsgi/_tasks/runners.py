@@ -6,8 +6,9 @@ ordinary task, with everything Trio gives to one), and wakes others for the rest
 no task switch; the others pay for one, as if each had been given a task at once.
 
 A runner's cancel scope lives as long as its task: a scope per exchange would cost as much as a small response. A scope
-that was cancelled, or had a deadline of its own, is replaced before the next exchange. Every exchange runs in a fresh
-copy of the worker's context, so context variables never leak from one to the next.
+that was cancelled, or had a deadline of its own, is replaced before the next exchange; a task in which an exchange has
+left something open ends (`leftovers.py`). Every exchange runs in a fresh copy of the worker's context, so context
+variables never leak from one to the next.
 
 What an exchange is run for is said by subclasses: `asgi.py` and `packets.py`.
 """
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from trio_uwsgi._tasks.exchange import Exchange
+from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced
 from trio_uwsgi._tasks.steps import go_on
 
 if TYPE_CHECKING:
@@ -56,16 +58,18 @@ class RunnerExchange(Exchange):
 class Runner:
     """One task that runs exchanges, the scope they share, and the exchange that used the scope up, or is running.
 
-    `used` says that this scope was cancelled or given a deadline, even if that was taken away later.
+    `used` says that this scope was cancelled or given a deadline, even if that was taken away later; `returned` that
+    the exchange was not cut off by it.
     """
 
-    __slots__ = ("exchange", "parked", "scope", "task", "used", "where")
+    __slots__ = ("exchange", "parked", "returned", "scope", "task", "used", "where")
 
     def __init__(self, parked: list[Runner]) -> None:
         self.parked = parked
         self.exchange: RunnerExchange | None = None
         self.scope = trio.CancelScope()
         self.used = False
+        self.returned = False
         self.task: trio.lowlevel.Task
         self.where = ""
 
@@ -134,23 +138,32 @@ class RunnerDriver(Generic[E]):
         """Run exchanges until enough tasks are parked."""
         runner.task = trio.lowlevel.current_task()
         while True:
-            with runner.scope as scope:
-                await self._run_under_one_scope(runner)
+            runner.returned = False
+            with fenced(runner.scope) as fence:
+                await self._run_under_one_scope(runner, fence)
             exchange, runner.exchange = runner.exchange, None
             if exchange is None:
                 return
             if exchange.abandoned:
                 exchange.drop()
-            elif scope.cancelled_caught or not exchange.over:  # the latter: it never began
+            elif not (runner.returned and exchange.over):  # it was cut off, or it never began
                 exchange.cut(504, self.late)
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
+            if fence.spoilt:
+                self._awake -= 1
+                if self._ready and not self._awake:
+                    self._wake(1)
+                self._service.calls.failed(exchange, LeftOpen(exchange.what))
+                return
             runner.scope = trio.CancelScope()
             runner.used = False
 
-    async def _run_under_one_scope(self, runner: Runner) -> None:
+    async def _run_under_one_scope(self, runner: Runner, fence: Fence) -> None:
         """Run exchanges until one has used the scope up, which stays in the runner, or until the task is to end."""
         ready = self._ready
+        task = runner.task
+        status = fence.status
         service = self._service
         now = service.clock
         turn_ends = now() + TURN_SECONDS
@@ -160,7 +173,7 @@ class RunnerDriver(Generic[E]):
                 if len(self.parked) >= PARKED:
                     return
                 self.parked.append(runner)
-                runner.task.context = self._context  # lets go of what the last request kept in its own
+                task.context = self._context  # lets go of what the last request kept in its own
                 await trio.lowlevel.wait_task_rescheduled(runner.leave)
                 turn_ends = now() + TURN_SECONDS
                 continue
@@ -168,7 +181,7 @@ class RunnerDriver(Generic[E]):
             runner.where = "its place in the queue for a task"
             exchange.runner = runner
             # The first step is run in a fresh context by hand: a new context of the task takes effect with its next.
-            runner.task.context = context = self._context.copy()
+            task.context = context = self._context.copy()
             coroutine = self._run(runner, exchange)
             try:
                 trap = context.run(coroutine.send, None)
@@ -176,7 +189,8 @@ class RunnerDriver(Generic[E]):
                 pass
             else:
                 await self._wait(coroutine, trap)
-            if exchange.cancelled or runner.used:
+            if exchange.cancelled or runner.used or task._cancel_status is not status:
+                runner.returned = True
                 return
             runner.exchange = None
             service.ended(exchange)

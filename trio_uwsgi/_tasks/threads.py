@@ -300,16 +300,24 @@ class ThreadPool:
         finished = self._finished
         for _ in range(len(finished)):
             job, result, idle = finished.popleft()
-            if job.done is not None:
-                del self._jobs[job]
-                done, job.done = job.done, None
-                done(without_cancelled(job, result))
-            else:  # an abandoned job is reported twice; whichever report came first was told
-                self.stuck -= 1
-                seconds = trio.current_time() - job.abandoned
-                logger.warning("%s: the abandoned thread of %s ended %.3f s later", self.name, job.unit.what, seconds)
-            if idle is not None:
-                self._free(idle)
+            try:
+                self._tell(job, result)
+            except BaseException:  # a bug, or a strict journal: Trio ends the run, which waits for all threads
+                self._token.run_sync_soon(self._collect)
+                raise
+            finally:
+                if idle is not None:
+                    self._free(idle)
+
+    def _tell(self, job: AnyJob, result: outcome.Outcome[Any]) -> None:
+        if job.done is not None:
+            del self._jobs[job]
+            done, job.done = job.done, None
+            done(without_cancelled(job, result))
+        else:  # an abandoned job is reported twice; whichever report came first was told
+            self.stuck -= 1
+            seconds = trio.current_time() - job.abandoned
+            logger.warning("%s: the abandoned thread of %s ended %.3f s later", self.name, job.unit.what, seconds)
 
     def _grant(self, job: AnyJob, carrier: Carrier) -> None:
         """Have a thread of Trio's cache look again when the job has ended, or after `grace` real seconds."""

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
 import outcome
 import trio
 
-from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import MARK, Exchange
+from trio_uwsgi._tasks.failures import is_interrupt
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.waits import Wait, registered_waits
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError, ThreadCancelled
@@ -381,9 +381,9 @@ class WsgiDriver:
             return
         try:
             calls.failed(exchange, error)
-            if not isinstance(error, FAILURES):  # an interrupt ends the runtime, as it does from a task
+            if is_interrupt(error):  # it ends the runtime, as it does from a task
                 self._nursery.start_soon(_raise, error)
-        except Exception as strict:  # a strict journal raises
+        except Exception as strict:  # a strict journal raises, in a callback of Trio's
             self._nursery.start_soon(_raise, strict)
 
 

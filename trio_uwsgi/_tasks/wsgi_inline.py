@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import trio
 
-from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import MARK, Exchange
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.failures import told_apart
+from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._tasks.runners import TURN_SECONDS
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
@@ -139,6 +139,7 @@ class InlineDriver:
         self._idle = trio.lowlevel.ParkingLot()
         self._context = contextvars.Context()
         self._current: InlineExchange | None = None  # whose application runs
+        self._last: InlineExchange  # whose application runs, or ran last
         self._scope = trio.CancelScope()
         self._used = False  # the scope was cancelled, or given a deadline
         self._nursery: trio.Nursery
@@ -153,10 +154,9 @@ class InlineDriver:
         self._vitals = service.member.vitals
         self._context = contextvars.copy_context()
         async with trio.open_nursery() as self._nursery:
-            if self.portal:
-                await greenback.ensure_portal()
             task_status.started()
-            await self._work()
+            while True:
+                await in_own_task(self._work, "requests")
 
     def begin(self, exchange: Exchange) -> None:
         """Have an exchange run when those before it have, and its body is there."""
@@ -207,23 +207,31 @@ class InlineDriver:
             self._vitals.begins(b"request %b %b" % (request.method.encode(), request.raw_path))
 
     async def _work(self) -> None:
-        while True:
-            with trio.CancelScope() as self._scope:
-                self._used = False
-                await self._run_under_one_scope()
+        """Run exchanges until one has left something open in the task."""
+        if self.portal:
+            await greenback.ensure_portal()
+        spoilt = False
+        while not spoilt:
+            self._scope = trio.CancelScope()
+            self._used = False
+            with fenced(self._scope) as fence:
+                await self._run_under_one_scope(fence)
+            spoilt = fence.spoilt
             exchange, self._current = self._current, None
             if exchange is not None:  # cancelled
                 self._tidy(exchange)
                 self._give_up(exchange, exchange.where)
+            if spoilt:
+                self._service.calls.failed(self._last, LeftOpen(self._last.what))
 
-    async def _run_under_one_scope(self) -> None:
+    async def _run_under_one_scope(self, fence: Fence) -> None:
         """Run exchanges until one has used the scope up."""
         ready = self._ready
         service = self._service
         vitals = self._vitals
         now = service.clock
         turn_ends = now() + TURN_SECONDS
-        while not self._used:
+        while not self._used and fence.task._cancel_status is fence.status:
             if not ready or now() > turn_ends:
                 if vitals is not None:
                     vitals.rests()
@@ -241,7 +249,7 @@ class InlineDriver:
                     self._tell(exchange)
                 else:
                     vitals.beat()
-            self._current = exchange
+            self._current = self._last = exchange
             self._run(exchange)
             self._current = None
 
@@ -251,11 +259,11 @@ class InlineDriver:
         end: bytes | None = None
         try:
             end = self._context.copy().run(self._call, exchange)
-        except* trio.Cancelled as group:
-            exchange.where = location(group)
-            raise
-        except* FAILURES as group:
-            error = sole(group)
+        except BaseException as raised:
+            error, passing = told_apart(raised)
+            if passing is not None:
+                exchange.where = location(passing)
+                raise
         self._tidy(exchange)
         if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
             where = "its end, which came too late" if error is None else location(error)

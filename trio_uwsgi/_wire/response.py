@@ -94,7 +94,7 @@ class Response:
     `keep_alive` says, once the response is complete, whether the connection lives on. Set it to False before the first
     `data` to close the connection after this response; nothing ever sets it back to True.
 
-    `bodyless` says, once started, that no body is sent, whatever the application gives.
+    `bodyless` says that no body is sent, whatever the application gives.
 
     `left` is how many bytes of body the application's Content-Length still allows, -1 if it gave none or if no body is
     sent. A WSGI driver stops iterating when it reaches 0 (PEP 3333).
@@ -124,6 +124,7 @@ class Response:
     def __init__(self, request: Request) -> None:
         self.keep_alive = request.keep_alive
         self.started = False  # `start` was called
+        self.bodyless = False
         self.sent_head = False  # `data` has given the head away: no other answer is possible
         self.complete = False
         self.status = 0
