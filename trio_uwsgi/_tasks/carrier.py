@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import outcome
 import trio
 
+from trio_uwsgi._tasks.leftovers import Fence, fenced
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.trio_threads import Tie, asks_its_task, thread_calls
 from trio_uwsgi._tasks.unit import UNIT, Unit
@@ -54,8 +55,23 @@ Report: TypeAlias = "Callable[[AnyJob, outcome.Outcome[Any], Carrier | None], No
 class Carrier:
     """A task, the thread it waits for, and the queue from one to the other. For Trio's thread, but for `work`."""
 
-    __slots__ = ("ended", "ident", "leaving", "name", "number", "queue", "scope", "task", "tie", "unwound")
+    __slots__ = (
+        "ended",
+        "fence",
+        "ident",
+        "last",
+        "leaving",
+        "name",
+        "number",
+        "queue",
+        "scope",
+        "task",
+        "tie",
+        "unwound",
+    )
 
+    fence: Fence  # around what threads have asked of the task
+    last: Unit  # that the thread ran; written by the thread
     tie: Tie  # once the thread has started, and so whenever it has a job to be stuck in
 
     def __init__(self, number: int, name: str) -> None:
@@ -71,13 +87,16 @@ class Carrier:
         self.unwound = threading.Event()
 
     async def carry(self, waiting: deque[AnyJob], report: Report, limiter: trio.CapacityLimiter) -> bool:
-        """Run a thread under a new scope until it was told to end (False) or has left after a cancelled job (True)."""
+        """Run a thread under a new scope until it was told to end (False), or has left (True) after a job that was
+        cancelled, or asked the task for something which left a scope open.
+        """
         self.task = trio.lowlevel.current_task()
         self.leaving = self.ended = False
         self.ident = 0
         go_on = False
         # Shielded: a cancel from outside is for the pool, which cancels the jobs one by one.
-        with trio.CancelScope(shield=True) as self.scope:
+        self.scope = trio.CancelScope(shield=True)
+        with fenced(self.scope) as self.fence:
             go_on = await trio.to_thread.run_sync(self.work, waiting, report, thread_name=self.name, limiter=limiter)
         return go_on
 
@@ -94,7 +113,9 @@ class Carrier:
                     job.carrier = self
                     result = outcome.capture(job.context.run, job.func, *job.args)
                     job.ended = True  # before `leaving` is read: see `stop`
-                    if self.leaving:
+                    self.last = job.unit
+                    # The task waits for this thread, so its scopes are what the jobs have made of them.
+                    if self.leaving or self.fence.task._cancel_status is not self.fence.status:
                         report(job, result, None)
                         return True
                     following = take(waiting)

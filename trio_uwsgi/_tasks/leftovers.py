@@ -104,6 +104,7 @@ def _disown(task: trio.lowlevel.Task, before: int) -> None:
     # Trio would end our nursery with an error when the task ends with these.
     for nursery in task._child_nurseries[before:]:
         nursery.cancel_scope.cancel()
+        nursery._closed = True  # so that its own end, if that ever comes, waits for nobody
     del task._child_nurseries[before:]
 
 

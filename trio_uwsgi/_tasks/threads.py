@@ -31,6 +31,7 @@ import outcome
 import trio
 
 from trio_uwsgi._tasks.carrier import AnyJob, Carrier, Job, take, without_cancelled
+from trio_uwsgi._tasks.leftovers import LeftOpen
 from trio_uwsgi._tasks.stuck import thread_location
 from trio_uwsgi._tasks.trio_threads import LetGo
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
@@ -252,13 +253,18 @@ class ThreadPool:
         try:
             with contextlib.suppress(LetGo):
                 while await carrier.carry(self._waiting, self._report, self._limiter):
-                    if self._stopping or carrier in self._left_behind:
+                    if carrier.fence.spoilt:
+                        unit = carrier.last
+                        unit.member.journal.failed(unit.member.name, unit.what, LeftOpen(unit.what))
+                    if self._stopping or carrier in self._left_behind or carrier.fence.spoilt:
                         break
                     self._free(carrier)
         finally:
             self._left_behind.pop(carrier, None)
             if self._carriers.get(carrier.number) is carrier:
                 del self._carriers[carrier.number]
+                if not self._stopping and (following := take(self._waiting)) is not None:
+                    self._start(nursery, following)
 
     def _hand(self, carrier: Carrier, job: AnyJob) -> None:
         job.carrier = carrier
