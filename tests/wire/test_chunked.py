@@ -80,7 +80,11 @@ def test_extensions(read: Read, extension: bytes) -> None:
 
 def test_a_long_extension_is_judged_at_once() -> None:
     """A line of nothing but names and blanks that fails at its end takes time in proportion to its length."""
-    for line in (b"3" + b"; a \t = b" * 6000 + b" x\r\n", b"3;a" + b" " * 60_000 + b"x\r\n", b'3;a="' + b"\\a" * 30_000):
+    for line in (
+        b"3" + b"; a \t = b" * 6000 + b" x\r\n",
+        b"3;a" + b" " * 60_000 + b"x\r\n",
+        b'3;a="' + b"\\a" * 30_000,
+    ):
         chunks: list[bytes] = []
         body = ChunkedBody(0, 65_536, 5)
         with pytest.raises(RemoteProtocolError):

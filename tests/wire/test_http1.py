@@ -198,7 +198,21 @@ METHODS = [
     *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY", "M-SEARCH", "PURGE", "SOURCE"),
     *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "ACL", "REPORT", "MKCALENDAR", "BIND"),
     *("VERSION-CONTROL", "CHECKIN", "UNCHECKOUT", "LABEL", "ORDERPATCH", "BASELINE-CONTROL", "UPDATE", "MKWORKSPACE"),
-    *("DESCRIBE", "SETUP", "PLAY", "ANNOUNCE", "FLUSH", "BAN", "get", "connect", "FOO", "X'Y!#", "PRIX", "P", "A" * 900),
+    *(
+        "DESCRIBE",
+        "SETUP",
+        "PLAY",
+        "ANNOUNCE",
+        "FLUSH",
+        "BAN",
+        "get",
+        "connect",
+        "FOO",
+        "X'Y!#",
+        "PRIX",
+        "P",
+        "A" * 900,
+    ),
     *("CONNECTX", "POSTS", "POS", "HEADER"),
 ]
 

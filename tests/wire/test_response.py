@@ -134,7 +134,13 @@ def test_headers_as_lists() -> None:
 @pytest.mark.parametrize(
     ("value", "keep_alive"),
     [
-        *((b"close", False), (b"Close", False), (b" close\t", False), (b"keep-alive, close", False), (b",close,,", False)),
+        *(
+            (b"close", False),
+            (b"Close", False),
+            (b" close\t", False),
+            (b"keep-alive, close", False),
+            (b",close,,", False),
+        ),
         *((b"keep-alive", True), (b"Keep-Alive , keep-alive", True), (b"", True), (b",", True)),
     ],
 )
@@ -156,7 +162,10 @@ def test_headers_of_another_connection(header: tuple[bytes, bytes]) -> None:
 
 def test_lists_and_repeated_fields_are_one() -> None:
     """Members in one field and in several say the same (RFC 9110 5.3): they close, or not, and are left out."""
-    for headers in ([(b"connection", b"close, keep-alive")], [(b"connection", b"close"), (b"Connection", b"keep-alive")]):
+    for headers in (
+        [(b"connection", b"close, keep-alive")],
+        [(b"connection", b"close"), (b"Connection", b"keep-alive")],
+    ):
         wire, response = sent(GET, 200, headers, [b""])
         assert (False, 1) == (response.keep_alive, wire.lower().count(b"connection:"))
     wire, _ = sent(GET, 200, [(b"transfer-encoding", b"chunked, chunked"), (b"transfer-encoding", b"")], [b""])

@@ -25,9 +25,7 @@ _LISTS = (b"connection", b"transfer-encoding")
 # llhttp knows a list of methods, which depends on its release, and other protocols for some of them; HTTP allows any
 # token. So it is shown these as they are, and POST in place of any other: to llhttp a method changes nothing behind it,
 # but for CONNECT, which is refused here, and PRI, the preface of HTTP/2.
-_SHOWN = {
-    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PRI")
-}
+_SHOWN = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PRI")}
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 
 _NOT_HTTP = "this is not HTTP: a request begins with a method and a space"

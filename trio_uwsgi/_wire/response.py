@@ -51,8 +51,8 @@ _NOTED = frozenset(
     )
 )
 _HOP_BY_HOP = (
-    "%s: %r is a hop-by-hop header: it is about one connection, and for the server to say; leave it out, as a proxy does "
-    "with those of the answers that it passes on"
+    "%s: %r is a hop-by-hop header: it is about one connection, and for the server to say; leave it out, as a proxy "
+    "does with those of the answers that it passes on"
 )
 _lines: dict[object, bytes] = {}  # header that is passed on, checked -> its line
 _status_lines: dict[tuple[int, bytes], bytes] = {}

@@ -62,7 +62,7 @@ def _header_name(var: bytes) -> bytes:
 
 
 def _root(name: bytes) -> bytes:
-    """A SCRIPT_NAME as PEP 3333 has it: that of the root is empty, and any other begins with "/" and has none behind."""
+    """A SCRIPT_NAME as PEP 3333 has it: that of the root is empty, and any other begins with "/" and ends without."""
     name = name.rstrip(b"/")
     return name if not name or name.startswith(b"/") else b"/" + name
 
@@ -197,7 +197,9 @@ class UwsgiRequest(Request):
         """Make the environ of this request: a copy of `base`, and the vars, as they are.
 
         But SCRIPT_NAME and PATH_INFO, put together, are a path: "/" and "/app/" are "" and "/app" as a SCRIPT_NAME, and
-        a PATH_INFO that is not there is cut out of REQUEST_URI. `wsgi.url_scheme` is "http" or "https". Texts are bytes read as latin-1 (PEP 3333). What PEP 3333 needs and the front server did not send is added;
+        a PATH_INFO that is not there is cut out of REQUEST_URI. `wsgi.url_scheme` is "http" or "https".
+
+        Texts are bytes read as latin-1 (PEP 3333). What PEP 3333 needs and the front server did not send is added;
         REMOTE_ADDR is not, because the client of the front server is not known then. HTTP_PROXY is left out (see
         `Request.wsgi_environ`), and so are vars whose names are the server's: `wsgi.` and the like.
 
