@@ -80,6 +80,9 @@ def test_environ_passes_the_validator() -> None:
     body = checked(environ(b"GET /%C3%A9?q HTTP/1.0\r\n\r\n", UNIX, base), lambda *_: lambda _: None)
     assert [b"/\xc3\xa9"] == list(body)
     body.close()  # type: ignore[attr-defined]  # the checker's iterator insists on being closed
+    body = checked(environ(b"OPTIONS * HTTP/1.0\r\n\r\n", UNIX, base), lambda *_: lambda _: None)
+    assert [b""] == list(body)
+    body.close()  # type: ignore[attr-defined]  # as above
 
 
 def test_asterisk_has_no_path() -> None:

@@ -131,7 +131,16 @@ def test_wsgiref_accepts_the_environ() -> None:
         "wsgi.errors": io.StringIO(),
         "wsgi.input": io.BytesIO(),
     }
-    for found in (request({"CONTENT_LENGTH": "0"}), bare(A="b"), bare(REQUEST_URI="/x?y")):
+    for found in (
+        request({"CONTENT_LENGTH": "0"}),
+        request({"CONTENT_LENGTH": "0", "SCRIPT_NAME": "/"}),
+        request({"CONTENT_LENGTH": "0", "SCRIPT_NAME": "/app/", "PATH_INFO": "x"}),
+        bare(A="b"),
+        bare(REQUEST_URI="/x?y"),
+        bare(REQUEST_URI="http://h/p"),
+        bare(REQUEST_URI="*", REQUEST_METHOD="OPTIONS"),
+        bare(REQUEST_URI="*", PATH_INFO="*", REQUEST_METHOD="OPTIONS"),
+    ):
         result: Any = app(found.wsgi_environ(PEER, base), lambda status, headers, exc_info=None: lambda data: None)
         assert [b""] == list(result)
         result.close()

@@ -33,6 +33,8 @@ _NOT_HTTP = "this is not HTTP: a request begins with a method and a space"
 # What llhttp says where 400 is not the best answer. Should its words change, these become 400 as well.
 _STATUS_OF = {"Pause on PRI/Upgrade": 505}
 
+_COMPLAINTS = (HttpParserError, HttpParserUpgrade)
+
 # Header name as sent -> lower-cased. Strangers choose them, so the cache is bounded.
 _CACHED = 1024
 _lowered: dict[bytes, bytes] = {}
@@ -124,7 +126,10 @@ class HeadReader:
             method = _own_method(head[: max(blank, 0)])
             head = b"POST" + head[blank:]
         self.method = method
-        self._read_on(head)
+        try:
+            self._feed(head)
+        except _COMPLAINTS as error:
+            self._judge(error)
 
     def read_part(self, partial: bytearray, seen: int) -> None:
         """Read the next piece of a head that comes in pieces.
@@ -138,22 +143,21 @@ class HeadReader:
         if not seen:
             self.method = ""
         if self.method:
-            self._read_on(bytes(partial[seen:]))
+            try:
+                self._feed(bytes(partial[seen:]))
+            except _COMPLAINTS as error:
+                self._judge(error)
         elif partial.find(b" ", seen) >= 0:
             self.read(bytes(partial))
         elif _TOKEN.fullmatch(partial, seen) is None:
             raise RemoteProtocolError(_NOT_HTTP)
 
-    def _read_on(self, piece: bytes) -> None:
-        try:
-            self._feed(piece)
-        except HttpParserUpgrade:
-            self.spent = True
-        except HttpParserError as error:
-            if not self.found.ended:
-                raise RemoteProtocolError(f"the head is malformed: {error}", _STATUS_OF.get(str(error), 400)) from None
-            # The one complaint about a head that has ended is about its Transfer-Encoding, which `http1.py` judges.
-            self.spent = True
+    def _judge(self, error: Exception) -> None:
+        # Of a head that has ended llhttp tells that it asks for an upgrade, and what is wrong with its
+        # Transfer-Encoding. `http1.py` judges both.
+        if not (self.found.ended or isinstance(error, HttpParserUpgrade)):
+            raise RemoteProtocolError(f"the head is malformed: {error}", _STATUS_OF.get(str(error), 400)) from None
+        self.spent = True
 
 
 def _own_method(token: bytes) -> str:

@@ -80,13 +80,11 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
     return line, b"", value
 
 
-def _length(line: bytes, value: bytes, before: int) -> tuple[bytes, int]:
-    """The line and the number of a Content-Length; no line if an equal one came `before` (-1: none did).
+def _length(value: bytes, before: int) -> tuple[bytes, int]:
+    """The line and the number of an unusual Content-Length; no line if an equal one came `before` (-1: none did).
 
     RFC 9110 8.6: a list of equal numbers, in one field or in several, is that number.
     """
-    if before < 0 and value.isdigit() and len(value) <= _DIGITS:
-        return line, int(value)
     numbers = {before} - {-1}
     for text in value.split(b","):
         digits = text.strip(b" \t")
@@ -193,7 +191,10 @@ class Response:
                 if not noted:
                     pass
                 elif noted == b"content-length":
-                    line, length = _length(line, value, length)
+                    if length < 0 and value.isdigit() and len(value) <= _DIGITS:
+                        length = int(value)
+                    else:
+                        line, length = _length(value, length)
                     if status == 204 or not line:  # RFC 9110 8.6: not even a zero
                         continue
                 elif noted == b"date":

@@ -136,7 +136,8 @@ class UwsgiRequest(Request):
         self.complete = True
 
     def _script_name(self) -> bytes:
-        return _root(self.vars.get(b"SCRIPT_NAME", b""))
+        name = self.vars.get(b"SCRIPT_NAME")
+        return _root(name) if name else b""
 
     def _path_info(self) -> bytes:
         path = self.vars.get(b"PATH_INFO")
@@ -171,13 +172,11 @@ class UwsgiRequest(Request):
 
     def _scheme(self, peer: Peer) -> str:
         get = self.vars.get
-        scheme = _SCHEMES.get(get(b"UWSGI_SCHEME", b"").lower())
-        if scheme is None:
-            https = get(b"HTTPS", b"")
-            if https[:2].lower() == b"on" or https[:1] == b"1":
-                return "https"
-            scheme = _SCHEMES.get(get(b"REQUEST_SCHEME", b"").lower())
-        return scheme or peer.scheme
+        if (told := get(b"UWSGI_SCHEME")) and (scheme := _SCHEMES.get(told.lower())):
+            return scheme
+        if (https := get(b"HTTPS")) and (https[:2].lower() == b"on" or https[:1] == b"1"):
+            return "https"
+        return _SCHEMES.get(get(b"REQUEST_SCHEME", b"").lower()) or peer.scheme
 
     def remote(self) -> tuple[bytes, bytes]:
         """Address and port of the client, as the front server tells them: any bytes."""
@@ -245,6 +244,7 @@ class UwsgiRequest(Request):
         get = self.vars.get
         scheme = self._scheme(peer)
         name, port = self._server(scheme)
+        root = self._script_name()
         client = get(b"REMOTE_ADDR")
         client_port = get(b"REMOTE_PORT", b"")
         return {
@@ -253,10 +253,10 @@ class UwsgiRequest(Request):
             "http_version": self.http_version,
             "method": self.method,
             "scheme": scheme,
-            "path": self.path,
+            "path": (root + self._path_info()).decode("utf-8", "replace"),
             "raw_path": self.raw_path,
             "query_string": _RAW.sub(_quoted, self.query),
-            "root_path": self._script_name().decode("utf-8", "replace"),
+            "root_path": root.decode("utf-8", "replace"),
             "headers": self.headers,
             "client": (client.decode("latin-1"), _port(client_port)) if client else None,
             "server": (name, _port(port.encode("latin-1"))),
