@@ -120,7 +120,8 @@ OPTIONS = (
         "listeners",
         "ADDR",
         str,
-        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable [127.0.0.1:8000]",
+        "serve HTTP at host:port, [v6]:port (IPv6 only), :port (both), /path, @name, fd://N; repeatable "
+        "[127.0.0.1:8000]",
         collect=list,
     ),
     Option(

@@ -93,8 +93,8 @@ class Address:
         """Read an address as it is written in options.
 
         Args:
-            text: `127.0.0.1:8000`, `localhost:0`, `[::1]:8000`, `:8000` (all interfaces), `/run/app.sock`,
-                `unix:app.sock`, `@name` (abstract namespace), or `fd://3`.
+            text: `127.0.0.1:8000`, `localhost:0`, `[::1]:8000`, `:8000` (all interfaces, of IPv4 and IPv6; `[::]:8000`
+                is those of IPv6 only), `/run/app.sock`, `unix:app.sock`, `@name` (abstract namespace), or `fd://3`.
         Raises:
             ConfigError: it is none of these; the error says what was probably meant.
         uWSGI: the same forms. A bare word is a unix socket there and is refused here, because `localhost` without its

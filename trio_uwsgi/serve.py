@@ -49,7 +49,10 @@ from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi.addresses import Address
 
 __all__ = ["serve"]
 
@@ -250,10 +253,12 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
         "" if interface == "auto" else f"{interface.upper()} ",
         name,
     )
-    for address in runtime.addresses:
-        logger.info("http on %s", address)
-    for address in runtime.uwsgi_addresses:
-        logger.info("uwsgi on %s", address)
+    for protocol, bound, asked in (
+        ("http", runtime.addresses, config.addresses),
+        ("uwsgi", runtime.uwsgi_addresses, config.uwsgi_addresses),
+    ):
+        for address in bound:
+            logger.info("%s on %s%s", protocol, address, _lacks_ipv4(address, bound, asked))
     workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
     pool = config.mule_pool
     mules = f"{'' if pool.min == pool.max else f'{pool.min} to '}{pool.max} mule{'s' * (pool.max != 1)}"
@@ -261,6 +266,14 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     spooling = f" and {spoolers} spooler{'s' * (spoolers != 1)}" if spoolers else ""
     where = "processes" if config.placement == "process" else "tasks"
     logger.info("%s, %s%s, in %s of process %d", workers, mules, spooling, where, os.getpid())
+
+
+def _lacks_ipv4(address: Address, bound: Sequence[Address], asked: Sequence[Address]) -> str:
+    """A remark on what looks like all interfaces, and is not; an inherited socket may be."""
+    all_v4 = dataclasses.replace(address, host="0.0.0.0")
+    if address.host != "::" or all_v4 in bound or not any(one.kind == "tcp" for one in asked):
+        return ""
+    return f" (IPv6 only; write :{address.port} for both)"
 
 
 def _terms(config: Config) -> Terms:

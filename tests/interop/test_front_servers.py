@@ -118,6 +118,26 @@ def test_a_chunked_upload(client: httpx.Client) -> None:
     assert (5 + len(PIECE) + MIB, sha256(b"hello" + PIECE + b"!" * MIB)) == (seen["count"], seen["sha256"])
 
 
+@pytest.mark.parametrize("kind", ["ours wsgi", "ours asgi"], indirect=True)
+@pytest.mark.parametrize("front", NGINX, indirect=True)
+def test_an_early_answer_to_a_large_upload(client: httpx.Client) -> None:
+    """nginx, which sends a whole upload before it reads, has the answer that did not wait for it, and makes no 502."""
+    answers = [client.post("/redirect", content=bytes(8 * MIB)).status_code for _ in range(5)]
+    assert [302] * 5 == answers
+
+
+@pytest.mark.parametrize("kind", ["ours wsgi", "ours asgi"], indirect=True)
+@pytest.mark.parametrize("front", NGINX[:1], indirect=True)
+def test_raw_bytes_in_a_query(client: httpx.Client, kind: str) -> None:
+    """What a client should have percent-encoded, and nginx passes on, is encoded for ASGI; WSGI has the bytes."""
+    assert client.base_url.port is not None
+    with socket.create_connection(("127.0.0.1", client.base_url.port), timeout=PATIENCE) as sock:
+        sock.sendall(b"GET /echo?q=\xe9 HTTP/1.0\r\nHost: x\r\n\r\n")
+        with sock.makefile("rb") as answer:
+            seen = json.loads(answer.read().partition(b"\r\n\r\n")[2])
+    assert {"ours wsgi": "q=\xe9", "ours asgi": "q=%E9"}[kind] == seen["query"]
+
+
 def test_posts_on_one_connection(client: httpx.Client) -> None:
     """Requests one after the other, on one connection if the front server keeps it, see only their own bodies."""
     for number in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 from typing import Any
 
@@ -186,3 +187,43 @@ async def test_a_wrong_count_is_the_callers_failure(
         assert 0 == sum(member.failed for member in runtime.statistics().members)
     assert answer.endswith(b"it takes 1 arguments, and was given 0")
     assert "127.0.0.1:49152: RPC function 'one' gave no result" in caplog.text
+
+
+EVIL = b'a\r\nFORGED \x1b[31m\x9b\x00"\\\xff'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        RpcCall(name=EVIL, args=(EVIL,)).encode(),
+        RpcCall(name=b"fails", args=(EVIL,)).encode(),
+        CacheCall(command="get", key=EVIL, cache=EVIL).encode(),
+        encode_packet(17, 0, encode_vars([(EVIL, EVIL), (b"spooler", EVIL)])),
+        encode_packet(111, 17, encode_vars([(b"cmd", EVIL), (b"key", EVIL)])),
+        encode_packet(111, 17, encode_vars([(b"cmd", b"set"), (b"key", b"k"), (b"expires", EVIL), (b"size", EVIL)])),
+        encode_packet(173, 2, encode_vars([(b"PATH_INFO", b"/" + EVIL), (b"REQUEST_METHOD", EVIL)])),
+        encode_packet(0, 0, encode_vars([(b"CONTENT_LENGTH", EVIL)])),
+        encode_packet(0, 0, encode_vars([(b"HTTP_TRANSFER_ENCODING", b"chunked"), (b"REQUEST_METHOD", EVIL)])) + EVIL,
+        encode_packet(0, 0, EVIL),
+        encode_packet(30, 0, EVIL),
+        encode_packet(200, 9, EVIL),
+    ],
+    ids=range(12),
+)
+async def test_no_line_about_packets_can_be_forged(
+    registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    """Whatever is in a packet is escaped where the log, or the story of the test, repeats it; after a hello, too."""
+
+    @registry.rpc_handler("fails")
+    async def fails(argument: bytes) -> bytes:
+        raise ValueError(argument)
+
+    caplog.set_level(logging.INFO, "trio_uwsgi")
+    async with open_runtime(app, CONFIG, registry=registry, allow_failures=True) as runtime:
+        for greeting in (b"", HelloCall().encode()):
+            await exchange(runtime, greeting + data)
+        story = [event.what for event in runtime.log]
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("trio_uwsgi")]
+    for line in (*lines, *story):
+        assert line.isprintable(), line

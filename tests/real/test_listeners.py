@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from trio_uwsgi._tasks.connection import peer_of
 from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import BootError, ListenError
 from trio_uwsgi.options import SocketOptions
+from trio_uwsgi.serve import _lacks_ipv4 as lacks_ipv4
 
 pytestmark = pytest.mark.real
 
@@ -106,6 +108,42 @@ async def test_ipv6() -> None:
     async with open_listeners([Address.parse("[::1]:0")], OPTIONS) as (listener,):
         assert f"[::1]:{listener.address.port}" == str(listener.address)
         assert b"ok" == await talk(listener)
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "expected"),
+    [
+        (["[::]:81"], ["[::]:81"], [" (IPv6 only; write :81 for both)"]),
+        (["[::]:81"], ["[::]:0"], [" (IPv6 only; write :81 for both)"]),
+        (["0.0.0.0:81", "[::]:81"], [":81"], ["", ""]),
+        (["[::]:81", "0.0.0.0:81"], ["[::]:81", "0.0.0.0:81"], ["", ""]),
+        (["0.0.0.0:80", "[::]:81"], ["0.0.0.0:80", "[::]:81"], ["", " (IPv6 only; write :81 for both)"]),
+        (["[::]:81"], ["fd://3"], [""]),
+        (["[::1]:81", "127.0.0.1:81", "unix:/a"], ["[::1]:81", "127.0.0.1:81", "unix:/a"], ["", "", ""]),
+    ],
+)
+def test_what_does_not_answer_ipv4_says_so(bound: list[str], asked: list[str], expected: list[str]) -> None:
+    """The start-up line of all interfaces of IPv6 says that it is not those of IPv4, and how to have both."""
+    addresses, wanted = ([Address.parse(text) for text in texts] for texts in (bound, asked))
+    assert expected == [lacks_ipv4(address, addresses, wanted) for address in addresses]
+
+
+async def test_an_inherited_socket_for_both_families_tells_plain_addresses() -> None:
+    """A client of IPv4 has its own address, not one of IPv6 that means it, where one socket serves both families."""
+    if not have_ipv6():
+        pytest.skip("this machine has no IPv6")
+    parent = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    parent.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    parent.bind(("::ffff:127.0.0.1", 0))
+    parent.listen()
+    async with open_listeners([Address.inherited(parent.detach())], OPTIONS) as (listener,):
+        with socket.create_connection(("127.0.0.1", listener.address.port), timeout=10) as client:
+            listener.socket.setblocking(True)
+            accepted, address = listener.socket.accept()
+            with accepted:
+                peer = peer_of(accepted, address, listener)
+            assert client.getsockname() == peer.client
+            assert ("127.0.0.1", listener.address.port) == peer.server
 
 
 async def test_a_port_in_use_says_which() -> None:

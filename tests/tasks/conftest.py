@@ -180,7 +180,7 @@ class World:
 
     client = Client
 
-    def connect(self, narrow: int = 0) -> Client:
+    def connect(self, narrow: int = 0, peer: Peer = PEER) -> Client:
         """A new client. `narrow`: the server's output waits after so many bytes; -1: it cannot be half closed."""
         here, there = memory_stream_pair()
         client = Client(here)
@@ -189,7 +189,7 @@ class World:
             client.server_end = stream = Narrow(there, narrow)
         elif narrow < 0:
             stream = Whole(there)
-        self.nursery.start_soon(serve_stream, self.service, stream, PEER)
+        self.nursery.start_soon(serve_stream, self.service, stream, peer)
         return client
 
 

@@ -10,6 +10,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trio_uwsgi._tasks.lingering import LINGER_BYTES
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -240,10 +242,10 @@ async def test_lingering_is_bounded_in_bytes(open_http: Any) -> None:
     sent = 0
     with contextlib.suppress(trio.BrokenResourceError):
         while True:
-            await client.send(bytes(65536))
+            await client.send(bytes(1 << 22))
             await wait_all_tasks_blocked()
-            sent += 65536
-    assert 1_000_000 <= sent <= 1_200_000
+            sent += 1 << 22
+    assert LINGER_BYTES <= sent + (1 << 22) <= LINGER_BYTES + (1 << 23)
 
 
 async def test_lingering_is_bounded_in_time(open_http: Any, autojump_clock: Any) -> None:
@@ -255,6 +257,68 @@ async def test_lingering_is_bounded_in_time(open_http: Any, autojump_clock: Any)
     world.service.drain()
     await world.service.wait_drained()
     assert 2 == trio.current_time()
+
+
+async def test_lingering_goes_on_while_the_client_sends(open_http: Any, autojump_clock: Any) -> None:
+    """A client that is slow to send what nobody wants has half a minute for it, and not more."""
+    world = await open_http(hello)
+    client = world.connect()
+    await client.send(b"GET / HTTP\r\n\r\n")
+    assert 400 == (await client.response()).status
+    with contextlib.suppress(trio.BrokenResourceError):
+        while True:
+            await trio.sleep(1)
+            await client.send(b"x")
+    assert 31 <= trio.current_time() <= 33
+    assert 0 == world.service.statistics().open
+
+
+async def test_a_stop_does_not_wait_for_who_goes_on_sending(open_http: Any, autojump_clock: Any) -> None:
+    """While the service stops, what a refused client sends does not keep it up."""
+    world = await open_http(hello)
+    client = world.connect()
+    await client.send(b"GET / HTTP\r\n\r\n")
+    await client.response()
+    world.service.drain()
+    with contextlib.suppress(trio.BrokenResourceError):
+        while True:
+            await trio.sleep(0.5)
+            await client.send(b"x")
+    await world.service.wait_drained()
+    assert trio.current_time() <= 3
+
+
+async def test_a_refused_head_has_no_body(open_http: Any) -> None:
+    """Whatever is refused of a HEAD, and by whomever: the answer ends with its head (RFC 9110 9.3.2)."""
+    for rest in (
+        b" / HTTP/1.1\r\n\r\n",
+        b" / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b" / HTTP/3.1\r\nHost: a\r\n\r\n",
+        b" / HTTP/1.1\r\nHost: a\r\nX Y: z\r\n\r\n",
+        b" / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n",
+        b" / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n",
+        b" / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;\r\n",
+        b" /#x HTTP/1.1\r\nHost: a\r\n\r\n",
+        b" /" + b"a" * 70_000,
+        b" / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n",
+    ):
+        for method in (b"HEAD", b"POST"):
+            client = (await open_http(hello, max_body=100)).connect()
+            with contextlib.suppress(trio.BrokenResourceError):
+                await client.send(method + rest)
+            answer = await client.read_all()
+            assert answer.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5"))
+            assert (method == b"HEAD") is answer.endswith(b"\r\n\r\n"), answer
+
+
+async def test_a_late_head_of_head_has_no_body(open_http: Any, autojump_clock: Any) -> None:
+    """A HEAD that does not come whole is refused without a body, too."""
+    client = (await open_http(hello)).connect()
+    await client.send(b"HEAD / HTTP/1.1\r\nHost")
+    answer = await client.read_all()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.endswith(b"\r\n\r\n")
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -627,6 +691,51 @@ async def test_the_access_log_counts_what_was_sent(open_http: Any, caplog: pytes
     await client.response("HEAD")
     await wait_all_tasks_blocked()
     assert " 200 0b " in caplog.text
+
+
+async def test_the_access_log_counts_what_the_server_answers(
+    open_http: Any, caplog: pytest.LogCaptureFixture, autojump_clock: Any
+) -> None:
+    """The server's own answers have the bytes of their bodies; what was dropped or cut says so, and has no status 0."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        path = scope["path"]
+        if path != "/fails":
+            length = [(b"content-length", b"10")] if path.startswith("/promises") else []
+            await send({"type": "http.response.start", "status": 200, "headers": length})
+            if path == "/promises-late":
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
+            if path != "/slow":
+                await send({"type": "http.response.body", "body": b"abc", "more_body": path == "/cut"})
+        if path == "/fails":
+            raise ValueError
+        await trio.sleep(50)
+
+    caplog.set_level(logging.INFO, "trio_uwsgi.access")
+    world = await open_http(app, access_log=True, harakiri=20, cancel_on_disconnect=True)
+    for line in ("GET /fails", "HEAD /fails", "GET /promises", "GET /slow", "GET /cut", "GET /promises-late"):
+        client = world.connect()
+        await client.send(line.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.read_all()
+    leaver = world.connect()
+    await leaver.send(GET.replace(b"/", b"/slow", 1))
+    await wait_all_tasks_blocked()
+    await leaver.close()
+    await wait_all_tasks_blocked()
+    lines = [record.getMessage() for record in caplog.records if record.name == "trio_uwsgi.access"]
+    expected = [
+        ("/fails", "500 22b", "ms"),
+        ("/fails", "500 0b", "ms"),
+        ("/promises", "500 22b", "ms"),
+        ("/slow", "504 16b", "ms"),
+        ("/cut", "200 3b", "ms cut"),
+        ("/promises-late", "200 0b", "ms cut"),
+        ("/slow", "- 0b", "ms dropped"),
+    ]
+    assert len(expected) == len(lines)
+    for line, (path, numbers, end) in zip(lines, expected, strict=True):
+        assert f'{path} HTTP/1.1" {numbers} ' in line
+        assert line.endswith(end)
 
 
 async def test_a_burst_of_responses_does_not_grow_the_access_log(

@@ -308,6 +308,72 @@ async def test_a_refused_client_can_read_why(listen: Any, serve: Any) -> None:
     assert b"" == await client.receive()
 
 
+@pytest.mark.parametrize("body", [bytes(8 << 20), b"x" * 100])
+async def test_the_answer_to_an_upload_that_nobody_reads_arrives(listen: Any, serve: Any, body: bytes) -> None:
+    """A client that sends 8 MiB before it reads gets the early answer, of the application and of the server."""
+
+    async def deny(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"denied"})
+
+    for status, head in (
+        (401, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)),
+        (401, b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)),
+        (413, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n"),
+        (400, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;\r\n"),
+        (431, b"POST / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n"),
+        (417, b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 200\r\nContent-Length: 9\r\n\r\n"),
+    ):
+        client = await connect(await listen(deny, serve, max_body=len(body)))
+        with trio.fail_after(10):
+            await client.send(head + body)
+            assert status == (await client.response()).status
+        await client.close()
+
+
+async def test_late_input_does_not_destroy_the_end_of_a_response(listen: Any, serve: Any) -> None:
+    """What comes after the last request cuts nothing of a response that the client has not read yet."""
+    size = 3_000_000
+
+    async def big(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+        await send({"type": "http.response.body", "body": bytes(size)})
+
+    for request in (b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"):
+        for late in (b"\r\n", request, bytes(200_000)):
+            client = await connect(await listen(big, serve))
+            with trio.fail_after(10):
+                await client.send(request)
+                got = len(await client.receive())
+                await client.send(late)
+                while more := await client.receive():
+                    got += len(more)
+                    with contextlib.suppress(trio.BrokenResourceError):  # all of it has been received
+                        await client.send(b"\r\n")
+            assert got > size
+            await client.close()
+
+
+async def test_a_client_that_reads_is_not_cut_off(listen: Any) -> None:
+    """After the last response the connection stays as long as the client reads, and ends when it has stopped to."""
+
+    async def big(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"400000")]})
+        await send({"type": "http.response.body", "body": bytes(400_000)})
+
+    world = await listen(big)
+    world.service.linger.limit = 0.4
+    client = await connect(world, 4096)
+    await client.send(b"GET / HTTP/1.0\r\n\r\n")
+    await until(lambda: [session.phase.name for session in world.service.sessions] == ["ENDING"])
+    got = 0
+    for _ in range(8):
+        got += len(await client.stream.receive_some(20_000))
+        await trio.sleep(0.1)
+    assert 1 == len(world.service.sessions)
+    await until(lambda: not world.service.sessions)
+
+
 async def test_a_failure_after_the_head_resets(listen: Any) -> None:
     """A response without a length to a 1.0 client ends with a reset when it is cut off: an end would look whole."""
 

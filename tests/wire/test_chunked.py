@@ -8,6 +8,7 @@ import pytest
 
 from trio_uwsgi._wire.chunked import ChunkedBody
 from trio_uwsgi._wire.http1 import Limits
+from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,25 @@ BAD = {
     "bare CR": b"3\rabc\r\n",
     "CR in the extension": b"3;a\rb\r\nabc\r\n",
     "NUL in the extension": b"3;\0\r\nabc\r\n",
+    "empty extension": b"3;\r\nabc\r\n",
+    "blank extension": b"3; \r\nabc\r\n",
+    "extension without a name": b"3;=\r\nabc\r\n",
+    "value without a name": b"3;=a\r\nabc\r\n",
+    "name without its value": b"3;a=\r\nabc\r\n",
+    "name with a space": b"3;a b\r\nabc\r\n",
+    "name with a colon": b"3;a:b\r\nabc\r\n",
+    "quoted name": b'3;"a"\r\nabc\r\n',
+    "value with a slash": b"3;a=b/c\r\nabc\r\n",
+    "value without its end": b'3;a="b\r\nabc\r\n',
+    "value with an escaped end": b'3;a="b\\"\r\nabc\r\n',
+    "something behind a value": b'3;a="b"c\r\nabc\r\n',
+    "two values": b"3;a=b=c\r\nabc\r\n",
+    "two semicolons": b"3;;a\r\nabc\r\n",
+    "semicolon at the end": b"3;a;\r\nabc\r\n",
+    "space at the end": b"3;a \r\nabc\r\n",
+    "non-ascii name": b"3;\xe9\r\nabc\r\n",
+    "DEL in a quoted value": b'3;a="\x7f"\r\nabc\r\n',
+    "bad extension of the last chunk": b"3\r\nabc\r\n0;\r\n\r\n",
     "longer than its size": b"3\r\nabcd\r\n0\r\n\r\n",
     "bare LF after the data": b"3\r\nabc\n0\r\n\r\n",
     "bare CR after the data": b"3\r\nabc\r0\r\n\r\n",
@@ -43,6 +63,32 @@ BAD = {
     "bare LF at the end": b"0\r\n\n",
     "request instead of the end": b"0\r\n" + TAIL,
 }
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        *(b";a", b";a=b", b";a;b;c=d", b"; a", b";\ta = b", b";a=b ;c", b"; a ; b = c\t;d", b";a=1"),
+        *(b';a=""', b';a="b"', b';a="b c;d=e/\xe9"', b';a="b\\"c"', b';a="\\\\"', b';a = "b";c', b";!#$%&'*+-.^_`|~=~"),
+    ],
+)
+def test_extensions(read: Read, extension: bytes) -> None:
+    """What the grammar of extensions has is read and dropped, on any chunk."""
+    body = b"3%b\r\nabc\r\n0%b\r\n\r\n" % (extension, extension)
+    assert [b"abc", b""] == read(HEAD + body + TAIL).bodies
+
+
+def test_a_long_extension_is_judged_at_once() -> None:
+    """A line of nothing but names and blanks that fails at its end takes time in proportion to its length."""
+    for line in (
+        b"3" + b"; a \t = b" * 6000 + b" x\r\n",
+        b"3;a" + b" " * 60_000 + b"x\r\n",
+        b'3;a="' + b"\\a" * 30_000,
+    ):
+        chunks: list[bytes] = []
+        body = ChunkedBody(0, 65_536, 5)
+        with pytest.raises(RemoteProtocolError):
+            body.feed(line + b"\r\n", 0, chunks)
 
 
 @pytest.mark.parametrize("body", BAD.values(), ids=BAD.keys())

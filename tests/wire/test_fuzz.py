@@ -24,6 +24,8 @@ SEEDS = [
     b"POST /u HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc",
     b"OPTIONS * HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nz",
     b"\r\nGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    b"LABEL /l HTTP/1.3\r\nHost: h\r\nContent-Length: 2\r\n\r\nab",
+    b'DESCRIBE /l HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;a="b"\r\nab\r\n0\r\n\r\n',
 ]
 SPLINTERS = [
     *(b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b"\t", b":", b"\0", b"\xff", b";", b",", b"%", b"#", b"//"),

@@ -187,8 +187,94 @@ def test_absolute_target(read: Read) -> None:
 
 
 def test_asterisk_target(read: Read) -> None:
-    """OPTIONS may ask about the server as a whole."""
+    """OPTIONS may ask about the server as a whole, which has no path."""
     assert b"*" == read(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n").requests[0].target
+    (request,) = RequestParser(LIMITS).feed(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert (b"*", "", b"", b"") == (request.target, request.path, request.raw_path, request.query)
+
+
+# What real programs use, registered methods that llhttp lacks or takes for those of other protocols, and own ones.
+METHODS = [
+    *("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY", "M-SEARCH", "PURGE", "SOURCE"),
+    *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "ACL", "REPORT", "MKCALENDAR", "BIND"),
+    *("VERSION-CONTROL", "CHECKIN", "UNCHECKOUT", "LABEL", "ORDERPATCH", "BASELINE-CONTROL", "UPDATE", "MKWORKSPACE"),
+    *(
+        "DESCRIBE",
+        "SETUP",
+        "PLAY",
+        "ANNOUNCE",
+        "FLUSH",
+        "BAN",
+        "get",
+        "connect",
+        "FOO",
+        "X'Y!#",
+        "PRIX",
+        "P",
+        "A" * 900,
+    ),
+    *("CONNECTX", "POSTS", "POS", "HEADER"),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_token_is_a_method(read: Read, method: str) -> None:
+    """Registered, own and unknown methods come through as they are, with either framing, and what follows is read."""
+    line = method.encode() + b" /a?b HTTP/1.1\r\nHost: h\r\n"
+    for rest in (b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"):
+        result = read(TAIL + line + rest + line + b"\r\n" + TAIL)
+        assert ["GET", method, method, "GET"] == [request.method for request in result.requests]
+        assert [b"", b"abc", b"", b""] == result.bodies
+        assert [b"/tail", b"/a?b", b"/a?b", b"/tail"] == [request.target for request in result.requests]
+        assert result.status is None
+
+
+def test_an_own_method_changes_nothing_else(read: Read) -> None:
+    """Every head that is refused for what stands behind its method is refused alike with one that llhttp lacks."""
+    for status, data in REFUSED.values():
+        if not data.startswith((b"GET /", b"GET h", b"POST ")) or data == b"GET /\r\n\r\n":
+            continue
+        own = b"LABE " + data.partition(b" ")[2] if data.startswith(b"POST ") else b"LAB " + data.partition(b" ")[2]
+        assert (read(data).requests, status) == read(own)[:2]
+        assert read(data).message == read(own).message
+
+
+@pytest.mark.parametrize("minor", range(1, 10))
+def test_minor_versions(read: Read, minor: int) -> None:
+    """A version that is higher than 1.1 only behind its point is read as 1.1, with all that this demands."""
+    version = b"GET / HTTP/1.%d\r\n" % minor
+    chunked = b"Host: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"
+    assert [b"a", b""] == read(version + chunked + TAIL).bodies
+    assert ((), 400) == read(version + b"\r\n")[:2]
+    (request,) = RequestParser(LIMITS).feed(version + b"Host: h\r\n\r\n")
+    assert "1.1" == request.http_version
+
+
+def test_the_method_of_what_is_wrong() -> None:
+    """A parser knows the method of the newest head as soon as a space has ended it, also when the rest is wrong."""
+    for data, method in (
+        (b"HEAD / HTTP/1.1\r\n\r\n", "HEAD"),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\nX", "HEAD"),
+        (b"HEAD ", "HEAD"),
+        (b"HEAD /" + b"a" * 3000, "HEAD"),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "HEAD"),
+        (b"HEAD", ""),
+        (b"HEAD\r", ""),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n\r\r", ""),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\nCONNECT h:80 HTTP/1.1\r\n", ""),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\nLAB", ""),
+        (b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\nLABEL / HTTP/1.1\r\n \r\n", "LABEL"),
+    ):
+        for size in (1, 7, len(data)):
+            parser = RequestParser(LIMITS)
+            for at in range(0, len(data), size):
+                parser.feed(data[at : at + size])
+            assert method == parser.method, data
+
+
+def test_a_user_before_the_host_is_named(read: Read) -> None:
+    """The refusal of a target with a user says that, not that the Host header was wrong."""
+    assert "user@host" in read(b"GET http://u:p@h/ HTTP/1.1\r\nHost: h\r\n\r\n").message
 
 
 H = b"Host: h\r\n"
@@ -196,17 +282,41 @@ REFUSED = {
     # Request lines.
     "http 0.9": (400, b"GET /\r\n\r\n"),
     "version 0.9": (400, b"GET / HTTP/0.9\r\n\r\n"),
-    "version 1.2": (505, b"GET / HTTP/1.2\r\n" + H + b"\r\n"),
+    "version 2.1": (505, b"GET / HTTP/2.1\r\n" + H + b"\r\n"),
     "version 2.0": (505, b"GET / HTTP/2.0\r\n" + H + b"\r\n"),
     "version 3.0": (505, b"GET / HTTP/3.0\r\n" + H + b"\r\n"),
     "preface of http/2": (505, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     "version 1.10": (400, b"GET / HTTP/1.10\r\n" + H + b"\r\n"),
     "lower-case protocol": (400, b"GET / http/1.1\r\n" + H + b"\r\n"),
     "rtsp": (400, b"GET / RTSP/1.0\r\n" + H + b"\r\n"),
-    "rtsp method": (501, b"DESCRIBE / HTTP/1.1\r\n" + H + b"\r\n"),
-    "unknown method": (501, b"FOO / HTTP/1.1\r\n" + H + b"\r\n"),
-    "lower-case method": (501, b"get / HTTP/1.1\r\n" + H + b"\r\n"),
+    "rtsp method": (400, b"DESCRIBE / RTSP/1.0\r\n" + H + b"\r\n"),
+    "ice": (400, b"SOURCE / ICE/1.0\r\n" + H + b"\r\n"),
+    "pri": (400, b"PRI / HTTP/1.1\r\n" + H + b"\r\n"),
+    "pri of 2.0": (400, b"PRI / HTTP/2.0\r\n" + H + b"\r\n"),
     "connect": (501, b"CONNECT h:80 HTTP/1.1\r\n" + H + b"\r\n"),
+    "connect to a path": (501, b"CONNECT / HTTP/1.1\r\n" + H + b"\r\n"),
+    "connect to a query": (501, b"CONNECT /x?y HTTP/1.1\r\n" + H + b"\r\n"),
+    "connect to a url": (501, b"CONNECT http://h/ HTTP/1.1\r\n" + H + b"\r\n"),
+    "comma in the method": (400, b"FOO,BAR / HTTP/1.1\r\n" + H + b"\r\n"),
+    "question mark in the method": (400, b"G?T / HTTP/1.1\r\n" + H + b"\r\n"),
+    "colon behind the method": (400, b"GET: / HTTP/1.1\r\n" + H + b"\r\n"),
+    "control in the method": (400, b"GE\x01T / HTTP/1.1\r\n" + H + b"\r\n"),
+    "NUL in the method": (400, b"GET\0 / HTTP/1.1\r\n" + H + b"\r\n"),
+    "tab behind the method": (400, b"GET\t/ HTTP/1.1\r\n" + H + b"\r\n"),
+    "non-ascii method": (400, b"G\xc9T / HTTP/1.1\r\n" + H + b"\r\n"),
+    "no method": (400, b" / HTTP/1.1\r\n" + H + b"\r\n"),
+    "method and nothing else": (400, b"GET\r\n\r\n"),
+    "own method and nothing else": (400, b"LABEL\r\n\r\n"),
+    "own method and two spaces": (400, b"LABEL  / HTTP/1.1\r\n" + H + b"\r\n"),
+    "own method of http 0.9": (400, b"LABEL /\r\n\r\n"),
+    "own method and a folded line": (400, b"LABEL / HTTP/1.1\r\n" + H + b"X: a\r\n b\r\n\r\n"),
+    "own method with two framings": (
+        400,
+        b"LABEL / HTTP/1.1\r\n" + H + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
+    "asterisk of an own method": (400, b"LABEL * HTTP/1.1\r\n" + H + b"\r\n"),
+    "endless own method": (414, b"L" * 3000),
+    "long own method": (414, b"L" * 3000 + b" / HTTP/1.1\r\n" + H + b"\r\n"),
     "tls": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     "two spaces": (400, b"GET  / HTTP/1.1\r\n" + H + b"\r\n"),
     "two spaces later": (400, b"GET /  HTTP/1.1\r\n" + H + b"\r\n"),
@@ -220,6 +330,8 @@ REFUSED = {
     "other scheme": (400, b"GET ftp://h/ HTTP/1.1\r\n" + H + b"\r\n"),
     "no authority": (400, b"GET http:///a HTTP/1.1\r\n" + H + b"\r\n"),
     "user in authority": (400, b"GET http://u@h/ HTTP/1.1\r\n" + H + b"\r\n"),
+    "user and password": (400, b"GET http://u:p@h/ HTTP/1.1\r\n" + H + b"\r\n"),
+    "host with a space": (400, b"GET http://h\x7f/ HTTP/1.1\r\n" + H + b"\r\n"),
     # Lines.
     "bare LF after the request line": (400, b"GET / HTTP/1.1\n" + H + b"\r\n"),
     "bare LF after a header": (400, b"GET / HTTP/1.1\r\nHost: h\n\r\n"),
@@ -264,7 +376,7 @@ REFUSED = {
     "chunked with a vertical tab": (400, LINE + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
     "chunked not last": (400, LINE + b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
     "chunked twice": (400, LINE + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-    "gzip line, chunked line": (400, LINE + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "gzip line, chunked line": (501, LINE + b"Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "empty coding": (400, LINE + b"Transfer-Encoding:\r\n\r\n"),
     "coding on 1.0": (400, b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
     "other expectation": (417, LINE + b"Expect: 200-ok\r\nContent-Length: 1\r\n\r\na"),

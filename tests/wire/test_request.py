@@ -48,7 +48,7 @@ def test_environ_of_a_post() -> None:
         "RAW_URI": "/path/a%20b?x=1&y=2",
         "SERVER_PROTOCOL": "HTTP/1.1",
         "SERVER_NAME": "example.com",
-        "SERVER_PORT": "8080",
+        "SERVER_PORT": "8000",
         "REMOTE_ADDR": "192.0.2.1",
         "REMOTE_PORT": "5555",
         "CONTENT_TYPE": "text/plain",
@@ -80,6 +80,23 @@ def test_environ_passes_the_validator() -> None:
     body = checked(environ(b"GET /%C3%A9?q HTTP/1.0\r\n\r\n", UNIX, base), lambda *_: lambda _: None)
     assert [b"/\xc3\xa9"] == list(body)
     body.close()  # type: ignore[attr-defined]  # the checker's iterator insists on being closed
+    body = checked(environ(b"OPTIONS * HTTP/1.0\r\n\r\n", UNIX, base), lambda *_: lambda _: None)
+    assert [b""] == list(body)
+    body.close()  # type: ignore[attr-defined]  # as above
+
+
+def test_asterisk_has_no_path() -> None:
+    """`OPTIONS *` asks about no path: PATH_INFO and path are empty, and the target is in REQUEST_URI."""
+    request = parse(b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n")
+    environ = request.wsgi_environ(PEER, {})
+    assert ("", "", "*", "*") == tuple(environ[key] for key in ("PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI"))
+    scope = request.asgi_scope(PEER, {})
+    assert ("", b"", b"") == (scope["path"], scope["raw_path"], scope["query_string"])
+
+
+def test_a_request_over_http_names_no_other_client() -> None:
+    """Only a front server's packet says who the client is; over HTTP that is the connection."""
+    assert (b"", b"") == parse(b"GET / HTTP/1.0\r\n\r\n").remote()
 
 
 def test_environ_path_is_bytes_as_latin_1() -> None:
@@ -107,18 +124,21 @@ def test_environ_leaves_out_headers_that_deceive() -> None:
 @pytest.mark.parametrize(
     ("peer", "host", "expected"),
     [
-        (PEER, b"Host: a.b\r\n", ("a.b", "80")),
-        (PEER, b"Host: a.b:\r\n", ("a.b", "80")),
-        (PEER, b"Host: [::1]:81\r\n", ("[::1]", "81")),
+        (PEER, b"Host: a.b\r\n", ("a.b", "8000")),
+        (PEER, b"Host: a.b:\r\n", ("a.b", "8000")),
+        (PEER, b"Host: [::1]:81\r\n", ("[::1]", "8000")),
         (PEER, b"", ("127.0.0.1", "8000")),
         (PEER, b"Host:\r\n", ("127.0.0.1", "8000")),
+        (dataclasses.replace(PEER, scheme="https"), b"Host: a.b\r\n", ("a.b", "8000")),
         (UNIX, b"", ("localhost", "80")),
+        (UNIX, b"Host: :81\r\n", ("localhost", "81")),
+        (UNIX, b"Host: a.b:81\r\n", ("a.b", "81")),
+        (dataclasses.replace(PEER, server=None), b"Host: a.b:81\r\n", ("a.b", "81")),
         (dataclasses.replace(PEER, server=None, scheme="https"), b"", ("localhost", "443")),
-        (dataclasses.replace(PEER, scheme="https"), b"Host: a.b\r\n", ("a.b", "443")),
     ],
 )
 def test_environ_server(peer: Peer, host: bytes, expected: tuple[str, str]) -> None:
-    """SERVER_NAME and SERVER_PORT come from Host, else from the socket, and are never empty."""
+    """SERVER_NAME is the host asked for, SERVER_PORT that of the socket where it has one; neither is ever empty."""
     result = environ(b"GET / HTTP/1.0\r\n" + host + b"\r\n", peer)
     assert expected == (result["SERVER_NAME"], result["SERVER_PORT"])
 

@@ -131,7 +131,19 @@ def test_headers_as_lists() -> None:
     assert b"\r\nX-A: 1\r\n" in wire
 
 
-@pytest.mark.parametrize(("value", "keep_alive"), [(b"close", False), (b"Close", False), (b"keep-alive", True)])
+@pytest.mark.parametrize(
+    ("value", "keep_alive"),
+    [
+        *(
+            (b"close", False),
+            (b"Close", False),
+            (b" close\t", False),
+            (b"keep-alive, close", False),
+            (b",close,,", False),
+        ),
+        *((b"keep-alive", True), (b"Keep-Alive , keep-alive", True), (b"", True), (b",", True)),
+    ],
+)
 def test_connection_of_the_application(value: bytes, keep_alive: bool) -> None:
     """The application may close the connection; what it says to keep it is dropped."""
     wire, response = sent(GET, 200, [(b"Connection", value)], [b""])
@@ -146,6 +158,41 @@ def test_headers_of_another_connection(header: tuple[bytes, bytes]) -> None:
     wire, _ = sent(GET, 200, [header], [b"abc"])
     assert header[0].lower() not in wire.lower()
     assert wire.endswith(b"content-length: 3\r\n\r\nabc")
+
+
+def test_lists_and_repeated_fields_are_one() -> None:
+    """Members in one field and in several say the same (RFC 9110 5.3): they close, or not, and are left out."""
+    for headers in (
+        [(b"connection", b"close, keep-alive")],
+        [(b"connection", b"close"), (b"Connection", b"keep-alive")],
+    ):
+        wire, response = sent(GET, 200, headers, [b""])
+        assert (False, 1) == (response.keep_alive, wire.lower().count(b"connection:"))
+    wire, _ = sent(GET, 200, [(b"transfer-encoding", b"chunked, chunked"), (b"transfer-encoding", b"")], [b""])
+    assert b"transfer-encoding" not in wire
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *([(b"content-length", b"5")], [(b"content-length", b" 5\t")], [(b"Content-Length", b"5, 5")]),
+        *([(b"Content-Length", b"5,05 ,5")], [(b"content-length", b"5"), (b"Content-Length", b"5")]),
+        [(b"content-length", b"5, 5"), (b"content-length", b" 5")],
+    ],
+)
+@pytest.mark.parametrize("request_", [GET, HEAD])
+def test_equal_lengths_are_one(request_: bytes, headers: Any) -> None:
+    """Equal numbers in a list, or in several fields, and blanks around them make one Content-Length (RFC 9110 8.6)."""
+    wire, response = sent(request_, 200, headers, [b"hello"])
+    assert [b"5"] == re.findall(b"(?i)content-length: ([^\r]*)", wire)
+    assert (b"5", True) == (received(request_, wire)[1][b"content-length"], response.keep_alive)
+    assert b"content-length" not in sent(request_, 204, headers, [b"hello"])[0].lower()
+
+
+def test_the_message_about_hop_by_hop_headers() -> None:
+    """What is refused about a connection says of which kind the header is, and what to do."""
+    with pytest.raises(LocalProtocolError, match=r"upgrade: b'h2' is a hop-by-hop header.*leave it out"):
+        respond().start(200, [(b"Upgrade", b"h2")])
 
 
 def test_closing_from_outside() -> None:
@@ -172,10 +219,19 @@ REFUSED = {
     "connection": (200, [(b"connection", b"upgrade")], b""),
     "length": (200, [(b"content-length", b"-1")], b""),
     "length text": (200, [(b"content-length", b"five")], b""),
-    "length list": (200, [(b"content-length", b"5, 5")], b""),
+    "length list": (200, [(b"content-length", b"5, 6")], b""),
+    "length list of one": (200, [(b"content-length", b"5,")], b""),
+    "length of two words": (200, [(b"content-length", b"5 5")], b""),
     "empty length": (200, [(b"content-length", b"")], b""),
     "long length": (200, [(b"content-length", b"1" * 19)], b""),
-    "two lengths": (200, [(b"content-length", b"5"), (b"Content-Length", b"5")], b""),
+    "long length in a list": (200, [(b"content-length", b"1, " + b"1" * 19)], b""),
+    "two lengths": (200, [(b"content-length", b"5"), (b"Content-Length", b"6")], b""),
+    "trailer": (200, [(b"Trailer", b"x")], b""),
+    "empty trailer": (200, [(b"Trailer", b"")], b""),
+    "te": (200, [(b"TE", b"trailers")], b""),
+    "connection list": (200, [(b"Connection", b"Upgrade, Keep-Alive")], b""),
+    "connection of another header": (200, [(b"Connection", b"close, X-Foo")], b""),
+    "identity": (200, [(b"Transfer-Encoding", b"identity")], b""),
     "100": (100, [], b""),
     "0": (0, [], b""),
     "1000": (1000, [], b""),

@@ -11,7 +11,7 @@ import pytest
 from trio_uwsgi._wire import uwsgi_http
 from trio_uwsgi._wire.remote import RpcCall
 from trio_uwsgi._wire.request import Peer
-from trio_uwsgi._wire.uwsgi_http import RpcRequest, UwsgiRequest, UwsgiResponse
+from trio_uwsgi._wire.uwsgi_http import RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
 from trio_uwsgi.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -131,7 +131,16 @@ def test_wsgiref_accepts_the_environ() -> None:
         "wsgi.errors": io.StringIO(),
         "wsgi.input": io.BytesIO(),
     }
-    for found in (request({"CONTENT_LENGTH": "0"}), bare(A="b"), bare(REQUEST_URI="/x?y")):
+    for found in (
+        request({"CONTENT_LENGTH": "0"}),
+        request({"CONTENT_LENGTH": "0", "SCRIPT_NAME": "/"}),
+        request({"CONTENT_LENGTH": "0", "SCRIPT_NAME": "/app/", "PATH_INFO": "x"}),
+        bare(A="b"),
+        bare(REQUEST_URI="/x?y"),
+        bare(REQUEST_URI="http://h/p"),
+        bare(REQUEST_URI="*", REQUEST_METHOD="OPTIONS"),
+        bare(REQUEST_URI="*", PATH_INFO="*", REQUEST_METHOD="OPTIONS"),
+    ):
         result: Any = app(found.wsgi_environ(PEER, base), lambda status, headers, exc_info=None: lambda data: None)
         assert [b""] == list(result)
         result.close()
@@ -165,6 +174,105 @@ def test_path_without_path_info() -> None:
     assert ("/app", "/a b", "x=1") == (found["SCRIPT_NAME"], found["PATH_INFO"], found["QUERY_STRING"])
     found = lacking.asgi_scope(PEER, {})
     assert ("/app/a b", "/app", b"x=1") == (found["path"], found["root_path"], found["query_string"])
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "uri", "expected"),
+    [
+        # SCRIPT_NAME and PATH_INFO as the front server has cut them.
+        (None, "/x", "/x", ("", "/x")),
+        ("", "", "/", ("", "")),
+        ("/", "/x", "/x", ("", "/x")),
+        ("/", "/", "/", ("", "/")),
+        ("//", "/x", "/x", ("", "/x")),
+        ("/app", "", "/app", ("/app", "")),
+        ("/app", "/x", "/app/x", ("/app", "/x")),
+        ("/app/", "/", "/app/", ("/app", "/")),
+        ("/app/", "/x", "/app/x", ("/app", "/x")),
+        ("app", "x", "/app/x", ("/app", "/x")),
+        ("/app", "/app/x", "/app/x", ("/app", "/app/x")),
+        # Cut here.
+        ("/app", None, "/app", ("/app", "")),
+        ("/app", None, "/app/", ("/app", "/")),
+        ("/app", None, "/app/x?y", ("/app", "/x")),
+        ("/app/", None, "/app/x", ("/app", "/x")),
+        ("/", None, "/x", ("", "/x")),
+        ("/ap", None, "/app/x", ("/ap", "/app/x")),
+        ("/app", None, "/application", ("/app", "/application")),
+        ("/a b", None, "/a%20b/c%20d", ("/a b", "/c d")),
+        (None, None, "/x", ("", "/x")),
+        (None, None, "//h/p", ("", "//h/p")),
+        # Targets that are no path.
+        (None, None, "http://h/p?q", ("", "/p")),
+        ("/p", None, "http://h/p/x", ("/p", "/x")),
+        (None, None, "HTTPS://h", ("", "/")),
+        (None, None, "*", ("", "")),
+        (None, "*", "*", ("", "")),
+        (None, None, "x", ("", "/x")),
+        (None, "x", None, ("", "/x")),
+        ("/app/", "/x", None, ("/app", "/x")),
+    ],
+)
+def test_paths_are_joined_and_cut_as_segments(
+    script: str | None, path: str | None, uri: str | None, expected: tuple[str, str]
+) -> None:
+    """SCRIPT_NAME is empty or begins with "/" and ends without; PATH_INFO is empty or begins with "/"; path is both."""
+    changes = {"SCRIPT_NAME": script, "PATH_INFO": path, "REQUEST_URI": uri}
+    found = environ(changes)
+    assert expected == (found["SCRIPT_NAME"], found["PATH_INFO"])
+    assert (expected[0], "".join(expected)) == (scope(changes)["root_path"], scope(changes)["path"])
+    if uri is not None:
+        assert uri == found["REQUEST_URI"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        *(("/a%20b?c", b"/a%20b"), ("http://h/p%20q?x", b"/p%20q"), ("http://h?x", b"/"), ("*", b""), ("x?y", b"/x")),
+        (None, b"/a%20b"),
+    ],
+)
+def test_raw_path(uri: str | None, expected: bytes) -> None:
+    """What the client asked for is a path, whatever form its target has."""
+    assert expected == scope({"REQUEST_URI": uri})["raw_path"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        (b"q=%e9&x=1", b"q=%e9&x=1"),
+        (b"q=\xe9", b"q=%E9"),
+        (b"q=\xc3\xa9 b\x00\x7f", b"q=%C3%A9%20b%00%7F"),
+        (b"\n", b"%0A"),
+    ],
+)
+def test_what_should_be_encoded_in_a_query(query: bytes, expected: bytes) -> None:
+    """ASGI's query is percent-encoded, so bytes that came raw are; WSGI gets the bytes."""
+    for pairs in ([(b"QUERY_STRING", query)], [(b"REQUEST_URI", b"/?" + query)]):
+        asked = UwsgiRequest(pairs)
+        assert expected == asked.asgi_scope(PEER, {})["query_string"]
+        assert query.decode("latin-1") == asked.wsgi_environ(PEER, {})["QUERY_STRING"]
+
+
+def test_remote() -> None:
+    """The front server says who the client is, and may say anything."""
+    assert (b"192.0.2.1", b"5555") == request().remote()
+    assert (b"", b"") == bare(A="b").remote()
+    assert (b"a\nb", b"") == bare(REMOTE_ADDR="a\nb").remote()
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "expected"),
+    [
+        *(("/app", "/app/x", "/x"), ("/app", "/app", ""), ("/app/", "/app/", "/"), ("/ap", "/app/x", "/app/x")),
+        *(("", "/x", "/x"), ("/", "/x", "/x"), (None, "/x", "/x"), ("/app", "/x", "/x"), ("/app", None, None)),
+    ],
+)
+def test_vars_without_script_name(script: str | None, path: str | None, expected: str | None) -> None:
+    """SCRIPT_NAME is taken off PATH_INFO, in whole segments, and nothing else changes."""
+    changes = {"SCRIPT_NAME": script, "PATH_INFO": path}
+    pairs = request(changes).pairs
+    assert request({**changes, "PATH_INFO": expected}).pairs == without_script_name(pairs)
 
 
 def test_target_without_request_uri() -> None:
@@ -206,10 +314,18 @@ def test_texts() -> None:
         ({"HTTPS": "on", "UWSGI_SCHEME": "http"}, "http"),
         ({"UWSGI_SCHEME": "https"}, "https"),
         ({"UWSGI_SCHEME": ""}, "http"),
+        ({"UWSGI_SCHEME": "HTTPS"}, "https"),
+        ({"UWSGI_SCHEME": "javascript"}, "http"),
+        ({"UWSGI_SCHEME": "https,http"}, "http"),
+        ({"UWSGI_SCHEME": "ftp", "HTTPS": "on"}, "https"),
+        ({"REQUEST_SCHEME": "HTTPS"}, "https"),
+        ({"REQUEST_SCHEME": "javascript"}, "peer"),
+        ({"REQUEST_SCHEME": "https\n"}, "peer"),
+        ({"HTTP_X_FORWARDED_PROTO": "https", "HTTP_X_FORWARDED_SSL": "on", "HTTP_FORWARDED": "proto=https"}, "http"),
     ],
 )
 def test_scheme(changes: dict[str, str | None], expected: str) -> None:
-    """UWSGI_SCHEME tells the scheme, then HTTPS, then REQUEST_SCHEME, then the connection."""
+    """UWSGI_SCHEME tells the scheme, then HTTPS, then REQUEST_SCHEME, then the connection; only these two are one."""
     peer = Peer(client=None, server=None, scheme="peer")
     assert expected == request(changes).wsgi_environ(peer, {})["wsgi.url_scheme"]
     assert expected == request(changes).asgi_scope(peer, {})["scheme"]
@@ -254,6 +370,7 @@ def test_client(changes: dict[str, str | None], expected: tuple[str, int] | None
         (None, "1.0"),
         ("HTTP/1.0", "1.0"),
         ("HTTP/1.1", "1.1"),
+        ("HTTP/1.2", "1.1"),
         ("HTTP/2.0", "2"),
         ("HTTP/2", "2"),
         ("HTTP/3.0", "3"),

@@ -124,6 +124,27 @@ def test_a_request_with_a_body() -> None:
     assert Outcome((expected,), None, "", True, False, False) == read(packet(POST) + b"hello world")
 
 
+def test_modifier_30() -> None:
+    """It asks for the application as modifier 0 does, and wants SCRIPT_NAME taken off PATH_INFO."""
+    found = {**POST, "SCRIPT_NAME": "/app", "PATH_INFO": "/app/a"}
+    expected = Seen(UwsgiRequest, "POST", b"/a?b", (0, 0), b"hello", True, False, 5)
+    assert Outcome((expected,), None, "", True, False, False) == read(packet(found, 30) + b"hello")
+    for modifier2 in (0, 9):
+        (request,) = UwsgiParser(LIMITS).feed(packet(found, 30, modifier2))
+        assert isinstance(request, UwsgiRequest)
+        assert (b"/app", b"/a") == (request.vars[b"SCRIPT_NAME"], request.vars[b"PATH_INFO"])
+
+
+def test_the_method_of_what_is_refused() -> None:
+    """A parser knows the method of a request that it refuses as soon as the packet was read: HEAD gets no body."""
+    for found, method in (({"CONTENT_LENGTH": "100001"}, "HEAD"), ({"A": "x" * 4092}, "")):
+        parser = UwsgiParser(LIMITS)
+        parser.feed(packet({"REQUEST_METHOD": "HEAD", **found}))
+        assert parser.error is not None
+        assert method == parser.method
+        assert parser.refusal(413, "no", b"", parser.method).endswith(b"\r\n\r\n" if method else b"no\n")
+
+
 def test_a_body_on_its_way() -> None:
     """A request is there before its body is, and the body grows with what arrives."""
     parser = UwsgiParser(LIMITS)

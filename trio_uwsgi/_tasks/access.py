@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 if TYPE_CHECKING:
+    from trio_uwsgi._tasks.exchange import Exchange
     from trio_uwsgi._wire.request import Peer, Request
 
 logger = logging.getLogger("trio_uwsgi.access")
@@ -24,20 +25,38 @@ BATCH = 64
 
 
 class Record(NamedTuple):
-    """One response: `sent` in body bytes, `seconds` from its request's head to its last byte handed to the socket."""
+    """One response: `sent` in body bytes, `seconds` from its request's head to its last byte handed to the socket.
+
+    `status` is 0 if none was sent; `end` says what happened to a response that is not whole.
+    """
 
     peer: Peer
     request: Request
     status: int
     sent: int
     seconds: float
+    end: str = ""
 
     def __str__(self) -> str:
-        target = escape(self.request.target)
+        request = self.request
+        address, port = request.remote()
+        client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(self.peer)
         return (
-            f'{peer_name(self.peer)} - "{self.request.method} {target} HTTP/{self.request.http_version}" '
-            f"{self.status} {self.sent}b {self.seconds * 1000:.1f}ms"
+            f'{client} - "{escape(request.method.encode("latin-1"))} {escape(request.target)} '
+            f'HTTP/{request.http_version}" {self.status or "-"} {self.sent}b {self.seconds * 1000:.1f}ms{self.end}'
         )
+
+
+def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
+    """What is logged of a response that was given up: cut in the middle, dropped, or the server's own `answer`."""
+    status, sent, end = exchange.status, exchange.sent, " cut"
+    if answer:
+        sent, end = len(answer.partition(b"\r\n\r\n")[2]), ""
+    elif not exchange.head_sent:
+        status, sent, end = 0, 0, " dropped"
+    elif exchange.response.bodyless:
+        sent = 0
+    return Record(exchange.session.peer, exchange.request, status, sent, now - exchange.started, end)
 
 
 class AccessLog:

@@ -10,12 +10,13 @@ import errno
 import logging
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from trio_uwsgi._tasks.exchange import MARK
 from trio_uwsgi._tasks.session import CLOSED, Session
+from trio_uwsgi._tasks.transport import unsent
 from trio_uwsgi._wire.request import Peer
 
 if TYPE_CHECKING:
@@ -113,6 +114,11 @@ class StreamSession(Session):
         self._written.set()
         return True
 
+    def _unsent(self) -> int:
+        if self.peer.client is None or not isinstance(self._stream, trio.SocketStream):
+            return 0
+        return unsent(self._stream.socket.fileno())
+
     def _close(self, reset: bool) -> None:
         self.scope.cancel()
 
@@ -193,11 +199,18 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
 
 def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
     """The facts of an accepted connection."""
+    client: tuple[str, int] | None = None
+    server: tuple[str, int | None]
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         assert isinstance(address, tuple)
-        client, server = address[:2], sock.getsockname()[:2]
+        client, server = _plain(address), _plain(sock.getsockname())
     else:
         name = sock.getsockname()
         path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
-        client, server = None, (path, None)
+        server = path, None
     return Peer(client=client, server=server, scheme="http", protocol=listener.protocol, listener=listener.name)
+
+
+def _plain(name: tuple[Any, ...]) -> tuple[str, int]:
+    """Host and port; those of IPv4 in their own form, also where a socket that serves both families accepted them."""
+    return name[0].removeprefix("::ffff:") if "." in name[0] else name[0], name[1]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi._tasks.access import escape
 from trio_uwsgi._tasks.unit import Unit
 from trio_uwsgi._wire.response import CONTINUE
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
@@ -81,7 +82,8 @@ class Exchange(Unit):
 
     @property
     def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
-        return f"{self.request.method} {self.request.raw_path.decode('ascii', 'backslashreplace')}"
+        request = self.request
+        return f"{escape(request.method.encode('latin-1'))} {escape(request.raw_path or request.target)}"
 
     # --- up: the request's body ---------------------------------------------------------------------------------------
 
@@ -159,8 +161,9 @@ class Exchange(Unit):
         if service.draining or (request.expect_continue and not (self.continued or request.complete)):
             # A client that was not asked for its body may send it or not: what follows could not be told apart from it.
             response.keep_alive = False
+        data = response.data(piece, more, service.date())
         self.sent += len(piece)
-        return response.data(piece, more, service.date())
+        return data
 
     def deliver(self, data: bytes, more: bool) -> None:
         """Hand encoded bytes to the connection; without `more` the response is complete. Never waits.

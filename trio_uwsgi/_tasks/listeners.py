@@ -184,7 +184,8 @@ def _bind(family: socket.AddressFamily, name: tuple[str | int, ...], backlog: in
         # Connections of a server that has just ended must not keep the next one from starting.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Otherwise [::] would take the port of 0.0.0.0 too, on some systems and not on others.
+            # Otherwise [::] would take the port of 0.0.0.0 too, on some systems and not on others, and :8000 could not
+            # have a socket for each. So [::] is IPv6 only, everywhere; `_announce` of serve.py says so.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(name)
         return _listening(sock, backlog)

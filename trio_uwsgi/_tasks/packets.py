@@ -107,7 +107,11 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         if modifier == HELLO:
             return True  # it only asks who we are
         if name is None:
-            logger.warning("%s: modifier %d is not answered here", peer_name(peer), modifier)
+            logger.warning(
+                "%s: modifier %d is not answered here; for the application, nginx's uwsgi_modifier1 is 0 or 30",
+                peer_name(peer),
+                modifier,
+            )
             return False
         if not self._access.allow(modifier, None if peer.client is None else peer.client[0], peer.listener):
             logger.warning(

@@ -30,6 +30,7 @@ import trio
 
 from trio_uwsgi._tasks.connection import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of, serve_listeners
 from trio_uwsgi._tasks.session import CLOSED, IDLE, Session
+from trio_uwsgi._tasks.transport import unsent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -203,6 +204,10 @@ class SocketSession(Session):
     def _reading_changed(self) -> None:
         if self._mask >= 0:
             self.rearm()
+
+    def _unsent(self) -> int:
+        # A unix socket has no way between: what was sent is there.
+        return 0 if self.peer.client is None else unsent(self._fd)
 
     def _shut(self) -> bool:
         with contextlib.suppress(OSError):

@@ -16,7 +16,8 @@ import trio
 
 from trio_uwsgi._tasks.access import AccessLog
 from trio_uwsgi._tasks.deadlines import Deadlines
-from trio_uwsgi._tasks.session import LINGER_SECONDS, Session
+from trio_uwsgi._tasks.lingering import LINGER_SECONDS
+from trio_uwsgi._tasks.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ class HttpService:
         self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_late)
         self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
         self.stall: Deadlines[Session] = Deadlines(timeouts.socket, Session.stalled)
-        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.close)
+        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.lingered)
         self.harakiri: Deadlines[Exchange] = Deadlines(self.limit, self._harakiri)
         self._idle = trio.Event()
         self._date = b""

@@ -7,9 +7,8 @@ Theory. A session has one phase, and is in at most one table of deadlines:
     BUSY      one exchange runs. `stall` while its body is on the way, or output is not taken.
     SKIPPING  the response is complete but its request's body is not: up to SKIP bytes are thrown away (`stall`).
     BLOCKED   the next request waits until the client has read the responses before it (`stall`).
-    ENDING    nothing more is answered: output is flushed (`stall`), then the sending side is shut and input is thrown
-              away for a while (`linger`), because closing with unread input would reset the connection and destroy the
-              last response on its way.
+    ENDING    nothing more is answered: output is flushed (`stall`), then the connection is closed in stages (`linger`),
+              see `lingering.py`. Input is thrown away.
     CLOSED    the transport is closed.
 
 Requests of a connection run one at a time; those that came early wait in `queue` and the client is not read meanwhile,
@@ -28,9 +27,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._tasks.access import Record, peer_name
+from trio_uwsgi._tasks.access import Record, cut_record, peer_name
 from trio_uwsgi._tasks.exchange import MARK
-from trio_uwsgi._tasks.transport import Transport
+from trio_uwsgi._tasks.lingering import Lingering
 from trio_uwsgi._wire.http1 import RequestParser
 from trio_uwsgi._wire.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
@@ -44,11 +43,7 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Bytes of an unread request body that are thrown away to keep the connection; for more a new connection is cheaper.
 SKIP = 65536
-# How long and how much a client may go on sending after the last response. nginx waits 30 s; a client that has not read
-# our answer after 2 s is not going to.
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 1 << 20
-
+BODY_CUT = "the body ended too early"
 
 Parser = RequestParser | UwsgiParser
 PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
@@ -69,10 +64,10 @@ class Phase(enum.Enum):
 IDLE, BUSY, SKIPPING, BLOCKED, ENDING, CLOSED = Phase
 
 
-class Session(Transport):
+class Session(Lingering):
     """One connection, from the client's point of view."""
 
-    __slots__ = ("_thrown", "exchange", "parser", "phase", "queue", "request")
+    __slots__ = ("exchange", "parser", "phase", "queue", "request")
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         super().__init__(service, peer)
@@ -81,7 +76,6 @@ class Session(Transport):
         self.exchange: Exchange | None = None  # set while BUSY, and only then
         self.request: Request | None = None  # of the exchange, or being skipped
         self.queue: deque[Request] = deque()
-        self._thrown = 0  # bytes thrown away in the current phase
         service.joined(self)
         self._watch(service.header)
 
@@ -265,60 +259,53 @@ class Session(Transport):
         """The exchange was given up: answer `status`, or abort when its response has begun."""
         if self.exchange is not exchange:
             return
+        if status == 500 and self.eof and not exchange.request.complete:  # whatever the application made of it
+            status, reason = 400, BODY_CUT
+        answer = b""
         if not exchange.head_sent:
             exchange.status = status
-        self._log(exchange)
+            answer = self.parser.refusal(status, reason, self.service.date(), exchange.request.method)
+        self._log_end(exchange, answer)
         self.exchange = None
         self._arrived()
         if exchange.head_sent:
             self.close(reset=True)
         else:
-            self._answer_error(status, reason, exchange.request.method)
+            self.write(answer)
+            self._end()
 
     def hang_up(self, exchange: Exchange) -> None:
         """The application wants no more of its client."""
         if self.exchange is exchange:
-            self._log(exchange)
+            self._log_end(exchange)
             self.exchange = None
             self._arrived()
             self._end()
 
     def _refuse(self, error: RemoteProtocolError) -> None:
         self._log_refusal(error)
-        self._answer_error(error.status_hint, str(error), "")
+        parser = self.parser
+        self.write(parser.refusal(error.status_hint, str(error), self.service.date(), parser.method))
+        self._end()
 
     def _log_refusal(self, error: RemoteProtocolError) -> None:
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
-
-    def _answer_error(self, status: int, reason: str, method: str) -> None:
-        self.write(self.parser.refusal(status, reason, self.service.date(), method))
-        self._end()
 
     def _end(self) -> None:
         """Answer nothing more; close when the output is flushed and the client had its chance to read it."""
         if self.phase is CLOSED:
             return
-        self.phase = ENDING
-        self._thrown = 0
+        if self.phase is not ENDING:
+            self.phase = ENDING
+            # Early input is waiting, or on its way: anything else would have made the parser idle.
+            self._early = self.paused or not self.parser.idle
+            self._thrown = 0
+            self.queue.clear()
         if not self.pending:
             self._flushed_last()
         else:
-            self.retime()
-
-    def _flushed_last(self) -> None:
-        # Early input is waiting, or on its way: anything else would have made the parser idle.
-        unread = self.paused or not self.parser.idle
-        self.queue.clear()
-        if self.eof or not unread or not self._shut():
-            self.close()
-        else:
-            self._watch(self.service.linger)
             self._start_reading()
-
-    def _throw_away(self, count: int) -> None:
-        self._thrown += count
-        if self._thrown > LINGER_BYTES:
-            self.close()
+            self.retime()
 
     def close(self, *, reset: bool = False) -> None:
         """Close the transport now; `reset` makes sure that the client does not take a cut response for a whole one."""
@@ -331,7 +318,7 @@ class Session(Transport):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.over = exchange.lost = True
-            self._log(exchange)
+            self._log_end(exchange)
             self.service.abandoned(exchange)
         self._arrived()
         self._roomy()
@@ -352,6 +339,11 @@ class Session(Transport):
             now = self.service.clock()
             sent = 0 if exchange.sent and exchange.response.bodyless else exchange.sent
             access.add(Record(self.peer, exchange.request, exchange.status, sent, now - exchange.started))
+
+    def _log_end(self, exchange: Exchange, answer: bytes = b"") -> None:
+        """Log a request whose response is not the application's, or not all of it; `answer` is what is sent instead."""
+        if self.service.access is not None:
+            self.service.access.add(cut_record(exchange, answer, self.service.clock()))
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,9 @@ subclasses of `Session`, because a connection that is one object saves a hop for
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -16,6 +19,16 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.deadlines import Deadlines
     from trio_uwsgi._tasks.service import HttpService
     from trio_uwsgi._wire.request import Peer
+
+
+def unsent(descriptor: int) -> int:
+    """Bytes that a TCP socket has sent and the other side has not acknowledged; 1 where the system does not say."""
+    answer = bytearray(4)  # bytes would take three times as long
+    try:
+        fcntl.ioctl(descriptor, termios.TIOCOUTQ, answer)
+    except OSError:
+        return 1
+    return int.from_bytes(answer, sys.byteorder)
 
 
 class Transport:
@@ -107,6 +120,10 @@ class Transport:
     def _shut(self) -> bool:
         """Shut the sending side; False where the transport cannot do that."""
         raise NotImplementedError
+
+    def _unsent(self) -> int:
+        """Bytes that the other side's kernel does not have, and that late input would destroy if we had closed."""
+        return 0
 
     def _close(self, reset: bool) -> None:
         """Close at once, throwing away what is pending."""

@@ -6,9 +6,10 @@ What it tolerates and we do not is refused in `http1.py`, which also decides wha
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -17,17 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["FIELDS", "Found", "HeadReader"]
 
-# Headers about framing and routing. Only Connection may be repeated: with the others it is never an innocent accident.
+# Headers about framing and routing. Only lists may be repeated: with the others it is never an innocent accident.
 FIELDS = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
+_LISTS = (b"connection", b"transfer-encoding")
 
-_TOKEN_START = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+# llhttp knows a list of methods, which depends on its release, and other protocols for some of them; HTTP allows any
+# token. So it is shown these as they are, and POST in place of any other: to llhttp a method changes nothing behind it,
+# but for CONNECT, which is refused here, and PRI, the preface of HTTP/2.
+_SHOWN = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PRI")}
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+
+_NOT_HTTP = "this is not HTTP: a request begins with a method and a space"
 
 # What llhttp says where 400 is not the best answer. Should its words change, these become 400 as well.
-_STATUS_OF = {
-    "Invalid HTTP version": 505,
-    "Pause on PRI/Upgrade": 505,  # the preface of HTTP/2
-    "Invalid method for HTTP/x.x request": 501,
-}
+_STATUS_OF = {"Pause on PRI/Upgrade": 505}
+
+_COMPLAINTS = (HttpParserError, HttpParserUpgrade)
 
 # Header name as sent -> lower-cased. Strangers choose them, so the cache is bounded.
 _CACHED = 1024
@@ -68,7 +74,7 @@ class Found:
         if name in FIELDS:
             fields = self.fields
             if name in fields:
-                if name != b"connection":
+                if name not in _LISTS:
                     self.repeated = name
                 value = fields[name] + b"," + value
             fields[name] = value
@@ -85,49 +91,79 @@ def _lower(name: bytes) -> bytes:
 
 
 class HeadReader:
-    """Reads heads, one after the other, in pieces. `found` fills up; whoever takes what is in it clears it.
+    """Reads heads, one after the other, whole or in pieces. `found` fills up; whoever takes what is in it clears it.
 
-    `spent` says that llhttp is in no state to read another head: call `renew` first.
+    `method` is that of the newest head, "" until it is known. `spent` says that llhttp is in no state to read another
+    head: call `renew` first.
     """
 
-    __slots__ = ("_feed", "_llhttp", "found", "spent")
+    __slots__ = ("_feed", "_llhttp", "found", "method", "spent")
 
     def __init__(self) -> None:
         self.found = Found()
+        self.method = ""
         self.renew()
 
     def renew(self) -> None:
         """Start afresh, between two heads."""
         self._llhttp = HttpRequestParser(self.found)
         # Whether a request may follow is for `http1.py` to decide; llhttp would stop after "Proxy-Connection: close".
-        self._llhttp.set_dangerous_leniencies(lenient_keep_alive=True)
+        # So are versions: llhttp knows some by heart.
+        self._llhttp.set_dangerous_leniencies(lenient_keep_alive=True, lenient_version=True)
         self._feed = self._llhttp.feed_data
         self.spent = False
 
-    def method(self) -> str:
-        """The method of the newest head."""
-        name: bytes = self._llhttp.get_method()
-        return name.decode()
+    def read(self, head: bytes) -> None:
+        """Read a head: the whole of it, or its first piece, if that has the method and the space behind it.
 
-    def read(self, piece: bytes, first: int) -> None:
-        """Read the next piece of a head, or the whole of it.
+        Raises:
+            RemoteProtocolError: this is not the head of a request, or it is one for a proxy.
+        """
+        blank = head.find(b" ")
+        method = _SHOWN.get(head[:blank])
+        if method is None:
+            self.method = ""
+            method = _own_method(head[: max(blank, 0)])
+            head = b"POST" + head[blank:]
+        self.method = method
+        try:
+            self._feed(head)
+        except _COMPLAINTS as error:
+            self._judge(error)
+
+    def read_part(self, partial: bytearray, seen: int) -> None:
+        """Read the next piece of a head that comes in pieces.
 
         Args:
-            piece: bytes up to the end of the head at most.
-            first: the first byte of this head, which tells an unknown method from what is not HTTP.
+            partial: what has come of the head.
+            seen: how many bytes of that were read before.
         Raises:
-            RemoteProtocolError: this is not the head of a request.
+            RemoteProtocolError: as `read`.
         """
-        try:
-            self._feed(piece)
-        except HttpParserUpgrade:
-            self.spent = True
-        except HttpParserInvalidMethodError:
-            if first in _TOKEN_START:
-                raise RemoteProtocolError("the method is not known", 501) from None
-            raise RemoteProtocolError("this is not HTTP") from None
-        except HttpParserError as error:
-            if not self.found.ended:
-                raise RemoteProtocolError(f"the head is malformed: {error}", _STATUS_OF.get(str(error), 400)) from None
-            # The one complaint about a head that has ended is about its Transfer-Encoding, which `http1.py` judges.
-            self.spent = True
+        if not seen:
+            self.method = ""
+        if self.method:
+            try:
+                self._feed(bytes(partial[seen:]))
+            except _COMPLAINTS as error:
+                self._judge(error)
+        elif partial.find(b" ", seen) >= 0:
+            self.read(bytes(partial))
+        elif _TOKEN.fullmatch(partial, seen) is None:
+            raise RemoteProtocolError(_NOT_HTTP)
+
+    def _judge(self, error: Exception) -> None:
+        # Of a head that has ended llhttp tells that it asks for an upgrade, and what is wrong with its
+        # Transfer-Encoding. `http1.py` judges both.
+        if not (self.found.ended or isinstance(error, HttpParserUpgrade)):
+            raise RemoteProtocolError(f"the head is malformed: {error}", _STATUS_OF.get(str(error), 400)) from None
+        self.spent = True
+
+
+def _own_method(token: bytes) -> str:
+    """A method that is not shown to llhttp: WebDAV's, or the application's own."""
+    if not token or _TOKEN.fullmatch(token) is None:
+        raise RemoteProtocolError(_NOT_HTTP)
+    if token == b"CONNECT":
+        raise RemoteProtocolError("this is not a proxy: CONNECT is not supported", 501)
+    return token.decode("ascii")

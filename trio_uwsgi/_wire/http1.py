@@ -25,8 +25,9 @@ __all__ = ["CONTINUE", "Limits", "RequestParser", "Response", "error_response"]
 
 _END = b"\r\n\r\n"
 _CR, _LF, _SLASH, _HASH = b"\r\n/#"
-_VERSIONS = {b"HTTP/1.1\r\n": "1.1", b"HTTP/1.0\r\n": "1.0"}
-_HTTP_2 = re.compile(rb"[^\r\n]* HTTP/2\.0\r\n")
+# RFC 9110 2.5: a higher minor version is treated as the highest that is known.
+_VERSIONS = {b"HTTP/1.%d\r\n" % minor: "1.1" if minor else "1.0" for minor in range(10)}
+_HIGHER = re.compile(rb"[^\r\n]* HTTP/[2-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(.*)", re.DOTALL)
 # Value of Connection -> what it asks for. Strangers choose it, so the cache is bounded.
 _CACHED = 1024
@@ -101,6 +102,11 @@ class RequestParser(BodyParser):
         return error_response(status, message, date, method == "HEAD")
 
     @property
+    def method(self) -> str:
+        """The method of the newest head, "" until it is known: what is wrong with a HEAD is answered without a body."""
+        return self._reader.method
+
+    @property
     def idle(self) -> bool:
         """Between two requests: not one byte of a next head was seen. (Empty lines do not belong to a head.)"""
         return self._state in (START, _BLANK, DONE) and self.error is None
@@ -129,7 +135,7 @@ class RequestParser(BodyParser):
                     end = data.find(_END, position) + 4
                     if 4 <= end <= position + self._max:
                         head = data[position:end]
-                        self._reader.read(head, head[0])
+                        self._reader.read(head)
                         requests.append(self._finish(head))
                         position = end
                     else:
@@ -151,6 +157,7 @@ class RequestParser(BodyParser):
     def _skip_empty_line(self, data: bytes, position: int) -> int:
         """Skip one byte of an empty line before a head: old clients send one after a body."""
         self._skipped += 1
+        self._reader.method = ""
         if self._skipped > self._max:
             raise RemoteProtocolError("there are too many empty lines between requests")
         if self._state == START:
@@ -168,12 +175,13 @@ class RequestParser(BodyParser):
         partial += data[position : position + self._max - seen]
         end = partial.find(_END, max(0, seen - 3)) + 4
         if end < 4:
-            self._reader.read(bytes(partial[seen:]), partial[0])
+            self._reader.read_part(partial, seen)
             if len(data) - position > self._max - seen:
                 raise self._too_long()
             return len(data)
-        head = bytes(partial[:end])
-        self._reader.read(head[seen:], head[0])
+        del partial[end:]
+        self._reader.read_part(partial, seen)
+        head = bytes(partial)
         partial.clear()
         requests.append(self._finish(head))
         return position + end - seen
@@ -191,12 +199,12 @@ class RequestParser(BodyParser):
         headers = found.headers
         fields = found.fields
         limits = self._limits
-        method = reader.method()
+        method = reader.method
         start = len(method) + len(target) + 2
         # Where llhttp tolerates more than one space, or another protocol's name, this is not a version.
         version = _VERSIONS.get(head[start : start + 10])
         if version is None or not found.ended:
-            if _HTTP_2.match(head):
+            if _HIGHER.match(head):
                 raise RemoteProtocolError("the HTTP version is not supported", 505)
             raise RemoteProtocolError("the request line is malformed")
         if len(headers) > limits.max_headers:
@@ -261,17 +269,19 @@ class RequestParser(BodyParser):
 
 def _other_form(method: str, target: bytes, version: str, headers: Headers, fields: dict[bytes, bytes]) -> Request:
     """The request of a target that is not a plain path: the form for proxies, or `*`."""
-    if method == "CONNECT":
-        raise RemoteProtocolError("this is not a proxy: CONNECT is not supported", 501)
     if _HASH in target:
         raise RemoteProtocolError("the target has a fragment")
     if target == b"*" and method == "OPTIONS":
-        return Request(method, target, version, headers)
+        request = Request(method, b"", version, headers)  # RFC 9112 3.3: it has neither path nor query
+        request.target = target
+        return request
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise RemoteProtocolError("the target is malformed")
     # RFC 9112 3.2.2: the target's host replaces the one of the Host header, which 1.1 demands all the same.
     host = match[1]
+    if b"@" in host:
+        raise RemoteProtocolError("the target has a user before its host (user@host), which http has not")
     if b"host" in fields:
         headers[:] = [(name, host if name == b"host" else value) for name, value in headers]
         fields[b"host"] = host

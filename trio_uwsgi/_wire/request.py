@@ -112,6 +112,10 @@ class Request:
         self.buffered = 0
         return body
 
+    def remote(self) -> tuple[bytes, bytes]:
+        """Address and port of the client, where the request tells them and the connection is somebody else's."""
+        return b"", b""
+
     def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
         """Make the environ of this request: a copy of `base`, and the CGI keys.
 
@@ -225,11 +229,13 @@ def _environ_name(name: bytes) -> str:
 
 
 def _server(host: str, peer: Peer) -> tuple[str, str]:
-    """SERVER_NAME and SERVER_PORT, never empty: PEP 3333 lets applications build URLs of them."""
-    default = "443" if peer.scheme == "https" else "80"
+    """SERVER_NAME and SERVER_PORT, never empty: PEP 3333 lets applications build URLs of them.
+
+    The port is the one that the request came in on (RFC 3875 4.1.15). A unix socket has none: there it is what the
+    client asked for, or that of the scheme.
+    """
+    address, own_port = peer.server or ("", None)
     name, port = split_host(host.encode("latin-1")) or ("", "")
-    if name:
-        return name, port or default
-    if peer.server is None or peer.server[1] is None:
-        return "localhost", default
-    return peer.server[0], str(peer.server[1])
+    if own_port is not None:
+        return name or address, str(own_port)
+    return name or "localhost", port or ("443" if peer.scheme == "https" else "80")

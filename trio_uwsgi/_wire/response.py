@@ -24,12 +24,15 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_CONNECTION = {b"close": True, b"keep-alive": False}
-_OURS = (b"keep-alive", b"proxy-connection")
+# Hop-by-hop headers that say nothing which the server does not say by itself: left out. Any other is an error.
+_LEFT_OUT = (b"keep-alive", b"proxy-connection")
+# Hop-by-hop headers that are lists, and the members that may be in them.
+_MEMBERS = {b"connection": {b"close", b"keep-alive"}, b"transfer-encoding": {b"chunked"}}
 
 # Applications use few headers and status lines, but strangers may make them echo others: the caches are bounded.
 _CACHED = 1024
 _CACHED_LINE = 256
+_DIGITS = 18  # more than any disk holds, and still a plain integer elsewhere
 
 # Headers that are not passed on unread. They belong to the connection, which is the server's, or say something about
 # the body.
@@ -46,6 +49,10 @@ _NOTED = frozenset(
         b"transfer-encoding",
         b"upgrade",
     )
+)
+_HOP_BY_HOP = (
+    "%s: %r is a hop-by-hop header: it is about one connection, and for the server to say; leave it out, as a proxy "
+    "does with those of the answers that it passes on"
 )
 _lines: dict[object, bytes] = {}  # header that is passed on, checked -> its line
 _status_lines: dict[tuple[int, bytes], bytes] = {}
@@ -71,6 +78,34 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
             _lines.clear()
         _lines[name, value] = line
     return line, b"", value
+
+
+def _length(value: bytes, before: int) -> tuple[bytes, int]:
+    """The line and the number of an unusual Content-Length; no line if an equal one came `before` (-1: none did).
+
+    RFC 9110 8.6: a list of equal numbers, in one field or in several, is that number.
+    """
+    numbers = {before} - {-1}
+    for text in value.split(b","):
+        digits = text.strip(b" \t")
+        if not digits.isdigit() or len(digits) > _DIGITS:
+            raise LocalProtocolError(f"content-length {value!r} is not a number of bytes")
+        numbers.add(int(digits))
+    if len(numbers) > 1:
+        raise LocalProtocolError(f"content-length {value!r} makes it {' and '.join(map(str, sorted(numbers)))} bytes")
+    (number,) = numbers
+    return b"" if before >= 0 else b"content-length: %d\r\n" % number, number
+
+
+def _own_members(name: bytes, value: bytes) -> set[bytes]:
+    """The members of a hop-by-hop header that may be given, though it is not passed on."""
+    if name in _LEFT_OUT:
+        return set()
+    # RFC 9110 5.6.1: members may be empty, and so may the list.
+    members = {member.strip(b" \t").lower() for member in value.split(b",")} - {b""}
+    if not members <= _MEMBERS.get(name, set()) or name not in _MEMBERS:
+        raise LocalProtocolError(_HOP_BY_HOP % (name.decode(), value))
+    return members
 
 
 def _status_line(status: int, reason: bytes) -> bytes:
@@ -138,11 +173,12 @@ class Response:
 
         Args:
             status: 200 to 999.
-            headers: names and values. Date and Server replace ours; Connection may only be `close` or `keep-alive`.
+            headers: names and values. Date and Server replace ours. Of the hop-by-hop headers, `Connection: close` is
+                obeyed; `keep-alive`, `Transfer-Encoding: chunked`, Keep-Alive and Proxy-Connection are left out.
             reason: the reason phrase; by default the usual one.
         Raises:
-            LocalProtocolError: a name or value cannot be sent, or the header is not the application's to give. What an
-                earlier call said stays.
+            LocalProtocolError: a name or value cannot be sent, or it is another hop-by-hop header. What an earlier call
+                said stays.
         """
         if self.sent_head:
             raise LocalProtocolError("the headers have been sent already")
@@ -156,23 +192,19 @@ class Response:
                 if not noted:
                     pass
                 elif noted == b"content-length":
-                    # 18 digits: more than any disk holds, and still a plain integer elsewhere.
-                    if length >= 0 or not value.isdigit() or len(value) > 18:
-                        raise LocalProtocolError(f"content-length {value!r} is repeated or not a number")
-                    length = int(value)
-                    if status == 204:  # RFC 9110 8.6: not even a zero
+                    if length < 0 and value.isdigit() and len(value) <= _DIGITS:
+                        length = int(value)
+                    else:
+                        line, length = _length(value, length)
+                    if status == 204 or not line:  # RFC 9110 8.6: not even a zero
                         continue
                 elif noted == b"date":
                     dated = True
                 elif noted == b"server":
                     served = True
-                elif noted == b"connection" and value.lower() in _CONNECTION:
-                    closes |= _CONNECTION[value.lower()]
-                    continue
-                elif noted in _OURS or (noted == b"transfer-encoding" and value.lower() == b"chunked"):
-                    continue  # passed on from somewhere else, and without a meaning here: the server frames bodies
                 else:
-                    raise LocalProtocolError(f"{noted.decode()}: {value!r} is for the server to say")
+                    closes |= b"close" in _own_members(noted, value)
+                    continue
             lines.append(line)
         bodyless = status in (204, 304)
         self.bodyless = self._head_only or bodyless

@@ -22,6 +22,7 @@ __all__ = [
     "CACHE",
     "HEADER_SIZE",
     "HELLO",
+    "MANAGED",
     "MAX_BODY",
     "PING",
     "RESPONSE",
@@ -42,6 +43,7 @@ MAX_BODY = 65535
 
 WSGI = 0
 SPOOL = 17
+MANAGED = 30  # as WSGI, and the server is to take SCRIPT_NAME off PATH_INFO
 PING = 100
 SIGNAL = 110
 CACHE = 111

@@ -20,17 +20,22 @@ from trio_uwsgi._wire.uwsgi import RPC, encode_vars
 if TYPE_CHECKING:
     from trio_uwsgi._wire.request import Peer
 
-__all__ = ["HTTP_STYLE", "RpcRequest", "UwsgiRequest", "UwsgiResponse"]
+__all__ = ["HTTP_STYLE", "RpcRequest", "UwsgiRequest", "UwsgiResponse", "without_script_name"]
 
 HTTP_STYLE = 2  # modifier2 of RPC that is asked and answered as over HTTP
 
 _VERSIONS = {
-    b"HTTP/1.1": "1.1",
+    **{b"HTTP/1.%d" % minor: "1.1" for minor in range(1, 10)},
     b"HTTP/2.0": "2",
     b"HTTP/2": "2",
     b"HTTP/3.0": "3",
     b"HTTP/3": "3",
 }
+# The front server may pass on what the client says, so nothing else becomes a scheme.
+_SCHEMES = {b"http": "http", b"https": "https"}
+_URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
+# What a client may have sent, and nginx passes on, though it should have been percent-encoded.
+_RAW = re.compile(rb"[^\x21-\x7e]")
 # Names come from strangers, so the caches stop growing here.
 _CACHED = 1024
 # Var -> its header, b"" for the vars that are none. These two come as vars of their own, and as headers from some.
@@ -54,6 +59,36 @@ def _header_name(var: bytes) -> bytes:
     if len(_header_names) < _CACHED:
         _header_names[var] = name
     return name
+
+
+def _root(name: bytes) -> bytes:
+    """A SCRIPT_NAME as PEP 3333 has it: that of the root is empty, and any other begins with "/" and ends without."""
+    name = name.rstrip(b"/")
+    return name if not name or name.startswith(b"/") else b"/" + name
+
+
+def _below(root: bytes, path: bytes) -> bytes:
+    """The path without the segments of `root`; the path itself, if it is not below them."""
+    return path[len(root) :] if (path + b"/").startswith(root + b"/") else path
+
+
+def _rooted(path: bytes) -> bytes:
+    """A PATH_INFO as PEP 3333 has it: empty, or with "/" before it. `OPTIONS *` asks about no path."""
+    return path if not path or path.startswith(b"/") else b"" if path == b"*" else b"/" + path
+
+
+def _path_of(uri: bytes) -> bytes:
+    """The path of a REQUEST_URI without its query, in the form for proxies, too."""
+    if uri.startswith(b"/"):
+        return uri
+    url = _URL.fullmatch(uri)
+    return _rooted(uri) if url is None else url[1] or b"/"
+
+
+def without_script_name(pairs: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The vars of a packet with modifier 30, which asks the server to take SCRIPT_NAME off PATH_INFO."""
+    root = _root(dict(pairs).get(b"SCRIPT_NAME", b""))
+    return [(name, _below(root, value) if name == b"PATH_INFO" else value) for name, value in pairs]
 
 
 def _environ_name(var: bytes) -> str:
@@ -82,12 +117,13 @@ class UwsgiRequest(Request):
         self.pairs = pairs
         self.vars = found = dict(pairs)
         target = found.get(b"REQUEST_URI")
-        if not target:
-            target = quote(found.get(b"SCRIPT_NAME", b"") + self._path_info()).encode() or b"/"
+        if target:
+            self.raw_path = _path_of(target.partition(b"?")[0])
+        else:
+            self.raw_path = target = quote(self._script_name() + self._path_info()).encode() or b"/"
             if query := found.get(b"QUERY_STRING"):
                 target += b"?" + query
         self.target = target
-        self.raw_path = target.partition(b"?")[0]
         self.method = found.get(b"REQUEST_METHOD", b"").decode("latin-1") or "GET"
         self.http_version = _VERSIONS.get(found.get(b"SERVER_PROTOCOL", b""), "1.0")
         self.keep_alive = False  # the end of the connection is the end of the response
@@ -99,16 +135,19 @@ class UwsgiRequest(Request):
         self.buffered = 0
         self.complete = True
 
+    def _script_name(self) -> bytes:
+        name = self.vars.get(b"SCRIPT_NAME")
+        return _root(name) if name else b""
+
     def _path_info(self) -> bytes:
-        get = self.vars.get
-        path = get(b"PATH_INFO")
-        if path is None:
-            path = unquote_to_bytes(get(b"REQUEST_URI", b"").partition(b"?")[0]).removeprefix(get(b"SCRIPT_NAME", b""))
-        return path
+        path = self.vars.get(b"PATH_INFO")
+        if path is not None:
+            return _rooted(path)
+        return _below(self._script_name(), unquote_to_bytes(self.raw_path)) if b"REQUEST_URI" in self.vars else b""
 
     @property
     def path(self) -> str:  # type: ignore[override]  # made of what never changes, so there is nothing to set
-        return (self.vars.get(b"SCRIPT_NAME", b"") + self._path_info()).decode("utf-8", "replace")
+        return (self._script_name() + self._path_info()).decode("utf-8", "replace")
 
     @property
     def query(self) -> bytes:  # type: ignore[override]  # as above
@@ -133,11 +172,15 @@ class UwsgiRequest(Request):
 
     def _scheme(self, peer: Peer) -> str:
         get = self.vars.get
-        scheme = get(b"UWSGI_SCHEME")
-        if not scheme:
-            https = get(b"HTTPS", b"")
-            scheme = b"https" if https[:2].lower() == b"on" or https[:1] == b"1" else get(b"REQUEST_SCHEME")
-        return scheme.decode("latin-1") if scheme else peer.scheme
+        if (told := get(b"UWSGI_SCHEME")) and (scheme := _SCHEMES.get(told.lower())):
+            return scheme
+        if (https := get(b"HTTPS")) and (https[:2].lower() == b"on" or https[:1] == b"1"):
+            return "https"
+        return _SCHEMES.get(get(b"REQUEST_SCHEME", b"").lower()) or peer.scheme
+
+    def remote(self) -> tuple[bytes, bytes]:
+        """Address and port of the client, as the front server tells them: any bytes."""
+        return self.vars.get(b"REMOTE_ADDR", b""), self.vars.get(b"REMOTE_PORT", b"")
 
     def _server(self, scheme: str) -> tuple[str, str]:
         """SERVER_NAME and SERVER_PORT, never empty: PEP 3333 lets applications build URLs of them."""
@@ -152,6 +195,9 @@ class UwsgiRequest(Request):
     def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
         """Make the environ of this request: a copy of `base`, and the vars, as they are.
 
+        But SCRIPT_NAME and PATH_INFO, put together, are a path: "/" and "/app/" are "" and "/app" as a SCRIPT_NAME, and
+        a PATH_INFO that is not there is cut out of REQUEST_URI. `wsgi.url_scheme` is "http" or "https".
+
         Texts are bytes read as latin-1 (PEP 3333). What PEP 3333 needs and the front server did not send is added;
         REMOTE_ADDR is not, because the client of the front server is not known then. HTTP_PROXY is left out (see
         `Request.wsgi_environ`), and so are vars whose names are the server's: `wsgi.` and the like.
@@ -161,7 +207,7 @@ class UwsgiRequest(Request):
             base: what all requests have in common. Not changed.
         Returns:
             A new dict that belongs to the caller.
-        uWSGI: the same vars; it adds none.
+        uWSGI: the same vars, as they came; it adds none, and takes any text for the scheme.
         """
         environ: dict[str, object] = {"SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.0", **base}
         names = _environ_names
@@ -172,8 +218,9 @@ class UwsgiRequest(Request):
             if key:
                 environ[key] = value.decode("latin-1")
         environ["REQUEST_METHOD"] = self.method
-        if "PATH_INFO" not in environ:
-            environ["PATH_INFO"] = self._path_info().decode("latin-1")
+        if environ["SCRIPT_NAME"]:
+            environ["SCRIPT_NAME"] = self._script_name().decode("latin-1")
+        environ["PATH_INFO"] = self._path_info().decode("latin-1")
         if "QUERY_STRING" not in environ:
             environ["QUERY_STRING"] = self.query.decode("latin-1")
         scheme = self._scheme(peer)
@@ -186,7 +233,7 @@ class UwsgiRequest(Request):
         """Make the ASGI 3 scope (spec 2.4) of this request.
 
         Path and query are those that the front server may have rewritten; `raw_path` is what the client sent. The path
-        begins with SCRIPT_NAME, which is `root_path` too.
+        begins with SCRIPT_NAME, which is `root_path` too. What is not percent-encoded in the query, and should be, is.
 
         Args:
             peer: the facts of its connection.
@@ -197,6 +244,7 @@ class UwsgiRequest(Request):
         get = self.vars.get
         scheme = self._scheme(peer)
         name, port = self._server(scheme)
+        root = self._script_name()
         client = get(b"REMOTE_ADDR")
         client_port = get(b"REMOTE_PORT", b"")
         return {
@@ -205,15 +253,19 @@ class UwsgiRequest(Request):
             "http_version": self.http_version,
             "method": self.method,
             "scheme": scheme,
-            "path": self.path,
+            "path": (root + self._path_info()).decode("utf-8", "replace"),
             "raw_path": self.raw_path,
-            "query_string": self.query,
-            "root_path": get(b"SCRIPT_NAME", b"").decode("utf-8", "replace"),
+            "query_string": _RAW.sub(_quoted, self.query),
+            "root_path": root.decode("utf-8", "replace"),
             "headers": self.headers,
             "client": (client.decode("latin-1"), _port(client_port)) if client else None,
             "server": (name, _port(port.encode("latin-1"))),
             "state": state.copy(),
         }
+
+
+def _quoted(raw: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % ord(raw[0])
 
 
 def _port(text: bytes) -> int:

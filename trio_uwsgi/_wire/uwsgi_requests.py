@@ -17,8 +17,20 @@ from trio_uwsgi._wire.chunked import ChunkedBody
 from trio_uwsgi._wire.remote import VARS, Call, decode_call, decode_size, value_size
 from trio_uwsgi._wire.request import Request
 from trio_uwsgi._wire.response import error_response
-from trio_uwsgi._wire.uwsgi import CACHE, HEADER_SIZE, HELLO, PING, RPC, SIGNAL, SPOOL, WSGI, decode_header, decode_vars
-from trio_uwsgi._wire.uwsgi_http import HTTP_STYLE, RpcRequest, UwsgiRequest, UwsgiResponse
+from trio_uwsgi._wire.uwsgi import (
+    CACHE,
+    HEADER_SIZE,
+    HELLO,
+    MANAGED,
+    PING,
+    RPC,
+    SIGNAL,
+    SPOOL,
+    WSGI,
+    decode_header,
+    decode_vars,
+)
+from trio_uwsgi._wire.uwsgi_http import HTTP_STYLE, RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -87,6 +99,7 @@ class UwsgiParser(BodyParser):
         "error",
         "greeted",
         "held",
+        "method",
     )
 
     response_type = UwsgiResponse  # of the requests it reads
@@ -103,6 +116,7 @@ class UwsgiParser(BodyParser):
         self._left = 0  # bytes missing of a body that is not chunked
         self.error: RemoteProtocolError | None = None
         self.held = b""  # packets that came with `EARLY` others
+        self.method = ""  # of the newest request, once it is known
         self.greeted = False  # the client is one of ours: packets follow each other, and get reasons
 
     @property
@@ -189,7 +203,7 @@ class UwsgiParser(BodyParser):
 
     def _announced(self, modifier1: int, size: int, modifier2: int) -> None:
         """A packet begins: refuse what would be refused anyway before it takes memory."""
-        self._http = modifier1 == WSGI or (modifier1 == RPC and modifier2 == HTTP_STYLE)
+        self._http = modifier1 in (WSGI, MANAGED) or (modifier1 == RPC and modifier2 == HTTP_STYLE)
         if self.greeted and not _is_framed(modifier1, modifier2):
             raise RemoteProtocolError(
                 f"no answer to modifier1 {modifier1} with modifier2 {modifier2} says where it ends"
@@ -204,7 +218,10 @@ class UwsgiParser(BodyParser):
         if not packet:
             raise RemoteProtocolError("the request is empty")
         pairs = decode_vars(packet, limits.max_headers + OTHER_VARS)
+        if modifier1 == MANAGED:
+            pairs = without_script_name(pairs)
         request = RpcRequest(pairs) if modifier1 == RPC else UwsgiRequest(pairs)
+        self.method = request.method
         if len(pairs) > limits.max_headers and len(request.headers) > limits.max_headers:
             raise RemoteProtocolError(f"there are more than {limits.max_headers} headers", 431)
         get = request.vars.get
