@@ -141,6 +141,7 @@ class Zygote:
         self._births: dict[int, _Birth] = {}
         self._children: dict[int, Child] = {}
         self._scope = trio.CancelScope(shield=True)
+        self._heard = trio.CancelScope()  # of waits for what `serve` hears: cancelled when that has ended, or failed
 
     def __repr__(self) -> str:
         end = f", {self.status}" if self.died.is_set() else ""
@@ -217,17 +218,20 @@ class Zygote:
 
     async def serve(self) -> None:
         """Listen, and watch the children, until the zygote and they have ended."""
-        with self._scope:
-            async with trio.open_nursery() as watchers:
-                while (parcel := await self._line.receive()) is not None:
-                    self._obey(*parcel, watchers)
-                # It is the end of the process that makes us its children's parent, not that of its socket.
-                with trio.move_on_after(DEATH):
-                    await self._process.wait()
-                self.died.set()
-                for birth in self._births.values():
-                    birth.answered.set()
-        self.ended.set()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as watchers:
+                    while (parcel := await self._line.receive()) is not None:
+                        self._obey(*parcel, watchers)
+                    # It is the end of the process that makes us its children's parent, not that of its socket.
+                    with trio.move_on_after(DEATH):
+                        await self._process.wait()
+                    self.died.set()
+                    for birth in self._births.values():
+                        birth.answered.set()
+            self.ended.set()
+        finally:
+            self._heard.cancel()
 
     def _obey(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
         if isinstance(frame, Forked):
@@ -262,15 +266,18 @@ class Zygote:
         children = list(self._children.values())
         for child in children:
             child.ask()
-        with trio.move_on_after(self._plan.orphan_grace):
+        with self._heard:
+            with trio.move_on_after(self._plan.orphan_grace):
+                for child in children:
+                    await child.wait()
             for child in children:
-                await child.wait()
+                child.kill()
+            with trio.move_on_after(DEATH):
+                await self.died.wait()
+                for child in children:
+                    await child.wait()
         for child in children:
             child.kill()
-        with trio.move_on_after(DEATH):
-            await self.died.wait()
-            for child in children:
-                await child.wait()
         self._scope.cancel()
         self._line.close()
         await _put_down(self._process)
