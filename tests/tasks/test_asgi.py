@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import functools
+import sys
 from typing import Any
 
 import pytest
@@ -652,6 +654,65 @@ async def test_a_slow_shutdown_is_cancelled(
     await wait_all_tasks_blocked()
     assert 10 == trio.current_time()
     assert "longer than 10 s" in caplog.text
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no database"), asyncio.CancelledError("no database")])
+async def test_a_startup_that_raises_is_told(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    """An application that took `lifespan.startup` and raised is served without a lifespan, as ASGI says; but a warning
+    tells why.
+    """
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise error
+
+    lifespan, failures = lifespan_of(app)
+    await nursery.start(lifespan.serve)
+    await lifespan.shutdown(10)
+    assert ([], ["WARNING"]) == (failures, [record.levelname for record in caplog.records])
+    assert "whose startup failed" in caplog.text
+    assert "no database" in caplog.text
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+async def test_a_startup_that_exits_is_a_failed_start(nursery: trio.Nursery, mode: str) -> None:
+    """sys.exit() in a startup is neither the end of the server without a word, nor a lifespan that is not there."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        sys.exit("no database")
+
+    with pytest.raises(BootError, match=r"startup called sys.exit.*no database"):
+        await nursery.start(lifespan_of(app, mode)[0].serve)
+
+
+@pytest.mark.parametrize("late", [SystemExit(), GeneratorExit(), asyncio.CancelledError()])
+async def test_whatever_a_lifespan_raises_later_is_reported(nursery: trio.Nursery, late: BaseException) -> None:
+    """A lifespan that ends with any class of error, in its middle or at its end, is a failure and nothing else."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        raise late
+
+    lifespan, failures = lifespan_of(app)
+    await nursery.start(lifespan.serve)
+    await wait_all_tasks_blocked()
+    assert [late] == failures
+    await lifespan.shutdown(10)
+
+
+async def test_a_reason_of_many_lines_is_cut_to_its_last(nursery: trio.Nursery) -> None:
+    """Starlette gives a traceback as the reason of a failed startup; the sentence has its last line."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "Traceback\n  here\nValueError: no database\n"})
+
+    with pytest.raises(BootError, match="^the application's startup failed: ValueError: no database$"):
+        await nursery.start(lifespan_of(app)[0].serve)
 
 
 async def test_a_lifespan_that_breaks_later_is_reported(nursery: trio.Nursery) -> None:

@@ -72,7 +72,9 @@ class Lifespan:
         """The application's lifespan ended: what does that mean?"""
         phase = self._phase
         if phase == "failed":
-            raise BootError(f"the application's startup failed: {self._failure or 'it gave no reason'}") from error
+            # Frameworks give a whole traceback as their reason; its last line is the error, and `error` has the rest.
+            reason = (self._failure.strip().splitlines() or ["it gave no reason"])[-1]
+            raise BootError(f"the application's startup failed: {reason}") from error
         if phase in ("waiting", "starting"):
             told = summary(error) if error else "it returned"
             if isinstance(error, SystemExit):
