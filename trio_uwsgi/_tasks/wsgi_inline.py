@@ -32,8 +32,9 @@ from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.runners import TURN_SECONDS
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiExchange, base_environ
-from trio_uwsgi.errors import CannotWait, ClientDisconnected, Harakiri
+from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiExchange
+from trio_uwsgi._tasks.wsgi_streams import base_environ
+from trio_uwsgi.errors import CannotWait, Harakiri
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.service import HttpService
@@ -164,7 +165,6 @@ class InlineDriver:
         if exchange.request.complete:
             self._enqueue(exchange)
         else:
-            exchange.ask_for_body()
             self._nursery.start_soon(self._await_body, exchange)
 
     def _enqueue(self, exchange: InlineExchange) -> None:
@@ -173,17 +173,13 @@ class InlineDriver:
             self._idle.unpark()
 
     async def _await_body(self, exchange: InlineExchange) -> None:
-        request, session = exchange.request, exchange.session
-        while not (request.complete or request.buffered > MARK or session.eof or exchange.over):
-            await session.wait_arrival()
+        there = await exchange.until_body()
         if exchange.cancelled:
             return
-        if session.eof and not request.complete:
-            exchange.cut(400, "the body ended too early")
-        if exchange.over:  # the client left, or took too long
-            self._service.ended(exchange)
-        else:
+        if there:
             self._enqueue(exchange)
+        else:  # the client left, or took too long
+            self._service.ended(exchange)
 
     def cancel(self, exchange: Exchange) -> None:
         """Cancel the exchange where it waits. Where it does not, only the watchdog can end it, and this is too late."""
@@ -286,7 +282,5 @@ class InlineDriver:
         self._service.ended(exchange)
 
     def _failed(self, exchange: InlineExchange, error: BaseException) -> None:
-        lost = exchange.lost
-        exchange.cut(500, "Internal Server Error")
-        if not (lost and isinstance(error, ClientDisconnected)):
+        if exchange.failed(error):
             self._service.calls.failed(exchange, error)
