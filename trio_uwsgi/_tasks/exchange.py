@@ -78,7 +78,7 @@ class Exchange(Unit):
         "sent",  # body bytes of the response
         "session",
         "status",
-        "told",  # the application knows that its client is gone
+        "told",  # the application knows that its client left early
     )
 
     kind = "request"
@@ -299,9 +299,13 @@ class Exchange(Unit):
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def farewell(self, reason: str) -> ClientDisconnected:
-        """What tells the application that its client is gone, which is remembered."""
-        self.told = True
+        """What tells the application that its client is gone."""
+        self.tell()
         return ClientDisconnected(reason)
+
+    def tell(self) -> None:
+        """Remember that the application knows that its client is gone, if that was so before its response was whole."""
+        self.told |= self.lost or not self.over
 
     def failed(self, error: BaseException) -> bool:
         """End the response of an application that raised. Is that a failure, which is to be reported?
@@ -310,7 +314,7 @@ class Exchange(Unit):
         that has nobody to answer, in whatever exception its framework has for that. An error that says that the program
         is wrong, as in its clean-up, is a failure all the same, unless it was raised from ours.
         """
-        if self.told and self.gone and (self.lost or not self.over) and _because_of_client(error):
+        if self.told and _because_of_client(error):
             logger.debug("%s: %s ended, as its client had left: %s", self.member.name, self.what, summary(error))
             self.leave_unanswered()
             return False
