@@ -12,7 +12,7 @@ the process waits, as uWSGI's does. Both are bounded by `socket_timeout` and the
 progress, so they cannot lock each other up.
 
 Other waits of the application (`uwsgi.lock`, RPC) are `greenback.await_(uwsgi.lock())`. `trio.from_thread` is for
-threads, and says so.
+threads, and says so; see `plain_code.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import trio
 from trio_uwsgi._tasks.calls import FAILURES
 from trio_uwsgi._tasks.exchange import MARK, Exchange
 from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.plain_code import REMEDY, explain, run_plain
 from trio_uwsgi._tasks.runners import TURN_SECONDS
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
@@ -150,6 +151,7 @@ class InlineDriver:
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run exchanges until cancelled."""
+        explain()
         self._service = service
         self._vitals = service.member.vitals
         self._context = contextvars.copy_context()
@@ -266,7 +268,7 @@ class InlineDriver:
     def _call(self, exchange: InlineExchange) -> bytes | None:
         UNIT.set(exchange)
         exchange.whole = False
-        return exchange.run(self._app, self._base)
+        return run_plain(exchange.run, self._app, self._base)
 
     def _tidy(self, exchange: InlineExchange) -> None:
         exchange.input = None
@@ -282,5 +284,7 @@ class InlineDriver:
         self._service.ended(exchange)
 
     def _failed(self, exchange: InlineExchange, error: BaseException) -> None:
+        if isinstance(error, RuntimeError) and "from inside a run()" in str(error):
+            error.add_note(f"This application runs on Trio's own thread, which runs Trio already; {REMEDY}.")
         if exchange.failed(error):
             self._service.calls.failed(exchange, error)
