@@ -311,6 +311,56 @@ async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
     assert 5 == await trio.to_thread.run_sync(trio.from_thread.run_sync, lambda: 5)
 
 
+async def test_another_thread_of_the_application(open_inline: Any) -> None:
+    """It reads a large body and writes a large response while the request waits for it through greenback."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = ok(start_response)
+
+        def work() -> None:
+            write(str(len(environ["wsgi.input"].read())).encode())
+            for _ in range(9):
+                write(bytes(60_000))
+
+        greenback.await_(trio.to_thread.run_sync(work))
+        return [b"end"]
+
+    client = (await open_inline(app, portal=True, strict=True)).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    for _ in range(30):
+        await client.send(bytes(10_000))
+        await trio.sleep(0.001)
+    body = (await client.response()).body
+    assert (b"300000", b"end", 540_009) == (body[:6], body[-3:], len(body))
+
+
+async def test_another_thread_that_would_wait_for_ever(open_inline: Any, portal: bool) -> None:
+    """Where the request's code joins it without Trio, it is told what to do; small bodies are no matter."""
+    errors: list[BaseException] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = ok(start_response)
+
+        def work() -> None:
+            for act in (environ["wsgi.input"].read, lambda: write(bytes(100_000))):
+                try:
+                    act()
+                except CannotWait as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(20)
+        return [b"end"]
+
+    client = (await open_inline(app, portal=portal, strict=True)).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(200_000))
+    with trio.fail_after(20):
+        while len(errors) < 2:  # noqa: ASYNC110 # there is no event for it
+            await trio.sleep(0.01)
+    assert all("set threads=1 or more" in str(error) for error in errors)
+
+
 async def in_asyncio() -> list[str]:
     """Under asyncio: what sniffio says there, and whether anyio and httpx find their way."""
     await anyio.lowlevel.checkpoint()

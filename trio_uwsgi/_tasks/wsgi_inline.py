@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextvars
 import importlib.util
 import math
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
@@ -46,6 +47,10 @@ __all__ = ["InlineDriver", "InlineExchange"]
 # An extra. Any: it is a module, or None.
 greenback: Any = importlib.import_module("greenback") if importlib.util.find_spec("greenback") else None
 
+# How long a thread of the application waits for Trio's to be free, in seconds. Where the request's code waits for that
+# thread without Trio, it would be for ever.
+PATIENCE = 1.0
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -67,20 +72,34 @@ class InlineExchange(WsgiExchange):
         self._inline.limit(self, deadline)
 
     def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Wait for what Trio does, through greenback.
+        """Wait for what Trio does, through greenback; in another thread, while the request waits through greenback.
 
         Raises:
-            CannotWait: greenback is not installed.
+            CannotWait: greenback is not installed; or, in another thread, the request's code keeps Trio from running.
         """
+        if threading.get_ident() != self.thread:
+            return self._call_from_elsewhere(func, *args)
         if not self._inline.portal:
             name = getattr(func, "__qualname__", repr(func))
             raise CannotWait(name, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
         result: T = greenback.await_(func(*args))
         return result
 
+    def _call_from_elsewhere(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        token = self.session.service.token
+        free = threading.Event()
+        token.run_sync_soon(free.set)
+        if not self._inline.portal or not free.wait(PATIENCE):
+            raise CannotWait(
+                "a thread that reads wsgi.input or writes while the request's own code keeps Trio from running",
+                "set threads=1 or more, or wait for that thread with "
+                "greenback.await_(trio.to_thread.run_sync(thread.join)) (of trio-uwsgi[greenback])",
+            )
+        return trio.from_thread.run(func, *args, trio_token=token)
+
     def next_body(self) -> bytes:
         """As `Exchange.receive_body`."""
-        if self._inline.portal:
+        if self._inline.portal or threading.get_ident() != self.thread:
             return self.call_trio(self.receive_body)
         while (body := self.body_at_hand()) is None:
             self.ask_for_body()
@@ -99,6 +118,9 @@ class InlineExchange(WsgiExchange):
 
     def _pass_on(self, data: bytes) -> None:
         if not data:
+            return
+        if threading.get_ident() != self.thread:
+            self.call_trio(self._deliver_and_wait, data)
             return
         self.deliver(data, True)
         while not self.whole and self.session.pending > MARK and not self.over:
