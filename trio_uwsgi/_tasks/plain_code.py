@@ -25,7 +25,7 @@ import trio
 
 from trio_uwsgi.errors import CannotWait
 
-__all__ = ["REMEDY", "explain", "run_plain"]
+__all__ = ["REMEDY", "explain", "is_plain", "run_plain"]
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ def run_plain(func: Callable[..., T], *args: object) -> T:
 _RUN_PLAIN: CodeType = run_plain.__code__
 
 
-def _is_plain(frame: FrameType | None) -> bool:
+def is_plain(frame: FrameType | None) -> bool:
     """Is this frame code that `run_plain` called, and not what such code awaits with greenback?"""
     if not getattr(_threads, "running", 0):
         return False
@@ -64,7 +64,7 @@ class _Library(type(sniffio.thread_local)):  # type: ignore[misc]  # a class tha
     @property
     def name(self) -> str | None:
         value: str | None = self.__dict__.get("name")
-        return None if value is not None and _is_plain(sys._getframe(1)) else value
+        return None if value is not None and is_plain(sys._getframe(1)) else value
 
     @name.setter
     def name(self, value: str | None) -> None:
@@ -78,7 +78,7 @@ def _field(name: str, plain: Callable[[], object]) -> Any:
         try:
             return self.__dict__[name]
         except KeyError:
-            if _is_plain(sys._getframe(1)):
+            if is_plain(sys._getframe(1)):
                 return plain()
             raise AttributeError(name) from None
 
