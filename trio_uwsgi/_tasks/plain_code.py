@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from threading import get_ident
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
@@ -31,17 +32,18 @@ T = TypeVar("T")
 
 REMEDY = "set threads=1 or more, or wait with greenback.await_() (of trio-uwsgi[greenback]) in its place"
 
-_threads = threading.local()  # `running`: calls of `run_plain` that the thread is in
+_running: set[int] = set()  # the threads that are in `run_plain`; there is one driver in each, so that does not nest
+_enter, _leave = _running.add, _running.discard
 
 
 def run_plain(func: Callable[..., T], *args: object) -> T:
     """Call code of an application on Trio's own thread."""
-    before = getattr(_threads, "running", 0)
-    _threads.running = before + 1
+    ident = get_ident()
+    _enter(ident)
     try:
         return func(*args)
     finally:
-        _threads.running = before
+        _leave(ident)
 
 
 _RUN_PLAIN: CodeType = run_plain.__code__
@@ -49,7 +51,7 @@ _RUN_PLAIN: CodeType = run_plain.__code__
 
 def is_plain(frame: FrameType | None) -> bool:
     """Is this frame code that `run_plain` called, and not what such code awaits with greenback?"""
-    if not getattr(_threads, "running", 0):
+    if get_ident() not in _running:
         return False
     while frame is not None:
         if frame.f_code is _RUN_PLAIN:
