@@ -260,11 +260,6 @@ def check_contradictions(config: Config) -> None:
     _check_successors(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         raise ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
-    if config.interface == "wsgi" and config.cancel_on_disconnect:
-        raise ConfigError(
-            "interface='wsgi' contradicts cancel_on_disconnect=True: the thread of a WSGI request cannot be cancelled",
-            "leave cancel_on_disconnect out; harakiri limits the time of WSGI requests",
-        )
 
 
 def _check_successors(config: Config) -> None:

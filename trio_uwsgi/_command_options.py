@@ -114,7 +114,7 @@ class Option(NamedTuple):
 OPTIONS = (
     Option("interface", "application", "KIND", one_of(*get_args(Interface)), "how it is called: auto, wsgi or asgi"),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI's lifespan: auto, on or off"),
-    Option("cancel_on_disconnect", "application", None, str, "cancel a request when its client goes away"),
+    Option("cancel_on_disconnect", "application", None, str, "cancel what waits when its client goes away"),
     Option(
         "http",
         "listeners",

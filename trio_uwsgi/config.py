@@ -91,8 +91,10 @@ class Config:
     # failed start.
     lifespan: Lifespan = "auto"
 
-    # Cancel an ASGI application when its client has gone away, on top of sending it `http.disconnect`. Off, because
-    # work that was begun for a client (a payment, a job) is often meant to be finished.
+    # Cancel a request, ASGI or WSGI, when its client has gone away, wherever it waits for Trio then or later; code that
+    # does something else goes on. Off, because work that was begun for a client (a payment, a job) is often meant to be
+    # finished. A client that has ended its sending side only (`nc -N`) counts as gone, as it does for ASGI's
+    # `http.disconnect`: nothing tells it from one that has closed its connection. Without this it is answered in full.
     cancel_on_disconnect: bool = False
 
     # ----- members

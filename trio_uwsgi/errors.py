@@ -95,10 +95,10 @@ class NotServing(UwsgiError, RuntimeError):
 
 
 class CannotWait(UwsgiError, RuntimeError):
-    """Code of a WSGI application without threads asked for something that it would have to wait for."""
+    """Synchronous code asked for something that it would have to wait for, where or in a way in which it cannot."""
 
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(f"{what} has to wait, which code on Trio's own thread cannot; {remedy}")
+    def __init__(self, what: str, remedy: str, who: str = "code on Trio's own thread") -> None:
+        super().__init__(f"{what} has to wait, which {who} cannot; {remedy}")
 
 
 # Why there is no reload where members are tasks.

@@ -74,7 +74,7 @@ CALLS: dict[str, Call] = {
 
 def test_all_awaited_calls_are_here() -> None:
     """A call that is added to the API is added to this test."""
-    awaited = {name for name in uwsgi.__all__ if inspect.iscoroutinefunction(getattr(uwsgi, name))}
+    awaited = {name for name in uwsgi.__all__ if inspect.iscoroutinefunction(inspect.unwrap(getattr(uwsgi, name)))}
     assert awaited == set(CALLS)
 
 

@@ -97,6 +97,8 @@ def test_what_cannot_be_stored_is_refused(rules: Make) -> None:
     for key, value in ((b"abc", b""), (b"a", b"123456789")):
         with pytest.raises(CacheItemTooLarge):
             cache.update(key, value, 0, 0)
+    with pytest.raises(TypeError, match="an item expires in a number of seconds, not '5'"):
+        cache.update(b"a", b"", "5", 0)  # type: ignore[arg-type]  # that is the point
     for key, expires in ((b"", 0.0), (b"a", -1.0), (b"a", math.nan)):
         with pytest.raises(CacheError):
             cache.update(key, b"", expires, 0)

@@ -123,7 +123,6 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"chmod_socket": 0o660}, "neither http nor socket names a unix socket file"),
     ({"http": "@name", "chmod_socket": 0o660}, "neither http nor socket names a unix socket file"),
     ({"interface": "wsgi", "lifespan": "on"}, "interface='wsgi' contradicts lifespan='on'"),
-    ({"interface": "wsgi", "cancel_on_disconnect": True}, "interface='wsgi' contradicts cancel_on_disconnect=True"),
     ({"spooler": 7}, "spooler=7 is not a path; write spooler='jobs'"),
     ({"spooler": ["jobs", ""]}, "spooler has '' in it, which is not a path"),
     ({"spooler": ["jobs", "jobs"]}, "spooler names jobs twice; name each once"),

@@ -86,7 +86,7 @@ def test_a_row_is_true(row: Row) -> None:
     """The signature is the function's, `waits` says whether it is awaited, its errors and its test exist."""
     value = getattr(uwsgi, row.name)
     assert shown(row.name) == row.signature
-    awaited = inspect.iscoroutinefunction(value)
+    awaited = inspect.iscoroutinefunction(inspect.unwrap(value))
     assert awaited == row.waits.startswith(("yes", "only"))
     for word in re.findall(r"`([A-Z][A-Za-z]+)`", row.errors):
         assert any(hasattr(module, word) for module in (errors, builtins, trio)), word

@@ -90,7 +90,7 @@ def test_the_uwsgi_api_is_documented_whole(name: str) -> None:
         expected.add("Args")
     if raises_by_itself(function):
         expected.add("Raises")
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(inspect.unwrap(function)):
         expected.add("Cancellation")
     assert set() == expected - sections(doc)
     assert arguments(function) == documented_arguments(doc)

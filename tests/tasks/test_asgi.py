@@ -711,7 +711,7 @@ async def test_a_reason_of_many_lines_is_cut_to_its_last(nursery: trio.Nursery) 
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "Traceback\n  here\nValueError: no database\n"})
 
-    with pytest.raises(BootError, match="^the application's startup failed: ValueError: no database$"):
+    with pytest.raises(BootError, match=r"^the application's startup failed: ValueError: no database$"):
         await nursery.start(lifespan_of(app)[0].serve)
 
 

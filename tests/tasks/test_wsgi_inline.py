@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import functools
 import signal
 import socket
 import threading
@@ -11,8 +13,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import greenback
+import httpx
 import pytest
+import sniffio
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -276,10 +282,7 @@ async def test_cancel_on_disconnect(open_inline: Any, autojump_clock: Any) -> No
 
 
 async def test_waits_without_greenback(open_inline: Any) -> None:
-    """What would wait says what to do; what is for threads says so in Trio's words."""
-    world = await open_inline(answering(lambda environ: trio.from_thread.run(trio.sleep, 0)), portal=False)
-    assert 500 == (await world.connect().get()).status
-    assert ["RuntimeError"] == [type(error).__name__ for error in world.journal.failures]
+    """What would wait says what to do."""
 
     def generator(environ: Any) -> Iterator[bytes]:
         yield current_waits().register(-1, False, 1)
@@ -289,6 +292,135 @@ async def test_waits_without_greenback(open_inline: Any) -> None:
     (error,) = world.journal.failures
     assert isinstance(error, CannotWait)
     assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more" in str(error)
+
+
+async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
+    """`trio.from_thread` says what to do in its place; `check_cancelled` is answered as in a thread."""
+
+    def body(environ: Any) -> list[bytes]:
+        trio.from_thread.check_cancelled()
+        call = trio.from_thread.run if environ["PATH_INFO"] == "/run" else trio.from_thread.run_sync
+        with pytest.raises(CannotWait, match="set threads=1 or more, or wait with greenback"):
+            call(trio.sleep, 0)
+        return [b"x"]
+
+    world = await open_inline(answering(body), portal=portal, strict=True)
+    for path in ("/run", "/run_sync"):
+        assert b"x" == (await world.connect().get(path)).body
+    with pytest.raises(RuntimeError, match="wasn't created by Trio"):
+        trio.from_thread.run(trio.sleep, 0)
+    assert 5 == await trio.to_thread.run_sync(trio.from_thread.run_sync, lambda: 5)
+
+
+async def test_another_thread_of_the_application(open_inline: Any) -> None:
+    """It reads a large body and writes a large response while the request waits for it through greenback."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = ok(start_response)
+
+        def work() -> None:
+            write(str(len(environ["wsgi.input"].read())).encode())
+            for _ in range(9):
+                write(bytes(60_000))
+
+        greenback.await_(trio.to_thread.run_sync(work))
+        return [b"end"]
+
+    client = (await open_inline(app, portal=True, strict=True)).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    for _ in range(30):
+        await client.send(bytes(10_000))
+        await trio.sleep(0.001)
+    body = (await client.response()).body
+    assert (b"300000", b"end", 540_009) == (body[:6], body[-3:], len(body))
+
+
+async def test_another_thread_that_would_wait_for_ever(open_inline: Any, portal: bool) -> None:
+    """Where the request's code joins it without Trio, it is told what to do; small bodies are no matter."""
+    errors: list[BaseException] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        write = ok(start_response)
+
+        def work() -> None:
+            for act in (environ["wsgi.input"].read, lambda: write(bytes(100_000))):
+                try:
+                    act()
+                except CannotWait as error:
+                    errors.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(20)
+        return [b"end"]
+
+    client = (await open_inline(app, portal=portal, strict=True)).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(200_000))
+    with trio.fail_after(20):
+        while len(errors) < 2:  # noqa: ASYNC110 # there is no event for it
+            await trio.sleep(0.01)
+    assert all("set threads=1 or more" in str(error) for error in errors)
+
+
+async def in_asyncio() -> list[str]:
+    """Under asyncio: what sniffio says there, and whether anyio and httpx find their way."""
+    await anyio.lowlevel.checkpoint()
+    await anyio.to_thread.run_sync(threading.get_ident)
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.sleep, 0)
+    transport = httpx.ASGITransport(app=asgi)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        return [sniffio.current_async_library(), (await client.get("/")).text]
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    await anyio.lowlevel.checkpoint()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"asgi"})
+
+
+async def test_asyncio_in_a_view(open_inline: Any, portal: bool) -> None:
+    """The code of a view has no loop around it: it may run asyncio, and anyio in it, as in a thread."""
+
+    def body(environ: Any) -> list[bytes]:
+        with pytest.raises(sniffio.AsyncLibraryNotFoundError):
+            sniffio.current_async_library()
+        assert ["asyncio", "asgi"] == asyncio.run(in_asyncio()) == anyio.run(in_asyncio, backend="asyncio")
+        if portal:
+            assert greenback.has_portal()
+            greenback.await_(anyio.sleep(0.001))
+            assert ["trio", "asgi"] == greenback.await_(in_asyncio())
+            assert ["asyncio", "asgi"] == asyncio.run(in_asyncio())
+        return [b"x"]
+
+    async def look() -> None:
+        while True:
+            assert "trio" == sniffio.current_async_library()
+            await anyio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        world = await open_inline(answering(body), portal=portal, strict=True)
+        client = world.connect()
+        for _ in range(2):
+            assert b"x" == (await client.get()).body
+        nursery.cancel_scope.cancel()
+    assert "trio" == sniffio.current_async_library()
+    assert "trio" == await anyio.to_thread.run_sync(anyio.from_thread.run_sync, sniffio.current_async_library)
+
+
+async def test_trio_in_a_view(open_inline: Any, portal: bool) -> None:
+    """A second Trio does not fit into one thread: the error says what to do."""
+
+    def body(environ: Any) -> list[bytes]:
+        (trio.run if environ["PATH_INFO"] == "/trio" else functools.partial(anyio.run, backend="trio"))(trio.sleep, 0)
+        return []
+
+    world = await open_inline(answering(body), portal=portal)
+    for path in ("/trio", "/anyio"):
+        assert 500 == (await world.connect().get(path)).status
+    for failure in world.journal.failures:
+        assert "set threads=1 or more" in failure.__notes__[0]
 
 
 async def test_generators_may_yield_waits(open_inline: Any, autojump_clock: Any) -> None:

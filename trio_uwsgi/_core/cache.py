@@ -50,8 +50,13 @@ def check_expiry(expires: float) -> None:
 
     Raises:
         CacheError: it is negative, or too far away to be a number of seconds.
+        TypeError: it is no number.
     """
-    if not (0 <= expires < _LATEST or expires == math.inf):
+    try:
+        fits = 0 <= expires < _LATEST or expires == math.inf
+    except TypeError:
+        raise TypeError(f"an item expires in a number of seconds, not {expires!r}") from None
+    if not fits:
         raise CacheError(
             f"an item cannot expire {float(min(expires, _LATEST))!r} seconds from now; use seconds from 0 on, 0 for "
             f"never"

@@ -29,8 +29,12 @@ class AsgiExchange(RunnerExchange):
     __slots__ = ()
 
     async def receive(self) -> Message:
-        """The next `http.request`, then `http.disconnect` once the client left or has the whole response."""
-        if not self.body_read:
+        """The next `http.request`, then `http.disconnect` once the client left or has the whole response.
+
+        What is there is given under a cancelled scope, too, as programs ask in one whether the client is still there.
+        But a cancel that is meant for the whole request arrives, or one that only ever receives could not be ended.
+        """
+        if not (self.body_read or self.over):
             try:
                 body = await self.receive_body() if not self.request.complete else self.request.take_body()
             except ClientDisconnected:
@@ -41,7 +45,11 @@ class AsgiExchange(RunnerExchange):
             return {"type": "http.request", "body": body, "more_body": more}
         while not self.gone:
             await self.session.wait_arrival()
-        await trio.lowlevel.checkpoint()
+        self.tell()
+        if self.cancelled or self.runner.is_ended():
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
@@ -114,15 +122,13 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
             pass
         elif exchange.raw:
             exchange.deliver(b"", False)
-        elif exchange.gone:  # it was told, and had nobody to answer
-            exchange.cut(500, "Internal Server Error")
+        elif exchange.gone:  # it had nobody to answer
+            exchange.leave_unanswered()
         else:
             self._failed(exchange, _incomplete(exchange))
 
     def _failed(self, exchange: AsgiExchange, error: BaseException) -> None:
-        lost = exchange.lost
-        exchange.cut(500, "Internal Server Error")
-        if not (lost and isinstance(error, ClientDisconnected)):
+        if exchange.failed(error):
             self._service.calls.failed(exchange, error)
 
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """One call of user code, from `submit` until its `done` was called."""
 
-    __slots__ = ("abandoned", "args", "cancelled", "carrier", "context", "done", "ended", "func", "unit")
+    __slots__ = ("abandoned", "args", "cancelled", "carrier", "context", "done", "ended", "func", "spared", "unit")
 
     def __init__(
         self, func: Callable[..., T], args: tuple[object, ...], unit: Unit, done: Callable[[outcome.Outcome[T]], None]
@@ -44,6 +44,7 @@ class Job(Generic[T]):
         self.carrier: Carrier | None = None
         self.ended = False  # written by the thread: user code is over
         self.cancelled = False
+        self.spared = False  # cancelled, but not to be left behind
         self.abandoned = math.nan  # when; on Trio's clock
 
 

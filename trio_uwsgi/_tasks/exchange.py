@@ -10,12 +10,14 @@ use the response.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_uwsgi._tasks.access import escape
+from trio_uwsgi._tasks.journal import summary
 from trio_uwsgi._tasks.unit import Unit
 from trio_uwsgi._wire.response import CONTINUE
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
@@ -27,12 +29,31 @@ if TYPE_CHECKING:
     from trio_uwsgi._tasks.session import Session
     from trio_uwsgi._wire.request import Request
 
+logger = logging.getLogger("trio_uwsgi")
+
 # A sender waits while the client has this many bytes unread in our memory, and a client is not read while the
 # application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
 # the application.
 MARK = 65536
 
 _GONE = "the client is gone, or was disconnected with uwsgi.disconnect(): nothing can be sent to it"
+
+# What says that a program is wrong, whoever was there to be answered.
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    NotImplementedError,
+    RecursionError,
+    SyntaxError,
+    SystemError,
+    TypeError,
+    ValueError,
+)
 
 
 class Exchange(Unit):
@@ -58,6 +79,7 @@ class Exchange(Unit):
         "sent",  # body bytes of the response
         "session",
         "status",
+        "told",  # the application knows that its client left early
     )
 
     kind = "request"
@@ -78,7 +100,7 @@ class Exchange(Unit):
         self.sent = 0
         self.headers: Iterable[tuple[bytes, bytes]] = ()
         self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = False
-        self.over = self.raw = False
+        self.over = self.raw = self.told = False
 
     @property
     def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
@@ -89,7 +111,11 @@ class Exchange(Unit):
 
     @property
     def gone(self) -> bool:
-        """Will the client send nothing more, and is there nobody left to answer as far as we know?"""
+        """Is the client gone, as far as we know: for `http.disconnect`, `cancel_on_disconnect`, and what failures mean?
+
+        A client that has ended its sending side counts as gone, though it may still read: it looks like one that has
+        closed the connection. Whoever is told nothing answers it in full.
+        """
         return self.over or self.session.eof or (self.session.hangup and self.request.complete)
 
     async def receive_body(self) -> bytes:
@@ -111,11 +137,11 @@ class Exchange(Unit):
             self.session.body_taken(request)
             return body
         if self.over and self.lost:
-            raise ClientDisconnected("the connection ended before the request's body was received")
+            raise self.farewell("the connection ended before the request's body was received")
         if request.complete:
             return b""
         if self.session.eof or self.over:
-            raise ClientDisconnected("the client closed the connection in the middle of its request's body")
+            raise self.farewell("the client closed the connection in the middle of its request's body")
         return None
 
     def ask_for_body(self) -> None:
@@ -174,7 +200,7 @@ class Exchange(Unit):
         """
         if self.over:
             if self.lost:
-                raise ClientDisconnected(_GONE)
+                raise self.farewell(_GONE)
             raise LocalProtocolError("the response is complete: nothing can be sent after it")
         if not more:
             self.head_sent = self.over = True
@@ -217,7 +243,7 @@ class Exchange(Unit):
         while self.session.pending > MARK and not self.over:
             await self.session.wait_room()
         if self.lost:
-            raise ClientDisconnected(_GONE)
+            raise self.farewell(_GONE)
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes as they are. There is no response after them, and no other request: the connection is the code's.
@@ -273,6 +299,38 @@ class Exchange(Unit):
                 self.session.read_on()
             await self.session.wait_arrival()
 
+    # --- the end ------------------------------------------------------------------------------------------------------
+
+    def farewell(self, reason: str) -> ClientDisconnected:
+        """What tells the application that its client is gone."""
+        self.tell()
+        return ClientDisconnected(reason)
+
+    def tell(self) -> None:
+        """Remember that the application knows that its client is gone, if that was so before its response was whole."""
+        self.told |= self.lost or not self.over
+
+    def failed(self, error: BaseException) -> bool:
+        """End the response of an application that raised. Is that a failure, which is to be reported?
+
+        It is none if the client was gone first, and the application has been told so: then this is how a program ends
+        that has nobody to answer, in whatever exception its framework has for that. An error that says that the program
+        is wrong, as in its clean-up, is a failure all the same, unless it was raised from ours.
+        """
+        if self.told and _because_of_client(error):
+            logger.debug("%s: %s ended, as its client had left: %s", self.member.name, self.what, summary(error))
+            self.leave_unanswered()
+            return False
+        self.cut(500, "Internal Server Error")
+        return True
+
+    def leave_unanswered(self) -> None:
+        """The client is gone, and so is the application."""
+        if self.request.complete:
+            self.drop()
+        else:
+            self.cut(400, "the body ended too early")
+
     def hang_up(self) -> None:
         """Close the connection when what was sent has gone out; what is sent later is an error. The code goes on."""
         if not self.over:
@@ -294,3 +352,19 @@ class Exchange(Unit):
         self.over = True
         self.lost = True
         self.session.cut(self, status, reason)
+
+
+def _because_of_client(error: BaseException) -> bool:
+    """May the application have raised this because it was told that its client is gone?"""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_because_of_client, error.exceptions))
+    if isinstance(error, ClientDisconnected) or (isinstance(error, Exception) and not isinstance(error, _MISTAKES)):
+        return True
+    seen = {id(error)}
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, ClientDisconnected):
+            return True
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return False

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
@@ -62,10 +62,10 @@ class Runner:
     the exchange was not cut off by it.
     """
 
-    __slots__ = ("exchange", "parked", "returned", "scope", "task", "used", "where")
+    __slots__ = ("driver", "exchange", "returned", "scope", "task", "used", "where")
 
-    def __init__(self, parked: list[Runner]) -> None:
-        self.parked = parked
+    def __init__(self, driver: RunnerDriver[Any]) -> None:
+        self.driver = driver
         self.exchange: RunnerExchange | None = None
         self.scope = trio.CancelScope()
         self.used = False
@@ -73,9 +73,13 @@ class Runner:
         self.task: trio.lowlevel.Task
         self.where = ""
 
+    def is_ended(self) -> bool:
+        """Was what this task runs cancelled as a whole, by its own deadline or with the worker?"""
+        return self.driver.ending or self.scope.cancel_called
+
     def leave(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
         """The worker is being cancelled while this task is parked."""
-        self.parked.remove(self)
+        self.driver.parked.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -93,6 +97,7 @@ class RunnerDriver(Generic[E]):
 
     def __init__(self) -> None:
         self.parked: list[Runner] = []
+        self.ending = False  # `serve` was cancelled, and so is all that runs
         self._ready: deque[E] = deque()
         self._awake = 0
         self._context = contextvars.Context()
@@ -107,7 +112,10 @@ class RunnerDriver(Generic[E]):
         self._context = contextvars.copy_context()
         async with trio.open_nursery() as self._nursery:
             task_status.started()
-            await trio.sleep_forever()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self.ending = True
 
     def begin(self, exchange: Exchange) -> None:
         """Have an exchange run as soon as the caller's task lets others run."""
@@ -132,7 +140,7 @@ class RunnerDriver(Generic[E]):
                 trio.lowlevel.reschedule(self.parked.pop().task)
             else:
                 # In a context of its own: we may be inside of some request's.
-                self._context.copy().run(self._nursery.start_soon, self._work, Runner(self.parked))
+                self._context.copy().run(self._nursery.start_soon, self._work, Runner(self))
 
     async def _work(self, runner: Runner) -> None:
         """Run exchanges until enough tasks are parked."""

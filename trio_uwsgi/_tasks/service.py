@@ -225,7 +225,7 @@ class HttpService:
 
     def abandoned(self, exchange: Exchange) -> None:
         """The exchange's client left: end the application's work, if the user wants that."""
-        if self.options.cancel_on_disconnect and not exchange.abandoned:
+        if self.options.cancel_on_disconnect and not exchange.abandoned and not exchange.cancelled:
             exchange.abandoned = True
             exchange.driver.cancel(exchange)
 

@@ -131,17 +131,17 @@ class Session(Lingering):
             self._end()
         elif self.phase is BUSY:
             self.retime()
-            self._client_left()
+            self._look_for_client()
 
     def hung_up(self) -> None:
         """The client sent its last byte, which may wait unread behind what came before it."""
         self.hangup = True
-        if self.phase is BUSY and self.request is not None and self.request.complete:
-            self._client_left()
+        self._look_for_client()
 
-    def _client_left(self) -> None:
-        self._arrived()
-        if self.exchange is not None:
+    def _look_for_client(self) -> None:
+        """Let the exchange know if it has lost its client; `Exchange.gone` says what that means."""
+        if self.exchange is not None and self.exchange.gone:
+            self._arrived()
             self.service.abandoned(self.exchange)
 
     def body_taken(self, request: Request) -> None:
@@ -173,6 +173,8 @@ class Session(Lingering):
             self._timer.since.pop(self, None)
             self._timer = None
         service.began(exchange)
+        if self.hangup:
+            self._look_for_client()
 
     def finish(self, exchange: Exchange, data: bytes) -> None:
         """The exchange's response ends with `data`: send it and go on with the next request, or end."""

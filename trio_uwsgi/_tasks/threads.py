@@ -24,6 +24,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -202,16 +203,20 @@ class ThreadPool:
                 reraise()
             raise
 
-    def cancel(self, job: AnyJob) -> None:
+    def cancel(self, job: AnyJob, *, abandon: bool = True) -> None:
         """End the job early: take it back, cancel what it waits for, or abandon its thread. Its `done` is called soon.
 
         A job that was not started never will be. One in a thread gets `trio.Cancelled` where it waits in
         `from_thread.run`, and wherever it calls that or `from_thread.check_cancelled` from now on; if it has not ended
-        after `grace` real seconds, it is abandoned. A job that is cancelled or over already is left alone.
+        after `grace` real seconds, it is abandoned; without `abandon` it goes on, until it is cancelled again. A job
+        that is cancelled or over already is left alone.
 
         Checkpoint: never.
         """
         if job.cancelled or job.ended:
+            if job.spared and abandon and job.carrier is not None:
+                job.spared = False
+                self._grant(job, job.carrier)
             return
         if self._take_back(job):
             job.cancelled = True
@@ -219,10 +224,12 @@ class ThreadPool:
                 job, outcome.Error(ThreadCancelled(job.unit.what, "its place in the queue for a thread")), None
             )
         elif job.carrier is None:  # its thread is between taking it and saying so
-            self._token.run_sync_soon(self.cancel, job)
+            self._token.run_sync_soon(partial(self.cancel, job, abandon=abandon))
         elif job.carrier.stop(job):
             job.cancelled = True
-            self._grant(job, job.carrier)
+            job.spared = not abandon
+            if abandon:
+                self._grant(job, job.carrier)
 
     def threads_running_code(self) -> Iterator[bool]:
         """For each job: does a thread run it now, or is about to, instead of waiting for what it asked of Trio?

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import math
-import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import outcome
 import trio
@@ -25,13 +26,16 @@ from trio_uwsgi._tasks.exchange import MARK, Exchange
 from trio_uwsgi._tasks.failures import is_interrupt
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.waits import Wait, registered_waits
-from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError, ThreadCancelled
+from trio_uwsgi._tasks.wsgi_streams import BodyStream, FileWrapper, base_environ
+from trio_uwsgi.errors import LocalProtocolError, ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.service import HttpService
     from trio_uwsgi._tasks.session import Session
     from trio_uwsgi._tasks.threads import Job, ThreadPool
     from trio_uwsgi._wire.request import Request
+
+logger = logging.getLogger("trio_uwsgi")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 # PEP 3333's own types: an environ holds whatever its keys say.
@@ -44,69 +48,19 @@ Ts = TypeVarTuple("Ts")
 JOINED = 262144
 
 
-class Readable(Protocol):
-    """What `wsgi.file_wrapper` wraps."""
-
-    def read(self, size: int, /) -> bytes:
-        """The next bytes, `b""` at the end."""
-
-
-class FileWrapper:
-    """`wsgi.file_wrapper`: the blocks of a file as an iterable that closes it."""
-
-    def __init__(self, filelike: Readable, block_size: int = 65536) -> None:
-        self.filelike = filelike
-        self.block_size = block_size
-
-    def __iter__(self) -> Iterator[bytes]:
-        while block := self.filelike.read(self.block_size):
-            yield block
-
-    def close(self) -> None:
-        """Close the file, if it can be closed."""
-        close = getattr(self.filelike, "close", None)
-        if close is not None:
-            close()
-
-
-class BodyStream(io.RawIOBase):
-    """A body that is still on its way; `wsgi.input` is a buffer of 64 KiB around it.
-
-    Used by the application's thread, which waits in Trio for what has not arrived.
-    """
-
-    def __init__(self, exchange: WsgiExchange) -> None:
-        self._exchange = exchange
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int | None:  # typeshed's WriteableBuffer is not importable at run time
-        if not self._rest:
-            if self._exchange.over and self._exchange.lost:
-                raise ClientDisconnected("the connection ended before the request's body was received")
-            if self._exchange.peeking:
-                return None
-            self._rest = memoryview(self._exchange.next_body())
-        target = memoryview(buffer).cast("B")
-        count = min(len(target), len(self._rest))
-        target[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
 class WsgiExchange(Exchange):
     """An exchange with the application's `start_response` and `write`, which its thread calls."""
 
-    __slots__ = ("_unwaited", "environ", "given", "input", "job", "peeking", "taken", "watch")
+    __slots__ = ("_unwaited", "environ", "given", "input", "job", "peeking", "taken", "thread", "waiting", "watch")
 
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
-        self.job: Job[bytes | None]
+        self.job: Job[bytes | None] | None = None
+        self.thread = 0  # which runs the application
         self.environ: dict[str, object]
         self.input: io.BytesIO | io.BufferedReader | None = None  # wsgi.input, while the application runs
         self.peeking = False  # nobody may wait in it
+        self.waiting = False  # a thread does
         self.watch: trio.CancelScope | None = None  # of the task that sleeps until the user's deadline
         self.given = 0  # pieces the thread has passed on; written by the thread
         self.taken = 0  # of those, pieces that have arrived on Trio's thread; written there
@@ -145,17 +99,21 @@ class WsgiExchange(Exchange):
         """
         if self.over:
             self.deliver(b"", True)  # raises what fits
-        self._pass_on(self.encode(piece, True))
+        self._pass_on(self.encode(_checked(piece), True))
+
+    async def until_body(self) -> bool:
+        """Wait until the body is there, or as much of it as a connection holds. False: nobody waits for a response."""
+        request, session = self.request, self.session
+        self.ask_for_body()
+        while not (request.complete or request.buffered > MARK or session.eof or self.over):
+            await session.wait_arrival()
+        if session.eof and not request.complete:
+            self.cut(400, "the body ended too early")
+        return not self.over
 
     async def receive_raw(self, size: int) -> bytes:
         """As `Exchange.receive_raw`, after what `wsgi.input` has read ahead. Its thread waits for this."""
-        data = b""
-        if self.input is not None:
-            self.peeking = True
-            try:
-                data = self.input.read1(size)
-            finally:
-                self.peeking = False
+        data = self._peek(lambda source: source.read1(size))
         return data or await super().receive_raw(size)
 
     async def until_ready(self, writing: bool) -> None:
@@ -165,17 +123,30 @@ class WsgiExchange(Exchange):
 
     def _has_read_ahead(self) -> bool:
         source = self.input
-        if source is None or isinstance(source, io.BytesIO):
-            return source is not None and source.tell() < len(source.getbuffer())
+        if isinstance(source, io.BytesIO):
+            return source.tell() < len(source.getbuffer())
+        return bool(self._peek(lambda source: source.peek(1)))
+
+    def _peek(self, look: Callable[[Any], bytes]) -> bytes:
+        """On Trio's thread: what `wsgi.input` has, without waiting for more, or for a thread that waits in it."""
+        if self.input is None:
+            return b""
+        if self.waiting:
+            raise trio.BusyResourceError("another thread waits in wsgi.input for the rest of this request's body")
         self.peeking = True
         try:
-            return bool(source.peek(1))
+            return look(self.input)
         finally:
             self.peeking = False
 
     def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Wait, in the application's code, for what Trio does."""
-        return trio.from_thread.run(func, *args)
+        """Wait, in the application's code, for what Trio does.
+
+        Another thread of the application than its request's waits until then, or until the exchange is over.
+        """
+        if threading.get_ident() == self.thread:
+            return trio.from_thread.run(func, *args)
+        return trio.from_thread.run(func, *args, trio_token=self.session.service.token)
 
     def next_body(self) -> bytes:
         """As `Exchange.receive_body`, in the application's code."""
@@ -209,9 +180,17 @@ class WsgiExchange(Exchange):
         """Call the application and send its response. Returns the end of it, if it was not sent yet."""
         request = self.request
         self.environ = environ = request.wsgi_environ(self.session.peer, base)
+        self.thread = threading.get_ident()
         if request.complete:
-            self.input = io.BytesIO(request.take_body())
+            body = request.take_body()
+            if request.chunked:  # which many frameworks take for no body at all
+                environ["CONTENT_LENGTH"] = str(len(body))
+                environ.pop("HTTP_TRANSFER_ENCODING", None)
+            self.input = io.BytesIO(body)
         else:
+            if request.content_length is not None:
+                # Frameworks that count would trust us instead, and not see that a client left early is a 400.
+                environ.pop("wsgi.input_terminated", None)
             self.input = io.BufferedReader(BodyStream(self), 65536)
         environ["wsgi.input"] = self.input
         result = app(environ, self.start_response)
@@ -227,27 +206,40 @@ class WsgiExchange(Exchange):
         return None
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
-        """Send what the application returned; a response that needs nothing more is returned instead."""
-        if isinstance(result, list | tuple) and not (self.response.sent_head or self.over):
+        """Send what the application returned, as far as its Content-Length allows; a response that needs nothing more
+        is returned instead.
+        """
+        response = self.response
+        if isinstance(result, list | tuple) and not (response.sent_head or self.over):
             if len(result) == 1:
                 piece = _checked(result[0])
+                if 0 <= response.left < len(piece):
+                    piece = self._cut_off(piece)
                 if len(piece) >= MARK:
                     self.soon(self.encode_head(piece), True)
                 return self.encode(piece, False)
+            result = list(map(_checked, result))
             if sum(map(len, result)) <= JOINED:
-                return self.encode(b"".join(result), False)
+                piece = b"".join(result)
+                return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
         pieces = iter(result)
-        for piece in pieces:
-            if not _checked(piece):
+        for given in pieces:
+            piece = _checked(given)
+            if not piece:
                 self._commit_waits()
                 continue
             if self.over:
                 self.deliver(b"", True)  # raises what fits
+            whole = True
+            if 0 <= response.left < len(piece):
+                piece = piece[: response.left] if isinstance(result, FileWrapper) else self._cut_off(piece)
+                whole = False
             data = self.encode(piece, True)
-            if self.response.left == 0:
+            if response.left == 0:
                 # All that was promised: the client does not wait for what the application does before its end.
                 self.soon(data + self.encode(b"", False), False)
-                self._exhaust(pieces)
+                if whole and next(pieces, b"") and not isinstance(result, FileWrapper):  # it may have code behind it
+                    self._cut_off(b"")
                 return None
             self._pass_on(data)
             if self.request.method == "HEAD":
@@ -265,29 +257,19 @@ class WsgiExchange(Exchange):
             self.environ["uwsgi.ready_fd"] = None if ready < 0 else ready
             self.environ["x-wsgiorg.fdevent.timeout"] = True if ready < 0 else None
 
-    def _exhaust(self, pieces: Iterator[bytes]) -> None:
-        for piece in pieces:
-            if piece:
-                raise LocalProtocolError("the application sent more bytes than its content-length said")
+    def _cut_off(self, piece: bytes) -> bytes:
+        """The application has more bytes than it promised: give what may be sent of them."""
+        message = "%s: %s: the application's body is longer than its content-length; the rest was not sent"
+        logger.warning(message, self.member.name, self.what)
+        return piece[: self.response.left]
 
 
 def _checked(piece: object) -> bytes:
     if type(piece) is bytes or type(piece) is Wait:
         return piece  # a wait is bytes, too
+    if isinstance(piece, bytes):
+        return bytes(memoryview(piece))  # what it is, whatever its class makes of its methods
     raise LocalProtocolError(f"the application returned a piece of type {type(piece).__name__}; it must be bytes")
-
-
-def base_environ(*, multithread: bool, multiprocess: bool) -> dict[str, object]:
-    """What the environs of all requests have in common."""
-    return {
-        "wsgi.version": (1, 0),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": multithread,
-        "wsgi.multiprocess": multiprocess,
-        "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
-        "wsgi.input_terminated": True,  # reading to the end is safe, whatever the body's framing
-    }
 
 
 class WsgiDriver:
@@ -319,8 +301,23 @@ class WsgiDriver:
             await trio.sleep_forever()
 
     def begin(self, exchange: Exchange) -> None:
-        """Queue the exchange for a thread."""
+        """Queue the exchange for a thread. A body without a length comes first, up to what a connection holds."""
         assert isinstance(exchange, WsgiExchange)
+        if exchange.request.chunked and not exchange.request.complete:
+            self._nursery.start_soon(self._await_body, exchange)
+        else:
+            self._submit(exchange)
+
+    async def _await_body(self, exchange: WsgiExchange) -> None:
+        there = await exchange.until_body()
+        if exchange.cancelled:
+            return
+        if there:
+            self._submit(exchange)
+        else:
+            self._service.ended(exchange)
+
+    def _submit(self, exchange: WsgiExchange) -> None:
         done = functools.partial(self._done, exchange)
         try:
             exchange.job = self._threads.submit(exchange.run, self._app, self._base, unit=exchange, done=done)
@@ -329,10 +326,24 @@ class WsgiDriver:
             self._service.ended(exchange)
 
     def cancel(self, exchange: Exchange) -> None:
-        """Cancel the thread's wait, or give the thread up. The end of the job is reported as usual."""
+        """Cancel what the thread waits for in Trio. If it is late, and does not end, it is given up; if only its client
+        left, it goes on. The end of the job is reported as usual.
+        """
         assert isinstance(exchange, WsgiExchange)
+        late = exchange.cancelled or not exchange.abandoned
         exchange.cancelled = True
-        self._threads.cancel(exchange.job)
+        if exchange.job is not None:
+            self._threads.cancel(exchange.job, abandon=late)
+        elif not exchange.over:
+            self._give_up(exchange, "the way of its body")
+            self._service.ended(exchange)
+
+    def _give_up(self, exchange: WsgiExchange, where: str) -> None:
+        if exchange.abandoned:
+            exchange.drop()
+        else:
+            exchange.cut(504, "Gateway Timeout")
+            self._service.calls.expired(exchange, where)
 
     def watch_user_deadline(self, exchange: WsgiExchange) -> None:
         """Enforce the exchange's newest user deadline, and no older one."""
@@ -350,7 +361,7 @@ class WsgiDriver:
 
     def _done(self, exchange: WsgiExchange, result: outcome.Outcome[bytes | None]) -> None:
         """On Trio's thread, above nobody but Trio: the application's job ended. Must not raise."""
-        if exchange.taken != exchange.given and not exchange.cancelled:
+        if exchange.taken < exchange.given and not exchange.cancelled:
             # The pool tells of several ends at once, so this one may have overtaken what its thread passed on before.
             self._service.token.run_sync_soon(self._done, exchange, result)
             return
@@ -369,15 +380,10 @@ class WsgiDriver:
     def _failed(self, exchange: WsgiExchange, error: BaseException) -> None:
         calls = self._service.calls
         if exchange.cancelled:
-            if exchange.abandoned:
-                exchange.drop()
-            else:
-                exchange.cut(504, "Gateway Timeout")
-                calls.expired(exchange, error.where if isinstance(error, ThreadCancelled) else location(error))
+            exchange.abandoned &= not isinstance(error, ThreadAbandoned)  # which only one that is late can be
+            self._give_up(exchange, error.where if isinstance(error, ThreadCancelled) else location(error))
             return
-        lost = exchange.lost
-        exchange.cut(500, "Internal Server Error")
-        if lost and isinstance(error, ClientDisconnected):
+        if not exchange.failed(error):
             return
         try:
             calls.failed(exchange, error)

@@ -12,7 +12,7 @@ the process waits, as uWSGI's does. Both are bounded by `socket_timeout` and the
 progress, so they cannot lock each other up.
 
 Other waits of the application (`uwsgi.lock`, RPC) are `greenback.await_(uwsgi.lock())`. `trio.from_thread` is for
-threads, and says so.
+threads, and says so; see `plain_code.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextvars
 import importlib.util
 import math
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
@@ -29,11 +30,13 @@ import trio
 from trio_uwsgi._tasks.exchange import MARK, Exchange
 from trio_uwsgi._tasks.failures import told_apart
 from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced, in_own_task
+from trio_uwsgi._tasks.plain_code import REMEDY, explain, run_plain
 from trio_uwsgi._tasks.runners import TURN_SECONDS
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiExchange, base_environ
-from trio_uwsgi.errors import CannotWait, ClientDisconnected, Harakiri
+from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiExchange
+from trio_uwsgi._tasks.wsgi_streams import base_environ
+from trio_uwsgi.errors import CannotWait, Harakiri
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.service import HttpService
@@ -43,6 +46,10 @@ __all__ = ["InlineDriver", "InlineExchange"]
 
 # An extra. Any: it is a module, or None.
 greenback: Any = importlib.import_module("greenback") if importlib.util.find_spec("greenback") else None
+
+# How long a thread of the application waits for Trio's to be free, in seconds. Where the request's code waits for that
+# thread without Trio, it would be for ever.
+PATIENCE = 1.0
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -65,20 +72,34 @@ class InlineExchange(WsgiExchange):
         self._inline.limit(self, deadline)
 
     def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Wait for what Trio does, through greenback.
+        """Wait for what Trio does, through greenback; in another thread, while the request waits through greenback.
 
         Raises:
-            CannotWait: greenback is not installed.
+            CannotWait: greenback is not installed; or, in another thread, the request's code keeps Trio from running.
         """
+        if threading.get_ident() != self.thread:
+            return self._call_from_elsewhere(func, *args)
         if not self._inline.portal:
             name = getattr(func, "__qualname__", repr(func))
             raise CannotWait(name, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
         result: T = greenback.await_(func(*args))
         return result
 
+    def _call_from_elsewhere(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        token = self.session.service.token
+        free = threading.Event()
+        token.run_sync_soon(free.set)
+        if not self._inline.portal or not free.wait(PATIENCE):
+            raise CannotWait(
+                "a thread that reads wsgi.input or writes while the request's own code keeps Trio from running",
+                "set threads=1 or more, or wait for that thread with "
+                "greenback.await_(trio.to_thread.run_sync(thread.join)) (of trio-uwsgi[greenback])",
+            )
+        return trio.from_thread.run(func, *args, trio_token=token)
+
     def next_body(self) -> bytes:
         """As `Exchange.receive_body`."""
-        if self._inline.portal:
+        if self._inline.portal or threading.get_ident() != self.thread:
             return self.call_trio(self.receive_body)
         while (body := self.body_at_hand()) is None:
             self.ask_for_body()
@@ -97,6 +118,9 @@ class InlineExchange(WsgiExchange):
 
     def _pass_on(self, data: bytes) -> None:
         if not data:
+            return
+        if threading.get_ident() != self.thread:
+            self.call_trio(self._deliver_and_wait, data)
             return
         self.deliver(data, True)
         while not self.whole and self.session.pending > MARK and not self.over:
@@ -150,6 +174,7 @@ class InlineDriver:
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run exchanges until cancelled."""
+        explain()
         self._service = service
         self._vitals = service.member.vitals
         self._context = contextvars.copy_context()
@@ -164,7 +189,6 @@ class InlineDriver:
         if exchange.request.complete:
             self._enqueue(exchange)
         else:
-            exchange.ask_for_body()
             self._nursery.start_soon(self._await_body, exchange)
 
     def _enqueue(self, exchange: InlineExchange) -> None:
@@ -173,17 +197,13 @@ class InlineDriver:
             self._idle.unpark()
 
     async def _await_body(self, exchange: InlineExchange) -> None:
-        request, session = exchange.request, exchange.session
-        while not (request.complete or request.buffered > MARK or session.eof or exchange.over):
-            await session.wait_arrival()
+        there = await exchange.until_body()
         if exchange.cancelled:
             return
-        if session.eof and not request.complete:
-            exchange.cut(400, "the body ended too early")
-        if exchange.over:  # the client left, or took too long
-            self._service.ended(exchange)
-        else:
+        if there:
             self._enqueue(exchange)
+        else:  # the client left, or took too long
+            self._service.ended(exchange)
 
     def cancel(self, exchange: Exchange) -> None:
         """Cancel the exchange where it waits. Where it does not, only the watchdog can end it, and this is too late."""
@@ -278,7 +298,7 @@ class InlineDriver:
     def _call(self, exchange: InlineExchange) -> bytes | None:
         UNIT.set(exchange)
         exchange.whole = False
-        return exchange.run(self._app, self._base)
+        return run_plain(exchange.run, self._app, self._base)
 
     def _tidy(self, exchange: InlineExchange) -> None:
         exchange.input = None
@@ -294,7 +314,7 @@ class InlineDriver:
         self._service.ended(exchange)
 
     def _failed(self, exchange: InlineExchange, error: BaseException) -> None:
-        lost = exchange.lost
-        exchange.cut(500, "Internal Server Error")
-        if not (lost and isinstance(error, ClientDisconnected)):
+        if isinstance(error, RuntimeError) and "from inside a run()" in str(error):
+            error.add_note(f"This application runs on Trio's own thread, which runs Trio already; {REMEDY}.")
+        if exchange.failed(error):
             self._service.calls.failed(exchange, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import trio
@@ -12,7 +13,16 @@ from trio_uwsgi._tasks.unit import UNIT, Unit
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import NotServing
 
-__all__ = ["ask_node", "current_registry", "current_unit", "declaring", "default_registry", "on_trios_thread"]
+__all__ = [
+    "as_number",
+    "as_text",
+    "ask_node",
+    "current_registry",
+    "current_unit",
+    "declaring",
+    "default_registry",
+    "on_trios_thread",
+]
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
@@ -50,6 +60,28 @@ def current_unit(call: str, remedy: str) -> Unit:
     return unit
 
 
+def as_number(what: str, value: float) -> float:
+    """What was given as seconds, or the like.
+
+    Raises:
+        TypeError: it is no number.
+    """
+    if not isinstance(value, Real):
+        raise TypeError(f"{what} is a number, not {value!r}")
+    return value
+
+
+def as_text(what: str, value: str) -> str:
+    """What was given as a name.
+
+    Raises:
+        TypeError: it is no str.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is a str, not {value!r}")
+    return value
+
+
 def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
     """Members and waiting tasks belong to Trio's thread; a call from one of its threads goes there and back. Where Trio
     does not run, or knows nothing of the thread, there is nobody to go to.
@@ -73,6 +105,8 @@ async def ask_node(
     node: str, call: RpcCall | SignalCall | SpoolCall | CacheCall, timeout: float | None
 ) -> Answer | None:
     """Ask another node, over a kept connection where a member asks; as `Nodes.ask`."""
+    if timeout is not None:
+        as_number("the timeout of a remote call", timeout)
     unit = UNIT.get(None)
     if unit is not None:
         return await unit.member.services.nodes.ask(node, call, timeout)

@@ -13,7 +13,8 @@ from trio_uwsgi._wire.answers import CacheAnswer, Failure
 from trio_uwsgi._wire.remote import CacheCall
 from trio_uwsgi._wire.uwsgi import decode_array
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
-from trio_uwsgi.uwsgi._base import ask_node, current_unit
+from trio_uwsgi.uwsgi._awaiting import awaited
+from trio_uwsgi.uwsgi._base import as_text, ask_node, current_unit
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.caches import LocalCache
@@ -53,6 +54,7 @@ def cache(name: str = "") -> LocalCache:
     return unit.member.services.caches.get(name)
 
 
+@awaited
 async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     """Get the value of an item.
 
@@ -70,7 +72,7 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     Cancellation: nothing happened.
     uWSGI: `uwsgi.cache_get`, which gives expired items until a sweep, and None for every error.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).get(key)
@@ -78,6 +80,7 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     return answer.value if _answers(answer, "not-found") else None
 
 
+@awaited
 async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, cache: str = "") -> bool:
     """Store a new item.
 
@@ -97,7 +100,7 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
     Cancellation: a local cache is unchanged; another node may have stored it or not.
     uWSGI: `uwsgi.cache_set`, which gives None for each of these errors.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).set(key, value, expires)
@@ -105,6 +108,7 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
     return _answers(answer, "exists")
 
 
+@awaited
 async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0, cache: str = "") -> None:
     """Store an item, or replace it.
 
@@ -120,7 +124,7 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
     Cancellation: as `cache_set`.
     uWSGI: `uwsgi.cache_update`.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         _local(name).update(key, value, expires)
@@ -128,6 +132,7 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
     _done(node, await _ask(node, _call("update", name, key, value, expires)))
 
 
+@awaited
 async def cache_del(key: str | bytes, cache: str = "") -> bool:
     """Drop an item.
 
@@ -142,7 +147,7 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
     Cancellation: as `cache_set`.
     uWSGI: `uwsgi.cache_del`.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).delete(key)
@@ -150,6 +155,7 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
     return _answers(answer, "not-found")
 
 
+@awaited
 async def cache_exists(key: str | bytes, cache: str = "") -> bool:
     """Is there such an item?
 
@@ -162,7 +168,7 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
     Cancellation: nothing happened.
     uWSGI: `uwsgi.cache_exists`.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).exists(key)
@@ -170,6 +176,7 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
     return _answers(answer, "not-found")
 
 
+@awaited
 async def cache_clear(cache: str = "") -> None:
     """Drop all items.
 
@@ -181,7 +188,7 @@ async def cache_clear(cache: str = "") -> None:
     Cancellation: as `cache_set`.
     uWSGI: `uwsgi.cache_clear`.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         _local(name).clear()
@@ -189,6 +196,7 @@ async def cache_clear(cache: str = "") -> None:
     _done(node, await _ask(node, _call("clear", name)))
 
 
+@awaited
 async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache: str = "") -> int:
     """Add to a number. It is stored as 8 bytes, as in uWSGI; where there is none, it begins as `Cache.math_initial`.
 
@@ -212,6 +220,7 @@ async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache:
     return await _arithmetic("inc", key, value, expires, cache)
 
 
+@awaited
 async def cache_dec(key: str | bytes, value: int = 1, expires: float = 0, cache: str = "") -> int:
     """Subtract from a number; the rest is as with `cache_inc`.
 
@@ -231,6 +240,7 @@ async def cache_dec(key: str | bytes, value: int = 1, expires: float = 0, cache:
     return await _arithmetic("dec", key, value, expires, cache)
 
 
+@awaited
 async def cache_mul(key: str | bytes, value: int = 2, expires: float = 0, cache: str = "") -> int:
     """Multiply a number; the rest is as with `cache_inc`.
 
@@ -250,6 +260,7 @@ async def cache_mul(key: str | bytes, value: int = 2, expires: float = 0, cache:
     return await _arithmetic("mul", key, value, expires, cache)
 
 
+@awaited
 async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache: str = "") -> int:
     """Divide a number, cutting the fraction off; the rest is as with `cache_inc`.
 
@@ -270,6 +281,7 @@ async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache:
     return await _arithmetic("div", key, value, expires, cache)
 
 
+@awaited
 async def cache_num(key: str | bytes, cache: str = "") -> int:
     """The number that `cache_inc` and its siblings have stored.
 
@@ -285,7 +297,7 @@ async def cache_num(key: str | bytes, cache: str = "") -> int:
     Cancellation: nothing happened.
     uWSGI: `uwsgi.cache_num`, which gives 0 for what is no number.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).num(key)
@@ -295,6 +307,7 @@ async def cache_num(key: str | bytes, cache: str = "") -> int:
     return int.from_bytes(value or b"", "little", signed=True)
 
 
+@awaited
 async def cache_keys(cache: str = "") -> list[bytes]:
     """The keys of all items.
 
@@ -307,7 +320,7 @@ async def cache_keys(cache: str = "") -> list[bytes]:
     Cancellation: nothing happened.
     uWSGI: `uwsgi.cache_keys`, for local caches only.
     """
-    name, at, node = cache.partition("@")
+    name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         return _local(name).keys()
@@ -328,7 +341,7 @@ async def _ask(node: str, call: CacheCall) -> CacheAnswer | Failure | None:
 
 
 async def _arithmetic(command: str, key: str | bytes, value: int, expires: float, cache_name: str) -> int:
-    name, at, node = cache_name.partition("@")
+    name, at, node = as_text("the name of a cache", cache_name).partition("@")
     if not at:
         await checkpoint_if_cancelled()
         found = _local(name)

@@ -15,7 +15,8 @@ from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._tasks.waits import FOREVER, Wait, current_waits, until_ready
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError, NotServing
-from trio_uwsgi.uwsgi._base import on_trios_thread
+from trio_uwsgi.uwsgi._awaiting import awaited
+from trio_uwsgi.uwsgi._base import as_number, on_trios_thread
 
 __all__ = [
     "async_connect",
@@ -51,7 +52,7 @@ def async_sleep(secs: float) -> Wait:
     Checkpoint: never by itself.
     uWSGI: `uwsgi.async_sleep`, which cuts fractions off.
     """
-    return current_waits().register(-1, False, secs)
+    return current_waits().register(-1, False, as_number("a time to sleep in seconds", secs))
 
 
 def wait_fd_read(fd: int, timeout: float = 0) -> Wait:
@@ -70,7 +71,7 @@ def wait_fd_read(fd: int, timeout: float = 0) -> Wait:
     Checkpoint: never by itself.
     uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout, and two cores steal each other's descriptor.
     """
-    return current_waits().register(_descriptor(fd), False, timeout or FOREVER)
+    return current_waits().register(_descriptor(fd), False, _limit(timeout))
 
 
 def wait_fd_write(fd: int, timeout: float = 0) -> Wait:
@@ -84,13 +85,18 @@ def wait_fd_write(fd: int, timeout: float = 0) -> Wait:
     Checkpoint: never by itself.
     uWSGI: `uwsgi.wait_fd_write`.
     """
-    return current_waits().register(_descriptor(fd), True, timeout or FOREVER)
+    return current_waits().register(_descriptor(fd), True, _limit(timeout))
+
+
+def _limit(timeout: float) -> float:
+    return as_number("a timeout in seconds", timeout) or FOREVER
 
 
 def _descriptor(fd: int) -> int:
     return -2 if fd == -1 else fd  # -1 stands for no descriptor
 
 
+@awaited
 async def suspend() -> None:
     """Wait for the first of all that this task or thread has registered, and forget the others.
 
@@ -116,6 +122,7 @@ def ready_fd() -> int:
     return current_waits().ready
 
 
+@awaited
 async def async_connect(addr: str) -> int:
     """Connect to a socket. Neither the look-up of its name nor the connecting keeps others from running.
 
@@ -136,6 +143,7 @@ async def async_connect(addr: str) -> int:
     return (await open_node(addr, address)).detach()
 
 
+@awaited
 async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
     """Send bytes to a descriptor; with one argument, to the client of this request, around its response.
 
@@ -174,6 +182,7 @@ async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
                 await until_ready(number, True)
 
 
+@awaited
 async def recv(fd: int, length: int | None = None, /) -> bytes:
     """Receive bytes from a descriptor; with one argument, from the client of this request: the next ones of its body.
 
@@ -227,7 +236,7 @@ def close(fd: int) -> None:
         if _is_client(fd):
             _exchange("close").hang_up()
             return
-        os.fstat(fd)
+        os.fstat(_number(fd, "a descriptor"))
         if trio.lowlevel.in_trio_run():
             trio.lowlevel.notify_closing(fd)
         os.close(fd)
@@ -274,7 +283,9 @@ def is_connected(fd: int | None = None) -> bool:
     """
     if fd is None:
         return not _exchange("is_connected").gone
-    if not stat.S_ISSOCK(os.fstat(fd).st_mode):  # the constructor of a socket would keep the copy
+    if not stat.S_ISSOCK(
+        os.fstat(_number(fd, "a descriptor")).st_mode
+    ):  # the constructor of a socket would keep the copy
         raise OSError(errno.ENOTSOCK, f"descriptor {fd} is not of a socket")
     with socket.socket(fileno=os.dup(fd)) as sock:
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0

@@ -11,6 +11,7 @@ from trio_uwsgi._runtime.recipients import as_farm, as_message
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.frames import Post
 from trio_uwsgi.errors import MuleError
+from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread
 from trio_uwsgi.uwsgi._mules import programs_messages
 
@@ -56,6 +57,7 @@ def farm_msg(name: str, message: bytes | str) -> None:
     on_trios_thread(lambda: member.link.send(Post(recipient, data)))
 
 
+@awaited
 async def farm_get_msg(*, timeout: float = math.inf) -> MuleMessage | None:
     """Wait for the next message of this mule's farms. From the first call on, its program gets all of them.
 

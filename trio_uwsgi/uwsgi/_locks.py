@@ -6,6 +6,7 @@ from types import TracebackType
 
 from trio.lowlevel import checkpoint_if_cancelled
 
+from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 
 __all__ = ["is_locked", "lock", "locked", "unlock"]
@@ -14,6 +15,7 @@ __all__ = ["is_locked", "lock", "locked", "unlock"]
 _REMEDY = "user locks belong to a runtime; lock in a request, a handler or a mule's program"
 
 
+@awaited
 async def lock(num: int = 0) -> None:
     """Wait for a user lock, and hold it. Locks are the whole runtime's, and go to those who wait in their order.
 

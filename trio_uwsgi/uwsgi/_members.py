@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import trio
 
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
+from trio_uwsgi.uwsgi._base import as_number, current_unit, on_trios_thread
 
 __all__ = ["harakiri", "mule_id", "set_user_harakiri", "worker_id"]
 
@@ -53,6 +53,7 @@ def set_user_harakiri(seconds: float) -> None:
     uWSGI: `uwsgi.set_user_harakiri`: whole seconds, one limit for all threads of a process, and the process is killed.
     """
     unit = current_unit("set_user_harakiri", "it limits a request, a handler or a mule's program, so call it in one")
+    as_number("a harakiri in seconds", seconds)
     on_trios_thread(lambda: unit.limit(_deadline(seconds)))
 
 
@@ -79,7 +80,7 @@ def harakiri(seconds: float) -> Iterator[None]:
     uWSGI: `uwsgidecorators.harakiri`, which leaves the limit armed when its function raises.
     """
     unit = current_unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
-    if not seconds > 0:
+    if not as_number("a harakiri in seconds", seconds) > 0:
         raise ValueError(f"a harakiri is more than 0 seconds, not {seconds!r}")
 
     def enter() -> float:

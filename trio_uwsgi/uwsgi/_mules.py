@@ -10,7 +10,8 @@ from trio_uwsgi._core.mule_functions import MuleMessage
 from trio_uwsgi._runtime.recipients import as_message, as_recipient
 from trio_uwsgi._wire.frames import Post
 from trio_uwsgi.errors import MuleError
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread
+from trio_uwsgi.uwsgi._awaiting import awaited
+from trio_uwsgi.uwsgi._base import as_number, current_registry, current_unit, on_trios_thread
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.messages import Messages
@@ -72,6 +73,7 @@ def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
     on_trios_thread(lambda: member.link.send(Post(recipient, data)))
 
 
+@awaited
 async def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> MuleMessage | None:
     """Wait for the next message of this mule. From the first call on, its program gets all of them, and handlers none.
 
@@ -102,7 +104,7 @@ def programs_messages(call: str, timeout: float) -> Messages:
         ValueError: the timeout is negative.
         NotServing: nothing runs here.
     """
-    if not timeout >= 0:
+    if not as_number("a timeout in seconds", timeout) >= 0:
         raise ValueError(f"a timeout is 0 or more seconds, not {timeout!r}; leave it out to wait for ever")
     unit = current_unit(call, "only a mule's program gets messages this way")
     if unit.kind != "program":

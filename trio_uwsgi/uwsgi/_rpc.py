@@ -13,6 +13,7 @@ from trio_uwsgi._tasks.rpc import call_function
 from trio_uwsgi._wire.answers import Answer, Failure, RpcAnswer, SignalAnswer
 from trio_uwsgi._wire.remote import RpcCall, SignalCall
 from trio_uwsgi.errors import NodeClosed, RpcError, SignalRefused
+from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, on_trios_thread
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def rpc_list() -> tuple[str, ...]:
     return on_trios_thread(lambda: tuple(current_registry().rpc))
 
 
+@awaited
 async def call(name: str | bytes, *args: str | bytes) -> bytes:
     """Call an RPC function of this runtime, in this member, as a part of this request or handler.
 
@@ -98,6 +100,7 @@ async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
     return await call_function(unit, asked.name.decode("utf-8", "replace"), asked.args)
 
 
+@awaited
 async def rpc(node: str | None, name: str | bytes, *args: str | bytes, timeout: float | None = None) -> bytes:
     """Call an RPC function of another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
 
@@ -158,6 +161,7 @@ def _as_bytes(what: str, value: object) -> bytes:
     raise RpcError(f"{what} of an RPC call is bytes or str, not {type(value).__name__}; encode it first")
 
 
+@awaited
 async def remote_signal(signum: int, node: str, *, timeout: float | None = None) -> None:
     """Raise a uwsgi signal at another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
 

@@ -8,6 +8,7 @@ from typing import TypeVar, overload
 
 from trio_uwsgi._core.registry import check_signum
 from trio_uwsgi._wire.frames import Raise
+from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread
 
 __all__ = ["register_signal", "signal", "signal_handler", "signal_received", "signal_registered", "signal_wait"]
@@ -98,6 +99,7 @@ def signal_registered(signum: int) -> bool:
     return signum in current_registry().signals
 
 
+@awaited
 async def signal_wait(signum: int | None = None) -> int:
     """Wait until this member has run the handler of a signal.
 

@@ -21,7 +21,16 @@ from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.answers import Failure, SignalAnswer
 from trio_uwsgi._wire.remote import SpoolCall
 from trio_uwsgi.errors import NodeClosed, SpoolRefused
-from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, declaring, on_trios_thread
+from trio_uwsgi.uwsgi._awaiting import awaited, called_as
+from trio_uwsgi.uwsgi._base import (
+    as_number,
+    as_text,
+    ask_node,
+    current_registry,
+    current_unit,
+    declaring,
+    on_trios_thread,
+)
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.spools import Spools
@@ -135,6 +144,7 @@ def spooler(func: J) -> J:
     return declaring(current_registry().spooler)(func)
 
 
+@awaited
 async def spool(
     vars: JobVars | None = None,
     /,
@@ -168,9 +178,10 @@ async def _submit(request: SpoolRequest) -> bytes:
     return await unit.member.services.spools.get(request.spooler).submit(request)
 
 
-SpoolMethod.submit = staticmethod(_submit)
+SpoolMethod.submit = staticmethod(called_as("f.spool", _submit))
 
 
+@awaited
 async def remote_spool(
     node: str, vars: JobVars | None = None, /, *, timeout: float | None = None, **more: object
 ) -> None:
@@ -209,6 +220,7 @@ def _spools(call: str) -> Spools:
     ).member.services.spools
 
 
+@awaited
 async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
     """The paths of all jobs of a spooler's directory, in the order in which they would be run; running ones too.
 
@@ -222,9 +234,12 @@ async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
     Cancellation: nothing happened.
     uWSGI: `uwsgi.spooler_jobs`: the first directory only, and without jobs that have a priority.
     """
+    if spooler is not None:
+        as_text("a spooler's directory", spooler)
     return await _spools("spooler_jobs").get(spooler).jobs()
 
 
+@awaited
 async def spooler_get_task(path: str | bytes) -> Job | None:
     """Read a job without running it.
 
@@ -239,6 +254,8 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
     Cancellation: nothing happened.
     uWSGI: `uwsgi.spooler_get_task`, which gives None for a job that is being run, and reads any file.
     """
+    if not isinstance(path, str | bytes):
+        raise TypeError(f"the path of a job's file is str or bytes, not {path!r}")
     text = os.fsdecode(path)
     return await _spools("spooler_get_task").of_path(text).read(text)
 
@@ -255,7 +272,7 @@ def set_spooler_frequency(seconds: float) -> None:
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_spooler_frequency`.
     """
-    if not 0 < seconds <= 365 * 86400:
+    if not 0 < as_number("a frequency in seconds", seconds) <= 365 * 86400:
         raise ValueError(f"a frequency is more than 0 seconds and at most a year, not {seconds!r}")
     spools = _spools("set_spooler_frequency")
     on_trios_thread(lambda: spools.set_frequency(seconds))

@@ -9,7 +9,7 @@ from trio_uwsgi._core.registry import Registry, check_signum
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._core.timer_rules import cron_spec
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi.uwsgi._base import current_registry, declaring, default_registry, on_trios_thread
+from trio_uwsgi.uwsgi._base import as_number, current_registry, declaring, default_registry, on_trios_thread
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.sources import MemberTimers
@@ -102,7 +102,7 @@ def add_ms_timer(signum: int, milliseconds: float, *, late: str = "skip", overla
     Checkpoint: never.
     uWSGI: `uwsgi.add_ms_timer` of 2.1.
     """
-    return _add(signum, Every(milliseconds / 1000), late, overlap)
+    return _add(signum, Every(as_number("an interval in milliseconds", milliseconds) / 1000), late, overlap)
 
 
 def add_rb_timer(

@@ -1,0 +1,170 @@
+"""Calls of the API that cannot work: by synchronous code that does not await, and with arguments of another type."""
+
+from __future__ import annotations
+
+import gc
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import greenback
+import pytest
+import trio
+
+from trio_uwsgi import Cache, Config, Registry, uwsgi
+from trio_uwsgi._tasks import plain_code
+from trio_uwsgi._tasks.plain_code import run_plain
+from trio_uwsgi.errors import CannotWait
+from trio_uwsgi.testing import open_runtime
+
+AWAITED: dict[str, Callable[[], object]] = {
+    "uwsgi.lock": lambda: uwsgi.lock(0),
+    "uwsgi.cache_set": lambda: uwsgi.cache_set("k", "v"),
+    "uwsgi.cache_get": lambda: uwsgi.cache_get("k"),
+    "uwsgi.cache_del": lambda: uwsgi.cache_del("k"),
+    "uwsgi.rpc": lambda: uwsgi.rpc("", "f"),
+    "uwsgi.spool": lambda: uwsgi.spool(a="b"),
+    "uwsgi.suspend": lambda: uwsgi.suspend(),
+    "uwsgi.recv": lambda: uwsgi.recv(1),
+    "f.spool": lambda: spooled().spool(a="b"),
+}
+
+
+def spooled() -> Any:
+    registry = Registry()
+
+    @registry.spool_handler()
+    def f(job: Any) -> None: ...
+
+    return f
+
+
+@pytest.mark.parametrize("name", AWAITED)
+async def test_a_thread_that_does_not_await_is_refused(name: str, autojump_clock: Any) -> None:
+    """A call that nobody would run is an error at once, which says how to make it; made that way it works."""
+    refused: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        with pytest.raises(CannotWait) as info:
+            AWAITED[name]()
+        refused.append(str(info.value))
+        trio.from_thread.run(uwsgi.cache_set, "k", "v")
+        assert b"v" == uwsgi.cache().get("k") == trio.from_thread.run(uwsgi.cache_get, "k")
+        start_response("200 OK", [])
+        return [b""]
+
+    config = Config(http=(), caches=[Cache("c", items=10)])
+    async with open_runtime(app, config) as runtime:
+        assert 200 == (await runtime.client.get("/")).status_code
+    (text,) = refused
+    assert text.startswith(
+        f"{name}() has to wait, which synchronous code cannot; write trio.from_thread.run({name}, ...)"
+    )
+    assert ("never waits" in text) == ("cache" in name)
+
+
+@pytest.mark.parametrize("name", AWAITED)
+async def test_code_on_trios_thread_that_does_not_await(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Without greenback it is refused; with it, a coroutine that is left lying, or asked for its truth, is an error."""
+    with pytest.raises(CannotWait, match="set threads=1 or more"):
+        run_plain(AWAITED[name])
+    await greenback.ensure_portal()
+
+    def forgets() -> None:
+        AWAITED[name]()
+
+    def decides() -> None:
+        if AWAITED[name]():
+            raise AssertionError
+
+    run_plain(forgets)
+    gc.collect()
+    assert f"{name}() was called by synchronous code and not awaited" in caplog.text
+    assert f"greenback.await_({name}(...))" in caplog.text
+    with pytest.raises(CannotWait, match=re.escape(f"write greenback.await_({name}(...))")):
+        run_plain(decides)
+
+
+async def test_what_is_awaited_with_greenback() -> None:
+    """The call is made, and nothing is said; so it is in async code below, and in a thread of it."""
+    await greenback.ensure_portal()
+
+    async def below() -> str:
+        await uwsgi.suspend()
+        return await trio.to_thread.run_sync(lambda: trio.from_thread.run(also))
+
+    async def also() -> str:
+        await uwsgi.suspend()
+        return "done"
+
+    assert run_plain(lambda: greenback.await_(uwsgi.suspend())) is None
+    assert "done" == run_plain(lambda: greenback.await_(below()))
+    coroutine = run_plain(uwsgi.suspend)
+    with pytest.raises(KeyError):
+        coroutine.throw(KeyError())
+    run_plain(uwsgi.suspend).close()
+    await run_plain(uwsgi.suspend)
+
+
+def test_who_has_no_public_name_for_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Trio has moved its thread local data, it says what it says."""
+    monkeypatch.setattr(trio._threads, "PARENT_TASK_DATA", object())
+    plain_code.explain()
+
+    class Local(threading.local):
+        """As Trio's."""
+
+    monkeypatch.setattr(trio._threads, "PARENT_TASK_DATA", Local())
+    plain_code.explain()
+    data = trio._threads.PARENT_TASK_DATA
+    with pytest.raises(AttributeError):
+        del data.token
+    data.token = 5  # type: ignore[assignment]  # it is ours
+    assert 5 == data.token  # type: ignore[comparison-overlap]
+    del data.token
+    with pytest.raises(AttributeError):
+        data.token  # noqa: B018 # that is the point
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("a harakiri in seconds is a number, not '5'", lambda: uwsgi.set_user_harakiri("5")),  # type: ignore[arg-type]
+    ("a harakiri in seconds is a number, not None", lambda: uwsgi.harakiri(None).__enter__()),  # type: ignore[arg-type]
+    ("an interval in milliseconds is a number, not '5'", lambda: uwsgi.add_ms_timer(5, "5")),  # type: ignore[arg-type]
+    ("a time to sleep in seconds is a number, not '5'", lambda: uwsgi.async_sleep("5")),  # type: ignore[arg-type]
+    ("a timeout in seconds is a number, not '5'", lambda: uwsgi.wait_fd_read(0, "5")),  # type: ignore[arg-type]
+    ("a timeout in seconds is a number, not '5'", lambda: uwsgi.wait_fd_write(0, "5")),  # type: ignore[arg-type]
+    ("a timeout in seconds is a number, not '5'", lambda: uwsgi.mule_get_msg(timeout="5")),  # type: ignore[arg-type]
+    ("a descriptor is an int, not str", lambda: uwsgi.close("5")),  # type: ignore[arg-type]
+    ("a descriptor is an int, not str", lambda: uwsgi.is_connected("5")),  # type: ignore[arg-type]
+    ("a frequency in seconds is a number, not '5'", lambda: uwsgi.set_spooler_frequency("5")),  # type: ignore[arg-type]
+    ("a spooler's directory is a str, not 5", lambda: uwsgi.spooler_jobs(5)),  # type: ignore[arg-type]
+    ("the path of a job's file is str or bytes, not 5", lambda: uwsgi.spooler_get_task(5)),  # type: ignore[arg-type]
+    ("the name of a cache is a str, not 5", lambda: uwsgi.cache_get("k", 5)),  # type: ignore[arg-type]
+    ("the name of a cache is a str, not 5", lambda: uwsgi.cache_inc("k", 1, 0, 5)),  # type: ignore[arg-type]
+    ("an item expires in a number of seconds, not '5'", lambda: uwsgi.cache_set("k", "v", "5")),  # type: ignore[arg-type]
+    ("the timeout of a remote call is a number, not '5'", lambda: uwsgi.rpc("x:1", "f", timeout="5")),  # type: ignore[arg-type]
+    ("the timeout of a remote call is a number, not '5'", lambda: uwsgi.remote_signal(5, "x:1", timeout="5")),  # type: ignore[arg-type]
+]
+
+
+async def test_arguments_of_another_type(autojump_clock: Any) -> None:
+    """What is no number, or no name, is refused in a sentence, with the value."""
+    told: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _, call in WRONG if scope["type"] == "http" else ():
+            try:
+                result = call()
+                if hasattr(result, "__await__"):
+                    await result
+            except TypeError as error:
+                told.append(str(error))
+            else:
+                told.append(f"nothing: {result!r}")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    async with open_runtime(app, Config(http=(), caches=[Cache("c", items=10)])) as runtime:
+        assert 200 == (await runtime.client.get("/")).status_code
+    assert [text for text, _ in WRONG] == told

@@ -1,0 +1,120 @@
+"""What a WSGI environ has beside the request: its streams, and what is the same for all requests. Floor 2."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from trio_uwsgi._tasks.wsgi import WsgiExchange
+
+__all__ = ["BodyStream", "ErrorStream", "FileWrapper", "base_environ"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+
+class Readable(Protocol):
+    """What `wsgi.file_wrapper` wraps."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, `b""` at the end."""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper`: the blocks of a file as an iterable that closes it."""
+
+    def __init__(self, filelike: Readable, block_size: int = 65536) -> None:
+        self.filelike = filelike
+        self.block_size = block_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self.filelike.read(self.block_size):
+            yield block
+
+    def close(self) -> None:
+        """Close the file, if it can be closed."""
+        close = getattr(self.filelike, "close", None)
+        if close is not None:
+            close()
+
+
+class BodyStream(io.RawIOBase):
+    """A body that is still on its way; `wsgi.input` is a buffer of 64 KiB around it.
+
+    Used by the application's thread, or another one, which waits in Trio for what has not arrived.
+    """
+
+    def __init__(self, exchange: WsgiExchange) -> None:
+        self._exchange = exchange
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:  # typeshed's WriteableBuffer is not importable at run time
+        if not self._rest:
+            if self._exchange.over and self._exchange.lost:
+                raise self._exchange.farewell("the connection ended before the request's body was received")
+            if self._exchange.peeking:
+                return None
+            self._exchange.waiting = True
+            try:
+                self._rest = memoryview(self._exchange.next_body())
+            finally:
+                self._exchange.waiting = False
+        target = memoryview(buffer).cast("B")
+        count = min(len(target), len(self._rest))
+        target[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+class ErrorStream(io.TextIOBase):
+    """`wsgi.errors`: standard error as it is at the moment, and the log where there is none, or it cannot be written.
+
+    An application writes there when something is wrong already, so this never raises.
+    """
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str, /) -> int:
+        if not self._say(text) and text.strip():
+            logger.error("wsgi.errors: %s", text.rstrip())
+        return len(text)
+
+    def flush(self) -> None:
+        self._say("")
+
+    def close(self) -> None:
+        self.flush()  # the next request has it, too
+
+    def fileno(self) -> int:
+        return super().fileno() if sys.stderr is None else sys.stderr.fileno()
+
+    def _say(self, text: str) -> bool:
+        stream = sys.stderr
+        try:
+            if text:
+                stream.write(text)
+            else:
+                stream.flush()
+        except (AttributeError, OSError, ValueError):  # it is None; it is broken, or full; it was closed
+            return False
+        return True
+
+
+def base_environ(*, multithread: bool, multiprocess: bool) -> dict[str, object]:
+    """What the environs of all requests have in common."""
+    return {
+        "wsgi.version": (1, 0),
+        "wsgi.errors": ErrorStream(),
+        "wsgi.multithread": multithread,
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False,
+        "wsgi.file_wrapper": FileWrapper,
+        "wsgi.input_terminated": True,  # reading to the end is safe, whatever the body's framing
+    }
