@@ -3,7 +3,7 @@
 `Config` is written once and never changes. Values that are impossible, or that contradict each other, are refused when
 it is made, with the remedy in the error: nothing has been started by then. What needs the operating system to be judged
 (a port in use, a stale socket file) is not here but in `_tasks/listeners.py`; reading options from a command line is in
-`__main__.py`.
+`__main__.py` and `_command_options.py`.
 
 No part below floor 4 gets the whole `Config`: the properties at its end make the small groups that are handed down.
 """
@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
-from trio_uwsgi._checks import caches, check_contradictions, check_values, paths, several_addresses
+from trio_uwsgi._checks import caches, contradictions, impossible_values, paths, several_addresses
 from trio_uwsgi._mule_options import farms
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
@@ -39,6 +39,13 @@ Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory", "process"]
 _DEFAULT = Address.tcp("127.0.0.1", 8000)
+_READERS: Mapping[str, Callable[[str, object], object]] = {
+    "socket": several_addresses,
+    "http": lambda name, given: None if given is None else several_addresses(name, given),
+    "caches": lambda name, given: caches(given),
+    "spooler": paths,
+    "touch_reload": paths,
+}
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
@@ -274,16 +281,22 @@ class Config:
     disable_logging: bool = False
 
     def __post_init__(self) -> None:
-        check_values(self, _CHOICES)
-        object.__setattr__(self, "socket", several_addresses("socket", self.socket))
-        if self.http is not None:
-            object.__setattr__(self, "http", several_addresses("http", self.http))
-        object.__setattr__(self, "caches", caches(self.caches))
-        object.__setattr__(self, "spooler", paths("spooler", self.spooler))
-        object.__setattr__(self, "touch_reload", paths("touch_reload", self.touch_reload))
+        problems = list(impossible_values(self, _CHOICES))
+        for name, read in _READERS.items():
+            try:
+                object.__setattr__(self, name, read(name, getattr(self, name)))
+            except ConfigError as error:
+                problems.append(error)
+        for group in ("access_rules", "alarm_options", "process_options"):  # refuse what they refuse
+            try:
+                getattr(self, group)
+            except ConfigError as error:
+                problems.append(error)
+        if problems:
+            raise ConfigError.all_of(problems)
         object.__setattr__(self, "farms", farms(self.farms, self.mule_pool.max))
-        _ = self.access_rules, self.alarm_options, self.process_options  # refuse what they refuse
-        check_contradictions(self)
+        if problems := list(contradictions(self)):
+            raise ConfigError.all_of(problems)
 
     @property
     def addresses(self) -> tuple[Address, ...]:

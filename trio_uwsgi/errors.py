@@ -7,6 +7,8 @@ working. Conditions that are not errors keep Trio's classes (`trio.BusyResourceE
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 __all__ = [
     "AlarmError",
     "BadSpoolFile",
@@ -53,15 +55,26 @@ class UwsgiError(Exception):
 class ConfigError(UwsgiError, ValueError):
     """Options that contradict each other or cannot be met. Raised before anything starts.
 
+    Of several options that are wrong, the error is that of the first one; `also` has those of the others, and its text
+    has them all, a line each.
+
     Args:
         problem: what is wrong, with the values.
         remedy: what to write instead.
+        also: what else is wrong.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}; {remedy}")
+    def __init__(self, problem: str, remedy: str, also: Sequence[ConfigError] = ()) -> None:
+        super().__init__("\n".join([f"{problem}; {remedy}", *map(str, also)]))
         self.problem = problem
         self.remedy = remedy
+        self.also = tuple(also)
+
+    @classmethod
+    def all_of(cls, errors: Sequence[ConfigError]) -> ConfigError:
+        """One error for several."""
+        first, *others = errors
+        return cls(first.problem, first.remedy, others) if others else first
 
 
 class BootError(UwsgiError):
