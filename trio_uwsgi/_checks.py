@@ -18,7 +18,7 @@ from trio_uwsgi.options import Cache, Mules
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
 
-__all__ = ["caches", "contradictions", "impossible_values", "paths", "several_addresses"]
+__all__ = ["all_of", "caches", "contradictions", "impossible_values", "paths", "several_addresses"]
 
 # Smallest value of each number, and what to write instead of a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
@@ -70,6 +70,12 @@ _FLAGS = (
     "spooler_cheap",
     "spooler_fsync",
 )
+
+
+def all_of(errors: Sequence[ConfigError]) -> ConfigError:
+    """One error for several."""
+    first, *others = errors
+    return ConfigError(first.problem, first.remedy, tuple(others)) if others else first
 
 
 def impossible_values(config: Config, choices: Mapping[str, Sequence[str]]) -> Iterator[ConfigError]:

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
-from trio_uwsgi._checks import caches, contradictions, impossible_values, paths, several_addresses
+from trio_uwsgi._checks import all_of, caches, contradictions, impossible_values, paths, several_addresses
 from trio_uwsgi._mule_options import farms
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
@@ -293,10 +293,10 @@ class Config:
             except ConfigError as error:
                 problems.append(error)
         if problems:
-            raise ConfigError.all_of(problems)
+            raise all_of(problems)
         object.__setattr__(self, "farms", farms(self.farms, self.mule_pool.max))
         if problems := list(contradictions(self)):
-            raise ConfigError.all_of(problems)
+            raise all_of(problems)
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -7,8 +7,6 @@ working. Conditions that are not errors keep Trio's classes (`trio.BusyResourceE
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 __all__ = [
     "AlarmError",
     "BadSpoolFile",
@@ -55,26 +53,17 @@ class UwsgiError(Exception):
 class ConfigError(UwsgiError, ValueError):
     """Options that contradict each other or cannot be met. Raised before anything starts.
 
-    Of several options that are wrong, the error is that of the first one; `also` has those of the others, and its text
-    has them all, a line each.
-
     Args:
         problem: what is wrong, with the values.
         remedy: what to write instead.
-        also: what else is wrong.
+        also: what else is wrong; each is one more line of the text.
     """
 
-    def __init__(self, problem: str, remedy: str, also: Sequence[ConfigError] = ()) -> None:
+    def __init__(self, problem: str, remedy: str, also: tuple[ConfigError, ...] = ()) -> None:
         super().__init__("\n".join([f"{problem}; {remedy}", *map(str, also)]))
         self.problem = problem
         self.remedy = remedy
-        self.also = tuple(also)
-
-    @classmethod
-    def all_of(cls, errors: Sequence[ConfigError]) -> ConfigError:
-        """One error for several."""
-        first, *others = errors
-        return cls(first.problem, first.remedy, others) if others else first
+        self.also = also
 
 
 class BootError(UwsgiError):
@@ -86,8 +75,7 @@ class ListenError(BootError, OSError):
 
     Args:
         address: the address, as it was written.
-        problem: what is wrong with it.
-        remedy: what to do about it.
+        problem, remedy: as in `ConfigError`.
     """
 
     def __init__(self, address: str, problem: str, remedy: str) -> None:
@@ -101,10 +89,11 @@ class NotServing(UwsgiError, RuntimeError):
     Args:
         call: the name of the call, as in `uwsgi.set_user_harakiri`.
         remedy: where the call works, or what to use instead.
+        where: where it was made.
     """
 
-    def __init__(self, call: str, remedy: str) -> None:
-        super().__init__(f"{call} was called outside of a running worker or mule; {remedy}")
+    def __init__(self, call: str, remedy: str, where: str = "outside of a running worker or mule") -> None:
+        super().__init__(f"{call} was called {where}; {remedy}")
 
 
 class CannotWait(UwsgiError, RuntimeError):
@@ -112,10 +101,6 @@ class CannotWait(UwsgiError, RuntimeError):
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what} has to wait, which code on Trio's own thread cannot; {remedy}")
-
-
-# Why there is no reload where members are tasks.
-NO_RELOAD = "only members that are processes can have new code; set placement='process'"
 
 
 class RegistrationError(UwsgiError, ValueError):

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import TypeVar, overload
 
 from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program
+from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program, check_handler, name_of
 from trio_uwsgi._core.rpc_functions import RpcFunction, check_rpc_name, rpc_function
-from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions
+from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions, check_spooler
 from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._core.timer_rules import cron_spec
@@ -84,21 +84,30 @@ class Registry:
             arm: starts a timer; called for all declared ones now, and for others as they are declared.
             cancel: cancels one that was armed.
         Raises:
-            RegistrationError: a target or a mule program names a member that does not exist; or the registry is being
-                served already.
+            RegistrationError: a target or a mule program names a member that does not exist, or there is nobody who
+                would run a function; or the registry is being served already.
         """
         if self.headcount is not None:
             raise RegistrationError(
                 "this registry is being served by another runtime; give each runtime a Registry() of its own"
             )
-        for signal in self.signals.values():
-            signal.target.check(headcount)
-        self.mules.check(headcount)
+        self.check(headcount)
         self.headcount = headcount
         self._arm = arm
         self._cancel = cancel
         for timer in self.timers:
             arm(timer)
+
+    def check(self, headcount: Headcount) -> None:
+        """Refuse what these members would never run.
+
+        Raises:
+            RegistrationError: something is declared for a member that does not exist.
+        """
+        for signal in self.signals.values():
+            signal.target.check(headcount)
+        self.mules.check(headcount)
+        self.spool.check(headcount.spoolers)
 
     def join(
         self,
@@ -143,7 +152,7 @@ class Registry:
             parsed.check(self.headcount)
         elif (known := self.signals.get(signum)) is not None:
             raise RegistrationError(
-                f"signal {signum} is registered already, for {_name(known.handler)}; use another number, or "
+                f"signal {signum} is registered already, for {name_of(known.handler)}; use another number, or "
                 f"@signal_handler without a number to take a free one"
             )
         self.signals[signum] = signal = Signal(signum, parsed, handler)
@@ -276,6 +285,8 @@ class Registry:
 
     def mule_message_handler(self, handler: M) -> M:
         """Decorate a handler of mule messages; see `trio_uwsgi.uwsgi.mule_message_handler`."""
+        if self.headcount is not None and callable(handler):
+            check_handler(handler, self.headcount)
         self.mules.declare_handler(handler)
         return handler
 
@@ -304,7 +315,7 @@ class Registry:
         known = self.rpc.get(name)
         if known is not None and self.headcount is None:
             raise RegistrationError(
-                f"RPC function {name!r} is registered already, as {_name(known.func)}; use another name"
+                f"RPC function {name!r} is registered already, as {name_of(known.func)}; use another name"
             )
         self.rpc[name] = function
 
@@ -349,6 +360,7 @@ class Registry:
         encoding: Encoding = ("pickle" if pickle else "json") if pass_arguments else "vars"
 
         def register(func: R) -> R:
+            self._check_spooler("@spool_handler")
             self.spool.declare(func, name=name, encoding=encoding, max_tries=max_tries)
             return func
 
@@ -356,8 +368,13 @@ class Registry:
 
     def spooler(self, func: J) -> J:
         """Decorate the function for all other jobs; see `trio_uwsgi.uwsgi.spooler`."""
+        self._check_spooler("@spooler")
         self.spool.declare_catch_all(func)
         return func
+
+    def _check_spooler(self, what: str) -> None:
+        if self.headcount is not None:
+            check_spooler(what, self.headcount.spoolers)
 
 
 def _leave_unarmed(timer: Timer) -> None:
@@ -376,7 +393,3 @@ def check_signum(signum: int) -> None:
     """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
     if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
         raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")
-
-
-def _name(handler: Callable[..., object]) -> str:
-    return getattr(handler, "__qualname__", repr(handler))
