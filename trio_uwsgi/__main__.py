@@ -15,26 +15,29 @@ found, or could not be changed; 2 for options, and for a directory that is none.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import importlib.metadata
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import trio
 
-from trio_uwsgi._command_hints import FOREIGN_OPTIONS, in_options
+from trio_uwsgi._command_hints import FOREIGN_OPTIONS, in_options, shortened
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._module_config import config_in, config_read_elsewhere, may_have_config
 from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.loader import load_app
+from trio_uwsgi._runtime.loader import load_beside
 from trio_uwsgi._runtime.own_process import move_in
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
+from trio_uwsgi.options import ProcessOptions
 from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
@@ -46,6 +49,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _DEFAULTS = Config()
+_FIRST = ("chdir", "umask", "env")  # before the application is looked for
+
+logger = logging.getLogger("trio_uwsgi")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
@@ -84,17 +90,13 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         return spool_command(words[1:])
     try:
         arguments = _parse(words)
-        config = Config(**_fields(arguments))
-        move_in(config.process_options)
+        start = _Start(arguments.app, arguments.factory, _fields(arguments))
+        start.move_in()
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
-        if config.placement == "process" or config.uid is not None or config.gid is not None:
-            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
-            app: object = AppReference("name", arguments.app, factory=arguments.factory)
-        else:
-            app = load_app(arguments.app, factory=arguments.factory)
+        app, config = start.load()
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -108,6 +110,64 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
             raise leaf from None
         raise
     return 0
+
+
+class _Start:
+    """From the options that were given to an application and its `Config`.
+
+    Args:
+        name: of the application.
+        factory: whether it is a function that makes it.
+        fields: what the command line says about `Config`.
+    Raises:
+        ConfigError: the options are impossible, and nothing beside the application could make a difference.
+    """
+
+    def __init__(self, name: str, factory: bool, fields: Mapping[str, Any]) -> None:
+        self._reference = AppReference("name", name, factory=factory)
+        self._fields = fields
+        self._refused: ConfigError | None = None
+        self._alone = Config()
+        try:
+            self._alone = Config(**fields)
+        except ConfigError as error:
+            self._refused = error
+
+    def move_in(self) -> None:
+        """Be where the application is looked for, with its environment.
+
+        Raises:
+            ConfigError: that cannot be, or the options are impossible.
+        """
+        move_in(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
+        self._asks = may_have_config(self._reference.target)
+        if self._refused is not None and not self._asks:
+            raise self._refused
+
+    def load(self) -> tuple[object, Config]:
+        """The application, or where others find it; and the options that are given here and beside it.
+
+        Raises:
+            BootError: it cannot be imported.
+            ConfigError: the options do not fit each other.
+        """
+        given = self._fields
+        app: object = self._reference
+        if given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None:
+            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
+            beside = None
+            if self._asks:
+                beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
+        else:
+            app, module = load_beside(self._reference.target, factory=self._reference.factory)
+            beside = config_in(module)
+        if beside is None:
+            if self._refused is not None:
+                raise self._refused
+            return app, self._alone
+        logger.info("the config beside %s counts, but for the options that are given", self._reference.target)
+        config = dataclasses.replace(beside, **given)
+        return self._reference if config.placement == "process" else app, config
 
 
 def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -304,7 +364,7 @@ def _complain(error: BaseException, code: int) -> int:
     elif isinstance(error, ConfigError):
         lines = [in_options(line) for line in str(error).splitlines()]
     else:
-        lines = [str(error)]
+        lines = [shortened(str(error))]
     sys.stderr.writelines(f"trio-uwsgi: {' '.join(line.split())}\n" for line in lines)
     return code
 

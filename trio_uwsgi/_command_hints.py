@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from trio_uwsgi._command_options import OPTIONS, flag_of
 
-__all__ = ["FOREIGN_OPTIONS", "in_options"]
+__all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
 _WEBSOCKETS = "leave it out, WebSocket is not served"
 _TLS = "TLS is for a proxy in front"
@@ -81,11 +81,14 @@ def _valued(match: re.Match[str]) -> str:
     return _FIELDS[match[1]] + (f" {value or repr('')}" if match[1] not in _SWITCHES else "")
 
 
+# What is told in both ways, because whoever tells it does not know who runs it.
+_BOTH_WAYS = re.compile(r"(?:set )?Config\(.*?\), on the command line ")
 _CHANGES: tuple[tuple[str, str | Change], ...] = (
     ("set placement='process'", "add --processes N"),
     (r"alarms=\{'([^']*)': '([^']*)'\}", r"--alarm '\1 \2'"),
     ("neither http nor socket names", "neither --http nor --socket names"),
     ("^http and socket both", "--http and --socket both"),
+    (rf"\bset (?=({_ANY})=)", "add "),
     (rf"\b({_ANY})=('[^']*'|[^\s;,]+)", _valued),
     (rf"\b({_ANY})=(?=\s)", _flag),
     (rf"^({_ANY})(?=:| names | has | is set|, )", _flag),
@@ -97,6 +100,12 @@ _CHANGES: tuple[tuple[str, str | Change], ...] = (
 
 def in_options(text: str) -> str:
     """A line of a `ConfigError`, which speaks of the fields of `Config`, in the words of the command line."""
+    text = shortened(text)
     for pattern, change in _CHANGES:
         text = re.sub(pattern, change, text)
     return text
+
+
+def shortened(text: str) -> str:
+    """A line that tells what to do in Python and on a command line, without the former."""
+    return _BOTH_WAYS.sub("add ", text)

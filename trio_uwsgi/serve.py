@@ -37,7 +37,7 @@ from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._runtime.workforce import MOST_ADDED
 from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.interface import detect_interface
+from trio_uwsgi._tasks.interface import interface_of
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
@@ -159,7 +159,7 @@ async def _serve_in_tasks(
     async with _listening(config, settle) as listeners:
         if isinstance(app, AppReference):
             app = app.load()
-        interface = detect_interface(app) if config.interface == "auto" else config.interface
+        interface = interface_of(app, config.interface, config.lifespan)
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
         standing = dataclasses.replace(surroundings, listeners=listeners)
