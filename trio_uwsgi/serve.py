@@ -41,6 +41,7 @@ from trio_uwsgi._tasks.interface import interface_of
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
+from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
@@ -99,6 +100,7 @@ async def serve(
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
     refuse_to_serve_twice(app)
+    hear_own_loggers()
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
+from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi.errors import BootError
 
 # uWSGI's default, and what the ASGI world calls it.
@@ -57,6 +58,7 @@ def load_beside(
     name, found = _find(module, target, attribute, _FACTORY_NAMES if factory else _APP_NAMES)
     if factory:
         found = _make(found, f"{target}:{name}")
+    hear_own_loggers()
     if not callable(found):
         what = f"what {target}:{name} returned" if factory else f"{target}:{name}"
         raise BootError(f"{what} is not an application: it is of type {type(found).__name__}, which cannot be called")
