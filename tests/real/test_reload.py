@@ -304,5 +304,5 @@ trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:0", lifespan="
     with program(tmp_path, script) as served:
         served.wait_for("in tasks of process")
         served.process.send_signal(signal.SIGHUP)
-        served.wait_for("set placement='process'")
+        served.wait_for("Config(placement='process'), on the command line --processes N")
         assert 0 == served.end()
