@@ -135,7 +135,7 @@ def test_packages(folder: Path) -> None:
         ("helo", False, "there is no module helo: looked in {} and along sys.path; did you mean 'hello'?"),
         ("zzz:app", False, "there is no module zzz: looked in {} and along sys.path"),
         ("hello.application", False, "hello is a module, not a package; write hello:application"),
-        ("hello:aplication", False, "has no 'aplication': looked for 'aplication'; did you mean 'application'?"),
+        ("hello:aplication", False, "has no 'aplication'; did you mean 'application'?"),
         ("hello:deep.iner", False, "has no 'deep.iner': looked for 'iner'; did you mean 'inner'?"),
         ("hello:text", False, "hello:text is not an application: it is of type str"),
         ("hello:text", True, "hello:text is not a factory: it is of type str"),

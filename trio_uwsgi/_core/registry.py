@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from trio_uwsgi._core.asynchrony import is_async
+from trio_uwsgi._core.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
 from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program, check_handler, name_of
 from trio_uwsgi._core.rpc_functions import RpcFunction, check_rpc_name, rpc_function
 from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions, check_spooler
@@ -23,7 +24,8 @@ from trio_uwsgi.errors import RegistrationError
 __all__ = ["Registry", "Signal"]
 
 Handler = Callable[[int], object]
-H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
+U = TypeVar("U")
 M = TypeVar("M", bound=MessageHandler)
 P = TypeVar("P", bound=Program)
 R = TypeVar("R", bound="Callable[..., object]")
@@ -172,18 +174,20 @@ class Registry:
         raise RegistrationError("all 256 signals are registered; let handlers share a number")
 
     @overload
-    def signal_handler(self, signum: H, /) -> H: ...
+    def signal_handler(self, signum: Callable[[int], T], /) -> SignalHandler[T]: ...
     @overload
-    def signal_handler(self, signum: int | None = None, /, *, target: str = "") -> Callable[[H], H]: ...
-    def signal_handler(self, signum: H | int | None = None, /, *, target: str = "") -> H | Callable[[H], H]:
+    def signal_handler(self, signum: int | None = None, /, *, target: str = "") -> Registering: ...
+    def signal_handler(
+        self, signum: Callable[[int], T] | int | None = None, /, *, target: str = ""
+    ) -> SignalHandler[T] | Registering:
         """Decorate a signal's handler; see `trio_uwsgi.uwsgi.signal_handler`."""
 
-        def register(handler: H) -> H:
+        def register(handler: Callable[[int], U]) -> SignalHandler[U]:
             number = self.free_signum() if signum is None or callable(signum) else signum
             replaced = self.signals.get(number)
             self.register_signal(number, target, handler)
             try:
-                handler.signum = number  # type: ignore[attr-defined]  # any callable may be a handler; functions take attributes
+                handler.signum = number  # type: ignore[attr-defined]  # any callable may be a handler
             except (AttributeError, TypeError):  # bound methods, objects with slots; built-in classes
                 del self.signals[number]
                 if replaced is not None:
@@ -192,7 +196,7 @@ class Registry:
                     f"@signal_handler cannot leave the number on {handler!r}; "
                     f"use register_signal({number}, {target!r}, ...)"
                 ) from None
-            return handler
+            return cast("SignalHandler[U]", handler)
 
         return register(signum) if callable(signum) else register
 
@@ -229,27 +233,27 @@ class Registry:
         """The next due time of a declared timer; see `Timer.due`."""
         return timer.due
 
-    def timer(self, seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+    def timer(self, seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
         """Decorate a handler to run every `seconds`; see `trio_uwsgi.uwsgi.timer`."""
         return self._timed(Every(seconds), target, late, overlap)
 
     def rbtimer(
         self, seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
-    ) -> Callable[[H], H]:
+    ) -> Registering:
         """Decorate a handler to run `iterations` times; see `trio_uwsgi.uwsgi.rbtimer`."""
         return self._timed(Again(seconds, iterations), target, late, overlap)
 
-    def cron(self, *when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+    def cron(self, *when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
         """Decorate a handler to run at wall-clock times; see `trio_uwsgi.uwsgi.cron`."""
         return self._timed(Cron(cron_spec(*when)), target, late, overlap)
 
-    def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Callable[[H], H]:
-        def register(handler: H) -> H:
+    def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Registering:
+        def register(handler: Callable[[int], T]) -> SignalHandler[T]:
             signum = self.free_signum()
             timer = Timer(signum, rule, late=late, overlap=overlap)
-            self.signal_handler(signum, target=target)(handler)
+            registered = self.signal_handler(signum, target=target)(handler)
             self.declare(timer)
-            return handler
+            return registered
 
         return register
 

@@ -187,9 +187,8 @@ def _find(module: ModuleType, target: str, attribute: str, defaults: tuple[str, 
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise BootError(
-                f"{target} has no {attribute!r}: looked for {part!r}{_did_you_mean(part, dir(found))}"
-            ) from None
+            where = f": looked for {part!r}" if part != attribute else ""
+            raise BootError(f"{target} has no {attribute!r}{where}{_did_you_mean(part, dir(found))}") from None
     return attribute, found
 
 

@@ -47,7 +47,8 @@ def set_user_harakiri(seconds: float) -> None:
     Args:
         seconds: 0 clears the limit; fractions count.
     Raises:
-        ValueError: negative, or not a number.
+        TypeError: it is no number.
+        ValueError: it is negative, or NaN.
         NotServing: nothing is running that could be ended.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_user_harakiri`: whole seconds, one limit for all threads of a process, and the process is killed.
@@ -57,9 +58,15 @@ def set_user_harakiri(seconds: float) -> None:
 
 
 def _deadline(seconds: float) -> float:
+    _check_type(seconds)
     if not seconds >= 0:
         raise ValueError(f"a harakiri is 0 or more seconds, not {seconds!r}; 0 clears it")
     return trio.current_time() + seconds if seconds else math.inf
+
+
+def _check_type(seconds: object) -> None:
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"a harakiri is a number of seconds, not {seconds!r}")
 
 
 @contextlib.contextmanager
@@ -73,12 +80,14 @@ def harakiri(seconds: float) -> Iterator[None]:
     Args:
         seconds: above 0; fractions count.
     Raises:
-        ValueError: not above 0.
+        TypeError: it is no number.
+        ValueError: it is not above 0.
         NotServing: nothing is running that could be ended.
     Checkpoint: never by itself.
     uWSGI: `uwsgidecorators.harakiri`, which leaves the limit armed when its function raises.
     """
     unit = current_unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
+    _check_type(seconds)
     if not seconds > 0:
         raise ValueError(f"a harakiri is more than 0 seconds, not {seconds!r}")
 

@@ -255,7 +255,7 @@ def set_spooler_frequency(seconds: float) -> None:
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_spooler_frequency`.
     """
-    if not 0 < seconds <= 365 * 86400:
+    if not isinstance(seconds, int | float) or not 0 < seconds <= 365 * 86400:
         raise ValueError(f"a frequency is more than 0 seconds and at most a year, not {seconds!r}")
     spools = _spools("set_spooler_frequency")
     on_trios_thread(lambda: spools.set_frequency(seconds))
