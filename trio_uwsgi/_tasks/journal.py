@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from typing import Any, NamedTuple, Protocol
 
 __all__ = ["Event", "Journal", "LoggingJournal", "sole", "summary"]
 
 logger = logging.getLogger("trio_uwsgi")
+
+_NO_LOOP = re.compile("no running event loop|There is no current event loop", re.IGNORECASE)
 
 
 class Event(NamedTuple):
@@ -51,7 +54,7 @@ class LoggingJournal:
         pass
 
     def failed(self, member: str, what: str, error: BaseException) -> None:
-        logger.error("%s: %s failed: %s", member, what, summary(error), exc_info=error)
+        logger.error("%s: %s failed: %s%s", member, what, summary(error), _hint(error), exc_info=error)
 
 
 def sole(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -60,6 +63,15 @@ def sole(group: BaseExceptionGroup[Any]) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def _hint(error: BaseException) -> str:
+    """What asyncio's own error does not say."""
+    if isinstance(error, BaseExceptionGroup):
+        error = sole(error)
+    if isinstance(error, RuntimeError) and _NO_LOOP.match(str(error)):
+        return " (this is asyncio's; here everything runs on Trio, so use Trio's or anyio's functions instead)"
+    return ""
 
 
 def summary(error: BaseException) -> str:
