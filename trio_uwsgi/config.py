@@ -128,7 +128,8 @@ class Config:
     message_queue: int = 10_000
 
     # Directories of the spooler: jobs wait in them as files, and survive everything. Empty: there is no spooler. One is
-    # made if it does not exist. A real uWSGI may use the same directory at the same time.
+    # made if it does not exist. A real uWSGI may use the same directory at the same time. One path becomes a tuple of
+    # it when the Config is made.
     spooler: str | Sequence[str] = ()
 
     # Spoolers of each of these directories. Each runs one job at a time.
@@ -199,11 +200,12 @@ class Config:
     touch_reload: str | Sequence[str] = ()
 
     # Reload when a Python file changes below the current directory or beside the application: for developers. It needs
-    # the extra `trio-uwsgi[reload]`. uWSGI's `py-autoreload`.
+    # the extra `trio-uwsgi[reload]`. Where the system refuses to watch, files are looked at every second. uWSGI's
+    # `py-autoreload`.
     reload: bool = False
 
     # A fifo that is made there, for this user only; each letter that is written into it is an order: q stops, Q stops
-    # now, r reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses accepting and goes
+    # now, r (also R, w, W) reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses accepting and goes
     # on, s writes statistics to the log. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
@@ -239,8 +241,9 @@ class Config:
 
     # ----- time
 
-    # Seconds that a request, signal handler or mule message may take before it is cancelled; 0 is no limit. uWSGI's
-    # option of this name takes whole seconds and ends the process.
+    # Seconds that a request, signal handler or mule message may take before it is cancelled; 0 is no limit. Of a
+    # request it counts what comes after the response, too. uWSGI's option of this name takes whole seconds and ends the
+    # process.
     harakiri: float = 0
 
     # The same in mules, where `harakiri` does not count.
