@@ -205,8 +205,8 @@ class Config:
     reload: bool = False
 
     # A fifo that is made there, for this user only; each letter that is written into it is an order: q stops, Q stops
-    # now, r (also R, w, W) reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses accepting and goes
-    # on, s writes statistics to the log. uWSGI's option of this name, and its letters.
+    # now, r (also R, w, W) reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses
+    # accepting and goes on, s writes statistics to the log. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
     # ----- limits of workers that are processes; another one starts and follows, without a gap, one worker at a time.
