@@ -125,7 +125,7 @@ OPTIONS = (
         "listeners",
         "ADDR",
         str,
-        "serve HTTP at host:port, [v6]:port, :port, /path, @name, fd://N; repeatable [127.0.0.1:8000]",
+        "serve HTTP at host:port, :port (IPv4 and IPv6), [v6]:port, /path, @name, fd://N; repeatable [127.0.0.1:8000]",
         collect=list,
     ),
     Option(

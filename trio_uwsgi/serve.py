@@ -256,6 +256,9 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
         logger.info("http on %s", address)
     for address in runtime.uwsgi_addresses:
         logger.info("uwsgi on %s", address)
+    for address in (*config.addresses, *config.uwsgi_addresses):
+        if address.kind == "tcp" and address.host == "::":
+            logger.info("%s is for IPv6 only; :%d would be for IPv4, too", address, address.port)
     workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
     pool = config.mule_pool
     mules = f"{'' if pool.min == pool.max else f'{pool.min} to '}{pool.max} mule{'s' * (pool.max != 1)}"

@@ -8,14 +8,18 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
+from trio_uwsgi import Config, serve
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 
@@ -93,3 +97,29 @@ def test_what_is_disabled_by_hand_stays_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(logging.getLogger("trio_uwsgi.bystander"), "disabled", True)
     hear_own_loggers()
     assert not ours.disabled
+
+
+async def test_the_start_says_what_is_for_ipv6_only(caplog: pytest.LogCaptureFixture) -> None:
+    """Of an address of all IPv6 ones, and of no other."""
+    if not socket.has_ipv6 or not _has_loopback_6():
+        return
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # as ASGI has them
+        raise NotImplementedError
+
+    caplog.set_level("INFO")
+    async with trio.open_nursery() as nursery:
+        config = Config(http=["[::]:0", "127.0.0.1:0", "[::1]:0"], lifespan="off")
+        (await nursery.start(serve, app, config)).stop()
+    assert ["[::]:0 is for IPv6 only; :0 would be for IPv4, too"] == [
+        line for line in caplog.messages if "IPv6 only" in line
+    ]
+
+
+def _has_loopback_6() -> bool:
+    with socket.socket(socket.AF_INET6) as sock:
+        try:
+            sock.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
