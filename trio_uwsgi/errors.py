@@ -308,7 +308,7 @@ class NoSpooler(SpoolError):
         if known:
             problem = f"no spooler has the directory {asked!r}; use {' or '.join(map(repr, known))}"
         else:
-            problem = "there is no spooler; set Config(spooler='DIR')"
+            problem = "there is no spooler; set Config(spooler='DIR'), on the command line --spooler DIR"
         super().__init__(f"the job was not accepted: {problem}")
         self.asked = asked
         self.known = known
