@@ -3,13 +3,7 @@ it.
 
     trio.run(trio_uwsgi.serve, app)
 
-The floors, each importing only from those below it:
-
-    4  serve, uwsgi, testing, __main__      what people call
-    3  _runtime   who runs where: master, workers, mules, placements
-    2  _tasks     Trio starts here: links, calls of user code, HTTP, timers
-    1  _core      what the runtime knows and how it decides (no I/O)      _wire   bytes <-> values (no I/O)
-    0  errors, config, options, addresses
+Its modules are on floors, each of which imports only from those below it; docs/architecture.md draws them.
 
 `trio_uwsgi.testing` is not imported by default.
 """

@@ -3,8 +3,8 @@
 `trio-uwsgi spool` is a command of its own, in `_spool_command.py`.
 
 Every option is a field of `Config`, under uWSGI's name; `_command_options.py` says how it is read.
-What a value may be is not decided here: `Config` refuses what is impossible, and this module makes one line and an
-exit code of it.
+What a value may be is not decided here: `Config` refuses what is impossible, and this module makes lines, in the words
+of `_command_hints.py`, and an exit code of it.
 
 Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
 address cannot be listened on; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
@@ -15,24 +15,29 @@ found, or could not be changed; 2 for options, and for a directory that is none.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import importlib.metadata
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import trio
 
-from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
+from trio_uwsgi._command_hints import FOREIGN_OPTIONS, in_options, shortened
+from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._module_config import config_in, config_read_elsewhere, may_have_config
 from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.loader import load_app
+from trio_uwsgi._runtime.loader import load_beside
 from trio_uwsgi._runtime.own_process import move_in
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
+from trio_uwsgi.options import ProcessOptions
 from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
@@ -44,18 +49,31 @@ INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _DEFAULTS = Config()
+_FIRST = ("chdir", "umask", "env")  # before the application is looked for
+
+logger = logging.getLogger("trio_uwsgi")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are lines."""
 
     def error(self, message: str) -> NoReturn:
-        raise _UsageError(message)
+        raise _UsageError([message])
 
 
 class _UsageError(Exception):
-    """The command line makes no sense; the text says why."""
+    """The command line makes no sense; `lines` say why."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+class _Unreadable(str):
+    """Takes the place of a value, so that the others are read, too. It is what is wrong with it."""
+
+    __slots__ = ()
 
 
 def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -> int:
@@ -72,17 +90,13 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         return spool_command(words[1:])
     try:
         arguments = _parse(words)
-        config = Config(**_fields(arguments))
-        move_in(config.process_options)
+        start = _Start(arguments.app, arguments.factory, _fields(arguments))
+        start.move_in()
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
-        if config.placement == "process" or config.uid is not None or config.gid is not None:
-            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
-            app: object = AppReference("name", arguments.app, factory=arguments.factory)
-        else:
-            app = load_app(arguments.app, factory=arguments.factory)
+        app, config = start.load()
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -98,6 +112,64 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     return 0
 
 
+class _Start:
+    """From the options that were given to an application and its `Config`.
+
+    Args:
+        name: of the application.
+        factory: whether it is a function that makes it.
+        fields: what the command line says about `Config`.
+    Raises:
+        ConfigError: the options are impossible, and nothing beside the application could make a difference.
+    """
+
+    def __init__(self, name: str, factory: bool, fields: Mapping[str, Any]) -> None:
+        self._reference = AppReference("name", name, factory=factory)
+        self._fields = fields
+        self._refused: ConfigError | None = None
+        self._alone = Config()
+        try:
+            self._alone = Config(**fields)
+        except ConfigError as error:
+            self._refused = error
+
+    def move_in(self) -> None:
+        """Be where the application is looked for, with its environment.
+
+        Raises:
+            ConfigError: that cannot be, or the options are impossible.
+        """
+        move_in(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
+        self._asks = may_have_config(self._reference.target)
+        if self._refused is not None and not self._asks:
+            raise self._refused
+
+    def load(self) -> tuple[object, Config]:
+        """The application, or where others find it; and the options that are given here and beside it.
+
+        Raises:
+            BootError: it cannot be imported.
+            ConfigError: the options do not fit each other.
+        """
+        given = self._fields
+        app: object = self._reference
+        if given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None:
+            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
+            beside = None
+            if self._asks:
+                beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
+        else:
+            app, module = load_beside(self._reference.target, factory=self._reference.factory)
+            beside = config_in(module)
+        if beside is None:
+            if self._refused is not None:
+                raise self._refused
+            return app, self._alone
+        logger.info("the config beside %s counts, but for the options that are given", self._reference.target)
+        config = dataclasses.replace(beside, **given)
+        return self._reference if config.placement == "process" else app, config
+
+
 def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the command line says about `Config`; Any: each field has its own type."""
     given = vars(arguments)
@@ -108,7 +180,7 @@ def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if arguments.processes is not None:
         if "workers" in fields:
-            raise _UsageError("--processes and --workers both say how many workers there are; use one of them")
+            raise _UsageError(["--processes and --workers both say how many workers there are; use one of them"])
         fields |= {"workers": arguments.processes, "placement": "process"}
     if fields.get("reload"):
         fields.setdefault("placement", "process")
@@ -116,15 +188,69 @@ def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    arguments, unknown = _parser().parse_known_args(argv)
-    for text in unknown:
-        if text.startswith("-"):
-            raise _UsageError(_unknown_option(text))
-    if arguments.app is None:
-        raise _UsageError("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
-    if unknown:
-        raise _UsageError(f"one application is served, and {unknown[0]!r} is one too many")
+    """Read the line.
+
+    Raises:
+        _UsageError: all that cannot be read.
+    """
+    parser = _parser()
+    words, wrong = _without_lonely(argv)
+    arguments, unknown = parser.parse_known_args(words)
+    strangers = [text for text in unknown if text.startswith("-")]
+    wrong += map(_unknown_option, strangers)
+    wrong += _unreadable(arguments)
+    # What an option that is not known would have taken looks like an application.
+    if not strangers and arguments.app is None:
+        wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
+    if not strangers and unknown:
+        wrong.append(f"one application is served, and {unknown[0]!r} is one too many")
+    if wrong:
+        raise _UsageError(wrong)
     return arguments
+
+
+def _without_lonely(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without options that lack their value, or have one and take none; and what is wrong with those."""
+    takes = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
+    takes |= {"-p": True, "--processes": True, "--log-level": True}
+    takes |= {"--factory": False, "--help": False, "-h": False, "--version": False}
+    left = list(reversed(argv))
+    words: list[str] = []
+    wrong = []
+    while left:
+        word = left.pop()
+        name, equals, _ = word.partition("=")
+        if equals and takes.get(name) is False:
+            wrong.append(f"{name} takes no value")
+        elif takes.get(word) and (not left or _is_option(left[-1])):
+            wrong.append(f"{word} lacks its value")
+        else:
+            words += [word, left.pop()] if takes.get(word) else [word]
+    return words, wrong
+
+
+def _is_option(word: str) -> bool:
+    """Does argparse take this word for an option, and not for a value?"""
+    return word.startswith("-") and " " not in word and not re.fullmatch(r"-\d+|-\d*\.\d+", word)
+
+
+def _unreadable(arguments: argparse.Namespace) -> list[str]:
+    found: list[str] = []
+    for given in vars(arguments).values():
+        found += [value for value in (given if isinstance(given, list) else [given]) if isinstance(value, _Unreadable)]
+    return found
+
+
+def _lenient(option: str, read: Callable[[str], object]) -> Callable[[str], object]:
+    """Reads with a function, and goes on where it refuses."""
+
+    def lenient(text: str) -> object:
+        try:
+            return read(text)
+        except argparse.ArgumentTypeError as error:
+            return _Unreadable(f"{option}: {str(error).removeprefix(option.strip('-') + ': ')}")
+
+    return lenient
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -154,19 +280,24 @@ def _parser() -> argparse.ArgumentParser:
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
     add("--factory", action="store_true", help="the attribute is a function that makes the application")
     groups["members"].add_argument(
-        "-p", "--processes", metavar="N", type=whole, help="as many workers, and each member in a process of its own"
+        "-p",
+        "--processes",
+        metavar="N",
+        type=_lenient("--processes", whole),
+        help="as many workers, and each member in a process of its own",
     )
     for option in OPTIONS:
         _add_option(groups[option.group], option)
     level = f"{', '.join(LOG_LEVELS)} [info]"
-    groups["logging"].add_argument("--log-level", metavar="LEVEL", type=one_of(*LOG_LEVELS), default="info", help=level)
+    read = _lenient("--log-level", one_of(*LOG_LEVELS))
+    groups["logging"].add_argument("--log-level", metavar="LEVEL", type=read, default="info", help=level)
     groups["others"].add_argument("-h", "--help", action="help", help="show this and exit")
     groups["others"].add_argument("--version", action="version", version=_version(), help="show the version and exit")
     return parser
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
-    names = [*option.aliases, _flag(option)]
+    names = [*option.aliases, flag_of(option)]
     if option.metavar is None:
         turned = not getattr(_DEFAULTS, option.field)
         group.add_argument(
@@ -180,14 +311,10 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
         dest=option.field,
         action="append" if option.collect else "store",
         default=argparse.SUPPRESS,  # so that only Config knows the defaults
-        type=option.read,
+        type=_lenient(flag_of(option), option.read),
         metavar=option.metavar,
         help=f"{option.help} [{shown}]" if shown not in (None, "", {}) else option.help,
     )
-
-
-def _flag(option: Option) -> str:
-    return option.flag or "--" + option.field.replace("_", "-")
 
 
 def _version() -> str:
@@ -199,18 +326,20 @@ def _version() -> str:
 
 def _unknown_option(text: str) -> str:
     name = text.partition("=")[0]
+    if not name.startswith("--"):
+        name = name[:2]  # as in -b:80
     bare = name.lstrip("-").replace("_", "-")
-    known = [name.lstrip("-") for option in OPTIONS for name in (_flag(option), *option.aliases)]
+    known = [name.lstrip("-") for option in OPTIONS for name in (flag_of(option), *option.aliases)]
     known += ["processes", "factory", "log-level", "help", "version"]
     if bare in known:
         return f"there is no option {name}; did you mean --{bare}?"
+    hint = UWSGI_OPTIONS.get(bare) or FOREIGN_OPTIONS.get(bare)
+    if hint:
+        whose = "uWSGI's option" if bare in UWSGI_OPTIONS else "another server's option"
+        return f"{whose} {name} does not exist here; {hint}"
     if bare in UWSGI_OPTIONS:
-        hint = UWSGI_OPTIONS[bare]
-        if hint:
-            return f"uWSGI's option {name} does not exist here; {hint}"
-        close = difflib.get_close_matches(bare, known, n=1, cutoff=0.75)
-        return f"uWSGI's option {name} is not supported{f'; did you mean --{close[0]}?' if close else ''}"
-    close = difflib.get_close_matches(bare, known, n=1)
+        return f"uWSGI's option {name} is not supported"
+    close = difflib.get_close_matches(bare, known, n=1, cutoff=0.7)
     return f"there is no option {name}; {f'did you mean --{close[0]}?' if close else 'see trio-uwsgi --help'}"
 
 
@@ -230,7 +359,13 @@ def _explain(error: BaseException, whole: Exception) -> int:
 
 
 def _complain(error: BaseException, code: int) -> int:
-    sys.stderr.write(f"trio-uwsgi: {' '.join(str(error).split())}\n")
+    if isinstance(error, _UsageError):
+        lines = error.lines
+    elif isinstance(error, ConfigError):
+        lines = [in_options(line) for line in str(error).splitlines()]
+    else:
+        lines = [shortened(str(error))]
+    sys.stderr.writelines(f"trio-uwsgi: {' '.join(line.split())}\n" for line in lines)
     return code
 
 

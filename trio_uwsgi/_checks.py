@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import zoneinfo
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from trio_uwsgi.addresses import Address
@@ -18,12 +18,12 @@ from trio_uwsgi.options import Cache, Mules
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
 
-__all__ = ["caches", "check_contradictions", "check_values", "paths", "several_addresses"]
+__all__ = ["all_of", "caches", "contradictions", "impossible_values", "paths", "several_addresses"]
 
 # Smallest value of each number, and what to write instead of a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
     "listen": (1, "use 1 or more"),
-    "workers": (1, "use 1 or more; Config(http=()) serves nothing"),
+    "workers": (1, "use 1 or more"),
     "threads": (1, "use 1 or more"),
     "spooler_processes": (1, "use 1 or more; without spooler= there is none"),
     "spooler_max_tries": (0, "use 0 for no limit"),
@@ -72,81 +72,79 @@ _FLAGS = (
 )
 
 
-def check_values(config: Config, choices: Mapping[str, Sequence[str]]) -> None:
-    """Refuse values of the wrong type or out of their range, each by itself.
+def all_of(errors: Sequence[ConfigError]) -> ConfigError:
+    """One error for several."""
+    first, *others = errors
+    return ConfigError(first.problem, first.remedy, tuple(others)) if others else first
+
+
+def impossible_values(config: Config, choices: Mapping[str, Sequence[str]]) -> Iterator[ConfigError]:
+    """Values of the wrong type or out of their range, each by itself.
 
     Args:
         config: to look at.
         choices: what the fields that are names may be.
-    Raises:
-        ConfigError: a value is impossible.
     """
-    _check_types(config)
+    wrong = dict(_wrong_types(config))
+    yield from wrong.values()
     for name, allowed in choices.items():
         if getattr(config, name) not in allowed:
             names = " or ".join(repr(choice) for choice in allowed)
-            raise ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
-    _check_mules(config.mules)
-    _check_ranges(config)
-    _check_timezone(config.timezone)
+            yield ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
+    yield from _out_of_range({name: getattr(config, name) for name in (*_INTEGERS, *_SECONDS) if name not in wrong})
+    yield from _wrong_mode(config.chmod_socket)
+    yield from _wrong_timezone(config.timezone)
 
 
-def _check_types(config: Config) -> None:
+def _wrong_types(config: Config) -> Iterator[tuple[str, ConfigError]]:
     for name in _INTEGERS:
         if name == "threads" and config.threads is None:
             continue
-        if type(getattr(config, name)) is not int:  # a bool is an int to Python, and a mistake here
-            raise ConfigError(f"{name}={getattr(config, name)!r} is not a whole number", f"write {name}=1, for example")
+        if type(value := getattr(config, name)) is not int:  # a bool is an int to Python, and a mistake here
+            yield name, ConfigError(f"{name}={value!r} is not a whole number", f"write {name}=1, for example")
     for name in _SECONDS:
         value = getattr(config, name)
         if type(value) not in (int, float) or math.isnan(value):
-            raise ConfigError(
-                f"{name}={value!r} is not a number of seconds", f"write {name}=30 or {name}=0.5, for example"
-            )
+            remedy = f"write {name}=30 or {name}=0.5, for example"
+            yield name, ConfigError(f"{name}={value!r} is not a number of seconds", remedy)
     for name in _FLAGS:
-        if type(getattr(config, name)) is not bool:
-            raise ConfigError(
-                f"{name}={getattr(config, name)!r} is neither True nor False", f"write {name}=True or leave it out"
-            )
+        if type(value := getattr(config, name)) is not bool:
+            yield name, ConfigError(f"{name}={value!r} is neither True nor False", f"write {name}=True or leave it out")
+    mules = config.mules
+    if type(mules) is not int and not isinstance(mules, Mules):
+        remedy = "write mules=1 or mules=Mules(min=1, max=4)"
+        yield "mules", ConfigError(f"mules={mules!r} is not a whole number", remedy)
+    elif isinstance(mules, int) and mules < 0:
+        yield "mules", ConfigError(f"mules={mules} is too small", "use 0 or more")
 
 
-def _check_mules(mules: object) -> None:
-    if isinstance(mules, Mules):
-        return
-    if type(mules) is not int:
-        raise ConfigError(f"mules={mules!r} is not a whole number", "write mules=1 or mules=Mules(min=1, max=4)")
-    if mules < 0:
-        raise ConfigError(f"mules={mules} is too small", "use 0 or more")
+def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
+    for name, value in values.items():
+        smallest, remedy = _SMALLEST.get(name, (-math.inf, ""))
+        if value is None:
+            continue
+        if value < smallest:
+            yield ConfigError(f"{name}={value} is too small", remedy)
+        elif name in (*_WEAR, "max_requests_delta") and not 0 <= value < math.inf:
+            yield ConfigError(f"{name}={value} is no limit", "use more than 0, or 0 for no limit")
+        elif name in _TIMEOUTS and value <= 0:
+            remedy = "use more than 0, or math.inf for no limit"
+            yield ConfigError(f"{name}={value} leaves the other side no time at all", remedy)
+        elif name in _PAUSES and not 0.001 <= value <= 365 * 86400:
+            yield ConfigError(f"{name}={value} is no pause", "use 0.001 seconds to a year")
+        elif name in _HARAKIRIS and math.isinf(value):
+            yield ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
 
 
-def _check_ranges(config: Config) -> None:
-    for name, (smallest, remedy) in _SMALLEST.items():
-        if (value := getattr(config, name)) is not None and value < smallest:
-            raise ConfigError(f"{name}={getattr(config, name)} is too small", remedy)
-    for name in (*_WEAR, "max_requests_delta"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ConfigError(f"{name}={getattr(config, name)} is no limit", "use more than 0, or 0 for no limit")
-    for name in _TIMEOUTS:
-        if getattr(config, name) <= 0:
-            raise ConfigError(
-                f"{name}={getattr(config, name)} leaves the other side no time at all",
-                "use more than 0, or math.inf for no limit",
-            )
-    for name in _PAUSES:
-        if not 0.001 <= getattr(config, name) <= 365 * 86400:
-            raise ConfigError(f"{name}={getattr(config, name)} is no pause", "use 0.001 seconds to a year")
-    for name in _HARAKIRIS:
-        if math.isinf(getattr(config, name)):
-            raise ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
-    mode = config.chmod_socket
+def _wrong_mode(mode: object) -> Iterator[ConfigError]:
     if mode is not None and (type(mode) is not int or not 0 <= mode <= 0o777):
         written = f"{mode} is {mode:#o} in octal, which" if type(mode) is int and mode >= 0 else f"{mode!r}"
-        raise ConfigError(
+        yield ConfigError(
             f"chmod_socket: {written} is not the mode of a socket", "write it in octal, as in chmod_socket=0o660"
         )
 
 
-def _check_timezone(key: object) -> None:
+def _wrong_timezone(key: object) -> Iterator[ConfigError]:
     if key is None:
         return
     try:
@@ -156,9 +154,9 @@ def _check_timezone(key: object) -> None:
         remedy = (
             f"did you mean {close[0]!r}?"
             if close
-            else "write a name as in 'Europe/Rome', or None for the system's time zone"
+            else "write a name as in 'Europe/Rome', or leave it out for the system's time zone"
         )
-        raise ConfigError(f"timezone={key!r} does not exist on this machine", remedy) from None
+        yield ConfigError(f"timezone={key!r} does not exist on this machine", remedy)
 
 
 def several_addresses(option: str, given: object) -> tuple[Address, ...]:
@@ -229,46 +227,51 @@ def paths(option: str, given: object) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check_contradictions(config: Config) -> None:
-    """Refuse values that cannot stand beside each other.
-
-    Raises:
-        ConfigError: two of them cannot.
-    """
+def contradictions(config: Config) -> Iterator[ConfigError]:
+    """Values that cannot stand beside each other, or mean nothing without another one."""
     for address in config.addresses:
         if address in config.uwsgi_addresses and not _takes_a_free_port(address):
-            raise ConfigError(f"http and socket both name {address}", "give each protocol an address of its own")
+            yield ConfigError(f"http and socket both name {address}", "give each protocol an address of its own")
     if config.chmod_socket is not None and not any(
         a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses
     ):
-        raise ConfigError(
+        yield ConfigError(
             "chmod_socket is set, and neither http nor socket names a unix socket file",
             "add one, as in http='/run/app.sock', or leave chmod_socket out",
         )
     if config.lazy_apps and config.placement != "process":
-        raise ConfigError(
-            f"lazy_apps is set, and placement is {config.placement!r}: all members have one import of the application",
+        yield ConfigError(
+            "lazy_apps is set, and members are tasks of one process, which have one import of the application",
             "set placement='process', or leave lazy_apps out",
         )
-    if config.spooler_cheap and not config.spooler:
-        raise ConfigError("spooler_cheap is set, and there is no spooler", "add spooler='jobs', or leave it out")
+    for name, is_set in (("spooler_cheap", config.spooler_cheap), ("spooler_processes", config.spooler_processes > 1)):
+        if is_set and not config.spooler:
+            yield ConfigError(f"{name} is set, and there is no spooler", "add spooler='jobs', or leave it out")
+    for alarm in config.alarm_options.alarms.values():
+        if alarm.kind == "mule" and (most := config.mule_pool.max) < max(1, alarm.number):
+            problem = f"alarm {alarm.name!r} goes to a mule that does not exist: there {_are(most)}"
+            yield ConfigError(problem, f"set mules={max(1, alarm.number)}, or use another number")
     if config.spooler_retry_longest < config.spooler_retry:
-        raise ConfigError(
+        yield ConfigError(
             f"spooler_retry_longest={config.spooler_retry_longest:g} is less than spooler_retry",
             f"set it to {config.spooler_retry:g} or more",
         )
-    _check_successors(config)
+    yield from _without_successors(config)
     if config.interface == "wsgi" and config.lifespan == "on":
-        raise ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
+        yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
 
 
-def _check_successors(config: Config) -> None:
+def _without_successors(config: Config) -> Iterator[ConfigError]:
     """What says how members are followed by others asks for members that can be."""
     for name in (*_WEAR, "chain_reload", "touch_reload", "reload"):
         if getattr(config, name) and config.placement != "process":
-            raise ConfigError(
+            yield ConfigError(
                 f"{name} is set, and members are tasks of one process, which cannot be exchanged",
                 f"set placement='process', or leave {name} out",
             )
     if config.max_requests_delta and not config.max_requests:
-        raise ConfigError("max_requests_delta is set, and max_requests is not", "set both, or leave it out")
+        yield ConfigError("max_requests_delta is set, and max_requests is not", "set both, or leave it out")
+
+
+def _are(count: int) -> str:
+    return f"are {count or 'none'}" if count != 1 else "is 1"

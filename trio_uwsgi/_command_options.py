@@ -16,7 +16,7 @@ from trio_uwsgi.config import Interface, Lifespan
 from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.options import Cache, Mules
 
-__all__ = ["OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "one_of", "whole"]
+__all__ = ["OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
 
 T = TypeVar("T")
 
@@ -111,6 +111,11 @@ class Option(NamedTuple):
     flag: str = ""
 
 
+def flag_of(option: Option) -> str:
+    """Its long name."""
+    return option.flag or "--" + option.field.replace("_", "-")
+
+
 OPTIONS = (
     Option("interface", "application", "KIND", one_of(*get_args(Interface)), "how it is called: auto, wsgi or asgi"),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI's lifespan: auto, on or off"),
@@ -138,7 +143,7 @@ OPTIONS = (
         "listeners",
         "NAME=SOURCE,...",
         _sources,
-        "who may use rpc, signal, cache or ping of it: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
+        "who may use rpc, signal, cache, spool or ping: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
         "[unix,loopback]",
         collect=dict,
         flag="--modifier",
@@ -206,14 +211,16 @@ OPTIONS = (
     Option(
         "alarms",
         "alarms",
-        "NAME ACTION",
+        "'NAME ACTION'",
         _pair(" ", "'NAME KIND:ARGUMENT'"),
         "what an alarm does: log:PREFIX, cmd:SHELL, signal:N, mule:N, curl:URL; repeatable",
         (),
         dict,
         "--alarm",
     ),
-    Option("alarm_log", "alarms", "NAME REGEX", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list),
+    Option(
+        "alarm_log", "alarms", "'NAME REGEX'", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list
+    ),
     Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
     Option("max_requests", "limits", "N", whole, "requests after which another worker follows; 0 is no limit"),
     Option("max_requests_delta", "limits", "N", whole, "up to so many more, by chance, so that workers differ"),
@@ -222,7 +229,7 @@ OPTIONS = (
     Option("chain_reload", "members", None, str, "reload one worker at a time, where memory is short"),
     Option("touch_reload", "members", "FILE", str, "reload when this file is touched; repeatable", (), list),
     Option("reload", "members", None, str, "reload when Python code changes, for developers; members are processes"),
-    Option("master_fifo", "members", "FILE", str, "a fifo that takes uWSGI's letters: q Q r c + - p s"),
+    Option("master_fifo", "members", "FILE", str, "a fifo that takes uWSGI's letters: q Q r R w W c + - p s"),
     Option("max_header_size", "limits", "BYTES", whole, "largest request head"),
     Option("max_headers", "limits", "N", whole, "most header fields of a request"),
     Option("max_body", "limits", "BYTES", whole, "largest request body; 0 is no limit"),
@@ -271,15 +278,47 @@ UWSGI_OPTIONS = {
     "allowed-modifiers": "write --modifier",
     "http-timeout": "write --socket-timeout",
     "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
+    "max-fd": "leave it out; `ulimit -n` or systemd's LimitNOFILE= says how many descriptors there may be",
+    "cheaper": "SIGTTIN and SIGTTOU are one worker more or less; --mules 1-4 is a pool of mules",
+    "threads-stacksize": "leave it out",
+    "mule": "write --mules N, and declare programs with @uwsgi.mule(1)",
+    "cron": "declare it with @uwsgi.cron",
+    "timer": "declare it with @uwsgi.timer",
+    "import": "import it in the application",
+    "stats": "SIGUSR1 writes statistics to the log; in Python it is Runtime.statistics()",
+    "stats-server": "SIGUSR1 writes statistics to the log; in Python it is Runtime.statistics()",
+    "external-spooler": "write --spooler; directories may be shared with other servers",
+    "spooler-ordered": "leave it out, jobs with a priority always come first",
+    "log-x-forwarded-for": "over --socket the access log has the client that the proxy names",
+    "py-auto-reload": "write --reload",
+    "harakiri-verbose": "leave it out, the log always names the line",
+    "reload-on-as": "write --reload-on-rss",
+    "min-worker-lifetime": "leave it out",
+    "wsgi-disable-file-wrapper": "leave it out",
+    **dict.fromkeys(("virtualenv", "venv", "home", "H"), "leave it out, and run the trio-uwsgi of that environment"),
     **dict.fromkeys(
-        (  # noqa: SIM905 - sixty pairs of quotes would make it no clearer
-            "https ini yaml json xml "
-            "queue stats stats-server async gevent asyncio cheaper "
-            "single-interpreter pythonpath virtualenv home logto "
-            "daemonize2 log-format req-logger logger static-map check-static mount cron timer "
-            "manage-script-name attach-daemon smart-attach-daemon emperor plugin plugins route mule import "
-            "procname-prefix auto-procname thunder-lock reuse-port post-buffering offload-threads memory-report "
-            "log-master sharedarea websockets"
+        ("pythonpath", "python-path", "pp"), "leave it out for the application's own folder, or set PYTHONPATH"
+    ),
+    **dict.fromkeys(
+        ("auto-procname", "procname", "procname-prefix"), "leave it out; the extra trio-uwsgi[procname] does it"
+    ),
+    **dict.fromkeys(("ini", "yaml", "json", "xml"), "write its options here, or as a Config beside the application"),
+    **dict.fromkeys(
+        ("logto", "logto2", "logger", "req-logger"), "redirect standard error, or configure Python's logging"
+    ),
+    **dict.fromkeys(("log-format", "logformat", "log-date", "log-master"), "leave it out; Python's logging says it"),
+    **dict.fromkeys(("static-map", "check-static"), "let the proxy in front serve static files"),
+    **dict.fromkeys(
+        (  # noqa: SIM905 - so many pairs of quotes would make it no clearer
+            "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
+            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
+        ).split(),
+        "leave it out",
+    ),
+    **dict.fromkeys(
+        (  # noqa: SIM905
+            "https queue async gevent asyncio daemonize2 mount manage-script-name attach-daemon smart-attach-daemon "
+            "emperor plugin plugins route sharedarea websockets"
         ).split(),
         "",
     ),

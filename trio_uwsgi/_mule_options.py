@@ -83,7 +83,7 @@ def farms(given: object, mules: int) -> dict[str, tuple[int, ...]]:
         found[name] = tuple(numbers)
         for number in found[name]:
             if type(number) is not int or not 1 <= number <= mules:
-                there = f"use 1 to {mules}" if mules else "set mules=1"
+                there = f"use 1{f' to {mules}' * (mules > 1)}, or set mules higher" if mules else "set mules=1"
                 raise ConfigError(f"farm {name!r} has mule {number!r}, which does not exist", there)
         if not found[name] or len(set(found[name])) < len(found[name]):
             raise ConfigError(f"farm {name!r} has the mules {list(found[name])}", "name one or more, each once")

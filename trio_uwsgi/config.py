@@ -3,7 +3,7 @@
 `Config` is written once and never changes. Values that are impossible, or that contradict each other, are refused when
 it is made, with the remedy in the error: nothing has been started by then. What needs the operating system to be judged
 (a port in use, a stale socket file) is not here but in `_tasks/listeners.py`; reading options from a command line is in
-`__main__.py`.
+`__main__.py` and `_command_options.py`.
 
 No part below floor 4 gets the whole `Config`: the properties at its end make the small groups that are handed down.
 """
@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
-from trio_uwsgi._checks import caches, check_contradictions, check_values, paths, several_addresses
+from trio_uwsgi._checks import all_of, caches, contradictions, impossible_values, paths, several_addresses
 from trio_uwsgi._mule_options import farms
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ConfigError
@@ -39,6 +39,13 @@ Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory", "process"]
 _DEFAULT = Address.tcp("127.0.0.1", 8000)
+_READERS: Mapping[str, Callable[[str, object], object]] = {
+    "socket": several_addresses,
+    "http": lambda name, given: None if given is None else several_addresses(name, given),
+    "caches": lambda name, given: caches(given),
+    "spooler": paths,
+    "touch_reload": paths,
+}
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
@@ -123,7 +130,8 @@ class Config:
     message_queue: int = 10_000
 
     # Directories of the spooler: jobs wait in them as files, and survive everything. Empty: there is no spooler. One is
-    # made if it does not exist. A real uWSGI may use the same directory at the same time.
+    # made if it does not exist. A real uWSGI may use the same directory at the same time. One path becomes a tuple of
+    # it when the Config is made.
     spooler: str | Sequence[str] = ()
 
     # Spoolers of each of these directories. Each runs one job at a time.
@@ -194,12 +202,13 @@ class Config:
     touch_reload: str | Sequence[str] = ()
 
     # Reload when a Python file changes below the current directory or beside the application: for developers. It needs
-    # the extra `trio-uwsgi[reload]`. uWSGI's `py-autoreload`.
+    # the extra `trio-uwsgi[reload]`. Where the system refuses to watch, files are looked at every second. uWSGI's
+    # `py-autoreload`.
     reload: bool = False
 
     # A fifo that is made there, for this user only; each letter that is written into it is an order: q stops, Q stops
-    # now, r reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses accepting and goes
-    # on, s writes statistics to the log. uWSGI's option of this name, and its letters.
+    # now, r (also R, w, W) reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses
+    # accepting and goes on, s writes statistics to the log. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
     # ----- limits of workers that are processes; another one starts and follows, without a gap, one worker at a time.
@@ -234,8 +243,9 @@ class Config:
 
     # ----- time
 
-    # Seconds that a request, signal handler or mule message may take before it is cancelled; 0 is no limit. uWSGI's
-    # option of this name takes whole seconds and ends the process.
+    # Seconds that a request, signal handler or mule message may take before it is cancelled; 0 is no limit. Of a
+    # request it counts what comes after the response, too. uWSGI's option of this name takes whole seconds and ends the
+    # process.
     harakiri: float = 0
 
     # The same in mules, where `harakiri` does not count.
@@ -276,16 +286,22 @@ class Config:
     disable_logging: bool = False
 
     def __post_init__(self) -> None:
-        check_values(self, _CHOICES)
-        object.__setattr__(self, "socket", several_addresses("socket", self.socket))
-        if self.http is not None:
-            object.__setattr__(self, "http", several_addresses("http", self.http))
-        object.__setattr__(self, "caches", caches(self.caches))
-        object.__setattr__(self, "spooler", paths("spooler", self.spooler))
-        object.__setattr__(self, "touch_reload", paths("touch_reload", self.touch_reload))
+        problems = list(impossible_values(self, _CHOICES))
+        for name, read in _READERS.items():
+            try:
+                object.__setattr__(self, name, read(name, getattr(self, name)))
+            except ConfigError as error:
+                problems.append(error)
+        for group in ("access_rules", "alarm_options", "process_options"):  # refuse what they refuse
+            try:
+                getattr(self, group)
+            except ConfigError as error:
+                problems.append(error)
+        if problems:
+            raise all_of(problems)
         object.__setattr__(self, "farms", farms(self.farms, self.mule_pool.max))
-        _ = self.access_rules, self.alarm_options, self.process_options  # refuse what they refuse
-        check_contradictions(self)
+        if problems := list(contradictions(self)):
+            raise all_of(problems)
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -56,12 +56,14 @@ class ConfigError(UwsgiError, ValueError):
     Args:
         problem: what is wrong, with the values.
         remedy: what to write instead.
+        also: what else is wrong; each is one more line of the text.
     """
 
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}; {remedy}")
+    def __init__(self, problem: str, remedy: str, also: tuple[ConfigError, ...] = ()) -> None:
+        super().__init__("\n".join([f"{problem}; {remedy}", *map(str, also)]))
         self.problem = problem
         self.remedy = remedy
+        self.also = also
 
 
 class BootError(UwsgiError):
@@ -73,8 +75,7 @@ class ListenError(BootError, OSError):
 
     Args:
         address: the address, as it was written.
-        problem: what is wrong with it.
-        remedy: what to do about it.
+        problem, remedy: as in `ConfigError`.
     """
 
     def __init__(self, address: str, problem: str, remedy: str) -> None:
@@ -88,10 +89,11 @@ class NotServing(UwsgiError, RuntimeError):
     Args:
         call: the name of the call, as in `uwsgi.set_user_harakiri`.
         remedy: where the call works, or what to use instead.
+        where: where it was made.
     """
 
-    def __init__(self, call: str, remedy: str) -> None:
-        super().__init__(f"{call} was called outside of a running worker or mule; {remedy}")
+    def __init__(self, call: str, remedy: str, where: str = "outside of a running worker or mule") -> None:
+        super().__init__(f"{call} was called {where}; {remedy}")
 
 
 class CannotWait(UwsgiError, RuntimeError):
@@ -99,10 +101,6 @@ class CannotWait(UwsgiError, RuntimeError):
 
     def __init__(self, what: str, remedy: str, who: str = "code on Trio's own thread") -> None:
         super().__init__(f"{what} has to wait, which {who} cannot; {remedy}")
-
-
-# Why there is no reload where members are tasks.
-NO_RELOAD = "only members that are processes can have new code; set placement='process'"
 
 
 class RegistrationError(UwsgiError, ValueError):
@@ -310,7 +308,7 @@ class NoSpooler(SpoolError):
         if known:
             problem = f"no spooler has the directory {asked!r}; use {' or '.join(map(repr, known))}"
         else:
-            problem = "there is no spooler; set Config(spooler='DIR')"
+            problem = "there is no spooler; set Config(spooler='DIR'), on the command line --spooler DIR"
         super().__init__(f"the job was not accepted: {problem}")
         self.asked = asked
         self.known = known

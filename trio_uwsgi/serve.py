@@ -37,10 +37,11 @@ from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._runtime.workforce import MOST_ADDED
 from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.interface import detect_interface
+from trio_uwsgi._tasks.interface import interface_of
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
+from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
@@ -102,6 +103,7 @@ async def serve(
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
     refuse_to_serve_twice(app)
+    hear_own_loggers()
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:
@@ -162,7 +164,7 @@ async def _serve_in_tasks(
     async with _listening(config, settle) as listeners:
         if isinstance(app, AppReference):
             app = app.load()
-        interface = detect_interface(app) if config.interface == "auto" else config.interface
+        interface = interface_of(app, config.interface, config.lifespan)
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
         standing = dataclasses.replace(surroundings, listeners=listeners)

@@ -1,10 +1,15 @@
 """The whole runtime inside a test, on whatever clock the test runs. Floor 4.
 
-    async def test_hourly_report(autojump_clock):
-        async with open_runtime(app, Config(mules=1, harakiri=5)) as runtime:
+    @uwsgi.timer(60)                                          # in the application; `report.signum` is its number
+    async def report(signum): ...
+
+    async def test_an_hour_of_reports(autojump_clock):        # pytest-trio, with `trio_mode = true`
+        async with open_runtime(app, Config(harakiri=5)) as runtime:
             response = await runtime.client.get("/")          # real HTTP bytes over memory streams
             await trio.sleep(3600)                            # an hour, at once
-            assert runtime.log.count("signal 17") == 60
+            assert runtime.log.count(f"signal {report.signum}") == 60
+
+What `log` has is `signal 17`, `message 3 bytes`, `request GET /slow harakiri`, `alarm disk`, and so on: print it.
 
 Nothing is faked but the surroundings: no socket is opened, the time of day moves with Trio's clock, what happens is
 remembered in a log, and user code that raises fails the test. On a mock clock, time stands still while a thread runs
@@ -16,7 +21,7 @@ copies of what the test had when the runtime was opened: what they change there 
 the list to which they can add. Events, log records and failures come from them by themselves. Not for tests that start
 threads before, whose locks a fork would copy.
 
-Not imported by `import trio_uwsgi`. The client needs httpx: `pip install trio-uwsgi[test]`.
+Not imported by `import trio_uwsgi`. The client needs httpx: `pip install trio-uwsgi[testing]`.
 """
 
 from __future__ import annotations
@@ -250,12 +255,14 @@ async def open_runtime(
         The runtime, with its client and its log.
     Raises:
         What `trio_uwsgi.serve` raises, and what user code raised.
+        ModuleNotFoundError: httpx is not installed.
     Checkpoint: always, on the way in and on the way out.
     Cancellation: the hard stop; nothing is left.
     Example:
         async with open_runtime(app, Config(mules=1)) as runtime:
             runtime.signal(17)
     """
+    _require_httpx()
     log = EventLog()
     journal = _RememberingJournal(log, allow_failures=allow_failures)
     application = _nothing_here if app is None else app
@@ -280,6 +287,14 @@ async def open_runtime(
         raise error from error.__cause__
     if journal.failure is not None:
         raise journal.failure
+
+
+def _require_httpx() -> None:
+    try:
+        import httpx  # noqa: F401
+    except ModuleNotFoundError:
+        told = "the client of trio_uwsgi.testing is httpx's, which is not installed; pip install 'trio-uwsgi[testing]'"
+        raise ModuleNotFoundError(told, name="httpx") from None
 
 
 class _House(Protocol):

@@ -99,7 +99,7 @@ async def test_log_lines_raise_alarms_which_raise_none(
 async def test_a_failing_alarm_is_logged_and_counted(
     in_mule: InMule, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A function that raises, a mule that does not exist."""
+    """A function that raises, a mule whose queue is full."""
 
     async def broken(message: str) -> None:
         raise RuntimeError("no")
@@ -107,9 +107,10 @@ async def test_a_failing_alarm_is_logged_and_counted(
     async def program() -> None:
         uwsgi.alarm("a", "x")
         uwsgi.alarm("b", "x")
+        uwsgi.alarm("b", "y")
         await trio.sleep(1)
 
-    runtime = await in_mule(program, alarms={"a": broken, "b": "mule:9"}, allow_failures=True)
+    runtime = await in_mule(program, alarms={"a": broken, "b": "mule:1"}, message_queue=1, allow_failures=True)
     assert 2 == runtime.statistics().alarms.failed
     assert "alarm b could not be done" in caplog.text
 

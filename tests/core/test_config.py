@@ -78,7 +78,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"interface": "wsgy"}, "use 'auto' or 'wsgi' or 'asgi'"),
     ({"lifespan": True}, "lifespan=True does not exist"),
     ({"placement": "thread"}, "use 'task' or 'memory' or 'process'"),
-    ({"workers": 0}, "workers=0 is too small; use 1 or more; Config(http=()) serves nothing"),
+    ({"workers": 0}, "workers=0 is too small; use 1 or more"),
     ({"threads": 0}, "threads=0 is too small"),
     ({"mules": -1}, "mules=-1 is too small"),
     ({"mules": True}, "mules=True is not a whole number; write mules=1 or mules=Mules(min=1, max=4)"),
@@ -127,8 +127,13 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"spooler": ["jobs", ""]}, "spooler has '' in it, which is not a path"),
     ({"spooler": ["jobs", "jobs"]}, "spooler names jobs twice; name each once"),
     ({"spooler_processes": 0}, "spooler_processes=0 is too small; use 1 or more"),
-    ({"lazy_apps": True}, "lazy_apps is set, and placement is 'task'"),
+    ({"lazy_apps": True}, "lazy_apps is set, and members are tasks of one process"),
     ({"spooler_cheap": True}, "spooler_cheap is set, and there is no spooler"),
+    ({"spooler_processes": 2}, "spooler_processes is set, and there is no spooler; add spooler='jobs'"),
+    ({"alarms": {"a": "mule:0"}}, "alarm 'a' goes to a mule that does not exist: there are none; set mules=1"),
+    ({"alarms": {"a": "mule:2"}, "mules": 1}, "alarm 'a' goes to a mule that does not exist: there is 1; set mules=2"),
+    ({"alarms": {"a": "mule:4"}, "mules": Mules(max=3)}, "does not exist: there are 3; set mules=4, or use another"),
+    ({"farms": {"a": [2]}, "mules": 1}, "farm 'a' has mule 2, which does not exist; use 1, or set mules higher"),
     ({"spooler_frequency": 0}, "spooler_frequency=0 is no pause; use 0.001 seconds to a year"),
     ({"spooler_retry": 10, "spooler_retry_longest": 9}, "is less than spooler_retry; set it to 10 or more"),
     ({"spooler_harakiri": math.inf}, "spooler_harakiri=inf would never be reached"),
@@ -226,6 +231,19 @@ def test_impossible_options_are_refused_with_a_remedy(options: dict[str, Any], m
         Config(**options)
     assert message in str(caught.value)
     assert caught.value.remedy
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    """Impossible values first, each with its remedy; contradictions when there are none of them."""
+    with pytest.raises(ConfigError) as caught:
+        Config(threads=0, workers="2", http="localhost", umask=-1, lazy_apps=True)  # type: ignore[arg-type]
+    assert ["workers='2'", "threads=0", "'localhost'", "umask=-1"] == [
+        line.split(" ")[0] for line in str(caught.value).splitlines()
+    ]
+    assert (3, "workers='2' is not a whole number") == (len(caught.value.also), caught.value.problem)
+    with pytest.raises(ConfigError) as caught:
+        Config(lazy_apps=True, max_requests_delta=2, spooler_cheap=True)
+    assert 3 == len(str(caught.value).splitlines())
 
 
 def test_a_config_never_changes() -> None:

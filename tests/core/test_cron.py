@@ -154,7 +154,7 @@ def test_the_far_search_is_quick() -> None:
         ("", "it has 0 fields"),
         ("* * * *", "it has 4 fields"),
         ("* * * * * *", "it has 6 fields"),
-        ("@daily", "it has 1 fields"),
+        ("@daily", "it has 1 field"),
         ("61 * * * *", "Bad minute"),
         ("* * * * FOO", "Bad day-of-week"),
         ("*/0 * * * *", "Bad minute"),

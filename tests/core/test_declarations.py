@@ -15,7 +15,7 @@ def nothing(*args: object) -> None:
 
 
 def test_what_is_declared_arrives() -> None:
-    """Targets, numbers, times, programs, handlers and farms are those of the application; the functions are not."""
+    """Targets, numbers, times, programs, handlers, farms and jobs are those of the application; functions are not."""
     registry = Registry()
     registry.register_signal(17, "workers", nothing)
     registry.register_signal(0, "farm_images", nothing)
@@ -27,6 +27,8 @@ def test_what_is_declared_arrives() -> None:
     registry.mule_message_handler(nothing)
     registry.mule_message_handler(nothing)
     registry.farm("images")(nothing)
+    registry.spool_handler(nothing)
+    registry.spooler(nothing)
     found = declared(describe(registry))
     assert {17: "workers", 0: "farm_images"} == {signum: s.target.text for signum, s in found.signals.items()}
     rules = [Every(0.5), Again(3, 7), Cron(cron_spec(-5, -1, -1, -1, -1)), Cron(cron_spec("0 3 * * MON-FRI"))]
@@ -34,10 +36,12 @@ def test_what_is_declared_arrives() -> None:
     assert [(17, "queue", True), *[(0, "skip", False)] * 3] == [
         (timer.signum, timer.late, timer.overlap) for timer in found.timers
     ]
-    assert ([2], 2, ["images"]) == (
+    assert ([2], 2, ["images"], ["nothing"], True) == (
         list(found.mules.programs),
         len(found.mules.message_handlers),
         list(found.mules.farms),
+        list(found.spool.functions),
+        found.spool.catch_all is not None,
     )
     assert describe(registry) == describe(found)
     functions = [found.signals[17].handler, found.mules.programs[2], found.mules.farms["images"]]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._core.cron import CronSpec, CrontabSpec
+from trio_uwsgi._core.declarations import declared, describe
 from trio_uwsgi._core.registry import Registry, Signal, check_signum
 from trio_uwsgi._core.targets import Headcount, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
@@ -323,7 +324,10 @@ def test_timers_are_armed_by_whoever_serves() -> None:
     [
         (lambda registry: registry.register_signal(1, "mule2", refresh), "set Config(mules=2)"),
         (lambda registry: registry.register_signal(1, "worker9", refresh), "use worker1 to worker2"),
-        (lambda registry: registry.mule(2)(print), "set Config(mules=2) or use a lower number"),
+        (
+            lambda registry: registry.mule(2)(print),
+            "set Config(mules=2), on the command line --mules 2, or use a lower number",
+        ),
     ],
 )
 def test_declarations_that_do_not_fit_are_refused_at_the_start(declare: Callable[[Registry], Any], remedy: str) -> None:
@@ -334,6 +338,68 @@ def test_declarations_that_do_not_fit_are_refused_at_the_start(declare: Callable
         opened(registry, workers=2, mules=1)
     assert remedy in str(caught.value)
     assert Headcount(9, 2) == opened(registry, workers=9, mules=2).headcount
+
+
+def handle(message: bytes) -> None:
+    """Takes a message, or a job."""
+
+
+@pytest.mark.parametrize(
+    ("declare", "told"),
+    [
+        (
+            lambda registry: registry.mule_message_handler(handle),
+            "@mule_message_handler handle would never run: this runtime has no mule; "
+            "set Config(mules=1), on the command line --mules 1, or do not declare it",
+        ),
+        (
+            lambda registry: registry.spool_handler(name="mail")(lambda job: None),
+            "@spool_handler mail would never run: this runtime has no spooler; "
+            "set Config(spooler='jobs'), on the command line --spooler jobs, which is a directory, or do not declare",
+        ),
+        (lambda registry: registry.spooler(handle), "@spooler handle would never run: this runtime has no spooler"),
+        (lambda registry: registry.farm("a")(handle), "there is no farm 'a'; set Config(farms={'a': [1]}), on the"),
+        (lambda registry: registry.signal_handler(1, target="mule")(refresh), "this runtime has no mule"),
+        (lambda registry: registry.signal_handler(1, target="spooler")(refresh), "this runtime has no spooler"),
+        (lambda registry: registry.timer(1, target="mule1")(refresh), "this runtime has 0 mules"),
+        (lambda registry: registry.cron("* * * * *", target="farm1")(refresh), "this runtime has 0"),
+        (lambda registry: registry.mule(1)(print), "this runtime has 0"),
+    ],
+)
+def test_what_nobody_would_run_is_refused(declare: Callable[[Registry], Any], told: str) -> None:
+    """Where there is nobody to run it, a declaration is refused at the start, also by a master that was told of it."""
+    registry = Registry()
+    declare(registry)
+    for served in (registry, declared(describe(registry))):
+        with pytest.raises(RegistrationError) as caught:
+            opened(served)
+        assert told in str(caught.value)
+        assert served.headcount is None
+        headcount = Headcount(1, 1, 1, farms={"a": [1]})
+        served.open(headcount, forget, forget)
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda registry: registry.mule_message_handler(handle),
+        lambda registry: registry.spool_handler(handle),
+        lambda registry: registry.spooler(handle),
+    ],
+)
+def test_what_nobody_would_run_is_refused_while_serving(declare: Callable[[Registry], Any]) -> None:
+    """Somebody who declares it later is told at once, and nothing is kept."""
+    registry = opened(Registry())
+    before = repr(registry)
+    with pytest.raises(RegistrationError, match="would never run"):
+        declare(registry)
+    assert before == repr(registry)
+    with pytest.raises(RegistrationError, match="must be callable"):
+        registry.mule_message_handler(None)  # type: ignore[type-var]
+    registry = Registry()
+    registry.open(Headcount(1, 1, 1), forget, forget)
+    declare(registry)
+    assert before != repr(registry)
 
 
 def test_registry_is_served_by_one_runtime_at_a_time() -> None:

@@ -287,6 +287,7 @@ def test_message_goes_to_the_mule_it_names_or_whose_turn_it_is() -> None:
         (0, 0, r"there is no mule to send a message to; set Config\(mules=1\)"),
         (0, 1, r"set Config\(mules=1\)"),
         (2, 3, "mule 3 does not exist; use 1 to 2, or 0 for any mule"),
+        (1, 2, "mule 2 does not exist; use 1, or 0 for any mule"),
         (2, -1, "mule -1 does not exist; use 1 to 2, or 0 for any mule"),
     ],
 )

@@ -6,10 +6,12 @@ import ast
 import dataclasses
 import datetime
 import importlib.util
+import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -271,3 +273,50 @@ async def test_an_example_as_a_program(tmp_path: Path) -> None:
             with trio.CancelScope(shield=True):
                 await process.wait()
     assert not address.exists()
+
+
+# What the start says of those with a config; none is told by the command line.
+STARTED = {
+    "farm": "1 worker, 1 to 4 mules, in {} of process",
+    "mule_messages": "1 worker, 2 mules, in {} of process",
+    "rpc_and_cache": "uwsgi on 127.0.0.1:",
+    "signals_and_timers": "2 workers, 1 mule, in {} of process",
+    "spooler": "1 worker, 0 mules and 1 spooler, in {} of process",
+    "testing_on_mock_time": "1 worker, 1 mule, in {} of process",
+}
+IN_PROCESSES = ("cron", "farm", "hello_asgi", "spooler")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [*((path, "tasks") for path in PATHS), *((EXAMPLES / f"{name}.py", "processes") for name in IN_PROCESSES)],
+    ids=lambda value: value.stem if isinstance(value, Path) else value,
+)
+def test_examples_start_from_the_command_line(path: Path, where: str, tmp_path: Path) -> None:
+    """`trio-uwsgi examples/X.py` needs no options: what its `config` says counts, in tasks as in processes."""
+    words = [*("--http", "127.0.0.1:0", "--socket", "127.0.0.1:0"), *(["-p", "1"] if where == "processes" else [])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "trio_uwsgi", str(path), *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        guard = threading.Timer(60, process.kill)
+        guard.start()
+        try:
+            assert process.stderr is not None
+            said = ""
+            while f"in {where} of process" not in said:  # the last line of the start
+                line = process.stderr.readline()
+                assert line, said
+                said += line
+            process.send_signal(signal.SIGTERM)
+            said += process.stderr.read()
+            assert 0 == process.wait(), said
+        finally:
+            guard.cancel()
+            process.kill()
+    assert STARTED.get(path.stem, "").format(where) in said
+    assert ("config = " in path.read_text()) == (f"the config beside {path} counts" in said)

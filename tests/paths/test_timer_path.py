@@ -88,9 +88,9 @@ async def test_declared_timers_start_with_the_runtime(
         async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
             await trio.sleep(601)
             log = runtime.log
-            assert 60 == log.count(f"signal {every.signum}")  # type: ignore[attr-defined]
-            assert [10.0, 20.0] == log.times(f"signal {twice.signum}")  # type: ignore[attr-defined]
-            assert [300.0, 600.0] == log.times(f"signal {cron.signum}")  # type: ignore[attr-defined]
+            assert 60 == log.count(f"signal {every.signum}")
+            assert [10.0, 20.0] == log.times(f"signal {twice.signum}")
+            assert [300.0, 600.0] == log.times(f"signal {cron.signum}")
             assert 0 == log.count("signal 1")
 
 
@@ -144,7 +144,7 @@ async def test_late_ticks_follow_the_policy(
 
     async with open_runtime(None, Config(workers=2, placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(10.2)
-        assert expected == runtime.log.times(f"signal {slow.signum}")  # type: ignore[attr-defined]
+        assert expected == runtime.log.times(f"signal {slow.signum}")
 
 
 @all_placements
@@ -160,7 +160,7 @@ async def test_cron_takes_five_numbers_in_the_configured_zone(
     config = Config(timezone="Europe/Rome", placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry, begin=begin) as runtime:
         await trio.sleep(8 * 86400)
-        name = f"signal {monday_morning.signum}"  # type: ignore[attr-defined]
+        name = f"signal {monday_morning.signum}"
         assert [1800.0, 1800.0 + 7 * 86400] == runtime.log.times(name)
 
 
@@ -232,7 +232,7 @@ async def test_a_run_that_ends_as_the_next_tick_is_due_does_not_make_it_late(
 
     async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         await trio.sleep(100)
-        assert 100 == runtime.log.count(f"signal {full_time.signum}")  # type: ignore[attr-defined]
+        assert 100 == runtime.log.count(f"signal {full_time.signum}")
 
 
 @task_placements("what a member declares does not leave its process")

@@ -128,7 +128,7 @@ def arm() -> None:
     def submit(self: ThreadPool, func: Any, *args: Any, unit: Any, done: Any) -> Any:
         return original(self, func, *args, unit=unit, done=callback("done", done))
 
-    ThreadPool.submit = submit  # type: ignore[method-assign]
+    ThreadPool.submit = submit  # type: ignore[method-assign, assignment]
 
 
 arm()

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi import _command_options
+from trio_uwsgi import _command_hints, _command_options
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.listeners import open_listeners
@@ -135,7 +135,7 @@ def test_packages(folder: Path) -> None:
         ("helo", False, "there is no module helo: looked in {} and along sys.path; did you mean 'hello'?"),
         ("zzz:app", False, "there is no module zzz: looked in {} and along sys.path"),
         ("hello.application", False, "hello is a module, not a package; write hello:application"),
-        ("hello:aplication", False, "has no 'aplication': looked for 'aplication'; did you mean 'application'?"),
+        ("hello:aplication", False, "has no 'aplication'; did you mean 'application'?"),
         ("hello:deep.iner", False, "has no 'deep.iner': looked for 'iner'; did you mean 'inner'?"),
         ("hello:text", False, "hello:text is not an application: it is of type str"),
         ("hello:text", True, "hello:text is not a factory: it is of type str"),
@@ -288,7 +288,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello extra", "one application is served, and 'extra' is one too many"),
         ("--harakri 30 hello", "there is no option --harakri; did you mean --harakiri?"),
         ("hello --htp=:80", "there is no option --htp; did you mean --http?"),
-        ("hello --mule 2", "uWSGI's option --mule is not supported; did you mean --mules?"),
+        ("hello --mule 2", "uWSGI's option --mule does not exist here; write --mules N"),
         ("hello --harak 3", "there is no option --harak; did you mean --harakiri?"),
         ("hello --keep_alive_timeout 3", "did you mean --keep-alive-timeout?"),
         ("hello --zzzz", "there is no option --zzzz; see trio-uwsgi --help"),
@@ -298,15 +298,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --env A", "'A' is not of the form NAME=VALUE"),
         ("hello --chown-socket www", "uWSGI's option --chown-socket does not exist here; leave it out"),
         ("hello --emperor dir", "uWSGI's option --emperor is not supported"),
-        ("hello --mules", "argument --mules: expected one argument"),
+        ("hello --mules", "--mules lacks its value"),
         (
             "hello --mules two",
-            "argument --mules: mules: 'two' is neither a number nor a range",
+            "trio-uwsgi: --mules: 'two' is neither a number nor a range",
         ),
-        ("hello --harakiri soon", "argument --harakiri: 'soon' is not a number of seconds"),
-        ("hello --harakiri -1", "harakiri=-1.0 is too small; use 0 for no limit"),
+        ("hello --harakiri soon", "trio-uwsgi: --harakiri: 'soon' is not a number of seconds"),
+        ("hello --harakiri -1", "trio-uwsgi: --harakiri -1.0 is too small; use 0 for no limit"),
         ("hello --chmod-socket 999", "'999' is not an octal number"),
-        ("hello --chmod-socket 660", "chmod_socket is set, and neither http nor socket names a unix socket file"),
+        (
+            "hello --chmod-socket 660",
+            "trio-uwsgi: --chmod-socket is set, and neither --http nor --socket names a unix socket file",
+        ),
         ("hello --interface wsgy", "'wsgy' is not auto or wsgi or asgi; did you mean 'wsgi'?"),
         ("hello --log-level loud", "'loud' is not debug or info"),
         ("hello --http localhost", "'localhost' has no port; write localhost:8000"),
@@ -315,7 +318,29 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --cache 10", "uWSGI's option --cache does not exist here; write --cache2"),
         ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
         ("hello --modifier rpc", "'rpc' is not of the form NAME=SOURCE,SOURCE"),
-        ("hello --modifier spoon=any", "modifiers: there is no 'spoon'"),
+        ("hello --modifier spoon=any", "trio-uwsgi: --modifier: there is no 'spoon'"),
+        ("hello --threads 0", "trio-uwsgi: --threads 0 is too small; use 1 or more\n"),
+        ("hello --http :80 --chmod-socket 1", "; add one, as in --http /run/app.sock, or leave --chmod-socket out"),
+        ("hello --lazy-apps", "--lazy-apps is set, and members are tasks of one process"),
+        ("hello --lazy-apps", "; add --processes N, or leave --lazy-apps out\n"),
+        ("hello --interface wsgi --lifespan on", "--interface wsgi contradicts --lifespan on"),
+        ("hello --http :80 --http :80", "trio-uwsgi: --http names :80 twice"),
+        ("hello --http :80 --socket :80", "trio-uwsgi: --http and --socket both name :80"),
+        ("hello --keep-alive-timeout 0", "; use more than 0, or inf for no limit"),
+        ("hello --timezone Rom", "trio-uwsgi: --timezone Rom does not exist on this machine"),
+        ("hello --spooler-cheap", "trio-uwsgi: --spooler-cheap is set, and there is no spooler; add --spooler jobs"),
+        (
+            "hello --spooler-retry 10 --spooler-retry-longest 9",
+            "--spooler-retry-longest 9 is less than --spooler-retry",
+        ),
+        ("hello --farm a:2 --mules 1", "farm 'a' has mule 2, which does not exist; use 1, or set mules higher"),
+        ("hello --disable-logging=1", "--disable-logging takes no value"),
+        ("hello --max-fd 9", "uWSGI's option --max-fd does not exist here; leave it out; `ulimit -n`"),
+        ("hello --thunder-lock", "uWSGI's option --thunder-lock does not exist here; leave it out"),
+        ("hello -b :80", "another server's option -b does not exist here; write --http HOST:PORT"),
+        ("hello -b:80", "another server's option -b does not exist here; write --http HOST:PORT"),
+        ("hello --timeout=30", "another server's option --timeout does not exist here; write --harakiri SEC"),
+        ("hello -k uvicorn.workers.UvicornWorker", "another server's option -k does not exist here; leave it out"),
         (
             "hello --chdir /no/such/folder",
             "cannot go to the directory /no/such/folder: No such file or directory; use one that is there",
@@ -331,6 +356,52 @@ def test_mistakes_in_options_are_one_line(
     assert message in error
     assert error.startswith("trio-uwsgi: ")
     assert 1 == error.count("\n")
+
+
+def test_all_mistakes_are_told_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Options that do not exist, values that cannot be read, and then values that are impossible: a line for each."""
+    line = ["-w", "4", "-b", ":80", "hello", "--thunder-lock", "--mules", "two", "--harakri", "3", "--umask", "--locks"]
+    assert 2 == command.main([*line, "--reload=yes"], FakeServe())
+    assert [
+        "--umask lacks",
+        "--locks lacks",
+        "--reload takes",
+        "-w",
+        "-b",
+        "--thunder-lock",
+        "--harakri",
+        "--mules",
+    ] == [
+        " ".join(re.findall(r"(?<!\S)--?[a-z-]+(?: lacks| takes)?", line)[:1])
+        for line in capsys.readouterr().err.replace(":", "").splitlines()
+    ]
+    assert 2 == command.main(["hello", "--threads", "0", "--harakiri", "-1", "--http", "nowhere"], FakeServe())
+    assert 3 == len(capsys.readouterr().err.splitlines())
+
+
+@pytest.mark.parametrize("hints", [_command_hints.FOREIGN_OPTIONS, _command_options.UWSGI_OPTIONS])
+def test_hints_name_options_that_exist(hints: dict[str, str]) -> None:
+    """What another server's option is to be replaced by is one of ours, and no hint is for one of ours."""
+    ours = {name for option in _command_options.OPTIONS for name in (_command_options.flag_of(option), *option.aliases)}
+    ours |= {"--processes", "--factory"}
+    assert set() == set(re.findall(r"(?<!\S)--[a-z0-9-]+", " ".join(hints.values()))) - ours
+    assert set() == {f"--{name}" for name in hints} & ours
+
+
+@pytest.mark.parametrize("option", _command_options.OPTIONS, ids=lambda option: str(option.field))
+def test_refusals_are_in_the_words_of_the_command_line(option: _command_options.Option) -> None:
+    """No refusal of a value tells to write a field of Config."""
+    values: tuple[Any, ...] = (-1, "", "\0", ["\0", ""], {"": ""}, {"a b": "c"})
+    for value in values:
+        try:
+            Config(**{option.field: value})
+        except (ConfigError, TypeError) as error:  # a TypeError for what no command line gives
+            lines = str(error).splitlines() if isinstance(error, ConfigError) else []
+        else:
+            lines = []
+        for line in lines:
+            told = _command_hints.in_options(line)
+            assert not re.search(rf"\b({'|'.join(field.name for field in dataclasses.fields(Config))})=", told), told
 
 
 def test_chdir_comes_before_the_application(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

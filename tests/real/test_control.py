@@ -155,3 +155,31 @@ def test_where_code_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         (f"{beside}/shop.py", [here, beside]),
     ):
         assert [str(folder) for folder in folders] == _folders(AppReference("name", target))
+
+
+def test_reload_where_a_folder_may_not_be_read(tmp_path: Path) -> None:
+    """`--reload` serves, with one warning, and sees changes elsewhere."""
+    write(tmp_path, "1")
+    (tmp_path / "database").mkdir(mode=0)
+    # Root may read everything, unless these capabilities are gone.
+    launcher = (
+        "import ctypes, os, sys; libc = ctypes.CDLL(None); [libc.prctl(24, number, 0, 0, 0) for number in (1, 2)]; "
+        "os.execv(sys.executable, [sys.executable, '-m', 'trio_uwsgi', *sys.argv[1:]])"
+    )
+    line = [sys.executable, "-c", launcher, "app:app", "--reload", "--http", "127.0.0.1:0", "--disable-logging"]
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(
+        line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        server = Command(process)
+        try:
+            server.read("in processes of process", "it is looked at every 1 s instead")
+            write(tmp_path, "another one")
+            server.read("reloaded in")
+            process.send_signal(signal.SIGTERM)
+            rest, _ = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()
+            (tmp_path / "database").chmod(0o700)
+    assert 0 == process.returncode
+    assert 1 == (server.said + rest).count("code cannot be watched (Permission denied")

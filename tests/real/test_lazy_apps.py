@@ -57,8 +57,10 @@ def test_lazy_members_import_for_themselves(tmp_path: Path) -> None:
     [
         ("raise LookupError('no database')", "importing lazy failed: LookupError: no database"),
         ("from trio_uwsgi import uwsgi\nuwsgi.mule(3)(print)\ndef app(e, s): ...", "a mule that does not exist"),
+        ("from trio_uwsgi import uwsgi\nuwsgi.spooler(len)\ndef app(e, s): ...", "add --spooler jobs"),
+        ("from trio_uwsgi import uwsgi\nuwsgi.mule_message_handler(len)\ndef app(e, s): ...", "add --mules 1"),
     ],
-    ids=["import", "declaration"],
+    ids=["import", "declaration", "jobs", "messages"],
 )
 def test_a_lazy_application_that_cannot_start(tmp_path: Path, text: str, message: str) -> None:
     """What fails in the members' import, or does not fit them, ends the runtime with the code and words for that."""

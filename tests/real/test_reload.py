@@ -123,7 +123,10 @@ async def test_two_reloads_lose_no_request(tmp_path: Path, caplog: pytest.LogCap
         assert [0, 0] == [member.deaths for member in house.runtime.statistics().members]
 
 
-@pytest.mark.parametrize("broken", ["raise ValueError('broken')", "uwsgi.add_timer(1, 60)\nuwsgi.mule(7)(print)"])
+@pytest.mark.parametrize(
+    "broken",
+    ["raise ValueError('broken')", "uwsgi.add_timer(1, 60)\nuwsgi.mule(7)(print)", "uwsgi.mule_message_handler(print)"],
+)
 async def test_a_version_that_is_not_imported(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str) -> None:
     """What was served is served on, by the same processes; the log says why; and the next version can come."""
     async with living(tmp_path, source("1"), workers=1, lifespan="off") as house:
@@ -304,5 +307,5 @@ trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:0", lifespan="
     with program(tmp_path, script) as served:
         served.wait_for("in tasks of process")
         served.process.send_signal(signal.SIGHUP)
-        served.wait_for("set placement='process'")
+        served.wait_for("Config(placement='process'), on the command line --processes N")
         assert 0 == served.end()

@@ -116,3 +116,44 @@ async def test_code_that_is_changed(tmp_path: Path) -> None:
                     path = await heard.receive()
         assert str(package / "code.py") == path
         nursery.cancel_scope.cancel()
+
+
+async def test_code_that_the_system_does_not_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is one warning, and then files that come, change and go are told of, but for those that never count."""
+    monkeypatch.setattr(touching, "_INTERVAL", 0.01)
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "pyvenv.cfg").touch()
+    (tmp_path / ".hidden").mkdir()
+    code = tmp_path / "package" / "code.py"
+    code.parent.mkdir()
+    code.write_text("1")
+    send, heard = trio.open_memory_channel[str](10)
+    async with trio.open_nursery() as nursery:
+        # One of the folders is not there: the system refuses all of them.
+        nursery.start_soon(watch_sources, [str(tmp_path), str(tmp_path / "none")], send.send_nowait)
+        path = ""
+        with trio.fail_after(10):
+            while not path:  # until the looking has begun
+                code.write_text("1" * len(code.read_text()) + "1")
+                with trio.move_on_after(0.2):
+                    path = await heard.receive()
+        assert str(code) == path
+        quiet = False
+        while not quiet:  # the last write, which may have been seen half
+            with trio.move_on_after(0.2) as waiting:
+                await heard.receive()
+            quiet = waiting.cancelled_caught
+        for act in (code.unlink, code.touch):
+            act()
+            with trio.fail_after(5):
+                assert str(code) == await heard.receive()
+        for ignored in ("venv/a.py", ".hidden/a.py", "package/a.txt"):
+            (tmp_path / ignored).write_text("x")
+        await trio.sleep(0.1)
+        with pytest.raises(trio.WouldBlock):
+            heard.receive_nowait()
+        nursery.cancel_scope.cancel()
+    assert 1 == caplog.text.count("code cannot be watched (")
+    assert "); it is looked at every 0.01 s instead" in caplog.text

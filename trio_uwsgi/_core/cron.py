@@ -137,7 +137,7 @@ class CrontabSpec:
         try:
             fields = self.text.split()
             if len(fields) != 5:
-                raise CronSimError(f"it has {len(fields)} fields")
+                raise CronSimError(f"it has {len(fields)} field{'s' * (len(fields) != 1)}")
             next(CronSim(self.text, datetime(2000, 1, 1)))
         except CronSimError as error:
             reason = str(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._core.mule_functions import name_of
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi._core.timer import Timer
 from trio_uwsgi._core.timer_rules import rule_from_values, rule_values
@@ -27,8 +28,10 @@ def describe(registry: Registry) -> bytes:
             "signals": [[signal.signum, signal.target.text] for signal in registry.signals.values()],
             "timers": [[timer.signum, rule_values(timer.rule), timer.late, timer.overlap] for timer in registry.timers],
             "programs": list(mules.programs),
-            "handlers": len(mules.message_handlers),
+            "handlers": [name_of(handler) for handler in mules.message_handlers],
             "farms": list(mules.farms),
+            "jobs": list(registry.spool.functions),
+            "other_jobs": registry.spool.catch_all and registry.spool.catch_all.name,
         }
     ).encode()
 
@@ -53,12 +56,26 @@ def adopt(registry: Registry, description: bytes) -> None:
         registry.declare(Timer(signum, rule_from_values(rule), late=late, overlap=overlap))
     for number in found.get("programs", ()):
         registry.mules.declare_program(number, stand_in)
-    for _ in range(found.get("handlers", 0)):
-        registry.mules.declare_handler(stand_in)
+    for name in found.get("handlers", ()):
+        registry.mules.declare_handler(_named(name))
     for farm in found.get("farms", ()):
         registry.mules.declare_farm(farm, stand_in)
+    for name in found.get("jobs", ()):
+        registry.spool.declare(_named(name), name=name, encoding="vars", max_tries=None)
+    if found.get("other_jobs"):
+        registry.spool.declare_catch_all(_named(found["other_jobs"]))
     if registry.headcount is not None:
-        registry.mules.check(registry.headcount)
+        registry.check(registry.headcount)
+
+
+def _named(name: str) -> Callable[..., object]:
+    """A stand-in that errors can call by the function's name."""
+
+    def named(*args: object) -> object:
+        return stand_in(*args)  # pragma: no cover
+
+    named.__name__ = named.__qualname__ = name
+    return named
 
 
 def _stand_in(*args: object) -> object:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._core.targets import option
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.targets import Headcount
 
-__all__ = ["MessageHandler", "MuleFunctions", "MuleMessage", "Program"]
+__all__ = ["MessageHandler", "MuleFunctions", "MuleMessage", "Program", "check_handler", "name_of"]
 
 MessageHandler = Callable[["MuleMessage"], object]
 Program = Callable[[], object]
@@ -52,14 +53,16 @@ class MuleFunctions:
         """Refuse what these mules cannot run.
 
         Raises:
-            RegistrationError: a program is for a mule that does not exist or is not always there, or a function for a
-                farm that does not exist.
+            RegistrationError: a program is for a mule that does not exist or is not always there, a function for a
+                farm that does not exist, or there are handlers of messages and no mule.
         """
         for number in self.programs:
             _check_program(number, headcount)
         for farm in self.farms:
             if farm not in headcount.farms:
                 raise RegistrationError(f"@farm({farm!r}): {headcount.no_farm(farm)}")
+        for handler in self.message_handlers:
+            check_handler(handler, headcount)
 
     def declare_program(self, number: int, program: Program) -> None:
         """Keep a mule's program.
@@ -71,7 +74,7 @@ class MuleFunctions:
             raise RegistrationError(f"the program of mule {number} must be callable without arguments, not {program!r}")
         if number in self.programs:
             raise RegistrationError(
-                f"mule {number} has a program already, {_name(self.programs[number])}; use another mule"
+                f"mule {number} has a program already, {name_of(self.programs[number])}; use another mule"
             )
         self.programs[number] = program
 
@@ -95,23 +98,38 @@ class MuleFunctions:
             raise RegistrationError(f"the function of farm {farm!r} must be callable with the message: {function!r}")
         if farm in self.farms:
             raise RegistrationError(
-                f"farm {farm!r} has a function already, {_name(self.farms[farm])}; use another farm"
+                f"farm {farm!r} has a function already, {name_of(self.farms[farm])}; use another farm"
             )
         self.farms[farm] = function
+
+
+def check_handler(handler: MessageHandler, headcount: Headcount) -> None:
+    """Refuse a handler of messages where there is no mule.
+
+    Raises:
+        RegistrationError: there is none.
+    """
+    if not headcount.mules:
+        raise RegistrationError(
+            f"@mule_message_handler {name_of(handler)} would never run: this runtime has no mule; "
+            f"set {option('mules', 1)}, or do not declare it"
+        )
 
 
 def _check_program(number: int, headcount: Headcount) -> None:
     if number > headcount.mules:
         raise RegistrationError(
             f"@mule({number}) gives a program to a mule that does not exist (this runtime has {headcount.mules}); "
-            f"set Config(mules={number}) or use a lower number"
+            f"set {option('mules', number)}, or use a lower number"
         )
     if number > headcount.least("mule"):
         raise RegistrationError(
             f"@mule({number}) gives a program to a mule that comes and goes; "
-            f"set Config(mules=Mules(min={number}, ...)) or use a lower number"
+            f"set Config(mules=Mules(min={number}, ...)), on the command line --mules {number}-{headcount.mules}, "
+            f"or use a lower number"
         )
 
 
-def _name(function: Callable[..., object]) -> str:
+def name_of(function: Callable[..., object]) -> str:
+    """What errors call it."""
     return getattr(function, "__qualname__", repr(function))

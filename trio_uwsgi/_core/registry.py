@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeVar, overload
+from typing import TypeVar, cast, overload
 
 from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program
+from trio_uwsgi._core.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program, check_handler, name_of
 from trio_uwsgi._core.rpc_functions import RpcFunction, check_rpc_name, rpc_function
-from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions
+from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions, check_spooler
 from trio_uwsgi._core.targets import Headcount, Target, parse_target
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._core.timer_rules import cron_spec
@@ -23,7 +24,8 @@ from trio_uwsgi.errors import RegistrationError
 __all__ = ["Registry", "Signal"]
 
 Handler = Callable[[int], object]
-H = TypeVar("H", bound=Handler)
+T = TypeVar("T")
+U = TypeVar("U")
 M = TypeVar("M", bound=MessageHandler)
 P = TypeVar("P", bound=Program)
 R = TypeVar("R", bound="Callable[..., object]")
@@ -84,21 +86,30 @@ class Registry:
             arm: starts a timer; called for all declared ones now, and for others as they are declared.
             cancel: cancels one that was armed.
         Raises:
-            RegistrationError: a target or a mule program names a member that does not exist; or the registry is being
-                served already.
+            RegistrationError: a target or a mule program names a member that does not exist, or there is nobody who
+                would run a function; or the registry is being served already.
         """
         if self.headcount is not None:
             raise RegistrationError(
                 "this registry is being served by another runtime; give each runtime a Registry() of its own"
             )
-        for signal in self.signals.values():
-            signal.target.check(headcount)
-        self.mules.check(headcount)
+        self.check(headcount)
         self.headcount = headcount
         self._arm = arm
         self._cancel = cancel
         for timer in self.timers:
             arm(timer)
+
+    def check(self, headcount: Headcount) -> None:
+        """Refuse what these members would never run.
+
+        Raises:
+            RegistrationError: something is declared for a member that does not exist.
+        """
+        for signal in self.signals.values():
+            signal.target.check(headcount)
+        self.mules.check(headcount)
+        self.spool.check(headcount.spoolers)
 
     def join(
         self,
@@ -143,7 +154,7 @@ class Registry:
             parsed.check(self.headcount)
         elif (known := self.signals.get(signum)) is not None:
             raise RegistrationError(
-                f"signal {signum} is registered already, for {_name(known.handler)}; use another number, or "
+                f"signal {signum} is registered already, for {name_of(known.handler)}; use another number, or "
                 f"@signal_handler without a number to take a free one"
             )
         self.signals[signum] = signal = Signal(signum, parsed, handler)
@@ -163,18 +174,20 @@ class Registry:
         raise RegistrationError("all 256 signals are registered; let handlers share a number")
 
     @overload
-    def signal_handler(self, signum: H, /) -> H: ...
+    def signal_handler(self, signum: Callable[[int], T], /) -> SignalHandler[T]: ...
     @overload
-    def signal_handler(self, signum: int | None = None, /, *, target: str = "") -> Callable[[H], H]: ...
-    def signal_handler(self, signum: H | int | None = None, /, *, target: str = "") -> H | Callable[[H], H]:
+    def signal_handler(self, signum: int | None = None, /, *, target: str = "") -> Registering: ...
+    def signal_handler(
+        self, signum: Callable[[int], T] | int | None = None, /, *, target: str = ""
+    ) -> SignalHandler[T] | Registering:
         """Decorate a signal's handler; see `trio_uwsgi.uwsgi.signal_handler`."""
 
-        def register(handler: H) -> H:
+        def register(handler: Callable[[int], U]) -> SignalHandler[U]:
             number = self.free_signum() if signum is None or callable(signum) else signum
             replaced = self.signals.get(number)
             self.register_signal(number, target, handler)
             try:
-                handler.signum = number  # type: ignore[attr-defined]  # any callable may be a handler; functions take attributes
+                handler.signum = number  # type: ignore[attr-defined]  # any callable may be a handler
             except (AttributeError, TypeError):  # bound methods, objects with slots; built-in classes
                 del self.signals[number]
                 if replaced is not None:
@@ -183,7 +196,7 @@ class Registry:
                     f"@signal_handler cannot leave the number on {handler!r}; "
                     f"use register_signal({number}, {target!r}, ...)"
                 ) from None
-            return handler
+            return cast("SignalHandler[U]", handler)
 
         return register(signum) if callable(signum) else register
 
@@ -220,27 +233,27 @@ class Registry:
         """The next due time of a declared timer; see `Timer.due`."""
         return timer.due
 
-    def timer(self, seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+    def timer(self, seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
         """Decorate a handler to run every `seconds`; see `trio_uwsgi.uwsgi.timer`."""
         return self._timed(Every(seconds), target, late, overlap)
 
     def rbtimer(
         self, seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
-    ) -> Callable[[H], H]:
+    ) -> Registering:
         """Decorate a handler to run `iterations` times; see `trio_uwsgi.uwsgi.rbtimer`."""
         return self._timed(Again(seconds, iterations), target, late, overlap)
 
-    def cron(self, *when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+    def cron(self, *when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
         """Decorate a handler to run at wall-clock times; see `trio_uwsgi.uwsgi.cron`."""
         return self._timed(Cron(cron_spec(*when)), target, late, overlap)
 
-    def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Callable[[H], H]:
-        def register(handler: H) -> H:
+    def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Registering:
+        def register(handler: Callable[[int], T]) -> SignalHandler[T]:
             signum = self.free_signum()
             timer = Timer(signum, rule, late=late, overlap=overlap)
-            self.signal_handler(signum, target=target)(handler)
+            registered = self.signal_handler(signum, target=target)(handler)
             self.declare(timer)
-            return handler
+            return registered
 
         return register
 
@@ -276,6 +289,8 @@ class Registry:
 
     def mule_message_handler(self, handler: M) -> M:
         """Decorate a handler of mule messages; see `trio_uwsgi.uwsgi.mule_message_handler`."""
+        if self.headcount is not None and callable(handler):
+            check_handler(handler, self.headcount)
         self.mules.declare_handler(handler)
         return handler
 
@@ -304,7 +319,7 @@ class Registry:
         known = self.rpc.get(name)
         if known is not None and self.headcount is None:
             raise RegistrationError(
-                f"RPC function {name!r} is registered already, as {_name(known.func)}; use another name"
+                f"RPC function {name!r} is registered already, as {name_of(known.func)}; use another name"
             )
         self.rpc[name] = function
 
@@ -349,6 +364,7 @@ class Registry:
         encoding: Encoding = ("pickle" if pickle else "json") if pass_arguments else "vars"
 
         def register(func: R) -> R:
+            self._check_spooler("@spool_handler")
             self.spool.declare(func, name=name, encoding=encoding, max_tries=max_tries)
             return func
 
@@ -356,8 +372,13 @@ class Registry:
 
     def spooler(self, func: J) -> J:
         """Decorate the function for all other jobs; see `trio_uwsgi.uwsgi.spooler`."""
+        self._check_spooler("@spooler")
         self.spool.declare_catch_all(func)
         return func
+
+    def _check_spooler(self, what: str) -> None:
+        if self.headcount is not None:
+            check_spooler(what, self.headcount.spoolers)
 
 
 def _leave_unarmed(timer: Timer) -> None:
@@ -376,7 +397,3 @@ def check_signum(signum: int) -> None:
     """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
     if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
         raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")
-
-
-def _name(handler: Callable[..., object]) -> str:
-    return getattr(handler, "__qualname__", repr(handler))

@@ -206,9 +206,10 @@ class Roster:
             if mule not in self._headcount.farms:
                 raise MuleError(self._headcount.no_farm(mule))
         elif not count:
-            raise MuleError("there is no mule to send a message to; set Config(mules=1)")
+            raise MuleError("there is no mule to send a message to; set Config(mules=1), on the command line --mules 1")
         elif not 0 <= mule <= count:
-            raise MuleError(f"mule {mule} does not exist; use 1 to {count}, or 0 for any mule")
+            these = f"1 to {count}" if count > 1 else "1"
+            raise MuleError(f"mule {mule} does not exist; use {these}, or 0 for any mule")
 
     def _ticket(self, seat: Seat) -> int:
         self._tickets += 1

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from trio_uwsgi._core.asynchrony import is_async
+from trio_uwsgi._core.targets import option
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
 __all__ = [
@@ -272,6 +273,17 @@ class SpoolFunctions:
     def __len__(self) -> int:
         return len(self.functions) + (self.catch_all is not None)
 
+    def check(self, spoolers: int) -> None:
+        """Refuse functions that nobody would run.
+
+        Raises:
+            RegistrationError: there are some, and no spooler.
+        """
+        for name in self.functions:
+            check_spooler(f"@spool_handler {name}", spoolers)
+        if self.catch_all is not None:
+            check_spooler(f"@spooler {self.catch_all.name}", spoolers)
+
     def declare(
         self, func: Callable[..., object], *, name: str | None, encoding: Encoding, max_tries: int | None
     ) -> None:
@@ -323,6 +335,19 @@ class SpoolFunctions:
         if name is not None and (found := self.functions.get(name.decode("utf-8", "surrogateescape"))) is not None:
             return found
         return self.catch_all
+
+
+def check_spooler(what: str, spoolers: int) -> None:
+    """Refuse a function for jobs where there is no spooler.
+
+    Raises:
+        RegistrationError: there is none.
+    """
+    if not spoolers:
+        raise RegistrationError(
+            f"{what} would never run: this runtime has no spooler; set {option('spooler', 'jobs')}, "
+            f"which is a directory, or do not declare it"
+        )
 
 
 def verdict(returned: object, variables: Mapping[bytes, bytes]) -> int | None:

@@ -15,7 +15,7 @@ from typing import Literal, cast, get_args
 
 from trio_uwsgi.errors import RegistrationError
 
-__all__ = ["Headcount", "Target", "parse_target"]
+__all__ = ["Headcount", "Target", "option", "parse_target"]
 
 Kind = Literal["worker", "mule", "spooler"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -38,8 +38,20 @@ _SHAPES = (
     '"" or "worker" (any worker), "workers", "active-workers", "worker1", "mule" (any mule), "mules", "mule1", '
     '"farm_NAME" or "farm1" (any mule of a farm), "spooler" (any spooler), "spoolers", "spooler1"'
 )
-# What to set for more of them.
-_REMEDIES = {"worker": "workers={}", "mule": "mules={}", "spooler": "spooler=..., spooler_processes={}"}
+
+
+def option(name: str, value: object) -> str:
+    """How to set an option, in a program and on a command line: a declaration does not know who runs it."""
+    return f"Config({name}={value!r}), on the command line --{name} {value}"
+
+
+def _more_of(kind: Kind, number: int) -> str:
+    if kind != "spooler":
+        return option(f"{kind}s", number)
+    if number == 1:
+        return option("spooler", "jobs")
+    several = f"--spooler jobs --spooler-processes {number}"
+    return f"Config(spooler='jobs', spooler_processes={number}), on the command line {several}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +81,9 @@ class Headcount:
     def no_farm(self, name: str) -> str:
         """What to tell who names a farm that does not exist."""
         if not self.farms:
-            return f"there is no farm {name!r}; set Config(farms={{{name!r}: [1]}})"
+            return (
+                f"there is no farm {name!r}; set Config(farms={{{name!r}: [1]}}), on the command line --farm {name}:1"
+            )
         known = ", ".join(map(repr, self.farms))
         close = difflib.get_close_matches(name, self.farms, n=1)
         return f"there is no farm {name!r}; " + (f"did you mean {close[0]!r}? " if close else "") + f"There are {known}"
@@ -112,12 +126,12 @@ class Target:
             )
             raise RegistrationError(
                 f"target {self.text!r} names a {self.kind} that does not exist (this runtime has {count} {plural}); "
-                f"{choice}, or set Config({_REMEDIES[self.kind].format(self.number)})"
+                f"{choice}, or set {_more_of(self.kind, self.number)}"
             )
         if not count:
             raise RegistrationError(
                 f"target {self.text!r} has nobody to go to: this runtime has no {self.kind}; "
-                f"set Config({_REMEDIES[self.kind].format(1)}) or use another target"
+                f"set {_more_of(self.kind, 1)}, or use another target"
             )
 
     def _check_farm(self, headcount: Headcount) -> None:
@@ -126,7 +140,8 @@ class Target:
         if self.number > (count := len(headcount.farms)):
             raise RegistrationError(
                 f"target {self.text!r} names the {self.number}. farm, and this runtime has {count}"
-                f"{': ' + ', '.join(headcount.farms) if count else ''}; use farm_NAME, or set Config(farms=...)"
+                f"{': ' + ', '.join(headcount.farms) if count else ''}; use farm_NAME, "
+                f"or set Config(farms=...), on the command line --farm NAME:1"
             )
 
 

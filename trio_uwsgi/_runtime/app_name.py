@@ -22,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from trio_uwsgi._runtime.loader import import_failure, load_app
+from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]
@@ -91,6 +92,8 @@ class AppReference:
             return served.app
         except BaseExceptionGroup as group:
             return _served_in(group).app
+        finally:
+            hear_own_loggers()
 
     def _load(self) -> Any:
         if self.how == "name":

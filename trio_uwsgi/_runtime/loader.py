@@ -15,10 +15,11 @@ import inspect
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
+from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi.errors import BootError
 
 # uWSGI's default, and what the ASGI world calls it.
@@ -45,15 +46,56 @@ def load_app(
     Checkpoint: never. It blocks while the application is imported, so it is called before Trio runs.
     uWSGI: `--module`, `--wsgi-file` and `--callable` in one name.
     """
+    return load_beside(spec, factory=factory)[0]
+
+
+def load_beside(
+    spec: str, *, factory: bool = False
+) -> tuple[Any, ModuleType]:  # as `load_app`, and the module where it was found
+    """`load_app`, with the module in which the application was looked for."""
     target, attribute = _split(spec)
-    module = _import_file(target) if _is_file(target) else _import_module(target)
+    module = _import(target)
     name, found = _find(module, target, attribute, _FACTORY_NAMES if factory else _APP_NAMES)
     if factory:
         found = _make(found, f"{target}:{name}")
+    hear_own_loggers()
     if not callable(found):
         what = f"what {target}:{name} returned" if factory else f"{target}:{name}"
         raise BootError(f"{what} is not an application: it is of type {type(found).__name__}, which cannot be called")
+    return found, module
+
+
+def import_module_of(spec: str) -> ModuleType:
+    """Import the module of an application, and look for nothing in it.
+
+    Raises:
+        BootError: as `load_app`.
+    """
+    return _import(_split(spec)[0])
+
+
+def find_module_of(spec: str) -> importlib.machinery.ModuleSpec | None:
+    """Where the module of an application is; None where it is not. Nothing is imported, no package above it either."""
+    target = spec if _is_file(spec.rpartition(":")[2]) else spec.rpartition(":")[0] or spec
+    if _is_file(target):
+        path = os.path.abspath(target)
+        loader = importlib.machinery.SourceFileLoader("application", path)
+        return (
+            importlib.util.spec_from_file_location("application", path, loader=loader) if os.path.isfile(path) else None
+        )
+    path_of: Sequence[str] = [os.getcwd(), *sys.path]
+    found = None
+    for number in range(target.count(".") + 1):
+        name = ".".join(target.split(".")[: number + 1])
+        found = importlib.machinery.PathFinder.find_spec(name, path_of)
+        if found is None:
+            return None
+        path_of = found.submodule_search_locations or ()
     return found
+
+
+def _import(target: str) -> ModuleType:
+    return _import_file(target) if _is_file(target) else _import_module(target)
 
 
 def _split(spec: str) -> tuple[str, str]:
@@ -145,9 +187,8 @@ def _find(module: ModuleType, target: str, attribute: str, defaults: tuple[str, 
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise BootError(
-                f"{target} has no {attribute!r}: looked for {part!r}{_did_you_mean(part, dir(found))}"
-            ) from None
+            where = f": looked for {part!r}" if part != attribute else ""
+            raise BootError(f"{target} has no {attribute!r}{where}{_did_you_mean(part, dir(found))}") from None
     return attribute, found
 
 

@@ -35,7 +35,7 @@ from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._runtime.zygote import application
 from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.interface import detect_interface
+from trio_uwsgi._tasks.interface import interface_of
 from trio_uwsgi._tasks.journal import Journal, LoggingJournal, sole
 from trio_uwsgi._tasks.lifespan import Lifespan
 from trio_uwsgi._tasks.link import StreamLink
@@ -248,7 +248,7 @@ class _Process:
     def _application(self) -> Application:
         setup = self._setup
         app = application()
-        interface = detect_interface(app) if setup.interface == "auto" else setup.interface
+        interface = interface_of(app, setup.interface, setup.terms.lifespan)
         return Application(
             app,
             interface,

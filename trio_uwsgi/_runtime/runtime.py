@@ -33,7 +33,7 @@ from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
-from trio_uwsgi._runtime.succession import Succession
+from trio_uwsgi._runtime.succession import NO_RELOAD, Succession
 from trio_uwsgi._runtime.supervisor import Live, Supervisor
 from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._runtime.workforce import Workforce
@@ -43,7 +43,7 @@ from trio_uwsgi._tasks.link import direct_links
 from trio_uwsgi._tasks.remote_locks import LockKeeper
 from trio_uwsgi._tasks.sources import Ticker
 from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi.errors import NO_RELOAD, NotServing
+from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -273,7 +273,7 @@ class Runtime:
         Checkpoint: never.
         """
         if self._succession is None:
-            raise NotServing("Runtime.reload()", NO_RELOAD)
+            raise NotServing("Runtime.reload()", *NO_RELOAD)
         self._succession.reload(chain=chain)
 
     async def dump_stacks(self) -> None:

@@ -27,9 +27,15 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.supervisor import Live, Supervisor
     from trio_uwsgi._runtime.tenure import Tenure
 
-__all__ = ["Succession"]
+__all__ = ["NO_RELOAD", "Succession"]
 
 logger = logging.getLogger("trio_uwsgi")
+
+# Why there is no reload where members are tasks, for `NotServing`: what to do, and where it was asked for.
+NO_RELOAD = (
+    "only members that are processes can have new code: Config(placement='process'), on the command line --processes N",
+    "where members are tasks of one process",
+)
 
 
 class Succession:

@@ -209,7 +209,10 @@ class Caches:
             CacheError: there is none; says which there are.
         """
         if not self._specs:
-            raise CacheError("this runtime has no cache; set Config(caches=[Cache('default', items=1000)])")
+            raise CacheError(
+                "this runtime has no cache; set Config(caches=[Cache('default', items=1000)]), "
+                "on the command line --cache2 name=default,items=1000"
+            )
         try:
             return self._caches[name or self._specs[0].name]
         except KeyError:

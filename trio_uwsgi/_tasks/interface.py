@@ -35,9 +35,24 @@ def detect_interface(app: object) -> Literal["asgi", "wsgi"]:
     found = _from_signature(app)
     if found is None:
         raise ConfigError(
-            f"{app!r} could be a WSGI or an ASGI application", "say which with interface='wsgi' or 'asgi'"
+            f"{app!r} could be a WSGI or an ASGI application",
+            "set Config(interface='wsgi'), on the command line --interface wsgi, or asgi likewise",
         )
     return found
+
+
+def interface_of(
+    app: object, said: Literal["auto", "wsgi", "asgi"], lifespan: Literal["auto", "on", "off"]
+) -> Literal["asgi", "wsgi"]:
+    """The interface that was said, or is found out.
+
+    Raises:
+        ConfigError: as `detect_interface`; or it has no lifespan, and one is asked for.
+    """
+    interface = detect_interface(app) if said == "auto" else said
+    if interface == "wsgi" and lifespan == "on":
+        raise ConfigError("lifespan='on' asks for ASGI's lifespan, and the application is WSGI", "leave lifespan out")
+    return interface
 
 
 def _from_signature(app: Callable[..., object]) -> Literal["asgi", "wsgi"] | None:

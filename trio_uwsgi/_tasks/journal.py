@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,8 @@ import trio
 __all__ = ["Event", "Journal", "LoggingJournal", "report_failure", "sole", "summary"]
 
 logger = logging.getLogger("trio_uwsgi")
+
+_NO_LOOP = re.compile("no running event loop|There is no current event loop", re.IGNORECASE)
 
 
 class Event(NamedTuple):
@@ -54,7 +57,7 @@ class LoggingJournal:
         pass
 
     def failed(self, member: str, what: str, error: BaseException) -> None:
-        logger.error("%s: %s failed: %s", member, what, summary(error), exc_info=error)
+        logger.error("%s: %s failed: %s%s", member, what, summary(error), _hint(error), exc_info=error)
 
 
 def sole(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -86,6 +89,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(part)
     elif not isinstance(error, trio.Cancelled):
         yield error
+
+
+def _hint(error: BaseException) -> str:
+    """What asyncio's own error does not say."""
+    if isinstance(error, BaseExceptionGroup):
+        error = sole(error)
+    if isinstance(error, RuntimeError) and _NO_LOOP.match(str(error)):
+        return " (this is asyncio's; here everything runs on Trio, so use Trio's or anyio's functions instead)"
+    return ""
 
 
 def summary(error: BaseException) -> str:

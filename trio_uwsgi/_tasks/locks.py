@@ -87,7 +87,8 @@ class LockClaims:
         if type(number) is not int or not 0 <= number <= self._highest:
             which = f"locks 0 to {self._highest}" if self._highest else "lock 0 only"
             raise LockError(
-                f"there is no user lock {number!r}: this runtime has {which}; set Config(locks=...) for more"
+                f"there is no user lock {number!r}: this runtime has {which}; "
+                f"set Config(locks=...), on the command line --locks N, for more"
             )
 
     def taker(self, number: int, unit: Unit, holder: Holder | None) -> Holder:

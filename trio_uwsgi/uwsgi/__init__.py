@@ -13,6 +13,9 @@ RPC functions) made while no member runs go to the default registry, which `serv
 `trio_uwsgi.Registry` of your own has the same decorators.
 """
 
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
 from trio_uwsgi._core.registry import Registry
 from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, reload, setprocname, version, version_info
 from trio_uwsgi.uwsgi._alarms import alarm
@@ -49,6 +52,7 @@ from trio_uwsgi.uwsgi._farms import farm, farm_get_msg, farm_msg, in_farm
 from trio_uwsgi.uwsgi._hooks import atexit, post_fork
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
+from trio_uwsgi.uwsgi._missing import missing
 from trio_uwsgi.uwsgi._mules import MuleMessage, mule, mule_get_msg, mule_message_handler, mule_msg
 from trio_uwsgi.uwsgi._rpc import call, register_rpc, remote_signal, rpc, rpc_handler, rpc_list
 from trio_uwsgi.uwsgi._signals import (
@@ -178,3 +182,10 @@ __all__ = [
 
 registry = Registry()
 """The default registry: what is declared through this module while no member runs."""
+
+
+if not TYPE_CHECKING:  # type checkers know which names there are
+
+    def __getattr__(name: str) -> NoReturn:
+        told = missing(name) or f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(told, name=name, obj=sys.modules[__name__])

@@ -7,9 +7,10 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from trio_uwsgi._runtime.succession import NO_RELOAD
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.frames import Reload
-from trio_uwsgi.errors import NO_RELOAD, NotServing
+from trio_uwsgi.errors import NotServing
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 
 __all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
@@ -74,7 +75,7 @@ def reload() -> None:
     """
     unit = current_unit("reload", "call it in a request, a handler or a mule's program")
     if not unit.member.services.reloads:
-        raise NotServing("uwsgi.reload()", NO_RELOAD)
+        raise NotServing("uwsgi.reload()", *NO_RELOAD)
     on_trios_thread(lambda: unit.member.link.send(Reload()))
 
 

@@ -35,7 +35,9 @@ def alarm(alarm: str, msg: str | bytes) -> None:
         )
     if alarm not in known:
         there = ", ".join(sorted(map(repr, known))) or "none"
-        raise AlarmError(f"there is no alarm {alarm!r}; there is {there}; add it with Config(alarms={{...}})")
+        raise AlarmError(
+            f"there is no alarm {alarm!r}; there is {there}; add it with Config(alarms={{...}}), or --alarm"
+        )
     if not isinstance(msg, str | bytes):
         raise TypeError(f"the message of an alarm is str or bytes, not {type(msg).__name__}")
     data = msg.encode("utf-8", "replace") if isinstance(msg, str) else msg

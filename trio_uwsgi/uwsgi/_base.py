@@ -22,9 +22,11 @@ __all__ = [
     "declaring",
     "default_registry",
     "on_trios_thread",
+    "registering",
 ]
 
 if TYPE_CHECKING:
+    from trio_uwsgi._core.handlers import Registering, SignalHandler
     from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._wire.answers import Answer
     from trio_uwsgi._wire.remote import CacheCall, RpcCall, SignalCall, SpoolCall
@@ -99,6 +101,15 @@ def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
 def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:
     """The registry's decorator, for any of the runtime's threads."""
     return lambda declared: on_trios_thread(lambda: decorator(declared))
+
+
+def registering(decorator: Registering) -> Registering:
+    """The same for handlers of signals."""
+
+    def register(handler: Callable[[int], T], /) -> SignalHandler[T]:
+        return on_trios_thread(lambda: decorator(handler))
+
+    return register
 
 
 async def ask_node(

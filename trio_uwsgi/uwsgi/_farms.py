@@ -78,7 +78,10 @@ async def farm_get_msg(*, timeout: float = math.inf) -> MuleMessage | None:
     """
     messages = programs_messages("farm_get_msg", timeout)
     if not in_farm():
-        raise MuleError("uwsgi.farm_get_msg() was called by a mule that is in no farm; set Config(farms={'name': [1]})")
+        raise MuleError(
+            "uwsgi.farm_get_msg() was called by a mule that is in no farm; "
+            "set Config(farms={'name': [1]}), on the command line --farm name:1"
+        )
     return await messages.get(timeout, own=False)
 
 

@@ -47,18 +47,18 @@ def set_user_harakiri(seconds: float) -> None:
     Args:
         seconds: 0 clears the limit; fractions count.
     Raises:
-        ValueError: negative, or not a number.
+        TypeError: it is no number.
+        ValueError: it is negative, or NaN.
         NotServing: nothing is running that could be ended.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_user_harakiri`: whole seconds, one limit for all threads of a process, and the process is killed.
     """
     unit = current_unit("set_user_harakiri", "it limits a request, a handler or a mule's program, so call it in one")
-    as_number("a harakiri in seconds", seconds)
     on_trios_thread(lambda: unit.limit(_deadline(seconds)))
 
 
 def _deadline(seconds: float) -> float:
-    if not seconds >= 0:
+    if not as_number("a harakiri in seconds", seconds) >= 0:
         raise ValueError(f"a harakiri is 0 or more seconds, not {seconds!r}; 0 clears it")
     return trio.current_time() + seconds if seconds else math.inf
 
@@ -74,7 +74,8 @@ def harakiri(seconds: float) -> Iterator[None]:
     Args:
         seconds: above 0; fractions count.
     Raises:
-        ValueError: not above 0.
+        TypeError: it is no number.
+        ValueError: it is not above 0.
         NotServing: nothing is running that could be ended.
     Checkpoint: never by itself.
     uWSGI: `uwsgidecorators.harakiri`, which leaves the limit armed when its function raises.

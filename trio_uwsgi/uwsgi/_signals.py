@@ -6,23 +6,26 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TypeVar, overload
 
+from trio_uwsgi._core.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
 from trio_uwsgi._core.registry import check_signum
 from trio_uwsgi._wire.frames import Raise
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread, registering
 
 __all__ = ["register_signal", "signal", "signal_handler", "signal_received", "signal_registered", "signal_wait"]
 
-H = TypeVar("H", bound=Callable[[int], object])
+T = TypeVar("T")
 
 _received: ContextVar[int] = ContextVar("trio_uwsgi_signal_received", default=0)
 
 
 @overload
-def signal_handler(signum: H, /) -> H: ...
+def signal_handler(signum: Callable[[int], T], /) -> SignalHandler[T]: ...
 @overload
-def signal_handler(signum: int | None = None, /, *, target: str = "") -> Callable[[H], H]: ...
-def signal_handler(signum: H | int | None = None, /, *, target: str = "") -> H | Callable[[H], H]:
+def signal_handler(signum: int | None = None, /, *, target: str = "") -> Registering: ...
+def signal_handler(
+    signum: Callable[[int], T] | int | None = None, /, *, target: str = ""
+) -> SignalHandler[T] | Registering:
     """Decorate a function to run when a uwsgi signal is raised.
 
     The member that the target names runs it, one signal at a time in the order they were raised; an `async def` as a
@@ -44,8 +47,8 @@ def signal_handler(signum: H | int | None = None, /, *, target: str = "") -> H |
         lost.
     """
     if signum is None or isinstance(signum, int):
-        return declaring(current_registry().signal_handler(signum, target=target))
-    return declaring(current_registry().signal_handler)(signum)
+        return registering(current_registry().signal_handler(signum, target=target))
+    return registering(current_registry().signal_handler)(signum)
 
 
 def register_signal(signum: int, kind: str, handler: Callable[[int], object]) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from trio_uwsgi._core.handlers import Registering  # noqa: TC001  # for typing.get_type_hints
 from trio_uwsgi._core.registry import Registry, check_signum
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._core.timer_rules import cron_spec
 from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi.uwsgi._base import as_number, current_registry, declaring, default_registry, on_trios_thread
+from trio_uwsgi.uwsgi._base import as_number, current_registry, default_registry, on_trios_thread, registering
 
 if TYPE_CHECKING:
     from trio_uwsgi._tasks.sources import MemberTimers
 
 __all__ = ["TimerHandle", "add_cron", "add_ms_timer", "add_rb_timer", "add_timer", "cron", "rbtimer", "timer"]
-
-H = TypeVar("H", bound=Callable[[int], object])
 
 
 class TimerHandle:
@@ -156,7 +154,7 @@ def add_cron(
     return _add(signum, Cron(cron_spec(minute, hour, day, month, week)), late, overlap)
 
 
-def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
     """Decorate a function to run every `seconds`: a free signal, registered, with an `add_timer`.
 
     Args:
@@ -169,12 +167,12 @@ def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool
     Checkpoint: never.
     uWSGI: `uwsgidecorators.timer`.
     """
-    return declaring(current_registry().timer(seconds, target=target, late=late, overlap=overlap))
+    return registering(current_registry().timer(seconds, target=target, late=late, overlap=overlap))
 
 
 def rbtimer(
     seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
-) -> Callable[[H], H]:
+) -> Registering:
     """Decorate a function to run `iterations` times: a free signal, registered, with an `add_rb_timer`.
 
     Args:
@@ -188,12 +186,12 @@ def rbtimer(
     Checkpoint: never.
     uWSGI: `uwsgidecorators.rbtimer`, which cannot be given iterations.
     """
-    return declaring(
+    return registering(
         current_registry().rbtimer(seconds, iterations=iterations, target=target, late=late, overlap=overlap)
     )
 
 
-def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Callable[[H], H]:
+def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
     """Decorate a function to run at wall-clock times: a free signal, registered, with a cron.
 
     Args:
@@ -206,4 +204,4 @@ def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool =
     Checkpoint: never.
     uWSGI: `uwsgidecorators.cron`, which knows no strings.
     """
-    return declaring(current_registry().cron(*when, target=target, late=late, overlap=overlap))
+    return registering(current_registry().cron(*when, target=target, late=late, overlap=overlap))

@@ -1,0 +1,58 @@
+"""What `trio_uwsgi.testing` says to somebody who begins with it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from trio_uwsgi import Config, Registry
+from trio_uwsgi.errors import RegistrationError
+from trio_uwsgi.testing import open_runtime
+
+
+async def test_a_missing_httpx_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what to install, before anything starts."""
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with pytest.raises(ModuleNotFoundError, match=r"not installed; pip install 'trio-uwsgi\[testing\]'"):
+        async with open_runtime():
+            pytest.fail("it was opened")
+
+
+@pytest.mark.parametrize("placement", ["task", "memory", "process"])
+async def test_declarations_nobody_would_run_are_refused_in_tests(
+    autojump_clock: trio.testing.MockClock, placement: Any
+) -> None:
+    """As in production: a test without a spooler would not see that nobody runs the jobs."""
+    registry = Registry()
+    registry.spool_handler(name="mail")(lambda job: None)
+    with pytest.raises(RegistrationError, match="@spool_handler mail would never run: this runtime has no spooler"):
+        async with open_runtime(None, Config(placement=placement), registry=registry):
+            pytest.fail("it was opened")
+    registry = Registry()
+    registry.mule_message_handler(lambda message: None)
+    with pytest.raises(RegistrationError, match="would never run: this runtime has no mule; set Config\\(mules=1\\)"):
+        async with open_runtime(None, Config(placement=placement), registry=registry):
+            pytest.fail("it was opened")
+
+
+async def test_code_for_asyncio_gets_a_hint(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An application that calls asyncio is answered 500, and the line in the log says why that cannot work."""
+    import asyncio
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:  # as ASGI has them
+        if scope["type"] == "http":
+            async with trio.open_nursery():
+                await asyncio.sleep(1)
+
+    async with open_runtime(app, allow_failures=True) as runtime:
+        assert 500 == (await runtime.client.get("/")).status_code
+    (line,) = [record.getMessage() for record in caplog.records if "GET / failed" in record.getMessage()]
+    assert line.endswith(
+        "(this is asyncio's; here everything runs on Trio, so use Trio's or anyio's functions instead)"
+    )

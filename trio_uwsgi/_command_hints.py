@@ -1,0 +1,111 @@
+"""What people are told who type an option of another server, and how a `ConfigError` reads on a command line. Floor 4.
+
+What uWSGI calls its options is in `_command_options.py`, beside our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from trio_uwsgi._command_options import OPTIONS, flag_of
+
+__all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
+
+_WEBSOCKETS = "leave it out, WebSocket is not served"
+_TLS = "TLS is for a proxy in front"
+_STDERR = "leave it out, the log goes to standard error; --disable-logging is without the access log"
+_PROXY = "leave it out, headers of a proxy are left to the application; over --socket its variables count"
+_FOLDERS = "leave it out, --reload watches the current folder and that of the application"
+
+# The names of gunicorn's, uvicorn's and hypercorn's options, where they are neither ours nor uWSGI's.
+FOREIGN_OPTIONS = {
+    **dict.fromkeys(("b", "bind", "insecure-bind"), "write --http HOST:PORT, or --http /path/of.sock"),
+    **dict.fromkeys(("host", "port"), "write --http HOST:PORT"),
+    "uds": "write --http /path/of.sock",
+    "fd": "write --http fd://N",
+    "w": "write --processes N; --workers N alone are tasks of one process",
+    **dict.fromkeys(("k", "worker-class"), "leave it out; --processes N are processes, --threads N are for WSGI"),
+    **dict.fromkeys(("t", "timeout", "worker-healthcheck-timeout"), "write --harakiri SEC, which limits a request"),
+    **dict.fromkeys(("graceful-timeout", "timeout-graceful-shutdown"), "write --mercy SEC"),
+    **dict.fromkeys(("keep-alive", "timeout-keep-alive"), "write --keep-alive-timeout SEC"),
+    "read-timeout": "write --header-timeout SEC, and --socket-timeout SEC for bodies",
+    "max-requests-jitter": "write --max-requests-delta N",
+    "limit-max-requests": "write --max-requests N, with --processes",
+    **dict.fromkeys(("worker-connections", "limit-concurrency"), "leave it out, connections are not counted"),
+    "backlog": "write --listen N",
+    **dict.fromkeys(("limit-request-line", "limit-request-field-size"), "write --max-header-size BYTES"),
+    "h11-max-incomplete-event-size": "write --max-header-size BYTES",
+    "limit-request-fields": "write --max-headers N",
+    **dict.fromkeys(("access-logfile", "error-logfile", "log-file", "access-log", "capture-output"), _STDERR),
+    **dict.fromkeys(("access-logformat", "log-config", "use-colors"), "configure Python's logging in the application"),
+    "no-access-log": "write --disable-logging",
+    "preload": "leave it out: with --processes the application is imported once; --lazy-apps is the opposite",
+    **dict.fromkeys(("D", "daemon"), "leave it out, and let systemd or another supervisor run it"),
+    "pid": "write --pidfile FILE",
+    **dict.fromkeys(("u", "user"), "write --uid USER"),
+    **dict.fromkeys(("g", "group"), "write --gid GROUP"),
+    "m": "write --umask MODE",
+    "e": "write --env NAME=VALUE",
+    "env-file": "write --env NAME=VALUE, once for each",
+    "app-dir": "write --chdir DIR",
+    **dict.fromkeys(
+        ("c", "config", "print-config", "check-config"), "write `config = trio_uwsgi.Config(...)` beside it"
+    ),
+    **dict.fromkeys(("n", "name"), "leave it out; pip install 'trio-uwsgi[procname]' names the processes"),
+    **dict.fromkeys(("reload-dir", "reload-include", "reload-exclude", "reload-extra-file", "reload-engine"), _FOLDERS),
+    **dict.fromkeys(("loop", "worker-tmp-dir"), "leave it out, everything runs on Trio"),
+    **dict.fromkeys(
+        ("ws", "ws-max-size", "ws-ping-interval", "ws-ping-timeout", "websocket-ping-interval"), _WEBSOCKETS
+    ),
+    **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile", "quic-bind"), _TLS),
+    **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips", "proxy-protocol"), _PROXY),
+    "root-path": "leave it out; over --socket the proxy says SCRIPT_NAME",
+    **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),
+}
+
+_FIELDS = {option.field: flag_of(option) for option in OPTIONS}
+_SWITCHES = {option.field for option in OPTIONS if option.metavar is None}
+_ANY = "|".join(sorted(_FIELDS, key=len, reverse=True))
+_LONG = "|".join(sorted((name for name in _FIELDS if "_" in name), key=len, reverse=True))
+
+Change = Callable[["re.Match[str]"], str]
+
+
+def _flag(match: re.Match[str]) -> str:
+    return _FIELDS[match[1]]
+
+
+def _valued(match: re.Match[str]) -> str:
+    value = match[2].strip("'")
+    return _FIELDS[match[1]] + (f" {value or repr('')}" if match[1] not in _SWITCHES else "")
+
+
+# What is told in both ways, because whoever tells it does not know who runs it.
+_BOTH_WAYS = re.compile(r"(?:set )?Config\(.*?\), on the command line ")
+_CHANGES: tuple[tuple[str, str | Change], ...] = (
+    ("set placement='process'", "add --processes N"),
+    (r"alarms=\{'([^']*)': '([^']*)'\}", r"--alarm '\1 \2'"),
+    ("neither http nor socket names", "neither --http nor --socket names"),
+    ("^http and socket both", "--http and --socket both"),
+    (rf"\bset (?=({_ANY})=)", "add "),
+    (rf"\b({_ANY})=('[^']*'|[^\s;,]+)", _valued),
+    (rf"\b({_ANY})=(?=\s)", _flag),
+    (rf"^({_ANY})(?=:| names | has | is set|, )", _flag),
+    (rf"(?<=leave )({_ANY})(?= out)", _flag),
+    (rf"(?<![-\w])({_LONG})\b", _flag),
+    (r"\bmath\.inf\b", "inf"),
+)
+
+
+def in_options(text: str) -> str:
+    """A line of a `ConfigError`, which speaks of the fields of `Config`, in the words of the command line."""
+    text = shortened(text)
+    for pattern, change in _CHANGES:
+        text = re.sub(pattern, change, text)
+    return text
+
+
+def shortened(text: str) -> str:
+    """A line that tells what to do in Python and on a command line, without the former."""
+    return _BOTH_WAYS.sub("add ", text)

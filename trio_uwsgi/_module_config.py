@@ -1,0 +1,201 @@
+"""The `config` beside an application, which the command line takes for what it is not told itself. Floor 4.
+
+Where members are tasks, this process imports the application anyway. Where they are processes, or another user is
+become first, it does not: then a process of its own, which ends at once, imports the module and answers with what its
+`config` says. It may have become that other user, so its answer is read as data (`from_plain`), and runs no code here.
+Modules that have no such global are found by reading their source, and are not imported for that.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import ctypes
+import dataclasses
+import importlib.abc
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any, NoReturn
+
+from trio_uwsgi._runtime.app_name import Served, in_a_child_process
+from trio_uwsgi._runtime.duty import flush_output
+from trio_uwsgi._runtime.loader import find_module_of, import_module_of
+from trio_uwsgi._runtime.process import RemoteTraceback
+from trio_uwsgi._tasks.privileges import become, identity_of
+from trio_uwsgi.config import Address, Cache, Config, Mules
+from trio_uwsgi.errors import BootError, ConfigError
+
+__all__ = ["answer", "config_in", "config_read_elsewhere", "from_plain", "may_have_config", "plain"]
+
+_NAME = "config"
+_DEFAULT = Config()
+_PR_SET_PDEATHSIG = 1
+_BOOTSTRAP = (
+    "import json, sys; told = json.loads(sys.stdin.buffer.readline()); sys.path[:] = told['path']; "
+    "from trio_uwsgi._module_config import answer; answer(told)"
+)
+
+
+def config_in(module: ModuleType) -> Config | None:
+    """What this module has; other things of that name are not meant for us."""
+    found = vars(module).get(_NAME)
+    return found if isinstance(found, Config) else None
+
+
+def may_have_config(spec: str) -> bool:
+    """Does the source of an application's module bind the name? Nothing is imported."""
+    found = find_module_of(spec)
+    if found is None or not isinstance(found.loader, importlib.abc.InspectLoader):
+        return False
+    try:
+        source = found.loader.get_source(found.name)
+        return source is None or _NAME in _bound(ast.parse(source))
+    except (ImportError, OSError, SyntaxError, ValueError):  # its import will tell
+        return False
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """The names that are bound at the top of a module; of a star, the one that is looked for."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
+            yield child.id
+        elif isinstance(child, ast.alias):
+            yield _NAME if child.name == "*" else child.asname or child.name
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield from _bound(child)
+
+
+# ----- as data
+
+
+def plain(config: Config) -> dict[str, Any]:  # Any: what JSON has
+    """What is not as it is by default, in values that JSON has.
+
+    Raises:
+        ConfigError: an alarm is a function, which is nothing that another process could call.
+    """
+    for name, action in config.alarms.items():
+        if callable(action):
+            raise ConfigError(
+                f"{_NAME}: alarm {name!r} is a function, which the command line cannot take from another process",
+                "use a text, as in 'signal:17', or serve from a script: trio.run(trio_uwsgi.serve, app, config)",
+            )
+    fields = [field.name for field in dataclasses.fields(Config)]
+    return {name: _plain(getattr(config, name)) for name in fields if getattr(config, name) != getattr(_DEFAULT, name)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Address):
+        return str(value)
+    if isinstance(value, Cache | Mules):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple | list) else value
+
+
+def from_plain(fields: Mapping[str, Any]) -> Config:
+    """What `plain` wrote.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    caches = [Cache(**cache) for cache in fields.get("caches", ())]
+    mules = fields.get("mules", 0)
+    return Config(**{**fields, "caches": caches, "mules": Mules(**mules) if isinstance(mules, dict) else mules})
+
+
+# ----- in a process of its own
+
+
+def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | None) -> Config | None:
+    """Have a process import the module of an application, as that user, and give back its `config`.
+
+    Raises:
+        BootError: it cannot be imported.
+        ConfigError: there is no such user, or the config cannot be taken from another process.
+    """
+    root = logging.getLogger()
+    told = {
+        "path": [entry for entry in sys.path if isinstance(entry, str)],
+        "argv": sys.argv,
+        "spec": spec,
+        "user": [uid, gid],
+        "level": root.level,
+        "format": getattr(root.handlers[0].formatter, "_fmt", None) if root.handlers else None,
+    }
+    reader, writer = os.pipe()
+    with open(reader, "rb") as answers:
+        flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+        command = [sys.executable, *flags, "-c", _BOOTSTRAP]
+        with contextlib.closing(os.fdopen(writer, "wb")):
+            told["answer"] = writer
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(writer,))
+        with process:
+            try:
+                assert process.stdin is not None
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(told).encode() + b"\n")
+                    process.stdin.close()
+                said = answers.readline()  # not to its end: what the module has started may keep it open
+            except BaseException:
+                process.kill()
+                raise
+    if not said:
+        raise BootError(f"the process that was to read {_NAME} beside {spec} ended before it had: {process.returncode}")
+    kind, *values = json.loads(said)
+    if kind == "failed":
+        error = BootError(values[0])
+        raise error from (RemoteTraceback(values[1]) if values[1] else None)
+    if kind == "refused":
+        raise ConfigError(*values)
+    found = None if values[0] is None else from_plain(values[0])
+    if found is not None and (uid, gid) != (None, None) and (own := found.process_options.given):
+        raise ConfigError(
+            f"the {_NAME} beside {spec} says {' and '.join(own)}, which another user's code may not have root do",
+            "say it on the command line, beside --uid and --gid",
+        )
+    return found
+
+
+def answer(told: Mapping[str, Any]) -> NoReturn:
+    """Be that process."""
+    said: list[object]
+    try:
+        uid, gid = told["user"]
+        if (identity := identity_of(uid, gid)) is not None and (uid, gid) != (None, None):
+            become(identity)
+        if sys.platform == "linux":  # whoever asked is killed: nobody reads the answer
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        sys.argv[:] = told["argv"]
+        in_a_child_process()
+        logging.basicConfig(level=told["level"], format=told["format"])
+        found = _read(told["spec"])
+        said = ["config", None if found is None else plain(found)]
+    except ConfigError as error:
+        said = ["refused", error.problem, error.remedy]
+    except BootError as error:
+        said = ["failed", str(error), "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""]
+    os.write(told["answer"], json.dumps(said).encode() + b"\n")
+    flush_output()
+    os._exit(0)  # whatever threads the module has started
+
+
+def _read(spec: str) -> Config | None:
+    try:
+        return config_in(import_module_of(spec))
+    except Served:  # it serves when it is imported; by then its globals are there
+        where = find_module_of(spec)
+        modules = [module for module in sys.modules.values() if where and _file(module) == where.origin]
+        return config_in(modules[-1]) if modules else None
+
+
+def _file(module: object) -> object:
+    return getattr(module, "__file__", None)

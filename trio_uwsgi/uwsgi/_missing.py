@@ -1,0 +1,63 @@
+"""What uWSGI's module and `uwsgidecorators` have and this API has not, with what to use instead. Floor 4."""
+
+from __future__ import annotations
+
+__all__ = ["missing"]
+
+_STATISTICS = "read Runtime.statistics(), or have SIGUSR1 write it to the log"
+_RESPONSES = "it is the application's response that says it"
+_PROXY = "let the proxy in front do it"
+_ENVIRON = "put it into the environ, or into the application's own log"
+_NOT_HERE = "it is not supported"
+
+_INSTEAD = {
+    **dict.fromkeys(("workers", "total_requests", "listen_queue", "mem", "logsize", "sockets", "cores"), _STATISTICS),
+    **dict.fromkeys(("set_logvar", "get_logvar", "log_this_request", "add_var", "set_warning_message"), _ENVIRON),
+    **dict.fromkeys(("sendfile", "offload", "route"), _PROXY),
+    **dict.fromkeys(("start_response", "green_schedule", "loop"), _RESPONSES),
+    **dict.fromkeys(("chunked_read", "chunked_read_nb"), "read environ['wsgi.input'], which takes chunked bodies, too"),
+    **dict.fromkeys(("numproc", "buffer_size", "has_threads"), "read it from uwsgi.opt"),
+    "log": "use Python's logging",
+    "micros": "it is time.time_ns() // 1000",
+    **dict.fromkeys(("stop",), "send SIGTERM to uwsgi.masterpid(), or call Runtime.stop()"),
+    **dict.fromkeys(("ready", "accepting", "started_on", "is_a_reload", "request_id"), _NOT_HERE),
+    **dict.fromkeys(("unbit", "magic_table", "embedded_data", "extract", "parsefile", "cl"), _NOT_HERE),
+    "applications": "one application is served",
+    "connect": "it is uwsgi.async_connect",
+    "send_to_spooler": "it is uwsgi.spool",
+    "spoolers": "they are Config.spooler",
+    "mule_msg_hook": "decorate functions with @uwsgi.mule_message_handler",
+    "post_fork_hook": "decorate functions with @uwsgi.post_fork",
+    # uwsgidecorators
+    **dict.fromkeys(("postfork", "postfork_chain"), "it is @uwsgi.post_fork"),
+    **dict.fromkeys(("spoolforever",), "it is @uwsgi.spool_handler(max_tries=0)"),
+    **dict.fromkeys(("spoolraw",), "it is @uwsgi.spool_handler(pass_arguments=True), or @uwsgi.spooler"),
+    **dict.fromkeys(("mulemsg", "mulemsg_loop"), "it is @uwsgi.mule_message_handler"),
+    **dict.fromkeys(("muleloop", "mule_brain", "mule_brainloop"), "it is @uwsgi.mule(1), with a loop of its own"),
+    **dict.fromkeys(("farm_loop",), "it is @uwsgi.farm('name')"),
+    **dict.fromkeys(("mulefunc",), "send a message, to @uwsgi.mule_message_handler, or a job, to @uwsgi.spool_handler"),
+    **dict.fromkeys(("thread",), "use a nursery of Trio's, in @uwsgi.mule(1), or a thread of your own"),
+    **dict.fromkeys(("get_free_signal",), "@uwsgi.signal_handler without a number takes a free one"),
+    **dict.fromkeys(
+        ("filemon",), "there are no file monitors; watch the file in the program of a mule, @uwsgi.mule(1)"
+    ),
+}
+_FAMILIES = {
+    "add_file_monitor": _INSTEAD["filemon"],
+    "queue_": "there are no queues; send messages to mules, or jobs to a spooler",
+    "websocket_": "WebSocket is not served",
+    "metric_": "there are no metrics; count in a cache, with uwsgi.cache_inc, or read Runtime.statistics()",
+    "sharedarea_": "there are no shared areas; use a cache",
+    "snmp_": _NOT_HERE,
+    "erlang": _NOT_HERE,
+    "legion_": "there are no legions",
+    "i_am_the_lord": "there are no legions",
+    "gevent": "there is no loop but Trio's",
+}
+
+
+def missing(name: str) -> str:
+    """Why `uwsgi.name` is not there, and what to use; "" for a name that uWSGI does not have either."""
+    family = next((hint for start, hint in _FAMILIES.items() if name.startswith(start)), "")
+    hint = _INSTEAD.get(name, family)
+    return f"uWSGI's {name} is not in trio_uwsgi.uwsgi: {hint}" if hint else ""
