@@ -30,6 +30,7 @@ from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_s
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
+from trio_uwsgi._runtime.pidfds import require_processes
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
@@ -191,6 +192,7 @@ async def _serve_in_processes(
     task_status: trio.TaskStatus[Runtime],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
+    require_processes()
     nest = surroundings.nest or _nest(app, registry)
     terms = _terms(config)
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)

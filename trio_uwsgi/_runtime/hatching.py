@@ -12,8 +12,10 @@ from typing import Protocol, TypeAlias
 
 import trio
 
+from trio_uwsgi._runtime.pidfds import TASKS_NEED_NONE
 from trio_uwsgi._runtime.zygote import command
 from trio_uwsgi._tasks.zygote_line import ZygoteLine
+from trio_uwsgi.errors import BootError
 
 __all__ = ["Hatch", "ZygoteProcess", "hatch"]
 
@@ -38,12 +40,21 @@ Hatch: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteLine]]]
 
 
 async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
-    """Start an interpreter that is to be a zygote. It reads on its line what it is to be."""
+    """Start an interpreter that is to be a zygote. It reads on its line what it is to be.
+
+    Raises:
+        BootError: the system has no process for it.
+    """
     near, far = socket.socketpair()
     line = ZygoteLine(trio.socket.from_stdlib_socket(near))
     try:
         with far:
             process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
+    except OSError as error:
+        line.close()
+        raise BootError(
+            f"no process can be started that forks the members: {error}; mend that, or {TASKS_NEED_NONE}"
+        ) from None
     except BaseException:
         line.close()
         raise

@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Iterable
 from types import ModuleType, TracebackType
@@ -21,9 +22,15 @@ from typing import Any
 
 from trio_uwsgi.errors import BootError
 
+__all__ = ["PassingThrough", "import_failure", "is_failure", "load_app"]
+
 # uWSGI's default, and what the ASGI world calls it.
 _APP_NAMES = ("application", "app")
 _FACTORY_NAMES = ("create_app", "make_app")
+
+
+class PassingThrough(BaseException):
+    """What this package itself raises out of an import, and is no failure of it."""
 
 
 def load_app(
@@ -84,7 +91,9 @@ def _import_module(name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise BootError(_not_found(name, error.name, folder)) from None
         raise import_failure(f"importing {name}", error) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise import_failure(f"importing {name}", error) from error
 
 
@@ -120,8 +129,10 @@ def _import_file(path: str) -> ModuleType:
     sys.modules[name] = module
     try:
         loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if not is_failure(error):
+            raise
         raise import_failure(f"importing {path}", error) from error
     return module
 
@@ -156,12 +167,25 @@ def _make(factory: object, name: str) -> object:
         raise BootError(f"{name} is not a factory: it is of type {type(factory).__name__}, which cannot be called")
     try:
         app = factory()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise import_failure(f"calling {name}", error) from error
     if inspect.iscoroutine(app):
         app.close()
         raise BootError(f"the factory {name} is async, and is called before Trio runs; make it a plain function")
     return app
+
+
+def is_failure(error: BaseException) -> bool:
+    """Did the application's code fail? Whatever it raises says so, `asyncio.CancelledError` and SystemExit too, but for
+    a KeyboardInterrupt where Python raises it for Ctrl-C.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_failure, error.exceptions))
+    if isinstance(error, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    return not isinstance(error, PassingThrough)
 
 
 def import_failure(what: str, error: BaseException) -> BootError:

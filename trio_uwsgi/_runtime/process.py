@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
+import math
 import os
 import re
 import signal
@@ -31,6 +31,7 @@ import trio
 from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
 from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch
+from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
 from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
 from trio_uwsgi._wire.zygote_frames import (
@@ -45,7 +46,7 @@ from trio_uwsgi._wire.zygote_frames import (
     ZygoteFrame,
     encode,
 )
-from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
+from trio_uwsgi.errors import BootError, UwsgiError
 
 __all__ = [
     "Child",
@@ -55,6 +56,7 @@ __all__ = [
     "RemoteTraceback",
     "Zygote",
     "ZygoteDied",
+    "import_took_too_long",
     "open_zygote",
 ]
 
@@ -108,7 +110,7 @@ class Plan:
     describe: str = ""
     lazy: bool = False
     threads: Literal["refuse", "allow"] = "refuse"
-    start_timeout: float = 60.0
+    start_timeout: float = math.inf
     orphan_grace: float = 1.0
     hatch: Hatch = hatch
 
@@ -244,7 +246,7 @@ class Zygote:
         pidfd, lifeline = descriptors
         birth = self._births.pop(frame.ident, None)
         if birth is None:  # so late that nobody waits for it
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            send_signal(pidfd, frame.pid, signal.SIGKILL)
             close_all(descriptors)
             return
         birth.child = Child(birth.name, birth.ctl, frame.pid, pidfd, lifeline)
@@ -295,13 +297,10 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
     children, and leave this block when its own have ended.
 
     Raises:
-        ConfigError: this system cannot do it.
-        BootError: the application did not import (its cause is a `RemoteTraceback`), was not imported in time, or
-            started threads.
+        BootError: the system has no process for it; or the application did not import (its cause is a
+            `RemoteTraceback`), was not imported in time, or started threads.
     Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
     """
-    if not (hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")):
-        raise ConfigError("members in processes of their own need Linux", "let them be tasks: placement='task'")
     adopt_orphans()
     process, line, imported = await _start(plan)
     zygote = Zygote(plan, process, line, imported)
@@ -360,9 +359,7 @@ async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Importe
     if limit.cancelled_caught:
         process.send_signal(STACKS)
         await trio.sleep(_STACKS)
-        raise BootError(
-            f"importing {plan.app} took longer than {plan.start_timeout:g} s; its stack is on standard error"
-        )
+        raise BootError(import_took_too_long(str(plan.app), plan.start_timeout))
     frame = said[0] if said is not None else None
     if isinstance(frame, ImportFailed):
         raise BootError(frame.reason) from (RemoteTraceback(frame.traceback) if frame.traceback else None)
@@ -371,6 +368,11 @@ async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Importe
         status = ExitStatus.of(await process.wait())
         raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
     return frame
+
+
+def import_took_too_long(app: str, seconds: float) -> str:
+    """The sentence for that."""
+    return f"importing {app} took longer than the import_timeout of {seconds:g} s; its stack is on standard error"
 
 
 def _judge_threads(plan: Plan, imported: Imported) -> None:

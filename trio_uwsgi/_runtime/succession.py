@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._runtime.patience import say_what_is_awaited
 from trio_uwsgi.errors import BootError, RegistrationError
 
 if TYPE_CHECKING:
@@ -152,13 +153,17 @@ class Succession:
     async def _prepare(self, supervisors: Sequence[Supervisor], generation: Generation) -> bool:
         """Start an heir for each of them. False: one did not start."""
         prepared: list[bool] = []
+        all_there = trio.Event()
 
         async def prepare(supervisor: Supervisor) -> None:
             prepared.append(await supervisor.prepare(self._living(generation)))
             if not prepared[-1]:
                 nursery.cancel_scope.cancel()
+            elif len(prepared) == len(supervisors):
+                all_there.set()
 
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_what_is_awaited, lambda: "the members with the new code to start", all_there)
             for supervisor in supervisors:
                 nursery.start_soon(prepare, supervisor)
         if all(prepared):
