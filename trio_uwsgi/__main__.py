@@ -8,8 +8,9 @@ exit code of it.
 
 Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
 address cannot be listened on; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
-SIGQUIT, or a second SIGINT or SIGTERM, cut off what ran. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not
-found, or could not be changed; 2 for options, and for a directory that is none.
+SIGQUIT, or a second SIGINT or SIGTERM, cut off what ran. SIGINT or SIGTERM before anything is served, in an import say,
+is 0, at once. The code is the same where Python's own end has to be cut off. `trio-uwsgi spool`: 0 when all was done; 1
+when a job was not found, or could not be changed; 2 for options, and for a directory that is none.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from typing import Any, NoReturn
 import trio
 
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
+from trio_uwsgi._program import Stops
+from trio_uwsgi._runtime import own_import
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._runtime.own_process import move_in
+from trio_uwsgi._runtime.parting import AT_LEAST, allow, exit_code, leave, seconds_left
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
@@ -37,10 +41,12 @@ from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
 
+FAILED = 1
 BAD_OPTIONS = 2
 CANNOT_LISTEN = 3
-CANNOT_START = 4
-INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+CANNOT_START = own_import.CANNOT_START
+AT_ONCE = 128  # and the number of a posix signal, as a shell says it
+INTERRUPTED = AT_ONCE + 2  # SIGINT
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _DEFAULTS = Config()
@@ -62,12 +68,29 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     """Run the command line, and give back its exit code (see the top of this module).
 
     Args:
-        argv: the arguments without the program's name; None takes those of the process.
+        argv: the arguments without the program's name. None takes those of the process, which ends with the exit code
+            then, in time: see `_runtime/parting.py`.
         serve: what `trio.run` is given; tests put something else here.
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
-    words = sys.argv[1:] if argv is None else argv
+    if argv is not None:
+        return _run(argv, serve, None)
+    stops = Stops()
+    code = FAILED
+    try:
+        code = _run(sys.argv[1:], serve, stops)
+    except SystemExit as error:
+        code = exit_code(error)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        raise
+    finally:  # nothing unwinds any further: Python's own end would have no limit
+        stops.over()
+        leave(code, AT_LEAST if code > AT_ONCE else seconds_left())
+
+
+def _run(words: Sequence[str], serve: Callable[..., Any], stops: Stops | None) -> int:
     if words and words[0] == "spool":
         return spool_command(words[1:])
     try:
@@ -77,12 +100,16 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    if stops is not None:
+        allow(config.mercy)
+        stops.obey()
     try:
         if config.placement == "process" or config.uid is not None or config.gid is not None:
             # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
             app: object = AppReference("name", arguments.app, factory=arguments.factory)
         else:
-            app = load_app(arguments.app, factory=arguments.factory)
+            with own_import.in_time(arguments.app, config.import_timeout):
+                app = load_app(arguments.app, factory=arguments.factory)
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED

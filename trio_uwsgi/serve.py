@@ -29,6 +29,7 @@ from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.nest import Nest
+from trio_uwsgi._runtime.own_import import in_time, load_where_signals_are_obeyed
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
 from trio_uwsgi._runtime.pidfds import require_processes
 from trio_uwsgi._runtime.placement import in_task, over_memory
@@ -159,7 +160,8 @@ async def _serve_in_tasks(
 ) -> None:
     async with _listening(config, settle) as listeners:
         if isinstance(app, AppReference):
-            app = app.load()
+            with in_time(str(app), config.import_timeout):
+                app = await load_where_signals_are_obeyed(app)
         interface = detect_interface(app) if config.interface == "auto" else config.interface
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
@@ -211,6 +213,7 @@ async def _serve_in_processes(
                 listeners=listeners,
                 board=board,
                 rows=rows,
+                import_timeout=config.import_timeout,
             )
             async with open_generations(plan) as generations:
                 shared = Shared(

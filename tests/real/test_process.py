@@ -453,8 +453,8 @@ async def test_imports_that_are_refused(tmp_path: Path, text: str, problem: str)
 async def test_an_import_has_a_time_limit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """An application that does not come out of its import is ended, and shows where it was."""
     app = module(tmp_path, "import time\ndef hang():\n    time.sleep(100)\nhang()\n")
-    error = await refused(app=app, start_timeout=2)
-    assert f"importing {app} took longer than the import_timeout of 2 s; its stack is on standard error" == str(error)
+    error = await refused(app=app, start_timeout=4)
+    assert f"importing {app} took longer than the import_timeout of 4 s; its stack is on standard error" == str(error)
     assert "in hang" in capfd.readouterr().err
 
 

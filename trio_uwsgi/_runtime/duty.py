@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import trio._core._run
 
 from trio_uwsgi._runtime.dumps import answer_dumps
-from trio_uwsgi._runtime.parting import AFTER_A_FAILURE, leave
+from trio_uwsgi._runtime.parting import AFTER_A_FAILURE, exit_code, leave
 
 __all__ = ["Duty", "outlive_sigterm", "own_posix_signals", "perform"]
 
@@ -87,21 +87,12 @@ def perform(duty: Duty) -> NoReturn:
             seconds = pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
             code = 0
         except SystemExit as error:
-            code = _exit_code(error)
+            code = exit_code(error)
         except BaseException:
             traceback.print_exc()
             raise
     finally:  # not after it: nothing may unwind any further, into the zygote's frames
         leave(code, AFTER_A_FAILURE if seconds is None else seconds, duty.name)
-
-
-def _exit_code(error: SystemExit) -> int:
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    sys.stderr.write(f"{error.code}\n")
-    return 1
 
 
 def _renew() -> None:

@@ -23,7 +23,17 @@ import time
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["AFTER_A_FAILURE", "AT_LEAST", "flush_output", "leave", "lingering", "seconds_left", "stop_begins"]
+__all__ = [
+    "AFTER_A_FAILURE",
+    "AT_LEAST",
+    "allow",
+    "exit_code",
+    "flush_output",
+    "leave",
+    "lingering",
+    "seconds_left",
+    "stop_begins",
+]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -36,20 +46,37 @@ _LINE = 1.0
 
 _IDLE = concurrent.futures.thread._worker.__code__
 
-_until: float | None = None  # on the monotonic clock, once this program was told to stop
+_mercy = AFTER_A_FAILURE
+_told_at: float | None = None  # on the monotonic clock
 
 
-def stop_begins(mercy: float) -> None:
-    """This program was told to stop: what keeps Python from ending has as much time as what the runtime runs."""
-    global _until
-    _until = time.monotonic() + mercy
+def allow(mercy: float) -> None:
+    """What keeps Python from ending may take as long as what the runtime runs."""
+    global _mercy
+    _mercy = mercy
 
 
-def seconds_left(mercy: float) -> float:
+def stop_begins() -> None:
+    """This program was told to stop."""
+    global _told_at
+    _told_at = time.monotonic()
+
+
+def seconds_left() -> float:
     """What Python's own end may take in this program, which has ended what it did, or could not begin."""
-    if _until is None:
-        return min(mercy, AFTER_A_FAILURE)
-    return max(AT_LEAST, _until - time.monotonic())
+    if _told_at is None:
+        return min(_mercy, AFTER_A_FAILURE)
+    return max(AT_LEAST, _told_at + _mercy - time.monotonic())
+
+
+def exit_code(error: SystemExit) -> int:
+    """What Python makes of it; a text is printed."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1
 
 
 def lingering() -> list[str]:
@@ -115,7 +142,11 @@ def _say_who_stays(seconds: float, who: str) -> None:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         names = [f"what Python calls at its end, in {_place(frame)}"]
     logger.warning(
-        "%s (process %d) ends without what kept Python for %.1f s more: %s", who, os.getpid(), seconds, ", ".join(names)
+        "%s (process %d) had ended, and is cut off %.1f s later with these still there: %s",
+        who,
+        os.getpid(),
+        seconds,
+        ", ".join(names),
     )
     flush_output()
 

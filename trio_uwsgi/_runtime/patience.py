@@ -38,4 +38,4 @@ async def say_what_is_awaited(awaited: Callable[[], str], there: trio.Event) -> 
 def who_starts(roster: Roster) -> str:
     """Which members do not serve yet."""
     seats = [seat.name for seat in roster.seats() if seat.state not in (SeatState.READY, SeatState.VACANT)]
-    return f"{', '.join(seats)} to start: for the import, the lifespan or the post_fork hooks there"
+    return f"{', '.join(seats)} to start (import, lifespan, post_fork)"
