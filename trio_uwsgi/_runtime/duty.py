@@ -102,6 +102,9 @@ def _renew() -> None:
     signal.set_wakeup_fd(-1)
     own_posix_signals()
     trio._core._run._r.seed()
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None:
+        multiprocessing._children.clear()  # they are the zygote's, and nobody else could join them
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trio_uwsgi._core.declarations import adopt, declared
+from trio_uwsgi._runtime.loader import import_took_too_long
 from trio_uwsgi._runtime.member_process import Setup
 from trio_uwsgi._runtime.member_start import MemberLink, SharedFrequency, Start
 from trio_uwsgi._runtime.parting import AFTER_A_FAILURE
@@ -29,7 +30,6 @@ from trio_uwsgi._runtime.process import (
     RemoteTraceback,
     Zygote,
     ZygoteDied,
-    import_took_too_long,
     open_zygote,
 )
 from trio_uwsgi._runtime.watchdog import Watchdog
@@ -281,8 +281,8 @@ class Generation:
         with trio.move_on_after(seconds):
             await start.imported.wait()
             return
-        await child.dump_stacks()
         start.failed(BootFailed(import_took_too_long(str(self._plan.nest.app), seconds), ""))
+        await child.dump_stacks()  # of which it may die, so early
         child.kill()
 
     def _adopt(self, description: bytes) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from trio_uwsgi.errors import BootError
 
-__all__ = ["PassingThrough", "import_failure", "is_failure", "load_app"]
+__all__ = ["PassingThrough", "import_failure", "import_took_too_long", "is_failure", "load_app"]
 
 # uWSGI's default, and what the ASGI world calls it.
 _APP_NAMES = ("application", "app")
@@ -195,6 +195,11 @@ def import_failure(what: str, error: BaseException) -> BootError:
         tb = tb.tb_next
     error.__traceback__ = tb
     return BootError(f"{what} failed: {type(error).__name__}: {error}")
+
+
+def import_took_too_long(app: str, seconds: float) -> str:
+    """The sentence for that."""
+    return f"importing {app} took longer than the import_timeout of {seconds:g} s; its stack is on standard error"
 
 
 def _is_machinery(tb: TracebackType) -> bool:

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._runtime.loader import PassingThrough
+from trio_uwsgi._runtime.loader import PassingThrough, import_took_too_long
 from trio_uwsgi._runtime.parting import flush_output
-from trio_uwsgi._runtime.process import import_took_too_long
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.app_name import AppReference

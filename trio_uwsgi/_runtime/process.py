@@ -31,6 +31,7 @@ import trio
 from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
 from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch
+from trio_uwsgi._runtime.loader import import_took_too_long
 from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
 from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
@@ -56,7 +57,6 @@ __all__ = [
     "RemoteTraceback",
     "Zygote",
     "ZygoteDied",
-    "import_took_too_long",
     "open_zygote",
 ]
 
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 
+# Seconds in which what a zygote said last arrives.
+_LAST_WORDS = 1.0
 # Seconds that faulthandler may need to print a stack.
 _STACKS = 0.2
 # Seconds in which what an import had started ends, when the import was cut short.
@@ -221,6 +223,7 @@ class Zygote:
         """Listen, and watch the children, until the zygote and they have ended."""
         with self._scope:
             async with trio.open_nursery() as watchers:
+                watchers.start_soon(self._see_its_end)
                 while (parcel := await self._line.receive()) is not None:
                     self._obey(*parcel, watchers)
                 # It is the end of the process that makes us its children's parent, not that of its socket.
@@ -230,6 +233,13 @@ class Zygote:
                 for birth in self._births.values():
                     birth.answered.set()
         self.ended.set()
+
+    async def _see_its_end(self) -> None:
+        """When its process has ended, so has its line, which what it forked by itself may hold open."""
+        await self._process.wait()
+        with trio.move_on_after(_LAST_WORDS):
+            await self.died.wait()
+        self._line.close()
 
     def _obey(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
         if isinstance(frame, Forked):
@@ -368,11 +378,6 @@ async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Importe
         status = ExitStatus.of(await process.wait())
         raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
     return frame
-
-
-def import_took_too_long(app: str, seconds: float) -> str:
-    """The sentence for that."""
-    return f"importing {app} took longer than the import_timeout of {seconds:g} s; its stack is on standard error"
 
 
 def _judge_threads(plan: Plan, imported: Imported) -> None:
