@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from types import ModuleType, TracebackType
 from typing import Any
 
+from trio_uwsgi._tasks.privileges import barred_folder, user_name
 from trio_uwsgi.errors import BootError
 
 __all__ = ["PassingThrough", "import_failure", "import_took_too_long", "is_failure", "load_app"]
@@ -89,6 +90,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # Only a missing part of the name itself is "not found": a missing dependency is the application's own failure.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            _refuse_barred(folder, listed=True)
             raise BootError(_not_found(name, error.name, folder)) from None
         raise import_failure(f"importing {name}", error) from error
     except BaseException as error:
@@ -115,8 +117,10 @@ def _not_found(name: str, missing: str, folder: str) -> str:
 def _import_file(path: str) -> ModuleType:
     path = os.path.abspath(path)
     folder, base = os.path.split(path)
+    _refuse_barred(folder)
     if not os.path.isfile(path):
-        names = [name for name in os.listdir(folder) if name.endswith(".py")] if os.path.isdir(folder) else []
+        can_list = os.path.isdir(folder) and os.access(folder, os.R_OK)
+        names = [name for name in os.listdir(folder) if name.endswith(".py")] if can_list else []
         raise BootError(f"there is no file {path}{_did_you_mean(base, names)}")
     _put_first(folder)
     stem = base.removesuffix(".py")
@@ -135,6 +139,20 @@ def _import_file(path: str) -> ModuleType:
             raise
         raise import_failure(f"importing {path}", error) from error
     return module
+
+
+def _refuse_barred(folder: str, *, listed: bool = False) -> None:
+    """Python does not tell a folder that it may not enter from one that is empty.
+
+    Raises:
+        BootError: this is such a folder, or on the way to one.
+    """
+    barred = barred_folder(folder, listed=listed)
+    if barred is not None:
+        raise BootError(
+            f"{user_name(os.geteuid())} cannot enter {barred}, where the application is looked for; "
+            f"let that user enter and read it, or put the application elsewhere"
+        )
 
 
 def _put_first(folder: str) -> None:
