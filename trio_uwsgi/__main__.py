@@ -27,12 +27,12 @@ from typing import Any, NoReturn
 import trio
 
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
-from trio_uwsgi._program import Stops
+from trio_uwsgi._program import obey_stops
 from trio_uwsgi._runtime import own_import
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._runtime.own_process import move_in
-from trio_uwsgi._runtime.parting import AT_LEAST, allow, exit_code, leave, seconds_left
+from trio_uwsgi._runtime.parting import AT_LEAST, allow, begin, exit_code, leave, seconds_left
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
@@ -75,22 +75,21 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
     if argv is not None:
-        return _run(argv, serve, None)
-    stops = Stops()
+        return _run(argv, serve, ours=False)
     code = FAILED
     try:
-        code = _run(sys.argv[1:], serve, stops)
+        code = _run(sys.argv[1:], serve, ours=True)
     except SystemExit as error:
         code = exit_code(error)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         raise
     finally:  # nothing unwinds any further: Python's own end would have no limit
-        stops.over()
+        begin()  # what comes now is late
         leave(code, AT_LEAST if code > AT_ONCE else seconds_left())
 
 
-def _run(words: Sequence[str], serve: Callable[..., Any], stops: Stops | None) -> int:
+def _run(words: Sequence[str], serve: Callable[..., Any], *, ours: bool) -> int:
     if words and words[0] == "spool":
         return spool_command(words[1:])
     try:
@@ -100,9 +99,9 @@ def _run(words: Sequence[str], serve: Callable[..., Any], stops: Stops | None) -
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
-    if stops is not None:
+    if ours:
         allow(config.mercy)
-        stops.obey()
+        obey_stops()
     try:
         if config.placement == "process" or config.uid is not None or config.gid is not None:
             # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.

@@ -16,7 +16,7 @@ import trio
 
 from trio_uwsgi._control import Control
 from trio_uwsgi._runtime.own_import import STOPS
-from trio_uwsgi._runtime.parting import flush_output, lingering, stop_begins
+from trio_uwsgi._runtime.parting import begin, flush_output, has_begun, lingering, stop_begins
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
@@ -28,7 +28,7 @@ from trio_uwsgi.errors import BootError, UwsgiError
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
 
-__all__ = ["Stops", "be_the_program", "plain_start_errors"]
+__all__ = ["be_the_program", "obey_stops", "plain_start_errors"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -70,6 +70,7 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
                 await everything.start(control.obey_signals)
+                begin()
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
             control.runtime = runtime = await everything.start(serve)
@@ -90,35 +91,27 @@ async def _note_stop(told: Callable[[], Awaitable[None]]) -> None:
     stop_begins()
 
 
-class Stops:
-    """What the posix signals that stop a program do before Trio has a look at them, and when it has none any more. They
-    end it at once: nothing is open that would have to be closed, and Python's own end may be what hangs.
+def obey_stops() -> None:
+    """Obey the posix signals that stop a program from now on, before Trio has a look at them, and again when it has
+    none any more. They end the process at once: nothing is open that would have to be closed, and Python's own end may
+    be what hangs. One that is ignored stays so. Main thread only.
     """
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
 
-    def __init__(self) -> None:
-        self._over = False
 
-    def obey(self) -> None:
-        """From now on, in the main thread. A signal that is ignored stays so."""
-        for number in STOPS:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._end)
-
-    def over(self) -> None:
-        """It has served, or could not."""
-        self._over = True
-
-    def _end(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        gently = not self._over and number != signal.SIGQUIT
-        try:
-            if gently:
-                logger.info("%s: stopping before anything was served", name)
-            else:
-                logger.warning("%s: stopping now", name)
-            flush_output()
-        finally:
-            os._exit(0 if gently else 128 + number)
+def _end(number: int, frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    gently = not has_begun() and number != signal.SIGQUIT
+    try:
+        if gently:
+            logger.info("%s: stopping before anything was served", name)
+        else:
+            logger.warning("%s: stopping now", name)
+        flush_output()
+    finally:
+        os._exit(0 if gently else 128 + number)
 
 
 def _fifo(path: str, config: Config) -> AbstractContextManager[Fifo]:

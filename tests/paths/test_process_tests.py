@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -13,6 +14,7 @@ import trio
 from tests.real.process_house import children
 from trio_uwsgi import Config, Registry
 from trio_uwsgi._runtime.process import RemoteTraceback
+from trio_uwsgi.errors import BootError, ConfigError
 from trio_uwsgi.testing import Notes, open_runtime
 
 CONFIG = Config(mules=1, placement="process")
@@ -194,3 +196,34 @@ async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
     async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
         runtime.signal(1)
     assert 0.1 <= notes[0] <= time.perf_counter() - real
+
+
+async def test_a_system_that_refuses_what_processes_need(
+    uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test fails at once, with the call and the way out; it does not wait for a member that cannot come."""
+
+    def refused(*args: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    with pytest.raises(ConfigError, match=r"the system call pidfd_open, .* let them be tasks: placement='task'"):
+        async with open_runtime(None, CONFIG, registry=uwsgi_registry):
+            pass
+
+
+async def test_a_fork_that_is_refused(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that never comes to be has failed to start, and after three of them so has the test."""
+    fork, here = os.fork, os.getpid()
+
+    def refused() -> int:
+        if os.getpid() != here:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", refused)
+    with pytest.raises(BootError, match=r"no process for \w+: the system refused fork: .* placement='task'"):
+        async with open_runtime(None, CONFIG, registry=uwsgi_registry):
+            pass

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.commands import PACKAGE, Command
+from tests.real.commands import PACKAGE, Command, body
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
@@ -181,13 +181,27 @@ def test_an_import_fails_whatever_it_raises(tmp_path: Path, placement: tuple[str
     assert f"trio-uwsgi: importing {tmp_path}/shop.py failed: {failure}: gone" in server.said.splitlines()
 
 
-def test_members_that_die_before_they_ever_served(tmp_path: Path) -> None:
+BEGIN = "import asyncio, os, sys\nfrom trio_uwsgi import uwsgi\n@uwsgi.post_fork\ndef begin():\n    "
+LIFESPAN = "import asyncio, sys\nasync def app(scope, receive, send):\n    await receive()\n    "
+STARTS = {
+    "killed": BEGIN + "os.kill(os.getpid(), 9)\n" + APP,
+    "left": BEGIN + "os._exit(0)\n" + APP,
+    "post_fork": BEGIN + "raise asyncio.CancelledError('gone')\n" + APP,
+    "lifespan": LIFESPAN + "raise asyncio.CancelledError('gone')\n",
+    "lifespan exits": LIFESPAN + "sys.exit()\n",
+}
+
+
+@pytest.mark.parametrize("placement", [PLACEMENTS["inline"], PLACEMENTS["lazy"]], ids=["inline", "lazy"])
+@pytest.mark.parametrize("start", STARTS)
+def test_members_that_end_before_they_ever_served(tmp_path: Path, placement: tuple[str, ...], start: str) -> None:
     """The third one in a row ends the start: it is no death of a member that served, after which one tries again."""
-    source = "import os\nfrom trio_uwsgi import uwsgi\n@uwsgi.post_fork\ndef die():\n    os.kill(os.getpid(), 9)\n"
-    with started(tmp_path, source + APP, "-p", "1") as server:
+    with started(tmp_path, STARTS[start], "--lifespan", "on", *placement) as server:
         assert 4 == ended(server, 30)
-    assert "trio-uwsgi: it ended before it served: killed by SIGKILL" == server.said.splitlines()[-1]
-    assert 2 == server.said.count("worker1 cannot start: it ended before it served: killed by SIGKILL")
+    assert server.said.splitlines()[-1].startswith("trio-uwsgi: ")
+    assert 2 == server.said.count("worker1 cannot start: ")
+    if start == "killed":
+        assert "trio-uwsgi: it ended before it served: killed by SIGKILL" == server.said.splitlines()[-1]
 
 
 def test_a_reload_to_what_does_not_start(tmp_path: Path) -> None:
@@ -234,17 +248,14 @@ def test_an_import_that_takes_too_long(tmp_path: Path, placement: tuple[str, ...
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("first", ["", "process 1"])
-@pytest.mark.parametrize("placement", [*PLACEMENTS.values(), ("--uid", "nobody")], ids=[*PLACEMENTS, "uid"])
+@pytest.mark.parametrize("placement", [*PLACEMENTS.values(), ("--gid", "65534")], ids=[*PLACEMENTS, "gid"])
 def test_a_stop_during_an_import(tmp_path: Path, placement: tuple[str, ...], first: str, number: int) -> None:
     """SIGTERM ends the program at once, with 0 and a line, also as process 1, to which the kernel sends no default."""
     wrap = ["unshare", "-Urfp", "--mount-proc", "--kill-child"] if first else []
     if wrap and subprocess.run([*wrap, "true"], capture_output=True, check=False, timeout=20).returncode:
         pytest.skip("this system lets nobody unshare")
-    if "--uid" in placement:
-        if os.getuid() or wrap:
-            pytest.skip("only root becomes another user, and there is no other one in a namespace of users")
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
+    if "--gid" in placement and (os.getuid() or wrap):
+        pytest.skip("only root changes its group, and a namespace of users has no other one")
     with started(tmp_path, SLOW, *placement, wrap=wrap) as server:
         server.read("importing")
         began = time.monotonic()
@@ -291,7 +302,6 @@ def sandbox(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(SITE.format(text))
-    (site / "uwsgi_placeholder.py").write_text("")
     with monkeypatch.context() as patch:
         patch.setattr(sys.modules[__name__], "PACKAGE", f"{site}:{PACKAGE}")
         yield
@@ -308,3 +318,40 @@ def test_a_sandbox_without_what_processes_need(
     (line,) = server.said.splitlines()
     assert f"need the system call {call.removeprefix('no ')}, which is refused here: " in line
     assert line.endswith("let them be tasks: placement='task', which is the command line without --processes")
+
+
+def test_a_fork_that_is_refused_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried three times, and then the start has failed, with the call and the way out in a line."""
+    text = "def refused(*args):\n    raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = refused"
+    with sandbox(tmp_path, text, monkeypatch), started(tmp_path, APP, "-p", "1") as server:
+        assert 4 == ended(server, 30)
+    line = server.said.splitlines()[-1]
+    assert "no process for worker1: the system refused fork: [Errno 11] Resource temporarily unavailable" in line
+    assert "let them be tasks: placement='task'" in line
+
+
+def test_a_kill_that_is_refused_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that comes to refuse signals over pidfds: a blocked worker is ended, and a stop ends, all the same."""
+    text = """
+send = signal.pidfd_send_signal
+def refuse_most(pidfd, number, *rest):
+    return refused() if number else send(pidfd, number, *rest)
+signal.pidfd_send_signal = refuse_most
+"""
+    app = APP.replace("    start", "    if environ['PATH_INFO'] == '/slow':\n        time.sleep(60)\n    start")
+    with (
+        sandbox(tmp_path, text, monkeypatch),
+        started(tmp_path, "import time" + app, "-p", "1", "--harakiri", "1") as it,
+    ):
+        it.read("of process")
+        found = re.search(r"http on ([\d.]+):(\d+)", it.said)
+        assert found is not None
+        it.address = found[1], int(found[2])
+        with socket.create_connection(it.address, timeout=20) as slow:
+            slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"" == slow.recv(100)
+        with it.client() as sock:
+            assert "ok" == body(sock)
+        it.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(it, MORE)
+    assert "harakiri on worker1" in it.said

@@ -210,7 +210,7 @@ class Generation:
         except ForkRefused as error:
             if master.all_ready.is_set():
                 return Died(str(error))
-            return self._cannot_start(tenure, BootFailed(f"{error}; {TASKS_NEED_NONE}", ""))
+            return self._cannot_start(tenure, BootFailed(f"{error}; mend that, or {TASKS_NEED_NONE}", ""))
         except ZygoteDied as error:
             return Died(str(error))
         async with child:

@@ -27,8 +27,10 @@ __all__ = [
     "AFTER_A_FAILURE",
     "AT_LEAST",
     "allow",
+    "begin",
     "exit_code",
     "flush_output",
+    "has_begun",
     "leave",
     "lingering",
     "seconds_left",
@@ -48,12 +50,24 @@ _IDLE = concurrent.futures.thread._worker.__code__
 
 _mercy = AFTER_A_FAILURE
 _told_at: float | None = None  # on the monotonic clock
+_begun = False
 
 
 def allow(mercy: float) -> None:
     """What keeps Python from ending may take as long as what the runtime runs."""
     global _mercy
     _mercy = mercy
+
+
+def begin() -> None:
+    """This program obeys posix signals by itself from now on; whatever ends it later cuts something off."""
+    global _begun
+    _begun = True
+
+
+def has_begun() -> bool:
+    """Has it?"""
+    return _begun
 
 
 def stop_begins() -> None:

@@ -18,7 +18,6 @@ import dataclasses
 import logging
 import math
 import os
-import re
 import signal
 import socket
 import sys
@@ -30,7 +29,7 @@ import trio
 
 from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
-from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch
+from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch, judge_threads
 from trio_uwsgi._runtime.loader import import_took_too_long
 from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
@@ -72,9 +71,6 @@ _LAST_WORDS = 1.0
 _STACKS = 0.2
 # Seconds in which what an import had started ends, when the import was cut short.
 _ORPHANS = 1.0
-
-# A thread that Trio keeps for its next call: it holds nothing, and Trio forgets it in a forked child.
-_IDLE_OF_TRIO = re.compile(r"Trio thread \d+")
 
 
 class ForkRefused(UwsgiError):
@@ -327,7 +323,7 @@ async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
     process, line = await plan.hatch()
     try:
         imported = await _hear(plan, process, line)
-        _judge_threads(plan, imported)
+        judge_threads(plan.app, imported, allowed=plan.threads == "allow")
     except BaseException:
         line.close()
         started = _children(process.pid)
@@ -378,26 +374,3 @@ async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Importe
         status = ExitStatus.of(await process.wait())
         raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
     return frame
-
-
-def _judge_threads(plan: Plan, imported: Imported) -> None:
-    """A fork copies no threads, but the locks that they hold."""
-    started = [name for name in imported.threads if not _IDLE_OF_TRIO.fullmatch(name)]
-    unknown = imported.os_threads - 1 - len(imported.threads)
-    if started and plan.threads == "refuse":
-        raise BootError(
-            f"importing {plan.app} started threads ({', '.join(started)}), which its processes would not have; "
-            f"start them when a member starts, or set lazy_apps, with which each member imports the application itself"
-        )
-    if started:
-        logger.warning(
-            "importing %s started threads (%s), which its processes do not have", plan.app, ", ".join(started)
-        )
-    if unknown > 0:
-        logger.warning(
-            "importing %s started %d thread%s that Python does not know, as numpy's libraries do; "
-            "its processes do not have them",
-            plan.app,
-            unknown,
-            "s" * (unknown > 1),
-        )
