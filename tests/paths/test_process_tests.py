@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -227,3 +228,34 @@ async def test_a_fork_that_is_refused(
     with pytest.raises(BootError, match=r"no process for \w+: the system refused fork: .* placement='task'"):
         async with open_runtime(None, CONFIG, registry=uwsgi_registry):
             pass
+
+
+async def test_a_reload_that_waits_for_ever(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what it waits for, and after a while the next one does not wait for it."""
+    caplog.set_level(logging.INFO)
+    hangs = False
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert "lifespan" == scope["type"]
+        await receive()
+        if hangs:
+            await trio.sleep_forever()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async with open_runtime(app, CONFIG, registry=uwsgi_registry) as runtime:
+        hangs = True
+        runtime.runtime.reload()
+        await trio.sleep(9)
+        runtime.runtime.reload()  # too early: it comes after the one that goes on
+        await trio.sleep(2)
+        hangs = False
+        assert "still waiting for the members with the new code to start, for 10 s now" in caplog.messages
+        assert not any("reloaded" in message or "given up" in message for message in caplog.messages)
+        runtime.runtime.reload()
+        await trio.sleep(1)
+    assert "given up for another reload: what was to follow did not come out of its start" in caplog.messages
+    assert 1 == sum(message.startswith("reloaded in") for message in caplog.messages)

@@ -280,6 +280,25 @@ def test_a_start_that_waits_says_so(tmp_path: Path, placement: tuple[str, ...]) 
         assert 0 == ended(server, MORE)
 
 
+def test_a_script_is_told_who_keeps_it(tmp_path: Path) -> None:
+    """Where `serve` ends, a script may go on, so nothing is cut off; the line names whom Python will wait for."""
+    script = tmp_path / "script.py"
+    end = "import trio, trio_uwsgi\ntrio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http='127.0.0.1:0'))\n"
+    script.write_text(KEEPERS["thread"][0] + APP + end + "print('the script goes on', flush=True)\n")
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            server = Command(process)
+            server.read("of process")
+            process.send_signal(signal.SIGTERM)
+            server.read("WARNING: the runtime has ended; Python ends when these have, too: thread 'poller'")
+            server.read("the script goes on")
+        finally:
+            process.kill()
+
+
 # ----- what the system refuses
 
 REFUSED = {
