@@ -49,7 +49,7 @@ def in_time(app: str, seconds: float) -> Iterator[None]:
 
 
 def _end_in_time(done: threading.Event, app: str, seconds: float) -> None:
-    if done.wait(seconds):
+    if done.wait(min(seconds, threading.TIMEOUT_MAX)):
         return
     try:
         flush_output()

@@ -141,7 +141,7 @@ def leave(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this program"
 
 
 def _end_in_time(code: int, seconds: float, who: str) -> None:
-    time.sleep(seconds)
+    time.sleep(min(seconds, threading.TIMEOUT_MAX))
     try:
         line = threading.Thread(target=_say_who_stays, args=(seconds, who), daemon=True)
         line.start()
