@@ -8,8 +8,9 @@ of `_command_hints.py`, and an exit code of it.
 
 Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
 address cannot be listened on; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
-SIGQUIT, or a second SIGINT or SIGTERM, cut off what ran. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not
-found, or could not be changed; 2 for options, and for a directory that is none.
+SIGQUIT, or a second SIGINT or SIGTERM, cut off what ran. SIGINT or SIGTERM before anything is served, in an import say,
+is 0, at once. The code is the same where Python's own end has to be cut off. `trio-uwsgi spool`: 0 when all was done; 1
+when a job was not found, or could not be changed; 2 for options, and for a directory that is none.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ import trio
 from trio_uwsgi._command_hints import FOREIGN_OPTIONS, in_options, shortened
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
 from trio_uwsgi._module_config import config_in, config_read_elsewhere, may_have_config
+from trio_uwsgi._program import obey_stops
+from trio_uwsgi._runtime import own_import
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_beside
 from trio_uwsgi._runtime.own_process import move_in
+from trio_uwsgi._runtime.parting import AT_LEAST, allow, begin, exit_code, leave, seconds_left
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
@@ -42,10 +46,12 @@ from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
 
+FAILED = 1
 BAD_OPTIONS = 2
 CANNOT_LISTEN = 3
-CANNOT_START = 4
-INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+CANNOT_START = own_import.CANNOT_START
+AT_ONCE = 128  # and the number of a posix signal, as a shell says it
+INTERRUPTED = AT_ONCE + 2  # SIGINT
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _DEFAULTS = Config()
@@ -80,12 +86,28 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     """Run the command line, and give back its exit code (see the top of this module).
 
     Args:
-        argv: the arguments without the program's name; None takes those of the process.
+        argv: the arguments without the program's name. None takes those of the process, which ends with the exit code
+            then, in time: see `_runtime/parting.py`.
         serve: what `trio.run` is given; tests put something else here.
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
-    words = sys.argv[1:] if argv is None else argv
+    if argv is not None:
+        return _run(argv, serve, ours=False)
+    code = FAILED
+    try:
+        code = _run(sys.argv[1:], serve, ours=True)
+    except SystemExit as error:
+        code = exit_code(error)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        raise
+    finally:  # nothing unwinds any further: Python's own end would have no limit
+        begin()  # what comes now is late
+        leave(code, AT_LEAST if code > AT_ONCE else seconds_left())
+
+
+def _run(words: Sequence[str], serve: Callable[..., Any], *, ours: bool) -> int:
     if words and words[0] == "spool":
         return spool_command(words[1:])
     try:
@@ -95,8 +117,13 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    if ours:
+        allow(start.alone.mercy)
+        obey_stops()
     try:
         app, config = start.load()
+        if ours:
+            allow(config.mercy)
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -113,7 +140,7 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
 
 
 class _Start:
-    """From the options that were given to an application and its `Config`.
+    """From the options that were given to an application and its `Config`. `alone` is what they say by themselves.
 
     Args:
         name: of the application.
@@ -127,9 +154,9 @@ class _Start:
         self._reference = AppReference("name", name, factory=factory)
         self._fields = fields
         self._refused: ConfigError | None = None
-        self._alone = Config()
+        self.alone = Config()
         try:
-            self._alone = Config(**fields)
+            self.alone = Config(**fields)
         except ConfigError as error:
             self._refused = error
 
@@ -159,12 +186,13 @@ class _Start:
             if self._asks:
                 beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
         else:
-            app, module = load_beside(self._reference.target, factory=self._reference.factory)
+            with own_import.in_time(self._reference.target, self.alone.import_timeout):
+                app, module = load_beside(self._reference.target, factory=self._reference.factory)
             beside = config_in(module)
         if beside is None:
             if self._refused is not None:
                 raise self._refused
-            return app, self._alone
+            return app, self.alone
         logger.info("the config beside %s counts, but for the options that are given", self._reference.target)
         config = dataclasses.replace(beside, **given)
         return self._reference if config.placement == "process" else app, config

@@ -37,6 +37,7 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
     "mercy": (0, "use 0 to wait for nothing"),
+    "import_timeout": (0, "use 0 for no limit"),
     "alarm_freq": (0, "use 0 to repeat every message"),
 }
 _INTEGERS = (
@@ -59,7 +60,7 @@ _INTEGERS = (
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
-_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "alarm_freq", *_TIMEOUTS, *_PAUSES)
+_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "import_timeout", "alarm_freq", *_TIMEOUTS, *_PAUSES)
 _WEAR = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",

@@ -237,6 +237,7 @@ OPTIONS = (
     Option("mule_harakiri", "time", "SEC", _seconds, "the same, in mules"),
     Option("spooler_harakiri", "time", "SEC", _seconds, "the same, in spoolers"),
     Option("mercy", "time", "SEC", _seconds, "what a graceful stop waits for requests to end"),
+    Option("import_timeout", "time", "SEC", _seconds, "that importing the application may take; 0 is no limit"),
     Option("header_timeout", "time", "SEC", _seconds, "for a request head to arrive"),
     Option("keep_alive_timeout", "time", "SEC", _seconds, "that a connection may idle between requests"),
     Option("socket_timeout", "time", "SEC", _seconds, "that a client may stall in a body, either way"),

@@ -16,6 +16,6 @@ def describe_application(app: object) -> bytes:
     return describe(uwsgi.registry)
 
 
-def main(descriptors: list[int], setup: str) -> None:
-    """Be a member. The process ends when this returns."""
-    member_process.main(descriptors, setup, uwsgi.registry)
+def main(descriptors: list[int], setup: str) -> float:
+    """Be a member. The process ends when this returns, in as many seconds as this gives back."""
+    return member_process.main(descriptors, setup, uwsgi.registry)

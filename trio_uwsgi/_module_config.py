@@ -25,8 +25,8 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from trio_uwsgi._runtime.app_name import Served, in_a_child_process
-from trio_uwsgi._runtime.duty import flush_output
 from trio_uwsgi._runtime.loader import find_module_of, import_module_of
+from trio_uwsgi._runtime.parting import flush_output
 from trio_uwsgi._runtime.process import RemoteTraceback
 from trio_uwsgi._tasks.privileges import become, identity_of
 from trio_uwsgi.config import Address, Cache, Config, Mules

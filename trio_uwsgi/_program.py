@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from types import FrameType
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from trio_uwsgi._control import Control
 from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
+from trio_uwsgi._runtime.own_import import STOPS
+from trio_uwsgi._runtime.parting import begin, flush_output, has_begun, lingering, stop_begins
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
@@ -25,7 +29,7 @@ from trio_uwsgi.errors import BootError, UwsgiError
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
 
-__all__ = ["be_the_program", "plain_start_errors"]
+__all__ = ["be_the_program", "obey_stops", "plain_start_errors"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -49,6 +53,17 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         entitle("master")
     if config.reload:
         require_watchfiles()
+    try:
+        hard = await _obey_and_serve(serve, config, sources)
+    finally:
+        if names := lingering():
+            logger.warning("the runtime has ended; Python ends when these have, too: %s", ", ".join(names))
+    if hard:
+        raise SystemExit(128 + hard)
+
+
+async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) -> int:
+    """Give back the posix signal that ended everything at once; 0 if none did."""
     touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
     notifier = Notifier.from_environment(os.environ)
     control: Control | None = None
@@ -63,24 +78,53 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
                 await everything.start(control.obey_signals)
+                begin()
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
             control.runtime = runtime = await everything.start(serve)
             runtime.on_reloading(notifier.reloading)
             everything.start_soon(notifier.follow, runtime.wait_stopping)
+            everything.start_soon(_note_stop, runtime.wait_stopping)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
                 everything.start_soon(watch_sources, sources, control.reload_for)
             await runtime.ended.wait()
             everything.cancel_scope.cancel()
-    if control.hard:
-        raise SystemExit(_exit_code(control))
+    return control.hard
 
 
 def _exit_code(control: Control | None) -> int:
     """Of a program that does not end in an orderly way."""
     return 128 + control.hard if control is not None and control.hard else 1
+
+
+async def _note_stop(told: Callable[[], Awaitable[None]]) -> None:
+    await told()
+    stop_begins()
+
+
+def obey_stops() -> None:
+    """Obey the posix signals that stop a program from now on, before Trio has a look at them, and again when it has
+    none any more. They end the process at once: nothing is open that would have to be closed, and Python's own end may
+    be what hangs. One that is ignored stays so. Main thread only.
+    """
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    gently = not has_begun() and number != signal.SIGQUIT
+    try:
+        if gently:
+            logger.info("%s: stopping before anything was served", name)
+        else:
+            logger.warning("%s: stopping now", name)
+        flush_output()
+    finally:
+        os._exit(0 if gently else 128 + number)
 
 
 def _fifo(path: str, config: Config) -> AbstractContextManager[Fifo]:

@@ -255,8 +255,16 @@ class Config:
     spooler_harakiri: float = 0
 
     # Seconds that a graceful stop waits for what runs, before it is cancelled; 0 waits for nothing. 30 is what
-    # container schedulers give. uWSGI waits 60.
+    # container schedulers give. uWSGI waits 60. What is left of it, but at least a second, is for what keeps Python
+    # itself from ending, where the process is ours (a member, or the command line): threads that are no daemons,
+    # executors, functions of `atexit`, and children of multiprocessing.
     mercy: float = 30
+
+    # Seconds that importing the application may take, at the start and in each reload, counted from the start of the
+    # process that does it; 0 is no limit. Beyond, its stack is printed, and the start, or the reload, has failed. It
+    # counts where this package imports: in processes, and on the command line. Lifespans and `post_fork` have no limit,
+    # and the log says now and then what a start waits for. uWSGI has no such option.
+    import_timeout: float = 0
 
     # Seconds for a whole request head to arrive, from its first byte (or from the connection being made). A browser
     # sends it at once; 15 is enough for a bad mobile network, and short enough for clients that dribble on purpose.

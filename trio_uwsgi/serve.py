@@ -29,7 +29,9 @@ from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.nest import Nest
+from trio_uwsgi._runtime.own_import import in_time, load_where_signals_are_obeyed
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
+from trio_uwsgi._runtime.pidfds import require_processes
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
@@ -163,7 +165,8 @@ async def _serve_in_tasks(
 ) -> None:
     async with _listening(config, settle) as listeners:
         if isinstance(app, AppReference):
-            app = app.load()
+            with in_time(str(app), config.import_timeout):
+                app = await load_where_signals_are_obeyed(app)
         interface = interface_of(app, config.interface, config.lifespan)
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
@@ -196,6 +199,7 @@ async def _serve_in_processes(
     task_status: trio.TaskStatus[Runtime],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
+    require_processes()
     nest = surroundings.nest or _nest(app, registry)
     terms = _terms(config)
     roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
@@ -214,6 +218,7 @@ async def _serve_in_processes(
                 listeners=listeners,
                 board=board,
                 rows=rows,
+                import_timeout=config.import_timeout,
             )
             async with open_generations(plan) as generations:
                 shared = Shared(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import threading
 import time
@@ -13,6 +15,7 @@ import trio
 from tests.real.process_house import children
 from trio_uwsgi import Config, Registry
 from trio_uwsgi._runtime.process import RemoteTraceback
+from trio_uwsgi.errors import BootError, ConfigError
 from trio_uwsgi.testing import Notes, open_runtime
 
 CONFIG = Config(mules=1, placement="process")
@@ -194,3 +197,65 @@ async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
     async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
         runtime.signal(1)
     assert 0.1 <= notes[0] <= time.perf_counter() - real
+
+
+async def test_a_system_that_refuses_what_processes_need(
+    uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test fails at once, with the call and the way out; it does not wait for a member that cannot come."""
+
+    def refused(*args: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "pidfd_open", refused)
+    with pytest.raises(ConfigError, match=r"the system call pidfd_open, .* let them be tasks: placement='task'"):
+        async with open_runtime(None, CONFIG, registry=uwsgi_registry):
+            pass
+
+
+async def test_a_fork_that_is_refused(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that never comes to be has failed to start, and after three of them so has the test."""
+    fork, here = os.fork, os.getpid()
+
+    def refused() -> int:
+        if os.getpid() != here:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return fork()
+
+    monkeypatch.setattr(os, "fork", refused)
+    with pytest.raises(BootError, match=r"no process for \w+: the system refused fork: .* placement='task'"):
+        async with open_runtime(None, CONFIG, registry=uwsgi_registry):
+            pass
+
+
+async def test_a_reload_that_waits_for_ever(
+    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what it waits for, and after a while the next one does not wait for it."""
+    caplog.set_level(logging.INFO)
+    hangs = False
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert "lifespan" == scope["type"]
+        await receive()
+        if hangs:
+            await trio.sleep_forever()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async with open_runtime(app, CONFIG, registry=uwsgi_registry) as runtime:
+        hangs = True
+        runtime.runtime.reload()
+        await trio.sleep(9)
+        runtime.runtime.reload()  # too early: it comes after the one that goes on
+        await trio.sleep(2)
+        hangs = False
+        assert "still waiting for the members with the new code to start, for 10 s now" in caplog.messages
+        assert not any("reloaded" in message or "given up" in message for message in caplog.messages)
+        runtime.runtime.reload()
+        await trio.sleep(1)
+    assert "given up for another reload: what was to follow did not come out of its start" in caplog.messages
+    assert 1 == sum(message.startswith("reloaded in") for message in caplog.messages)

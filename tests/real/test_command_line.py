@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from trio_uwsgi import _command_hints, _command_options
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._tasks.listeners import open_listeners
+from trio_uwsgi._tasks.privileges import user_name
 from trio_uwsgi.config import Cache, Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError
 
@@ -127,6 +129,26 @@ def test_packages(folder: Path) -> None:
     assert "web" == load_app("shop.web")(None, None, None)
     with pytest.raises(BootError, match=r"no module shop\.wen: looked in .*shop and .* did you mean 'shop\.web'\?"):
         load_app("shop.wen:app")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody who may not enter its folder")
+@pytest.mark.parametrize(("name", "mode"), [("app.py", 0o700), ("app:app", 0o700), ("app:app", 0o711)])
+def test_a_folder_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, name: str, mode: int) -> None:
+    """It is that which is said, with the user's name, and not that there is no such file or module."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, mode)
+        Path(folder, "app.py").write_text("def app(environ, start_response): ...\n")
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        os.seteuid(65534)
+        try:
+            with pytest.raises(BootError) as refused:
+                load_app(name)
+        finally:
+            os.seteuid(0)
+            monkeypatch.chdir("/")
+    who = f"{user_name(65534)} cannot enter {folder}, where the application is looked for"
+    assert f"{who}; let that user enter and read it, or put the application elsewhere" == str(refused.value)
 
 
 @pytest.mark.parametrize(

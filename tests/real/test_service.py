@@ -18,6 +18,7 @@ import pytest
 from tests.real.commands import PACKAGE, SECONDS, Command, body
 from tests.real.process_house import descendants
 from tests.tasks.service_manager import Manager
+from trio_uwsgi._tasks.privileges import group_name, user_name
 
 pytestmark = pytest.mark.real
 
@@ -261,12 +262,13 @@ def test_a_change_of_the_user(tmp_path: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=True)
     *before, changed, pidfile, file, again = done.stdout.splitlines()
     if os.getuid() == 0:
-        refused = f"user {UID} has no access to secret; install it where that user may read"
+        refused = f"{user_name(UID)} has no access to secret; install it where that user may read"
         assert [refused, "['secret'] (0, 0, 0)"] == before
         assert f"['p', 's', 'secret'] {(UID,) * 3} {(GID,) * 3} {[GID]}" == changed
     else:
         assert changed.startswith(f"['p', 's'] {(UID,) * 3} {(GID,) * 3}")
     assert f"the pidfile {folder}/p stays, this user may not remove it: Permission denied" == pidfile
     assert f"the socket file {folder}/s stays, this user may not remove it: Permission denied" == file
-    assert f"user {UID} cannot become user 1 with group 1; start it as root, or leave uid and gid out" == again
+    others = f"{user_name(1)} with {group_name(1)}"
+    assert f"{user_name(UID)} cannot become {others}; start it as root, or leave uid and gid out" == again
     folder.chmod(0o755)

@@ -35,7 +35,7 @@ from trio_uwsgi._tasks.spool_tools import (
     state_of,
     why_later,
 )
-from trio_uwsgi.errors import BootError, JobTooLarge, SpoolError
+from trio_uwsgi.errors import ConfigError, JobTooLarge, SpoolError
 
 NOW = 1_795_327_801.25
 PAIRS = [(b"ud_spool_func", b"send"), (b"n", b"1")]
@@ -163,9 +163,9 @@ def test_prepare_makes_the_directory(tmp_path: Path) -> None:
 def test_prepare_refuses_a_file(tmp_path: Path) -> None:
     """With its path, and what to do."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(BootError, match="file: Not a directory; it belongs to user"):
+    with pytest.raises(ConfigError, match="file: Not a directory; it belongs to user"):
         SpoolFolder(str(tmp_path / "file")).prepare()
-    with pytest.raises(BootError, match=r"Not a directory; user \d+ has to make it"):
+    with pytest.raises(ConfigError, match=r"Not a directory; make it for user \S+, or"):
         SpoolFolder(str(tmp_path / "file" / "below")).prepare()
 
 
@@ -174,7 +174,7 @@ def test_prepare_says_who_may_write(open_place: str) -> None:
     with as_nobody():
         if os.geteuid() != 65534:
             os.chmod(open_place, 0o555)
-        with pytest.raises(BootError, match=r"Permission denied; it belongs to user \d+, group \d+, with mode 0\d55"):
+        with pytest.raises(ConfigError, match=r"Permission denied; it belongs to user \S+, group \S+, with mode 0\d55"):
             SpoolFolder(open_place).prepare()
     os.chmod(open_place, 0o755)
 

@@ -21,7 +21,7 @@ import sys
 from types import CodeType, ModuleType
 from typing import Any, Literal
 
-from trio_uwsgi._runtime.loader import import_failure, load_app
+from trio_uwsgi._runtime.loader import PassingThrough, import_failure, is_failure, load_app
 from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi.errors import BootError, ConfigError
 
@@ -30,7 +30,7 @@ __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refu
 _REMEDY = "make it at the top of a module, or give its name: 'module:attribute'"
 
 
-class Served(BaseException):
+class Served(PassingThrough):
     """Ends the second run of a script at its `serve`: the application is `app`. Not an Exception, so that scripts which
     handle errors let it pass.
     """
@@ -101,7 +101,9 @@ class AppReference:
         if self.how == "object":
             try:
                 module = importlib.import_module(self.target)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
                 raise import_failure(f"importing {self.target}", error) from error
         else:
             module = _run_again(self.target, by_name=self.how == "program")
@@ -136,7 +138,7 @@ def _run_again(target: str, *, by_name: bool) -> ModuleType:
     """Run the program a second time, not as `__main__`. Its globals are there also when `serve` ended the run."""
     try:
         spec, code = _named_code(target) if by_name else _file_code(target)
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         raise import_failure(f"reading {target}", error) from error
     module = importlib.util.module_from_spec(spec)
     module.__name__ = "__mp_main__"
@@ -144,12 +146,14 @@ def _run_again(target: str, *, by_name: bool) -> ModuleType:
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     try:
         exec(code, module.__dict__)
-    except (Exception, SystemExit) as error:
-        raise import_failure(f"running {target}", error) from error
     except Served:
         pass
-    except BaseExceptionGroup as group:  # it came through nurseries
-        _served_in(group)
+    except BaseException as error:
+        if is_failure(error):
+            raise import_failure(f"running {target}", error) from error
+        if not isinstance(error, BaseExceptionGroup):
+            raise
+        _served_in(error)  # it came through nurseries
     return module
 
 

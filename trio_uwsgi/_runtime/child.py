@@ -3,8 +3,7 @@
 Its end is seen through its pidfd, and only there. Its status comes as a report of the zygote, which is its parent, or,
 when the zygote has died, from the kernel: this process then has adopted it. Both are exact.
 
-What ends it: `ctl` reaching its end (it is asked to leave), then SIGKILL through the pidfd. Nothing here signals a bare
-pid.
+What ends it: `ctl` reaching its end (it is asked to leave), then SIGKILL through the pidfd.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from typing import Self
 import trio
 
 from trio_uwsgi._runtime.dumps import STACKS, TASK_TREE
+from trio_uwsgi._runtime.pidfds import send_signal
 
 __all__ = ["DEATH", "Child", "ExitStatus"]
 
@@ -85,8 +85,7 @@ class Child:
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send it a posix signal; nothing happens after its end, whoever has its pid then. Checkpoint: never."""
         if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):  # ended, and not yet seen
-                signal.pidfd_send_signal(self._pidfd, number)
+            send_signal(self._pidfd, self.pid, number)
 
     def ask(self) -> None:
         """Let it read the end of its stream: it is to leave. What it says until then still arrives."""

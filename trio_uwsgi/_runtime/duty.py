@@ -2,7 +2,7 @@
 
 It comes from a fork of the zygote, or, with lazy applications, from an interpreter that was just started; here they
 become alike. What a fork copies and must not be shared is made new (`renew`), `main` runs, and the process ends the way
-a Python program ends (`leave`), except that it never unwinds into the zygote's frames.
+a Python program ends (`leave`), except that it never unwinds into the zygote's frames, and that it ends in time.
 
 The lifeline is the read end of a pipe that nobody writes to. Its write ends are with the master and the zygote, so it
 closes when both are dead: the one case in which nobody is left to end a child that does not end itself. The kernel then
@@ -11,7 +11,6 @@ sends SIGKILL by itself (`O_ASYNC`), which also ends C code that holds the GIL.
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import fcntl
 import logging
@@ -20,7 +19,6 @@ import pkgutil
 import select
 import signal
 import sys
-import threading
 import traceback
 from types import FrameType
 from typing import Any, NoReturn
@@ -28,8 +26,9 @@ from typing import Any, NoReturn
 import trio._core._run
 
 from trio_uwsgi._runtime.dumps import answer_dumps
+from trio_uwsgi._runtime.parting import AFTER_A_FAILURE, exit_code, leave
 
-__all__ = ["Duty", "flush_output", "leave", "outlive_sigterm", "own_posix_signals", "perform"]
+__all__ = ["Duty", "outlive_sigterm", "own_posix_signals", "perform"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -40,7 +39,9 @@ _MASTERS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Duty:
-    """What a child is made for: `main`, as `module:attribute`, is called with the descriptors and the setup."""
+    """What a child is made for: `main`, as `module:attribute`, is called with the descriptors and the setup. It may
+    return in how many seconds the process is to have ended.
+    """
 
     name: str
     main: str
@@ -78,28 +79,20 @@ def perform(duty: Duty) -> NoReturn:
     The exit code is 0, that of a SystemExit, or 1 after any other exception, whose traceback is printed.
     """
     code = 1
+    seconds: float | None = None
     try:
         try:
             _renew()
             _arm(duty.lifeline)
-            pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
+            seconds = pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
             code = 0
         except SystemExit as error:
-            code = _exit_code(error)
+            code = exit_code(error)
         except BaseException:
             traceback.print_exc()
             raise
     finally:  # not after it: nothing may unwind any further, into the zygote's frames
-        leave(code)
-
-
-def _exit_code(error: SystemExit) -> int:
-    if error.code is None:
-        return 0
-    if isinstance(error.code, int):
-        return error.code & 0xFF
-    sys.stderr.write(f"{error.code}\n")
-    return 1
+        leave(code, AFTER_A_FAILURE if seconds is None else seconds, duty.name)
 
 
 def _renew() -> None:
@@ -109,6 +102,9 @@ def _renew() -> None:
     signal.set_wakeup_fd(-1)
     own_posix_signals()
     trio._core._run._r.seed()
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if multiprocessing is not None:
+        multiprocessing._children.clear()  # they are the zygote's, and nobody else could join them
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()
@@ -122,22 +118,3 @@ def _arm(lifeline: int) -> None:
     poll.register(lifeline, 0)
     if poll.poll(0):  # it closed before it was armed
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def flush_output() -> None:
-    """Before a fork, or both processes would print it; and before `os._exit`, which does not."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):  # no stream, closed, or its reader has gone
-            continue
-
-
-def leave(code: int) -> NoReturn:
-    """End the process as Python does, after its threads and with its atexit functions, but from here."""
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls at its own end
-        atexit._run_exitfuncs()
-        flush_output()
-    finally:
-        os._exit(code)

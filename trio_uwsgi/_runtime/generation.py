@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -16,13 +17,24 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trio_uwsgi._core.declarations import adopt, declared
-from trio_uwsgi._runtime.member_process import CANNOT_START, Setup
+from trio_uwsgi._runtime.loader import import_took_too_long
+from trio_uwsgi._runtime.member_process import Setup
+from trio_uwsgi._runtime.member_start import MemberLink, SharedFrequency, Start
+from trio_uwsgi._runtime.parting import AFTER_A_FAILURE
+from trio_uwsgi._runtime.patience import say_what_is_awaited
+from trio_uwsgi._runtime.pidfds import TASKS_NEED_NONE
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
-from trio_uwsgi._runtime.process import ForkRefused, Plan, RemoteTraceback, Zygote, ZygoteDied, open_zygote
+from trio_uwsgi._runtime.process import (
+    ForkRefused,
+    Plan,
+    RemoteTraceback,
+    Zygote,
+    ZygoteDied,
+    open_zygote,
+)
 from trio_uwsgi._runtime.watchdog import Watchdog
 from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, HandOver, Ready, SpoolerFrequency, Stop
+from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Ready, SpoolerFrequency
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -47,6 +59,8 @@ MOST_BOOT_FAILURES = 3
 LAST_WORDS = 1.0
 # Seconds until another zygote is started.
 PAUSE = 1.0
+# Seconds after its last word in which a process has ended by itself, which bounds its own end: see `parting.py`.
+OVERDUE = AFTER_A_FAILURE + 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +75,7 @@ class MemberPlan:
     listeners: Sequence[Listener]
     board: Board
     rows: Mapping[str, int]
-
-
-class _Link(StreamLink):
-    """The master's end of a link, which knows whether the member was told to end."""
-
-    told = False
-
-    def send(self, frame: Frame) -> None:
-        self.told = self.told or isinstance(frame, Stop | HandOver)
-        super().send(frame)
+    import_timeout: float = 0
 
 
 class Generation:
@@ -102,7 +107,10 @@ class Generation:
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
+            imported = trio.Event()
+            nursery.start_soon(say_what_is_awaited, lambda: f"the import of {self._plan.nest.app}", imported)
             self._zygote = zygote = await nursery.start(self._have_zygote)
+            imported.set()
             self.registry = declared(zygote.imported.described)
             if self._plan.nest.watched:
                 nursery.start_soon(self._watchdog.serve)
@@ -127,6 +135,7 @@ class Generation:
             setup=_logging_setup(),
             describe=f"{nest.entry}:describe_application",
             lazy=self._plan.lazy,
+            start_timeout=self._plan.import_timeout or math.inf,
             hatch=nest.hatch,
         )
         async with open_zygote(plan) as zygote:
@@ -163,13 +172,17 @@ class Generation:
             for listener in listeners:
                 descriptors.append(os.dup(listener.socket.fileno()))
                 copies.callback(os.close, descriptors[-1])
+            deaths = 0
             while True:
                 zygote, tried = self._zygote, self._tried
                 try:
                     return await zygote.fork(seat.name, setup, descriptors)
                 except ZygoteDied as error:
-                    if master.is_stopping(seat):
+                    deaths += 1
+                    if master.is_stopping(seat) or _is_prepared(tenure):
                         raise
+                    if deaths >= MOST_BOOT_FAILURES and not master.all_ready.is_set():
+                        raise BootError(f"{seat.name} cannot start, {deaths} zygotes died: {error}") from None
                     logger.error("%s waits for another zygote: %s", seat.name, error)
                     await tried.wait()
 
@@ -194,7 +207,11 @@ class Generation:
     async def _live(self, master: Master, tenure: Tenure, window: int) -> Ending:
         try:
             child = await self._fork(master, tenure)
-        except (ForkRefused, ZygoteDied) as error:
+        except ForkRefused as error:
+            if master.all_ready.is_set():
+                return Died(str(error))
+            return self._cannot_start(tenure, BootFailed(f"{error}; mend that, or {TASKS_NEED_NONE}", ""))
+        except ZygoteDied as error:
             return Died(str(error))
         async with child:
             self.children[tenure.name] = child
@@ -204,14 +221,15 @@ class Generation:
                 del self.children[tenure.name]
 
     async def _supervise(self, child: Child, master: Master, tenure: Tenure, window: int) -> Ending:
-        failures: list[BootFailed] = []
+        start = Start()
         row = self._plan.board.rows[self._plan.rows[tenure.name]]
         seat = tenure.seat
 
         def obey(frame: Frame) -> None:
             if isinstance(frame, BootFailed):
-                failures.append(frame)
+                start.failed(frame)
             elif isinstance(frame, Declared):
+                start.imported.set()
                 self._adopt(frame.description)
             elif isinstance(frame, SpoolerFrequency):
                 self.frequency.set(frame.seconds)
@@ -219,17 +237,22 @@ class Generation:
                 watched.serves = watched.serves or isinstance(frame, Ready)
                 master.obey(tenure, frame)
 
-        link = _Link(child.ctl, obey, window)
+        link = MemberLink(child.ctl, obey, window)
         ended = trio.Event()
 
         async def talk() -> None:
             await link.run()
             ended.set()
+            if self._plan.nest.watched and not link.told:  # who was told to end has the mercy
+                await trio.sleep(OVERDUE)
+                child.kill()
 
         try:
             with self._watchdog.watching(child, seat.kind, row) as watched:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(talk)
+                    if self._plan.lazy and self._plan.import_timeout:
+                        nursery.start_soon(self._limit_import, child, start)
                     master.attach(tenure, link)
                     if seat.kind == "spooler" and self.frequency.seconds:
                         link.send(SpoolerFrequency(self.frequency.seconds))
@@ -242,14 +265,25 @@ class Generation:
         row.clear()
         if watched.verdict:
             row.set("harakiri", row.get("harakiri") + 1)
+            return Died(f"{watched.verdict}; {status}", at_once=True)
         if status.code == 0 and link.told:
             return Stopped()
-        if status.code == CANNOT_START and failures:
-            return self._cannot_start(tenure, failures[0])
+        if start.failure is None and not (tenure.ready or link.told or master.all_ready.is_set()):
+            start.failed(BootFailed(f"it ended before it served: {status}", ""))
+        if start.failure is not None and not tenure.ready:
+            return self._cannot_start(tenure, start.failure)
         self._failures.pop(seat.name, None)
-        if watched.verdict:
-            return Died(f"{watched.verdict}; {status}", at_once=True)
         return Died("it left by itself" if status.code == 0 else str(status))
+
+    async def _limit_import(self, child: Child, start: Start) -> None:
+        """End a member that imports the application for too long, with its stack printed."""
+        seconds = self._plan.import_timeout
+        with trio.move_on_after(seconds):
+            await start.imported.wait()
+            return
+        start.failed(BootFailed(import_took_too_long(str(self._plan.nest.app), seconds), ""))
+        await child.dump_stacks()  # of which it may die, so early
+        child.kill()
 
     def _adopt(self, description: bytes) -> None:
         """With lazy applications: what the first member has found declared, while the registry is being served."""
@@ -262,7 +296,7 @@ class Generation:
         error = BootError(failure.reason)
         if failure.traceback:
             error.__cause__ = RemoteTraceback(failure.traceback)
-        if tenure.heir and not tenure.seated:  # another one has the seat, and keeps it
+        if _is_prepared(tenure):
             logger.error("%s cannot start: %s", seat.name, error, exc_info=error.__cause__)
             return Died(f"it cannot start: {failure.reason}")
         tries = self._failures[seat.name] = self._failures.get(seat.name, 0) + 1
@@ -272,25 +306,17 @@ class Generation:
         return Died(f"it cannot start: {failure.reason}")
 
 
+def _is_prepared(tenure: Tenure) -> bool:
+    """Does another one have the seat, and keep it if this one does not start?"""
+    return tenure.heir and not tenure.seated
+
+
 def _logging_setup() -> dict[str, object]:
     """How members log: as far as the root logger's first handler tells."""
     root = logging.getLogger()
     formatter = root.handlers[0].formatter if root.handlers else None
     form = getattr(formatter, "_fmt", None) or "%(levelname)s: %(message)s"
     return {"level": root.level or logging.INFO, "format": form}
-
-
-class SharedFrequency:
-    """How often spoolers look through their directories, once a member has said that; 0 before."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.on_change: Callable[[float], None]  # tells those who are there
-
-    def set(self, seconds: float) -> None:
-        """For all, and for those who come."""
-        self.seconds = seconds
-        self.on_change(seconds)
 
 
 class Generations:

@@ -14,17 +14,25 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
 from trio_uwsgi._tasks.own_loggers import hear_own_loggers
+from trio_uwsgi._tasks.privileges import barred_folder, user_name
 from trio_uwsgi.errors import BootError
+
+__all__ = ["PassingThrough", "import_failure", "import_took_too_long", "is_failure", "load_app"]
 
 # uWSGI's default, and what the ASGI world calls it.
 _APP_NAMES = ("application", "app")
 _FACTORY_NAMES = ("create_app", "make_app")
+
+
+class PassingThrough(BaseException):
+    """What this package itself raises out of an import, and is no failure of it."""
 
 
 def load_app(
@@ -124,9 +132,12 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # Only a missing part of the name itself is "not found": a missing dependency is the application's own failure.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            _refuse_barred(folder, listed=True)
             raise BootError(_not_found(name, error.name, folder)) from None
         raise import_failure(f"importing {name}", error) from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise import_failure(f"importing {name}", error) from error
 
 
@@ -148,8 +159,10 @@ def _not_found(name: str, missing: str, folder: str) -> str:
 def _import_file(path: str) -> ModuleType:
     path = os.path.abspath(path)
     folder, base = os.path.split(path)
+    _refuse_barred(folder)
     if not os.path.isfile(path):
-        names = [name for name in os.listdir(folder) if name.endswith(".py")] if os.path.isdir(folder) else []
+        can_list = os.path.isdir(folder) and os.access(folder, os.R_OK)
+        names = [name for name in os.listdir(folder) if name.endswith(".py")] if can_list else []
         raise BootError(f"there is no file {path}{_did_you_mean(base, names)}")
     _put_first(folder)
     stem = base.removesuffix(".py")
@@ -162,10 +175,26 @@ def _import_file(path: str) -> ModuleType:
     sys.modules[name] = module
     try:
         loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         del sys.modules[name]
+        if not is_failure(error):
+            raise
         raise import_failure(f"importing {path}", error) from error
     return module
+
+
+def _refuse_barred(folder: str, *, listed: bool = False) -> None:
+    """Python does not tell a folder that it may not enter from one that is empty.
+
+    Raises:
+        BootError: this is such a folder, or on the way to one.
+    """
+    barred = barred_folder(folder, listed=listed)
+    if barred is not None:
+        raise BootError(
+            f"{user_name(os.geteuid())} cannot enter {barred}, where the application is looked for; "
+            f"let that user enter and read it, or put the application elsewhere"
+        )
 
 
 def _put_first(folder: str) -> None:
@@ -197,12 +226,25 @@ def _make(factory: object, name: str) -> object:
         raise BootError(f"{name} is not a factory: it is of type {type(factory).__name__}, which cannot be called")
     try:
         app = factory()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise import_failure(f"calling {name}", error) from error
     if inspect.iscoroutine(app):
         app.close()
         raise BootError(f"the factory {name} is async, and is called before Trio runs; make it a plain function")
     return app
+
+
+def is_failure(error: BaseException) -> bool:
+    """Did the application's code fail? Whatever it raises says so, `asyncio.CancelledError` and SystemExit too, but for
+    a KeyboardInterrupt where Python raises it for Ctrl-C.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_failure, error.exceptions))
+    if isinstance(error, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    return not isinstance(error, PassingThrough)
 
 
 def import_failure(what: str, error: BaseException) -> BootError:
@@ -212,6 +254,11 @@ def import_failure(what: str, error: BaseException) -> BootError:
         tb = tb.tb_next
     error.__traceback__ = tb
     return BootError(f"{what} failed: {type(error).__name__}: {error}")
+
+
+def import_took_too_long(app: str, seconds: float) -> str:
+    """The sentence for that."""
+    return f"importing {app} took longer than the import_timeout of {seconds:g} s; its stack is on standard error"
 
 
 def _is_machinery(tb: TracebackType) -> bool:

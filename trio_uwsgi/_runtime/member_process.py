@@ -11,6 +11,7 @@ import base64
 import contextlib
 import dataclasses
 import logging
+import math
 import pickle
 import random
 import signal
@@ -28,6 +29,7 @@ from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.duty import own_posix_signals
 from trio_uwsgi._runtime.heart import Heart, beat
 from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
+from trio_uwsgi._runtime.parting import AFTER_A_FAILURE
 from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.tenure import Tenure
 from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
@@ -48,6 +50,7 @@ from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.registry import Registry
+    from trio_uwsgi._tasks.inbox import Inbox
     from trio_uwsgi._tasks.unit import Member
 
 __all__ = ["CANNOT_START", "House", "Setup", "main", "prepare"]
@@ -56,6 +59,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 # The exit code of a member whose application does not start.
 CANNOT_START = 4
+# Seconds before the end of the mercy at which Python's own end is cut off; never more than half of the mercy.
+_LEEWAY = 0.15
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,15 +113,16 @@ def prepare(setup: Any) -> None:
     logging.basicConfig(level=setup["level"], format=setup["format"])
 
 
-def main(descriptors: list[int], setup: str, registry: Registry, house: House = House()) -> None:
-    """Be the member. The process ends when this returns."""
+def main(descriptors: list[int], setup: str, registry: Registry, house: House = House()) -> float:
+    """Be the member. The process ends when this returns, in as many seconds as this gives back."""
     told = Setup.from_json(setup)
     entitle(f"{told.kind} {told.number}")
     failure = _import() if told.lazy else None
     with failures_reported():
-        started = trio.run(_live, descriptors, told, registry, house, failure, clock=house.clock)
-    if not started:
+        left: float | None = trio.run(_live, descriptors, told, registry, house, failure, clock=house.clock)
+    if left is None:
         raise SystemExit(CANNOT_START)
+    return left
 
 
 def _import() -> BootError | None:
@@ -131,11 +137,12 @@ def _import() -> BootError | None:
 
 async def _live(
     descriptors: list[int], setup: Setup, registry: Registry, house: House, failure: BootError | None
-) -> bool:
+) -> float | None:
+    """Be the member; then say how long Python's own end may take, None if this one could not start."""
     process = _Process(setup, registry, house, _Inheritance.of(descriptors, setup))
     with bounded_end(setup.terms.mercy, lambda: 1) as bound:
         await process.run(failure, bound)
-    return not process.failed
+    return None if process.failed else process.seconds_left()
 
 
 class _Inheritance(NamedTuple):
@@ -171,6 +178,7 @@ class _Process:
         self._locks = RemoteLocks(setup.terms.locks, board, self._send)
         self._link = StreamLink(inherited.stream, self._obey, setup.terms.signal_queue)
         self._member: Member
+        self._inbox: Inbox | None = None
         self._surroundings = Surroundings(
             journal=house.journal,
             wall=house.wall,
@@ -197,6 +205,15 @@ class _Process:
             self._member.services.spools.heed_frequency(frame.seconds)
         else:
             self._member.inbox.obey(frame)
+
+    def seconds_left(self) -> float:
+        """What is left of the mercy for Python's own end, so that this process can say itself what held it up: when the
+        mercy is over the master comes, who cannot know.
+        """
+        if self._inbox is None or self._inbox.told_at == math.inf:  # it leaves by itself, or the master has gone
+            return AFTER_A_FAILURE
+        mercy = self._setup.terms.mercy
+        return max(self._inbox.told_at + max(mercy - _LEEWAY, mercy / 2) - trio.current_time(), 0.05)
 
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
         """Live, until told to stop, or until the link ends. With a failure, only say so."""
@@ -231,6 +248,7 @@ class _Process:
         )
         life = crew.bear(Tenure(Seat(setup.kind, setup.number), heir=setup.heir))
         self._member = member = life.member
+        self._inbox = member.inbox
         member.link = self._link
         crew.services.spools.tell_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
         member.vitals = VitalSigns(self._row)

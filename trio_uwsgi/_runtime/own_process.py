@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_uwsgi._tasks.pidfile import open_pidfile
-from trio_uwsgi._tasks.privileges import become, identity_of, out_of_reach
+from trio_uwsgi._tasks.privileges import become, identity_of, out_of_reach, user_name
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def settled(options: ProcessOptions, listeners: Sequence[Listener]) -> Iterator[
     someone = options.uid is not None or options.gid is not None
     identity = identity_of(options.uid, options.gid) if someone else None
     if identity is not None and (file := out_of_reach(identity, _PROGRAM)) is not None:
-        raise BootError(f"user {identity.uid} has no access to {file}; install it where that user may read")
+        raise BootError(f"{user_name(identity.uid)} has no access to {file}; install it where that user may read")
     with contextlib.nullcontext() if options.pidfile is None else open_pidfile(options.pidfile):
         if identity is not None:
             for listener in listeners:

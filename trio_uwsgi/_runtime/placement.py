@@ -30,6 +30,9 @@ __all__ = ["Bear", "Died", "Ending", "Life", "Placement", "Stopped", "in_task", 
 class Stopped:
     """The member was told to stop, and did."""
 
+    def __str__(self) -> str:
+        return "it was told to stop"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Died:
@@ -39,6 +42,9 @@ class Died:
 
     reason: str
     at_once: bool = False
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 Ending: TypeAlias = Stopped | Died

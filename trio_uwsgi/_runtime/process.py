@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import logging
+import math
 import os
-import re
 import signal
 import socket
 import sys
@@ -30,7 +29,9 @@ import trio
 
 from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
-from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch
+from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch, judge_threads
+from trio_uwsgi._runtime.loader import import_took_too_long
+from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
 from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
 from trio_uwsgi._wire.zygote_frames import (
@@ -45,7 +46,7 @@ from trio_uwsgi._wire.zygote_frames import (
     ZygoteFrame,
     encode,
 )
-from trio_uwsgi.errors import BootError, ConfigError, UwsgiError
+from trio_uwsgi.errors import BootError, UwsgiError
 
 __all__ = [
     "Child",
@@ -64,13 +65,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 
+# Seconds in which what a zygote said last arrives.
+_LAST_WORDS = 1.0
 # Seconds that faulthandler may need to print a stack.
 _STACKS = 0.2
 # Seconds in which what an import had started ends, when the import was cut short.
 _ORPHANS = 1.0
-
-# A thread that Trio keeps for its next call: it holds nothing, and Trio forgets it in a forked child.
-_IDLE_OF_TRIO = re.compile(r"Trio thread \d+")
 
 
 class ForkRefused(UwsgiError):
@@ -108,7 +108,7 @@ class Plan:
     describe: str = ""
     lazy: bool = False
     threads: Literal["refuse", "allow"] = "refuse"
-    start_timeout: float = 60.0
+    start_timeout: float = math.inf
     orphan_grace: float = 1.0
     hatch: Hatch = hatch
 
@@ -221,6 +221,7 @@ class Zygote:
         try:
             with self._scope:
                 async with trio.open_nursery() as watchers:
+                    watchers.start_soon(self._see_its_end)
                     while (parcel := await self._line.receive()) is not None:
                         self._obey(*parcel, watchers)
                     # It is the end of the process that makes us its children's parent, not that of its socket.
@@ -232,6 +233,13 @@ class Zygote:
             self.ended.set()
         finally:
             self._heard.cancel()
+
+    async def _see_its_end(self) -> None:
+        """When its process has ended, so has its line, which what it forked by itself may hold open."""
+        await self._process.wait()
+        with trio.move_on_after(_LAST_WORDS):
+            await self.died.wait()
+        self._line.close()
 
     def _obey(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
         if isinstance(frame, Forked):
@@ -248,7 +256,7 @@ class Zygote:
         pidfd, lifeline = descriptors
         birth = self._births.pop(frame.ident, None)
         if birth is None:  # so late that nobody waits for it
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            send_signal(pidfd, frame.pid, signal.SIGKILL)
             close_all(descriptors)
             return
         birth.child = Child(birth.name, birth.ctl, frame.pid, pidfd, lifeline)
@@ -302,13 +310,10 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
     children, and leave this block when its own have ended.
 
     Raises:
-        ConfigError: this system cannot do it.
-        BootError: the application did not import (its cause is a `RemoteTraceback`), was not imported in time, or
-            started threads.
+        BootError: the system has no process for it; or the application did not import (its cause is a
+            `RemoteTraceback`), was not imported in time, or started threads.
     Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
     """
-    if not (hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")):
-        raise ConfigError("members in processes of their own need Linux", "let them be tasks: placement='task'")
     adopt_orphans()
     process, line, imported = await _start(plan)
     zygote = Zygote(plan, process, line, imported)
@@ -325,7 +330,7 @@ async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
     process, line = await plan.hatch()
     try:
         imported = await _hear(plan, process, line)
-        _judge_threads(plan, imported)
+        judge_threads(plan.app, imported, allowed=plan.threads == "allow")
     except BaseException:
         line.close()
         started = _children(process.pid)
@@ -367,9 +372,7 @@ async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Importe
     if limit.cancelled_caught:
         process.send_signal(STACKS)
         await trio.sleep(_STACKS)
-        raise BootError(
-            f"importing {plan.app} took longer than {plan.start_timeout:g} s; its stack is on standard error"
-        )
+        raise BootError(import_took_too_long(str(plan.app), plan.start_timeout))
     frame = said[0] if said is not None else None
     if isinstance(frame, ImportFailed):
         raise BootError(frame.reason) from (RemoteTraceback(frame.traceback) if frame.traceback else None)
@@ -378,26 +381,3 @@ async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Importe
         status = ExitStatus.of(await process.wait())
         raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
     return frame
-
-
-def _judge_threads(plan: Plan, imported: Imported) -> None:
-    """A fork copies no threads, but the locks that they hold."""
-    started = [name for name in imported.threads if not _IDLE_OF_TRIO.fullmatch(name)]
-    unknown = imported.os_threads - 1 - len(imported.threads)
-    if started and plan.threads == "refuse":
-        raise BootError(
-            f"importing {plan.app} started threads ({', '.join(started)}), which its processes would not have; "
-            f"start them when a member starts, or set lazy_apps, with which each member imports the application itself"
-        )
-    if started:
-        logger.warning(
-            "importing %s started threads (%s), which its processes do not have", plan.app, ", ".join(started)
-        )
-    if unknown > 0:
-        logger.warning(
-            "importing %s started %d thread%s that Python does not know, as numpy's libraries do; "
-            "its processes do not have them",
-            plan.app,
-            unknown,
-            "s" * (unknown > 1),
-        )

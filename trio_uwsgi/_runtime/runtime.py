@@ -30,6 +30,7 @@ from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.master import Master
+from trio_uwsgi._runtime.patience import say_what_is_awaited, who_starts
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
@@ -288,8 +289,6 @@ class Runtime:
         if self._surroundings.generations is not None:
             await self._surroundings.generations.dump_stacks()
 
-    # ----- the tree
-
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.
 
@@ -303,6 +302,7 @@ class Runtime:
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self._master.run)
+                timers.start_soon(say_what_is_awaited, partial(who_starts, self._roster), self._master.all_ready)
                 async with (
                     self._living("spooler"),
                     self._living("mule"),

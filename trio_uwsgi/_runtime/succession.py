@@ -11,13 +11,16 @@ new code declared counts, and every member gives way to its heir.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._runtime.patience import say_what_is_awaited
 from trio_uwsgi.errors import BootError, RegistrationError
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ NO_RELOAD = (
     "only members that are processes can have new code: Config(placement='process'), on the command line --processes N",
     "where members are tasks of one process",
 )
+# Seconds for which a reload that is asked for waits for one that goes on, in which the new code does not start.
+PATIENCE = 10.0
 
 
 class Succession:
@@ -68,6 +73,8 @@ class Succession:
         self._orders: deque[Callable[[], None]] = deque()
         self._reload: Literal["", "whole", "chain"] = ""
         self._asked = trio.Event()
+        self._waiting = trio.CancelScope()  # for members that are to follow
+        self._since = math.inf  # when that began
         self.on_reloading: Callable[[bool], None] = lambda begun: None  # called when one begins, and when it is over
         master.on_relieve = self.relieve
         master.on_reload = self.reload
@@ -91,9 +98,13 @@ class Succession:
         self._asked.set()
 
     def reload(self, *, chain: bool = False) -> None:
-        """Reload, now or after what goes on; in a chain if that was configured, or is asked for. Never waits."""
+        """Reload, now or after what goes on; in a chain if that was configured, or is asked for. Never waits. What goes
+        on is given up if it has waited for long, as the new code may not come out of its start.
+        """
         self._reload = "chain" if chain or self._chain else "whole"
         self._asked.set()
+        if trio.current_time() - self._since > PATIENCE:
+            self._waiting.cancel()
 
     async def run(self) -> None:
         """Do what is asked for, one after the other, until cancelled."""
@@ -118,35 +129,34 @@ class Succession:
         supervisor = self._supervisors.get(tenure.seat.name)
         if supervisor is not None and supervisor.holder is tenure and tenure.ending is None:
             logger.info("%s is followed by another one: %s", tenure.seat.name, reason)
-            if await supervisor.prepare(self._living(self._generations.current)):
-                supervisor.hand_over()
+            with self._waits():
+                if await supervisor.prepare(self._living(self._generations.current)):
+                    supervisor.hand_over()
+
+    @contextlib.contextmanager
+    def _waits(self) -> Iterator[None]:
+        """The body waits for members to start. A reload that is asked for later may give it up."""
+        with trio.CancelScope() as self._waiting:
+            self._since = trio.current_time()
+            try:
+                yield
+            finally:
+                self._since = math.inf
+        if self._waiting.cancelled_caught:
+            logger.error("given up for another reload: what was to follow did not come out of its start")
 
     # ----- reloads
 
     async def _do_reload(self, *, chain: bool) -> None:
         logger.info("reloading: importing the application anew")
         began = trio.current_time()
-        try:
-            generation = await self._generations.make()
-        except BootError as error:
-            logger.error("not reloaded, what was served is served on: %s", error, exc_info=error.__cause__)
-            return
         workers = [supervisor for name, supervisor in self._supervisors.items() if name.startswith("worker")]
         others = [supervisor for name, supervisor in self._supervisors.items() if not name.startswith("worker")]
         first, later = (workers[:1], workers[1:] + others) if chain else (workers + others, [])
-        try:
-            done = await self._prepare(first, generation)
-            if done:
-                self._master.adopt(generation.registry, self._headcount)
-        except RegistrationError as error:
-            logger.error("not reloaded, what was served is served on: %s", error)
-            done = False
-        except BaseException:
-            generation.retire()
-            raise
-        if not done:
-            self._forgo(first)
-            generation.retire()
+        generation: Generation | None = None
+        with self._waits():
+            generation = await self._begin(first)
+        if generation is None:
             return
         self._generations.follow(generation)
         # Who had died, and came again before the others were prepared, has the old code.
@@ -155,16 +165,40 @@ class Succession:
             await self._one_more(supervisor, generation)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
 
+    async def _begin(self, first: Sequence[Supervisor]) -> Generation | None:
+        """The new code, which is served from now on, with an heir for each of these; None if it is not to be."""
+        try:
+            generation = await self._generations.make()
+        except BootError as error:
+            logger.error("not reloaded, what was served is served on: %s", error, exc_info=error.__cause__)
+            return None
+        done = False
+        try:
+            if done := await self._prepare(first, generation):
+                self._master.adopt(generation.registry, self._headcount)
+        except RegistrationError as error:
+            logger.error("not reloaded, what was served is served on: %s", error)
+            done = False
+        finally:
+            if not done:
+                self._forgo(first)
+                generation.retire()
+        return generation if done else None
+
     async def _prepare(self, supervisors: Sequence[Supervisor], generation: Generation) -> bool:
         """Start an heir for each of them. False: one did not start."""
         prepared: list[bool] = []
+        all_there = trio.Event()
 
         async def prepare(supervisor: Supervisor) -> None:
             prepared.append(await supervisor.prepare(self._living(generation)))
             if not prepared[-1]:
                 nursery.cancel_scope.cancel()
+            elif len(prepared) == len(supervisors):
+                all_there.set()
 
         async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_what_is_awaited, lambda: "the members with the new code to start", all_there)
             for supervisor in supervisors:
                 nursery.start_soon(prepare, supervisor)
         if all(prepared):

@@ -44,7 +44,9 @@ from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
-from trio_uwsgi._runtime.duty import Duty, flush_output, leave, outlive_sigterm, own_posix_signals, perform
+from trio_uwsgi._runtime.duty import Duty, outlive_sigterm, own_posix_signals, perform
+from trio_uwsgi._runtime.loader import import_failure
+from trio_uwsgi._runtime.parting import flush_output, leave
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
 from trio_uwsgi._wire.zygote_frames import (
@@ -112,9 +114,14 @@ def application() -> Any:
 
 
 def _import(hello: Hello) -> Any:
-    if hello.prepare:
-        pkgutil.resolve_name(hello.prepare)(hello.setup)
-    return AppReference(*hello.app).load()
+    try:
+        if hello.prepare:
+            pkgutil.resolve_name(hello.prepare)(hello.setup)
+        return AppReference(*hello.app).load()
+    except BootError:
+        raise
+    except BaseException as error:
+        raise import_failure("preparing", error) from error
 
 
 def _be(hello: Hello) -> None:
@@ -239,7 +246,7 @@ class _Zygote:
         try:
             lifeline, held = os.pipe()
         except OSError as error:
-            self._refuse(frame, descriptors, error)
+            self._refuse(frame, descriptors, "pipe", error)
             return None
         descriptors.append(lifeline)
         flush_output()
@@ -249,7 +256,7 @@ class _Zygote:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
         except OSError as error:
-            self._refuse(frame, [*descriptors, held], error)
+            self._refuse(frame, [*descriptors, held], "fork", error)
             return None
         if pid == 0:
             self._forget()
@@ -262,7 +269,7 @@ class _Zygote:
         except OSError as error:  # no room for one more: what cannot be watched shall not be
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            self._refuse(frame, [*descriptors, held], error)
+            self._refuse(frame, [*descriptors, held], "pidfd_open", error)
             return None
         # The child's copies must be the only ones, or nobody would see that it has closed them.
         close_all(descriptors)
@@ -271,9 +278,9 @@ class _Zygote:
         self._send(Forked(frame.ident, pid), (pidfd, held))
         return None
 
-    def _refuse(self, frame: Fork, descriptors: list[int], error: OSError) -> None:
+    def _refuse(self, frame: Fork, descriptors: list[int], call: str, error: OSError) -> None:
         close_all(descriptors)
-        self._send(ForkFailed(frame.ident, str(error)))
+        self._send(ForkFailed(frame.ident, f"the system refused {call}: {error}"))
 
     def _forget(self) -> None:
         """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""
@@ -308,7 +315,7 @@ class _Zygote:
             self._poll.poll(left * 1000)
             self._reap()
         for kin in self._children.values():
-            signal.pidfd_send_signal(kin.pidfd, signal.SIGKILL)
+            os.kill(kin.pid, signal.SIGKILL)  # nobody else can have its pid before it is reaped, which is here
         while self._children:
             self._poll.poll()
             self._reap()
@@ -327,16 +334,16 @@ def _import_failed(error: BaseException) -> ImportFailed:
 
 def _start_afresh(hello: Hello, duty: Duty) -> NoReturn:
     """In a child: become a fresh interpreter, which reads from a file in memory what it is to be."""
-    memory = os.memfd_create("duty")
-    fork = Fork(0, duty.name, [duty.setup, duty.descriptors, duty.lifeline], 0)
-    with open(memory, "wb", closefd=False) as file:
-        file.write(sys_path_line() + encode(hello) + encode(fork))
-    os.lseek(memory, 0, os.SEEK_SET)
-    for descriptor in (memory, duty.lifeline, *duty.descriptors):
-        os.set_inheritable(descriptor, True)
-    # Python sets its own handler of SIGINT before ours; nobody shall see it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
+        memory = os.memfd_create("duty")
+        fork = Fork(0, duty.name, [duty.setup, duty.descriptors, duty.lifeline], 0)
+        with open(memory, "wb", closefd=False) as file:
+            file.write(sys_path_line() + encode(hello) + encode(fork))
+        os.lseek(memory, 0, os.SEEK_SET)
+        for descriptor in (memory, duty.lifeline, *duty.descriptors):
+            os.set_inheritable(descriptor, True)
+        # Python sets its own handler of SIGINT before ours; nobody shall see it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         os.execv(sys.executable, command("wake", memory))
     except OSError:
         traceback.print_exc()

@@ -57,6 +57,11 @@ def opening(spec: Cache, path: str) -> Iterator[None]:
             f"set items= or max_value= to less"
         ) from None
     except (lmdb.Error, OSError, ValueError) as error:
+        if spec.store is None:  # in shared memory, made a moment ago: it is not what is in it
+            raise BootError(
+                f"cache {spec.name!r}: {path} cannot be made ({error}); "
+                f"give the shared memory more room (a container's may have 64 MB), or the cache fewer items"
+            ) from None
         raise BootError(
             f"cache {spec.name!r}: {path} cannot be opened ({error}); move it away if it is not a cache's "
             f"store, and check who may write there"

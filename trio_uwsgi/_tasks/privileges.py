@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["Identity", "become", "identity_of", "out_of_reach"]
+__all__ = ["Identity", "barred_folder", "become", "group_name", "identity_of", "out_of_reach", "user_name"]
 
 
 class Identity(NamedTuple):
@@ -73,6 +73,37 @@ def _group(gid: str | int) -> int:
         raise ConfigError(f"gid={gid!r}: there is no such group", "add it, or write a number") from None
 
 
+def user_name(uid: int) -> str:
+    """A user, for a sentence."""
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+def group_name(gid: int) -> str:
+    """A group, for a sentence."""
+    try:
+        return f"group {grp.getgrgid(gid).gr_name}"
+    except KeyError:
+        return f"group {gid}"
+
+
+def barred_folder(path: str, *, listed: bool = False) -> str | None:
+    """The first folder on the way to this one, or itself, that the user of this process may not enter; None where there
+    is none. `listed`: this one may not be listed either.
+    """
+    effective = os.access in os.supports_effective_ids
+    way = [path]
+    while (above := os.path.dirname(way[0])) != way[0]:
+        way.insert(0, above)
+    for folder in way:
+        use = os.X_OK | os.R_OK if listed and folder == path else os.X_OK
+        if os.path.isdir(folder) and not os.access(folder, use, effective_ids=effective):
+            return folder
+    return None
+
+
 def out_of_reach(identity: Identity, files: Iterable[tuple[str, int]]) -> str | None:
     """The first of these files that the user could not use; None if there is none. Asked by being that user meanwhile.
 
@@ -113,6 +144,6 @@ def _told_who_can(identity: Identity) -> Iterator[None]:
         yield
     except PermissionError:
         raise ConfigError(
-            f"user {os.geteuid()} cannot become user {identity.uid} with group {identity.gid}",
+            f"{user_name(os.geteuid())} cannot become {user_name(identity.uid)} with {group_name(identity.gid)}",
             "start it as root, or leave uid and gid out",
         ) from None

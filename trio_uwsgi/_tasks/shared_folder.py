@@ -45,13 +45,24 @@ class SharedFolder:
 
     @classmethod
     def make(cls, memory: Path | None = None) -> SharedFolder:
-        """Make one, in shared memory where the system has it, and remove those of which nothing is left."""
+        """Make one, in shared memory where the system has it, and remove those of which nothing is left.
+
+        Raises:
+            BootError: the system has no room for it, or lets nobody write there.
+        """
         if memory is None:
             memory = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
         for left in memory.glob(f"{_PREFIX}*"):
             _remove_if_left(left)
         while True:
-            folder = cls(Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=memory)))
+            try:
+                path = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=memory)
+            except OSError as error:
+                raise BootError(
+                    f"no folder can be made in {memory}, where processes share what they have: {error.strerror}; "
+                    f"make it writable, with room, or let members be tasks: placement='task'"
+                ) from None
+            folder = cls(Path(path))
             if folder.is_there:  # else another one that started took it for left, before it was locked
                 return folder
             folder.leave()

@@ -22,6 +22,7 @@ from contextlib import suppress
 
 from trio_uwsgi._core.spool import PREFIX, is_job, is_priority, make_name
 from trio_uwsgi._tasks.file_lock import try_lock
+from trio_uwsgi._tasks.privileges import group_name, user_name
 from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, ask_carefully, claim_job, release, set_due
 from trio_uwsgi._tasks.spool_paths import (
     DEAD,
@@ -38,7 +39,7 @@ from trio_uwsgi._tasks.spool_paths import (
     write_all,
 )
 from trio_uwsgi._wire.spool_file import encode_job
-from trio_uwsgi.errors import BootError, SpoolError
+from trio_uwsgi.errors import ConfigError, SpoolError
 
 __all__ = ["SpoolFolder"]
 
@@ -77,7 +78,7 @@ class SpoolFolder:
         """Make the directory if there is none, and clear away what crashes have left.
 
         Raises:
-            BootError: it cannot be used.
+            ConfigError: it cannot be used.
         """
         try:
             self._make()
@@ -85,7 +86,7 @@ class SpoolFolder:
                 make_folder(f"{self.path}/{folder}", 0o700)
             self._clear()
         except OSError as error:
-            raise BootError(f"spooler {self.path}: {_reason(error)}; {self._who_may()}") from error
+            raise ConfigError(f"spooler {self.path}: {_reason(error)}", self._who_may()) from None
 
     def _make(self) -> None:
         missing = []
@@ -105,11 +106,14 @@ class SpoolFolder:
         try:
             status = os.stat(self.path)
         except OSError:
-            return f"user {os.geteuid()} has to make it, or somebody else for him"
+            return f"make it for {user_name(os.geteuid())}, or name another directory"
         owner = (
-            f"it belongs to user {status.st_uid}, group {status.st_gid}, with mode {stat.S_IMODE(status.st_mode):04o}"
+            f"it belongs to {user_name(status.st_uid)}, {group_name(status.st_gid)}, "
+            f"with mode {stat.S_IMODE(status.st_mode):04o}"
         )
-        return f"{owner}, and user {os.geteuid()} has to read and write there; chown it, or name another directory"
+        return (
+            f"{owner}, and {user_name(os.geteuid())} has to read and write there; chown it, or name another directory"
+        )
 
     def _clear(self) -> None:
         """Remove files that were never finished, and records of jobs that are gone."""

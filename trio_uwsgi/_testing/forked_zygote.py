@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 import trio._core._run
 
-from trio_uwsgi._runtime.duty import flush_output
+from trio_uwsgi._runtime.parting import flush_output
+from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._tasks.zygote_line import ZygoteDied, ZygoteLine
 from trio_uwsgi._wire.zygote_frames import Exited, Forked, ZygoteFrame
 
@@ -109,7 +110,7 @@ class _ForkedProcess:
 
     def send_signal(self, number: signal.Signals, /) -> None:
         if self.returncode is None:
-            signal.pidfd_send_signal(self._pidfd, number)
+            send_signal(self._pidfd, self.pid, number)
 
 
 class _Line(ZygoteLine):

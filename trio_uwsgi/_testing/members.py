@@ -76,8 +76,8 @@ def describe_application(app: object) -> bytes:
     return describe(_stage.registry)
 
 
-def main(descriptors: list[int], setup: str) -> None:
-    """Be a member. The process ends when this returns."""
+def main(descriptors: list[int], setup: str) -> float:
+    """Be a member. The process ends when this returns, in as many seconds as this gives back."""
     stage = _stage
     (began, posix), clock = stage.began, stage.clock
     house = member_process.House(
@@ -87,7 +87,7 @@ def main(descriptors: list[int], setup: str) -> None:
         clock=clock,
         accompany=Follower(stage.address).accompany,
     )
-    member_process.main(descriptors, setup, stage.registry, house)
+    return member_process.main(descriptors, setup, stage.registry, house)
 
 
 class _BookJournal(LoggingJournal):

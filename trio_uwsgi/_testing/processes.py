@@ -19,6 +19,7 @@ import trio
 
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.nest import Nest
+from trio_uwsgi._runtime.pidfds import require_processes
 from trio_uwsgi._testing import members
 from trio_uwsgi._testing.book import Book
 from trio_uwsgi._testing.clock_hold import hold_clock
@@ -130,7 +131,12 @@ def _is_closed(near: socket.socket) -> bool:
 
 @contextlib.asynccontextmanager
 async def open_process_house() -> AsyncIterator[ProcessHouse]:
-    """Have what processes of a test need, until the last of them has ended."""
+    """Have what processes of a test need, until the last of them has ended.
+
+    Raises:
+        ConfigError: this system does not have it.
+    """
+    require_processes()
     with hold_clock() as hold, conduct(hold) as conductor, contextlib.closing(Book()) as book:
         house = ProcessHouse(conductor, book)
         scope = trio.CancelScope(shield=True)

@@ -1,0 +1,376 @@
+"""Starts and stops that end, whatever keeps Python alive, with the right exit code and a line that says who did."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.real.commands import PACKAGE, Command, body
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+
+PLACEMENTS = {
+    "tasks": ("--threads", "2"),
+    "inline": ("-p", "1"),
+    "lazy": ("-p", "1", "--threads", "2", "--lazy-apps"),
+}
+MERCY = 2.0
+# What a machine that is busy may take beyond a limit.
+MORE = 6.0
+
+APP = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"ok"]
+"""
+FOREVER = """
+import threading, time
+def forever():
+    while True:
+        time.sleep(1)
+"""
+# What keeps Python, and what the line says of it.
+KEEPERS = {
+    "thread": (FOREVER + "threading.Thread(target=forever, name='poller').start()\n", "thread 'poller'"),
+    "executor": (
+        FOREVER + "import concurrent.futures\n"
+        "pool = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix='pool')\npool.submit(forever)\n",
+        "thread 'pool_0'",
+    ),
+    "atexit": (FOREVER + "import atexit\natexit.register(forever)\n", "what Python calls at its end, in forever"),
+    "child": (
+        FOREVER + "import multiprocessing\n"
+        "multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), name='helper').start()\n",
+        "('helper' of multiprocessing)",
+    ),
+    "post_fork": (
+        FOREVER + "from trio_uwsgi import uwsgi\n"
+        "@uwsgi.post_fork\nasync def begin():\n"
+        "    threading.Thread(target=forever, name='late', daemon=False).start()\n",
+        "thread 'late'",
+    ),
+}
+
+
+@contextlib.contextmanager
+def started(folder: Path, source: str, *words: str, wrap: Sequence[str] = ()) -> Iterator[Command]:
+    """The command line with an application of this source, in a session of its own that is killed at the end."""
+    (folder / "shop.py").write_text(source)
+    line = [*wrap, sys.executable, "-m", "trio_uwsgi", "shop.py", "--http", "127.0.0.1:0", *words]
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
+    with subprocess.Popen(
+        line,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield Command(process)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def ended(command: Command, seconds: float) -> int:
+    """The exit code; everything that was said is in `said`. Who holds standard output longer is not waited for."""
+    code = command.process.wait(seconds)
+    assert command.process.stdout is not None
+    os.set_blocking(command.process.stdout.fileno(), False)
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(command.process.stdout.fileno(), 65536):
+            command.said += data.decode()
+    return code
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_a_stop_ends_within_the_mercy(tmp_path: Path, placement: tuple[str, ...], keeper: str) -> None:
+    """Whatever keeps Python after the runtime has ended is named, and cut off when the mercy is over; the code is 0."""
+    if placement == PLACEMENTS["inline"] and keeper in ("thread", "executor"):
+        pytest.skip("a zygote refuses an application that starts threads when it is imported")
+    source, name = KEEPERS[keeper]
+    with started(tmp_path, source + APP, "--mercy", str(MERCY), *placement) as server:
+        server.read("of process")
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MERCY + MORE)
+        took = time.monotonic() - began
+    if keeper == "child" and placement == PLACEMENTS["inline"]:  # it is the zygote's, which waits for nobody
+        return
+    assert MERCY / 2 < took
+    assert name in next(line for line in server.said.splitlines() if "is cut off" in line), server.said
+    if keeper != "child":  # which has the member's sockets, so that its end is seen later
+        assert "was cancelled" not in server.said
+    assert "Traceback" not in server.said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("keeper", ["thread", "atexit"])
+def test_a_second_signal_when_python_ends(tmp_path: Path, number: int, code: int, keeper: str) -> None:
+    """It ends the process at once, with the code that it has while the runtime runs."""
+    with started(tmp_path, KEEPERS[keeper][0] + APP, "--mercy", "60") as server:
+        server.read("of process")
+        server.process.send_signal(number)
+        server.read("once more stops now")
+        if keeper == "thread":
+            server.read("Python ends when these have, too: thread 'poller'")
+        else:
+            time.sleep(0.5)
+        server.process.send_signal(number)
+        assert code == ended(server, MORE)
+    assert f"{signal.Signals(number).name}: stopping now" in server.said
+
+
+def test_an_idle_executor_is_no_keeper(tmp_path: Path) -> None:
+    """Its threads end when Python does, so nothing is said of them."""
+    source = "import concurrent.futures\npool = concurrent.futures.ThreadPoolExecutor(2)\npool.submit(print).result()\n"
+    with started(tmp_path, source + APP) as server:
+        server.read("of process")
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MORE)
+    assert "Python ends when" not in server.said
+    assert "is cut off" not in server.said
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+def test_an_import_that_fails_after_it_started_a_thread(tmp_path: Path, placement: tuple[str, ...]) -> None:
+    """It is exit code 4, and the last line says what failed or is followed by who was cut off."""
+    source = KEEPERS["thread"][0] + "raise LookupError('no database')\n"
+    with started(tmp_path, source, *placement) as server:
+        assert 4 == ended(server, 30)
+    assert f"trio-uwsgi: importing {tmp_path}/shop.py failed: LookupError: no database" in server.said.splitlines()
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+def test_a_port_that_is_taken_while_a_thread_runs(tmp_path: Path, placement: tuple[str, ...]) -> None:
+    """It is exit code 3, also when the import has started a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with started(tmp_path, KEEPERS["thread"][0] + APP, "--http", address, *placement) as server:
+            assert 3 == ended(server, 20)
+    assert f"trio-uwsgi: cannot listen on {address}" in server.said
+
+
+FAILURES = {
+    "CancelledError": "__import__('asyncio').CancelledError('gone')",
+    "SystemExit": "SystemExit('gone')",
+    "KeyboardInterrupt": "KeyboardInterrupt('gone')",
+    "Own": "type('Own', (BaseException,), {})('gone')",
+}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_an_import_fails_whatever_it_raises(tmp_path: Path, placement: tuple[str, ...], failure: str) -> None:
+    """An error that is no Exception is a failed import like any other, in every placement."""
+    with started(tmp_path, f"raise {FAILURES[failure]}", *placement) as server:
+        assert 4 == ended(server, 30)
+    assert f"trio-uwsgi: importing {tmp_path}/shop.py failed: {failure}: gone" in server.said.splitlines()
+
+
+BEGIN = "import asyncio, os, sys\nfrom trio_uwsgi import uwsgi\n@uwsgi.post_fork\ndef begin():\n    "
+LIFESPAN = "import asyncio, sys\nasync def app(scope, receive, send):\n    await receive()\n    "
+STARTS = {
+    "killed": BEGIN + "os.kill(os.getpid(), 9)\n" + APP,
+    "left": BEGIN + "os._exit(0)\n" + APP,
+    "post_fork": BEGIN + "raise asyncio.CancelledError('gone')\n" + APP,
+    "lifespan": LIFESPAN + "raise asyncio.CancelledError('gone')\n",
+    "lifespan exits": LIFESPAN + "sys.exit()\n",
+}
+
+
+@pytest.mark.parametrize("placement", [PLACEMENTS["inline"], PLACEMENTS["lazy"]], ids=["inline", "lazy"])
+@pytest.mark.parametrize("start", STARTS)
+def test_members_that_end_before_they_ever_served(tmp_path: Path, placement: tuple[str, ...], start: str) -> None:
+    """The third one in a row ends the start: it is no death of a member that served, after which one tries again."""
+    with started(tmp_path, STARTS[start], "--lifespan", "on", *placement) as server:
+        assert 4 == ended(server, 30)
+    assert server.said.splitlines()[-1].startswith("trio-uwsgi: ")
+    assert 2 == server.said.count("worker1 cannot start: ")
+    if start == "killed":
+        assert "trio-uwsgi: it ended before it served: killed by SIGKILL" == server.said.splitlines()[-1]
+
+
+def test_a_reload_to_what_does_not_start(tmp_path: Path) -> None:
+    """A version whose import fails after it started a thread is given up, with a sentence, and the next one serves."""
+    good = APP.replace("ok", "{}")
+    with started(tmp_path, good.format("v1"), "-p", "1", "--lazy-apps") as server:
+        server.read("of process")
+        (tmp_path / "shop.py").write_text(KEEPERS["thread"][0] + "raise LookupError('no database')\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.read("a member with the new code did not start")
+        (tmp_path / "shop.py").write_text(good.format("v2"))
+        server.process.send_signal(signal.SIGHUP)
+        server.read("reloaded in")
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MORE)
+    stays = "worker1 stays: the one that was to follow ended before it served: it cannot start: "
+    assert f"{stays}importing {tmp_path}/shop.py failed: LookupError: no database" in server.said
+    assert "Died(" not in server.said
+
+
+def test_a_thread_of_one_that_is_followed(tmp_path: Path) -> None:
+    """In a reload the one that leaves ends within the mercy, and the line names its thread; nobody has died."""
+    with started(tmp_path, KEEPERS["thread"][0] + APP, "-p", "1", "--lazy-apps", "--mercy", str(MERCY)) as server:
+        server.read("of process")
+        server.process.send_signal(signal.SIGHUP)
+        server.read("reloaded in", "is cut off")
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MERCY + MORE)
+    assert "died" not in server.said
+    assert re.search(r"worker1 \(process \d+\) had ended, .* thread 'poller'", server.said)
+
+
+SLOW = "import time\nprint('importing', flush=True)\ndef hang():\n    time.sleep(60)\nhang()\n"
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
+def test_an_import_that_takes_too_long(tmp_path: Path, placement: tuple[str, ...]) -> None:
+    """Beyond `--import-timeout` it is exit code 4, with a sentence and the stack, in every placement."""
+    with started(tmp_path, SLOW, "--import-timeout", "3", *placement) as server:
+        assert 4 == ended(server, 40)
+    assert "trio-uwsgi: importing shop.py took longer than the import_timeout of 3 s" in server.said
+    assert "in hang" in server.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("first", ["", "process 1"])
+@pytest.mark.parametrize("placement", [*PLACEMENTS.values(), ("--gid", "65534")], ids=[*PLACEMENTS, "gid"])
+def test_a_stop_during_an_import(tmp_path: Path, placement: tuple[str, ...], first: str, number: int) -> None:
+    """SIGTERM ends the program at once, with 0 and a line, also as process 1, to which the kernel sends no default."""
+    wrap = ["unshare", "-Urfp", "--mount-proc", "--kill-child"] if first else []
+    if wrap and subprocess.run([*wrap, "true"], capture_output=True, check=False, timeout=20).returncode:
+        pytest.skip("this system lets nobody unshare")
+    if "--gid" in placement and (os.getuid() or wrap):
+        pytest.skip("only root changes its group, and a namespace of users has no other one")
+    with started(tmp_path, SLOW, *placement, wrap=wrap) as server:
+        server.read("importing")
+        began = time.monotonic()
+        os.kill(_first_below(server.process.pid) if wrap else server.process.pid, number)
+        assert 0 == ended(server, MORE)
+        assert MORE > time.monotonic() - began
+    assert f"{signal.Signals(number).name}: stopping before anything was served" in server.said
+
+
+def _first_below(pid: int) -> int:
+    """The process that `unshare` has forked."""
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+@pytest.mark.parametrize("placement", [PLACEMENTS["tasks"], PLACEMENTS["inline"]], ids=["tasks", "inline"])
+def test_a_start_that_waits_says_so(tmp_path: Path, placement: tuple[str, ...]) -> None:
+    """A lifespan that does not answer has no limit, and after a while there is a line about who is waited for."""
+    source = "import trio\nasync def app(scope, receive, send):\n    await trio.sleep_forever()\n"
+    with started(tmp_path, source, *placement) as server:
+        server.read("still waiting for worker1 to start (import, lifespan, post_fork), for 10 s now")
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MORE)
+
+
+def test_a_script_is_told_who_keeps_it(tmp_path: Path) -> None:
+    """Where `serve` ends, a script may go on, so nothing is cut off; the line names whom Python will wait for."""
+    script = tmp_path / "script.py"
+    end = "import trio, trio_uwsgi\ntrio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http='127.0.0.1:0'))\n"
+    script.write_text(KEEPERS["thread"][0] + APP + end + "print('the script goes on', flush=True)\n")
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE)}
+    with subprocess.Popen(
+        [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            server = Command(process)
+            server.read("of process")
+            process.send_signal(signal.SIGTERM)
+            server.read("WARNING: the runtime has ended; Python ends when these have, too: thread 'poller'")
+            server.read("the script goes on")
+        finally:
+            process.kill()
+
+
+# ----- what the system refuses
+
+REFUSED = {
+    "pidfd_open": "os.pidfd_open = refused",
+    "memfd_create": "os.memfd_create = refused",
+    "pidfd_send_signal": "signal.pidfd_send_signal = refused",
+    "no memfd_create": "del os.memfd_create",
+}
+SITE = """
+import os, signal
+def refused(*args):
+    raise PermissionError(1, "Operation not permitted")
+{}
+"""
+
+
+@contextlib.contextmanager
+def sandbox(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every new interpreter begins with this."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SITE.format(text))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "PACKAGE", f"{site}:{PACKAGE}")
+        yield
+
+
+@pytest.mark.parametrize("placement", [("-p", "2"), ("-p", "2", "--lazy-apps")], ids=["inline", "lazy"])
+@pytest.mark.parametrize("call", REFUSED)
+def test_a_sandbox_without_what_processes_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, placement: tuple[str, ...]
+) -> None:
+    """It is told before anything is started, in one line that names the call and the way out, with exit code 2."""
+    with sandbox(tmp_path, REFUSED[call], monkeypatch), started(tmp_path, APP, *placement) as server:
+        assert 2 == ended(server, 20)
+    (line,) = server.said.splitlines()
+    assert f"need the system call {call.removeprefix('no ')}, which is refused here: " in line
+    assert line.endswith("let them be tasks: placement='task', which is the command line without --processes")
+
+
+def test_a_fork_that_is_refused_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried three times, and then the start has failed, with the call and the way out in a line."""
+    text = "def refused(*args):\n    raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = refused"
+    with sandbox(tmp_path, text, monkeypatch), started(tmp_path, APP, "-p", "1") as server:
+        assert 4 == ended(server, 30)
+    line = server.said.splitlines()[-1]
+    assert "no process for worker1: the system refused fork: [Errno 11] Resource temporarily unavailable" in line
+    assert "let them be tasks: placement='task'" in line
+
+
+def test_a_kill_that_is_refused_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that comes to refuse signals over pidfds: a blocked worker is ended, and a stop ends, all the same."""
+    text = """
+send = signal.pidfd_send_signal
+def refuse_most(pidfd, number, *rest):
+    return refused() if number else send(pidfd, number, *rest)
+signal.pidfd_send_signal = refuse_most
+"""
+    app = APP.replace("    start", "    if environ['PATH_INFO'] == '/slow':\n        time.sleep(60)\n    start")
+    with (
+        sandbox(tmp_path, text, monkeypatch),
+        started(tmp_path, "import time" + app, "-p", "1", "--harakiri", "1") as it,
+    ):
+        it.read("of process")
+        found = re.search(r"http on ([\d.]+):(\d+)", it.said)
+        assert found is not None
+        it.address = found[1], int(found[2])
+        with socket.create_connection(it.address, timeout=20) as slow:
+            slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"" == slow.recv(100)
+        with it.client() as sock:
+            assert "ok" == body(sock)
+        it.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(it, MORE)
+    assert "harakiri on worker1" in it.said

@@ -1,0 +1,36 @@
+"""Caches that processes share where the shared memory takes none: a sentence, which blames nobody else."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from trio_uwsgi._tasks.cache_files import opening
+from trio_uwsgi._tasks.shared_folder import SharedFolder
+from trio_uwsgi.errors import BootError
+from trio_uwsgi.options import Cache
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    """The place, what the system said, and the way out are named."""
+    missing = tmp_path / "shm"
+    with pytest.raises(BootError) as refused:
+        SharedFolder.make(missing)
+    assert (
+        f"no folder can be made in {missing}, where processes share what they have: No such file or directory; "
+        "make it writable, with room, or let members be tasks: placement='task'"
+    ) == str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_no_room_for_a_cache() -> None:
+    """A cache without a store has a file that was made a moment ago, so it is not that which is to be moved away."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(BootError, match="No space left on device") as refused, opening(Cache("a", items=1), "/x/a"):
+        raise full
+    assert "move it away" not in str(refused.value)
+    with pytest.raises(BootError, match="move it away"), opening(Cache("a", items=1, store="/x/a"), "/x/a"):
+        raise full
