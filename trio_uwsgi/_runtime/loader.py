@@ -93,12 +93,12 @@ def find_module_of(spec: str) -> importlib.machinery.ModuleSpec | None:
         )
     path_of: Sequence[str] = [os.getcwd(), *sys.path]
     found = None
-    for number in range(target.count(".") + 1):
-        name = ".".join(target.split(".")[: number + 1])
-        found = importlib.machinery.PathFinder.find_spec(name, path_of)
+    for part in target.split("."):
+        # By the last part of its name: for a folder without __init__.py Python would want the whole of it, and its parent.
+        found = importlib.machinery.PathFinder.find_spec(part, path_of)
         if found is None:
             return None
-        path_of = found.submodule_search_locations or ()
+        path_of = list(found.submodule_search_locations or ())
     return found
 
 
