@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 SUITES = Path(__file__).parent / "suites"
-LONGEST = 240  # seconds that one run of a suite may take
+LONGEST = 400  # seconds that one run of a suite may take
 
 
 class Outcome(NamedTuple):

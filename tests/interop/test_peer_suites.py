@@ -40,8 +40,8 @@ class Suite(NamedTuple):
 SUITES_RUN = {
     "starlette": Suite(r"", r"testclient|websockets|opentelemetry", 400),
     "fastapi": Suite(
-        r"test_(.*(form|file|upload|body|stream|sse|response|cookie|header|middleware|exception|dependency|redirect"
-        r"|limits|security_http).*|router_events|application|custom_route_class|frontend|put_no_body|extra_routes)",
+        r"test_([^/]*(form|file|upload|body|stream|sse|response|cookie|header|middleware|exception|dependency|redirect"
+        r"|limits|security_http)|router_events|application|custom_route|frontend|put_no_body|extra_routes)",
         r"websocket|openapi|schema|description|telemetry|logfire|sentry",
         300,
     ),
