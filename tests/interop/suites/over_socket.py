@@ -70,9 +70,8 @@ class Server:
         app: what it serves. interface: "asgi" or "wsgi". lifespan: as in `Config`.
     """
 
-    running: ClassVar[
-        dict[str, Server]
-    ] = {}  # the two that serve all applications without a lifespan, by their interface
+    # By their interface, the two that serve all applications without a lifespan.
+    running: ClassVar[dict[str, Server]] = {}
     requests = 0  # sent by anybody
     test = ""  # that runs
 
@@ -116,7 +115,7 @@ class Server:
 
     def stop(self) -> None:
         """Stop gracefully, which must end well and in time."""
-        with contextlib.suppress(trio.RunFinishedError):
+        with contextlib.suppress(trio.RunFinishedError, AttributeError):  # it has ended, or has not begun
             self._token.run_sync_soon(self._runtime.stop)
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the server did not stop"
