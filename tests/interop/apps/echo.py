@@ -16,7 +16,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterabl
 
 
 async def asgi(scope: Any, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-    """The application as ASGI has it."""
+    """The application as ASGI has it; it has no lifespan."""
+    assert scope["type"] == "http"
     count, more = 0, True
     while more:
         message = await receive()
