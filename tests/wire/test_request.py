@@ -189,7 +189,10 @@ def test_split_host() -> None:
     assert ("example.com", "") == split_host(b"example.com")
     assert ("[2001:db8::1]", "443") == split_host(b"[2001:db8::1]:443")
     assert ("", "") == split_host(b"")
-    for bad in (b"a b", b"a/b", b"u@h", b"a:b", b"::1", b"a:123456", b"a\\b", b"a,\xff", b"[x]", b"a?", b"a#"):
+    # RFC 3986 has ports of any number of digits, and addresses of versions to come.
+    assert ("a", "000080") == split_host(b"a:000080")
+    assert ("[v1.fe80:a]", "1") == split_host(b"[v1.fe80:a]:1")
+    for bad in (b"a b", b"a/b", b"u@h", b"a:b", b"::1", b"a\\b", b"a,\xff", b"[x]", b"[v.a]", b"[v1]", b"a?", b"a#"):
         assert split_host(bad) is None
 
 

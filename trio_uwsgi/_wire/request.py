@@ -25,8 +25,11 @@ _CACHED = 1024
 # As numbers, because looking for a number in bytes takes a tenth of the time.
 _PERCENT, _UNDERSCORE = b"%_"
 
-# reg-name, IPv4 or a bracketed IPv6 address, and a port. A user part ("user@") has no place in a Host header.
-_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]{0,5}))?")
+# RFC 3986's host: a reg-name, an IPv4 address, or a bracketed IPv6 or future one; and a port, of any number of digits.
+# A user part ("user@") has no place in a Host header.
+_HOST = re.compile(
+    rb"(\[(?:[0-9A-Fa-f:.]+|[Vv][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]*))?"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
