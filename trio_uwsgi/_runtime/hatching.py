@@ -40,6 +40,7 @@ Hatch: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteLine]]]
 async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
     """Start an interpreter that is to be a zygote. It reads on its line what it is to be."""
     near, far = socket.socketpair()
+    far.setblocking(True)  # the application may have set a default timeout, and a zygote waits for its master
     line = ZygoteLine(trio.socket.from_stdlib_socket(near))
     try:
         with far:

@@ -155,6 +155,7 @@ class _Kin(NamedTuple):
 class _Zygote:
     def __init__(self, master: socket.socket) -> None:
         master.set_inheritable(False)
+        master.setblocking(True)  # also where the application has set a default timeout
         self._master = master
         self._reader = ParcelReader()
         self._parcels: deque[tuple[ZygoteFrame, list[int]]] = deque()

@@ -54,6 +54,7 @@ class Listener:
 
     def __init__(self, sock: socket.socket, file: str | None = None) -> None:
         """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
+        sock.setblocking(False)  # where the application has set a default timeout, a new object has that
         self.protocol: Protocol = "http"
         self.socket = sock
         self.family = sock.family
@@ -199,7 +200,6 @@ def _listening(sock: socket.socket, backlog: int, file: str | None = None) -> Li
 
 
 def _ready(sock: socket.socket, file: str | None = None) -> Listener:
-    sock.setblocking(False)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         # Accepted sockets inherit it, which saves a system call for each of them. We write whole responses, so there is
         # nothing to gain from waiting for more.

@@ -307,6 +307,8 @@ class Reactor:
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
+                if sock.gettimeout() is not None:  # the application has set a default one, and recv() would wait
+                    sock.setblocking(True)
                 session = SocketSession(self, sock, peer_of(sock, address, listener))
                 self._fresh.append(session)
                 session.readable()

@@ -276,7 +276,9 @@ def is_connected(fd: int | None = None) -> bool:
         return not _exchange("is_connected").gone
     if not stat.S_ISSOCK(os.fstat(fd).st_mode):  # the constructor of a socket would keep the copy
         raise OSError(errno.ENOTSOCK, f"descriptor {fd} is not of a socket")
+    blocking = os.get_blocking(fd)
     with socket.socket(fileno=os.dup(fd)) as sock:
+        os.set_blocking(fd, blocking)  # with a default timeout, making the object has changed it, for the copy and this
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
