@@ -27,10 +27,10 @@ import trio
 
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
 from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._runtime.own_process import move_in
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._tasks.standard_streams import have_standard_streams
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
 from trio_uwsgi.serve import serve
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
+    have_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "spool":
         return spool_command(words[1:])
@@ -78,11 +79,12 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
-        if config.placement == "process" or config.uid is not None or config.gid is not None:
-            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
-            app: object = AppReference("name", arguments.app, factory=arguments.factory)
-        else:
-            app = load_app(arguments.app, factory=arguments.factory)
+        reference = AppReference("name", arguments.app, factory=arguments.factory)
+        app: object = reference
+        if config.placement != "process" and config.uid is None and config.gid is None:
+            # Else it is imported by the processes, as here it would only take memory; or by `serve`, as the user it is
+            # to run as.
+            app = reference.load()
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED

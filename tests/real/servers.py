@@ -1,5 +1,5 @@
-"""The command line as a process in odd surroundings: any descriptors, terminals and namespaces; over a unix socket, so that
-its log need not be read to find it.
+"""The command line as a process in odd surroundings: any descriptors, terminals and namespaces. It serves at a unix
+socket, so that its log need not be read to find it.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from trio_uwsgi._runtime.loader import import_failure, load_app
+from trio_uwsgi._runtime.patches import refuse_patched
+from trio_uwsgi._tasks.standard_streams import have_standard_descriptors
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]
@@ -83,14 +85,18 @@ class AppReference:
         """Import the application.
 
         Raises:
-            BootError: as `load_app`; the cause is what the application's code raised.
+            BootError: as `load_app`; the cause is what the application's code raised. Or it has patched what the server
+                stands on.
         """
         try:
-            return self._load()
+            app = self._load()
         except Served as served:  # a module that serves when it is imported
-            return served.app
+            app = served.app
         except BaseExceptionGroup as group:
-            return _served_in(group).app
+            app = _served_in(group).app
+        refuse_patched()
+        have_standard_descriptors()  # it may have closed them
+        return app
 
     def _load(self) -> Any:
         if self.how == "name":

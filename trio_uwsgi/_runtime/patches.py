@@ -1,0 +1,33 @@
+"""An application that replaces, at import, what the server stands on. Floor 3.
+
+gevent and eventlet can put their own sockets, locks and threads in the place of the standard library's, for everybody.
+They wait in a loop of their own, which nobody runs here, so that the server would hang sooner or later.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from trio_uwsgi.errors import BootError
+
+__all__ = ["refuse_patched"]
+
+# Each says with a function of this name whether it has patched a module.
+_PATCHERS = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
+_MODULES = ("socket", "select", "thread", "os")
+
+
+def refuse_patched() -> None:
+    """Find out whether the standard library is still that.
+
+    Raises:
+        BootError: it is not; the text says by whom.
+    """
+    for patcher, function in _PATCHERS.items():
+        is_patched = getattr(sys.modules.get(patcher), function, None)
+        patched = [name for name in _MODULES if is_patched is not None and is_patched(name)]
+        if patched:
+            raise BootError(
+                f"{patcher} has patched Python's {', '.join(patched)}, which Trio cannot run on; "
+                f"leave the patching out, and use threads=N for code that waits"
+            )
