@@ -27,6 +27,7 @@ from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
+from trio_uwsgi._runtime.forks import mind_forks
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
@@ -103,6 +104,7 @@ async def serve(
     refuse_to_serve_twice(app)
     have_standard_descriptors()
     refuse_patched()
+    mind_forks()
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
     if task_status is trio.TASK_STATUS_IGNORED:

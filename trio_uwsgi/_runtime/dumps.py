@@ -22,9 +22,11 @@ from types import FrameType
 
 import trio
 
+from trio_uwsgi._runtime.forks import in_forked_children
 from trio_uwsgi._runtime.titles import whoami
 from trio_uwsgi._tasks.standard_streams import write_error
 from trio_uwsgi._tasks.stuck import is_plumbing
+from trio_uwsgi._tasks.trio_threads import await_frames
 from trio_uwsgi._tasks.unit import UNIT
 
 __all__ = ["STACKS", "TASK_TREE", "answer_dumps", "dump_here", "task_tree"]
@@ -38,7 +40,12 @@ _STDERR = 2
 def answer_dumps() -> None:
     """Let this process answer both signals. Main thread only. A forked child inherits it, what it executes does not."""
     faulthandler.register(STACKS, file=_STDERR, all_threads=True, chain=False)
+    in_forked_children(_ignore_stacks)
     signal.signal(TASK_TREE, _print_task_tree)
+
+
+def _ignore_stacks() -> None:
+    faulthandler.unregister(STACKS)
 
 
 def dump_here() -> None:
@@ -77,10 +84,10 @@ def _subtree(task: trio.lowlevel.Task, depth: int) -> Iterator[str]:
 def _places(task: trio.lowlevel.Task) -> list[str]:
     places: list[str] = []
     plumbing = False
-    for frame, line in task.iter_await_frames():
+    for frame in await_frames(task):
         follows, plumbing = plumbing, is_plumbing(frame)
         code = frame.f_code
         file = os.path.basename(code.co_filename) if plumbing else code.co_filename
         if not (follows and plumbing):
-            places.append(f"{file}:{line} in {code.co_name}")
+            places.append(f"{file}:{frame.f_lineno} in {code.co_name}")
     return places

@@ -22,12 +22,14 @@ import signal
 import sys
 import threading
 import traceback
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
 import trio._core._run
 
 from trio_uwsgi._runtime.dumps import answer_dumps
+from trio_uwsgi._runtime.forks import in_forked_children, mind_forks
 
 __all__ = ["Duty", "flush_output", "leave", "outlive_sigterm", "own_posix_signals", "perform"]
 
@@ -82,6 +84,8 @@ def perform(duty: Duty) -> NoReturn:
         try:
             _renew()
             _arm(duty.lifeline)
+            mind_forks()
+            in_forked_children(partial(os.close, duty.lifeline))
             pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
             code = 0
         except SystemExit as error:

@@ -39,12 +39,12 @@ import sys
 import threading
 import time
 import traceback
-import warnings
 from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
 from trio_uwsgi._runtime.duty import Duty, flush_output, leave, outlive_sigterm, own_posix_signals, perform
+from trio_uwsgi._runtime.forks import fork
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
 from trio_uwsgi._wire.zygote_frames import (
@@ -245,10 +245,7 @@ class _Zygote:
         descriptors.append(lifeline)
         flush_output()
         try:
-            with warnings.catch_warnings():
-                # From 3.12 on Python warns of threads here; the master has said so already, in its own words.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+            pid = fork()
         except OSError as error:
             self._refuse(frame, [*descriptors, held], error)
             return None
