@@ -27,7 +27,9 @@ import trio
 
 from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, whole
 from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._runtime.own_process import move_in
+from trio_uwsgi._runtime.process_one import go_on_in_a_child
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.standard_streams import have_standard_streams
@@ -68,6 +70,8 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
     have_standard_streams()
+    if argv is None:
+        go_on_in_a_child()
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "spool":
         return spool_command(words[1:])
@@ -79,12 +83,11 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     try:
-        reference = AppReference("name", arguments.app, factory=arguments.factory)
-        app: object = reference
-        if config.placement != "process" and config.uid is None and config.gid is None:
-            # Else it is imported by the processes, as here it would only take memory; or by `serve`, as the user it is
-            # to run as.
-            app = reference.load()
+        if config.placement == "process" or config.uid is not None or config.gid is not None:
+            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
+            app: object = AppReference("name", arguments.app, factory=arguments.factory)
+        else:
+            app = load_app(arguments.app, factory=arguments.factory)
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from trio_uwsgi._control import Control
+from trio_uwsgi._runtime.orphans import bury_orphans
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
@@ -46,6 +47,11 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement == "process":
         entitle("master")
+    elif os.getpid() == 1:
+        logger.warning(
+            "this program is process 1, and does not bury the processes that its application leaves behind; "
+            "run it under an init (docker run --init), or as the command trio-uwsgi, which brings one"
+        )
     if config.reload:
         require_watchfiles()
     touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
@@ -55,6 +61,8 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
                 await everything.start(control.obey_signals)
+                if config.placement == "process":
+                    everything.start_soon(bury_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
             control.runtime = runtime = await everything.start(serve)

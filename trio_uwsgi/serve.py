@@ -31,7 +31,7 @@ from trio_uwsgi._runtime.forks import mind_forks
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
-from trio_uwsgi._runtime.patches import refuse_patched
+from trio_uwsgi._runtime.patches import look_after_import
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.tenure import second_name
@@ -45,7 +45,6 @@ from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
-from trio_uwsgi._tasks.standard_streams import have_standard_descriptors
 from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._wire.http1 import Limits
 from trio_uwsgi.config import Config
@@ -102,8 +101,7 @@ async def serve(
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
     refuse_to_serve_twice(app)
-    have_standard_descriptors()
-    refuse_patched()
+    look_after_import()
     mind_forks()
     placement = over_memory if config.placement == "memory" else in_task
     surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)

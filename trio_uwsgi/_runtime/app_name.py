@@ -22,8 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from trio_uwsgi._runtime.loader import import_failure, load_app
-from trio_uwsgi._runtime.patches import refuse_patched
-from trio_uwsgi._tasks.standard_streams import have_standard_descriptors
+from trio_uwsgi._runtime.patches import look_after_import
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]
@@ -89,14 +88,13 @@ class AppReference:
                 stands on.
         """
         try:
-            app = self._load()
+            return self._load()
         except Served as served:  # a module that serves when it is imported
-            app = served.app
+            return served.app
         except BaseExceptionGroup as group:
-            app = _served_in(group).app
-        refuse_patched()
-        have_standard_descriptors()  # it may have closed them
-        return app
+            return _served_in(group).app
+        finally:
+            look_after_import()
 
     def _load(self) -> Any:
         if self.how == "name":

@@ -31,7 +31,15 @@ import trio._core._run
 from trio_uwsgi._runtime.dumps import answer_dumps
 from trio_uwsgi._runtime.forks import in_forked_children, mind_forks
 
-__all__ = ["Duty", "flush_output", "leave", "outlive_sigterm", "own_posix_signals", "perform"]
+__all__ = [
+    "Duty",
+    "flush_output",
+    "leave",
+    "outlive_sigterm",
+    "own_posix_signals",
+    "perform",
+    "wake_at_the_end_of_children",
+]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -68,6 +76,12 @@ def own_posix_signals() -> None:
 def outlive_sigterm() -> None:
     """Of a zygote: whoever ends all processes of a service with it, as systemd may, still needs what members say."""
     signal.signal(signal.SIGTERM, _leave_it_to_the_master)
+
+
+def wake_at_the_end_of_children(descriptor: int) -> None:
+    """Of a zygote: have something written there, a socket that never blocks, when a child has ended."""
+    signal.signal(signal.SIGCHLD, _leave_it_to_the_master)
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
 
 def _leave_it_to_the_master(signum: int, frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from types import ModuleType, TracebackType
 from typing import Any
 
+from trio_uwsgi._runtime.patches import look_after_import
 from trio_uwsgi.errors import BootError
 
 # uWSGI's default, and what the ASGI world calls it.
@@ -53,6 +54,7 @@ def load_app(
     if not callable(found):
         what = f"what {target}:{name} returned" if factory else f"{target}:{name}"
         raise BootError(f"{what} is not an application: it is of type {type(found).__name__}, which cannot be called")
+    look_after_import()
     return found
 
 

@@ -1,28 +1,33 @@
-"""An application that replaces, at import, what the server stands on. Floor 3.
+"""What an application may have changed in this process when it was imported, and the server stands on. Floor 3.
 
 gevent and eventlet can put their own sockets, locks and threads in the place of the standard library's, for everybody.
-They wait in a loop of their own, which nobody runs here, so that the server would hang sooner or later.
+They wait in a loop of their own, which nobody runs here, so that the server would hang sooner or later. It is refused.
+A closed standard descriptor is opened again, before something of ours gets its number.
+
+Other changes (signals, timeouts, `random.seed`, and so on) are dealt with where they would matter.
 """
 
 from __future__ import annotations
 
 import sys
 
+from trio_uwsgi._tasks.standard_streams import have_standard_descriptors
 from trio_uwsgi.errors import BootError
 
-__all__ = ["refuse_patched"]
+__all__ = ["look_after_import"]
 
 # Each says with a function of this name whether it has patched a module.
 _PATCHERS = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
 _MODULES = ("socket", "select", "thread", "os")
 
 
-def refuse_patched() -> None:
-    """Find out whether the standard library is still that.
+def look_after_import() -> None:
+    """Put right what can be.
 
     Raises:
-        BootError: it is not; the text says by whom.
+        BootError: the standard library has been patched; the text says by whom.
     """
+    have_standard_descriptors()
     for patcher, function in _PATCHERS.items():
         is_patched = getattr(sys.modules.get(patcher), function, None)
         patched = [name for name in _MODULES if is_patched is not None and is_patched(name)]

@@ -6,7 +6,7 @@ handler that does anything. It imports the application once, so its children sha
 milliseconds, and then only waits for two things:
 
     frames from the master     fork one more, retire, or the end of the stream: the master is gone
-    the end of a child         reap it, and report its exact status
+    the end of a child         reap it, and report its exact status; also of one that it has adopted
 
 It is the children's parent, so the kernel keeps a dead child's pid until the zygote reaps it. That is why the zygote is
 the one to open a child's pidfd, between the fork and the reaping; it travels to the master, who can wait for and signal
@@ -43,7 +43,15 @@ from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
-from trio_uwsgi._runtime.duty import Duty, flush_output, leave, outlive_sigterm, own_posix_signals, perform
+from trio_uwsgi._runtime.duty import (
+    Duty,
+    flush_output,
+    leave,
+    outlive_sigterm,
+    own_posix_signals,
+    perform,
+    wake_at_the_end_of_children,
+)
 from trio_uwsgi._runtime.forks import fork
 from trio_uwsgi._runtime.titles import entitle
 from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
@@ -162,6 +170,9 @@ class _Zygote:
         self._children: dict[int, _Kin] = {}
         self._poll = select.poll()
         self._poll.register(master, select.POLLIN)
+        self._wake, self._woken = socket.socketpair()  # SIGCHLD writes to it: of adopted processes there is no pidfd
+        for sock in (self._wake, self._woken):
+            sock.setblocking(False)
         self._retired = False
 
     # ----- talking
@@ -206,6 +217,8 @@ class _Zygote:
             return False
         own_posix_signals()  # once more: importing may have set others
         outlive_sigterm()
+        wake_at_the_end_of_children(self._wake.fileno())
+        self._poll.register(self._woken, select.POLLIN)
         codecs.lookup("idna")  # otherwise each child imports that with its first name of a host, as in Flask's requests
         gc.collect()
         gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
@@ -218,6 +231,7 @@ class _Zygote:
 
     def serve(self) -> Duty | None:
         """Fork and reap. Returns in a child with what it is to do, or in the zygote at its end."""
+        self._reap()  # what the import has left behind
         while self._children or not self._retired:
             for fd, _ in self._poll.poll():
                 if fd != self._master.fileno():
@@ -275,7 +289,9 @@ class _Zygote:
 
     def _forget(self) -> None:
         """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""
-        self._master.close()
+        signal.set_wakeup_fd(-1)
+        for sock in (self._master, self._wake, self._woken):
+            sock.close()
         for kin in self._children.values():
             close_all([kin.pidfd, kin.lifeline])
         for _, descriptors in self._parcels:
@@ -284,6 +300,9 @@ class _Zygote:
 
     def _reap(self) -> None:
         """Take the status of whoever has ended; of adopted processes too, which nobody asks for."""
+        with contextlib.suppress(BlockingIOError):
+            while self._woken.recv(READ_SIZE):
+                pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
