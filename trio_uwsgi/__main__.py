@@ -29,10 +29,9 @@ from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, one_of, 
 from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_app
 from trio_uwsgi._runtime.own_process import move_in
-from trio_uwsgi._runtime.process_one import go_on_in_a_child
+from trio_uwsgi._runtime.process_one import begin_program
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._tasks.standard_streams import have_standard_streams
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
 from trio_uwsgi.serve import serve
@@ -69,9 +68,8 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
-    have_standard_streams()
     if argv is None:
-        go_on_in_a_child()
+        begin_program()
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] == "spool":
         return spool_command(words[1:])

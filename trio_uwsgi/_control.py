@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._runtime.dumps import dump_here
+from trio_uwsgi._runtime.forks import held
+from trio_uwsgi._tasks.job_control import JOB_CONTROL, hold, in_background, let_go, next_orders, open_orders
 from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
@@ -77,9 +79,28 @@ class Control:
                 self._count(wanted)
             task_status.started()
             async for number in received:
+                if number in JOB_CONTROL and in_background():  # to a thread that has not blocked it: the kernel's
+                    continue
                 self._unnoticed = 0
                 self.hard = number if number in _STOPS else 0  # if this one ends everything at once
                 self._signals[number](signal.Signals(number).name)
+
+    async def obey_job_control(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Where there is a terminal, obey SIGTTIN and SIGTTOU that somebody has sent, until cancelled."""
+        before = hold()
+        if before is None:
+            task_status.started()
+            return
+        held.update(JOB_CONTROL)
+        try:
+            with open_orders() as descriptor:
+                task_status.started()
+                while True:
+                    for number in await next_orders(descriptor):
+                        self._signals[number](number.name)
+        finally:
+            held.clear()
+            let_go(before)
 
     def _count(self, wanted: signal.Signals) -> None:
         """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""

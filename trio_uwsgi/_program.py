@@ -60,6 +60,7 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         async with trio.open_nursery() as everything:
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
+                await everything.start(control.obey_job_control)
                 await everything.start(control.obey_signals)
                 if config.placement == "process":
                     everything.start_soon(bury_orphans)

@@ -29,7 +29,8 @@ from typing import Any, NoReturn
 import trio._core._run
 
 from trio_uwsgi._runtime.dumps import answer_dumps
-from trio_uwsgi._runtime.forks import in_forked_children, mind_forks
+from trio_uwsgi._runtime.forks import ignored, in_forked_children, mind_forks
+from trio_uwsgi._tasks.job_control import JOB_CONTROL, has_terminal
 
 __all__ = [
     "Duty",
@@ -63,10 +64,13 @@ def own_posix_signals() -> None:
     """The signals of zygotes and members. Those that a terminal sends, or somebody to a whole group of processes, reach
     all, and only the master acts.
 
-    That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts.
+    That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts. But under a
+    terminal SIGTTIN and SIGTTOU are ignored: see `job_control.py`.
     """
+    if has_terminal():
+        ignored.update(JOB_CONTROL)
     for number in _MASTERS:
-        signal.signal(number, _leave_it_to_the_master)
+        signal.signal(number, signal.SIG_IGN if number in ignored else _leave_it_to_the_master)
     for number in _DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
     answer_dumps()

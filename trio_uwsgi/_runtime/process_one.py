@@ -19,8 +19,10 @@ import threading
 from typing import NoReturn
 
 from trio_uwsgi._runtime.titles import entitle
+from trio_uwsgi._tasks.job_control import hold
+from trio_uwsgi._tasks.standard_streams import have_standard_streams
 
-__all__ = ["go_on_in_a_child"]
+__all__ = ["begin_program"]
 
 # What says that the process itself is broken is not to be waited for, but to be had.
 _OWN_FAULTS = {
@@ -37,7 +39,14 @@ _SIGNALS = signal.valid_signals() - _OWN_FAULTS - {signal.SIGKILL, signal.SIGSTO
 _MEANT = ("LISTEN_PID", "WATCHDOG_PID")
 
 
-def go_on_in_a_child() -> None:
+def begin_program() -> None:
+    """What a program does first of all, before there is anything that would have to be put right later."""
+    have_standard_streams()
+    _go_on_in_a_child()
+    hold()  # so that threads of the application's import have it, too
+
+
+def _go_on_in_a_child() -> None:
     """Where this is process 1, return in a child of it, and never here. To be called before there are threads."""
     if os.getpid() != 1 or threading.active_count() > 1 or not hasattr(signal, "sigwaitinfo"):
         return
