@@ -74,6 +74,15 @@ class Control:
 
     async def obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Obey posix signals until cancelled. On the main thread only."""
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends all
+        orders = set(self._signals) - held
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, orders)  # the application may have blocked some
+        try:
+            await self._obey_signals(task_status)
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, mask & orders)
+
+    async def _obey_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*self._signals) as received:
             for wanted in _STOPS:
                 self._count(wanted)

@@ -104,7 +104,9 @@ async def serve(
     look_after_import()
     mind_forks()
     placement = over_memory if config.placement == "memory" else in_task
-    surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
+    surroundings = Surroundings(
+        journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.SystemRandom().random
+    )
     if task_status is trio.TASK_STATUS_IGNORED:
         move_in(config.process_options)
         config = _with_passed_sockets(config)

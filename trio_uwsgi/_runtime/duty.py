@@ -73,6 +73,7 @@ def own_posix_signals() -> None:
         signal.signal(number, signal.SIG_IGN if number in ignored else _leave_it_to_the_master)
     for number in _DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends the process
     answer_dumps()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
