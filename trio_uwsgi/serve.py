@@ -58,6 +58,7 @@ __all__ = ["serve"]
 logger = logging.getLogger("trio_uwsgi")
 
 _SYSTEM_CLOCK = WallClock(time.time)
+_CHANCE = random.SystemRandom().random  # the application may seed the generator that all share
 
 
 async def serve(

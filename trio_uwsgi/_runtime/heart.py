@@ -26,8 +26,8 @@ __all__ = ["Heart", "beat"]
 _INTERVAL = 0.25
 # Signs of life until a process with a stuck thread asks to be replaced: code that ends a little late is no reason.
 _WORN = 4
-# Not the generator that all share: an application that seeds it would let all members go at once, and gets other numbers
-# from it than it seeded it for.
+# Not the generator that all share: an application that seeds it would let all members go at once, and would not get the
+# numbers that it seeded it for.
 _chance = random.SystemRandom().random
 
 
