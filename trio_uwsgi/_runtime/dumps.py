@@ -39,6 +39,7 @@ _STDERR = 2
 
 def answer_dumps() -> None:
     """Let this process answer both signals. Main thread only. A forked child inherits it, what it executes does not."""
+    faulthandler.unregister(STACKS)  # it would not do it again where the application has set the signal otherwise since
     faulthandler.register(STACKS, file=_STDERR, all_threads=True, chain=False)
     in_forked_children(_ignore_stacks)
     signal.signal(TASK_TREE, _print_task_tree)
