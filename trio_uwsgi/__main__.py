@@ -37,6 +37,7 @@ from trio_uwsgi._runtime.app_name import AppReference
 from trio_uwsgi._runtime.loader import load_beside
 from trio_uwsgi._runtime.own_process import move_in
 from trio_uwsgi._runtime.parting import AT_LEAST, allow, begin, exit_code, leave, seconds_left
+from trio_uwsgi._runtime.process_one import begin_program
 from trio_uwsgi._spool_command import main as spool_command
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi.config import Config
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     """
     if argv is not None:
         return _run(argv, serve, ours=False)
+    begin_program()
     code = FAILED
     try:
         code = _run(sys.argv[1:], serve, ours=True)

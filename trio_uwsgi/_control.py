@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._runtime.dumps import dump_here
+from trio_uwsgi._runtime.forks import held
+from trio_uwsgi._tasks.job_control import JOB_CONTROL, hold, in_background, let_go, next_orders, open_orders
 from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
@@ -72,14 +74,42 @@ class Control:
 
     async def obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Obey posix signals until cancelled. On the main thread only."""
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends all
+        orders = set(self._signals) - held
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, orders)  # the application may have blocked some
+        try:
+            await self._obey_signals(task_status)
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, mask & orders)
+
+    async def _obey_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*self._signals) as received:
             for wanted in _STOPS:
                 self._count(wanted)
             task_status.started()
             async for number in received:
+                if number in JOB_CONTROL and in_background():  # to a thread that has not blocked it: the kernel's
+                    continue
                 self._unnoticed = 0
                 self.hard = number if number in _STOPS else 0  # if this one ends everything at once
                 self._signals[number](signal.Signals(number).name)
+
+    async def obey_job_control(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Where there is a terminal, obey SIGTTIN and SIGTTOU that somebody has sent, until cancelled."""
+        before = hold()
+        if before is None:
+            task_status.started()
+            return
+        held.update(JOB_CONTROL)
+        try:
+            with open_orders() as descriptor:
+                task_status.started()
+                while True:
+                    for number in await next_orders(descriptor):
+                        self._signals[number](number.name)
+        finally:
+            held.clear()
+            let_go(before)
 
     def _count(self, wanted: signal.Signals) -> None:
         """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""

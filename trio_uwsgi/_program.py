@@ -16,6 +16,7 @@ import trio
 
 from trio_uwsgi._control import Control
 from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
+from trio_uwsgi._runtime.orphans import bury_orphans
 from trio_uwsgi._runtime.own_import import STOPS
 from trio_uwsgi._runtime.parting import begin, flush_output, has_begun, lingering, stop_begins
 from trio_uwsgi._runtime.titles import entitle
@@ -51,6 +52,11 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement == "process":
         entitle("master")
+    elif os.getpid() == 1:
+        logger.warning(
+            "this program is process 1, and does not bury the processes that its application leaves behind; "
+            "run it under an init (docker run --init), or as the command trio-uwsgi, which brings one"
+        )
     if config.reload:
         require_watchfiles()
     try:
@@ -77,8 +83,11 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
             everything.start_soon(bound)
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():
+                await everything.start(control.obey_job_control)
                 await everything.start(control.obey_signals)
                 begin()
+                if config.placement == "process":
+                    everything.start_soon(bury_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
             control.runtime = runtime = await everything.start(serve)

@@ -27,10 +27,12 @@ from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.targets import Headcount
 from trio_uwsgi._program import be_the_program, plain_start_errors
 from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
+from trio_uwsgi._runtime.forks import mind_forks
 from trio_uwsgi._runtime.generation import MemberPlan, open_generations
 from trio_uwsgi._runtime.nest import Nest
 from trio_uwsgi._runtime.own_import import in_time, load_where_signals_are_obeyed
 from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
+from trio_uwsgi._runtime.patches import look_after_import
 from trio_uwsgi._runtime.pidfds import require_processes
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
@@ -43,7 +45,6 @@ from trio_uwsgi._tasks.interface import interface_of
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.listeners import Listener, open_listeners
 from trio_uwsgi._tasks.locks import UserLocks
-from trio_uwsgi._tasks.own_loggers import hear_own_loggers
 from trio_uwsgi._tasks.service import HttpOptions
 from trio_uwsgi._tasks.sources import WallClock
 from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
@@ -62,6 +63,7 @@ __all__ = ["serve"]
 logger = logging.getLogger("trio_uwsgi")
 
 _SYSTEM_CLOCK = WallClock(time.time)
+_CHANCE = random.SystemRandom().random  # the application may seed the generator that all share
 
 
 async def serve(
@@ -105,9 +107,12 @@ async def serve(
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
     refuse_to_serve_twice(app)
-    hear_own_loggers()
+    look_after_import()
+    mind_forks()
     placement = over_memory if config.placement == "memory" else in_task
-    surroundings = Surroundings(journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.random)
+    surroundings = Surroundings(
+        journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.SystemRandom().random
+    )
     if task_status is trio.TASK_STATUS_IGNORED:
         move_in(config.process_options)
         config = _with_passed_sockets(config)

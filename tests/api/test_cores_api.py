@@ -286,3 +286,15 @@ async def test_any_thread_of_trio_may_close() -> None:
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             await trio.to_thread.run_sync(uwsgi.close, left.fileno())
+
+
+async def test_asking_about_a_descriptor_leaves_its_mode() -> None:
+    """Whatever timeout the application's sockets have by default, a descriptor that is asked about blocks as before."""
+    near, far = socket.socketpair()
+    with near, far:
+        socket.setdefaulttimeout(5)
+        try:
+            assert uwsgi.is_connected(near.fileno())
+        finally:
+            socket.setdefaulttimeout(None)
+        assert os.get_blocking(near.fileno())

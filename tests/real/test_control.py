@@ -81,7 +81,7 @@ def test_orders(tmp_path: Path) -> None:
         server.read("SIGUSR1: MemberStatistics(name='worker2', state='ready'", "SIGUSR1: SignalStatistics(")
         server.process.send_signal(signal.SIGUSR2)
         server.read(
-            *(f"process {pid}: Trio tasks" for pid in [server.process.pid, *members[1:]]), "Control.obey_signals"
+            *(f"(process {pid}): Trio tasks" for pid in [server.process.pid, *members[1:]]), "Control.obey_signals"
         )
         (tmp_path / "touched").touch()
         server.read("reloaded in")

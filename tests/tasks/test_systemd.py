@@ -128,3 +128,16 @@ def test_sockets_that_nobody_uses(caplog: pytest.LogCaptureFixture) -> None:
     warn_of_unused([Address.inherited(3), Address.inherited(4)], [Address.inherited(4), Address.tcp("", 80)])
     (message,) = caplog.messages
     assert message.startswith("systemd passed fd://3, and nothing is served there")
+
+
+def test_a_default_timeout_does_not_make_it_wait(manager: Manager) -> None:
+    """A manager that does not listen keeps nobody, whatever timeout the application's sockets have."""
+    notifier = Notifier(manager.address)
+    socket.setdefaulttimeout(5)
+    try:
+        began = time.monotonic()
+        for _ in range(2000):  # more than its queue takes
+            notifier.send("WATCHDOG=1")
+        assert time.monotonic() - began < 4
+    finally:
+        socket.setdefaulttimeout(None)

@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from trio_uwsgi._runtime.loader import PassingThrough, import_failure, is_failure, load_app
-from trio_uwsgi._tasks.own_loggers import hear_own_loggers
+from trio_uwsgi._runtime.patches import look_after_import
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]
@@ -84,7 +84,8 @@ class AppReference:
         """Import the application.
 
         Raises:
-            BootError: as `load_app`; the cause is what the application's code raised.
+            BootError: as `load_app`; the cause is what the application's code raised. Or it has patched what the server
+                stands on.
         """
         try:
             return self._load()
@@ -93,7 +94,7 @@ class AppReference:
         except BaseExceptionGroup as group:
             return _served_in(group).app
         finally:
-            hear_own_loggers()
+            look_after_import()
 
     def _load(self) -> Any:
         if self.how == "name":

@@ -20,6 +20,7 @@ from typing import Self
 import trio
 
 from trio_uwsgi._runtime.dumps import STACKS, TASK_TREE
+from trio_uwsgi._runtime.orphans import KIN
 from trio_uwsgi._runtime.pidfds import send_signal
 
 __all__ = ["DEATH", "Child", "ExitStatus"]
@@ -68,6 +69,7 @@ class Child:
         self._reported = trio.Event()
         self._ended = trio.Event()
         self.status: ExitStatus | None = None
+        KIN.add(pid)
 
     def __repr__(self) -> str:
         return f"<Child {self.name}, process {self.pid}: {self.status or 'running'}>"
@@ -174,6 +176,7 @@ class Child:
         os.close(self._pidfd)
         os.close(self._lifeline)
         self._pidfd = -1
+        KIN.discard(self.pid)
         self._ended.set()
 
 

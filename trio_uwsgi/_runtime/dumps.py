@@ -4,11 +4,16 @@ Two posix signals, because no single way answers always:
     SIGUSR1   a handler in Python prints the tree of Trio tasks. It runs between two byte codes of the main thread, so
               not while C code keeps the GIL.
     SIGUSR2   faulthandler prints the stacks from C, whatever holds the GIL.
-Both write to descriptor 2, past `sys.stderr`, whose lock the stuck code may hold.
+Both write to descriptor 2, past `sys.stderr`, whose lock the stuck code may hold. What cannot be written is not: a dump
+changes nothing, least of all the code that it interrupts.
+
+A task is shown with what it runs, and where. Of frames of ours, of Trio's and the like that follow each other only the
+first one is shown, without its folder, so that the application's own are seen.
 """
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -16,6 +21,13 @@ from collections.abc import Iterator
 from types import FrameType
 
 import trio
+
+from trio_uwsgi._runtime.forks import in_forked_children
+from trio_uwsgi._runtime.titles import whoami
+from trio_uwsgi._tasks.standard_streams import write_error
+from trio_uwsgi._tasks.stuck import is_plumbing
+from trio_uwsgi._tasks.trio_threads import await_frames
+from trio_uwsgi._tasks.unit import UNIT
 
 __all__ = ["STACKS", "TASK_TREE", "answer_dumps", "dump_here", "task_tree"]
 
@@ -27,8 +39,14 @@ _STDERR = 2
 
 def answer_dumps() -> None:
     """Let this process answer both signals. Main thread only. A forked child inherits it, what it executes does not."""
+    faulthandler.unregister(STACKS)  # it would not do it again where the application has set the signal otherwise since
     faulthandler.register(STACKS, file=_STDERR, all_threads=True, chain=False)
+    in_forked_children(_ignore_stacks)
     signal.signal(TASK_TREE, _print_task_tree)
+
+
+def _ignore_stacks() -> None:
+    faulthandler.unregister(STACKS)
 
 
 def dump_here() -> None:
@@ -38,7 +56,8 @@ def dump_here() -> None:
 
 
 def _print_task_tree(signum: int, frame: FrameType | None) -> None:
-    os.write(_STDERR, "".join(f"{line}\n" for line in task_tree()).encode(errors="backslashreplace"))
+    with contextlib.suppress(Exception):  # it would be raised in whatever this interrupts
+        write_error("".join(f"{line}\n" for line in task_tree()))
 
 
 def task_tree() -> Iterator[str]:
@@ -48,15 +67,28 @@ def task_tree() -> Iterator[str]:
     except RuntimeError:
         root = None
     if root is None:
-        yield f"process {os.getpid()}: no Trio run"
+        yield f"{whoami()}: no Trio run"
         return
-    yield f"process {os.getpid()}: Trio tasks"
+    yield f"{whoami()}: Trio tasks"
     yield from _subtree(root, 1)
 
 
 def _subtree(task: trio.lowlevel.Task, depth: int) -> Iterator[str]:
-    places = " > ".join(f"{frame.f_code.co_name}:{line}" for frame, line in task.iter_await_frames())
-    yield f"{'  ' * depth}{task.name} at {places or 'its start'}"
+    unit = task.context.get(UNIT)
+    what = "" if unit is None or unit.ended else f" ({unit.what.encode('unicode_escape').decode()})"
+    yield f"{'  ' * depth}{task.name}{what} at {' > '.join(_places(task)) or 'its start'}"
     for nursery in task.child_nurseries:
         for child in nursery.child_tasks:
             yield from _subtree(child, depth + 1)
+
+
+def _places(task: trio.lowlevel.Task) -> list[str]:
+    places: list[str] = []
+    plumbing = False
+    for frame in await_frames(task):
+        follows, plumbing = plumbing, is_plumbing(frame)
+        code = frame.f_code
+        file = os.path.basename(code.co_filename) if plumbing else code.co_filename
+        if not (follows and plumbing):
+            places.append(f"{file}:{frame.f_lineno} in {code.co_name}")
+    return places

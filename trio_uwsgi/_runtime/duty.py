@@ -20,15 +20,18 @@ import select
 import signal
 import sys
 import traceback
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
 import trio._core._run
 
 from trio_uwsgi._runtime.dumps import answer_dumps
+from trio_uwsgi._runtime.forks import ignored, in_forked_children, mind_forks
 from trio_uwsgi._runtime.parting import AFTER_A_FAILURE, exit_code, leave
+from trio_uwsgi._tasks.job_control import JOB_CONTROL, has_terminal
 
-__all__ = ["Duty", "outlive_sigterm", "own_posix_signals", "perform"]
+__all__ = ["Duty", "outlive_sigterm", "own_posix_signals", "perform", "wake_at_the_end_of_children"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -54,12 +57,16 @@ def own_posix_signals() -> None:
     """The signals of zygotes and members. Those that a terminal sends, or somebody to a whole group of processes, reach
     all, and only the master acts.
 
-    That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts.
+    That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts. But under a
+    terminal SIGTTIN and SIGTTOU are ignored: see `job_control.py`.
     """
+    if has_terminal():
+        ignored.update(JOB_CONTROL)
     for number in _MASTERS:
-        signal.signal(number, _leave_it_to_the_master)
+        signal.signal(number, signal.SIG_IGN if number in ignored else _leave_it_to_the_master)
     for number in _DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends the process
     answer_dumps()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
@@ -67,6 +74,12 @@ def own_posix_signals() -> None:
 def outlive_sigterm() -> None:
     """Of a zygote: whoever ends all processes of a service with it, as systemd may, still needs what members say."""
     signal.signal(signal.SIGTERM, _leave_it_to_the_master)
+
+
+def wake_at_the_end_of_children(descriptor: int) -> None:
+    """Of a zygote: have something written there, a socket that never blocks, when a child has ended."""
+    signal.signal(signal.SIGCHLD, _leave_it_to_the_master)
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
 
 def _leave_it_to_the_master(signum: int, frame: FrameType | None) -> None:
@@ -84,6 +97,8 @@ def perform(duty: Duty) -> NoReturn:
         try:
             _renew()
             _arm(duty.lifeline)
+            mind_forks()
+            in_forked_children(partial(os.close, duty.lifeline))
             seconds = pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
             code = 0
         except SystemExit as error:

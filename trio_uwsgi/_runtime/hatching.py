@@ -57,6 +57,7 @@ async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
         BootError: the system has no process for it.
     """
     near, far = socket.socketpair()
+    far.setblocking(True)  # the application may have set a default timeout, and a zygote waits for its master
     line = ZygoteLine(trio.socket.from_stdlib_socket(near))
     try:
         with far:

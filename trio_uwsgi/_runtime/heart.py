@@ -26,6 +26,9 @@ __all__ = ["Heart", "beat"]
 _INTERVAL = 0.25
 # Signs of life until a process with a stuck thread asks to be replaced: code that ends a little late is no reason.
 _WORN = 4
+# Not the generator that all share: an application that seeds it would let all members go at once, and would not get the
+# numbers that it seeded it for.
+_chance = random.SystemRandom().random
 
 
 class Heart:
@@ -38,7 +41,7 @@ class Heart:
         self.member = member
         self._row = row
         self._stuck = 0  # beats since there is such a thread
-        self._wear = Wear(crew.wear_limits, random.random(), trio.current_time()) if member.kind == "worker" else None
+        self._wear = Wear(crew.wear_limits, _chance(), trio.current_time()) if member.kind == "worker" else None
         crew.follow(member.name, row)
         row.set("pid", os.getpid())
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
-from trio_uwsgi._tasks.own_loggers import hear_own_loggers
+from trio_uwsgi._runtime.patches import look_after_import
 from trio_uwsgi._tasks.privileges import barred_folder, user_name
 from trio_uwsgi.errors import BootError
 
@@ -66,7 +66,7 @@ def load_beside(
     name, found = _find(module, target, attribute, _FACTORY_NAMES if factory else _APP_NAMES)
     if factory:
         found = _make(found, f"{target}:{name}")
-    hear_own_loggers()
+    look_after_import()
     if not callable(found):
         what = f"what {target}:{name} returned" if factory else f"{target}:{name}"
         raise BootError(f"{what} is not an application: it is of type {type(found).__name__}, which cannot be called")
@@ -94,7 +94,7 @@ def find_module_of(spec: str) -> importlib.machinery.ModuleSpec | None:
     path_of: Sequence[str] = [os.getcwd(), *sys.path]
     found = None
     for part in target.split("."):
-        # By the last part of its name: for a folder without __init__.py Python would want the whole of it, and its parent.
+        # By the last part of its name: with the whole of it Python wants the parent to be imported.
         found = importlib.machinery.PathFinder.find_spec(part, path_of)
         if found is None:
             return None

@@ -103,7 +103,7 @@ class House:
 
     journal: Journal = dataclasses.field(default_factory=LoggingJournal)
     wall: WallClock = dataclasses.field(default_factory=lambda: WallClock(time.time))
-    chance: Callable[[], float] = random.random
+    chance: Callable[[], float] = random.SystemRandom().random  # the application may seed the one that all share
     clock: trio.abc.Clock | None = None
     accompany: Callable[[Heart], Awaitable[None]] = beat
 

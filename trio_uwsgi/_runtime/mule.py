@@ -37,8 +37,8 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     program = member.registry.mules.programs.get(member.number)
     messages.programmed = program is not None
     async with trio.open_nursery() as nursery:
-        await nursery.start(member.threads.serve)
-        await nursery.start(member.rpc_threads.serve)
+        await nursery.start(member.threads.serve, name=f"threads {member.threads.name}")
+        await nursery.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
         async with hooked(calls), trio.open_nursery() as loops:
             loops.start_soon(inbox.serve_signals)
             loops.start_soon(messages.serve)

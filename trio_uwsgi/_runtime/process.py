@@ -22,7 +22,6 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import trio
@@ -31,6 +30,7 @@ from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
 from trio_uwsgi._runtime.dumps import STACKS
 from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch, judge_threads
 from trio_uwsgi._runtime.loader import import_took_too_long
+from trio_uwsgi._runtime.orphans import KIN, children_of
 from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
 from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
@@ -297,6 +297,7 @@ async def _put_down(process: ZygoteProcess) -> None:
     process.kill()
     with trio.move_on_after(DEATH, shield=True):
         await process.wait()
+    KIN.discard(process.pid)
 
 
 # ----- the start
@@ -328,23 +329,17 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
 
 async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
     process, line = await plan.hatch()
+    KIN.add(process.pid)
     try:
         imported = await _hear(plan, process, line)
         judge_threads(plan.app, imported, allowed=plan.threads == "allow")
     except BaseException:
         line.close()
-        started = _children(process.pid)
+        started = children_of(process.pid)
         await _put_down(process)
         await _reap(started)
         raise
     return process, line, imported
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 async def _reap(started: list[int]) -> None:

@@ -50,8 +50,8 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
     """
     inbox = member.inbox
     async with trio.open_nursery() as services:
-        await services.start(member.threads.serve)
-        await services.start(member.rpc_threads.serve)
+        await services.start(member.threads.serve, name=f"threads {member.threads.name}")
+        await services.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
         async with hooked(calls):
             with contextlib.closing(Running(spool.folder)) as running:
                 jobs = Jobs(member, calls, spool, running, cheap=cheap)

@@ -1,14 +1,25 @@
-"""What processes are called in `ps`, where setproctitle is installed. Floor 3."""
+"""What processes are called: in `ps`, where setproctitle is installed, and in what they say of themselves. Floor 3."""
 
 from __future__ import annotations
 
-__all__ = ["entitle"]
+import os
+
+__all__ = ["entitle", "whoami"]
+
+_role = ""
 
 
 def entitle(role: str) -> None:
     """Name this process for what it does, as in `trio-uwsgi worker 1`. The application may name it otherwise later."""
+    global _role
+    _role = role
     try:
         import setproctitle
     except ModuleNotFoundError:
         return
     setproctitle.setproctitle(f"trio-uwsgi {role}")
+
+
+def whoami() -> str:
+    """This process, for whoever reads what it says: its role, where it has one, and its number."""
+    return f"{_role} (process {os.getpid()})" if _role else f"process {os.getpid()}"

@@ -107,10 +107,10 @@ class Worker:
         """
         member = self._member
         async with trio.open_nursery() as services:
-            await services.start(member.threads.serve)
-            await services.start(member.rpc_threads.serve)
+            await services.start(member.threads.serve, name=f"threads {member.threads.name}")
+            await services.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
             if self._threads is not None:
-                await services.start(self._threads.serve)
+                await services.start(self._threads.serve, name=f"threads {self._threads.name}")
             await services.start(self._service.serve)
             async with hooked(self._calls), trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(member.inbox.serve_signals)

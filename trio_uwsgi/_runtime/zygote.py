@@ -6,7 +6,7 @@ handler that does anything. It imports the application once, so its children sha
 milliseconds, and then only waits for two things:
 
     frames from the master     fork one more, retire, or the end of the stream: the master is gone
-    the end of a child         reap it, and report its exact status
+    the end of a child         reap it, and report its exact status; also of one that it has adopted
 
 It is the children's parent, so the kernel keeps a dead child's pid until the zygote reaps it. That is why the zygote is
 the one to open a child's pidfd, between the fork and the reaping; it travels to the master, who can wait for and signal
@@ -39,12 +39,18 @@ import sys
 import threading
 import time
 import traceback
-import warnings
 from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
-from trio_uwsgi._runtime.duty import Duty, outlive_sigterm, own_posix_signals, perform
+from trio_uwsgi._runtime.duty import (
+    Duty,
+    outlive_sigterm,
+    own_posix_signals,
+    perform,
+    wake_at_the_end_of_children,
+)
+from trio_uwsgi._runtime.forks import fork
 from trio_uwsgi._runtime.loader import import_failure
 from trio_uwsgi._runtime.parting import flush_output, leave
 from trio_uwsgi._runtime.titles import entitle
@@ -162,12 +168,16 @@ class _Kin(NamedTuple):
 class _Zygote:
     def __init__(self, master: socket.socket) -> None:
         master.set_inheritable(False)
+        master.setblocking(True)  # also where the application has set a default timeout
         self._master = master
         self._reader = ParcelReader()
         self._parcels: deque[tuple[ZygoteFrame, list[int]]] = deque()
         self._children: dict[int, _Kin] = {}
         self._poll = select.poll()
         self._poll.register(master, select.POLLIN)
+        self._wake, self._woken = socket.socketpair()  # SIGCHLD writes to it: of adopted processes there is no pidfd
+        for sock in (self._wake, self._woken):
+            sock.setblocking(False)
         self._retired = False
 
     # ----- talking
@@ -212,6 +222,8 @@ class _Zygote:
             return False
         own_posix_signals()  # once more: importing may have set others
         outlive_sigterm()
+        wake_at_the_end_of_children(self._wake.fileno())
+        self._poll.register(self._woken, select.POLLIN)
         codecs.lookup("idna")  # otherwise each child imports that with its first name of a host, as in Flask's requests
         gc.collect()
         gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
@@ -224,6 +236,7 @@ class _Zygote:
 
     def serve(self) -> Duty | None:
         """Fork and reap. Returns in a child with what it is to do, or in the zygote at its end."""
+        self._reap()  # what the import has left behind
         while self._children or not self._retired:
             for fd, _ in self._poll.poll():
                 if fd != self._master.fileno():
@@ -251,10 +264,7 @@ class _Zygote:
         descriptors.append(lifeline)
         flush_output()
         try:
-            with warnings.catch_warnings():
-                # From 3.12 on Python warns of threads here; the master has said so already, in its own words.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                pid = os.fork()
+            pid = fork()
         except OSError as error:
             self._refuse(frame, [*descriptors, held], "fork", error)
             return None
@@ -284,7 +294,9 @@ class _Zygote:
 
     def _forget(self) -> None:
         """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""
-        self._master.close()
+        signal.set_wakeup_fd(-1)
+        for sock in (self._master, self._wake, self._woken):
+            sock.close()
         for kin in self._children.values():
             close_all([kin.pidfd, kin.lifeline])
         for _, descriptors in self._parcels:
@@ -293,6 +305,9 @@ class _Zygote:
 
     def _reap(self) -> None:
         """Take the status of whoever has ended; of adopted processes too, which nobody asks for."""
+        with contextlib.suppress(BlockingIOError):
+            while self._woken.recv(READ_SIZE):
+                pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

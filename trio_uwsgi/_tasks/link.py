@@ -20,6 +20,7 @@ from typing import Protocol
 
 import trio
 
+from trio_uwsgi._tasks.copied import is_copied
 from trio_uwsgi._wire.frames import Answer, Frame, FrameReader, Post, Raise, encode
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull, UwsgiError
 
@@ -92,6 +93,15 @@ class StreamLink:
         self._finishing = False
         self._cut = False
         self.refused = 0
+        is_copied(self)
+
+    def close_copies(self) -> None:
+        """See `copied.py`. What the child says goes nowhere: the answers would be for its parent."""
+        self.cut()
+        if self._descriptor >= 0:
+            assert isinstance(self._stream, trio.SocketStream)
+            os.close(self._stream.socket.detach())
+            self._descriptor = -1
 
     def cut(self) -> None:
         self._cut = True

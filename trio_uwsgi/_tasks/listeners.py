@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
+from trio_uwsgi._tasks.copied import is_copied
 from trio_uwsgi.addresses import Address
 from trio_uwsgi.errors import ListenError
 
@@ -50,10 +51,11 @@ class Listener:
     `family` is that of the socket module. `protocol` is what its clients are to speak.
     """
 
-    __slots__ = ("_file", "_identity", "address", "family", "name", "protocol", "socket")
+    __slots__ = ("__weakref__", "_file", "_identity", "address", "family", "name", "protocol", "socket")
 
     def __init__(self, sock: socket.socket, file: str | None = None) -> None:
         """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
+        sock.setblocking(False)  # where the application has set a default timeout, a new object has that
         self.protocol: Protocol = "http"
         self.socket = sock
         self.family = sock.family
@@ -61,6 +63,12 @@ class Listener:
         self.name = str(self.address)
         self._file = file
         self._identity = _identity(file) if file is not None else None
+        is_copied(self)
+
+    def close_copies(self) -> None:
+        """See `copied.py`. The file is the parent's."""
+        self._file = None
+        self.socket.close()
 
     def close(self) -> None:
         """Stop listening and remove the socket file, if it is still ours. Calling it again does nothing."""
@@ -200,7 +208,6 @@ def _listening(sock: socket.socket, backlog: int, file: str | None = None) -> Li
 
 
 def _ready(sock: socket.socket, file: str | None = None) -> Listener:
-    sock.setblocking(False)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         # Accepted sockets inherit it, which saves a system call for each of them. We write whole responses, so there is
         # nothing to gain from waiting for more.

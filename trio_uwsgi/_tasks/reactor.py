@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._tasks.connection import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of, serve_listeners
+from trio_uwsgi._tasks.copied import is_copied
 from trio_uwsgi._tasks.session import CLOSED, IDLE, Session
 from trio_uwsgi._tasks.transport import unsent
 
@@ -231,7 +232,7 @@ class SocketSession(Session):
 class Reactor:
     """The epoll set of one worker: its listeners and the sockets of its clients."""
 
-    __slots__ = ("_fresh", "_listeners", "_nursery", "epoll", "service", "sessions")
+    __slots__ = ("__weakref__", "_fresh", "_listeners", "_nursery", "epoll", "service", "sessions")
 
     def __init__(self, service: HttpService, listeners: Sequence[Listener]) -> None:
         self.service = service
@@ -240,6 +241,13 @@ class Reactor:
         self._listeners = {listener.socket.fileno(): listener for listener in listeners}
         self._fresh: list[SocketSession] = []  # accepted, and not registered yet
         self._nursery: trio.Nursery
+        is_copied(self)
+
+    def close_copies(self) -> None:
+        """See `copied.py`. What the set watches, it watches for the parent."""
+        self.epoll.close()
+        for session in self.sessions.values():
+            session._socket.close()
 
     async def serve(self) -> None:
         """Serve until the service was drained, or until cancelled."""
@@ -312,6 +320,8 @@ class Reactor:
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
+                if sock.gettimeout() is not None:  # the application has set a default one, and recv() would wait
+                    sock.setblocking(True)
                 session = SocketSession(self, sock, peer_of(sock, address, listener))
                 self._fresh.append(session)
                 session.readable()

@@ -135,9 +135,10 @@ class HttpService:
                 if self.options.access_log and AccessLog.enabled():
                     self.access = AccessLog()
                     nursery.start_soon(self.access.serve)
-                for table in (self.header, self.keep_alive, self.stall, self.linger):
-                    nursery.start_soon(table.serve)
-                nursery.start_soon(self.harakiri.serve)
+                sessions = (self.header, self.keep_alive, self.stall, self.linger)
+                for what, table in zip(("heads", "idle clients", "stalls", "last bytes"), sessions, strict=True):
+                    nursery.start_soon(table.serve, name=f"deadlines of {what}")
+                nursery.start_soon(self.harakiri.serve, name="deadlines of requests")
                 await nursery.start(self.driver.serve, self)
                 await nursery.start(self.packets.serve, self)
                 task_status.started()

@@ -14,7 +14,7 @@ import errno
 import itertools
 import logging
 import os
-import random
+import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -172,7 +172,7 @@ class SpoolFolder:
         head = encode_job(pairs)
         folder = self.path if priority is None else f"{self.path}/{priority}"
         now = self.now()
-        name = make_name(self._host, (os.getpid(), next(_counter)), random.getrandbits(31), now)
+        name = make_name(self._host, (os.getpid(), next(_counter)), secrets.randbits(31), now)
         new = new_path(folder)
         fd = -1
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
+import secrets
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -99,7 +99,7 @@ def report_of(path: str) -> str:
 
 def new_path(folder: str) -> str:
     """A path for a file that is not whole yet, which nobody else uses."""
-    return f"{folder}/{NEW}{os.getpid()}_{next(_counter)}_{random.getrandbits(31)}"
+    return f"{folder}/{NEW}{os.getpid()}_{next(_counter)}_{secrets.randbits(31)}"
 
 
 def fsync_folder(path: str) -> None:

@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 
 from trio_uwsgi.errors import ThreadCancelled
 
-__all__ = ["location", "thread_location"]
+__all__ = ["is_plumbing", "location", "thread_location"]
 
 
 def location(error: BaseException) -> str:
@@ -57,8 +57,13 @@ _PLUMBING = {"trio", "trio_uwsgi", "outcome", "anyio", "contextlib", "threading"
 _LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, "<frozen")
 
 
+def is_plumbing(frame: FrameType) -> bool:
+    """Does it say how code waits, and not what for?"""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _PLUMBING
+
+
 def _deepest(frames: list[tuple[FrameType, int]]) -> str:
-    theirs = [f for f in frames if str(f[0].f_globals.get("__name__", "")).partition(".")[0] not in _PLUMBING]
+    theirs = [f for f in frames if not is_plumbing(f[0])]
     if not theirs:
         return "a place outside of the application"
     own = [f for f in theirs if not f[0].f_code.co_filename.startswith(_LIBRARIES)]

@@ -83,7 +83,8 @@ class Notifier:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-                sock.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._address)
+                sock.setblocking(False)
+                sock.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             if not self._failed:
                 logger.warning("the service manager is not told %s: %s", lines[0], error)

@@ -43,7 +43,7 @@ def thread_calls(task: trio.lowlevel.Task) -> list[bool]:
     """
     if getattr(task.coro, "cr_frame", task) is None:  # it has ended; not all versions of Trio can look into that
         return []
-    codes = [frame.f_code for frame in _await_frames(task)]
+    codes = [frame.f_code for frame in await_frames(task)]
     return [inner is _PARKED for outer, inner in pairwise(codes) if outer is _CALL]
 
 
@@ -64,7 +64,7 @@ class _Stepped:
         self.coro = coro
 
 
-def _await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
+def await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
     """The frames a task is in, outermost first.
 
     Some first steps are run by hand: to Python, the chain of awaits ends in the generator that goes on, `go_on`, which
@@ -72,7 +72,7 @@ def _await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
     """
     frames = [frame for frame, _line in task.iter_await_frames()]  # type: ignore[misc]  # it reads nothing but `coro`
     stepped = frames[-1].f_locals.get("coroutine") if frames else None
-    return frames if stepped is None else frames + _await_frames(_Stepped(stepped))
+    return frames if stepped is None else frames + await_frames(_Stepped(stepped))
 
 
 class LetGo(Exception):

@@ -134,6 +134,11 @@ class Unit:
         """The unit in words, for logs: `signal 17`."""
         return f"{self.kind} {self.name}" if self.name else self.kind
 
+    @property
+    def ended(self) -> bool:
+        """Is its code over?"""
+        return self.ends is _ENDED
+
     def at_end(self, release: Callable[[], None]) -> None:
         """Have `release` called when this unit ends, however it does; the last one given is called first.
 

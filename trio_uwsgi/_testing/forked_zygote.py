@@ -15,13 +15,13 @@ import signal
 import socket
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
 import trio._core._run
 
+from trio_uwsgi._runtime.forks import fork
 from trio_uwsgi._runtime.parting import flush_output
 from trio_uwsgi._runtime.pidfds import send_signal
 from trio_uwsgi._tasks.zygote_line import ZygoteDied, ZygoteLine
@@ -45,10 +45,7 @@ def forking(company: Company, become: Callable[[int], NoReturn]) -> Hatch:
     async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
         near, far = socket.socketpair()
         flush_output()
-        with warnings.catch_warnings():
-            # From 3.12 on Python warns of threads. Those that are here belong to other runs, or wait for Trio.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            pid = os.fork()
+        pid = fork()
         if pid == 0:
             try:
                 near.close()

@@ -287,7 +287,9 @@ def is_connected(fd: int | None = None) -> bool:
         os.fstat(_number(fd, "a descriptor")).st_mode
     ):  # the constructor of a socket would keep the copy
         raise OSError(errno.ENOTSOCK, f"descriptor {fd} is not of a socket")
+    blocking = os.get_blocking(fd)
     with socket.socket(fileno=os.dup(fd)) as sock:
+        os.set_blocking(fd, blocking)  # with a default timeout, making the object has changed it, for the copy and this
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
