@@ -22,7 +22,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -32,9 +32,10 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 
 from trio_uwsgi._core.spool import SpoolIndex, is_priority
 from trio_uwsgi._tasks.inotify import open_watch
-from trio_uwsgi._tasks.spool_claim import Claim
+from trio_uwsgi._tasks.spool_claim import HOLD_BACK, Claim
 from trio_uwsgi._tasks.spool_running import Records
 from trio_uwsgi._tasks.spool_scan import Scan, read_job, report_deaths, sorted_names
+from trio_uwsgi._tasks.spool_terms import SpoolStatistics, SpoolTerms
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -52,40 +53,6 @@ logger = logging.getLogger("trio_uwsgi")
 SMALL = 65536
 # Seconds until `on_work` is called once more, for what is still due: a spooler may have left as the job came.
 ASK_AGAIN = 1.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolTerms:
-    """What a spooler is told: seconds between two looks at everything, when a job is tried again, and how often at most
-    where its vars say which function it is for; whether to wait for the disk; and `chance`, which gives numbers from 0
-    to below 1. `onlooker`: the jobs are done in other processes.
-    """
-
-    frequency: float
-    retry: Retry
-    max_tries: Callable[[Mapping[bytes, bytes]], int | None]
-    fsync: bool
-    chance: Callable[[], float]
-    onlooker: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolStatistics:
-    """One directory. Jobs that are `waiting` for a spooler, `delayed` to a later time, and `running` here, as far as
-    this process knows (`complete`: it knows all; in a directory with very many it knows the first ones); those that
-    were `done` and have `failed` a try here; and those in `dead/`. `oldest` is for how many seconds one has been due, 0
-    if none is.
-    """
-
-    directory: str
-    waiting: int
-    delayed: int
-    running: int
-    done: int
-    failed: int
-    dead: int
-    oldest: float
-    complete: bool
 
 
 class Spool:
@@ -247,10 +214,15 @@ class Spool:
 
     def _pause_after(self, claim: Claim, tries: int) -> float | None:
         """Seconds until the next try of a job that has failed so often; None if it is given up."""
+        return self._retry(claim).delay_after(tries, self._terms.chance())
+
+    def is_last_try(self, claim: Claim) -> bool:
+        """Is this the last time that the job is run, if it fails?"""
+        return self._retry(claim).delay_after(claim.tries + 1, 0) is None
+
+    def _retry(self, claim: Claim) -> Retry:
         retry, limit = self._terms.retry, self._terms.max_tries(dict(claim.pairs))
-        if limit is not None:
-            retry = dataclasses.replace(retry, max_tries=limit)
-        return retry.delay_after(tries, self._terms.chance())
+        return retry if limit is None else dataclasses.replace(retry, max_tries=limit)
 
     # ----- handing out
 
@@ -379,22 +351,28 @@ class Spool:
         self.notice(claim.name)
 
     def fail(self, claim: Claim, report: str) -> float | None:
-        """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None)."""
+        """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None).
+
+        If it cannot be laid aside, it is tried again, as it is still there.
+        """
         self.failed += 1
         pause = self._pause_after(claim, claim.tries + 1)
-        if pause is None:
-            self.dead += 1
-            self._end(claim, partial(claim.bury, report))
-        else:
+        if pause is not None:
             self._end(claim, partial(claim.retry, self._wall.now() + pause, report))
             self.notice(claim.name)
+        elif self._end(claim, partial(claim.bury, report)):
+            self.dead += 1
+        else:
+            pause = HOLD_BACK
         return pause
 
-    def _end(self, claim: Claim, how: Callable[[], None]) -> None:
+    def _end(self, claim: Claim, how: Callable[[], None]) -> bool:
         self.running -= 1
+        self._index.forget(claim.name)
         try:
             how()
         except SpoolError as error:  # the disk does not do its part; the job is still there
             logger.error("spooler %s: %s", self.folder.path, error)
             self._quiet[claim.name] = math.inf
-        self._index.forget(claim.name)
+            return False
+        return True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from trio_uwsgi._core.spool import order
 from trio_uwsgi._core.spool_functions import Job
-from trio_uwsgi._tasks.spool_paths import LOOK, TRIES, read_record
+from trio_uwsgi._tasks.spool_paths import DEAD, LOOK, TRIES, read_record
 from trio_uwsgi._tasks.spool_running import Decide, recover
 from trio_uwsgi._tasks.spool_tools import dead, why_later
 from trio_uwsgi._wire.spool_file import decode_head
@@ -97,11 +97,13 @@ class Scan:
 
 
 def report_deaths(folder: SpoolFolder, pause_after: Decide) -> list[str]:
-    """Count the failure of jobs whose process died while they ran, and say so; gives their names."""
-    names = recover(folder, pause_after)
-    for name in names:
-        logger.warning("spooler %s: the process of job %s died while it ran", folder.path, name)
-    return names
+    """Count the failure of jobs whose process died while they ran, and say so; gives where they are now."""
+    places = recover(folder, pause_after)
+    for place in places:
+        name = place.removeprefix(f"{DEAD}/")
+        aside = "" if place == name else f"; it has failed too often, and was laid aside: {folder.path}/{place}"
+        logger.warning("spooler %s: the process of job %s died while it ran%s", folder.path, name, aside)
+    return places
 
 
 def sorted_names(folder: SpoolFolder) -> list[str]:
