@@ -100,10 +100,11 @@ async def test_a_job_that_cannot_be_laid_aside_is_not_said_to_be(
         ran.append(trio.current_time())
         return uwsgi.SPOOL_RETRY
 
-    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry) as runtime:
-        path = (await runtime.spool(ud_spool_func="fail")).decode()
+    config = Config(spooler=str(folder), placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry, begin=BEGIN) as runtime:
+        path = (await runtime.spool(ud_spool_func="fail", at=BEGIN.timestamp() + 1)).decode()
         with failing("rename"):
-            await trio.sleep(1)
+            await trio.sleep(2)
         assert (1, 0) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(path)
         assert f"(the function returned SPOOL_RETRY) and is tried again in 60 s: {path}" in caplog.text
@@ -328,7 +329,9 @@ async def test_jobs_are_handed_out_while_the_directory_is_looked_through(
             await go_on.wait()
 
         monkeypatch.setattr(spool_module.Spool, "_scan", slowly)
-        await looking.wait()
+        (folder / "7").mkdir()  # another priority: there may be jobs in it
+        with trio.fail_after(1):
+            await looking.wait()
         await runtime.spool(a="b")
         with trio.fail_after(1):
             await ran.wait()

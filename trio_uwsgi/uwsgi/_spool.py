@@ -245,7 +245,7 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
 
 
 def set_spooler_frequency(seconds: float) -> None:
-    """Say how often all spoolers look through their directories in any case; see `Config.spooler_frequency`.
+    """Say how often all spoolers look through their directories again; see `Config.spooler_frequency`.
 
     Args:
         seconds: more than 0, and at most a year.
