@@ -78,7 +78,7 @@ async def stick():
     options = f"workers=2, mules=1, spooler={str(tmp_path / 'spool')!r}"
     with program(tmp_path, source + serving(port, options)) as master:
         master.wait_for(f"http on 127.0.0.1:{port}")
-        with socket.create_connection(("127.0.0.1", port)) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             client.sendall(b"GET /stick HTTP/1.1\r\nHost: x\r\n\r\n")
             pids = descendants(master.process.pid)
             assert 5 == len(pids)
