@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from trio_uwsgi._control import Control
-from trio_uwsgi._runtime.titles import entitle
+from trio_uwsgi._runtime.titles import entitled
 from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.privileges import identity_of
@@ -44,13 +44,13 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
     """
     if not logger.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    if config.placement == "process":
-        entitle("master")
     if config.reload:
         require_watchfiles()
     touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
     notifier = Notifier.from_environment(os.environ)
     with plain_start_errors(), contextlib.ExitStack() as stack:
+        if config.placement == "process":
+            stack.enter_context(entitled("master"))
         async with trio.open_nursery() as everything:
             control = Control(everything, notifier)
             if threading.current_thread() is threading.main_thread():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["entitle"]
+import contextlib
+from collections.abc import Iterator
+
+__all__ = ["entitle", "entitled"]
 
 
 def entitle(role: str) -> None:
@@ -12,3 +15,19 @@ def entitle(role: str) -> None:
     except ModuleNotFoundError:
         return
     setproctitle.setproctitle(f"trio-uwsgi {role}")
+
+
+@contextlib.contextmanager
+def entitled(role: str) -> Iterator[None]:
+    """Name this process so during the block: what is a program today may be a part of another one, or of a test."""
+    try:
+        import setproctitle
+    except ModuleNotFoundError:
+        yield
+        return
+    before = setproctitle.getproctitle()
+    entitle(role)
+    try:
+        yield
+    finally:
+        setproctitle.setproctitle(before)
