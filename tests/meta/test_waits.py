@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,3 +62,18 @@ def test_a_test_that_hangs_is_ended() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.05)  # the test's own limit, brought forward; it is set anew with the next
     with pytest.raises(pytest.fail.Exception, match="did not end in time"):
         time.sleep(60)
+
+
+@pytest.mark.real
+def test_where_signals_are_ignored() -> None:
+    """As under `nohup`: programs that tests start have their signals all the same, and end."""
+    program = (
+        "import os, signal, sys\n"
+        "for number in (signal.SIGINT, signal.SIGHUP): signal.signal(number, signal.SIG_IGN)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'pytest', '-q', *sys.argv[1:]])"
+    )
+    test = "tests/real/test_shared_caches.py::test_nothing_is_left_in_shared_memory"
+    done = subprocess.run(
+        [sys.executable, "-c", program, test], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "1 passed" in done.stdout
