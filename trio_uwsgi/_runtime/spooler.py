@@ -36,6 +36,9 @@ __all__ = ["serve_spooler", "spooler_threads"]
 
 logger = logging.getLogger("trio_uwsgi")
 
+# Seconds before the end of the mercy at which a job is cancelled and kept: who is killed with it has failed it. That is
+# before the hooks' time is up, too (`hooks.py`).
+LEEWAY = 0.5
 # Jobs begun before others get their turn, as for signals.
 TURN = 4
 # Seconds without a job after which a cheap spooler leaves.
@@ -63,6 +66,9 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
                     await inbox.stopping.wait()
                     jobs.finish()
                     inbox.finish()
+                    if member.vitals is not None:  # a process, which is killed when the mercy is over
+                        mercy = member.services.mercy
+                        loops.cancel_scope.deadline = inbox.told_at + max(mercy - LEEWAY, mercy / 2)
         services.cancel_scope.cancel()
 
 
