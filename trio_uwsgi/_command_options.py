@@ -182,7 +182,7 @@ OPTIONS = (
         list,
     ),
     Option("spooler_processes", "spooler", "N", whole, "spoolers of each directory; each runs one job at a time"),
-    Option("spooler_frequency", "spooler", "SEC", _seconds, "after which a directory is looked through in any case"),
+    Option("spooler_frequency", "spooler", "SEC", _seconds, "after which a directory is looked through again"),
     Option("spooler_max_tries", "spooler", "N", whole, "tries of a job before it goes to dead/; 0 is for ever"),
     Option("spooler_retry", "spooler", "SEC", _seconds, "until a job that failed is tried again; then twice that, ..."),
     Option("spooler_retry_longest", "spooler", "SEC", _seconds, "but no more than that"),

@@ -19,7 +19,7 @@ from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
 from trio_uwsgi._runtime.orphans import bury_orphans
 from trio_uwsgi._runtime.own_import import STOPS
 from trio_uwsgi._runtime.parting import begin, flush_output, has_begun, lingering, stop_begins
-from trio_uwsgi._runtime.titles import entitle
+from trio_uwsgi._runtime.titles import entitled
 from trio_uwsgi._tasks.fifo import Fifo, open_fifo
 from trio_uwsgi._tasks.journal import sole
 from trio_uwsgi._tasks.privileges import identity_of
@@ -50,9 +50,7 @@ async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -
     """
     if not logger.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
-    if config.placement == "process":
-        entitle("master")
-    elif os.getpid() == 1:
+    if config.placement != "process" and os.getpid() == 1:
         logger.warning(
             "this program is process 1, and does not bury the processes that its application leaves behind; "
             "run it under an init (docker run --init), or as the command trio-uwsgi, which brings one"
@@ -79,6 +77,8 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
         contextlib.ExitStack() as stack,
         bounded_end(config.mercy, lambda: _exit_code(control)) as bound,
     ):
+        if config.placement == "process":
+            stack.enter_context(entitled("master"))
         async with trio.open_nursery() as everything:
             everything.start_soon(bound)
             control = Control(everything, notifier)

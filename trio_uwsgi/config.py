@@ -137,8 +137,9 @@ class Config:
     # Spoolers of each of these directories. Each runs one job at a time.
     spooler_processes: int = 1
 
-    # Seconds after which a directory is looked through again, whether anything was noticed in it or not; a new job is
-    # noticed at once. uWSGI's option of this name is also what a job waits for that is tried again.
+    # Seconds after which a directory is looked through again, where the system does not tell all that happens in it (a
+    # network's disk), or something was left there, such as another program's job. A new job is noticed at once. uWSGI's
+    # option of this name is also what a job waits for that is tried again.
     spooler_frequency: float = 30
 
     # How often a job is tried before it goes to the directory's `dead/`; 0 is for ever, as in uWSGI.

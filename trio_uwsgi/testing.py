@@ -41,7 +41,7 @@ import trio.testing
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
 from trio_uwsgi._runtime.terms import Surroundings
 from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
-from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._tasks.sources import WallClock, time_of_day
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._wire.request import Peer
@@ -350,7 +350,7 @@ async def _open_house(
     began, posix = trio.current_time(), begin.timestamp()
 
     def surroundings(settle: Callable[[], Awaitable[None]]) -> Surroundings:
-        wall = WallClock(lambda: posix + (clock.current_time() - began), steady=True, settle=settle)
+        wall = WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True, settle=settle)
         placement = over_memory if config.placement == "memory" else in_task
         return Surroundings(journal=journal, wall=wall, placement=placement, chance=random.Random(0).random)
 
@@ -378,14 +378,15 @@ async def _open_house(
 
 
 def _let_the_runtime_be_first() -> None:
-    """Let the test's clock reckon from a microsecond after the runtime's start.
+    """Let the test's clock reckon from a moment after the runtime's start.
 
     A timer of 60 s and the test's own `trio.sleep(60)` would wake at one instant, in random order. Now the tick comes
-    first.
+    first. The moment is longer than a step of POSIX time in a float, by which a cron may be late, and shorter than half
+    a microsecond: a test that reckons the time of day from its own start sees a cron at its minute, not just before it.
     """
     clock = trio.lowlevel.current_clock()
     if isinstance(clock, trio.testing.MockClock):
-        clock.jump(1e-6)
+        clock.jump(4e-7)
 
 
 async def _nothing_here(scope: dict[str, object], receive: object, send: object) -> None:

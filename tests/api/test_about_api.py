@@ -78,7 +78,7 @@ def test_a_process_is_named() -> None:
     for hidden in ("", "sys.modules['setproctitle'] = None; "):
         code = f"import sys; {hidden}from trio_uwsgi import uwsgi; uwsgi.setprocname('my mule'); "
         code += "print(open('/proc/self/comm').read())"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert "my mule" == done.stdout.strip()
     with pytest.raises(TypeError):
         uwsgi.setprocname(b"mule")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
 from typing import Any
 
@@ -19,6 +20,7 @@ from trio_uwsgi._core.spool_functions import (
     SpoolRequest,
     make_request,
     named_vars,
+    request_of,
     verdict,
 )
 from trio_uwsgi.errors import RegistrationError, SpoolError
@@ -321,3 +323,110 @@ def test_variables_by_mapping_and_by_name() -> None:
         named_vars([], {})  # type: ignore[arg-type]  # that is the test
     with pytest.raises(TypeError, match="the name 5 is neither bytes nor str"):
         named_vars({5: 1}, {})  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({b"n": b"1", "n": b"2"}, "n"),
+        ({"priority": "5", b"priority": b"6"}, "priority"),
+        ({b"\xff": "1", "\udcff": "2"}, "\udcff"),
+        ({"ä": "1", "\udcc3\udca4": "2"}, "\udcc3\udca4"),  # other texts, and the same bytes in the file
+    ],
+)
+def test_two_names_that_become_one_are_refused(given: dict[str | bytes, Any], name: str) -> None:
+    """Otherwise one of the two values would be gone without a word."""
+    with pytest.raises(SpoolError) as caught:
+        make_request(named_vars(given, {}))
+    assert f"spool: {name!r} is there twice" in str(caught.value)
+
+
+def test_a_packet_with_a_name_twice_is_refused() -> None:
+    """What another node sends is a list of pairs, of which a mapping would drop one."""
+    assert make_request({"a": "1", "priority": "2"}) == request_of(((b"a", b"1"), (b"priority", b"2")))
+    with pytest.raises(SpoolError, match="spool: 'b' is there twice"):
+        request_of(((b"a", b"1"), (b"b", b"1"), (b"b", b"1")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key"),
+    [
+        (({1: "a", "1": "b"},), "1"),
+        (({None: 1, "null": 2},), "null"),
+        (({True: 1, "true": 2},), "true"),
+        (({1.5: 1, "1.5": 2},), "1.5"),
+        (([{"a": ({"b": {1: "a", "1": "b"}},)}],), "1"),
+    ],
+)
+def test_two_keys_that_become_one_are_refused(arguments: tuple[object, ...], key: str) -> None:
+    """JSON makes texts of all keys; with pickle they are what they were."""
+    registry = Registry()
+    registry.spool_handler(pass_arguments=True, name="f")(lambda value, name=None: None)
+    registry.spool_handler(pass_arguments=True, pickle=True, name="g")(lambda value: None)
+    for positional, named in ((arguments, {}), ((1,), {"name": arguments[0]})):
+        with pytest.raises(SpoolError) as caught:
+            declared(registry, "f").request(positional, named)
+        assert f"two keys of one mapping become {key!r}" in str(caught.value)
+    function = declared(registry, "g")
+    assert (arguments, {}) == function.arguments(job(function.request(arguments, {})))
+    equal = declared(registry, "f").request(({"1": "a", "2": {"1": "b"}},), {})
+    assert b'[[{"1":"a","2":{"1":"b"}}],{}]' == equal.body
+
+
+def test_the_name_of_the_function_is_said_by_spool() -> None:
+    """A var of the same name would have another function run the job."""
+    registry = Registry()
+    registry.spool_handler(name="f")(lambda job: None)
+    with pytest.raises(SpoolError, match=r"f\.spool\(\) itself says 'ud_spool_func'"):
+        declared(registry, "f").request((), {"ud_spool_func": "g"})
+
+
+def by_name(user: str, priority: int = 0) -> None: ...
+def by_name_only(user: str, *, at: int) -> None: ...
+def by_both(spooler: str, **kwargs: object) -> None: ...
+def by_place(priority: int, at: int, spooler: int, /) -> None: ...
+def by_any(*priority: object, **at: object) -> None: ...
+
+
+@pytest.mark.parametrize(("func", "name"), [(by_name, "priority"), (by_name_only, "at"), (by_both, "spooler")])
+@pytest.mark.parametrize("pickle", [False, True])
+def test_parameters_that_spool_takes_for_itself(func: Any, name: str, pickle: bool) -> None:
+    """A function that has one cannot be declared: it would never be given that argument."""
+    registry = Registry()
+    with pytest.raises(RegistrationError) as caught:
+        registry.spool_handler(pass_arguments=True, pickle=pickle)(func)
+    assert (
+        f"{func.__name__}() has a parameter {name!r}, which {func.__name__}.spool() takes for itself, as it does "
+        f"'spooler', 'priority', 'at'; give the parameter another name"
+    ) == str(caught.value)
+    assert not hasattr(func, "spool")
+
+
+@pytest.mark.parametrize("func", [by_place, by_any, functools.partial(max)])
+def test_parameters_that_only_look_like_those_of_spool(func: Any) -> None:
+    """What can be given by its place only, or has no signature at all, is nothing that spool takes."""
+    Registry().spool_handler(pass_arguments=True, name="f")(func)
+
+
+def test_a_function_without_arguments_of_its_own_may_call_its_job_anything() -> None:
+    """It is called with the job, whatever the vars are called."""
+    Registry().spool_handler(lambda at: None)
+
+
+async def test_an_argument_may_be_called_self(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`spool` has no parameters of its own that the function's could meet."""
+    asked: list[SpoolRequest] = []
+
+    async def submit(request: SpoolRequest) -> bytes:
+        asked.append(request)
+        return b"path"
+
+    monkeypatch.setattr(SpoolMethod, "submit", staticmethod(submit), raising=False)
+    registry = Registry()
+
+    @registry.spool_handler(pass_arguments=True)
+    def note(self: int) -> int:
+        return self
+
+    assert b"path" == await note.spool(self=2)  # type: ignore[attr-defined]  # the decorator of floor 4 tells of it
+    assert ((), {"self": 2}) == declared(registry, "note").arguments(job(asked[0]))

@@ -387,3 +387,30 @@ async def test_many_runs_give_one_log(
         assert sorted(b"%d" % n for n in range(60)) == sorted(handled)
     assert {"died", "left"} <= {event.what for event in logs[0]}
     assert [logs[0]] * 5 == logs
+
+
+@all_placements
+async def test_what_a_seat_counts_goes_on(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """Requests and connections are those of all workers that sat there, as units are; each entry has its name."""
+
+    async def app(scope: dict[str, Any], receive: object, send: Any) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError("no lifespan")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    config = Config(workers=1, placement=placement)
+    async with open_runtime(app, config, registry=uwsgi_registry) as runtime:
+        for lives in range(1, 4):
+            for _ in range(5):
+                await runtime.client.get("/")
+            await trio.sleep(60)
+            statistics = runtime.statistics()
+            (http,) = statistics.http
+            assert ("worker1", 5 * lives) == (http.name, http.requests)
+            assert 5 * lives == next(member.done for member in statistics.members if member.name == "worker1")
+            assert http.connections >= lives
+            runtime.kill("worker1")
+            await trio.sleep(60)

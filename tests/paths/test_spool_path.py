@@ -260,7 +260,10 @@ async def test_a_graceful_stop_in_the_middle_of_a_job(
     assert ["begun 1 for the 1. time", *(["ended 1"] if ends else [])] == story
     assert (1 if ends else 2) == len(jobs_in(folder))
     story.clear()
-    async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry):
+    later = datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC)  # all of them are due
+    async with open_runtime(
+        None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry, begin=later
+    ):
         await trio.sleep(0.1)
         assert [f"begun {'2' if ends else '1'} for the 1. time"] == story
 

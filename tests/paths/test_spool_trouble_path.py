@@ -47,9 +47,16 @@ def folder(tmp_path: Path) -> Path:
     ("placement", "processes"), [("task", 1), ("task", 3), ("memory", 1), ("memory", 3), ("process", 1)]
 )
 async def test_a_spooler_that_dies_has_failed_its_job(
-    processes: int, placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+    processes: int,
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The job is tried again after a pause, by whoever is there, and laid aside after as many deaths as tries."""
+    """The job is tried again after a pause, by whoever is there, and laid aside after as many deaths as tries; the log
+    says where it is.
+    """
     ran: Notes[tuple[int, int, str]] = Notes()
 
     @uwsgi_registry.spool_handler
@@ -73,6 +80,38 @@ async def test_a_spooler_that_dies_has_failed_its_job(
     assert (0, 2, 1, 0) == (statistics.done, statistics.failed, statistics.dead, statistics.running)
     (report,) = (folder / "dead").glob("*.report")
     assert "tries: 2\n\nits process died while it ran" == report.read_text()
+    (line,) = (text for text in caplog.messages if "laid aside" in text)
+    assert line.endswith(f"was laid aside: {str(report).removesuffix('.report')}")
+
+
+@task_placements("a disk that fails is one of the test's own process")
+async def test_a_job_that_cannot_be_laid_aside_is_not_said_to_be(
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is where it was, is not counted as dead, and is tried again a minute later."""
+    ran: list[float] = []
+
+    @uwsgi_registry.spool_handler(max_tries=1)
+    async def fail(job: uwsgi.Job) -> int:
+        ran.append(trio.current_time())
+        return uwsgi.SPOOL_RETRY
+
+    config = Config(spooler=str(folder), placement=placement)
+    async with open_runtime(None, config, registry=uwsgi_registry, begin=BEGIN) as runtime:
+        path = (await runtime.spool(ud_spool_func="fail", at=BEGIN.timestamp() + 1)).decode()
+        with failing("rename"):
+            await trio.sleep(2)
+        assert (1, 0) == (len(ran), runtime.statistics().spools[0].dead)
+        assert os.path.exists(path)
+        assert f"(the function returned SPOOL_RETRY) and is tried again in 60 s: {path}" in caplog.text
+        assert "was laid aside" not in caplog.text
+        await trio.sleep(120)
+        assert (2, 1) == (len(ran), runtime.statistics().spools[0].dead)
+        assert os.path.exists(f"{folder}/dead/{os.path.basename(path)}")
 
 
 @all_placements
@@ -290,7 +329,9 @@ async def test_jobs_are_handed_out_while_the_directory_is_looked_through(
             await go_on.wait()
 
         monkeypatch.setattr(spool_module.Spool, "_scan", slowly)
-        await looking.wait()
+        (folder / "7").mkdir()  # another priority: there may be jobs in it
+        with trio.fail_after(1):
+            await looking.wait()
         await runtime.spool(a="b")
         with trio.fail_after(1):
             await ran.wait()

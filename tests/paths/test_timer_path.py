@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import trio.lowlevel
 
 from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi.errors import RegistrationError
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -305,3 +307,41 @@ async def test_a_registry_of_ones_own_takes_timers(autojump_clock: MockClock, uw
         assert uwsgi_registry.due(every) is None
         await trio.sleep(65)
         assert 6 == runtime.log.count("signal 1")
+
+
+@pytest.mark.parametrize("micro", [0, 678_901, 999_999])
+@all_placements
+async def test_a_cron_never_runs_before_its_minute(
+    placement: Placement, micro: int, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """Whoever looks at the time of day: through the runtime, or by Trio's clock, from before its start or in its body;
+    also if something else wakes the timers at odd moments.
+    """
+    begin = datetime.datetime(2024, 1, 1, 3, 4, 5, micro, tzinfo=datetime.UTC)
+    read: Notes[tuple[float, float]] = Notes()
+
+    @uwsgi_registry.cron(-1, -1, -1, -1, -1)
+    async def each_minute(signum: int) -> None:
+        read.append((trio.current_time(), UNIT.get().member.wall_now()))
+
+    @uwsgi_registry.signal_handler(2)
+    async def nothing(signum: int) -> None: ...
+
+    @uwsgi_registry.signal_handler(3)
+    async def add(signum: int) -> None:
+        uwsgi.add_timer(2, 7.1)
+
+    await trio.sleep(12.3)
+    before = trio.current_time()
+    async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry, begin=begin) as runtime:
+        body = trio.current_time()
+        runtime.signal(3)
+        await trio.sleep(3600)
+    assert 60 == len(read)
+    for number, (now, wall) in enumerate(read, 1):
+        due = begin.replace(second=0, microsecond=0) + datetime.timedelta(minutes=number)
+        assert due.timestamp() <= wall < due.timestamp() + 1e-6
+        assert due == datetime.datetime.fromtimestamp(wall, datetime.UTC)
+        assert due == begin + datetime.timedelta(seconds=now - body)
+        assert due == begin + datetime.timedelta(seconds=now - before)
+        assert Fraction(due.timestamp()) <= Fraction(begin.timestamp()) + Fraction(now) - Fraction(before)

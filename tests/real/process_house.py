@@ -203,7 +203,7 @@ def program(folder: Path, source: str) -> Iterator[Program]:
         yield Program(process, folder)
     finally:
         process.kill()
-        process.wait()
+        process.wait(60)
 
 
 def children(pid: int | str = "self") -> list[int]:

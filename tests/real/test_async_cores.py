@@ -249,6 +249,6 @@ def test_any_thread_may_close_where_no_runtime_runs() -> None:
     for fd in os.pipe():
         thread = threading.Thread(target=uwsgi.close, args=(fd,))
         thread.start()
-        thread.join()
+        thread.join(60)
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(fd)

@@ -106,7 +106,7 @@ def test_now(tmp_path: Path, order: str) -> None:
     words = ("app:app", "--processes", "1", "--threads", "1", "--master-fifo", "fifo")
     with running(tmp_path, *words, code=128 + signal.SIGQUIT) as server:
         members = descendants(server.process.pid)
-        with socket.create_connection(server.address) as client:
+        with socket.create_connection(server.address, timeout=SECONDS) as client:
             client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
             if order == "signal":
                 server.process.send_signal(signal.SIGQUIT)

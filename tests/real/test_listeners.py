@@ -77,7 +77,7 @@ async def test_tcp_gives_the_real_port() -> None:
         assert b"ok" == await talk(listener)
         with pytest.raises(BlockingIOError):
             listener.socket.accept()
-        with socket.create_connection(("127.0.0.1", listener.address.port)):
+        with socket.create_connection(("127.0.0.1", listener.address.port), timeout=60):
             await trio.lowlevel.wait_readable(listener.socket)
             accepted, _ = listener.socket.accept()
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -78,7 +78,7 @@ async def stick():
     options = f"workers=2, mules=1, spooler={str(tmp_path / 'spool')!r}"
     with program(tmp_path, source + serving(port, options)) as master:
         master.wait_for(f"http on 127.0.0.1:{port}")
-        with socket.create_connection(("127.0.0.1", port)) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
             client.sendall(b"GET /stick HTTP/1.1\r\nHost: x\r\n\r\n")
             pids = descendants(master.process.pid)
             assert 5 == len(pids)
@@ -399,3 +399,27 @@ async def message(text):
         assert [f"m{number}" for number in range(int(sent))] == house.said()
         statistics = house.runtime.statistics().messages
         assert (int(sent), 0) == (statistics.queued, statistics.lost)
+
+
+def test_the_title_is_put_back(tmp_path: Path) -> None:
+    """Who runs a server with processes and goes on afterwards is called what it was called before."""
+    source = """
+    if __name__ == "__main__":
+        async def main():
+            title = lambda: Path("/proc/self/cmdline").read_bytes().rstrip(b"\\0").replace(b"\\0", b" ").decode()
+            before = title()
+            with trio.move_on_after(60) as scope:
+                async with trio.open_nursery() as nursery:
+                    config = trio_uwsgi.Config(http="127.0.0.1:0", placement="process")
+                    nursery.start_soon(trio_uwsgi.serve, app, config)
+                    while title() == before:
+                        await trio.sleep(0.01)
+                    during = title()
+                    scope.cancel()
+            note(during == "trio-uwsgi master" and title() == before)
+        import trio_uwsgi
+        trio.run(main)
+    """
+    with program(tmp_path, source) as script:
+        assert 0 == script.process.wait(60), script.said
+        assert script.log.read_text().startswith("True")

@@ -154,7 +154,7 @@ async def message(text):
         await until(lambda: 3 == len(house.noted()))  # signals do not wait for messages
         house.runtime.signal(9)
         await until(lambda: 4 == len(house.noted()))
-        assert 3 == house.runtime.statistics().signals.delivered
+        await until(lambda: 3 == house.runtime.statistics().signals.delivered)  # the master hears of it later
 
 
 async def test_a_message_that_kills_comes_again(tmp_path: Path) -> None:
@@ -223,7 +223,10 @@ async def fail():
         assert "" == await house.get("/die")
         pid = await house.pid("worker1")
         await until(lambda: 4 == statistics().members[0].done)
-        await until(lambda: (1, 1, 0) == (lambda s: (s.requests, s.connections, s.open))(statistics().http[0]))
+        # The three before, and the one after; of the deadly one perhaps nobody was told.
+        await until(lambda: 4 <= statistics().http[0].requests <= 5 and 0 == statistics().http[0].open)
+        assert 4 <= statistics().http[0].connections <= 5
+        assert "worker1" == statistics().http[0].name
         assert (1, "ready") == (statistics().members[0].deaths, statistics().members[0].state)
         assert pid != os.getpid()
 

@@ -71,7 +71,7 @@ def test_curl_gets_and_posts(server: Server, over: str, curl: str) -> None:
 
     def run(*options: str) -> str:
         return subprocess.run(
-            [curl, "-sS", "--max-time", "20", *where, *options], check=True, capture_output=True, text=True
+            [curl, "-sS", "--max-time", "20", *where, *options], check=True, capture_output=True, text=True, timeout=60
         ).stdout
 
     assert "hello" == run(f"{server.url}/")

@@ -65,7 +65,7 @@ def run(what: str, where: Path, fields: dict[str, Any], *arguments: object) -> P
 def end(peer: Peer) -> None:
     """Leave nothing of it."""
     peer.kill()
-    peer.communicate()
+    peer.communicate(timeout=60)
 
 
 def said(peer: Peer) -> Any:
@@ -96,7 +96,7 @@ def test_no_increment_is_lost_or_counted_twice(
         number = random.randrange(4)
         if kills < 8 and logs[number].exists() and peers[number].poll() is None:
             peers[number].send_signal(signal.SIGKILL)
-            kills += peers[number].wait() == -signal.SIGKILL
+            kills += peers[number].wait(60) == -signal.SIGKILL
             peers[number] = start("count", fields, logs[number], most)
     assert {0} == {peer.returncode for peer in peers}
     acknowledged = [number for log in logs for (number,) in Struct("<q").iter_unpack(log.read_bytes())]
@@ -234,7 +234,7 @@ def test_nothing_is_left_in_shared_memory() -> None:
         path = Path(said(peer))
         assert path.is_dir()
         peer.send_signal(posix_signal)
-        peer.communicate()
+        peer.communicate(timeout=60)
         assert is_left == path.exists()
     folder = SharedFolder.make()
     assert not path.exists()

@@ -63,7 +63,7 @@ class Family:
     def close(self) -> None:
         """End who is left."""
         self.master.kill()
-        self.master.wait()
+        self.master.wait(60)
         for pidfd in self._pidfds.values():
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -418,7 +418,7 @@ async def test_clients_in_the_kernels_queue_are_served_when_it_drains(listen: An
     world = await listen(hello)
     clients = []
     for _ in range(40):  # more than one batch accepts
-        sock = socket.create_connection(world.address)
+        sock = socket.create_connection(world.address, timeout=60)
         sock.sendall(GET)
         clients.append(sock)
     world.service.drain()
@@ -530,7 +530,7 @@ async def test_no_descriptor_left(listen: Any, serve: Any, caplog: pytest.LogCap
 
 def blast(address: Any, stop: threading.Event) -> None:
     """A thread that keeps 64 connections busy with pipelined requests until told to stop."""
-    sockets = [socket.create_connection(address) for _ in range(64)]
+    sockets = [socket.create_connection(address, timeout=60) for _ in range(64)]
     while not stop.is_set():
         for sock in sockets:
             sock.sendall(GET * 8)
@@ -576,7 +576,7 @@ async def test_slow_lorises_do_not_stop_others(listen: Any) -> None:
     lorises = []
     try:
         for _ in range(1000):
-            sock = socket.create_connection(world.address)
+            sock = socket.create_connection(world.address, timeout=60)
             lorises.append(sock)
             if len(lorises) % 50 == 0:
                 await trio.lowlevel.checkpoint()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
+from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -17,7 +19,7 @@ from trio_uwsgi._core.schedule import Schedule
 from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._tasks.journal import LoggingJournal
 from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock
+from trio_uwsgi._tasks.sources import MemberTimers, Ticker, WallClock, time_of_day
 from trio_uwsgi._tasks.unit import Member
 from trio_uwsgi._wire.frames import AddTimer, CancelTimer, Frame
 
@@ -316,3 +318,14 @@ async def test_member_keeps_no_timer(mock_clock: MockClock) -> None:
         added.add(Again(1, 1))
     gc.collect()
     assert before == live()
+
+
+def test_the_time_of_day_is_never_read_too_late() -> None:
+    """The sum is rounded down, and by one step of a float at most."""
+    begin = 1_704_078_245.678901
+    for number in range(10_000):
+        elapsed = number * 0.0123456789
+        exact = Fraction(begin) + Fraction(elapsed)
+        now = time_of_day(begin, elapsed)
+        assert Fraction(now) <= exact < Fraction(math.nextafter(now, math.inf))
+    assert begin == time_of_day(begin, 0)

@@ -150,7 +150,7 @@ async def test_threads_are_started_on_demand_and_the_lowest_idle_one_is_taken(
     both = threading.Barrier(2, timeout=PATIENCE)
     results = Results()
     for _ in range(2):
-        pool.submit(lambda: (name(), both.wait())[0], unit=unit, done=results.done)
+        pool.submit(lambda: (name(), both.wait(60))[0], unit=unit, done=results.done)
     assert sorted(map(str, await results.wait(2))) == ["worker1-1", "worker1-2"]
     assert [await pool.run(name, unit=unit) for _ in range(3)] == ["worker1-1"] * 3
 

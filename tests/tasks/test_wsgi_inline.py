@@ -483,7 +483,7 @@ async def serving(world: Any) -> AsyncIterator[tuple[str, int]]:
 
 def slow_upload(address: tuple[str, int]) -> bytes:
     """In a thread: send a body of 300,000 bytes with pauses, and read the response."""
-    with socket.create_connection(address) as sock:
+    with socket.create_connection(address, timeout=60) as sock:
         sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 300000\r\n\r\n")
         for _ in range(6):
             sock.sendall(bytes(50_000))

@@ -8,10 +8,11 @@ that `uwsgidecorators` uses, so that jobs of the one are run by the other. When 
 from __future__ import annotations
 
 import datetime
+import inspect
 import json
 import math
 import pickle
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
@@ -31,6 +32,7 @@ __all__ = [
     "SpoolRequest",
     "make_request",
     "named_vars",
+    "request_of",
     "verdict",
 ]
 
@@ -40,6 +42,8 @@ JobVars: TypeAlias = Mapping[str, object] | Mapping[bytes, object] | Mapping[str
 
 # Vars that mean something: uWSGI's own, then those of `uwsgidecorators`.
 SPECIAL = ("body", "spooler", "priority", "at")
+# What `spool` takes for itself, beside the arguments of a function that has some.
+TAKEN = ("spooler", "priority", "at")
 FUNCTION = b"ud_spool_func"
 VERDICT = b"ud_spool_ret"
 ARGS, KWARGS = b"args", b"kwargs"
@@ -69,18 +73,20 @@ def make_request(given: Mapping[str, object]) -> SpoolRequest:
 
     Raises:
         TypeError: a value is neither bytes nor str, or a special one is of the wrong type.
-        SpoolError: a special one makes no sense.
+        SpoolError: a special one makes no sense, or two names are one in the file.
     """
-    pairs = []
+    pairs = {}
     for name, value in given.items():
         if name == "body" or (name in SPECIAL and value is None):
             continue
         data = _SPECIAL_TEXTS[name](value) if name in _SPECIAL_TEXTS else _as_bytes(name, value)
-        pairs.append((_encoded(name), data))
+        if (key := _encoded(name)) in pairs:
+            raise _twice(name)
+        pairs[key] = data
     body, priority, at = given.get("body"), given.get("priority"), given.get("at")
     where = given.get("spooler")
     return SpoolRequest(
-        pairs=tuple(pairs),
+        pairs=tuple(pairs.items()),
         body=b"" if body is None else _as_bytes("body", body),
         spooler=None if where is None else _as_bytes("spooler", where).decode("utf-8", "surrogateescape"),
         priority=None if priority is None else int(_priority(priority)),
@@ -93,6 +99,8 @@ def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[st
 
     Raises:
         TypeError: it is no mapping, or a name is neither bytes nor str.
+        SpoolError: the mapping has a name twice, as bytes and as a text. (What is given by name replaces what is in the
+            mapping, as everywhere in Python.)
     """
     if variables is not None and not isinstance(variables, Mapping):
         raise TypeError(f"spool() takes a mapping of names to values, not {type(variables).__name__}")
@@ -100,8 +108,37 @@ def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[st
     for name, value in (variables or {}).items():
         if not isinstance(name, str | bytes):
             raise TypeError(f"spool(): the name {name!r} is neither bytes nor str")
-        given[name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")] = value
+        text = name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
+        if text in given:
+            raise _twice(text)
+        given[text] = value
     return {**given, **more}
+
+
+def request_of(pairs: Sequence[tuple[bytes, bytes]]) -> SpoolRequest:
+    """Read what another node wants to be queued.
+
+    Raises:
+        SpoolError: it makes no sense, or a name is there twice.
+    """
+    if len(given := dict(pairs)) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _twice(next(name for name in given if names.count(name) > 1).decode("utf-8", "replace"))
+    return make_request(named_vars(given, {}))
+
+
+def _twice(name: str) -> SpoolError:
+    return SpoolError(f"spool: {name!r} is there twice, perhaps as bytes and as text, which is one name; give it once")
+
+
+def _once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A mapping as it comes out of JSON, where all keys are texts. Raises ValueError if two have become one."""
+    mapping: dict[str, object] = {}
+    for name, value in pairs:
+        if name in mapping:
+            raise ValueError(f"two keys of one mapping become {name!r}")
+        mapping[name] = value
+    return mapping
 
 
 def _as_bytes(name: str, value: object) -> bytes:
@@ -211,8 +248,10 @@ class SpoolFunction:
                     f"{self.name}.spool() takes names and values, which the job has as vars; declare the function with "
                     f"pass_arguments=True to give it arguments"
                 )
+            if FUNCTION.decode() in given:
+                raise SpoolError(f"{self.name}.spool() itself says {FUNCTION.decode()!r}; call it something else")
             return make_request({FUNCTION.decode(): self.name, **given})
-        special = {name: given[name] for name in ("spooler", "priority", "at") if name in given}
+        special = {name: given[name] for name in TAKEN if name in given}
         kwargs = {name: value for name, value in given.items() if name not in special}
         if self.encoding == "pickle":  # as uwsgidecorators does with pass_arguments
             try:
@@ -224,7 +263,9 @@ class SpoolFunction:
 
     def _json(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
         try:
-            return json.dumps([args, kwargs], ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            text = json.dumps([args, kwargs], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            json.loads(text, object_pairs_hook=_once_each)
+            return text.encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise SpoolError(
                 f"the arguments of {self.name} cannot be written as JSON ({error}); give numbers, texts, lists and "
@@ -259,7 +300,7 @@ class SpoolMethod:
     function: SpoolFunction
     submit: ClassVar[Callable[[SpoolRequest], Awaitable[bytes]]]
 
-    def __call__(self, *args: object, **given: object) -> Awaitable[bytes]:
+    def __call__(self, /, *args: object, **given: object) -> Awaitable[bytes]:
         return SpoolMethod.submit(self.function.request(args, given))
 
 
@@ -290,7 +331,8 @@ class SpoolFunctions:
         """Register a function under its own name or another one, and give it `spool`.
 
         Raises:
-            RegistrationError: it cannot be called or take attributes, the name is taken, or `max_tries` is no number.
+            RegistrationError: it cannot be called or take attributes, the name is taken, `max_tries` is no number, or
+                it has a parameter that `spool` would take for its own.
         """
         if not callable(func):
             raise RegistrationError(f"a function for jobs must be callable, not {func!r}")
@@ -305,6 +347,11 @@ class SpoolFunctions:
             )
         if max_tries is not None and (type(max_tries) is not int or max_tries < 0):
             raise RegistrationError(f"max_tries={max_tries!r} is not possible; use 1 or more, or 0 for no limit")
+        if encoding != "vars" and (own := _taken_parameters(func)):
+            raise RegistrationError(
+                f"{called}() has a parameter {own[0]!r}, which {called}.spool() takes for itself, as it does "
+                f"{', '.join(map(repr, TAKEN))}; give the parameter another name"
+            )
         function = SpoolFunction(called, func, encoding, max_tries)
         try:
             func.spool = SpoolMethod(function)  # type: ignore[attr-defined]  # functions take attributes
@@ -348,6 +395,16 @@ def check_spooler(what: str, spoolers: int) -> None:
             f"{what} would never run: this runtime has no spooler; set {option('spooler', 'jobs')}, "
             f"which is a directory, or do not declare it"
         )
+
+
+def _taken_parameters(func: Callable[..., object]) -> list[str]:
+    """Parameters that nobody could give by their names. Whoever takes `**kwargs` names none, and may not mean them."""
+    try:
+        parameters = inspect.signature(func).parameters.values()
+    except (TypeError, ValueError):  # some of the C library's have none
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [parameter.name for parameter in parameters if parameter.name in TAKEN and parameter.kind in named]
 
 
 def verdict(returned: object, variables: Mapping[bytes, bytes]) -> int | None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Crew", "MemberStatistics"]
 
-_HTTP_COLUMNS = tuple(field.name for field in dataclasses.fields(HttpStatistics))
+_HTTP_COLUMNS = ("requests", "connections", "running", "open")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,6 +126,8 @@ class Crew:
         terms = WorkerTerms(http=self._terms.http, access=self._terms.access)
         worker = make_worker(member, self.calls[member.name], self.application, terms, self._surroundings.listeners)
         worker.share = self._share(member)
+        if (before := self.workers.get(member.name)) is not None:
+            self._earlier.setdefault(member.name, Counter()).update(_http_counts(before))
         self.workers[member.name] = worker
         return worker.serve
 
@@ -185,8 +187,9 @@ class Crew:
         if (worker := self.workers.get(name)) is not None:
             stuck += worker.stuck
             http = worker.statistics()
-            for column in _HTTP_COLUMNS:
-                row.set(column, getattr(http, column))
+            row.set("running", http.running)
+            row.set("open", http.open)
+            counts.update(_http_counts(worker))
         for column, value in (*counts.items(), ("stuck", stuck)):
             row.set(column, value)
 
@@ -215,11 +218,17 @@ class Crew:
     def http_statistics(self, seats: Sequence[Seat]) -> tuple[HttpStatistics, ...]:
         """How the workers on these seats are doing."""
         if self._shared is None:
-            return tuple(worker.statistics() for worker in self.workers.values())
+            return tuple(self._http_so_far(name, worker) for name, worker in self.workers.items())
         return tuple(
-            HttpStatistics(**{column: self._noted(self._shared, seat, column) for column in _HTTP_COLUMNS})
+            HttpStatistics(
+                name=seat.name, **{column: self._noted(self._shared, seat, column) for column in _HTTP_COLUMNS}
+            )
             for seat in seats
         )
+
+    def _http_so_far(self, name: str, worker: Worker) -> HttpStatistics:
+        so_far = _http_counts(worker) + self._earlier.get(name, Counter())
+        return dataclasses.replace(worker.statistics(), requests=so_far["requests"], connections=so_far["connections"])
 
     def _noted(self, shared: Shared, seat: Seat, column: str) -> int:
         """What the one or two members of a seat have noted."""
@@ -254,6 +263,11 @@ class Crew:
 
 def _counts(calls: Calls) -> dict[str, int]:
     return {"done": calls.done, "failed": calls.failures, "harakiri": calls.harakiris}
+
+
+def _http_counts(worker: Worker) -> Counter[str]:
+    http = worker.statistics()
+    return Counter(requests=http.requests, connections=http.connections)
 
 
 async def _until_told(body: Callable[[], Awaitable[None]]) -> Ending:

@@ -43,6 +43,7 @@ class Heart:
         self._stuck = 0  # beats since there is such a thread
         self._wear = Wear(crew.wear_limits, _chance(), trio.current_time()) if member.kind == "worker" else None
         crew.follow(member.name, row)
+        self._before = row.get("requests")  # of those who sat here before
         row.set("pid", os.getpid())
 
     def beat(self) -> None:
@@ -57,7 +58,7 @@ class Heart:
             reason = f"{stuck} of its threads still run code that was given up"
         elif self._wear is not None:
             memory = _memory() if self.crew.wear_limits.rss else 0
-            reason = self._wear.reason(trio.current_time(), self._row.get("requests"), memory)
+            reason = self._wear.reason(trio.current_time(), self._row.get("requests") - self._before, memory)
         if reason:
             self.member.link.send(Relieve(reason))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import sys
 import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -19,10 +20,12 @@ from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, S
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._tasks.calls import Result, SharedScope
 from trio_uwsgi._tasks.failures import told_apart
+from trio_uwsgi._tasks.journal import summary
 from trio_uwsgi._tasks.leftovers import in_own_task
 from trio_uwsgi._tasks.spool_running import Running
 from trio_uwsgi._tasks.threads import ThreadPool
 from trio_uwsgi._wire.frames import Leave, Ready
+from trio_uwsgi.errors import Harakiri
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.spool_functions import SpoolFunction
@@ -35,6 +38,9 @@ __all__ = ["serve_spooler", "spooler_threads"]
 
 logger = logging.getLogger("trio_uwsgi")
 
+# Seconds before the end of the mercy at which a job is cancelled and kept: who is killed with it has failed it. That is
+# before the hooks' time is up, too (`hooks.py`).
+LEEWAY = 0.5
 # Jobs begun before others get their turn, as for signals.
 TURN = 4
 # Seconds without a job after which a cheap spooler leaves.
@@ -62,6 +68,9 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
                     await inbox.stopping.wait()
                     jobs.finish()
                     inbox.finish()
+                    if member.vitals is not None:  # a process, which is killed when the mercy is over
+                        mercy = member.services.mercy
+                        loops.cancel_scope.deadline = inbox.told_at + max(mercy - LEEWAY, mercy / 2)
         services.cancel_scope.cancel()
 
 
@@ -161,8 +170,11 @@ class Jobs:
     ) -> Result:
         member = self._member
         self._running.begin(claim)
+        # A job that fails ten times says where with the first and the last; in between `_fail` says what, in one line.
+        what = f"job {function.name}"
+        self._calls.again = what if claim.tries and not self._spool.is_last_try(claim) else ""
         if member.journal.remembers:
-            member.journal.note(member.name, f"job {function.name}")
+            member.journal.note(member.name, what)
         try:
             job = Job(
                 name=claim.name,
@@ -177,8 +189,7 @@ class Jobs:
             failure, passing = told_apart(error)
             if failure is None or passing is not None:
                 raise
-            self._calls.failures += 1
-            member.journal.failed(member.name, f"job {function.name}", failure)
+            self._calls.report(what, failure)
             return Result(False, None, failure)
         func = functools.partial(function.func, **kwargs) if kwargs else function.func
         if function.is_async:
@@ -190,7 +201,8 @@ class Jobs:
         assert self._current is not None
         (function, claim, variables), self._current = self._current, None
         if result.error is not None:
-            self._fail(function, claim, "".join(traceback.format_exception(result.error)))
+            why = "harakiri" if isinstance(result.error, Harakiri) else summary(result.error)
+            self._fail(function, claim, why, "".join(traceback.format_exception(result.error)))
             return
         said = verdict(result.value, variables)
         if said == SPOOL_OK:
@@ -202,24 +214,24 @@ class Jobs:
             self._running.end()
             self._spool.repeat(claim)
         elif said == SPOOL_RETRY:
-            self._fail(function, claim, "the function returned SPOOL_RETRY\n")
+            why = "the function returned SPOOL_RETRY"
+            self._fail(function, claim, why, f"{why}\n")
         else:
-            report = f"the function returned {result.value!r}; it returns SPOOL_OK or nothing when the job is done\n"
-            logger.error("%s: job %s: %s", self._member.name, function.name, report.rstrip())
-            self._fail(function, claim, report)
+            why = f"the function returned {_shown(result.value)}; it returns SPOOL_OK or nothing when the job is done"
+            self._fail(function, claim, why, f"{why}\n")
 
-    def _fail(self, function: SpoolFunction, claim: Claim, report: str) -> None:
+    def _fail(self, function: SpoolFunction, claim: Claim, why: str, report: str) -> None:
         pause = self._spool.fail(claim, report)
         self._member.journal.note(self._member.name, f"job {function.name} {'dead' if pause is None else 'again'}")
         if pause is None:
             logger.error(
-                "%s: job %s failed %d times and was laid aside: %s",
-                *(self._member.name, function.name, claim.tries + 1, claim.path),
+                "%s: job %s failed %d times (%s) and was laid aside: %s",
+                *(self._member.name, function.name, claim.tries + 1, why, claim.path),
             )
         else:
             logger.warning(
-                "%s: job %s failed for the %d. time and is tried again in %g s: %s",
-                *(self._member.name, function.name, claim.tries + 1, pause, claim.name),
+                "%s: job %s failed for the %d. time (%s) and is tried again in %g s: %s",
+                *(self._member.name, function.name, claim.tries + 1, why, pause, claim.path),
             )
 
     def _report_stranger(self, claim: Claim, name: bytes) -> None:
@@ -230,6 +242,11 @@ class Jobs:
                 "@uwsgi.spooler for all others; the first one is %s",
                 *(self._member.name, name.decode("utf-8", "replace"), claim.path),
             )
+
+
+def _shown(value: object) -> str:
+    """What a function returned, for a line of a log. Not of any size, and without calling code of its class."""
+    return repr(value) if type(value) in (bool, str, bytes, int) and sys.getsizeof(value) < 200 else f"{type(value)}"
 
 
 def spooler_threads(member: Member) -> ThreadPool:

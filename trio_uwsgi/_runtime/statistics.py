@@ -48,7 +48,11 @@ class MessageStatistics:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RuntimeStatistics:
-    """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory."""
+    """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory.
+
+    What is counted goes on from one member of a seat to the next. Where members are processes, each writes down how it
+    is doing four times a second: numbers are late by as much, and what it had done since is lost if it is killed.
+    """
 
     signals: SignalStatistics
     messages: MessageStatistics

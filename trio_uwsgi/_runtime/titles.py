@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
-__all__ = ["entitle", "whoami"]
+__all__ = ["entitle", "entitled", "whoami"]
 
 _role = ""
 
@@ -23,3 +25,22 @@ def entitle(role: str) -> None:
 def whoami() -> str:
     """This process, for whoever reads what it says: its role, where it has one, and its number."""
     return f"{_role} (process {os.getpid()})" if _role else f"process {os.getpid()}"
+
+
+@contextlib.contextmanager
+def entitled(role: str) -> Iterator[None]:
+    """Name this process so during the block: what is a program today may be a part of another one, or of a test."""
+    global _role
+    was = _role
+    try:
+        import setproctitle
+    except ModuleNotFoundError:
+        setproctitle = None
+    before = setproctitle.getproctitle() if setproctitle is not None else ""
+    entitle(role)
+    try:
+        yield
+    finally:
+        _role = was
+        if setproctitle is not None:
+            setproctitle.setproctitle(before)

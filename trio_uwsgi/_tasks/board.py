@@ -34,7 +34,7 @@ _COLUMNS: Final = (
     "jobs_failed",
 )
 # What a seat counts from one member to the next, each of whom goes on from there.
-TOTALS: Final = ("done", "failed", "harakiri", "jobs_done", "jobs_failed")
+TOTALS: Final = ("requests", "connections", "done", "failed", "harakiri", "jobs_done", "jobs_failed")
 _ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
 _NUMBERS = _ROW // 8
 _TEXT = 128  # bytes, up to the first NUL

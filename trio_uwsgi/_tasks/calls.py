@@ -87,12 +87,14 @@ class Calls:
     """Runs a member's user code: under its unit's scope, in a thread where it is not async, with its failures
     contained.
 
-    `limit` is the option harakiri in seconds, 0 for none. The counters only grow.
+    `limit` is the option harakiri in seconds, 0 for none. The counters only grow. `again` is what has failed before, if
+    anything: whoever runs that says in a line of its own that it failed again.
     """
 
     def __init__(self, member: Member, limit: float) -> None:
         self.member = member
         self.limit = limit
+        self.again = ""
         self.done = 0
         self.failures = 0
         self.harakiris = 0
@@ -225,9 +227,15 @@ class Calls:
 
     def failed(self, unit: Unit, error: BaseException) -> None:
         """Count and report that the unit's code raised `error`."""
+        self.report(unit.what, error)
+
+    def report(self, what: str, error: BaseException) -> None:
+        """Count and report that user code raised `error`."""
+        journal = self.member.journal
         self.failures += 1
-        self.member.journal.note(self.member.name, f"{unit.what} failed: {summary(error)}")
-        self.member.journal.failed(self.member.name, unit.what, error)
+        journal.note(self.member.name, f"{what} failed: {summary(error)}")
+        if journal.remembers or what != self.again:  # a test hears of each
+            journal.failed(self.member.name, what, error)
 
     def expired(self, unit: Unit, where: str) -> Harakiri:
         """Count, report and give back that the unit passed its deadline; `where` says at which await or line it was."""

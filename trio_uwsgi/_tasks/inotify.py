@@ -7,6 +7,7 @@ What is told, and who causes it:
     a file was moved here                         `mv`, from anywhere
     a file's times, mode or owner were changed    `touch -c`, `chmod` of what could not be read
     a directory was made, or moved here           a new priority
+    the directory itself was moved, or is gone    as if so much had happened that it is not known what
 
 That a file is made is not told, only that it is closed; nor what happens to one after it was removed, which is how
 `done` ends. Where the system cannot do this `open_watch` gives None: what asks then looks now and then.
@@ -27,7 +28,7 @@ import trio
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Change", "Watch", "open_watch"]
+__all__ = ["RESCAN", "Change", "Watch", "is_local", "open_watch"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -38,17 +39,27 @@ _MOVED_FROM = 0x40
 _MOVED_TO = 0x80
 _CREATE = 0x100
 _DELETE = 0x200
+_DELETE_SELF = 0x400
+_MOVE_SELF = 0x800
+_UNMOUNT = 0x2000
 _OVERFLOW = 0x4000
 _IGNORED = 0x8000
 _IS_DIR = 0x40000000
 _ONLY_DIR = 0x01000000
 _EXCEPT_REMOVED = 0x04000000
-_WATCHED = _ATTRIB | _CLOSE_WRITE | _MOVED_TO | _CREATE | _ONLY_DIR | _EXCEPT_REMOVED
+_ITSELF = _DELETE_SELF | _MOVE_SELF
+_WATCHED = _ATTRIB | _CLOSE_WRITE | _MOVED_TO | _CREATE | _ITSELF | _ONLY_DIR | _EXCEPT_REMOVED
 _FILES = _ATTRIB | _CLOSE_WRITE | _MOVED_TO
 _FOLDERS = _MOVED_TO | _CREATE
 _REMOVALS = _MOVED_FROM | _DELETE
 
 _EVENT = Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
+# From <linux/magic.h>: ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, ZFS, F2FS, overlayfs, bcachefs. All who change something
+# in these do it on this machine. What others change on a network's disk, or behind FUSE, the system does not tell.
+_LOCAL = {
+    *(0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x858458F6, 0x2FC12FC1, 0xF2F52010, 0x794C7630, 0xCA451A4E),
+}
+
 # Room for some 1,000 events. What is not read waits in the system, which holds 16,384 and then tells of an overflow.
 _READ = 65536
 
@@ -91,12 +102,16 @@ class Watch:
     ) -> None:
         self.close()
 
-    def add(self, folder: str) -> bool:
+    def add(self, folder: str, *, removals: bool = False) -> bool:
         """Watch one more directory; False if that cannot be, which is logged. Twice is once.
 
         What is in it already is not told: so add it first, and look into it then.
+
+        Args:
+            removals: tell of files in it that are gone, too.
         """
-        watch = self._add(self._fd, os.fsencode(folder), _WATCHED | self._removals)
+        mask = _WATCHED | (_REMOVALS if removals else self._removals)
+        watch = self._add(self._fd, os.fsencode(folder), mask)
         if watch < 0:
             number = ctypes.get_errno()
             more = "; raise fs.inotify.max_user_watches" if number == errno.ENOSPC else ""
@@ -104,6 +119,13 @@ class Watch:
             return False
         self._folders[watch] = folder
         return True
+
+    def add_itself(self, folder: str) -> bool:
+        """Tell when this directory is moved or gone, and nothing that happens in it; False if that cannot be."""
+        watch = self._add(self._fd, os.fsencode(folder), _ITSELF | _ONLY_DIR)
+        if watch >= 0:
+            self._folders.setdefault(watch, "")
+        return bool(watch >= 0)
 
     async def changes(self) -> list[Change]:
         """Wait until something happened, and tell what, in its order; the same may come more than once.
@@ -134,20 +156,27 @@ class Watch:
         except BlockingIOError:
             return []
         found: list[Change] = []
-        files = _FILES | self._removals
         position = 0
         while position < len(data):
             watch, mask, _, size = _EVENT.unpack_from(data, position)
             begin = position + _EVENT.size
             position = begin + size
-            if mask & _OVERFLOW:
+            if mask & (_OVERFLOW | _UNMOUNT | _ITSELF):
                 found.append(RESCAN)
             elif mask & _IGNORED:
                 self._folders.pop(watch, None)  # the directory is gone
-            elif mask & (_FOLDERS if mask & _IS_DIR else files) and watch in self._folders and size:
+            elif mask & (_FOLDERS if mask & _IS_DIR else _FILES | _REMOVALS) and watch in self._folders and size:
                 name = os.fsdecode(data[begin:position].rstrip(b"\0"))
                 found.append(Change(self._folders[watch], name, bool(mask & _IS_DIR)))
         return found
+
+
+def is_local(folder: str) -> bool:
+    """Is a directory on a disk of this machine's, where all that happens is told to whoever watches?"""
+    status = ctypes.create_string_buffer(1024)  # a `struct statfs`, of about 120 bytes
+    if ctypes.CDLL(None).statfs(os.fsencode(folder), status):
+        return False
+    return ctypes.c_ulong.from_buffer(status).value in _LOCAL  # `f_type` comes first
 
 
 def open_watch(*, removals: bool = False) -> Watch | None:

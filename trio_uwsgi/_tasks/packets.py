@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.spool_functions import make_request, named_vars
+from trio_uwsgi._core.spool_functions import request_of
 from trio_uwsgi._tasks.access import peer_name
 from trio_uwsgi._tasks.cache_calls import answer_cache_call
 from trio_uwsgi._tasks.journal import sole
@@ -203,7 +203,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
 
     async def _spool(self, exchange: Exchange, call: SpoolCall) -> Answer:
         try:
-            request = make_request(named_vars(dict(call.pairs), {}))
+            request = request_of(call.pairs)
             await exchange.member.services.spools.get(request.spooler).submit(request)
         except SpoolError as error:
             logger.warning("%s: a job was refused: %s", peer_name(exchange.session.peer), error)

@@ -72,8 +72,11 @@ class HttpOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpStatistics:
-    """`requests` and `connections` since the service began; `running` requests and `open` connections now."""
+    """One worker, or all that sat on its seat one after the other: `requests` and `connections` so far, `running`
+    requests and `open` connections now. `name` is that of the worker, as in the statistics of members.
+    """
 
+    name: str
     requests: int
     connections: int
     running: int
@@ -149,7 +152,11 @@ class HttpService:
     def statistics(self) -> HttpStatistics:
         """What happened so far, and what is going on."""
         return HttpStatistics(
-            requests=self.requests, connections=self.connections, running=self.running, open=len(self.sessions)
+            name=self.member.name,
+            requests=self.requests,
+            connections=self.connections,
+            running=self.running,
+            open=len(self.sessions),
         )
 
     # --- the end ------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._core.schedule import Schedule
     from trio_uwsgi._tasks.unit import Member
 
-__all__ = ["MemberTimers", "Ticker", "WallClock"]
+__all__ = ["MemberTimers", "Ticker", "WallClock", "time_of_day"]
 
 # A system clock can be set while we sleep, and Trio's clock stands still while the machine is suspended: look again
 # this often, in seconds, while crons wait. uWSGI looks every second.
@@ -44,6 +44,16 @@ class WallClock:
     now: Callable[[], float]
     steady: bool = False
     settle: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+
+
+def time_of_day(begin: float, elapsed: float) -> float:
+    """The time of day so long after `begin`, never later than it is: what is due by it has come on Trio's clock, too.
+
+    POSIX time in a float has steps of 0.24 us, so the sum is rounded, and whoever sleeps until a minute would wake
+    before it. Subtraction of numbers that are near to each other is exact.
+    """
+    now = begin + elapsed
+    return now if now - begin <= elapsed else math.nextafter(now, -math.inf)
 
 
 class Ticker:

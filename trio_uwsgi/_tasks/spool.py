@@ -3,8 +3,9 @@
 Theory. The files are the truth; what is in memory is an index of them that may be behind (`_core/spool.py`), because
 other processes, uWSGI's among them, write and take jobs in the same directory. So a job is *claimed* before it is run:
 its file is locked and looked at again (`spool_claim.py`), and what has become of it meanwhile is found out then.
-Changes are noticed at once where the system tells (`inotify.py`), and every `frequency` seconds in any case, by reading
-the whole directory in a thread.
+Changes are noticed at once where the system tells (`inotify.py`). Besides, the whole directory is read in a thread:
+every `frequency` seconds where not all changes are told (a network's disk), and otherwise `frequency` seconds after
+something was left that nobody will tell: a job that was locked, ignored or has to wait, and one that is dead.
 
 To give a job back is itself a change that is told: its file was open for writing, which the lock needs, and is closed.
 So a job that stays as it is, after it was claimed, is *quiet* for a while: otherwise it would come again at once, and
@@ -22,7 +23,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -32,9 +33,11 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 
 from trio_uwsgi._core.spool import SpoolIndex, is_priority
 from trio_uwsgi._tasks.inotify import open_watch
-from trio_uwsgi._tasks.spool_claim import Claim
+from trio_uwsgi._tasks.spool_claim import HOLD_BACK, Claim
+from trio_uwsgi._tasks.spool_paths import DEAD
 from trio_uwsgi._tasks.spool_running import Records
 from trio_uwsgi._tasks.spool_scan import Scan, read_job, report_deaths, sorted_names
+from trio_uwsgi._tasks.spool_terms import SpoolStatistics, SpoolTerms
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
@@ -52,40 +55,6 @@ logger = logging.getLogger("trio_uwsgi")
 SMALL = 65536
 # Seconds until `on_work` is called once more, for what is still due: a spooler may have left as the job came.
 ASK_AGAIN = 1.0
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolTerms:
-    """What a spooler is told: seconds between two looks at everything, when a job is tried again, and how often at most
-    where its vars say which function it is for; whether to wait for the disk; and `chance`, which gives numbers from 0
-    to below 1. `onlooker`: the jobs are done in other processes.
-    """
-
-    frequency: float
-    retry: Retry
-    max_tries: Callable[[Mapping[bytes, bytes]], int | None]
-    fsync: bool
-    chance: Callable[[], float]
-    onlooker: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolStatistics:
-    """One directory. Jobs that are `waiting` for a spooler, `delayed` to a later time, and `running` here, as far as
-    this process knows (`complete`: it knows all; in a directory with very many it knows the first ones); those that
-    were `done` and have `failed` a try here; and those in `dead/`. `oldest` is for how many seconds one has been due, 0
-    if none is.
-    """
-
-    directory: str
-    waiting: int
-    delayed: int
-    running: int
-    done: int
-    failed: int
-    dead: int
-    oldest: float
-    complete: bool
 
 
 class Spool:
@@ -112,6 +81,8 @@ class Spool:
         self._noticing = False  # the index is kept here, and only what the system does not tell is told by `submit`
         self._rescan = False
         self._scan_wanted = trio.Event()
+        self._told = False  # all changes
+        self._left = math.inf  # since when something is left to look at again
         self._records = Records(folder)
         self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
         self.running = self.done = self.failed = self.dead = 0
@@ -183,15 +154,23 @@ class Spool:
         root = self.folder.path
         while True:
             for change in await watch.changes():
-                if change.is_folder or not change.folder:  # perhaps a new priority; or more than the system can tell
-                    if not change.folder or (change.folder == root and is_priority(change.file)):
-                        self._rescan = True
-                        self._scan_wanted.set()
+                # Perhaps a new priority; or more than the system can tell.
+                if not change.folder or (change.is_folder and change.folder == root and is_priority(change.file)):
+                    self._rescan = True
+                    self._scan_wanted.set()
+                elif change.is_folder or change.folder.startswith(f"{root}/{DEAD}"):  # the dead are counted then
+                    self._remember()
                 else:
                     self.notice(self._name(f"{change.folder}/{change.file}"))
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.folder.path}/")
+
+    def _remember(self) -> None:
+        """There is something to look at again, which nobody will tell."""
+        if self._left == math.inf:
+            self._left = trio.current_time()
+            self._scan_wanted.set()
 
     def notice(self, name: str) -> None:
         """A file was written or changed; it may be a job, and may be gone again."""
@@ -201,7 +180,9 @@ class Spool:
         if found is None:
             self._index.forget(name)
         else:
-            self._index.notice(name, found.due, self._wall.now())
+            self._index.notice(name, found.due, now := self._wall.now())
+            if found.due > now:  # perhaps nobody has that in mind
+                self._remember()
             if self._idle or self.on_work is not None:
                 self._changed.set()
 
@@ -209,9 +190,10 @@ class Spool:
         """Read everything whenever that is due. Jobs are noticed and handed out meanwhile, however long it takes."""
         scanned = trio.current_time()
         while True:
-            due = scanned + self.frequency
+            due = min(self._left, math.inf if self._told else scanned) + self.frequency
             if trio.current_time() >= due or self._rescan:
                 self._rescan = False
+                self._left = math.inf
                 self._quiet.clear()
                 self._passed.clear()
                 await self._scan(watch)
@@ -240,17 +222,24 @@ class Spool:
                 self._changed.set()
         except SpoolError as error:
             logger.error("%s", error)  # what is known stays known
+            self._told = False
             return
+        self._told = scan.told
         index.end_scan()
         self.dead = scan.dead
         self.failed += scan.deaths
 
     def _pause_after(self, claim: Claim, tries: int) -> float | None:
         """Seconds until the next try of a job that has failed so often; None if it is given up."""
+        return self._retry(claim).delay_after(tries, self._terms.chance())
+
+    def is_last_try(self, claim: Claim) -> bool:
+        """Is this the last time that the job is run, if it fails?"""
+        return self._retry(claim).delay_after(claim.tries + 1, 0) is None
+
+    def _retry(self, claim: Claim) -> Retry:
         retry, limit = self._terms.retry, self._terms.max_tries(dict(claim.pairs))
-        if limit is not None:
-            retry = dataclasses.replace(retry, max_tries=limit)
-        return retry.delay_after(tries, self._terms.chance())
+        return retry if limit is None else dataclasses.replace(retry, max_tries=limit)
 
     # ----- handing out
 
@@ -300,8 +289,9 @@ class Spool:
             if self.on_work is not None and not self._idle and due <= 0:
                 self.on_work()
                 due = ASK_AGAIN
-            # The time of day may be set meanwhile, so it is asked now and then.
-            with trio.move_on_after(min(due, self.frequency)):
+            if due < math.inf and not self._wall.steady:  # it may be set meanwhile, so it is asked now and then
+                due = min(due, self.frequency)
+            with trio.move_on_after(due):
                 await self._changed.wait()
             self._changed = trio.Event()
 
@@ -323,6 +313,8 @@ class Spool:
             if isinstance(claim, Claim):
                 self.running += 1
                 return claim
+            if claim.why != "gone":
+                self._remember()
             if claim.until is None:  # whoever has it locked closes it in the end, which is noticed
                 self._index.forget(entry.name)
                 if claim.why != "gone":
@@ -366,6 +358,7 @@ class Spool:
         """It is another program's: leave it, and look at it again when everything is looked at."""
         self._end(claim, claim.keep)
         self._quiet[claim.name] = math.inf
+        self._remember()
 
     def repeat(self, claim: Claim) -> None:
         """It is done, and to be done again and again."""
@@ -379,22 +372,29 @@ class Spool:
         self.notice(claim.name)
 
     def fail(self, claim: Claim, report: str) -> float | None:
-        """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None)."""
+        """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None).
+
+        If it cannot be laid aside, it is tried again, as it is still there.
+        """
         self.failed += 1
         pause = self._pause_after(claim, claim.tries + 1)
-        if pause is None:
-            self.dead += 1
-            self._end(claim, partial(claim.bury, report))
-        else:
+        if pause is not None:
             self._end(claim, partial(claim.retry, self._wall.now() + pause, report))
             self.notice(claim.name)
+        elif self._end(claim, partial(claim.bury, report)):
+            self.dead += 1
+        else:
+            pause = HOLD_BACK
         return pause
 
-    def _end(self, claim: Claim, how: Callable[[], None]) -> None:
+    def _end(self, claim: Claim, how: Callable[[], None]) -> bool:
         self.running -= 1
+        self._index.forget(claim.name)
         try:
             how()
         except SpoolError as error:  # the disk does not do its part; the job is still there
             logger.error("spooler %s: %s", self.folder.path, error)
             self._quiet[claim.name] = math.inf
-        self._index.forget(claim.name)
+            self._remember()
+            return False
+        return True

@@ -182,9 +182,9 @@ class Claim:
             self._release()
 
     def bury(self, report: str) -> None:
-        """It has failed for the last time: move it to `dead`, with a report."""
+        """It has failed for the last time: move it to `dead`, with a report; `path` says where it is then."""
         try:
-            bury(self._root, self.name, self._fd, Record(self.tries + 1, report))
+            self.path = bury(self._root, self.name, self._fd, Record(self.tries + 1, report))
         except OSError as error:
             hold_back(self._fd, self._now)
             raise _failed(self.path, "has failed too often, and cannot be moved to dead/", error) from error
@@ -301,8 +301,8 @@ def set_due(fd: int, due: float) -> None:
     os.utime(fd, ns=(nanoseconds, nanoseconds))
 
 
-def bury(root: str, name: str, fd: int, record: Record) -> None:
-    """Move a job to `dead`. The caller has its lock."""
+def bury(root: str, name: str, fd: int, record: Record) -> str:
+    """Move a job to `dead`, and give its path there. The caller has its lock."""
     place = f"{DEAD}/{name}"
     number = 0
     # It died before, and a copy was put back; or it would be taken for a report.
@@ -320,16 +320,17 @@ def bury(root: str, name: str, fd: int, record: Record) -> None:
     fsync_folder(os.path.dirname(target))
     fsync_folder(os.path.dirname(f"{root}/{name}"))
     remove(f"{root}/{TRIES}/{name}")
+    return target
 
 
 def _bury_bad(root: str, name: str, fd: int, error: BadSpoolFile, now: Callable[[], float]) -> NotClaimed:
     path = f"{root}/{name}"
     try:
-        bury(root, name, fd, Record(0, str(error)))
+        target = bury(root, name, fd, Record(0, str(error)))
     except OSError as problem:
         hold_back(fd, now)
         return NotClaimed("unreadable", f"{path}: {error}; it cannot be moved to {DEAD}/ ({problem.strerror})")
-    return NotClaimed("buried", f"{path}: {error}; it was moved to {DEAD}/")
+    return NotClaimed("buried", f"{path}: {error}; it was moved to {DEAD}/, and is {target} now")
 
 
 def _failed(path: str, what: str, error: OSError) -> SpoolError:

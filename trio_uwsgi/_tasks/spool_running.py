@@ -145,7 +145,7 @@ def recover(folder: SpoolFolder, decide: Decide) -> list[str]:
         folder: where to look.
         decide: what becomes of such a job.
     Returns:
-        The names of those jobs.
+        Where those jobs are now: their names, or `dead/` and their names.
     """
     names = []
     try:
@@ -196,7 +196,7 @@ def _count(folder: SpoolFolder, claim: Claim, tries: int, decide: Decide) -> str
         claim.bury(REPORT)
     else:
         claim.retry(folder.now() + delay, REPORT)
-    return claim.name
+    return claim.path.removeprefix(f"{folder.path}/")
 
 
 def _read(fd: int) -> tuple[str, int]:

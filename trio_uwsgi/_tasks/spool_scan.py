@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import stat
 from collections.abc import Iterator
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._core.spool import order
 from trio_uwsgi._core.spool_functions import Job
-from trio_uwsgi._tasks.spool_paths import LOOK, TRIES, read_record
+from trio_uwsgi._tasks.inotify import is_local
+from trio_uwsgi._tasks.spool_paths import DEAD, LOOK, TRIES, read_record
 from trio_uwsgi._tasks.spool_running import Decide, recover
 from trio_uwsgi._tasks.spool_tools import dead, why_later
 from trio_uwsgi._wire.spool_file import decode_head
@@ -50,6 +51,7 @@ class Scan:
         self._looked_at = looked_at  # delayed jobs of which it is known why
         self._found: Iterator[Found] | None = None
         self.ended = False
+        self.told = False  # whatever changes from now on will be told
         self.dead = 0
         self.deaths = 0  # of processes that ran a job
 
@@ -63,13 +65,11 @@ class Scan:
         if self._found is None:
             # Before they are read, so that nothing is missed.
             if self._watch is not None and os.path.isdir(folder.path):
-                # The directory itself too: somebody may have removed it, and made it again.
-                for place in ("", *(f"/{priority}" for priority in folder.priorities())):
-                    self._watch.add(f"{folder.path}{place}")
+                self.told = _watch_all(self._watch, folder)
             if self._pause_after is not None:
                 self.deaths = len(report_deaths(folder, self._pause_after))
             self._found = folder.scan()
-        some = list(islice(self._found, BATCH))
+        some = list(itertools.islice(self._found, BATCH))
         if len(some) < BATCH:
             self.dead = sum(1 for _ in dead(folder))
             self.ended = True
@@ -96,12 +96,28 @@ class Scan:
             )
 
 
+def _watch_all(watch: Watch, folder: SpoolFolder) -> bool:
+    """Have all told that happens to jobs; False if a part of it is not.
+
+    The directory itself is watched anew each time, as somebody may have removed it, and made it again; and so that this
+    is told, all that it is in.
+    """
+    above = [place for place in itertools.accumulate(folder.path.split("/")[:-1], "{}/{}".format) if place]
+    places = [folder.path, *(f"{folder.path}/{priority}" for priority in folder.priorities())]
+    graves = [f"{folder.path}/{place}" for place in (DEAD, *folder.priorities(DEAD))]
+    watched = [watch.add(place) for place in places]
+    watched += [watch.add(place, removals=True) for place in graves if os.path.isdir(place)]
+    return all((*watched, *map(watch.add_itself, above), *map(is_local, places)))
+
+
 def report_deaths(folder: SpoolFolder, pause_after: Decide) -> list[str]:
-    """Count the failure of jobs whose process died while they ran, and say so; gives their names."""
-    names = recover(folder, pause_after)
-    for name in names:
-        logger.warning("spooler %s: the process of job %s died while it ran", folder.path, name)
-    return names
+    """Count the failure of jobs whose process died while they ran, and say so; gives where they are now."""
+    places = recover(folder, pause_after)
+    for place in places:
+        name = place.removeprefix(f"{DEAD}/")
+        aside = "" if place == name else f"; it has failed too often, and was laid aside: {folder.path}/{place}"
+        logger.warning("spooler %s: the process of job %s died while it ran%s", folder.path, name, aside)
+    return places
 
 
 def sorted_names(folder: SpoolFolder) -> list[str]:

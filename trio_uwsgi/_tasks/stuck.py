@@ -1,7 +1,10 @@
 """Where user code was stuck when it was ended: the line to show in the log. Floor 2.
 
 A stack says how code waits (Trio's frames, a framework's), and somewhere among it what it waits for. Of all frames the
-deepest one of the application's own is shown; where it has none, the deepest one of the libraries it uses.
+deepest one of the application's own is shown, and those that called it; where it has none, the libraries' that it uses.
+
+When a unit is cancelled, so are the tasks below it, and each brings its own stack out of its nursery: in a group, or in
+the cause of the one error that some libraries make of a group. So all is known afterwards, and costs nothing before.
 """
 
 from __future__ import annotations
@@ -11,44 +14,88 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from types import FrameType, TracebackType
+from typing import TypeAlias
+
+import trio
 
 from trio_uwsgi.errors import ThreadCancelled
 
 __all__ = ["is_plumbing", "location", "thread_location"]
 
+Frames: TypeAlias = "list[tuple[FrameType, int]]"  # with the line of each; outermost first
+
+# How many frames are shown: what waits, and who called that.
+_SHOWN = 3
+
 
 def location(error: BaseException) -> str:
-    """Where a cancelled unit was stuck, as `file:line in function (source line)`."""
-    frames: list[tuple[FrameType, int]] = []
-    for part in _parts(error):
-        if isinstance(part.__context__, ThreadCancelled):  # the task only waited; its thread is what was stuck
-            return part.__context__.where
-        frames += [(tb.tb_frame, tb.tb_lineno) for tb in _tracebacks(part.__traceback__)]
-    return _deepest(frames)
+    """Where a cancelled unit was stuck, as `file:line in function (source line) < file:line in its caller`.
+
+    Of several tasks the one that is deepest below the unit.
+    """
+    best: Frames = []
+    for chain in _chains(error, [], set()):
+        if isinstance(chain, ThreadCancelled):  # the task only waited; its thread is what was stuck
+            return chain.where
+        if len(_own(chain)) > len(_own(best)) or not best:
+            best = chain
+    return _shown(best)
 
 
-def _parts(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what is in its groups: of several tasks that were cancelled each has its own stack."""
-    yield error
+def _chains(error: BaseException, above: Frames, seen: set[int]) -> Iterator[Frames | ThreadCancelled]:
+    """The frames that lead to each place at which a task was cancelled, outermost first; those of child tasks first."""
+    seen.add(id(error))
+    if isinstance(error.__context__, ThreadCancelled):
+        yield error.__context__
+    frames = _entries(error.__traceback__)
+    known = [id(frame) for frame, _ in above]
+    # A part that begins in a frame of the task above is where that waited itself.
+    branch = known.index(_first(error)) if _first(error) in known else len(above)
+    frames = above[:branch] + frames
+    known = [id(frame) for frame, _ in frames]
+    parts = [part for part in _parts(error) if id(part) not in seen]
+    for part in sorted(parts, key=lambda part: _first(part) in known):
+        yield from _chains(part, frames, seen)
+    if not parts or not isinstance(error, BaseExceptionGroup):
+        yield frames
+
+
+def _parts(error: BaseException) -> list[BaseException]:
+    """What a cancellation is made of."""
     if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _parts(part)
+        return [part for part in error.exceptions if _is_cancellation(part)] or list(error.exceptions)
+    if not isinstance(error, trio.Cancelled):
+        return []
+    made_of = {id(part): part for part in (error.__cause__, error.__context__) if part is not None}
+    return [part for part in made_of.values() if _is_cancellation(part)]
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(trio.Cancelled) is not None
+    return isinstance(error, trio.Cancelled)
+
+
+def _first(error: BaseException) -> int:
+    return 0 if error.__traceback__ is None else id(error.__traceback__.tb_frame)
 
 
 def thread_location(ident: int) -> str:
     """Where a running thread is right now, in the same form as `location`; `ident` is `threading.get_ident()` of it."""
     frame: FrameType | None = sys._current_frames().get(ident)
-    frames: list[tuple[FrameType, int]] = []
+    frames: Frames = []
     while frame is not None:
         frames.append((frame, frame.f_lineno))
         frame = frame.f_back
-    return _deepest(frames[::-1])
+    return _shown(frames[::-1])
 
 
-def _tracebacks(tb: TracebackType | None) -> Iterator[TracebackType]:
+def _entries(tb: TracebackType | None) -> Frames:
+    entries: Frames = []
     while tb is not None:
-        yield tb
+        entries.append((tb.tb_frame, tb.tb_lineno))
         tb = tb.tb_next
+    return entries
 
 
 # Frames of these packages say how the unit waits, not what it waits for.
@@ -62,11 +109,18 @@ def is_plumbing(frame: FrameType) -> bool:
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _PLUMBING
 
 
-def _deepest(frames: list[tuple[FrameType, int]]) -> str:
-    theirs = [f for f in frames if not is_plumbing(f[0])]
-    if not theirs:
+def _theirs(frames: Frames) -> Frames:
+    return [f for f in frames if not is_plumbing(f[0])]
+
+
+def _own(frames: Frames) -> Frames:
+    return [f for f in _theirs(frames) if not f[0].f_code.co_filename.startswith(_LIBRARIES)]
+
+
+def _shown(frames: Frames) -> str:
+    shown = (_own(frames) or _theirs(frames))[: -_SHOWN - 1 : -1]
+    if not shown:
         return "a place outside of the application"
-    own = [f for f in theirs if not f[0].f_code.co_filename.startswith(_LIBRARIES)]
-    frame, line = (own or theirs)[-1]
-    entry = traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name)
-    return f"{entry.filename}:{entry.lineno} in {entry.name} ({entry.line})"
+    places = [traceback.FrameSummary(frame.f_code.co_filename, line, frame.f_code.co_name) for frame, line in shown]
+    texts = [f"{place.filename}:{place.lineno} in {place.name}" for place in places]
+    return " < ".join([f"{texts[0]} ({places[0].line})", *texts[1:]])

@@ -20,7 +20,7 @@ from trio_uwsgi._core.declarations import describe
 from trio_uwsgi._runtime import member_process, zygote
 from trio_uwsgi._runtime.process import RemoteTraceback
 from trio_uwsgi._tasks.journal import Event, LoggingJournal
-from trio_uwsgi._tasks.sources import WallClock
+from trio_uwsgi._tasks.sources import WallClock, time_of_day
 from trio_uwsgi._testing.follower import Follower
 from trio_uwsgi._testing.notes import Notes
 
@@ -82,7 +82,7 @@ def main(descriptors: list[int], setup: str) -> float:
     (began, posix), clock = stage.began, stage.clock
     house = member_process.House(
         journal=_BookJournal(),
-        wall=WallClock(lambda: posix + (clock.current_time() - began), steady=True),
+        wall=WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True),
         chance=random.Random(0).random,
         clock=clock,
         accompany=Follower(stage.address).accompany,

@@ -60,7 +60,7 @@ class Spooled(Protocol):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # Any: the user's own function, whatever it takes
 
-    def spool(self, *args: object, **given: object) -> Awaitable[bytes]:
+    def spool(self, /, *args: object, **given: object) -> Awaitable[bytes]:
         """Queue a job for it; gives the path of its file."""
 
 
@@ -102,7 +102,8 @@ def spool_handler(
         func: `async def`, or `def`, which runs in a thread.
         name: what its jobs call it by; without it, its own name. Jobs outlive the program, so it should not change.
         pass_arguments: call the function with the arguments that `spool` was given, as JSON has them: tuples become
-            lists, and keys texts.
+            lists, and keys texts (if two become one, that is a SpoolError). The function may not have parameters
+            called `at`, `priority` or `spooler`, which are for `spool`; neither do they arrive in its `**kwargs`.
         pickle: with `pass_arguments`, any Python objects, in at most 64 KiB, as `uwsgidecorators` does. Whoever can
             write into the directory, or may spool from another node (`Config.modifiers`), can then run any code here,
             which is why it is not the default.
@@ -110,7 +111,7 @@ def spool_handler(
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: the name is taken, or one of these is not valid.
+        RegistrationError: the name is taken, one of these is not valid, or the function has a parameter of `spool`.
     Checkpoint: never; `spool` always does.
     Cancellation: of `spool`: nothing was queued.
     uWSGI: `uwsgidecorators.spool`, `spoolforever` and `spoolraw`; there a job that fails is tried again for ever, and
@@ -155,13 +156,13 @@ async def spool(
     Args:
         vars: names and values, bytes or str (as UTF-8), at most 64 KiB in all. Special ones, which `spool_handler`
             describes: `body`, `spooler`, `priority`, `at`. It is not changed.
-        more: the same by name.
+        more: the same by name; of a name that is in both, this is what counts.
     Returns:
         The path of the job's file, as bytes.
     Raises:
         TypeError: a value is of another type.
-        SpoolError: a special one makes no sense, or the file cannot be written (says why, a full disk for example);
-            nothing was queued.
+        SpoolError: a special one makes no sense, `vars` has a name as bytes and as a text, or the file cannot be
+            written (says why, a full disk for example); nothing was queued.
         JobTooLarge: the vars are too long; put what is long into `body`.
         NoSpooler: the runtime has no spooler, or not this one.
         NotServing: not called by a running member.
@@ -261,7 +262,7 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
 
 
 def set_spooler_frequency(seconds: float) -> None:
-    """Say how often all spoolers look through their directories in any case; see `Config.spooler_frequency`.
+    """Say how often all spoolers look through their directories again; see `Config.spooler_frequency`.
 
     Args:
         seconds: more than 0, and at most a year.
