@@ -31,16 +31,22 @@ def whoami() -> str:
 def entitled(role: str) -> Iterator[None]:
     """Name this process so during the block: what is a program today may be a part of another one, or of a test."""
     global _role
-    was = _role
-    try:
-        import setproctitle
-    except ModuleNotFoundError:
-        setproctitle = None
-    before = setproctitle.getproctitle() if setproctitle is not None else ""
+    was, title = _role, _title()
     entitle(role)
     try:
         yield
     finally:
         _role = was
-        if setproctitle is not None:
-            setproctitle.setproctitle(before)
+        if title is not None:
+            import setproctitle
+
+            setproctitle.setproctitle(title)
+
+
+def _title() -> str | None:
+    try:
+        import setproctitle
+    except ModuleNotFoundError:
+        return None
+    title: str = setproctitle.getproctitle()
+    return title
