@@ -17,12 +17,9 @@ from trio_uwsgi._core.spool_functions import (
     Job,
     SpoolFunction,
     SpoolMethod,
-    SpoolRequest,
-    make_request,
-    named_vars,
-    request_of,
     verdict,
 )
+from trio_uwsgi._core.spool_request import SpoolRequest, make_request, named_vars, request_of
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
 

@@ -43,12 +43,12 @@ def make(folder: Path, names: list[str]) -> None:
     Raises:
         subprocess.CalledProcessError: pip could not get something.
     """
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True, timeout=600)
     pip = [str(folder / "venv/bin/python"), "-m", "pip", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "-e", str(ROOT), "-r", str(SUITES / "requirements.txt")], check=True)
+    subprocess.run([*pip, "install", "-e", str(ROOT), "-r", str(SUITES / "requirements.txt")], check=True, timeout=600)
     wanted = [f"{name}=={pins()[name]}" for name in names]
     download = ["download", "--no-deps", "--no-binary", ",".join(names), "-d", str(folder), *wanted]
-    subprocess.run([*pip, *download], check=True)
+    subprocess.run([*pip, *download], check=True, timeout=600)
     for archive in folder.glob("*.tar.gz"):
         shutil.unpack_archive(archive, folder)
 

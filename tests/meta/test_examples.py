@@ -314,7 +314,7 @@ def test_examples_start_from_the_command_line(path: Path, where: str, tmp_path: 
                 said += line
             process.send_signal(signal.SIGTERM)
             said += process.stderr.read()
-            assert 0 == process.wait(), said
+            assert 0 == process.wait(30), said
         finally:
             guard.cancel()
             process.kill()

@@ -151,7 +151,7 @@ def serving(
     finally:
         below += descendants(process.pid) if process.poll() is None else []
         process.kill()
-        process.wait()
+        process.wait(30)
         for pid in below:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -183,7 +183,7 @@ def may_unshare() -> bool:
     """Can a process be the first one here?"""
     if shutil.which("unshare") is None:
         return False
-    return subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False, timeout=30).returncode == 0
 
 
 as_process_one = pytest.mark.skipif(not may_unshare(), reason="this system lets nobody make a namespace of processes")

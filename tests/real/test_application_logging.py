@@ -56,7 +56,7 @@ def served(folder: Path, source: str, *words: str) -> Iterator[list[str]]:
                 assert 500 == client.getresponse().status
             process.send_signal(signal.SIGTERM)
             said += process.stderr.readlines()
-            assert 0 == process.wait()
+            assert 0 == process.wait(30)
             yield said
         finally:
             guard.cancel()

@@ -157,4 +157,4 @@ def test_a_program_with_a_default_timeout(tmp_path: Path) -> None:
         assert 0 == server.end()
     finally:
         process.kill()
-        process.wait()
+        process.wait(30)

@@ -125,7 +125,7 @@ def test_sockets_passed_to_process_one(tmp_path: Path) -> None:
         assert 0 == process.returncode
     finally:
         process.kill()
-        process.wait()
+        process.wait(30)
 
 
 @as_process_one
@@ -148,4 +148,4 @@ def test_a_script_as_process_one(tmp_path: Path) -> None:
         assert 0 == process.returncode
     finally:
         process.kill()
-        process.wait()
+        process.wait(30)

@@ -26,7 +26,7 @@ import trio
 
 from trio_uwsgi._core.roster import Roster
 from trio_uwsgi._core.schedule import Schedule
-from trio_uwsgi._core.spool_functions import JobVars, make_request, named_vars
+from trio_uwsgi._core.spool_request import JobVars, make_request, named_vars
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.master import Master

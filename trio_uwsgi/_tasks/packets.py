@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.spool_functions import request_of
+from trio_uwsgi._core.spool_request import request_of
 from trio_uwsgi._tasks.access import peer_name
 from trio_uwsgi._tasks.cache_calls import answer_cache_call
 from trio_uwsgi._tasks.journal import sole

@@ -42,7 +42,8 @@ from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
     from trio_uwsgi._core.spool import Retry
-    from trio_uwsgi._core.spool_functions import Job, SpoolRequest
+    from trio_uwsgi._core.spool_functions import Job
+    from trio_uwsgi._core.spool_request import SpoolRequest
     from trio_uwsgi._tasks.inotify import Watch
     from trio_uwsgi._tasks.sources import WallClock
     from trio_uwsgi._tasks.spool_files import SpoolFolder

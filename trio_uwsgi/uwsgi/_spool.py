@@ -6,17 +6,8 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
-from trio_uwsgi._core.spool_functions import (
-    SPOOL_IGNORE,
-    SPOOL_OK,
-    SPOOL_RETRY,
-    Job,
-    JobVars,
-    SpoolMethod,
-    SpoolRequest,
-    make_request,
-    named_vars,
-)
+from trio_uwsgi._core.spool_functions import SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, Job, SpoolMethod
+from trio_uwsgi._core.spool_request import JobVars, SpoolRequest, make_request, named_vars
 from trio_uwsgi._tasks.unit import UNIT
 from trio_uwsgi._wire.answers import Failure, SignalAnswer
 from trio_uwsgi._wire.remote import SpoolCall
