@@ -62,8 +62,7 @@ class Spool:
     """One directory.
 
     Args:
-        folder: its files.
-        terms: its options.
+        folder: its files. terms: its options.
         wall: the time of day, which is that of files.
     """
 
