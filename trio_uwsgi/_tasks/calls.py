@@ -1,11 +1,12 @@
-"""The one place that calls user code. Floor 2.
+"""Calls user code, but for requests and lifespans. Floor 2.
 
 What user code does wrong ends its unit (`unit.py`) and nothing else: its failures are told apart from a cancellation
 that may travel in the same group (`failures.py`), logged with their traceback and counted. In tests the journal is
 strict and raises instead. A cancel scope or a nursery that it leaves open ends with the unit's task (`leftovers.py`).
 
-Requests are entered through `asgi.py` and `wsgi.py`, which use `Calls.failed` and `Calls.expired` from here but keep a
-scope alive over many requests, because a new scope costs as much as a small response.
+Requests are entered through `asgi.py`, `wsgi.py` and `wsgi_inline.py`, which use `Calls.failed` and `Calls.expired`
+from here but keep a scope alive over many requests, because a new scope costs as much as a small response; a lifespan
+is run by `lifespan.py`.
 """
 
 from __future__ import annotations
