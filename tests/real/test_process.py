@@ -293,7 +293,7 @@ def test_a_task_tree_without_trio() -> None:
 async def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without pidfds is told apart before anything is started."""
     monkeypatch.delattr(os, "pidfd_open")
-    with pytest.raises(ConfigError, match="need Linux; let them be tasks: placement='task'"):
+    with pytest.raises(ConfigError, match="need Linux; let them be tasks: leave out --processes"):
         await serve(print, Config(http=(), placement="process"))
 
 

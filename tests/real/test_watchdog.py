@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import signal
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -76,9 +77,10 @@ class World:
 
 @contextlib.asynccontextmanager
 async def served(**options: Any) -> AsyncIterator[World]:  # Any: of a Config
-    """Run the application in processes on a free port."""
-    config = Config(**{"http": "127.0.0.1:0", "placement": "process", "mercy": 0.2, **options})
-    with trio.fail_after(30):
+    """Run the application in processes on a free port, with a mule and a spooler for what it declares."""
+    base = {"http": "127.0.0.1:0", "placement": "process", "mercy": 0.2, "mules": 1}
+    with trio.fail_after(30), tempfile.TemporaryDirectory() as folder:
+        config = Config(**{**base, "spooler": f"{folder}/jobs", **options})
         async with trio.open_nursery() as nursery:
             start = partial(trio_uwsgi.serve, APP, config)
             world = World(await nursery.start(lambda task_status: start(task_status=task_status)))

@@ -21,7 +21,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         SharedFolder.make(missing)
     assert (
         f"no folder can be made in {missing}, where processes share what they have: No such file or directory; "
-        "make it writable, with room, or let members be tasks: placement='task'"
+        "make it writable, with room, or let members be tasks, without --processes"
     ) == str(refused.value)
     assert refused.value.__cause__ is None
 

@@ -176,9 +176,9 @@ def _import_file(path: str) -> ModuleType:
     try:
         loader.exec_module(module)
     except BaseException as error:
-        del sys.modules[name]
-        if not is_failure(error):
+        if not is_failure(error):  # what passes through may want to look into the module
             raise
+        del sys.modules[name]
         raise import_failure(f"importing {path}", error) from error
     return module
 

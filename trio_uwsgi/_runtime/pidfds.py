@@ -17,7 +17,7 @@ from trio_uwsgi.errors import ConfigError
 
 __all__ = ["TASKS_NEED_NONE", "require_processes", "send_signal"]
 
-TASKS_NEED_NONE = "let them be tasks: placement='task', which is the command line without --processes"
+TASKS_NEED_NONE = "let them be tasks: leave out --processes, or placement='process' of a Config"
 
 
 def require_processes() -> None:

@@ -60,7 +60,7 @@ class SharedFolder:
             except OSError as error:
                 raise BootError(
                     f"no folder can be made in {memory}, where processes share what they have: {error.strerror}; "
-                    f"make it writable, with room, or let members be tasks: placement='task'"
+                    f"make it writable, with room, or let members be tasks, without --processes"
                 ) from None
             folder = cls(Path(path))
             if folder.is_there:  # else another one that started took it for left, before it was locked
