@@ -19,7 +19,7 @@ import pytest
 
 from tests.real.failing_apps import ERRORS
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 PACKAGE = Path(__file__).parents[2]
 SECONDS = 30

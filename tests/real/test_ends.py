@@ -17,7 +17,7 @@ import pytest
 
 from tests.real.commands import PACKAGE, Command, body
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 PLACEMENTS = {
     "tasks": ("--threads", "2"),
@@ -95,20 +95,22 @@ def ended(command: Command, seconds: float) -> int:
     return code
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
-@pytest.mark.parametrize("keeper", KEEPERS)
-def test_a_stop_ends_within_the_mercy(tmp_path: Path, placement: tuple[str, ...], keeper: str) -> None:
+# A zygote refuses an application that starts threads when it is imported.
+REFUSED_BY_ZYGOTES = (("thread", "inline"), ("executor", "inline"))
+KEPT = [(keeper, where) for keeper in KEEPERS for where in PLACEMENTS if (keeper, where) not in REFUSED_BY_ZYGOTES]
+
+
+@pytest.mark.parametrize(("keeper", "where"), KEPT)
+def test_a_stop_ends_within_the_mercy(tmp_path: Path, keeper: str, where: str) -> None:
     """Whatever keeps Python after the runtime has ended is named, and cut off when the mercy is over; the code is 0."""
-    if placement == PLACEMENTS["inline"] and keeper in ("thread", "executor"):
-        pytest.skip("a zygote refuses an application that starts threads when it is imported")
     source, name = KEEPERS[keeper]
-    with started(tmp_path, source + APP, "--mercy", str(MERCY), *placement) as server:
+    with started(tmp_path, source + APP, "--mercy", str(MERCY), *PLACEMENTS[where]) as server:
         server.read("of process")
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MERCY + MORE)
         took = time.monotonic() - began
-    if keeper == "child" and placement == PLACEMENTS["inline"]:  # it is the zygote's, which waits for nobody
+    if keeper == "child" and where == "inline":  # it is the zygote's, which waits for nobody
         return
     assert MERCY / 2 < took
     assert name in next(line for line in server.said.splitlines() if "is cut off" in line), server.said
@@ -247,16 +249,19 @@ def test_an_import_that_takes_too_long(tmp_path: Path, placement: tuple[str, ...
     assert "in hang" in server.said
 
 
+# A namespace of users has one group.
+STOPPED = [(words, first) for words in PLACEMENTS.values() for first in ("", "process 1")] + [(("--gid", "65534"), "")]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("first", ["", "process 1"])
-@pytest.mark.parametrize("placement", [*PLACEMENTS.values(), ("--gid", "65534")], ids=[*PLACEMENTS, "gid"])
+@pytest.mark.parametrize(("placement", "first"), STOPPED)
 def test_a_stop_during_an_import(tmp_path: Path, placement: tuple[str, ...], first: str, number: int) -> None:
     """SIGTERM ends the program at once, with 0 and a line, also as process 1, to which the kernel sends no default."""
     wrap = ["unshare", "-Urfp", "--mount-proc", "--kill-child"] if first else []
     if wrap and subprocess.run([*wrap, "true"], capture_output=True, check=False, timeout=20).returncode:
         pytest.skip("this system lets nobody unshare")
-    if "--gid" in placement and (os.getuid() or wrap):
-        pytest.skip("only root changes its group, and a namespace of users has no other one")
+    if "--gid" in placement and os.getuid():
+        pytest.skip("only root changes its group")
     with started(tmp_path, SLOW, *placement, wrap=wrap) as server:
         server.read("importing")
         began = time.monotonic()

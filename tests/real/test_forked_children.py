@@ -15,7 +15,7 @@ import pytest
 from tests.real.process_house import alive
 from tests.real.servers import SECONDS, every_mode, serving, until
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 SOURCE = """
 import json

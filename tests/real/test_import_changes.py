@@ -14,7 +14,7 @@ import pytest
 
 from tests.real.servers import Server, answers, command, environment, every_mode, serving, until, write
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 
 @every_mode

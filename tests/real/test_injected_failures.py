@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 PACKAGE = Path(__file__).parents[2]
 # Seconds: the mercy is 2, and one more is the leeway; the rest is for a machine that does other things as well.
