@@ -35,8 +35,8 @@ def test_a_default_timeout_of_sockets(tmp_path: Path, mode: str) -> None:
         for client in slow:
             client.request("GET", "/hello")
             assert b"hello" == client.getresponse().read()
-        assert first in {server.get("/pid") for _ in range(50)}
-        clients.close()
+        clients.close()  # until then a worker that has more of them than others leaves new ones to those
+        until(lambda: first == server.get("/pid"))
         assert 0 == server.end(seconds=5)
         assert "timed out" not in server.said
         assert " died" not in server.said
@@ -88,7 +88,8 @@ def test_other_changes(tmp_path: Path, change: str, mode: str) -> None:
     source = f"{CHANGES[change]}\n"
     with serving(tmp_path, source, mode, "--socket", f"unix:{tmp_path}/p") as server:
         assert {"hello"} == {server.get() for _ in range(10)}
-        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
+        # Not SIGTSTP: two of them that come before the first is obeyed are one, and a pause.
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
             server.process.send_signal(number)
             time.sleep(0.05)
         if mode != "tasks":
