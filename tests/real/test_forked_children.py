@@ -140,6 +140,7 @@ def test_pools(tmp_path: Path, mode: str) -> None:
 def test_a_stop_does_not_wait_for_a_child(tmp_path: Path, mode: str, kind: str) -> None:
     """Children of multiprocessing are ended with their parent, others live on; neither keeps a client, nor the stop."""
     with serving(tmp_path, SOURCE, mode, "--mercy", "5") as server:
+        server.wait_for("of process")  # a stop before everything serves is no graceful one
         pid = int(server.get(f"/{kind}"))
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(SECONDS)
