@@ -69,7 +69,7 @@ def _end(root: trio.lowlevel.Task, mercy: float, code: Callable[[], int]) -> Non
         logger.critical("the runtime did not end within the mercy of %g s; its process ends now", mercy)
         for error in _failures(root):
             report_failure(error)
-        dump_here()
+        dump_here(root)
     finally:
         os._exit(code())
 
