@@ -263,6 +263,31 @@ async def test_harakiri_of_what_waits(
     assert 200 == (await world.connect().get()).status
 
 
+async def test_harakiri_and_a_failure_in_one_group(open_inline: Any, autojump_clock: Any) -> None:
+    """A child that fails as its nursery is cancelled is a failure of its request, not of the worker."""
+
+    async def fail() -> None:
+        try:
+            await sleep(1000)
+        finally:
+            raise ValueError("unwinding")
+
+    async def wait() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            nursery.start_soon(sleep, 1000)
+
+    def body(environ: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/wait":
+            greenback.await_(wait())
+        return [b"x"]
+
+    world = await open_inline(answering(body), portal=True, harakiri=10)
+    assert 500 == (await world.connect().get("/wait")).status
+    assert 200 == (await world.connect().get("/")).status
+    assert (1, 1) == (world.service.calls.failures, world.service.calls.harakiris)
+
+
 async def test_cancel_on_disconnect(open_inline: Any, autojump_clock: Any) -> None:
     """A client that leaves has its waiting request cancelled, which is no harakiri."""
     ended: list[bool] = []

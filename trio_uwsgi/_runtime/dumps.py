@@ -49,15 +49,19 @@ def _ignore_stacks() -> None:
     faulthandler.unregister(STACKS)
 
 
-def dump_here() -> None:
-    """Print both of this process."""
-    _print_task_tree(TASK_TREE, None)
+def dump_here(root: trio.lowlevel.Task | None = None) -> None:
+    """Print both of this process. On another thread than that of its run: `root` is the run's root task."""
+    _write(task_tree() if root is None else _tree_of(root))
     faulthandler.dump_traceback(_STDERR, all_threads=True)
 
 
 def _print_task_tree(signum: int, frame: FrameType | None) -> None:
+    _write(task_tree())
+
+
+def _write(lines: Iterator[str]) -> None:
     with contextlib.suppress(Exception):  # it would be raised in whatever this interrupts
-        write_error("".join(f"{line}\n" for line in task_tree()))
+        write_error("".join(f"{line}\n" for line in lines))
 
 
 def task_tree() -> Iterator[str]:
@@ -69,6 +73,10 @@ def task_tree() -> Iterator[str]:
     if root is None:
         yield f"{whoami()}: no Trio run"
         return
+    yield from _tree_of(root)
+
+
+def _tree_of(root: trio.lowlevel.Task) -> Iterator[str]:
     yield f"{whoami()}: Trio tasks"
     yield from _subtree(root, 1)
 

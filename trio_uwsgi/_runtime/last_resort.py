@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import trio
 
 from trio_uwsgi._runtime.dumps import dump_here
+from trio_uwsgi._runtime.parting import LONGEST
 from trio_uwsgi._tasks.journal import report_failure
 from trio_uwsgi.errors import UwsgiError
 
@@ -35,7 +36,7 @@ def bounded_end(mercy: float, code: Callable[[], int]) -> Iterator[Callable[[], 
     """
     root = trio.lowlevel.current_root_task()
     assert root is not None
-    timer = threading.Timer(mercy + _LEEWAY, _end, (root, mercy, code))
+    timer = threading.Timer(min(mercy + _LEEWAY, LONGEST), _end, (root, mercy, code))
     timer.daemon = True
     timer.name = "trio_uwsgi last resort"
 
@@ -69,7 +70,7 @@ def _end(root: trio.lowlevel.Task, mercy: float, code: Callable[[], int]) -> Non
         logger.critical("the runtime did not end within the mercy of %g s; its process ends now", mercy)
         for error in _failures(root):
             report_failure(error)
-        dump_here()
+        dump_here(root)
     finally:
         os._exit(code())
 

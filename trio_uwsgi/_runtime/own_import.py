@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._runtime.loader import PassingThrough, import_took_too_long
-from trio_uwsgi._runtime.parting import flush_output
+from trio_uwsgi._runtime.parting import LONGEST, flush_output
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.app_name import AppReference
@@ -49,7 +49,7 @@ def in_time(app: str, seconds: float) -> Iterator[None]:
 
 
 def _end_in_time(done: threading.Event, app: str, seconds: float) -> None:
-    if done.wait(min(seconds, threading.TIMEOUT_MAX)):
+    if done.wait(min(seconds, LONGEST)):
         return
     try:
         flush_output()

@@ -26,6 +26,7 @@ from typing import NoReturn
 __all__ = [
     "AFTER_A_FAILURE",
     "AT_LEAST",
+    "LONGEST",
     "allow",
     "begin",
     "exit_code",
@@ -43,6 +44,8 @@ logger = logging.getLogger("trio_uwsgi")
 # after a stop in any case, however much of the mercy was used.
 AFTER_A_FAILURE = 3.0
 AT_LEAST = 1.0
+# What a thread can wait for at once, in seconds, counted from now: Python fails where the end is beyond TIMEOUT_MAX.
+LONGEST = threading.TIMEOUT_MAX / 2
 # Seconds in which the log has taken a line. Its lock may be with a thread that is stuck.
 _LINE = 1.0
 
@@ -141,7 +144,7 @@ def leave(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this program"
 
 
 def _end_in_time(code: int, seconds: float, who: str) -> None:
-    time.sleep(min(seconds, threading.TIMEOUT_MAX))
+    time.sleep(min(seconds, LONGEST))
     try:
         line = threading.Thread(target=_say_who_stays, args=(seconds, who), daemon=True)
         line.start()

@@ -283,7 +283,9 @@ class InlineDriver:
             error, passing = told_apart(raised)
             if passing is not None:
                 exchange.where = location(passing)
-                raise
+                if error is not None:  # in the same group; past this, it would be the worker's failure
+                    self._failed(exchange, error)
+                raise passing from passing.__cause__
         self._tidy(exchange)
         if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
             where = "its end, which came too late" if error is None else location(error)

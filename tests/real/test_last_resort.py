@@ -1,0 +1,53 @@
+"""A run that does not end by itself ends with its process, and a word about who was left."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.real.commands import body
+from tests.real.test_ends import APP, MORE, ended, started
+
+pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+
+SHIELDED = """
+import trio
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"ok"})
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+"""
+
+
+def test_it_shows_the_tasks_that_are_left(tmp_path: Path) -> None:
+    """The thread that ends the process has no run of its own, and shows that of the process."""
+    with started(tmp_path, SHIELDED, "--mercy", "0.5") as server:
+        server.read("of process")
+        port = re.search(r"http on 127.0.0.1:(\d+)", server.said)
+        assert port is not None
+        server.address = "127.0.0.1", int(port[1])
+        with server.client() as client:
+            assert "ok" == body(client)
+        server.process.send_signal(signal.SIGTERM)
+        server.read("once more stops now")
+        server.process.send_signal(signal.SIGTERM)
+        assert 143 == ended(server, MORE)
+    assert "did not end within the mercy" in server.said
+    assert "(request GET /)" in server.said
+    assert "no Trio run" not in server.said
+
+
+@pytest.mark.parametrize("placement", [(), ("-p", "1")], ids=["tasks", "processes"])
+def test_a_mercy_beyond_what_a_timer_can_wait(tmp_path: Path, placement: tuple[str, ...]) -> None:
+    """It is a limit that never ends, as one for the import is, and no traceback of a timer at each start and stop."""
+    with started(tmp_path, APP, "--mercy", "1e10", "--import-timeout", "1e10", *placement) as server:
+        server.read("of process")
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MORE)
+    assert "Traceback" not in server.said, server.said
