@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import trio
 
 from trio_uwsgi._control import Control
-from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
+from trio_uwsgi._runtime.last_resort import bounded_end, end_now, failures_reported
 from trio_uwsgi._runtime.orphans import bury_orphans
 from trio_uwsgi._runtime.own_import import STOPS
 from trio_uwsgi._runtime.parting import begin, flush_output, has_begun, lingering, stop_begins
@@ -94,6 +94,7 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
             runtime.on_reloading(notifier.reloading)
             everything.start_soon(notifier.follow, runtime.wait_stopping)
             everything.start_soon(_note_stop, runtime.wait_stopping)
+            everything.start_soon(_end_if_overdue, runtime.overdue, config.mercy)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
@@ -106,6 +107,11 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
 def _exit_code(control: Control | None) -> int:
     """Of a program that does not end in an orderly way."""
     return 128 + control.hard if control is not None and control.hard else 1
+
+
+async def _end_if_overdue(overdue: trio.Event, mercy: float) -> None:
+    await overdue.wait()
+    end_now(mercy)
 
 
 async def _note_stop(told: Callable[[], Awaitable[None]]) -> None:

@@ -51,3 +51,29 @@ def test_a_mercy_beyond_what_a_timer_can_wait(tmp_path: Path, placement: tuple[s
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
     assert "Traceback" not in server.said, server.said
+
+
+@pytest.mark.parametrize("where", ["request", "lifespan"])
+def test_a_shield_does_not_outlast_the_mercy(tmp_path: Path, where: str) -> None:
+    """Code that nobody can cancel holds up a graceful stop for the mercy and a little, and not for ever."""
+    source = SHIELDED
+    if where == "lifespan":
+        source += """
+    while scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        with trio.CancelScope(shield=True):
+            await trio.sleep_forever()
+"""
+    with started(tmp_path, source, "--mercy", "0.5") as server:
+        server.read("of process")
+        port = re.search(r"http on 127.0.0.1:(\d+)", server.said)
+        assert port is not None
+        server.address = "127.0.0.1", int(port[1])
+        if where == "request":
+            with server.client() as client:
+                assert "ok" == body(client)
+        server.process.send_signal(signal.SIGTERM)
+        assert 0 == ended(server, MORE)
+    assert "did not end within the mercy" in server.said

@@ -17,16 +17,14 @@ from collections.abc import Awaitable, Callable, Iterator
 import trio
 
 from trio_uwsgi._runtime.dumps import dump_here
+from trio_uwsgi._runtime.overdue import LEEWAY
 from trio_uwsgi._runtime.parting import LONGEST
 from trio_uwsgi._tasks.journal import report_failure
 from trio_uwsgi.errors import UwsgiError
 
-__all__ = ["bounded_end", "failures_reported"]
+__all__ = ["bounded_end", "end_now", "failures_reported"]
 
 logger = logging.getLogger("trio_uwsgi")
-
-# Seconds beyond the mercy, which what runs may take.
-_LEEWAY = 1.0
 
 
 @contextlib.contextmanager
@@ -36,7 +34,7 @@ def bounded_end(mercy: float, code: Callable[[], int]) -> Iterator[Callable[[], 
     """
     root = trio.lowlevel.current_root_task()
     assert root is not None
-    timer = threading.Timer(min(mercy + _LEEWAY, LONGEST), _end, (root, mercy, code))
+    timer = threading.Timer(min(mercy + LEEWAY, LONGEST), _end, (root, mercy, code))
     timer.daemon = True
     timer.name = "trio_uwsgi last resort"
 
@@ -62,6 +60,13 @@ def failures_reported() -> Iterator[None]:
     except BaseException as error:
         report_failure(error)
         raise
+
+
+def end_now(mercy: float) -> None:
+    """On Trio's thread: the mercy of a graceful stop is over, and something goes on all the same. The exit code is 0."""
+    root = trio.lowlevel.current_root_task()
+    assert root is not None
+    _end(root, mercy, lambda: 0)
 
 
 def _end(root: trio.lowlevel.Task, mercy: float, code: Callable[[], int]) -> None:

@@ -30,6 +30,7 @@ from trio_uwsgi._core.spool_request import JobVars, make_request, named_vars
 from trio_uwsgi._runtime.crew import Crew
 from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.master import Master
+from trio_uwsgi._runtime.overdue import noticing_overdue
 from trio_uwsgi._runtime.patience import say_what_is_awaited, who_starts
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.spoolers import Spoolers
@@ -104,7 +105,7 @@ class Runtime:
             self._master.locks = LockKeeper(shared.board, self._master.send)
         self._workers: Workforce
         self._stopping = trio.Event()
-        self.ended = trio.Event()
+        self.ended, self.overdue = trio.Event(), trio.Event()  # the latter: its mercy is over, and it goes on
 
     def __repr__(self) -> str:
         where = ", ".join(str(address) for address in self.addresses) or "no address"
@@ -121,8 +122,7 @@ class Runtime:
         """Stop gracefully: accept no more, let requests, handlers and waiting signals end within the mercy time, then
         return from `serve`.
 
-        May be called again. A cancellation of `serve` is the hard stop.
-        Checkpoint: never.
+        May be called again. A cancellation of `serve` is the hard stop. Checkpoint: never.
         """
         self._stopping.set()
 
@@ -247,8 +247,7 @@ class Runtime:
         """Let no worker accept a connection until `resume`. Clients wait in the kernel's queue, as many as
         `Config.listen` has room for; those that are connected are served, and all else goes on.
 
-        May be called again.
-        Checkpoint: never.
+        May be called again. Checkpoint: never.
         uWSGI: `p` of the master's fifo, SIGTSTP; workers do nothing at all there.
         """
         self._master.pause(True)
@@ -357,12 +356,13 @@ class Runtime:
         force = Workforce(
             kind, self._roster, lambda seat: Supervisor(seat, self._master, live, idle, mercy), self._succession
         )
-        async with trio.open_nursery() as nursery:
+        async with noticing_overdue(self.overdue) as mercy_begins, trio.open_nursery() as nursery:
             force.start(nursery)
             if kind == "worker":
                 self._workers = force
             yield
             nursery.cancel_scope.deadline = trio.current_time() + mercy
+            mercy_begins(math.inf if self._surroundings.shared else mercy)  # processes are ended in any case
             force.stop()
             if kind == "worker":
                 await self._close_listeners()
@@ -388,10 +388,11 @@ class Runtime:
             return
         app: AsgiApp = self._application.app  # type: ignore[assignment]  # detect_interface looked at it
         lifespan = Lifespan(app, mode, self._crew.calls[self._master.tenure.seat.name])
-        async with trio.open_nursery() as nursery:
+        async with noticing_overdue(self.overdue) as mercy_begins, trio.open_nursery() as nursery:
             await nursery.start(lifespan.serve)
             self._application.state.update(lifespan.state)
             yield
+            mercy_begins(self._terms.mercy)
             await lifespan.shutdown(self._terms.mercy)  # not after a cancellation: that is a hard stop
 
 
