@@ -63,7 +63,7 @@ def failures_reported() -> Iterator[None]:
 
 
 def end_now(mercy: float) -> None:
-    """On Trio's thread: the mercy of a graceful stop is over, and something goes on all the same. The exit code is 0."""
+    """On Trio's thread: the mercy of a graceful stop is over, and something goes on all the same. It ends with 0."""
     root = trio.lowlevel.current_root_task()
     assert root is not None
     _end(root, mercy, lambda: 0)
