@@ -251,7 +251,8 @@ class InlineDriver:
         vitals = self._vitals
         now = service.clock
         turn_ends = now() + TURN_SECONDS
-        while not self._used and fence.task._cancel_status is fence.status:
+        task, status = fence.task, fence.status
+        while not self._used and task._cancel_status is status:
             if not ready or now() > turn_ends:
                 if vitals is not None:
                     vitals.rests()
