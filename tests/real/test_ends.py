@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import PACKAGE, Command, body
+from tests.real.servers import UNSHARE, may_unshare
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
@@ -257,8 +258,8 @@ STOPPED = [(words, first) for words in PLACEMENTS.values() for first in ("", "pr
 @pytest.mark.parametrize(("placement", "first"), STOPPED)
 def test_a_stop_during_an_import(tmp_path: Path, placement: tuple[str, ...], first: str, number: int) -> None:
     """SIGTERM ends the program at once, with 0 and a line, also as process 1, to which the kernel sends no default."""
-    wrap = ["unshare", "-Urfp", "--mount-proc", "--kill-child"] if first else []
-    if wrap and subprocess.run([*wrap, "true"], capture_output=True, check=False, timeout=20).returncode:
+    wrap = [*UNSHARE] if first else []
+    if wrap and not may_unshare():
         pytest.skip("this system lets nobody unshare")
     if "--gid" in placement and os.getuid():
         pytest.skip("only root changes its group")

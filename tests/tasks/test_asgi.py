@@ -704,6 +704,30 @@ async def test_whatever_a_lifespan_raises_later_is_reported(nursery: trio.Nurser
     await lifespan.shutdown(10)
 
 
+async def test_a_failure_beside_a_cancellation_is_reported(nursery: trio.Nursery) -> None:
+    """What one task of a lifespan raises while it is cancelled is not lost in the group of both."""
+
+    async def fail() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("in the end")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(fail)
+            tasks.start_soon(trio.sleep_forever)
+
+    lifespan, failures = lifespan_of(app)
+    async with trio.open_nursery() as level:
+        await level.start(lifespan.serve)
+        await wait_all_tasks_blocked()
+        level.cancel_scope.cancel()
+    assert ["in the end"] == [str(error) for error in failures]
+
+
 async def test_a_reason_of_many_lines_is_cut_to_its_last(nursery: trio.Nursery) -> None:
     """Starlette gives a traceback as the reason of a failed startup; the sentence has its last line."""
 

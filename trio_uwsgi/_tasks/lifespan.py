@@ -64,6 +64,8 @@ class Lifespan:
             except BaseException as raised:
                 error, passing = told_apart(raised)
                 if passing is not None:
+                    if error is not None:  # in the same group; nobody judges it any more
+                        self._report(error)
                     raise passing from passing.__cause__
         self._ended.set()
         self._judge(error or (LeftOpen("lifespan") if fence.spoilt else None))
@@ -87,9 +89,12 @@ class Lifespan:
                 self._report_refusal(error)
             self._status.started()
         elif error is not None:
-            self._calls.failed(Unit(self._calls.member, "lifespan", "", self._scope, 0), error)
+            self._report(error)
         elif phase == "stopping" and self._failure:
             logger.error("the application's shutdown failed: %s", self._failure)
+
+    def _report(self, error: BaseException) -> None:
+        self._calls.failed(Unit(self._calls.member, "lifespan", "", self._scope, 0), error)
 
     def _report_refusal(self, error: BaseException) -> None:
         """An application that raises is served without a lifespan, as ASGI says. One that had begun to start meant
