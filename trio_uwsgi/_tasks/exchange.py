@@ -35,6 +35,8 @@ logger = logging.getLogger("trio_uwsgi")
 # application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
 # the application.
 MARK = 65536
+# What a client is told whose request's body ended before its time.
+BODY_CUT = "the body ended too early"
 
 _GONE = "the client is gone, or was disconnected with uwsgi.disconnect(): nothing can be sent to it"
 
@@ -329,7 +331,7 @@ class Exchange(Unit):
         if self.request.complete:
             self.drop()
         else:
-            self.cut(400, "the body ended too early")
+            self.cut(400, BODY_CUT)
 
     def hang_up(self) -> None:
         """Close the connection when what was sent has gone out; what is sent later is an error. The code goes on."""

@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._tasks.access import Record, cut_record, peer_name
-from trio_uwsgi._tasks.exchange import MARK
+from trio_uwsgi._tasks.exchange import BODY_CUT, MARK
 from trio_uwsgi._tasks.lingering import Lingering
 from trio_uwsgi._wire.http1 import RequestParser
 from trio_uwsgi._wire.uwsgi_requests import UwsgiParser
@@ -43,7 +43,6 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Bytes of an unread request body that are thrown away to keep the connection; for more a new connection is cheaper.
 SKIP = 65536
-BODY_CUT = "the body ended too early"
 
 Parser = RequestParser | UwsgiParser
 PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}

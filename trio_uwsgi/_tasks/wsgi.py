@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 import outcome
 import trio
 
-from trio_uwsgi._tasks.exchange import MARK, Exchange
+from trio_uwsgi._tasks.exchange import BODY_CUT, MARK, Exchange
 from trio_uwsgi._tasks.failures import is_interrupt
 from trio_uwsgi._tasks.stuck import location
 from trio_uwsgi._tasks.waits import Wait, registered_waits
@@ -108,7 +108,7 @@ class WsgiExchange(Exchange):
         while not (request.complete or request.buffered > MARK or session.eof or self.over):
             await session.wait_arrival()
         if session.eof and not request.complete:
-            self.cut(400, "the body ended too early")
+            self.cut(400, BODY_CUT)
         return not self.over
 
     async def receive_raw(self, size: int) -> bytes:
