@@ -24,6 +24,7 @@ import importlib
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import weakref
@@ -242,7 +243,11 @@ def _send_environ(connection: http.client.HTTPConnection, environ: dict[str, Any
     chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "")
     if body and not chunked and not environ.get("CONTENT_LENGTH"):
         connection.putheader("Content-Length", str(len(body)))
+    # Head and body leave together. Otherwise it were chance whether a response overtakes a body that nobody has read,
+    # which some tests read after it.
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
     connection.endheaders(body or None, encode_chunked=chunked)
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
 
 # ----- ASGI: Starlette and FastAPI
