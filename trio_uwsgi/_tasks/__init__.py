@@ -1,1 +1,0 @@
-"""Trio starts here: one small task or stream each, around one file of floor 1. Floor 2."""
