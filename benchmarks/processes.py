@@ -20,9 +20,9 @@ from typing import Any
 
 import trio
 
-from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.process import Child, Plan, open_zygote
-from trio_uwsgi._runtime.zygote import application
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._process.zygote import application
+from trio_uwsgi._process.zygote_control import Child, Plan, open_zygote
 
 ROOT = Path(__file__).parents[1]
 MAIN = "processes:member"

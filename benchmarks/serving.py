@@ -56,18 +56,18 @@ def serve(interface: str, port: int, access_log: bool) -> None:
 
     import trio
 
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._tasks.asgi import AsgiDriver
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.journal import LoggingJournal
-    from trio_uwsgi._tasks.listeners import open_listeners
-    from trio_uwsgi._tasks.packets import PacketDriver
-    from trio_uwsgi._tasks.reactor import serve_sockets
-    from trio_uwsgi._tasks.service import Driver, HttpOptions, HttpService
-    from trio_uwsgi._tasks.unit import Member
-    from trio_uwsgi._wire.http1 import Limits
-    from trio_uwsgi.addresses import Address
-    from trio_uwsgi.options import AccessRules, HttpTimeouts, SocketOptions
+    from trio_uwsgi._apps.asgi import AsgiDriver
+    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.listeners import open_listeners
+    from trio_uwsgi._http.reactor import serve_sockets
+    from trio_uwsgi._http.service import Driver, HttpOptions, HttpService
+    from trio_uwsgi._nodes.server import PacketDriver
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi._units.journal import LoggingJournal
+    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi.config.addresses import Address
+    from trio_uwsgi.config.options import AccessRules, HttpTimeouts, SocketOptions
 
     logging.basicConfig(level=logging.INFO if access_log else logging.WARNING, stream=sys.stdout)
 
@@ -80,15 +80,15 @@ def serve(interface: str, port: int, access_log: bool) -> None:
         )
         driver: Driver = AsgiDriver(asgi_app, {})
         if interface == "wsgi":
-            from trio_uwsgi._tasks.threads import ThreadPool
-            from trio_uwsgi._tasks.wsgi import WsgiDriver
+            from trio_uwsgi._apps.wsgi_threads import WsgiDriver
+            from trio_uwsgi._units.thread_pool import ThreadPool
 
             threads = ThreadPool(4, "bench")
             driver = WsgiDriver(wsgi_app, threads, multithread=True, multiprocess=False)
         elif interface == "inline":
-            from trio_uwsgi._tasks.board import Board
-            from trio_uwsgi._tasks.vital_signs import VitalSigns
-            from trio_uwsgi._tasks.wsgi_inline import InlineDriver
+            from trio_uwsgi._apps.wsgi_inline import InlineDriver
+            from trio_uwsgi._link.scoreboard import Board
+            from trio_uwsgi._units.heartbeat import VitalSigns
 
             member.vitals = VitalSigns(Board.make(1, 1).rows[0])
             driver = InlineDriver(wsgi_app, multiprocess=False)

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.interop.peers import Node, find_program, our_command, uwsgi_command
-from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._spool.files import SpoolFolder
 
 KINDS: dict[str, list[str]] = {"uwsgi": [], "ours": ["--spooler-no-fsync"], "ours, fsync": []}
 Values = dict[str, list[float]]

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._tasks.unit import Member, Unit
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi._units.thread_pool import ThreadPool
+from trio_uwsgi._units.unit import Member, Unit
 
 if TYPE_CHECKING:
     import outcome

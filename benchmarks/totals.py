@@ -32,7 +32,7 @@ import trio
 import trio_uwsgi
 from benchmarks.totals_app import MULES, NUMBER, TARGETS
 from trio_uwsgi import Cache, Config, Runtime
-from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._process.app_name import AppReference
 
 APP = AppReference("name", f"{Path(__file__).with_name('totals_app.py')}:app")
 YOUTH = 1.2  # seconds; who dies earlier is followed after a pause, which grows

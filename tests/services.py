@@ -11,22 +11,22 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.asgi import AsgiDriver
-from trio_uwsgi._tasks.calls import Calls
-from trio_uwsgi._tasks.connection import serve_stream
-from trio_uwsgi._tasks.packets import PacketDriver
-from trio_uwsgi._tasks.service import HttpOptions, HttpService
-from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._tasks.unit import Member
-from trio_uwsgi._tasks.wsgi import WsgiDriver
-from trio_uwsgi._tasks.wsgi_inline import InlineDriver
-from trio_uwsgi._wire.http1 import Limits
-from trio_uwsgi._wire.request import Peer
-from trio_uwsgi.options import AccessRules, HttpTimeouts
+from trio_uwsgi._apps.asgi import AsgiDriver
+from trio_uwsgi._apps.wsgi_inline import InlineDriver
+from trio_uwsgi._apps.wsgi_threads import WsgiDriver
+from trio_uwsgi._http.connection import serve_stream
+from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.service import HttpOptions, HttpService
+from trio_uwsgi._nodes.server import PacketDriver
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.thread_pool import ThreadPool
+from trio_uwsgi._units.unit import Member
+from trio_uwsgi.config.options import AccessRules, HttpTimeouts
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.vital_signs import VitalSigns
+    from trio_uwsgi._units.heartbeat import VitalSigns
 
 PEER = Peer(client=("192.0.2.1", 4711), server=("192.0.2.2", 80), scheme="http")
 

@@ -6,6 +6,8 @@ import pytest
 
 from trio_uwsgi import errors
 
+pytestmark = pytest.mark.pure
+
 SENTENCES = [
     (errors.ConfigError("mules=-1 is too small", "use 0 or more"), "mules=-1 is too small; use 0 or more"),
     (

@@ -10,13 +10,13 @@ Its modules are on floors, each of which imports only from those below it; docs/
 
 from trio_uwsgi import errors as errors
 from trio_uwsgi import uwsgi as uwsgi
-from trio_uwsgi._core.registry import Registry as Registry
+from trio_uwsgi._runtime.registry import Registry as Registry
 from trio_uwsgi._runtime.runtime import Runtime as Runtime
-from trio_uwsgi._tasks.logs import contain_failures
+from trio_uwsgi._units.loggers import contain_failures
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
-from trio_uwsgi.options import Cache as Cache
-from trio_uwsgi.options import Mules as Mules
+from trio_uwsgi.config.options import Cache as Cache
+from trio_uwsgi.config.options import Mules as Mules
 from trio_uwsgi.serve import serve as serve
 
 contain_failures()

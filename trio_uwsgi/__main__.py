@@ -1,10 +1,10 @@
-"""The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`. Floor 4.
+"""The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`.
 
-`trio-uwsgi spool` is a command of its own, in `_spool_command.py`.
+`trio-uwsgi spool` is a command of its own, in `command.py`.
 
-Every option is a field of `Config`, under uWSGI's name; `_command_options.py` says how it is read.
+Every option is a field of `Config`, under uWSGI's name; `command_options.py` says how it is read.
 What a value may be is not decided here: `Config` refuses what is impossible, and this module makes lines, in the words
-of `_command_hints.py`, and an exit code of it.
+of `command_hints.py`, and an exit code of it.
 
 Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
 address cannot be listened on; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
@@ -28,21 +28,21 @@ from typing import Any, NoReturn
 
 import trio
 
-from trio_uwsgi._command_hints import FOREIGN_OPTIONS, in_options, shortened
-from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
-from trio_uwsgi._module_config import config_in, config_read_elsewhere, may_have_config
-from trio_uwsgi._program import obey_stops
-from trio_uwsgi._runtime import own_import
-from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.loader import load_beside
-from trio_uwsgi._runtime.own_process import move_in
-from trio_uwsgi._runtime.parting import AT_LEAST, allow, begin, exit_code, leave, seconds_left
-from trio_uwsgi._runtime.process_one import begin_program
-from trio_uwsgi._spool_command import main as spool_command
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._process.loader import load_beside
+from trio_uwsgi._program import app_import as own_import
+from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS, in_options, shortened
+from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.module_config import config_in, config_read_elsewhere, may_have_config
+from trio_uwsgi._program.process_one import begin_program
+from trio_uwsgi._program.process_setup import move_in
+from trio_uwsgi._program.program import obey_stops
+from trio_uwsgi._spool.command import main as spool_command
+from trio_uwsgi._system.interpreter_exit import AT_LEAST, allow, begin, exit_code, leave, seconds_left
+from trio_uwsgi._units.journal import sole
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.options import ProcessOptions
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
-from trio_uwsgi.options import ProcessOptions
 from trio_uwsgi.serve import serve
 
 __all__ = ["main"]
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
 
     Args:
         argv: the arguments without the program's name. None takes those of the process, which ends with the exit code
-            then, in time: see `_runtime/parting.py`.
+            then, in time: see `_system/interpreter_exit.py`.
         serve: what `trio.run` is given; tests put something else here.
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.

@@ -1,10 +1,10 @@
-"""What a zygote calls by name: the way from floor 3's processes to the default registry, which is here. Floor 4."""
+"""What a zygote calls by name: the way from floor 3's processes to the default registry, which is here."""
 
 from __future__ import annotations
 
 from trio_uwsgi import uwsgi
-from trio_uwsgi._core.declarations import describe
-from trio_uwsgi._runtime import member_process
+from trio_uwsgi._process import member_process
+from trio_uwsgi._runtime.declarations import describe
 
 __all__ = ["describe_application", "main", "prepare"]
 

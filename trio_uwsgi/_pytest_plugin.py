@@ -1,4 +1,4 @@
-"""pytest fixtures, found through the `pytest11` entry point. Floor 4.
+"""pytest fixtures, found through the `pytest11` entry point.
 
 They work with pytest-trio and without it. Imports are inside the fixtures: the plugin is loaded into every pytest run
 of an environment that has this package.

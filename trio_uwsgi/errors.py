@@ -1,4 +1,4 @@
-"""Every exception this package raises on purpose. Floor 0.
+"""Every exception this package raises on purpose. Pure.
 
 A class takes facts and writes its own sentence: what happened, with values; what was allowed; what to do. The second
 base is what uWSGI's Python module raises today, so `except ValueError` around `register_signal` or `mule_msg` keeps

@@ -1,4 +1,4 @@
-"""`serve`: an application, a `Config`, and everything runs. Floor 4.
+"""`serve`: an application, a `Config`, and everything runs.
 
 The only place that knows the whole `Config`: it takes it apart for the parts below. Two ways in: `serve` for everybody,
 and `_serve_in` for `trio_uwsgi.testing`, which brings surroundings of its own.
@@ -22,41 +22,41 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi import _member_entry, uwsgi
-from trio_uwsgi._core.opt import uwsgi_options
-from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.targets import Headcount
-from trio_uwsgi._program import be_the_program, plain_start_errors
-from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
-from trio_uwsgi._runtime.forks import mind_forks
-from trio_uwsgi._runtime.generation import MemberPlan, open_generations
-from trio_uwsgi._runtime.nest import Nest
-from trio_uwsgi._runtime.own_import import in_time, load_where_signals_are_obeyed
-from trio_uwsgi._runtime.own_process import Settle, move_in, refuse_to_move, settled
-from trio_uwsgi._runtime.patches import look_after_import
-from trio_uwsgi._runtime.pidfds import require_processes
+from trio_uwsgi._apps.interface import interface_of
+from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.listeners import Listener, open_listeners
+from trio_uwsgi._http.service import HttpOptions
+from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._locks.locks import UserLocks
+from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice
+from trio_uwsgi._process.generation import MemberPlan, open_generations
+from trio_uwsgi._process.launcher import Nest
+from trio_uwsgi._process.patched_modules import look_after_import
+from trio_uwsgi._program.app_import import in_time, load_where_signals_are_obeyed
+from trio_uwsgi._program.process_setup import Settle, move_in, refuse_to_move, settled
+from trio_uwsgi._program.program import be_the_program, plain_start_errors
+from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
+from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.member_run import second_name
+from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
-from trio_uwsgi._runtime.tenure import second_name
-from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.scaling import MOST_ADDED
+from trio_uwsgi._runtime.settings import Shared, Surroundings, Terms
 from trio_uwsgi._runtime.worker import Application
-from trio_uwsgi._runtime.workforce import MOST_ADDED
-from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.interface import interface_of
-from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.listeners import Listener, open_listeners
-from trio_uwsgi._tasks.locks import UserLocks
-from trio_uwsgi._tasks.service import HttpOptions
-from trio_uwsgi._tasks.sources import WallClock
-from trio_uwsgi._tasks.systemd import take_sockets, warn_of_unused
-from trio_uwsgi._wire.http1 import Limits
+from trio_uwsgi._signals.targets import Headcount
+from trio_uwsgi._signals.ticker import WallClock
+from trio_uwsgi._system.forks import mind_forks
+from trio_uwsgi._system.pidfds import require_processes
+from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi.addresses import Address
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi.config.addresses import Address
 
 __all__ = ["serve"]
 

@@ -1,4 +1,4 @@
-"""The whole runtime inside a test, on whatever clock the test runs. Floor 4.
+"""The whole runtime inside a test, on whatever clock the test runs.
 
     @uwsgi.timer(60)                                          # in the application; `report.signum` is its number
     async def report(signum): ...
@@ -38,13 +38,13 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import trio
 import trio.testing
 
+from trio_uwsgi._http.request import Peer
 from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
-from trio_uwsgi._runtime.terms import Surroundings
-from trio_uwsgi._tasks.journal import Event, LoggingJournal, sole
-from trio_uwsgi._tasks.sources import WallClock, time_of_day
+from trio_uwsgi._runtime.settings import Surroundings
+from trio_uwsgi._signals.ticker import WallClock, time_of_day
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._testing.notes import Notes
-from trio_uwsgi._wire.request import Peer
+from trio_uwsgi._units.journal import Event, LoggingJournal, sole
 from trio_uwsgi.config import Config
 from trio_uwsgi.serve import _serve_in, _terms
 from trio_uwsgi.uwsgi._base import default_registry
@@ -52,12 +52,12 @@ from trio_uwsgi.uwsgi._base import default_registry
 if TYPE_CHECKING:
     import httpx
 
-    from trio_uwsgi._core.registry import Registry
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.runtime import Runtime
-    from trio_uwsgi._runtime.tenure import Tenure
-    from trio_uwsgi._tasks.unit import Member
     from trio_uwsgi._testing.processes import ProcessHouse
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
 

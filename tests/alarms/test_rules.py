@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._core.alarms import Storms, alarms_of
-from trio_uwsgi.options import LogAlarm
+import pytest
+
+from trio_uwsgi._alarms.rules import Storms, alarms_of
+from trio_uwsgi.config.options import LogAlarm
+
+pytestmark = pytest.mark.pure
 
 
 def test_the_same_message_is_held_back_for_a_while() -> None:

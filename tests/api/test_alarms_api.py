@@ -17,7 +17,7 @@ from trio_uwsgi.errors import AlarmError
 
 if TYPE_CHECKING:
     from tests.api.conftest import InMule
-    from trio_uwsgi._tasks.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi import Receive, Send
 
 
 async def test_an_alarm_does_what_it_is_told(

@@ -15,7 +15,7 @@ import trio
 
 import trio_uwsgi
 from trio_uwsgi import Cache, Config, Registry, uwsgi
-from trio_uwsgi._tasks.caches import LocalCache
+from trio_uwsgi._caches.caches import LocalCache
 from trio_uwsgi.errors import (
     BootError,
     CacheError,
@@ -29,7 +29,7 @@ from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
     from tests.api.conftest import InMule
-    from trio_uwsgi._tasks.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi import Receive, Send
 
 
 async def use(cache: str) -> None:
@@ -165,8 +165,8 @@ async def test_without_caches(in_mule: InMule, autojump_clock: trio.testing.Mock
 
 WRITER = """
 import sys, time
-from trio_uwsgi._tasks.caches import LocalCache
-from trio_uwsgi.options import Cache
+from trio_uwsgi._caches.caches import LocalCache
+from trio_uwsgi.config.options import Cache
 cache = LocalCache(Cache("c", items=20_000, store=sys.argv[1]), time.time)
 for number in range(10_000):
     cache.update("key%d" % number, "value%d" % number)

@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from trio_uwsgi import Cache, Config, Registry, uwsgi
-from trio_uwsgi._tasks import plain_code
-from trio_uwsgi._tasks.plain_code import run_plain
+from trio_uwsgi._apps import hidden_trio as plain_code
+from trio_uwsgi._apps.hidden_trio import run_plain
 from trio_uwsgi.errors import CannotWait
 from trio_uwsgi.testing import open_runtime
 

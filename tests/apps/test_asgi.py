@@ -12,12 +12,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.calls import Calls
-from trio_uwsgi._tasks.interface import detect_interface
-from trio_uwsgi._tasks.lifespan import Lifespan
-from trio_uwsgi._tasks.runners import PARKED
-from trio_uwsgi._tasks.unit import UNIT, Member
+from trio_uwsgi._apps.interface import detect_interface
+from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._apps.runners import PARKED
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.unit import UNIT, Member
 from trio_uwsgi.errors import BootError, ConfigError
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from tests.api.cancelling import cancel_everywhere
-from trio_uwsgi._tasks.waits import FOREVER, Wait, current_waits, registered_waits, until_ready
+from trio_uwsgi._apps.async_cores import FOREVER, Wait, current_waits, registered_waits, until_ready
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import ClientDisconnected
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

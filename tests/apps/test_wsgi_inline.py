@@ -22,15 +22,15 @@ import sniffio
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.listeners import open_listeners
-from trio_uwsgi._tasks.reactor import serve_sockets
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.vital_signs import VitalSigns
-from trio_uwsgi._tasks.waits import current_waits
-from trio_uwsgi.addresses import Address
+from trio_uwsgi._apps.async_cores import current_waits
+from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._http.reactor import serve_sockets
+from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._units.heartbeat import VitalSigns
+from trio_uwsgi._units.unit import UNIT
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.options import SocketOptions
 from trio_uwsgi.errors import CannotWait
-from trio_uwsgi.options import SocketOptions
 
 sleep = trio.sleep
 WAITING: contextvars.ContextVar[str] = contextvars.ContextVar("waiting", default="nothing")

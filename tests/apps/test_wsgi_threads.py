@@ -16,9 +16,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.wsgi_streams import FileWrapper
+from trio_uwsgi._apps.wsgi_streams import FileWrapper
 from trio_uwsgi._testing.clock_hold import hold_clock
+from trio_uwsgi._units.unit import UNIT
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._wire import cache_records as records
+from trio_uwsgi._caches import records
+
+pytestmark = pytest.mark.pure
 
 KEYS = st.binary(min_size=1, max_size=3) | st.integers(490, 600).map(lambda length: b"k" * length)
 

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.cache import CacheRules, CacheStatistics, Item, MemoryItems, check_operand
-from trio_uwsgi._tasks.shared_cache import SharedRules
-from trio_uwsgi._tasks.shared_folder import SharedFolder
+from trio_uwsgi._caches.rules import CacheRules, CacheStatistics, Item, MemoryItems, check_operand
+from trio_uwsgi._caches.shared_cache import SharedRules
+from trio_uwsgi._caches.shared_folder import SharedFolder
+from trio_uwsgi.config.options import Cache
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
-from trio_uwsgi.options import Cache
+
+pytestmark = pytest.mark.pure
 
 Make = Callable[..., CacheRules | SharedRules]
 

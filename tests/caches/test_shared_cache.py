@@ -16,12 +16,12 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.cache import CacheRules
-from trio_uwsgi._tasks.caches import Caches, LocalCache
-from trio_uwsgi._tasks.shared_cache import SharedRules
-from trio_uwsgi._tasks.shared_folder import SharedFolder
+from trio_uwsgi._caches.caches import Caches, LocalCache
+from trio_uwsgi._caches.rules import CacheRules
+from trio_uwsgi._caches.shared_cache import SharedRules
+from trio_uwsgi._caches.shared_folder import SharedFolder
+from trio_uwsgi.config.options import Cache
 from trio_uwsgi.errors import BootError, CacheError, CacheFull, CacheItemTooLarge
-from trio_uwsgi.options import Cache
 
 SPECS = [
     Cache("c", items=3, max_value=8, max_key=600),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trio_uwsgi._tasks.cache_files import opening
-from trio_uwsgi._tasks.shared_folder import SharedFolder
+from trio_uwsgi._caches.files import opening
+from trio_uwsgi._caches.shared_folder import SharedFolder
+from trio_uwsgi.config.options import Cache
 from trio_uwsgi.errors import BootError
-from trio_uwsgi.options import Cache
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

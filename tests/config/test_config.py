@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi.config import Address, Config
-from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import (
+from trio_uwsgi.config.options import (
     HttpLimits,
     HttpTimeouts,
     Mules,
@@ -20,6 +19,9 @@ from trio_uwsgi.options import (
     SpoolerOptions,
     WearLimits,
 )
+from trio_uwsgi.errors import ConfigError
+
+pytestmark = pytest.mark.pure
 
 ADDRESSES = [
     ("127.0.0.1:8000", Address(kind="tcp", host="127.0.0.1", port=8000), "127.0.0.1:8000"),

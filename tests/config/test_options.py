@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.opt import uwsgi_options
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.rpc_functions import RpcFunction
-from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._nodes.rpc_functions import RpcFunction
+from trio_uwsgi._runtime.opt import uwsgi_options
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.options import AccessRules, Alarm, Cache, LogAlarm, Mules
 from trio_uwsgi.errors import ConfigError, RegistrationError
-from trio_uwsgi.options import AccessRules, Alarm, Cache, LogAlarm, Mules
+
+pytestmark = pytest.mark.pure
 
 
 @pytest.mark.parametrize(

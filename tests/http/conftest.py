@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from trio_uwsgi._wire.http1 import Limits, RequestParser
+from tests.services import open_http as open_http
+from trio_uwsgi._http.http1 import Limits, RequestParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.request import Request
 
 LIMITS = Limits(max_header_size=2000, max_headers=20, max_body=10_000)
 

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_uwsgi._wire.chunked import ChunkedBody
-from trio_uwsgi._wire.http1 import Limits
+from trio_uwsgi._http.chunked import ChunkedBody
+from trio_uwsgi._http.http1 import Limits
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Read = Callable[..., Any]  # the Outcome of conftest.py, which tests cannot import
+
+pytestmark = pytest.mark.pure
 
 HEAD = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 TAIL = b"GET /tail HTTP/1.1\r\nHost: tail\r\n\r\n"

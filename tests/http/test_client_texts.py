@@ -9,8 +9,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._wire.request import Peer
-from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
+from trio_uwsgi._http.request import Peer
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 
 FRONT = Peer(client=("192.0.2.9", 4711), server=("192.0.2.2", 80), scheme="http", protocol="uwsgi")
 UNIX = Peer(client=None, server=("/a.sock", None), scheme="http", protocol="uwsgi")

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.lingering import LINGER_BYTES
+from trio_uwsgi._http.lingering import LINGER_BYTES
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -742,7 +742,7 @@ async def test_a_burst_of_responses_does_not_grow_the_access_log(
     open_http: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """More responses than the log keeps are written at once instead of waiting."""
-    from trio_uwsgi._tasks import access
+    from trio_uwsgi._http import access_log as access
 
     caplog.set_level(logging.INFO, "trio_uwsgi.access")
     log = access.AccessLog()

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import trio
 
-from trio_uwsgi._tasks.board import Board, Row
-from trio_uwsgi._tasks.fairness import Share, serve_fairly
-from trio_uwsgi._tasks.listeners import open_listeners
-from trio_uwsgi.addresses import Address
-from trio_uwsgi.options import SocketOptions
+from trio_uwsgi._http.fair_reactor import Share, serve_fairly
+from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._link.scoreboard import Board, Row
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.options import SocketOptions
 
 pytestmark = pytest.mark.real
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._core.fairness import LONGEST, patience
+from trio_uwsgi._http.fair_share import LONGEST, patience
+
+pytestmark = pytest.mark.pure
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_uwsgi._wire.http1 import Limits
+from trio_uwsgi._http.http1 import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Read = Callable[..., Any]  # the Outcome of conftest.py, which tests cannot import
+
+pytestmark = pytest.mark.pure
 
 LIMITS = Limits(max_header_size=600, max_headers=12, max_body=300)
 SEEDS = [

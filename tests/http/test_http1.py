@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_uwsgi._wire import heads, http1
-from trio_uwsgi._wire.http1 import Limits, RequestParser
+from trio_uwsgi._http import heads, http1
+from trio_uwsgi._http.http1 import Limits, RequestParser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Read = Callable[..., Any]  # the Outcome of conftest.py, which tests cannot import
+
+pytestmark = pytest.mark.pure
 
 LIMITS = Limits(max_header_size=2000, max_headers=20, max_body=10_000)
 TAIL = b"GET /tail HTTP/1.1\r\nHost: tail\r\n\r\n"

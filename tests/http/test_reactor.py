@@ -18,11 +18,11 @@ import pytest
 import trio
 import trio.lowlevel
 
-from trio_uwsgi._tasks.connection import serve_listeners
-from trio_uwsgi._tasks.listeners import open_listeners
-from trio_uwsgi._tasks.reactor import serve_sockets
-from trio_uwsgi.addresses import Address
-from trio_uwsgi.options import SocketOptions
+from trio_uwsgi._http.connection import serve_listeners
+from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._http.reactor import serve_sockets
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.options import SocketOptions
 
 pytestmark = pytest.mark.real
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_uwsgi._wire import request as request_module
-from trio_uwsgi._wire.http1 import Limits, RequestParser
-from trio_uwsgi._wire.request import Peer, Request, split_host
+from trio_uwsgi._http import request as request_module
+from trio_uwsgi._http.http1 import Limits, RequestParser
+from trio_uwsgi._http.request import Peer, Request, split_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+pytestmark = pytest.mark.pure
 
 PEER = Peer(client=("192.0.2.1", 5555), server=("127.0.0.1", 8000), scheme="http")
 UNIX = Peer(client=None, server=("/run/app.sock", None), scheme="http")

@@ -8,9 +8,11 @@ from typing import Any
 import h11
 import pytest
 
-from trio_uwsgi._wire import response as response_module
-from trio_uwsgi._wire.http1 import CONTINUE, Limits, RequestParser, Response, error_response
+from trio_uwsgi._http import response as response_module
+from trio_uwsgi._http.http1 import CONTINUE, Limits, RequestParser, Response, error_response
 from trio_uwsgi.errors import LocalProtocolError
+
+pytestmark = pytest.mark.pure
 
 DATE = b"Sun, 22 Nov 2026 10:00:00 GMT"
 TYPE = (b"content-type", b"text/plain")

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_uwsgi._wire import uwsgi_http
-from trio_uwsgi._wire.remote import RpcCall
-from trio_uwsgi._wire.request import Peer
-from trio_uwsgi._wire.uwsgi_http import RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
+from trio_uwsgi._http import uwsgi_http
+from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.uwsgi_http import RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
+from trio_uwsgi._protocol.remote_calls import RpcCall
 from trio_uwsgi.errors import LocalProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+pytestmark = pytest.mark.pure
 
 PEER = Peer(client=None, server=("/run/app.sock", None), scheme="http")
 DATE = b"Sun, 22 Nov 2026 10:00:00 GMT"

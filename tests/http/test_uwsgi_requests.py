@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._wire.answers import AnswerReader, Failure
-from trio_uwsgi._wire.http1 import Limits
-from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
-from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
-from trio_uwsgi._wire.uwsgi_requests import (
+from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.uwsgi_requests import (
     EARLY,
     PacketRequest,
     RpcRequest,
@@ -21,12 +18,17 @@ from trio_uwsgi._wire.uwsgi_requests import (
     UwsgiRequest,
     UwsgiResponse,
 )
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
+from trio_uwsgi._protocol.remote_answers import AnswerReader, Failure
+from trio_uwsgi._protocol.remote_calls import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.request import Request
+
+pytestmark = pytest.mark.pure
 
 LIMITS = Limits(max_header_size=4096, max_headers=10, max_body=100_000)
 DATE = b"Sun, 22 Nov 2026 10:00:00 GMT"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.interop.peers import PATIENCE, Node, exchange, our_command, uwsgi_command
-from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Nodes

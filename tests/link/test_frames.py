@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._wire.frames import (
+from trio_uwsgi._link.frames import (
     MAX_FRAME,
     AddTimer,
     Alarm,
@@ -38,6 +38,8 @@ from trio_uwsgi._wire.frames import (
     Unlock,
     encode,
 )
+
+pytestmark = pytest.mark.pure
 
 FRAMES: list[Frame] = [
     Ready(),

@@ -12,8 +12,8 @@ import pytest
 import trio
 from trio.testing import Sequencer, memory_stream_pair, wait_all_tasks_blocked
 
-from trio_uwsgi._tasks.link import Link, StreamLink, direct_links
-from trio_uwsgi._wire.frames import Answer, Begun, Deliver, Ended, Frame, Post, Raise, Ready, Stop, encode
+from trio_uwsgi._link.frames import Answer, Begun, Deliver, Ended, Frame, Post, Raise, Ready, Stop, encode
+from trio_uwsgi._link.link import Link, StreamLink, direct_links
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull
 
 WINDOW = 3

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from trio_uwsgi._tasks.board import Board
+from trio_uwsgi._link.scoreboard import Board
 
 
 @pytest.fixture

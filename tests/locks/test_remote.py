@@ -8,12 +8,12 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.remote_locks import LockKeeper, RemoteLocks
-from trio_uwsgi._tasks.unit import Member, Unit
-from trio_uwsgi._wire.frames import Forget, Frame, Granted, Lock, Unlock
+from trio_uwsgi._link.frames import Forget, Frame, Granted, Lock, Unlock
+from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._locks.remote import LockKeeper, RemoteLocks
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi._units.unit import Member, Unit
 from trio_uwsgi.errors import LockError, NotServing
 
 

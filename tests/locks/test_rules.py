@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._core.locks import LockTable
+import pytest
+
+from trio_uwsgi._locks.rules import LockTable
+
+pytestmark = pytest.mark.pure
 
 
 def test_a_lock_is_handed_over_in_order() -> None:

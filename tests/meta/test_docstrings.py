@@ -8,18 +8,12 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from trio_uwsgi import serve, uwsgi
 
-PACKAGE = Path(__file__).parents[2] / "trio_uwsgi"
-PUBLIC = ("addresses", "config", "errors", "options", "serve", "testing", "uwsgi")
-FLOORS = {"_wire": 1, "_core": 1, "_tasks": 2, "_runtime": 3} | dict.fromkeys(
-    ("_checks.py", "_mule_options.py", "_process_options.py", "addresses.py", "config.py", "errors.py", "options.py"), 0
-)
-MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
+PUBLIC = ("config", "config.addresses", "config.options", "errors", "serve", "testing", "uwsgi")
 
 
 def public_names() -> Iterator[tuple[str, object]]:
@@ -102,14 +96,6 @@ def test_serve_is_documented_whole() -> None:
     expected = {"Args", "Raises", "Resource handling", "Error handling", "Checkpoint", "Cancellation"}
     assert set() == expected - sections(doc)
     assert arguments(serve) == documented_arguments(doc)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_say_their_job_and_their_floor(path: Path) -> None:
-    """A module opens with the one job it has, and the number of its floor."""
-    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
-    place = path.relative_to(PACKAGE).parts[0]
-    assert f"Floor {FLOORS.get(place, 4)}." in doc.split("\n\n")[0]
 
 
 def test_the_reading_of_sections() -> None:

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 from trio_uwsgi import Config, Registry, serve, uwsgi
-from trio_uwsgi._command_options import OPTIONS, UWSGI_OPTIONS
+from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS
 from trio_uwsgi.testing import open_runtime
 
 ROOT = Path(__file__).parents[2]

@@ -11,13 +11,13 @@ import trio
 
 from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi._tasks.exchange import Exchange
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._http.exchange import Exchange
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 from trio_uwsgi.testing import Notes, RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi import Receive, Send
 
     Environ = dict[str, Any]
     StartResponse = Callable[..., object]

@@ -13,8 +13,8 @@ import trio.testing
 
 from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Cache, Config, Registry
-from trio_uwsgi._wire.remote import CacheCall, HelloCall, PingCall, RpcCall, SignalCall
-from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
+from trio_uwsgi._protocol.remote_calls import CacheCall, HelloCall, PingCall, RpcCall, SignalCall
 from trio_uwsgi.testing import RuntimeUnderTest, open_runtime
 
 REQUEST = encode_packet(

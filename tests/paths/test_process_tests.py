@@ -14,7 +14,7 @@ import trio
 
 from tests.real.process_house import children
 from trio_uwsgi import Config, Registry
-from trio_uwsgi._runtime.process import RemoteTraceback
+from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi.errors import BootError, ConfigError
 from trio_uwsgi.testing import Notes, open_runtime
 

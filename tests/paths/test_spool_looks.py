@@ -14,10 +14,10 @@ import trio
 
 from tests.paths.placements import Placement, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi._tasks import inotify
-from trio_uwsgi._tasks import spool as spool_module
-from trio_uwsgi._tasks.spool_files import SpoolFolder
-from trio_uwsgi._tasks.spool_scan import Scan
+from trio_uwsgi._spool import directory as spool_module
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._spool.scan import Scan
+from trio_uwsgi._system import inotify
 from trio_uwsgi.testing import Notes, open_runtime
 
 if TYPE_CHECKING:

@@ -15,15 +15,15 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.paths.placements import Placement, all_placements, task_placements
-from tests.tasks.test_spool_files import failing
+from tests.spool.test_files import failing
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi._core.spool import SpoolIndex
+from trio_uwsgi._link.frames import Stop
+from trio_uwsgi._protocol.packet import PING, SPOOL, encode_packet, encode_vars
 from trio_uwsgi._runtime.spooler import TURN
-from trio_uwsgi._tasks import spool as spool_module
-from trio_uwsgi._tasks.spool_files import SpoolFolder
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._wire.frames import Stop
-from trio_uwsgi._wire.uwsgi import PING, SPOOL, encode_packet, encode_vars
+from trio_uwsgi._spool import directory as spool_module
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._spool.rules import SpoolIndex
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import NoSpooler, SpoolError
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -241,7 +241,7 @@ async def test_a_body_that_cannot_be_read_is_a_failed_try(
     config = Config(spooler=str(folder))
     async with open_runtime(None, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr("trio_uwsgi._tasks.spool_claim.Claim.read_body", _bad_sector)
+            monkeypatch.setattr("trio_uwsgi._spool.claim.Claim.read_body", _bad_sector)
             await runtime.spool(n="large", body=b"x" * 100_000)
             await runtime.spool(n="other")
             await trio.sleep(1)

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry
-from trio_uwsgi._tasks.stuck import location
+from trio_uwsgi._units.stuck import location
 from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:

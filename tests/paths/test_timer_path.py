@@ -12,7 +12,7 @@ import trio.lowlevel
 
 from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import RegistrationError
 from trio_uwsgi.testing import Notes, open_runtime
 

@@ -9,7 +9,7 @@ import trio
 
 from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi._runtime.workforce import MOST_ADDED
+from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.testing import Notes, RuntimeUnderTest, open_runtime
 

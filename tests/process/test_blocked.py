@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from trio_uwsgi._core.pulse import GRACE, Pulse
+from trio_uwsgi._process.blocked import GRACE, Pulse
+
+pytestmark = pytest.mark.pure
 
 
 @pytest.mark.parametrize(

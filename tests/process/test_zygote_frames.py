@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._wire import frames
-from trio_uwsgi._wire.zygote_frames import (
+from trio_uwsgi._link import frames
+from trio_uwsgi._process.zygote_frames import (
     Exited,
     Fork,
     Forked,
@@ -20,6 +20,8 @@ from trio_uwsgi._wire.zygote_frames import (
     ZygoteFrame,
     encode,
 )
+
+pytestmark = pytest.mark.pure
 
 FRAMES: list[ZygoteFrame] = [
     Hello(["prog", "-x"], ["object", "a.b", "app", False], "m:main", "", {"a": [1, None]}, "m:describe", False, 1.5),

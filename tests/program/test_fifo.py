@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_uwsgi._tasks import touching
-from trio_uwsgi._tasks.fifo import open_fifo
-from trio_uwsgi._tasks.touching import stamps_of, watch_files, watch_sources
+from trio_uwsgi._program import file_watcher as touching
+from trio_uwsgi._program.fifo import open_fifo
+from trio_uwsgi._program.file_watcher import stamps_of, watch_files, watch_sources
 from trio_uwsgi.errors import ListenError
 
 pytestmark = pytest.mark.real

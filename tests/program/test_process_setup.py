@@ -12,11 +12,11 @@ import pytest
 import trio
 
 from trio_uwsgi import Config, serve
-from trio_uwsgi._runtime.own_process import move_in, settled
-from trio_uwsgi._tasks.pidfile import open_pidfile
-from trio_uwsgi._tasks.privileges import Identity, identity_of
+from trio_uwsgi._program.pidfile import open_pidfile
+from trio_uwsgi._program.process_setup import move_in, settled
+from trio_uwsgi._system.privileges import Identity, identity_of
+from trio_uwsgi.config.options import ProcessOptions
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import ProcessOptions
 from trio_uwsgi.testing import open_runtime
 
 ME = f"{os.getpid()}\n"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.tasks.service_manager import Manager
-from trio_uwsgi._tasks.systemd import Notifier, take_sockets, warn_of_unused
-from trio_uwsgi.addresses import Address
+from tests.program.service_manager import Manager
+from trio_uwsgi._program.systemd import Notifier, take_sockets, warn_of_unused
+from trio_uwsgi.config.addresses import Address
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -107,7 +107,7 @@ def test_which_sockets_are_passed(
     given: dict[str, str], http: list[int], uwsgi: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those from the first descriptor on, to this process only, by protocol; and its children do not hear of it."""
-    monkeypatch.setattr("trio_uwsgi._tasks.systemd._FIRST", 1000)
+    monkeypatch.setattr("trio_uwsgi._program.systemd._FIRST", 1000)
     environ = {**given, "HOME": "/"}
     expected = tuple([Address.inherited(number) for number in numbers] for numbers in (http, uwsgi))
     assert expected == take_sockets(environ)
@@ -118,7 +118,7 @@ def test_passed_sockets_are_for_this_process(monkeypatch: pytest.MonkeyPatch) ->
     """Programs that it starts do not get them."""
     with socket.socket() as sock:
         sock.set_inheritable(True)
-        monkeypatch.setattr("trio_uwsgi._tasks.systemd._FIRST", sock.fileno())
+        monkeypatch.setattr("trio_uwsgi._program.systemd._FIRST", sock.fileno())
         take_sockets({"LISTEN_PID": ME, "LISTEN_FDS": "1"})
         assert not sock.get_inheritable()
 

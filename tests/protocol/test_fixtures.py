@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trio_uwsgi._wire.answers import Answer, AnswerReader, CacheAnswer, Failure, RpcAnswer, SignalAnswer, encode_answer
-from trio_uwsgi._wire.http1 import Limits
-from trio_uwsgi._wire.remote import CacheCall, Call, RpcCall, SignalCall
-from trio_uwsgi._wire.uwsgi import SPOOL, WSGI, decode_header, decode_vars, encode_packet, encode_vars
-from trio_uwsgi._wire.uwsgi_requests import PacketRequest, UwsgiParser, UwsgiRequest, UwsgiResponse
+from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.uwsgi_requests import PacketRequest, UwsgiParser, UwsgiRequest, UwsgiResponse
+from trio_uwsgi._protocol.packet import SPOOL, WSGI, decode_header, decode_vars, encode_packet, encode_vars
+from trio_uwsgi._protocol.remote_answers import (
+    Answer,
+    AnswerReader,
+    CacheAnswer,
+    Failure,
+    RpcAnswer,
+    SignalAnswer,
+    encode_answer,
+)
+from trio_uwsgi._protocol.remote_calls import CacheCall, Call, RpcCall, SignalCall
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.request import Request
+
+pytestmark = pytest.mark.pure
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "uwsgi"
 REQUESTS = sorted(FOLDER.glob("*.request.bin"))

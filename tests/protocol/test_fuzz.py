@@ -6,7 +6,11 @@ import random
 
 import pytest
 
-from trio_uwsgi._wire.answers import (
+from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest, UwsgiParser, UwsgiRequest
+from trio_uwsgi._protocol.packet import encode_array, encode_packet, encode_vars
+from trio_uwsgi._protocol.remote_answers import (
     AnswerReader,
     CacheAnswer,
     Failure,
@@ -15,12 +19,10 @@ from trio_uwsgi._wire.answers import (
     RpcAnswer,
     SignalAnswer,
 )
-from trio_uwsgi._wire.http1 import Limits
-from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
-from trio_uwsgi._wire.request import Peer
-from trio_uwsgi._wire.uwsgi import encode_array, encode_packet, encode_vars
-from trio_uwsgi._wire.uwsgi_requests import PacketRequest, RpcRequest, UwsgiParser, UwsgiRequest
+from trio_uwsgi._protocol.remote_calls import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall
 from trio_uwsgi.errors import RemoteProtocolError
+
+pytestmark = pytest.mark.pure
 
 LIMITS = Limits(max_header_size=700, max_headers=8, max_body=3000)
 PEER = Peer(client=None, server=None, scheme="http")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._wire.uwsgi import (
+from trio_uwsgi._protocol.packet import (
     HEADER_SIZE,
     MAX_BODY,
     decode_array,
@@ -20,6 +20,8 @@ from trio_uwsgi._wire.uwsgi import (
     encode_vars,
 )
 from trio_uwsgi.errors import RemoteProtocolError
+
+pytestmark = pytest.mark.pure
 
 LENGTHS = (0, 1, 255, 256, 257, 65534, 65535)
 

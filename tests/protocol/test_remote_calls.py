@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._wire.answers import (
+from trio_uwsgi._protocol.packet import decode_array, decode_header, encode_array, encode_packet, encode_vars
+from trio_uwsgi._protocol.remote_answers import (
     Answer,
     AnswerReader,
     CacheAnswer,
@@ -20,7 +21,7 @@ from trio_uwsgi._wire.answers import (
     SignalAnswer,
     encode_answer,
 )
-from trio_uwsgi._wire.remote import (
+from trio_uwsgi._protocol.remote_calls import (
     CacheCall,
     Call,
     HelloCall,
@@ -32,11 +33,12 @@ from trio_uwsgi._wire.remote import (
     decode_call,
     value_size,
 )
-from trio_uwsgi._wire.uwsgi import decode_array, decode_header, encode_array, encode_packet, encode_vars
 from trio_uwsgi.errors import CacheError, RemoteProtocolError, RpcError, SpoolError, UwsgiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+pytestmark = pytest.mark.pure
 
 RPC = RpcCall(name=b"f")
 GET = CacheCall(command="get", key=b"k")

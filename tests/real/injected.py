@@ -21,7 +21,7 @@ import trio.lowlevel
 
 import trio_uwsgi
 from trio_uwsgi import Config, uwsgi
-from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._units.thread_pool import ThreadPool
 
 INJECT = os.environ.get("INJECT", "")
 FOUND = os.environ.get("FOUND", "")

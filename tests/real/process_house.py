@@ -16,8 +16,8 @@ from typing import Any
 import trio
 
 from trio_uwsgi import Config, Runtime, serve
-from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.tenure import second_name
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._runtime.member_run import second_name
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._tasks.caches import Caches, LocalCache
-from trio_uwsgi._tasks.shared_cache import SharedRules
-from trio_uwsgi._tasks.shared_folder import SharedFolder
+from trio_uwsgi._caches.caches import Caches, LocalCache
+from trio_uwsgi._caches.shared_cache import SharedRules
+from trio_uwsgi._caches.shared_folder import SharedFolder
+from trio_uwsgi.config.options import Cache
 from trio_uwsgi.errors import CacheError
-from trio_uwsgi.options import Cache
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cache import CacheRules
+    from trio_uwsgi._caches.rules import CacheRules
 
 Step = tuple[str, bytes, bytes, int]
 

@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi import _command_hints, _command_options
-from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.loader import load_app
-from trio_uwsgi._tasks.listeners import open_listeners
-from trio_uwsgi._tasks.privileges import user_name
+from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._process.loader import load_app
+from trio_uwsgi._program import command_hints as _command_hints
+from trio_uwsgi._program import command_options as _command_options
+from trio_uwsgi._system.privileges import user_name
 from trio_uwsgi.config import Cache, Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError
 

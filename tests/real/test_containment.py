@@ -167,7 +167,7 @@ def test_what_is_left_open(tmp_path: Path, mode: str) -> None:
                 server.get(f"/leave/{what}", packet=True)
             assert server.get(f"/handlers/{what}") == 200
             assert [200, 200] == [server.get("/slow"), server.get("/slow", packet=True)], what
-        assert "signal 2 failed: trio_uwsgi._tasks.leftovers.LeftOpen" in server.log.read_text()
+        assert "signal 2 failed: trio_uwsgi._units.leftovers.LeftOpen" in server.log.read_text()
 
 
 @pytest.mark.parametrize("mode", MODES)

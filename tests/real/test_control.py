@@ -13,7 +13,7 @@ import pytest
 
 from tests.real.commands import PACKAGE, SECONDS, Command, body, running
 from tests.real.process_house import alive, descendants
-from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi.serve import _folders
 
 pytestmark = pytest.mark.real

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import PACKAGE, SECONDS, Command
-from trio_uwsgi._wire.uwsgi import encode_packet, encode_vars
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 
 pytestmark = [pytest.mark.real, pytest.mark.processes]
 

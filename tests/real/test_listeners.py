@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_uwsgi._tasks.connection import peer_of
-from trio_uwsgi._tasks.listeners import Listener, open_listeners
-from trio_uwsgi.addresses import Address
+from trio_uwsgi._http.connection import peer_of
+from trio_uwsgi._http.listeners import Listener, open_listeners
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.options import SocketOptions
 from trio_uwsgi.errors import BootError, ListenError
-from trio_uwsgi.options import SocketOptions
 from trio_uwsgi.serve import _lacks_ipv4 as lacks_ipv4
 
 pytestmark = pytest.mark.real

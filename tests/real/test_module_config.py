@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi import _module_config
-from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._program import module_config as _module_config
 from trio_uwsgi.config import Cache, Config, Mules
 from trio_uwsgi.errors import BootError, ConfigError
 

@@ -20,9 +20,8 @@ import trio.testing
 
 from tests.real import process_house, zygote_members
 from trio_uwsgi import Config, serve
-from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.dumps import task_tree
-from trio_uwsgi._runtime.process import (
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._process.zygote_control import (
     Child,
     ExitStatus,
     ForkRefused,
@@ -32,6 +31,7 @@ from trio_uwsgi._runtime.process import (
     ZygoteDied,
     open_zygote,
 )
+from trio_uwsgi._units.stack_dumps import task_tree
 from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]

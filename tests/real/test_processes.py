@@ -264,7 +264,7 @@ async def test_the_spoolers_frequency_is_that_of_all(tmp_path: Path) -> None:
     async with living(
         tmp_path,
         """
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._units.unit import UNIT
 
 uwsgi.add_timer(1, 0.05)
 

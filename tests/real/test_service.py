@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.program.service_manager import Manager
 from tests.real.commands import PACKAGE, SECONDS, Command, body
 from tests.real.process_house import descendants
-from tests.tasks.service_manager import Manager
-from trio_uwsgi._tasks.privileges import group_name, user_name
+from trio_uwsgi._system.privileges import group_name, user_name
 
 pytestmark = pytest.mark.real
 
@@ -220,12 +220,12 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
 # Changes in a folder in which it may write before, and not after.
 CHANGE = """
 import logging, os, sys, trio
-from trio_uwsgi._runtime import own_process
-from trio_uwsgi._tasks.listeners import open_listeners
-from trio_uwsgi._tasks.privileges import Identity, become
-from trio_uwsgi.addresses import Address
+from trio_uwsgi._program import process_setup as own_process
+from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._system.privileges import Identity, become
+from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import UwsgiError
-from trio_uwsgi.options import ProcessOptions, SocketOptions
+from trio_uwsgi.config.options import ProcessOptions, SocketOptions
 
 async def change(uid, gid):
     async with open_listeners([Address.unix("s")], SocketOptions(backlog=1, mode=None)) as listeners:

@@ -21,11 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.real.shared_cache_peer import Step, answer
-from trio_uwsgi._core.cache import CacheRules
-from trio_uwsgi._tasks.caches import LocalCache
-from trio_uwsgi._tasks.shared_cache import SharedRules
-from trio_uwsgi._tasks.shared_folder import SharedFolder
-from trio_uwsgi.options import Cache
+from trio_uwsgi._caches.caches import LocalCache
+from trio_uwsgi._caches.rules import CacheRules
+from trio_uwsgi._caches.shared_cache import SharedRules
+from trio_uwsgi._caches.shared_folder import SharedFolder
+from trio_uwsgi.config.options import Cache
 
 pytestmark = pytest.mark.real
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi._spool_command import _when, shown
-from trio_uwsgi._tasks.spool_claim import Claim
-from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._spool.claim import Claim
+from trio_uwsgi._spool.command import _when, shown
+from trio_uwsgi._spool.files import SpoolFolder
 
 pytestmark = pytest.mark.real
 

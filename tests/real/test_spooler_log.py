@@ -11,7 +11,7 @@ import trio
 
 import trio_uwsgi
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._spool.files import SpoolFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,7 +77,7 @@ class Steps(trio.abc.Instrument):
         self.names: list[str] = []
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task.name.startswith(("trio_uwsgi._tasks.spool", "trio_uwsgi._runtime.spool")):
+        if task.name.startswith(("trio_uwsgi._spool.directory", "trio_uwsgi._runtime.spool")):
             self.names.append(task.name)
 
 

@@ -18,7 +18,7 @@ import trio
 
 import trio_uwsgi
 from trio_uwsgi import Config
-from trio_uwsgi._runtime.app_name import AppReference
+from trio_uwsgi._process.app_name import AppReference
 
 pytestmark = pytest.mark.real
 

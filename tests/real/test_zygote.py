@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.real import zygote_members
-from trio_uwsgi._runtime.app_name import AppReference, Served, reference_of, refuse_to_serve_twice
-from trio_uwsgi._runtime.loader import load_app
+from trio_uwsgi._process.app_name import AppReference, Served, reference_of, refuse_to_serve_twice
+from trio_uwsgi._process.loader import load_app
 from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
@@ -195,7 +195,7 @@ def test_an_application_under_the_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("if __name__ == '__main__':\n    def app(): pass\n")
     text = f"""
-        from trio_uwsgi._runtime.app_name import AppReference
+        from trio_uwsgi._process.app_name import AppReference
         try:
             AppReference("script", {str(script)!r}, "app").load()
         except Exception as error:
@@ -234,7 +234,7 @@ def test_what_has_no_name_is_refused() -> None:
 def test_what_was_typed_is_refused(tmp_path: Path) -> None:
     """A program that is no file cannot run again."""
     text = """
-        from trio_uwsgi._runtime.app_name import reference_of
+        from trio_uwsgi._process.app_name import reference_of
         def app(): pass
         try:
             reference_of(app)

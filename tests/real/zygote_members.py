@@ -15,9 +15,9 @@ from typing import Any
 import trio
 import trio._core._run
 
-from trio_uwsgi._runtime.app_name import AppReference, reference_of, refuse_to_serve_twice
-from trio_uwsgi._runtime.process import Plan, open_zygote
-from trio_uwsgi._runtime.zygote import application
+from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice
+from trio_uwsgi._process.zygote import application
+from trio_uwsgi._process.zygote_control import Plan, open_zygote
 
 prepared: list[Any] = []
 imported_in = os.getpid()

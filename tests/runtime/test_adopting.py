@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trio_uwsgi._core.declarations import adopt, describe
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._runtime.declarations import adopt, describe
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.timer import Timer
+    from trio_uwsgi._signals.timer import Timer
+
+pytestmark = pytest.mark.pure
 
 
 def application() -> Registry:

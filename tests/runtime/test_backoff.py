@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._core.backoff import MEMBERS_YOUTH, next_pause
+import pytest
+
+from trio_uwsgi._runtime.backoff import MEMBERS_YOUTH, next_pause
+
+pytestmark = pytest.mark.pure
 
 
 def test_pauses_double_up_to_a_minute() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._core.declarations import declared, describe
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.timer import Again, Cron, Every
-from trio_uwsgi._core.timer_rules import cron_spec
+from trio_uwsgi._runtime.declarations import declared, describe
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.timer import Again, Cron, Every
+from trio_uwsgi._signals.timer_specs import cron_spec
+
+pytestmark = pytest.mark.pure
 
 
 def nothing(*args: object) -> None:

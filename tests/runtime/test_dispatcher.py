@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
-from trio_uwsgi._core.targets import Headcount, parse_target
-from trio_uwsgi._core.timer import Every, Timer
-from trio_uwsgi._wire.frames import MAX_MESSAGE
+from trio_uwsgi._link.frames import MAX_MESSAGE
+from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.slots import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
+from trio_uwsgi._signals.targets import Headcount, parse_target
+from trio_uwsgi._signals.timer import Every, Timer
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
+
+pytestmark = pytest.mark.pure
 
 WORKER = parse_target("")
 WORKERS = parse_target("workers")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._core.wear import AGAIN, Wear
-from trio_uwsgi.options import WearLimits
+import pytest
+
+from trio_uwsgi._runtime.recycling import AGAIN, Wear
+from trio_uwsgi.config.options import WearLimits
+
+pytestmark = pytest.mark.pure
 
 MB = 1024**2
 

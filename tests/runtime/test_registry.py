@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.cron import CronSpec, CrontabSpec
-from trio_uwsgi._core.declarations import declared, describe
-from trio_uwsgi._core.registry import Registry, Signal, check_signum
-from trio_uwsgi._core.targets import Headcount, parse_target
-from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
-from trio_uwsgi._core.timer_rules import cron_spec, rule_from_values, rule_values
+from trio_uwsgi._runtime.declarations import declared, describe
+from trio_uwsgi._runtime.registry import Registry, Signal, check_signum
+from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
+from trio_uwsgi._signals.targets import Headcount, parse_target
+from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi._signals.timer_specs import cron_spec, rule_from_values, rule_values
 from trio_uwsgi.errors import RegistrationError
+
+pytestmark = pytest.mark.pure
 
 BAD_NUMBERS: list[Any] = [-1, 256, 300, True, False, 1.0, "17", None]
 

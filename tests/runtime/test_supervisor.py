@@ -9,20 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.schedule import Schedule
-from trio_uwsgi._core.seats import SeatState
-from trio_uwsgi._core.targets import Headcount
-from trio_uwsgi._core.timer import Every
-from trio_uwsgi._core.timer_rules import rule_values
-from trio_uwsgi._runtime.master import Master
-from trio_uwsgi._runtime.placement import Died, Ending, Stopped
-from trio_uwsgi._runtime.supervisor import Supervisor
-from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.sources import Ticker, WallClock
-from trio_uwsgi._wire.frames import (
+from trio_uwsgi._link.frames import (
     AddTimer,
     Begun,
     Deliver,
@@ -36,11 +23,24 @@ from trio_uwsgi._wire.frames import (
     Seated,
     Stop,
 )
+from trio_uwsgi._link.link import direct_links
+from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.master import Master
+from trio_uwsgi._runtime.placement import Died, Ending, Stopped
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._runtime.slots import SeatState
+from trio_uwsgi._runtime.supervisor import Supervisor
+from trio_uwsgi._signals.schedule import Schedule
+from trio_uwsgi._signals.targets import Headcount
+from trio_uwsgi._signals.ticker import Ticker, WallClock
+from trio_uwsgi._signals.timer import Every
+from trio_uwsgi._signals.timer_specs import rule_values
+from trio_uwsgi._units.journal import LoggingJournal
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from trio_uwsgi._runtime.tenure import Tenure
+    from trio_uwsgi._runtime.member_run import Tenure
 
 Body = Callable[["House"], Awaitable[Ending]]
 

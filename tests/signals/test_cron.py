@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.cron import CronSpec, CrontabSpec, Spec, next_fire
+from trio_uwsgi._signals.cron import CronSpec, CrontabSpec, Spec, next_fire
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
+
+pytestmark = pytest.mark.pure
 
 ROME = ZoneInfo("Europe/Rome")
 NEW_YORK = ZoneInfo("America/New_York")

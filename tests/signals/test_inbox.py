@@ -12,17 +12,17 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.targets import Headcount, parse_target
-from trio_uwsgi._tasks.calls import Calls
-from trio_uwsgi._tasks.inbox import TURN, Inbox
-from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.unit import UNIT, Member, Unit
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, Ready, Stop
+from trio_uwsgi._link.frames import Begun, Deliver, Ended, Frame, Ready, Stop
+from trio_uwsgi._link.link import direct_links
+from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.inbox import TURN, Inbox
+from trio_uwsgi._signals.targets import Headcount, parse_target
+from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.unit import UNIT, Member, Unit
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.seats import Seat
+    from trio_uwsgi._runtime.slots import Seat
 
 
 class Quiet:

@@ -8,12 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.calls import Calls
-from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.messages import Messages
-from trio_uwsgi._tasks.unit import Member
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame
+from trio_uwsgi._link.frames import Begun, Deliver, Ended, Frame
+from trio_uwsgi._link.link import direct_links
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.messages import Messages
+from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.unit import Member
 
 
 class Quiet:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.mule_functions import MuleFunctions, MuleMessage
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.targets import Headcount
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.mule_functions import MuleFunctions, MuleMessage
+from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi.errors import RegistrationError
+
+pytestmark = pytest.mark.pure
 
 
 def test_a_message_is_bytes() -> None:

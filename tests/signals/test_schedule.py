@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.cron import CronSpec, CrontabSpec
-from trio_uwsgi._core.schedule import QUEUE_LIMIT, Again, Cron, Every, Rule, Schedule, Timer
+from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
+from trio_uwsgi._signals.schedule import QUEUE_LIMIT, Again, Cron, Every, Rule, Schedule, Timer
 from trio_uwsgi.errors import RegistrationError
+
+pytestmark = pytest.mark.pure
 
 EACH_MINUTE = Cron(CronSpec(-1, -1, -1, -1, -1))
 # A wall clock that reads 2026-11-22 06:15:00 UTC when Trio's reads 0.

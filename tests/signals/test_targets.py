@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.targets import Headcount, Target, parse_target
+from trio_uwsgi._signals.targets import Headcount, Target, parse_target
 from trio_uwsgi.errors import RegistrationError
+
+pytestmark = pytest.mark.pure
 
 MEANINGS = [
     ("", "worker", "one", 0),

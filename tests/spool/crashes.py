@@ -14,7 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trio_uwsgi._tasks import spool_claim, spool_files, spool_paths, spool_running, spool_tools
+from trio_uwsgi._spool import claim as spool_claim
+from trio_uwsgi._spool import files as spool_files
+from trio_uwsgi._spool import paths as spool_paths
+from trio_uwsgi._spool import running_jobs as spool_running
+from trio_uwsgi._spool import tools as spool_tools
 
 if TYPE_CHECKING:
     import pytest

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.tasks.crashes import Disk, Killed, KilledOs, build
-from trio_uwsgi._tasks.spool_claim import Claim, release
-from trio_uwsgi._tasks.spool_files import SpoolFolder
-from trio_uwsgi._tasks.spool_running import Running, recover
-from trio_uwsgi._tasks.spool_tools import dead, find, record_of, requeue
+from tests.spool.crashes import Disk, Killed, KilledOs, build
+from trio_uwsgi._spool.claim import Claim, release
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._spool.running_jobs import Running, recover
+from trio_uwsgi._spool.tools import dead, find, record_of, requeue
 
 PAIRS = [(b"ud_spool_func", b"send"), (b"number", b"17")]
 BODY = b"body" * 25

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._wire.spool_file import LONGEST_HEAD, decode_head, encode_job
+from trio_uwsgi._spool.file_format import LONGEST_HEAD, decode_head, encode_job
 from trio_uwsgi.errors import BadSpoolFile, JobTooLarge, SpoolError
+
+pytestmark = pytest.mark.pure
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "uwsgi"
 

@@ -18,13 +18,12 @@ from typing import Any
 
 import pytest
 
-from tests.tasks.crashes import MODULES, KilledOs
-from trio_uwsgi._tasks import file_lock
-from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, release
-from trio_uwsgi._tasks.spool_files import SpoolFolder
-from trio_uwsgi._tasks.spool_paths import Found, read_record
-from trio_uwsgi._tasks.spool_running import Records, Running, recover
-from trio_uwsgi._tasks.spool_tools import (
+from tests.spool.crashes import MODULES, KilledOs
+from trio_uwsgi._spool.claim import Claim, NotClaimed, release
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._spool.paths import Found, read_record
+from trio_uwsgi._spool.running_jobs import Records, Running, recover
+from trio_uwsgi._spool.tools import (
     dead,
     find,
     hurry,
@@ -35,6 +34,7 @@ from trio_uwsgi._tasks.spool_tools import (
     state_of,
     why_later,
 )
+from trio_uwsgi._system import file_locks as file_lock
 from trio_uwsgi.errors import ConfigError, JobTooLarge, SpoolError
 
 NOW = 1_795_327_801.25
@@ -199,7 +199,7 @@ def test_prepare_clears_what_crashes_left(folder: SpoolFolder, monkeypatch: pyte
     kept = sorted([name, priority, f".tries/{priority}", f".tries/{name}", "other", ".new_4"])
     folder.prepare()
     assert {".new_1", "5/.new_2", "dead/.new_3", "dead/uwsgi_spoolfile_on_g.report"} < set(listing(folder))
-    monkeypatch.setattr("trio_uwsgi._tasks.spool_files._STALE", -1)
+    monkeypatch.setattr("trio_uwsgi._spool.files._STALE", -1)
     folder.prepare()
     assert kept == listing(folder)
     release(locked)
@@ -266,7 +266,7 @@ def test_a_file_that_gets_too_long(folder: SpoolFolder) -> None:
     """The system takes a part of it and refuses the rest: nothing is left of it."""
     program = f"""
         import resource
-        from trio_uwsgi._tasks.spool_files import SpoolFolder
+        from trio_uwsgi._spool.files import SpoolFolder
         from trio_uwsgi.errors import SpoolError
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
         folder = SpoolFolder({folder.path!r})

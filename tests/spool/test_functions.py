@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.spool_functions import (
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._spool.functions import (
     SPOOL_IGNORE,
     SPOOL_OK,
     SPOOL_RETRY,
@@ -19,8 +19,10 @@ from trio_uwsgi._core.spool_functions import (
     SpoolMethod,
     verdict,
 )
-from trio_uwsgi._core.spool_request import SpoolRequest, make_request, named_vars, request_of
+from trio_uwsgi._spool.request import SpoolRequest, make_request, named_vars, request_of
 from trio_uwsgi.errors import RegistrationError, SpoolError
+
+pytestmark = pytest.mark.pure
 
 
 def job(request: SpoolRequest) -> Job:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._core.spool import (
+from trio_uwsgi._spool.rules import (
     Entry,
     JobName,
     Retry,
@@ -21,6 +21,8 @@ from trio_uwsgi._core.spool import (
     parse_name,
     priority,
 )
+
+pytestmark = pytest.mark.pure
 
 RECORDED = "uwsgi_spoolfile_on_vm_20890_1_1463656111_1795327801_228726"
 

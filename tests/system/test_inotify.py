@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import trio
 
-from trio_uwsgi._tasks.inotify import RESCAN, Change, Watch, open_watch
-from trio_uwsgi._tasks.spool_claim import Claim
-from trio_uwsgi._tasks.spool_files import SpoolFolder
+from trio_uwsgi._spool.claim import Claim
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._system.inotify import RESCAN, Change, Watch, open_watch
 
 pytestmark = [
     pytest.mark.real,

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from trio_uwsgi._core.asynchrony import is_async
+from trio_uwsgi._units.asynchrony import is_async
+
+pytestmark = pytest.mark.pure
 
 
 class AsyncCallable:

@@ -14,13 +14,13 @@ import pytest
 import trio
 
 from trio_uwsgi import uwsgi
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.calls import Calls, Result
-from trio_uwsgi._tasks.journal import LoggingJournal, sole, summary
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._tasks.unit import UNIT, Member, Unit
+from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
+from trio_uwsgi._units.calls import Calls, Result
+from trio_uwsgi._units.journal import LoggingJournal, sole, summary
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.thread_pool import ThreadPool
+from trio_uwsgi._units.unit import UNIT, Member, Unit
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -13,15 +13,15 @@ import outcome
 import pytest
 import trio
 
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._tasks.calls import Calls
-from trio_uwsgi._tasks.carrier import Carrier
-from trio_uwsgi._tasks.journal import LoggingJournal
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.threads import Job, ThreadPool, ThreadStatistics, pools_of_this_run
-from trio_uwsgi._tasks.trio_threads import Tie
-from trio_uwsgi._tasks.unit import UNIT, Member, Unit
+from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
+from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi._units.pool_thread import Carrier
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.thread_pool import Job, ThreadPool, ThreadStatistics, pools_of_this_run
+from trio_uwsgi._units.trio_threads import Tie
+from trio_uwsgi._units.unit import UNIT, Member, Unit
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:
@@ -389,7 +389,7 @@ async def test_a_cancellation_from_elsewhere_is_an_error_of_the_job(
     def raise_it() -> None:
         raise kept[0]
 
-    with pytest.raises(ThreadCancelled, match=r"request GET /slow was cancelled in its thread at .*test_threads"):
+    with pytest.raises(ThreadCancelled, match=r"request GET /slow was cancelled in its thread at .*test_thread_pool"):
         await pool.run(raise_it, unit=unit)
 
 
@@ -626,7 +626,7 @@ async def test_without_the_private_name_a_stop_waits_for_the_thread(
         def __init__(self) -> None:
             self.found = False
 
-    monkeypatch.setattr("trio_uwsgi._tasks.carrier.Tie", Missing)
+    monkeypatch.setattr("trio_uwsgi._units.pool_thread.Tie", Missing)
     pool = ThreadPool(1, "mule1")
     results = Results()
 

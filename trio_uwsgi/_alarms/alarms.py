@@ -1,4 +1,4 @@
-"""Alarms: does what the configuration says when one is raised. Floor 2.
+"""Alarms: does what the configuration says when one is raised.
 
 Raising is plain and never waits; a task takes alarms from a bounded queue and does a few at once, each with a time
 limit. Whatever an alarm does, and whatever it logs, raises no other alarm: a context variable says so to the log
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_uwsgi._core.alarms import Storms, alarms_of
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._alarms.rules import Storms, alarms_of
+from trio_uwsgi._units.journal import sole
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi.options import Alarm, AlarmOptions
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi.config.options import Alarm, AlarmOptions
 
 __all__ = ["ALARM", "AlarmStatistics", "Alarms"]
 

@@ -1,4 +1,4 @@
-"""When an alarm is worth doing something about, and which log lines raise one. Floor 1."""
+"""When an alarm is worth doing something about, and which log lines raise one. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_uwsgi.options import LogAlarm
+    from trio_uwsgi.config.options import LogAlarm
 
 __all__ = ["Storms", "alarms_of"]
 

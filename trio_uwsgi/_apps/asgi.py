@@ -1,4 +1,4 @@
-"""Runs an ASGI 3 application, in the tasks of `runners.py`. Floor 2. Lifespan is in `lifespan.py`."""
+"""Runs an ASGI 3 application, in the tasks of `runners.py`. Lifespan is in `lifespan.py`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_uwsgi._tasks.failures import told_apart
-from trio_uwsgi._tasks.runners import Runner, RunnerDriver, RunnerExchange
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
+from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.exchange import Exchange
+    from trio_uwsgi._http.exchange import Exchange
 
 # The ASGI specification's own types: messages and scopes are dicts of whatever their type says.
 Message = MutableMapping[str, Any]

@@ -1,4 +1,4 @@
-"""uWSGI's async cores: waits that are registered first, and committed together. Floor 2.
+"""uWSGI's async cores: waits that are registered first, and committed together.
 
 A core is a Trio task, or a thread that runs a WSGI application. It registers waits for descriptors and for time, which
 only remembers them; committing waits for the first of them, and forgets the others. So a registered wait that is never
@@ -20,10 +20,10 @@ from typing import Any
 
 import trio
 
-from trio_uwsgi._tasks.exchange import Exchange
-from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._tasks.trio_threads import is_stand_in
-from trio_uwsgi._tasks.unit import UNIT, Unit
+from trio_uwsgi._http.exchange import Exchange
+from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.trio_threads import is_stand_in
+from trio_uwsgi._units.unit import UNIT, Unit
 
 __all__ = ["FOREVER", "Wait", "Waits", "current_waits", "registered_waits", "until_ready"]
 

@@ -1,4 +1,4 @@
-"""What synchronous code on Trio's own thread is told about where it runs. Floor 2.
+"""What synchronous code on Trio's own thread is told about where it runs.
 
 A WSGI application is synchronous code without an event loop around it, in every mode. On Trio's own thread two things
 would say otherwise, each through a thread local object:

@@ -1,4 +1,4 @@
-"""Which of the two interfaces an application has, when nobody says it: `interface="auto"`. Floor 2.
+"""Which of the two interfaces an application has, when nobody says it: `interface="auto"`.
 
 The application is looked at and not called. What cannot be told is an error that says what to write.
 """

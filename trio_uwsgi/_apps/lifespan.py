@@ -1,4 +1,4 @@
-"""The lifespan of an ASGI application: started before the first request, shut down after the last. Floor 2.
+"""The lifespan of an ASGI application: started before the first request, shut down after the last.
 
 `await nursery.start(lifespan.serve)` returns when the application is up; its task lives until `shutdown` or a
 cancellation.
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._tasks.failures import told_apart
-from trio_uwsgi._tasks.journal import summary
-from trio_uwsgi._tasks.leftovers import LeftOpen, fenced
-from trio_uwsgi._tasks.unit import UNIT, Unit
+from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.journal import summary
+from trio_uwsgi._units.leftovers import LeftOpen, fenced
+from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import BootError, LocalProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.asgi import AsgiApp, Message
-    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._apps.asgi import AsgiApp, Message
+    from trio_uwsgi._units.calls import Calls
 
 logger = logging.getLogger("trio_uwsgi")
 

@@ -1,4 +1,4 @@
-"""Runs exchanges: one Trio task per exchange that waits, out of a pool of parked ones. Floor 2.
+"""Runs exchanges: one Trio task per exchange that waits, out of a pool of parked ones.
 
 Theory. A batch of the reactor begins many exchanges, and most are answered without waiting for anything. So a batch
 wakes one runner, which runs one exchange after the other. When one does wait, its runner waits with it (it is an
@@ -10,7 +10,7 @@ that was cancelled, or had a deadline of its own, is replaced before the next ex
 left something open ends (`leftovers.py`). Every exchange runs in a fresh copy of the worker's context, so context
 variables never leak from one to the next.
 
-What an exchange is run for is said by subclasses: `asgi.py` and `packets.py`.
+What an exchange is run for is said by subclasses: `asgi.py` and `server.py`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
-from trio_uwsgi._tasks.exchange import Exchange
-from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced
-from trio_uwsgi._tasks.steps import go_on
+from trio_uwsgi._http.exchange import Exchange
+from trio_uwsgi._units.first_step import go_on
+from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi._http.service import HttpService
 
 # Parked tasks kept for the next burst; more than this end after their exchange. A parked task is about 3 KB.
 PARKED = 256

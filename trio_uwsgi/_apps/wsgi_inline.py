@@ -1,4 +1,4 @@
-"""Runs a WSGI application on Trio's own thread, one request at a time: uWSGI's classic model. Floor 2.
+"""Runs a WSGI application on Trio's own thread, one request at a time: uWSGI's classic model.
 
 Theory. One task runs whole requests, one after the other, as the batches of the reactor bring them; that costs neither
 a thread nor a hop. While one runs, nothing else of the process does: what Trio cannot end, the master's watchdog ends
@@ -12,7 +12,7 @@ the process waits, as uWSGI's does. Both are bounded by `socket_timeout` and the
 progress, so they cannot lock each other up.
 
 Other waits of the application (`uwsgi.lock`, RPC) are `greenback.await_(uwsgi.lock())`. `trio.from_thread` is for
-threads, and says so; see `plain_code.py`.
+threads, and says so; see `hidden_trio.py`.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import trio
 
-from trio_uwsgi._tasks.exchange import MARK, Exchange
-from trio_uwsgi._tasks.failures import told_apart
-from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced, in_own_task
-from trio_uwsgi._tasks.plain_code import REMEDY, explain, run_plain
-from trio_uwsgi._tasks.runners import TURN_SECONDS
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiExchange
-from trio_uwsgi._tasks.wsgi_streams import base_environ
+from trio_uwsgi._apps.hidden_trio import REMEDY, explain, run_plain
+from trio_uwsgi._apps.runners import TURN_SECONDS
+from trio_uwsgi._apps.wsgi_streams import base_environ
+from trio_uwsgi._apps.wsgi_threads import WsgiApp, WsgiExchange
+from trio_uwsgi._http.exchange import MARK, Exchange
+from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import CannotWait, Harakiri
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.service import HttpService
-    from trio_uwsgi._tasks.vital_signs import VitalSigns
+    from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._units.heartbeat import VitalSigns
 
 __all__ = ["InlineDriver", "InlineExchange"]
 

@@ -1,4 +1,4 @@
-"""What a WSGI environ has beside the request: its streams, and what is the same for all requests. Floor 2."""
+"""What a WSGI environ has beside the request: its streams, and what is the same for all requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.wsgi import WsgiExchange
+    from trio_uwsgi._apps.wsgi_threads import WsgiExchange
 
 __all__ = ["BodyStream", "ErrorStream", "FileWrapper", "base_environ"]
 

@@ -1,4 +1,4 @@
-"""Runs a WSGI application (PEP 3333): every request in a thread of the member's pool. Floor 2.
+"""Runs a WSGI application (PEP 3333): every request in a thread of the member's pool.
 
 How it runs without threads is in `wsgi_inline.py`, which has its exchanges from here.
 
@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 import outcome
 import trio
 
-from trio_uwsgi._tasks.exchange import BODY_CUT, MARK, Exchange
-from trio_uwsgi._tasks.failures import is_interrupt
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.waits import Wait, registered_waits
-from trio_uwsgi._tasks.wsgi_streams import BodyStream, FileWrapper, base_environ
+from trio_uwsgi._apps.async_cores import Wait, registered_waits
+from trio_uwsgi._apps.wsgi_streams import BodyStream, FileWrapper, base_environ
+from trio_uwsgi._http.exchange import BODY_CUT, MARK, Exchange
+from trio_uwsgi._units.failures import is_interrupt
+from trio_uwsgi._units.stuck import location
 from trio_uwsgi.errors import LocalProtocolError, ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.service import HttpService
-    from trio_uwsgi._tasks.session import Session
-    from trio_uwsgi._tasks.threads import Job, ThreadPool
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.request import Request
+    from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._http.session import Session
+    from trio_uwsgi._units.thread_pool import Job, ThreadPool
 
 logger = logging.getLogger("trio_uwsgi")
 

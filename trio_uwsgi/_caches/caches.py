@@ -1,6 +1,6 @@
-"""The caches of a runtime, for members and their threads. Floor 2.
+"""The caches of a runtime, for members and their threads.
 
-The rules are in `_core/cache.py`. A cache of one process has them for itself, with a lock, because threads use it
+The rules are in `_caches/rules.py`. A cache of one process has them for itself, with a lock, because threads use it
 without asking Trio; one that processes share has them in `shared_cache.py`, where LMDB's transactions are the lock.
 Nobody who has a `LocalCache` knows which of the two it is.
 """
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.cache import CacheRules, CacheStatistics, check_operand
-from trio_uwsgi._tasks.shared_cache import SharedRules
-from trio_uwsgi._tasks.shared_folder import SharedFolder
-from trio_uwsgi._tasks.store import Store
+from trio_uwsgi._caches.rules import CacheRules, CacheStatistics, check_operand
+from trio_uwsgi._caches.shared_cache import SharedRules
+from trio_uwsgi._caches.shared_folder import SharedFolder
+from trio_uwsgi._caches.store import Store
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cache import Item
-    from trio_uwsgi.options import Cache
+    from trio_uwsgi._caches.rules import Item
+    from trio_uwsgi.config.options import Cache
 
 __all__ = ["Caches", "LocalCache", "item_bytes"]
 

@@ -1,6 +1,6 @@
-"""Opening the file of a cache, and what is the same whoever has it open. Floor 2.
+"""Opening the file of a cache, and what is the same whoever has it open.
 
-A file is an LMDB environment with the records of `_wire/cache_records.py`. What a transaction has committed is in the
+A file is an LMDB environment with the records of `_caches/records.py`. What a transaction has committed is in the
 system's memory, so it outlives a `kill -9` of any process at any instant, and no process ever sees half of one.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import lmdb
 
-from trio_uwsgi._wire.cache_records import (
+from trio_uwsgi._caches.records import (
     ITEM_KINDS,
     PREPARED_NAME,
     VERSION,
@@ -26,7 +26,7 @@ from trio_uwsgi._wire.cache_records import (
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
-    from trio_uwsgi.options import Cache
+    from trio_uwsgi.config.options import Cache
 
 __all__ = ["Environment", "Transaction", "close", "empty", "is_shared", "open_file", "opening", "read_records", "sync"]
 

@@ -1,4 +1,4 @@
-"""How the items of a cache are written into a file: names and values of LMDB's records. Floor 1.
+"""How the items of a cache are written into a file: names and values of LMDB's records. Pure.
 
 One tree holds all records of a cache; the first byte of a record's name says what it is. In their order:
 
@@ -25,7 +25,7 @@ from struct import Struct, error
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cache import Item
+    from trio_uwsgi._caches.rules import Item
 
 __all__ = [
     "COUNT",

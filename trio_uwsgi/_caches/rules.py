@@ -1,11 +1,11 @@
-"""The rules of a cache: expiry, room, arithmetic, statistics. Floor 1.
+"""The rules of a cache: expiry, room, arithmetic, statistics. Pure.
 
 Time is an argument, in seconds since the epoch. An item that has expired does not exist any more, whether it has been
 dropped yet or not; those that are dropped late are dropped when their room is needed, so a cache never keeps more than
 `Cache.items` of them.
 
 The rules do not know where items are: `Items` is all they need of it. `MemoryItems` is a dict of this process;
-`_tasks/shared_items.py` is a file that several processes have open. Whoever keeps a copy of the items is told of every
+`_caches/shared_items.py` is a file that several processes have open. Whoever keeps a copy of the items is told of every
 change before the call returns.
 """
 
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 
 if TYPE_CHECKING:
-    from trio_uwsgi.options import Cache
+    from trio_uwsgi.config.options import Cache
 
 __all__ = [
     "COUNTS",

@@ -1,4 +1,4 @@
-"""A cache that several processes share: the rules of `_core/cache.py`, each call one transaction. Floor 2.
+"""A cache that several processes share: the rules of `_caches/rules.py`, each call one transaction.
 
 Reading waits for nobody. A call that changes something has LMDB's lock for the microseconds of its transaction, and
 others that change something wait for it, in this process without the interpreter's lock. The lock is a robust mutex:
@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import lmdb
 
-from trio_uwsgi._core.cache import COUNTS, CacheLookups, CacheRules, CacheStatistics
-from trio_uwsgi._tasks.cache_files import (
+from trio_uwsgi._caches.files import (
     Environment,
     Transaction,
     close,
@@ -32,14 +31,15 @@ from trio_uwsgi._tasks.cache_files import (
     read_records,
     sync,
 )
-from trio_uwsgi._tasks.shared_items import Looks, MoreToDo, SharedItems, Uses
-from trio_uwsgi._wire.cache_records import PREPARED, PREPARED_NAME, USES, decode_use
+from trio_uwsgi._caches.records import PREPARED, PREPARED_NAME, USES, decode_use
+from trio_uwsgi._caches.rules import COUNTS, CacheLookups, CacheRules, CacheStatistics
+from trio_uwsgi._caches.shared_items import Looks, MoreToDo, SharedItems, Uses
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cache import Item
-    from trio_uwsgi._tasks.shared_folder import SharedFolder
-    from trio_uwsgi.options import Cache
+    from trio_uwsgi._caches.rules import Item
+    from trio_uwsgi._caches.shared_folder import SharedFolder
+    from trio_uwsgi.config.options import Cache
 
 __all__ = ["SharedRules"]
 

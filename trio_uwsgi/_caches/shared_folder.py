@@ -1,4 +1,4 @@
-"""The folder in shared memory where the processes of one runtime have their caches. Floor 2.
+"""The folder in shared memory where the processes of one runtime have their caches.
 
 The runtime's first process makes it and removes it; the others are told its path. Each keeps a shared lock on it, which
 the kernel takes back when the process is gone, however it went. So a folder that nobody has locked belongs to a runtime

@@ -1,4 +1,4 @@
-"""Items in a file that several processes have open: what `_core/cache.py` asks of where items are. Floor 2.
+"""Items in a file that several processes have open: what `_caches/rules.py` asks of where items are.
 
 Looking is a transaction of LMDB that only reads: it takes no lock, waits for nobody, and sees what was committed.
 Changing happens in a transaction that writes, of which there is one at a time over all processes; `shared_cache.py`
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from trio_uwsgi._tasks.cache_files import Environment, Transaction, empty
-from trio_uwsgi._wire.cache_records import (
+from trio_uwsgi._caches.files import Environment, Transaction, empty
+from trio_uwsgi._caches.records import (
     COUNT,
     COUNT_NAME,
     EXPIRIES,
@@ -43,7 +43,7 @@ from trio_uwsgi._wire.cache_records import (
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cache import Item
+    from trio_uwsgi._caches.rules import Item
 
 __all__ = ["Looks", "MoreToDo", "SharedItems", "Uses"]
 

@@ -1,4 +1,4 @@
-"""The file behind a cache with `store=` that one process has for itself. Floor 2.
+"""The file behind a cache with `store=` that one process has for itself.
 
 The items are in the memory of the process, and every change is a transaction of its own before it is made there. What
 a crash of the machine takes is up to `store_sync`. Several processes share a file in `shared_cache.py`; each of the
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import lmdb
 
-from trio_uwsgi._tasks.cache_files import close, empty, is_shared, open_file, opening, read_records, sync
-from trio_uwsgi._wire.cache_records import encode_item, name_of
+from trio_uwsgi._caches.files import close, empty, is_shared, open_file, opening, read_records, sync
+from trio_uwsgi._caches.records import encode_item, name_of
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cache import Item
-    from trio_uwsgi.options import Cache
+    from trio_uwsgi._caches.rules import Item
+    from trio_uwsgi.config.options import Cache
 
 __all__ = ["Store"]
 

@@ -1,4 +1,4 @@
-"""The access log: one line per response, through `logging`, out of the requests' way. Floor 2.
+"""The access log: one line per response, through `logging`, out of the requests' way.
 
 A response costs a tuple in a list; formatting and logging happen in batches in a task of their own. What the client
 chose is escaped, so that it cannot forge lines or send sequences to a terminal.
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.exchange import Exchange
-    from trio_uwsgi._wire.request import Peer, Request
+    from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.request import Peer, Request
 
 logger = logging.getLogger("trio_uwsgi.access")
 

@@ -1,4 +1,4 @@
-"""The body of a request, as both parsers read it: of a length, or in chunks. Floor 1.
+"""The body of a request, as both parsers read it: of a length, or in chunks. Pure.
 
 Where a body begins is the business of `http1.py` and `uwsgi_requests.py`, and so is everything about heads and packets.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.chunked import ChunkedBody
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.chunked import ChunkedBody
+    from trio_uwsgi._http.request import Request
 
 __all__ = ["BODY", "DONE", "START", "BodyParser"]
 

@@ -1,4 +1,4 @@
-"""The chunked transfer coding of request bodies. Floor 1.
+"""The chunked transfer coding of request bodies. Pure.
 
 llhttp could read it, but it does not say where in its input a body ended, nor how much of the input was not body. Both
 are needed here: the next pipelined head starts at the first, and the limits count the second. Trailers are checked and

@@ -1,4 +1,4 @@
-"""One client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll. Floor 2.
+"""One client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll.
 
 The same sessions, codec and drivers as `reactor.py`; here a task reads and a task writes. Only Trio's time is used, so
 a mock clock rules it.
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_uwsgi._tasks.exchange import MARK
-from trio_uwsgi._tasks.session import CLOSED, Session
-from trio_uwsgi._tasks.transport import unsent
-from trio_uwsgi._wire.request import Peer
+from trio_uwsgi._http.exchange import MARK
+from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.session import CLOSED, Session
+from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.service import HttpService
 
     AnySocket = socket.socket | trio.socket.SocketType
 

@@ -1,4 +1,4 @@
-"""Many things with one time limit, and the one task that ends those which pass it. Floor 2.
+"""Many things with one time limit, and the one task that ends those which pass it.
 
 A dict keeps insertion order, so with a single limit the oldest entry is the first to be late: no heap, and an entry
 costs a dict store and a dict delete. The task sleeps until the oldest entry it saw is due, then looks again; entries

@@ -1,4 +1,4 @@
-"""One request and its response, as the drivers see them: the same for sockets and for streams. Floor 2.
+"""One request and its response, as the drivers see them: the same for sockets and for streams.
 
 An `Exchange` is the request's unit of work (see `calls.py`): it saves an allocation, and code below the application
 finds it through the same `ContextVar`. It knows how to hand body bytes up and response bytes down with back-pressure;
@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._tasks.access import escape
-from trio_uwsgi._tasks.journal import summary
-from trio_uwsgi._tasks.unit import Unit
-from trio_uwsgi._wire.response import CONTINUE
+from trio_uwsgi._http.access_log import escape
+from trio_uwsgi._http.response import CONTINUE
+from trio_uwsgi._units.journal import summary
+from trio_uwsgi._units.unit import Unit
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_uwsgi._tasks.service import Driver
-    from trio_uwsgi._tasks.session import Session
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.request import Request
+    from trio_uwsgi._http.service import Driver
+    from trio_uwsgi._http.session import Session
 
 logger = logging.getLogger("trio_uwsgi")
 

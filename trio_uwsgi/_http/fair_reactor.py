@@ -1,6 +1,6 @@
-"""A reactor that shares its listeners with those of other processes, and takes its part of their clients. Floor 2.
+"""A reactor that shares its listeners with those of other processes, and takes its part of their clients.
 
-The rule is `_core/fairness.py`; the numbers are on the board, written at once. A listener that is left to others for a
+The rule is `fair_share.py`; the numbers are on the board, written at once. A listener that is left to others for a
 moment is taken out of the epoll set, which would otherwise wake us for it again and again; the wait for the set then
 has a deadline. At that one connection is taken, if one is still there, and the listener is back in the set. Requests of
 the clients that are here are served meanwhile.
@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.fairness import STALE, patience
-from trio_uwsgi._tasks.reactor import ACCEPTS, Reactor, SocketSession
+from trio_uwsgi._http.fair_share import STALE, patience
+from trio_uwsgi._http.reactor import ACCEPTS, Reactor, SocketSession
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.board import Row
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.service import HttpService
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._link.scoreboard import Row
 
 __all__ = ["FairReactor", "Share", "serve_fairly"]
 

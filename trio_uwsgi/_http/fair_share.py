@@ -1,4 +1,4 @@
-"""How long a worker leaves a new connection to the others who wait for it too. Floor 1.
+"""How long a worker leaves a new connection to the others who wait for it too. Pure.
 
 All workers wait for the same listening sockets, and who is woken first takes what is there: without a rule one of them
 may have all connections. The rule: who has more than the mean waits a little, once, and then takes one all the same. So

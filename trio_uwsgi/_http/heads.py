@@ -1,4 +1,4 @@
-"""The grammar of a request's head: target and headers, by llhttp (through httptools). Floor 1.
+"""The grammar of a request's head: target and headers, by llhttp (through httptools). Pure.
 
 llhttp refuses bare CR and LF, folded lines, control characters, spaces before colons, two Content-Lengths, and so on.
 What it tolerates and we do not is refused in `http1.py`, which also decides what the headers mean.
@@ -14,7 +14,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.request import Headers
+    from trio_uwsgi._http.request import Headers
 
 __all__ = ["FIELDS", "Found", "HeadReader"]
 

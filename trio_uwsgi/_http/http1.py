@@ -1,4 +1,4 @@
-"""HTTP/1.1 requests: bytes in, `Request` values out. Floor 1. The way back is in `response.py`.
+"""HTTP/1.1 requests: bytes in, `Request` values out. Pure. The way back is in `response.py`.
 
 Theory. llhttp is the grammar of a head (`heads.py`). It is fed heads only, never a body: where a head ends is found
 here, by its empty line, and where a body ends is computed here, from headers that passed. That makes three things exact
@@ -14,11 +14,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from trio_uwsgi._wire.bodies import BODY, DONE, START, BodyParser
-from trio_uwsgi._wire.chunked import ChunkedBody
-from trio_uwsgi._wire.heads import HeadReader
-from trio_uwsgi._wire.request import Headers, Request, split_host
-from trio_uwsgi._wire.response import CONTINUE, Response, error_response
+from trio_uwsgi._http.bodies import BODY, DONE, START, BodyParser
+from trio_uwsgi._http.chunked import ChunkedBody
+from trio_uwsgi._http.heads import HeadReader
+from trio_uwsgi._http.request import Headers, Request, split_host
+from trio_uwsgi._http.response import CONTINUE, Response, error_response
 from trio_uwsgi.errors import RemoteProtocolError
 
 __all__ = ["CONTINUE", "Limits", "RequestParser", "Response", "error_response"]

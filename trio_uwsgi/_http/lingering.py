@@ -1,4 +1,4 @@
-"""The end of a connection whose last response is on its way: closing in stages (RFC 9112 9.6). Floor 2.
+"""The end of a connection whose last response is on its way: closing in stages (RFC 9112 9.6).
 
 Closing a socket with unread input, or before late input, resets the connection, and the reset destroys what the client
 has not read of its last response. So the sending side is shut, and what the client sends is thrown away until it closes
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._tasks.transport import Transport
+from trio_uwsgi._http.transport import Transport
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.service import HttpService
-    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.service import HttpService
 
 # How long may a client be silent after the last response, neither sending nor reading; how long may it take to send and
 # to read; and how much may it send? nginx has 5 s, 30 s, and no limit.

@@ -1,4 +1,4 @@
-"""Open the sockets that a runtime listens on, and leave nothing behind. Floor 2.
+"""Open the sockets that a runtime listens on, and leave nothing behind.
 
 An address becomes one listening socket or, where a name stands for several (`localhost`, or all interfaces), several
 with one port. Sockets come out non-blocking and ready to accept; accepting is the business of `reactor.py` and
@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
-from trio_uwsgi._tasks.copied import is_copied
-from trio_uwsgi.addresses import Address
+from trio_uwsgi._system.close_on_fork import is_copied
+from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ListenError
 
 if TYPE_CHECKING:
-    from trio_uwsgi.options import SocketOptions
+    from trio_uwsgi.config.options import SocketOptions
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -66,7 +66,7 @@ class Listener:
         is_copied(self)
 
     def close_copies(self) -> None:
-        """See `copied.py`. The file is the parent's."""
+        """See `close_on_fork.py`. The file is the parent's."""
         self._file = None
         self.socket.close()
 

@@ -1,4 +1,4 @@
-"""Many socket clients at once: the fast path. Floor 2.
+"""Many socket clients at once: the fast path.
 
 Theory. A task per connection pays Trio's bookkeeping for every wait. Here one task per worker owns an epoll set with
 all sockets in it, and waits for the set itself (an epoll descriptor is readable when one of its sockets is). So Trio is
@@ -28,17 +28,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._tasks.connection import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of, serve_listeners
-from trio_uwsgi._tasks.copied import is_copied
-from trio_uwsgi._tasks.session import CLOSED, IDLE, Session
-from trio_uwsgi._tasks.transport import unsent
+from trio_uwsgi._http.connection import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of, serve_listeners
+from trio_uwsgi._http.session import CLOSED, IDLE, Session
+from trio_uwsgi._http.transport import unsent
+from trio_uwsgi._system.close_on_fork import is_copied
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.service import HttpService
-    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.service import HttpService
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -244,7 +244,7 @@ class Reactor:
         is_copied(self)
 
     def close_copies(self) -> None:
-        """See `copied.py`. What the set watches, it watches for the parent."""
+        """See `close_on_fork.py`. What the set watches, it watches for the parent."""
         self.epoll.close()
         for session in self.sessions.values():
             session._socket.close()

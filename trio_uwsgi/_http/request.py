@@ -1,4 +1,4 @@
-"""One HTTP request as values, and as what WSGI and ASGI applications get. Floor 1.
+"""One HTTP request as values, and as what WSGI and ASGI applications get. Pure.
 
 Bytes become a `Request` in `http1.py`, or its subclasses in `uwsgi_requests.py`; the drivers of floor 2 have it made
 into an environ or a scope. That happens once per request, so names are looked up in bounded caches and nothing is

@@ -1,4 +1,4 @@
-"""HTTP/1.1 responses: status, headers and pieces of body in, bytes out. Floor 1.
+"""HTTP/1.1 responses: status, headers and pieces of body in, bytes out. Pure.
 
 What the application says about its body is checked against what it sends: a client that believes a wrong length takes
 the rest for the next response. How the body is framed (a length, chunks, or the end of the connection) is decided when
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from trio_uwsgi.errors import LocalProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.request import Request
+    from trio_uwsgi._http.request import Request
 
 __all__ = ["CONTINUE", "Response", "error_response"]
 

@@ -1,4 +1,4 @@
-"""What all connections of one worker share: driver, limits, deadlines, counters, and the way to stop them. Floor 2.
+"""What all connections of one worker share: driver, limits, deadlines, counters, and the way to stop them.
 
 The transports (`reactor.py` for sockets, `connection.py` for any stream) make sessions with it; `session.py` tells the
 story of one connection. `serve` runs the tasks that belong to nobody else: the driver's, the reapers, the access log.
@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_uwsgi._tasks.access import AccessLog
-from trio_uwsgi._tasks.deadlines import Deadlines
-from trio_uwsgi._tasks.lingering import LINGER_SECONDS
-from trio_uwsgi._tasks.session import Session
+from trio_uwsgi._http.access_log import AccessLog
+from trio_uwsgi._http.deadlines import Deadlines
+from trio_uwsgi._http.lingering import LINGER_SECONDS
+from trio_uwsgi._http.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.exchange import Exchange
-    from trio_uwsgi._wire.http1 import Limits
-    from trio_uwsgi._wire.request import Request
-    from trio_uwsgi.options import HttpTimeouts
+    from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.request import Request
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi.config.options import HttpTimeouts
 
 logger = logging.getLogger("trio_uwsgi")
 
 
 class Driver(Protocol):
-    """Runs one application for many exchanges: `asgi.py` or `wsgi.py`."""
+    """Runs one application for many exchanges: `asgi.py` or `wsgi_threads.py`."""
 
     @property
     def exchange_type(self) -> Callable[[Session, Request], Exchange]:

@@ -1,4 +1,4 @@
-"""One client's connection: what follows what, from its first byte to its end. Floor 2.
+"""One client's connection: what follows what, from its first byte to its end.
 
 Theory. A session has one phase, and is in at most one table of deadlines:
 
@@ -27,17 +27,17 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._tasks.access import Record, cut_record, peer_name
-from trio_uwsgi._tasks.exchange import BODY_CUT, MARK
-from trio_uwsgi._tasks.lingering import Lingering
-from trio_uwsgi._wire.http1 import RequestParser
-from trio_uwsgi._wire.uwsgi_requests import UwsgiParser
+from trio_uwsgi._http.access_log import Record, cut_record, peer_name
+from trio_uwsgi._http.exchange import BODY_CUT, MARK
+from trio_uwsgi._http.http1 import RequestParser
+from trio_uwsgi._http.lingering import Lingering
+from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.exchange import Exchange
-    from trio_uwsgi._tasks.service import HttpService
-    from trio_uwsgi._wire.request import Peer, Request
+    from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.request import Peer, Request
+    from trio_uwsgi._http.service import HttpService
 
 logger = logging.getLogger("trio_uwsgi")
 

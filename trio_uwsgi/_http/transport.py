@@ -1,4 +1,4 @@
-"""The way a session's bytes go: hooks, and the events and deadlines that waiting for bytes takes. Floor 2.
+"""The way a session's bytes go: hooks, and the events and deadlines that waiting for bytes takes.
 
 A session decides (`session.py`) and its transport obeys: write, read or do not read, shut, close. Transports are
 subclasses of `Session`, because a connection that is one object saves a hop for everything that happens on it.
@@ -16,9 +16,9 @@ import trio
 from trio_uwsgi.errors import CannotWait
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.deadlines import Deadlines
-    from trio_uwsgi._tasks.service import HttpService
-    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi._http.deadlines import Deadlines
+    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.service import HttpService
 
 
 def unsent(descriptor: int) -> int:

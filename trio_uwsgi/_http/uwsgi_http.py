@@ -1,4 +1,4 @@
-"""Clients' requests as front servers pass them on in packets of CGI vars, and the responses to them. Floor 1.
+"""Clients' requests as front servers pass them on in packets of CGI vars, and the responses to them. Pure.
 
 nginx, Apache and uWSGI's own router speak HTTP with clients and send us what they made of it: the path is decoded, and
 headers are vars. What they want back is HTTP, without what belongs to the connection of somebody else. Packets are
@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from trio_uwsgi._wire.remote import RpcCall
-from trio_uwsgi._wire.request import Headers, Request, split_host
-from trio_uwsgi._wire.response import Response
-from trio_uwsgi._wire.uwsgi import RPC, encode_vars
+from trio_uwsgi._http.request import Headers, Request, split_host
+from trio_uwsgi._http.response import Response
+from trio_uwsgi._protocol.packet import RPC, encode_vars
+from trio_uwsgi._protocol.remote_calls import RpcCall
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi._http.request import Peer
 
 __all__ = ["HTTP_STYLE", "RpcRequest", "UwsgiRequest", "UwsgiResponse", "without_script_name"]
 

@@ -1,7 +1,7 @@
-"""Requests over the uwsgi protocol: bytes in, the values that a session understands out. Floor 1.
+"""Requests over the uwsgi protocol: bytes in, the values that a session understands out. Pure.
 
 A front server sends a packet of CGI vars, then the body: `UwsgiRequest`, see `uwsgi_http.py`. Other servers send
-packets that are calls: `PacketRequest`; what is in them is in `remote.py`. A connection ends after one of either,
+packets that are calls: `PacketRequest`; what is in them is in `remote_calls.py`. A connection ends after one of either,
 unless it began with a hello. `UwsgiParser` reads all of it, and has the face of `http1.RequestParser`.
 
 Whatever the client sends, `feed` never raises: `error` says what was wrong. Nothing depends on how the input is cut.
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._wire.answers import Failure
-from trio_uwsgi._wire.bodies import BODY, DONE, START, BodyParser
-from trio_uwsgi._wire.chunked import ChunkedBody
-from trio_uwsgi._wire.remote import VARS, Call, decode_call, decode_size, value_size
-from trio_uwsgi._wire.request import Request
-from trio_uwsgi._wire.response import error_response
-from trio_uwsgi._wire.uwsgi import (
+from trio_uwsgi._http.bodies import BODY, DONE, START, BodyParser
+from trio_uwsgi._http.chunked import ChunkedBody
+from trio_uwsgi._http.request import Request
+from trio_uwsgi._http.response import error_response
+from trio_uwsgi._http.uwsgi_http import HTTP_STYLE, RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
+from trio_uwsgi._protocol.packet import (
     CACHE,
     HEADER_SIZE,
     HELLO,
@@ -30,11 +29,12 @@ from trio_uwsgi._wire.uwsgi import (
     decode_header,
     decode_vars,
 )
-from trio_uwsgi._wire.uwsgi_http import HTTP_STYLE, RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
+from trio_uwsgi._protocol.remote_answers import Failure
+from trio_uwsgi._protocol.remote_calls import VARS, Call, decode_call, decode_size, value_size
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.http1 import Limits
+    from trio_uwsgi._http.http1 import Limits
 
 __all__ = ["PacketRequest", "RpcRequest", "UwsgiParser", "UwsgiRequest", "UwsgiResponse"]
 

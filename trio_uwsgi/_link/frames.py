@@ -1,4 +1,4 @@
-"""What the master and its members say to each other, as values and as bytes. Floor 1.
+"""What the master and its members say to each other, as values and as bytes. Pure.
 
 On the wire a frame is
 
@@ -8,7 +8,7 @@ On the wire a frame is
     tail               the frame's one bytes field, if it has one
 
 Both ends are our own and equally privileged, but the format still gives plain data and nothing that executes. Which end
-may send what is said in each frame's docstring; who answers what is in `_tasks/link.py`. What the master and a zygote
+may send what is said in each frame's docstring; who answers what is in `_link/link.py`. What the master and a zygote
 say to each other has the same format, and words of its own (`zygote_frames.py`).
 """
 
@@ -249,7 +249,7 @@ class BootFailed(Frame):
 class Declared(Frame):
     """Member to master, before `Ready`: what the application declared when this member imported it by itself.
 
-    `description` is what `_core/declarations.py` made of it.
+    `description` is what `_runtime/declarations.py` made of it.
     """
 
     description: bytes

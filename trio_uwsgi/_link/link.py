@@ -1,4 +1,4 @@
-"""The pipe between the master and one member. Floor 2.
+"""The pipe between the master and one member.
 
 Both ends `obey` frames in a plain function that never waits, so a link is only a way to get a frame to the other side:
 `direct_links` calls the other end's `obey` at once (a member that is a task here), `StreamLink` sends bytes over any
@@ -20,8 +20,8 @@ from typing import Protocol
 
 import trio
 
-from trio_uwsgi._tasks.copied import is_copied
-from trio_uwsgi._wire.frames import Answer, Frame, FrameReader, Post, Raise, encode
+from trio_uwsgi._link.frames import Answer, Frame, FrameReader, Post, Raise, encode
+from trio_uwsgi._system.close_on_fork import is_copied
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull, UwsgiError
 
 __all__ = ["Link", "StreamLink", "direct_links"]
@@ -96,7 +96,7 @@ class StreamLink:
         is_copied(self)
 
     def close_copies(self) -> None:
-        """See `copied.py`. What the child says goes nowhere: the answers would be for its parent."""
+        """See `close_on_fork.py`. What the child says goes nowhere: the answers would be for its parent."""
         self.cut()
         if self._descriptor >= 0:
             assert isinstance(self._stream, trio.SocketStream)

@@ -1,4 +1,4 @@
-"""Memory that all processes of a runtime see: numbers that one of them writes and the others read. Floor 2.
+"""Memory that all processes of a runtime see: numbers that one of them writes and the others read.
 
 Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
 Numbers that belong together may be seen a moment apart. There is a row for each seat, which its member writes, and a

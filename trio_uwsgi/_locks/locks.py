@@ -1,10 +1,10 @@
-"""User locks of a runtime: tasks that hold them, and tasks that wait. Floor 2.
+"""User locks of a runtime: tasks that hold them, and tasks that wait.
 
 A holder is a task *in* a unit of work. Two tasks of one unit exclude each other, as two requests do; and the task that
 runs request after request is another holder each time. A unit that ends lets go of what its tasks hold.
 
-The rules are in `_core/locks.py`; here tasks are parked, and woken when the lock has become theirs. Where members are
-processes the master has the table, see `remote_locks.py`.
+The rules are in `_locks/rules.py`; here tasks are parked, and woken when the lock has become theirs. Where members are
+processes the master has the table, see `remote.py`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import outcome
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
-from trio_uwsgi._core.locks import LockTable
-from trio_uwsgi._tasks.trio_threads import is_stand_in
+from trio_uwsgi._locks.rules import LockTable
+from trio_uwsgi._units.trio_threads import is_stand_in
 from trio_uwsgi.errors import LockError, NotServing
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.unit import Unit
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["Holder", "LockClaims", "Locks", "UserLocks", "left_behind", "refuse_stranger", "warn_of_holder"]
 

@@ -1,8 +1,8 @@
-"""User locks where members are processes: the master has the table, and its members ask it. Floor 2.
+"""User locks where members are processes: the master has the table, and its members ask it.
 
 A member's task that wants a lock says `Lock` and waits for `Granted`; so locks are handed over in the order in which
 the master heard of those who want them, and one whose holder's process dies is handed on when its link ends. Whether a
-lock is held is also in shared memory (`board.py`), so that asking needs no answer.
+lock is held is also in shared memory (`scoreboard.py`), so that asking needs no answer.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import outcome
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task
 
-from trio_uwsgi._core.locks import LockTable
-from trio_uwsgi._tasks.locks import Holder, LockClaims, left_behind, refuse_stranger, warn_of_holder
-from trio_uwsgi._wire.frames import Forget, Frame, Granted, Lock, Unlock
+from trio_uwsgi._link.frames import Forget, Frame, Granted, Lock, Unlock
+from trio_uwsgi._locks.locks import Holder, LockClaims, left_behind, refuse_stranger, warn_of_holder
+from trio_uwsgi._locks.rules import LockTable
 from trio_uwsgi.errors import LockError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.board import Board
-    from trio_uwsgi._tasks.unit import Unit
+    from trio_uwsgi._link.scoreboard import Board
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["LockKeeper", "RemoteLocks"]
 

@@ -1,7 +1,7 @@
-"""User locks: who holds which, and who waits for it, in what order. Floor 1.
+"""User locks: who holds which, and who waits for it, in what order. Pure.
 
 A lock is handed over, never fought for: when its holder lets go, the one that waited longest holds it at once, before
-it has even run. So nobody overtakes, and nobody starves. How a waiter is woken is in `_tasks/locks.py`.
+it has even run. So nobody overtakes, and nobody starves. How a waiter is woken is in `locks.py`.
 
 Holders and waiters are values that the caller chooses; equal ones are the same holder.
 """

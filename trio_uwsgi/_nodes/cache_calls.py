@@ -1,17 +1,17 @@
-"""Does with our caches what other nodes ask for over the uwsgi protocol. Floor 2."""
+"""Does with our caches what other nodes ask for over the uwsgi protocol."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._wire.answers import CacheAnswer, Failure
-from trio_uwsgi._wire.remote import OLD_DEL, OLD_SET, CacheCall, OldCacheCall
-from trio_uwsgi._wire.uwsgi import encode_array
+from trio_uwsgi._protocol.packet import encode_array
+from trio_uwsgi._protocol.remote_answers import CacheAnswer, Failure
+from trio_uwsgi._protocol.remote_calls import OLD_DEL, OLD_SET, CacheCall, OldCacheCall
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.caches import Caches, LocalCache
+    from trio_uwsgi._caches.caches import Caches, LocalCache
 
 __all__ = ["answer_cache_call"]
 

@@ -1,8 +1,8 @@
-"""The client of other nodes: one call, one answer, over the uwsgi protocol. Floor 2.
+"""The client of other nodes: one call, one answer, over the uwsgi protocol.
 
-A connection begins with a hello (`_wire/remote.py`). Another trio_uwsgi answers it, and the connection is kept for the
-next call. A uWSGI closes: then each call gets a connection of its own, without a hello, and the node is remembered as
-plain for a while.
+A connection begins with a hello (`_protocol/remote_calls.py`). Another trio_uwsgi answers it, and the connection is
+kept for the next call. A uWSGI closes: then each call gets a connection of its own, without a hello, and the node is
+remembered as plain for a while.
 
 No call is ever sent twice: the hello asks for nothing, and a kept connection that the node has closed is noticed before
 it is used. One that closes after that may have made the call, and is an error.
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, wait_readable, wait_writable
 
-from trio_uwsgi._tasks.deadlines import Deadlines
-from trio_uwsgi._wire.answers import Answer, AnswerReader, Failure, HelloAnswer
-from trio_uwsgi._wire.remote import HelloCall
-from trio_uwsgi.addresses import Address
+from trio_uwsgi._http.deadlines import Deadlines
+from trio_uwsgi._protocol.remote_answers import Answer, AnswerReader, Failure, HelloAnswer
+from trio_uwsgi._protocol.remote_calls import HelloCall
+from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import (
     ConfigError,
     NodeClosed,
@@ -35,7 +35,7 @@ from trio_uwsgi.errors import (
 )
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.remote import CacheCall, PingCall, RpcCall, SignalCall, SpoolCall
+    from trio_uwsgi._protocol.remote_calls import CacheCall, PingCall, RpcCall, SignalCall, SpoolCall
 
     NodeCall = RpcCall | SignalCall | SpoolCall | CacheCall | PingCall
 

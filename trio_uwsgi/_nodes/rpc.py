@@ -1,16 +1,16 @@
-"""RPC functions as they are called here: for members of this runtime, and for other nodes. Floor 2."""
+"""RPC functions as they are called here: for members of this runtime, and for other nodes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._tasks.calls import call_within
-from trio_uwsgi._tasks.failures import told_apart
-from trio_uwsgi._tasks.journal import summary
+from trio_uwsgi._units.calls import call_within
+from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.journal import summary
 from trio_uwsgi.errors import RpcFailed, RpcNotFound
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.unit import Unit
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["WrongCount", "call_function"]
 

@@ -1,11 +1,11 @@
-"""A function for remote procedure calls, and what it may be called. Floor 1."""
+"""A function for remote procedure calls, and what it may be called. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
 
-from trio_uwsgi._core.asynchrony import is_async
+from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError
 
 __all__ = ["RpcFunction", "check_rpc_name", "rpc_function"]

@@ -1,11 +1,11 @@
-"""Answers what other servers ask over the uwsgi protocol: RPC, signals, caches, pings. Floor 2.
+"""Answers what other servers ask over the uwsgi protocol: RPC, signals, caches, pings.
 
-A `Driver` as `asgi.py` and `wsgi.py` are: each packet is an exchange and so a unit of work, run in the tasks of
+A `Driver` as `asgi.py` and `wsgi_threads.py` are: each packet is an exchange and so a unit of work, run in the tasks of
 `runners.py`, most of them without waiting.
 
 Who may ask what is decided here, before anything of the packet is looked at. uWSGI lets everybody ask everything.
 
-Without a hello (see `_wire/remote.py`) a failure is a connection that closes without a byte, as with uWSGI.
+Without a hello (see `_protocol/remote_calls.py`) a failure is a connection that closes without a byte, as with uWSGI.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.spool_request import request_of
-from trio_uwsgi._tasks.access import peer_name
-from trio_uwsgi._tasks.cache_calls import answer_cache_call
-from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._tasks.rpc import WrongCount, call_function
-from trio_uwsgi._tasks.runners import Runner, RunnerDriver, RunnerExchange
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._wire.answers import (
+from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
+from trio_uwsgi._http.access_log import peer_name
+from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest
+from trio_uwsgi._link.frames import Raise
+from trio_uwsgi._nodes.cache_calls import answer_cache_call
+from trio_uwsgi._nodes.rpc import WrongCount, call_function
+from trio_uwsgi._protocol.packet import CACHE, HELLO, PING, RPC, SIGNAL, SPOOL
+from trio_uwsgi._protocol.remote_answers import (
     Answer,
     Failure,
     HelloAnswer,
@@ -32,10 +31,20 @@ from trio_uwsgi._wire.answers import (
     SignalAnswer,
     encode_answer,
 )
-from trio_uwsgi._wire.frames import Raise
-from trio_uwsgi._wire.remote import CacheCall, Call, HelloCall, OldCacheCall, PingCall, RpcCall, SignalCall, SpoolCall
-from trio_uwsgi._wire.uwsgi import CACHE, HELLO, PING, RPC, SIGNAL, SPOOL
-from trio_uwsgi._wire.uwsgi_requests import PacketRequest, RpcRequest
+from trio_uwsgi._protocol.remote_calls import (
+    CacheCall,
+    Call,
+    HelloCall,
+    OldCacheCall,
+    PingCall,
+    RpcCall,
+    SignalCall,
+    SpoolCall,
+)
+from trio_uwsgi._spool.request import request_of
+from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import (
     CacheItemTooLarge,
     ClientDisconnected,
@@ -47,9 +56,9 @@ from trio_uwsgi.errors import (
 )
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.exchange import Exchange
-    from trio_uwsgi.options import AccessRules
+    from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi.config.options import AccessRules
 
 logger = logging.getLogger("trio_uwsgi")
 

@@ -1,4 +1,4 @@
-"""How an application object is found again in another process. Floor 3.
+"""How an application object is found again in another process.
 
 The master serves an object; the processes of its members have to import it themselves. `reference_of` finds the name
 under which they can: that of a module's global, or of a global of the script that is running. What has no such name (it
@@ -21,8 +21,8 @@ import sys
 from types import CodeType, ModuleType
 from typing import Any, Literal
 
-from trio_uwsgi._runtime.loader import PassingThrough, import_failure, is_failure, load_app
-from trio_uwsgi._runtime.patches import look_after_import
+from trio_uwsgi._process.loader import PassingThrough, import_failure, is_failure, load_app
+from trio_uwsgi._process.patched_modules import look_after_import
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]

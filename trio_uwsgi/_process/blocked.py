@@ -1,4 +1,4 @@
-"""When a member's loop counts as blocked for too long. Floor 1.
+"""When a member's loop counts as blocked for too long. Pure.
 
 A member shows a sign of life several times a second, unless something keeps its loop: code that does not await. From
 the last sign on that code has the member's harakiri limit, or until the moment that it set for itself, and then a

@@ -1,4 +1,4 @@
-"""A child process, as the master holds it. Floor 3.
+"""A child process, as the master holds it.
 
 Its end is seen through its pidfd, and only there. Its status comes as a report of the zygote, which is its parent, or,
 when the zygote has died, from the kernel: this process then has adopted it. Both are exact.
@@ -19,9 +19,9 @@ from typing import Self
 
 import trio
 
-from trio_uwsgi._runtime.dumps import STACKS, TASK_TREE
-from trio_uwsgi._runtime.orphans import KIN
-from trio_uwsgi._runtime.pidfds import send_signal
+from trio_uwsgi._system.pidfds import send_signal
+from trio_uwsgi._system.subreaper import KIN
+from trio_uwsgi._units.stack_dumps import STACKS, TASK_TREE
 
 __all__ = ["DEATH", "Child", "ExitStatus"]
 

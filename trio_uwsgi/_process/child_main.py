@@ -1,4 +1,4 @@
-"""A member's process from its first line to its last. Floor 3.
+"""A member's process from its first line to its last.
 
 It comes from a fork of the zygote, or, with lazy applications, from an interpreter that was just started; here they
 become alike. What a fork copies and must not be shared is made new (`renew`), `main` runs, and the process ends the way
@@ -26,10 +26,10 @@ from typing import Any, NoReturn
 
 import trio._core._run
 
-from trio_uwsgi._runtime.dumps import answer_dumps
-from trio_uwsgi._runtime.forks import ignored, in_forked_children, mind_forks
-from trio_uwsgi._runtime.parting import AFTER_A_FAILURE, exit_code, leave
-from trio_uwsgi._tasks.job_control import JOB_CONTROL, has_terminal
+from trio_uwsgi._system.forks import ignored, in_forked_children, mind_forks
+from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE, exit_code, leave
+from trio_uwsgi._system.job_control import JOB_CONTROL, has_terminal
+from trio_uwsgi._units.stack_dumps import answer_dumps
 
 __all__ = ["Duty", "outlive_sigterm", "own_posix_signals", "perform", "wake_at_the_end_of_children"]
 

@@ -1,4 +1,4 @@
-"""The end of a run that does not end by itself. Floor 3.
+"""The end of a run that does not end by itself.
 
 When a task of ours fails, Trio cancels all others and waits for them. One that waits under a shield for what will not
 come any more, because of that very failure, would keep a process that accepts nobody and never ends. So a run that is
@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from trio_uwsgi._runtime.dumps import dump_here
 from trio_uwsgi._runtime.overdue import LEEWAY
-from trio_uwsgi._runtime.parting import LONGEST
-from trio_uwsgi._tasks.journal import report_failure
+from trio_uwsgi._system.interpreter_exit import LONGEST
+from trio_uwsgi._units.journal import report_failure
+from trio_uwsgi._units.stack_dumps import dump_here
 from trio_uwsgi.errors import UwsgiError
 
 __all__ = ["bounded_end", "end_now", "failures_reported"]

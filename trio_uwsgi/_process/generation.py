@@ -1,7 +1,7 @@
-"""One version of the application's code, and the placement of its members in processes. Floor 3.
+"""One version of the application's code, and the placement of its members in processes.
 
 A generation has a zygote, which has imported the application; when that dies there is another one, and the members of
-the first go on. What the application declared is the generation's registry (`_core/declarations.py`).
+the first go on. What the application declared is the generation's registry (`_runtime/declarations.py`).
 """
 
 from __future__ import annotations
@@ -16,15 +16,12 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._core.declarations import adopt, declared
-from trio_uwsgi._runtime.loader import import_took_too_long
-from trio_uwsgi._runtime.member_process import Setup
-from trio_uwsgi._runtime.member_start import MemberLink, SharedFrequency, Start
-from trio_uwsgi._runtime.parting import AFTER_A_FAILURE
-from trio_uwsgi._runtime.patience import say_what_is_awaited
-from trio_uwsgi._runtime.pidfds import TASKS_NEED_NONE
-from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
-from trio_uwsgi._runtime.process import (
+from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Ready, SpoolerFrequency
+from trio_uwsgi._process.loader import import_took_too_long
+from trio_uwsgi._process.member_process import Setup
+from trio_uwsgi._process.member_start import MemberLink, SharedFrequency, Start
+from trio_uwsgi._process.watchdog import Watchdog
+from trio_uwsgi._process.zygote_control import (
     ForkRefused,
     Plan,
     RemoteTraceback,
@@ -32,22 +29,25 @@ from trio_uwsgi._runtime.process import (
     ZygoteDied,
     open_zygote,
 )
-from trio_uwsgi._runtime.watchdog import Watchdog
-from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Ready, SpoolerFrequency
+from trio_uwsgi._runtime.declarations import adopt, declared
+from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
+from trio_uwsgi._runtime.slow_start_log import say_what_is_awaited
+from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
+from trio_uwsgi._system.pidfds import TASKS_NEED_NONE
+from trio_uwsgi._units.journal import sole
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._runtime.child import Child
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._link.scoreboard import Board
+    from trio_uwsgi._process.child import Child
+    from trio_uwsgi._process.launcher import Nest
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.nest import Nest
-    from trio_uwsgi._runtime.tenure import Tenure
-    from trio_uwsgi._runtime.terms import Terms
-    from trio_uwsgi._tasks.board import Board
-    from trio_uwsgi._tasks.listeners import Listener
+    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._runtime.settings import Terms
 
 __all__ = ["Generation", "Generations", "MemberPlan", "open_generations"]
 
@@ -59,7 +59,8 @@ MOST_BOOT_FAILURES = 3
 LAST_WORDS = 1.0
 # Seconds until another zygote is started.
 PAUSE = 1.0
-# Seconds after its last word in which a process has ended by itself, which bounds its own end: see `parting.py`.
+# Seconds after its last word in which a process has ended by itself, which bounds its own end: see
+# `interpreter_exit.py`.
 OVERDUE = AFTER_A_FAILURE + 2
 
 

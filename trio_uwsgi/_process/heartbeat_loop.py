@@ -1,4 +1,4 @@
-"""The heart of a member in a process of its own: signs of life, and how it goes, on its row of the board. Floor 3.
+"""The heart of a member in a process of its own: signs of life, and how it goes, on its row of the board.
 
 What one beat does is here, and how often it does that in production; where time is not the system's, whoever stays
 beside the member (`member_process.House`) lets it beat.
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.wear import Wear
-from trio_uwsgi._wire.frames import Relieve
+from trio_uwsgi._link.frames import Relieve
+from trio_uwsgi._runtime.recycling import Wear
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.crew import Crew
-    from trio_uwsgi._tasks.board import Row
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._link.scoreboard import Row
+    from trio_uwsgi._runtime.member_factory import Crew
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Heart", "beat"]
 

@@ -1,14 +1,14 @@
-"""Where the processes of members come from. Floor 3."""
+"""Where the processes of members come from."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._runtime.hatching import Hatch, hatch
+from trio_uwsgi._process.zygote_start import Hatch, hatch
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.app_name import AppReference
+    from trio_uwsgi._process.app_name import AppReference
 
 __all__ = ["Nest"]
 

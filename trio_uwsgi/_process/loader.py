@@ -1,4 +1,4 @@
-"""Find an application by its name. Floor 3.
+"""Find an application by its name.
 
 A name is `module:attribute` or `path/to/file.py:attribute`; the attribute may have dots. Importing runs the
 application's own code, which may fail in any way: whatever it raises becomes the cause of a `BootError` that says what
@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
-from trio_uwsgi._runtime.patches import look_after_import
-from trio_uwsgi._tasks.privileges import barred_folder, user_name
+from trio_uwsgi._process.patched_modules import look_after_import
+from trio_uwsgi._system.privileges import barred_folder, user_name
 from trio_uwsgi.errors import BootError
 
 __all__ = ["PassingThrough", "import_failure", "import_took_too_long", "is_failure", "load_app"]

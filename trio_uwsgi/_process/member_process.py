@@ -1,4 +1,4 @@
-"""A member in a process of its own, from its first line to its last. Floor 3.
+"""A member in a process of its own, from its first line to its last.
 
 The process was made by a zygote (`zygote.py`) and has the application imported. What runs in it is the same member as
 in a task: its link leads through a socket, and what all members share is in memory that all have, or asked of the
@@ -23,35 +23,35 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import trio
 
-from trio_uwsgi._core.declarations import describe
-from trio_uwsgi._core.seats import Seat
-from trio_uwsgi._runtime.crew import Crew
-from trio_uwsgi._runtime.duty import own_posix_signals
-from trio_uwsgi._runtime.heart import Heart, beat
-from trio_uwsgi._runtime.last_resort import bounded_end, failures_reported
-from trio_uwsgi._runtime.parting import AFTER_A_FAILURE
+from trio_uwsgi._apps.interface import interface_of
+from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._http.listeners import Listener
+from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, SpoolerFrequency
+from trio_uwsgi._link.link import StreamLink
+from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._locks.remote import RemoteLocks
+from trio_uwsgi._process.child_main import own_posix_signals
+from trio_uwsgi._process.forced_exit import bounded_end, failures_reported
+from trio_uwsgi._process.heartbeat_loop import Heart, beat
+from trio_uwsgi._process.zygote import application
+from trio_uwsgi._runtime.declarations import describe
+from trio_uwsgi._runtime.member_factory import Crew
+from trio_uwsgi._runtime.member_run import Tenure
 from trio_uwsgi._runtime.placement import in_task
-from trio_uwsgi._runtime.tenure import Tenure
-from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
-from trio_uwsgi._runtime.titles import entitle
+from trio_uwsgi._runtime.settings import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.slots import Seat
 from trio_uwsgi._runtime.worker import Application
-from trio_uwsgi._runtime.zygote import application
-from trio_uwsgi._tasks.board import Board
-from trio_uwsgi._tasks.interface import interface_of
-from trio_uwsgi._tasks.journal import Journal, LoggingJournal, sole
-from trio_uwsgi._tasks.lifespan import Lifespan
-from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._tasks.listeners import Listener
-from trio_uwsgi._tasks.remote_locks import RemoteLocks
-from trio_uwsgi._tasks.sources import WallClock
-from trio_uwsgi._tasks.vital_signs import VitalSigns
-from trio_uwsgi._wire.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, SpoolerFrequency
+from trio_uwsgi._signals.ticker import WallClock
+from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
+from trio_uwsgi._system.process_titles import entitle
+from trio_uwsgi._units.heartbeat import VitalSigns
+from trio_uwsgi._units.journal import Journal, LoggingJournal, sole
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._tasks.inbox import Inbox
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._signals.inbox import Inbox
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["CANNOT_START", "House", "Setup", "main", "prepare"]
 

@@ -1,4 +1,4 @@
-"""What the master knows of a member's process while that begins, and of all of them at once. Floor 3."""
+"""What the master knows of a member's process while that begins, and of all of them at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import trio
 
-from trio_uwsgi._tasks.link import StreamLink
-from trio_uwsgi._wire.frames import BootFailed, Frame, HandOver, Stop
+from trio_uwsgi._link.frames import BootFailed, Frame, HandOver, Stop
+from trio_uwsgi._link.link import StreamLink
 
 __all__ = ["MemberLink", "SharedFrequency", "Start"]
 

@@ -1,4 +1,4 @@
-"""What an application may have changed in this process when it was imported, and the server stands on. Floor 3.
+"""What an application may have changed in this process when it was imported, and the server stands on.
 
 gevent and eventlet can put their own sockets, locks and threads in the place of the standard library's, for everybody.
 They wait in a loop of their own, which nobody runs here, so that the server would hang sooner or later. It is refused.
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import sys
 
-from trio_uwsgi._tasks.own_loggers import hear_own_loggers
-from trio_uwsgi._tasks.standard_streams import have_standard_descriptors
+from trio_uwsgi._system.standard_streams import have_standard_descriptors
+from trio_uwsgi._units.own_loggers import hear_own_loggers
 from trio_uwsgi.errors import BootError
 
 __all__ = ["look_after_import"]

@@ -1,4 +1,4 @@
-"""Harakiri from outside: ends members whose loop is blocked for too long. Floor 3.
+"""Harakiri from outside: ends members whose loop is blocked for too long.
 
 What awaits is ended inside of the member by its cancel scope. Code that does not await (a call that sleeps, a busy
 loop, C code that keeps the GIL) cannot be ended there, and keeps the loop from everything else. So the master looks at
@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.pulse import Pulse
-from trio_uwsgi._tasks.access import escape
+from trio_uwsgi._http.access_log import escape
+from trio_uwsgi._process.blocked import Pulse
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.child import Child
-    from trio_uwsgi._tasks.board import Row
+    from trio_uwsgi._link.scoreboard import Row
+    from trio_uwsgi._process.child import Child
 
 __all__ = ["Watchdog", "Watched"]
 

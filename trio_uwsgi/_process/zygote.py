@@ -1,7 +1,7 @@
-"""The zygote: a process that has imported the application, and forks members. Floor 3.
+"""The zygote: a process that has imported the application, and forks members.
 
 Theory. The master never forks: it runs Trio, with threads and state that a fork would copy half. It starts one zygote
-per generation of code (`_runtime/process.py`), a new interpreter that has no Trio run, no thread of ours and no
+per generation of code (`_process/zygote_control.py`), a new interpreter that has no Trio run, no thread of ours and no
 handler that does anything. It imports the application once, so its children share that memory and start in
 milliseconds, and then only waits for two things:
 
@@ -13,7 +13,7 @@ the one to open a child's pidfd, between the fork and the reaping; it travels to
 that very process from then on, also when the zygote is dead. A zygote that dies takes nobody with it.
 
 When the master is gone its children see the end of their own streams. Those that do not leave within a grace are killed
-here. (And when both are gone, by their lifelines: see `_runtime/duty.py`.)
+here. (And when both are gone, by their lifelines: see `_process/child_main.py`.)
 
 With lazy applications the zygote imports none. Its children execute a fresh interpreter after the fork, and find the
 application with `application()` there. Everything else is the same.
@@ -42,20 +42,17 @@ import traceback
 from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
-from trio_uwsgi._runtime.app_name import AppReference, in_a_child_process
-from trio_uwsgi._runtime.duty import (
+from trio_uwsgi._process.app_name import AppReference, in_a_child_process
+from trio_uwsgi._process.child_main import (
     Duty,
     outlive_sigterm,
     own_posix_signals,
     perform,
     wake_at_the_end_of_children,
 )
-from trio_uwsgi._runtime.forks import fork
-from trio_uwsgi._runtime.loader import import_failure
-from trio_uwsgi._runtime.parting import flush_output, leave
-from trio_uwsgi._runtime.titles import entitle
-from trio_uwsgi._tasks.zygote_line import ANCILLARY, READ_SIZE, close_all, descriptors_of
-from trio_uwsgi._wire.zygote_frames import (
+from trio_uwsgi._process.loader import import_failure
+from trio_uwsgi._process.zygote_channel import ANCILLARY, READ_SIZE, close_all, descriptors_of
+from trio_uwsgi._process.zygote_frames import (
     Exited,
     Fork,
     Forked,
@@ -68,6 +65,9 @@ from trio_uwsgi._wire.zygote_frames import (
     ZygoteFrame,
     encode,
 )
+from trio_uwsgi._system.forks import fork
+from trio_uwsgi._system.interpreter_exit import flush_output, leave
+from trio_uwsgi._system.process_titles import entitle
 from trio_uwsgi.errors import BootError
 
 __all__ = ["adopt_orphans", "application", "command", "live", "sys_path_line", "wake"]
@@ -80,7 +80,7 @@ _IMPORT_FAILED = 3
 _BOOTSTRAP = (
     "import json, sys; fd = int(sys.argv[1]); "
     "sys.path[:] = json.loads(open(fd, 'rb', 0, closefd=False).readline()); "
-    "from trio_uwsgi._runtime.zygote import {start}; {start}(fd)"
+    "from trio_uwsgi._process.zygote import {start}; {start}(fd)"
 )
 
 

@@ -1,7 +1,7 @@
-"""The line between the master and a zygote: frames, and descriptors beside them. Floor 2.
+"""The line between the master and a zygote: frames, and descriptors beside them.
 
-The master's end, in Trio, is `ZygoteLine`. The zygote's end has no Trio, and is in `_runtime/zygote.py`; what both need
-is here. How descriptors find their frames: `_wire/zygote_frames.py`.
+The master's end, in Trio, is `ZygoteLine`. The zygote's end has no Trio, and is in `_process/zygote.py`; what both need
+is here. How descriptors find their frames: `_process/zygote_frames.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from trio_uwsgi._wire.zygote_frames import ParcelReader, ZygoteFrame
+from trio_uwsgi._process.zygote_frames import ParcelReader, ZygoteFrame
 from trio_uwsgi.errors import UwsgiError
 
 __all__ = ["ANCILLARY", "ANSWER", "READ_SIZE", "ZygoteDied", "ZygoteLine", "close_all", "descriptors_of"]

@@ -1,4 +1,4 @@
-"""The master's side of processes: a zygote as a context, and its children as objects. Floor 3.
+"""The master's side of processes: a zygote as a context, and its children as objects.
 
     async with open_zygote(plan) as zygote:
         async with await zygote.fork("worker1", setup, [listener.fileno()]) as child:
@@ -8,7 +8,7 @@
 One shielded task listens to the zygote, and one per child watches for its end: a body that is cancelled still sees its
 children end, and `Zygote.aclose` bounds how long that takes.
 
-What is in the processes is in `_runtime/zygote.py` and `_runtime/duty.py`, and which systems have them, too.
+What is in the processes is in `_process/zygote.py` and `_process/child_main.py`, and which systems have them, too.
 """
 
 from __future__ import annotations
@@ -26,15 +26,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
-from trio_uwsgi._runtime.child import DEATH, Child, ExitStatus
-from trio_uwsgi._runtime.dumps import STACKS
-from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess, hatch, judge_threads
-from trio_uwsgi._runtime.loader import import_took_too_long
-from trio_uwsgi._runtime.orphans import KIN, children_of
-from trio_uwsgi._runtime.pidfds import send_signal
-from trio_uwsgi._runtime.zygote import adopt_orphans, sys_path_line
-from trio_uwsgi._tasks.zygote_line import ANSWER, ZygoteDied, ZygoteLine, close_all
-from trio_uwsgi._wire.zygote_frames import (
+from trio_uwsgi._process.child import DEATH, Child, ExitStatus
+from trio_uwsgi._process.loader import import_took_too_long
+from trio_uwsgi._process.zygote import adopt_orphans, sys_path_line
+from trio_uwsgi._process.zygote_channel import ANSWER, ZygoteDied, ZygoteLine, close_all
+from trio_uwsgi._process.zygote_frames import (
     Exited,
     Fork,
     Forked,
@@ -46,6 +42,10 @@ from trio_uwsgi._wire.zygote_frames import (
     ZygoteFrame,
     encode,
 )
+from trio_uwsgi._process.zygote_start import Hatch, ZygoteProcess, hatch, judge_threads
+from trio_uwsgi._system.pidfds import send_signal
+from trio_uwsgi._system.subreaper import KIN, children_of
+from trio_uwsgi._units.stack_dumps import STACKS
 from trio_uwsgi.errors import BootError, UwsgiError
 
 __all__ = [
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.app_name import AppReference
+    from trio_uwsgi._process.app_name import AppReference
 
 logger = logging.getLogger("trio_uwsgi")
 

@@ -1,10 +1,10 @@
-"""What the master and a zygote say to each other, and how descriptors find their frames. Floor 1.
+"""What the master and a zygote say to each other, and how descriptors find their frames. Pure.
 
 The bytes are those of `frames.py`. Descriptors travel beside them, over the same unix socket: they never arrive later
 than the first byte that they were sent with, but may come in one read with the end of the frame before. So each frame
 says how many are its own, and takes them in order.
 
-Here are only numbers: who sends and receives them is in `_runtime/process.py` (the master) and `_runtime/zygote.py`.
+Here are only numbers: who sends and receives them is in `zygote_control.py` (the master) and `zygote.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from trio_uwsgi._wire.frames import Frame, FrameReader, Vocabulary
+from trio_uwsgi._link.frames import Frame, FrameReader, Vocabulary
 
 __all__ = [
     "Exited",

@@ -1,4 +1,4 @@
-"""How there comes to be a zygote: its process, and the line to it. Floor 3.
+"""How there comes to be a zygote: its process, and the line to it.
 
 In production it is a new interpreter. (A test forks one: see `forked_zygote.py`.)
 """
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
-from trio_uwsgi._runtime.pidfds import TASKS_NEED_NONE
-from trio_uwsgi._runtime.zygote import command
-from trio_uwsgi._tasks.zygote_line import ZygoteLine
+from trio_uwsgi._process.zygote import command
+from trio_uwsgi._process.zygote_channel import ZygoteLine
+from trio_uwsgi._system.pidfds import TASKS_NEED_NONE
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.app_name import AppReference
-    from trio_uwsgi._wire.zygote_frames import Imported
+    from trio_uwsgi._process.app_name import AppReference
+    from trio_uwsgi._process.zygote_frames import Imported
 
 __all__ = ["Hatch", "ZygoteProcess", "hatch", "judge_threads"]
 

@@ -1,4 +1,4 @@
-"""The import of the application in the program's own process, where members are tasks. Floor 3.
+"""The import of the application in the program's own process, where members are tasks.
 
 Nobody looks at the process from outside, as the master does where processes import; and while the main thread imports
 it does nothing else.
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._runtime.loader import PassingThrough, import_took_too_long
-from trio_uwsgi._runtime.parting import LONGEST, flush_output
+from trio_uwsgi._process.loader import PassingThrough, import_took_too_long
+from trio_uwsgi._system.interpreter_exit import LONGEST, flush_output
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.app_name import AppReference
+    from trio_uwsgi._process.app_name import AppReference
 
 __all__ = ["CANNOT_START", "STOPS", "in_time", "load_where_signals_are_obeyed"]
 

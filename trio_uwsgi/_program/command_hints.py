@@ -1,6 +1,6 @@
-"""What people are told who type an option of another server, and how a `ConfigError` reads on a command line. Floor 4.
+"""What people are told who type an option of another server, and how a `ConfigError` reads on a command line.
 
-What uWSGI calls its options is in `_command_options.py`, beside our own.
+What uWSGI calls its options is in `command_options.py`, beside our own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from trio_uwsgi._command_options import OPTIONS, flag_of
+from trio_uwsgi._program.command_options import OPTIONS, flag_of
 
 __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 

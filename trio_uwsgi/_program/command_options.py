@@ -1,4 +1,4 @@
-"""The options of the command line: one row for each field of `Config`. Floor 4.
+"""The options of the command line: one row for each field of `Config`.
 
 The parser that they are given to is in `__main__.py`. What is written here is how a field is read, what `--help` tells
 of it, and what people are told who type an option of uWSGI's that does not exist here.
@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
-from trio_uwsgi.config import Interface, Lifespan
+from trio_uwsgi.config.config import Interface, Lifespan
+from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import Cache, Mules
 
 __all__ = ["OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
 

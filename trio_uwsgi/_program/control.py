@@ -1,4 +1,4 @@
-"""What a program that serves can be told from outside: by posix signals, and by letters in its fifo. Floor 4."""
+"""What a program that serves can be told from outside: by posix signals, and by letters in its fifo."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._runtime.dumps import dump_here
-from trio_uwsgi._runtime.forks import held
-from trio_uwsgi._tasks.job_control import JOB_CONTROL, hold, in_background, let_go, next_orders, open_orders
+from trio_uwsgi._system.forks import held
+from trio_uwsgi._system.job_control import JOB_CONTROL, hold, in_background, let_go, next_orders, open_orders
+from trio_uwsgi._units.stack_dumps import dump_here
 from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
+    from trio_uwsgi._program.fifo import Fifo
+    from trio_uwsgi._program.systemd import Notifier
     from trio_uwsgi._runtime.runtime import Runtime
-    from trio_uwsgi._tasks.fifo import Fifo
-    from trio_uwsgi._tasks.systemd import Notifier
 
 __all__ = ["Control"]
 

@@ -1,4 +1,4 @@
-"""A fifo in the file system, from which orders are read. Floor 2."""
+"""A fifo in the file system, from which orders are read."""
 
 from __future__ import annotations
 

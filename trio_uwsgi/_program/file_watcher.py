@@ -1,4 +1,4 @@
-"""Noticing that files were touched, or that Python code was changed. Floor 2."""
+"""Noticing that files were touched, or that Python code was changed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TypeAlias
 
 import trio
 
-from trio_uwsgi._tasks.inotify import open_watch
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._system.inotify import open_watch
+from trio_uwsgi._units.journal import sole
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Stamps", "require_watchfiles", "stamps_of", "watch_files", "watch_sources"]

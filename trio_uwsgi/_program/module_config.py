@@ -1,4 +1,4 @@
-"""The `config` beside an application, which the command line takes for what it is not told itself. Floor 4.
+"""The `config` beside an application, which the command line takes for what it is not told itself.
 
 Where members are tasks, this process imports the application anyway. Where they are processes, or another user is
 become first, it does not: then a process of its own, which ends at once, imports the module and answers with what its
@@ -24,11 +24,11 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
-from trio_uwsgi._runtime.app_name import Served, in_a_child_process
-from trio_uwsgi._runtime.loader import find_module_of, import_module_of
-from trio_uwsgi._runtime.parting import flush_output
-from trio_uwsgi._runtime.process import RemoteTraceback
-from trio_uwsgi._tasks.privileges import become, identity_of
+from trio_uwsgi._process.app_name import Served, in_a_child_process
+from trio_uwsgi._process.loader import find_module_of, import_module_of
+from trio_uwsgi._process.zygote_control import RemoteTraceback
+from trio_uwsgi._system.interpreter_exit import flush_output
+from trio_uwsgi._system.privileges import become, identity_of
 from trio_uwsgi.config import Address, Cache, Config, Mules
 from trio_uwsgi.errors import BootError, ConfigError
 
@@ -39,7 +39,7 @@ _DEFAULT = Config()
 _PR_SET_PDEATHSIG = 1
 _BOOTSTRAP = (
     "import json, sys; told = json.loads(sys.stdin.buffer.readline()); sys.path[:] = told['path']; "
-    "from trio_uwsgi._module_config import answer; answer(told)"
+    "from trio_uwsgi._program.module_config import answer; answer(told)"
 )
 
 

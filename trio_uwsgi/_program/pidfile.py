@@ -1,4 +1,4 @@
-"""A file that tells the pid of a program while it runs. Floor 2.
+"""A file that tells the pid of a program while it runs.
 
 Who has written it keeps it locked, so it is known of any pidfile whether its program runs, and a pid that the system
 has given to another program since misleads nobody. uWSGI overwrites the file of a server that runs.

@@ -1,4 +1,4 @@
-"""The command line as process 1, as in a container. Floor 3.
+"""The command line as process 1, as in a container.
 
 Whose parent has ended, process 1 becomes the parent of, and has to reap: what an application starts and leaves behind
 would gather there, dead, as long as the container lives. But whoever takes the status of any child that has ended takes
@@ -18,9 +18,9 @@ import signal
 import threading
 from typing import NoReturn
 
-from trio_uwsgi._runtime.titles import entitle
-from trio_uwsgi._tasks.job_control import hold
-from trio_uwsgi._tasks.standard_streams import have_standard_streams
+from trio_uwsgi._system.job_control import hold
+from trio_uwsgi._system.process_titles import entitle
+from trio_uwsgi._system.standard_streams import have_standard_streams
 
 __all__ = ["begin_program"]
 

@@ -1,4 +1,4 @@
-"""What a process becomes that is there for the runtime and for nothing else. Floor 3.
+"""What a process becomes that is there for the runtime and for nothing else.
 
 In two steps: `move_in` before anything, and `settled` when the sockets are open, which may need rights that the
 application is not to have.
@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
-from trio_uwsgi._tasks.pidfile import open_pidfile
-from trio_uwsgi._tasks.privileges import become, identity_of, out_of_reach, user_name
+from trio_uwsgi._program.pidfile import open_pidfile
+from trio_uwsgi._system.privileges import become, identity_of, out_of_reach, user_name
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi.options import ProcessOptions
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi.config.options import ProcessOptions
 
 __all__ = ["Settle", "move_in", "refuse_to_move", "settled"]
 

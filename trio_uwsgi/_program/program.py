@@ -1,4 +1,4 @@
-"""The program that `serve` is where nobody embeds it: its log, and who tells it what to do. Floor 4."""
+"""The program that `serve` is where nobody embeds it: its log, and who tells it what to do."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from trio_uwsgi._control import Control
-from trio_uwsgi._runtime.last_resort import bounded_end, end_now, failures_reported
-from trio_uwsgi._runtime.orphans import bury_orphans
-from trio_uwsgi._runtime.own_import import STOPS
-from trio_uwsgi._runtime.parting import begin, flush_output, has_begun, lingering, stop_begins
-from trio_uwsgi._runtime.titles import entitled
-from trio_uwsgi._tasks.fifo import Fifo, open_fifo
-from trio_uwsgi._tasks.journal import sole
-from trio_uwsgi._tasks.privileges import identity_of
-from trio_uwsgi._tasks.systemd import Notifier
-from trio_uwsgi._tasks.touching import require_watchfiles, stamps_of, watch_files, watch_sources
+from trio_uwsgi._process.forced_exit import bounded_end, end_now, failures_reported
+from trio_uwsgi._program.app_import import STOPS
+from trio_uwsgi._program.control import Control
+from trio_uwsgi._program.fifo import Fifo, open_fifo
+from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
+from trio_uwsgi._program.systemd import Notifier
+from trio_uwsgi._system.interpreter_exit import begin, flush_output, has_begun, lingering, stop_begins
+from trio_uwsgi._system.privileges import identity_of
+from trio_uwsgi._system.process_titles import entitled
+from trio_uwsgi._system.subreaper import bury_orphans
+from trio_uwsgi._units.journal import sole
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What systemd and a service say to each other: sockets that are passed, and how the service is doing. Floor 2.
+"""What systemd and a service say to each other: sockets that are passed, and how the service is doing.
 
 Both begin with variables of the environment, which are taken out of it: they mean this process, and none that it
 starts. Notifications are datagrams, and are sent or not: nothing ever waits for the other side.
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
 import trio
 
-from trio_uwsgi.addresses import Address
+from trio_uwsgi.config.addresses import Address
 
 __all__ = ["Notifier", "take_sockets", "warn_of_unused"]
 

@@ -1,4 +1,4 @@
-"""uwsgi packets: the format of client requests, of what servers ask each other, and of spool files. Floor 1.
+"""uwsgi packets: the format of client requests, of what servers ask each other, and of spool files. Pure.
 
 A packet is
 
@@ -8,7 +8,7 @@ A packet is
     body        `size` bytes: vars (names and values), an array, or raw bytes
 
 where every name, value and item has its size before it, in 2 bytes too. What is longer is refused here; uWSGI sends
-the lower 16 bits of its length. What the packets mean is in `uwsgi_requests.py` and `remote.py`.
+the lower 16 bits of its length. What the packets mean is in `uwsgi_requests.py` and `remote_calls.py`.
 """
 
 from __future__ import annotations

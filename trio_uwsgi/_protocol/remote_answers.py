@@ -1,4 +1,4 @@
-"""What servers answer each other over the uwsgi protocol, as values and bytes. Floor 1. The calls are in `remote.py`.
+"""What servers answer each other over the uwsgi protocol, as values and bytes. Pure. Calls: `remote_calls.py`.
 
 A server encodes answers (`encode_answer`), a client reads them with an `AnswerReader`.
 """
@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trio_uwsgi._wire.remote import (
+from trio_uwsgi._protocol.packet import (
+    CACHE,
+    HEADER_SIZE,
+    HELLO,
+    MAX_BODY,
+    PING,
+    RESPONSE,
+    RPC,
+    decode_header,
+    decode_vars,
+    encode_packet,
+    encode_vars,
+)
+from trio_uwsgi._protocol.remote_calls import (
     MAX_VARS,
     OLD_GET,
     OLD_STREAM,
@@ -21,19 +34,6 @@ from trio_uwsgi._wire.remote import (
     SignalCall,
     SpoolCall,
     decode_size,
-)
-from trio_uwsgi._wire.uwsgi import (
-    CACHE,
-    HEADER_SIZE,
-    HELLO,
-    MAX_BODY,
-    PING,
-    RESPONSE,
-    RPC,
-    decode_header,
-    decode_vars,
-    encode_packet,
-    encode_vars,
 )
 from trio_uwsgi.errors import RemoteProtocolError
 

@@ -1,4 +1,4 @@
-"""What servers ask each other over the uwsgi protocol, as values and bytes. Floor 1. The way back is in `answers.py`.
+"""What servers ask each other over the uwsgi protocol, as values and bytes. Pure. Answers: `remote_answers.py`.
 
 A client encodes calls, a server decodes them (`decode_call`). Who asks whom, and what is done then, is elsewhere.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from trio_uwsgi._wire.uwsgi import (
+from trio_uwsgi._protocol.packet import (
     CACHE,
     HELLO,
     MAX_BODY,

@@ -1,1 +1,1 @@
-"""Who runs where: the master, the members, their placements. Floor 3."""
+"""Who runs where: the master, the members, their placements."""

@@ -1,4 +1,4 @@
-"""How long to wait before something that ended badly is started again. Floor 1."""
+"""How long to wait before something that ended badly is started again. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a master has to know of an application that only its members have imported. Floor 1.
+"""What a master has to know of an application that only its members have imported. Pure.
 
 `describe` writes down the declarations of a registry, `declared` makes a registry of that, and `adopt` adds it to one.
 The functions there are stand-ins: the master decides by targets, numbers and times, and calls nobody.
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._core.mule_functions import name_of
-from trio_uwsgi._core.registry import Registry
-from trio_uwsgi._core.timer import Timer
-from trio_uwsgi._core.timer_rules import rule_from_values, rule_values
+from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._signals.mule_functions import name_of
+from trio_uwsgi._signals.timer import Timer
+from trio_uwsgi._signals.timer_specs import rule_from_values, rule_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable

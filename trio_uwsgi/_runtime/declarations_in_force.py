@@ -1,22 +1,22 @@
-"""Whose declarations count: those of the application, and those of members while they run. Floor 3."""
+"""Whose declarations count: those of the application, and those of members while they run."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from trio_uwsgi._core.declarations import stand_in
-from trio_uwsgi._core.timer import Timer
-from trio_uwsgi._core.timer_rules import rule_from_values
-from trio_uwsgi._wire.frames import AddTimer, CancelTimer, Frame, Register
+from trio_uwsgi._link.frames import AddTimer, CancelTimer, Frame, Register
+from trio_uwsgi._runtime.declarations import stand_in
+from trio_uwsgi._signals.timer import Timer
+from trio_uwsgi._signals.timer_specs import rule_from_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.targets import Headcount
-    from trio_uwsgi._runtime.tenure import Tenure
-    from trio_uwsgi._tasks.sources import Ticker
+    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._signals.targets import Headcount
+    from trio_uwsgi._signals.ticker import Ticker
 
 __all__ = ["Declarations"]
 

@@ -1,4 +1,4 @@
-"""Who exists, in which state, with how much waiting; and from there: who gets the next signal or message. Floor 1.
+"""Who exists, in which state, with how much waiting; and from there: who gets the next signal or message. Pure.
 
 Theory. Every member has a *seat*, from the start of the runtime to its end, whoever sits on it: members die, and leave
 when they have nothing to do, and others take their place. What a member has been given and has not begun waits on its
@@ -30,13 +30,13 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick
-from trio_uwsgi._core.targets import KINDS
-from trio_uwsgi._wire.frames import MAX_MESSAGE
+from trio_uwsgi._link.frames import MAX_MESSAGE
+from trio_uwsgi._runtime.slots import Delivery, Remains, Seat, SeatState, Tick
+from trio_uwsgi._signals.targets import KINDS
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.targets import Headcount, Kind, Target
+    from trio_uwsgi._signals.targets import Headcount, Kind, Target
 
 __all__ = ["Roster"]
 

@@ -1,4 +1,4 @@
-"""What the application wants done when a member begins, and when it ends. Floor 3."""
+"""What the application wants done when a member begins, and when it ends."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._tasks.journal import summary
-from trio_uwsgi._tasks.own_loggers import hear_own_loggers
+from trio_uwsgi._units.journal import summary
+from trio_uwsgi._units.own_loggers import hear_own_loggers
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Calls
+    from trio_uwsgi._units.calls import Calls
 
 __all__ = ["hooked"]
 

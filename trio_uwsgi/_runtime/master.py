@@ -1,8 +1,8 @@
-"""The master: routes signals and messages, keeps the timers, watches the members come and go. Floor 3.
+"""The master: routes signals and messages, keeps the timers, watches the members come and go.
 
 Theory. Everything the master decides it decides in plain functions that never wait: a frame of a member is obeyed to
 the end before the next one is looked at, so there is one order of events and no lock. What must wait (a timer's due
-time, a member's life) is a task in `sources.py` or `placement.py` that calls in here.
+time, a member's life) is a task in `ticker.py` or `placement.py` that calls in here.
 
 The path of a signal: `raise_signal` asks the registry for the signal's target and the roster for the members it means,
 and sends each its delivery. A member answers `Begun` and `Ended`; in between the seat says what is on its way and what
@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.registry import check_signum
-from trio_uwsgi._core.seats import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
-from trio_uwsgi._runtime.declarations_in_force import Declarations
-from trio_uwsgi._runtime.placement import Died
-from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
-from trio_uwsgi._runtime.tenure import Tenure
-from trio_uwsgi._wire.frames import (
+from trio_uwsgi._link.frames import (
     AddTimer,
     Alarm,
     Begun,
@@ -50,19 +44,25 @@ from trio_uwsgi._wire.frames import (
     Stop,
     Unlock,
 )
+from trio_uwsgi._runtime.declarations_in_force import Declarations
+from trio_uwsgi._runtime.member_run import Tenure
+from trio_uwsgi._runtime.placement import Died
+from trio_uwsgi._runtime.registry import check_signum
+from trio_uwsgi._runtime.slots import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
+from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.roster import Roster
-    from trio_uwsgi._core.targets import Headcount
-    from trio_uwsgi._core.timer import Timer
+    from trio_uwsgi._alarms.alarms import Alarms
+    from trio_uwsgi._link.link import Link
+    from trio_uwsgi._locks.remote import LockKeeper
+    from trio_uwsgi._runtime.dispatcher import Roster
     from trio_uwsgi._runtime.placement import Ending
-    from trio_uwsgi._tasks.alarms import Alarms
-    from trio_uwsgi._tasks.journal import Journal
-    from trio_uwsgi._tasks.link import Link
-    from trio_uwsgi._tasks.remote_locks import LockKeeper
-    from trio_uwsgi._tasks.sources import Ticker
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._signals.targets import Headcount
+    from trio_uwsgi._signals.ticker import Ticker
+    from trio_uwsgi._signals.timer import Timer
+    from trio_uwsgi._units.journal import Journal
 
 __all__ = ["Master"]
 

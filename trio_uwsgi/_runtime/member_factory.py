@@ -1,4 +1,4 @@
-"""The members of one runtime: makes each life that a placement asks for, and counts what all lives did. Floor 3.
+"""The members of one runtime: makes each life that a placement asks for, and counts what all lives did.
 
 What a member does is in `worker.py`, `mule.py` and `spooler.py`; where it lives, in `placement.py`; who follows it, in
 `supervisor.py`.
@@ -13,32 +13,32 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._core.spool import Retry
+from trio_uwsgi._caches.caches import Caches
+from trio_uwsgi._http.fair_reactor import Share
+from trio_uwsgi._http.service import HttpStatistics
+from trio_uwsgi._link.scoreboard import TOTALS
+from trio_uwsgi._locks.locks import UserLocks
+from trio_uwsgi._nodes.client import Nodes
+from trio_uwsgi._runtime.member_run import second_name
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, Life, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
-from trio_uwsgi._runtime.tenure import second_name
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_worker, rpc_threads
-from trio_uwsgi._tasks.board import TOTALS
-from trio_uwsgi._tasks.caches import Caches
-from trio_uwsgi._tasks.calls import Calls
-from trio_uwsgi._tasks.fairness import Share
-from trio_uwsgi._tasks.inbox import Inbox
-from trio_uwsgi._tasks.locks import UserLocks
-from trio_uwsgi._tasks.node import Nodes
-from trio_uwsgi._tasks.service import HttpStatistics
-from trio_uwsgi._tasks.sources import MemberTimers
-from trio_uwsgi._tasks.spool import Spool, SpoolStatistics, SpoolTerms
-from trio_uwsgi._tasks.spool_files import SpoolFolder
-from trio_uwsgi._tasks.spools import Spools
-from trio_uwsgi._tasks.unit import Member, Services
+from trio_uwsgi._signals.inbox import Inbox
+from trio_uwsgi._signals.ticker import MemberTimers
+from trio_uwsgi._spool.directories import Spools
+from trio_uwsgi._spool.directory import Spool, SpoolStatistics, SpoolTerms
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._spool.rules import Retry
+from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.unit import Member, Services
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.seats import Seat
-    from trio_uwsgi._runtime.tenure import Tenure
-    from trio_uwsgi._runtime.terms import Shared, Surroundings, Terms
-    from trio_uwsgi._tasks.board import Row
+    from trio_uwsgi._link.scoreboard import Row
+    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._runtime.settings import Shared, Surroundings, Terms
+    from trio_uwsgi._runtime.slots import Seat
 
 __all__ = ["Crew", "MemberStatistics"]
 

@@ -1,6 +1,6 @@
-"""One member's time on a seat, as the master knows it. Floor 3.
+"""One member's time on a seat, as the master knows it.
 
-A seat (`_core/seats.py`) is there from the start of the runtime to its end; tenures come and go. Nearly always a seat
+A seat (`slots.py`) is there from the start of the runtime to its end; tenures come and go. Nearly always a seat
 has one. While one member follows another without a gap it has two: the one that has the seat and its heir, who starts;
 then the one that has the seat and the one that gave way, which ends what it runs.
 """
@@ -14,10 +14,10 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_uwsgi._core.seats import Seat
+    from trio_uwsgi._link.frames import Frame
+    from trio_uwsgi._link.link import Link
     from trio_uwsgi._runtime.placement import Ending
-    from trio_uwsgi._tasks.link import Link
-    from trio_uwsgi._wire.frames import Frame
+    from trio_uwsgi._runtime.slots import Seat
 
 __all__ = ["Tenure", "second_name"]
 

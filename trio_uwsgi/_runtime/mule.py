@@ -1,4 +1,4 @@
-"""What a mule does: its program, its signals, its messages, each a task of its own nursery. Floor 3."""
+"""What a mule does: its program, its signals, its messages, each a task of its own nursery."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.backoff import FIRST_PAUSE, next_pause
+from trio_uwsgi._link.frames import Ready
+from trio_uwsgi._runtime.backoff import FIRST_PAUSE, next_pause
 from trio_uwsgi._runtime.hooks import hooked
-from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._wire.frames import Ready
+from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.mule_functions import MessageHandler, Program
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.inbox import Inbox
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._signals.inbox import Inbox
+    from trio_uwsgi._signals.mule_functions import MessageHandler, Program
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["serve_mule"]
 

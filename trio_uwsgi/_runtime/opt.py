@@ -1,4 +1,4 @@
-"""What `uwsgi.opt` shows: the options that were set, under uWSGI's names and in its types. Floor 1."""
+"""What `uwsgi.opt` shows: the options that were set, under uWSGI's names and in its types. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from trio_uwsgi.config import Config
-from trio_uwsgi.options import Cache
+from trio_uwsgi.config.options import Cache
 
 __all__ = ["Options", "uwsgi_options"]
 

@@ -1,7 +1,7 @@
-"""When what was told to end has neither ended nor let itself be cancelled. Floor 3.
+"""When what was told to end has neither ended nor let itself be cancelled.
 
 A graceful stop cancels a level of the tree when its mercy is over. Code that waits under a shield of its own is not
-ended by that, and Trio waits for it: a program that is the runtime's own need not (`last_resort.py`).
+ended by that, and Trio waits for it: a program that is the runtime's own need not (`forced_exit.py`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a member lives. Floor 3.
+"""Where a member lives.
 
 A member is the same object everywhere: it has a link to the master and a body to run, and knows nothing else. Here are
 the two placements inside this process: a task with a direct link (`serve`'s default), and a task spoken to in bytes
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
-from trio_uwsgi._tasks.link import StreamLink, direct_links
+from trio_uwsgi._link.link import StreamLink, direct_links
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.tenure import Tenure
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Bear", "Died", "Ending", "Life", "Placement", "Stopped", "in_task", "over_memory"]
 

@@ -1,4 +1,4 @@
-"""What people give as a message and its recipient, as it travels. Floor 3."""
+"""What people give as a message and its recipient, as it travels."""
 
 from __future__ import annotations
 

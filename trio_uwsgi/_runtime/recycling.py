@@ -1,4 +1,4 @@
-"""When a worker has done enough, and another one is to follow. Floor 1."""
+"""When a worker has done enough, and another one is to follow. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_uwsgi.options import WearLimits
+    from trio_uwsgi.config.options import WearLimits
 
 __all__ = ["Wear"]
 

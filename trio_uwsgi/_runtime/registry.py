@@ -1,8 +1,8 @@
-"""What an application declared: signals, timers, mule programs, message handlers, RPC functions. Floor 1.
+"""What an application declared: signals, timers, mule programs, message handlers, RPC functions. Pure.
 
 Importing the application fills a registry. There is a default one behind `trio_uwsgi.uwsgi`; tests and embedders make
 their own and pass it to `serve`. Here are the tables and their rules only: who runs a handler is decided in
-`roster.py`, when a timer is due in `schedule.py`, and how a handler is called in `_tasks/calls.py`.
+`dispatcher.py`, when a timer is due in `schedule.py`, and how a handler is called in `_units/calls.py`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeVar, cast, overload
 
-from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._core.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
-from trio_uwsgi._core.mule_functions import MessageHandler, MuleFunctions, Program, check_handler, name_of
-from trio_uwsgi._core.rpc_functions import RpcFunction, check_rpc_name, rpc_function
-from trio_uwsgi._core.spool_functions import Encoding, Job, SpoolFunctions, check_spooler
-from trio_uwsgi._core.targets import Headcount, Target, parse_target
-from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
-from trio_uwsgi._core.timer_rules import cron_spec
+from trio_uwsgi._nodes.rpc_functions import RpcFunction, check_rpc_name, rpc_function
+from trio_uwsgi._signals.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._signals.mule_functions import MessageHandler, MuleFunctions, Program, check_handler, name_of
+from trio_uwsgi._signals.targets import Headcount, Target, parse_target
+from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi._signals.timer_specs import cron_spec
+from trio_uwsgi._spool.functions import Encoding, Job, SpoolFunctions, check_spooler
+from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError
 
 __all__ = ["Registry", "Signal"]

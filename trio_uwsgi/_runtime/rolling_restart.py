@@ -1,4 +1,4 @@
-"""Who follows whom on purpose: members that have done enough, and all of them after a reload. Floor 3.
+"""Who follows whom on purpose: members that have done enough, and all of them after a reload.
 
 One thing at a time, so that there are never two reloads, nor two members on their way because of limits: a reload that
 is asked for while another one goes on comes after it, several are one, and a member whose relief is due after a reload
@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._runtime.patience import say_what_is_awaited
+from trio_uwsgi._runtime.slow_start_log import say_what_is_awaited
 from trio_uwsgi.errors import BootError, RegistrationError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.targets import Headcount
-    from trio_uwsgi._runtime.generation import Generation, Generations
+    from trio_uwsgi._process.generation import Generation, Generations
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.member_run import Tenure
     from trio_uwsgi._runtime.supervisor import Live, Supervisor
-    from trio_uwsgi._runtime.tenure import Tenure
+    from trio_uwsgi._signals.targets import Headcount
 
 __all__ = ["NO_RELOAD", "Succession"]
 

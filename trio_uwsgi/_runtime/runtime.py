@@ -1,4 +1,4 @@
-"""The tree of nurseries: services, timers, mules, workers. Floor 3.
+"""The tree of nurseries: services, timers, mules, workers.
 
 Started from the top down and ended from the bottom up, so that what is below can always rely on what is above:
 
@@ -24,39 +24,39 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.roster import Roster
-from trio_uwsgi._core.schedule import Schedule
-from trio_uwsgi._core.spool_request import JobVars, make_request, named_vars
-from trio_uwsgi._runtime.crew import Crew
-from trio_uwsgi._runtime.dumps import dump_here
+from trio_uwsgi._alarms.alarms import Alarms
+from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._link.link import direct_links
+from trio_uwsgi._locks.remote import LockKeeper
+from trio_uwsgi._runtime.dispatcher import Roster
 from trio_uwsgi._runtime.master import Master
+from trio_uwsgi._runtime.member_factory import Crew
 from trio_uwsgi._runtime.overdue import noticing_overdue
-from trio_uwsgi._runtime.patience import say_what_is_awaited, who_starts
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
+from trio_uwsgi._runtime.rolling_restart import NO_RELOAD, Succession
+from trio_uwsgi._runtime.scaling import Workforce
+from trio_uwsgi._runtime.slow_start_log import say_what_is_awaited, who_starts
 from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
-from trio_uwsgi._runtime.succession import NO_RELOAD, Succession
 from trio_uwsgi._runtime.supervisor import Live, Supervisor
 from trio_uwsgi._runtime.worker import Application, rpc_threads
-from trio_uwsgi._runtime.workforce import Workforce
-from trio_uwsgi._tasks.alarms import Alarms
-from trio_uwsgi._tasks.lifespan import Lifespan
-from trio_uwsgi._tasks.link import direct_links
-from trio_uwsgi._tasks.remote_locks import LockKeeper
-from trio_uwsgi._tasks.sources import Ticker
-from trio_uwsgi._tasks.threads import ThreadPool
+from trio_uwsgi._signals.schedule import Schedule
+from trio_uwsgi._signals.ticker import Ticker
+from trio_uwsgi._spool.request import JobVars, make_request, named_vars
+from trio_uwsgi._units.stack_dumps import dump_here
+from trio_uwsgi._units.thread_pool import ThreadPool
 from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.targets import Kind
+    from trio_uwsgi._apps.asgi import AsgiApp
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.request import Peer
     from trio_uwsgi._runtime.placement import Placement
-    from trio_uwsgi._runtime.terms import Surroundings, Terms
-    from trio_uwsgi._tasks.asgi import AsgiApp
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._runtime.settings import Surroundings, Terms
+    from trio_uwsgi._signals.targets import Kind
     from trio_uwsgi.config import Address
 
 __all__ = ["Runtime"]

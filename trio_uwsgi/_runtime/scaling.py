@@ -1,4 +1,4 @@
-"""The members of one kind while the runtime serves, and how there is one worker more, or one less. Floor 3.
+"""The members of one kind while the runtime serves, and how there is one worker more, or one less.
 
 A worker that is added has the lowest number that is free, and nothing else is special about it. It is the one with the
 highest number that leaves: it is given nothing any more, ends what it runs within the mercy, while its clients find the
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import trio
 
-    from trio_uwsgi._core.roster import Roster
-    from trio_uwsgi._core.seats import Seat
-    from trio_uwsgi._core.targets import Kind
-    from trio_uwsgi._runtime.succession import Succession
+    from trio_uwsgi._runtime.dispatcher import Roster
+    from trio_uwsgi._runtime.rolling_restart import Succession
+    from trio_uwsgi._runtime.slots import Seat
     from trio_uwsgi._runtime.supervisor import Supervisor
+    from trio_uwsgi._signals.targets import Kind
 
 __all__ = ["MOST_ADDED", "Workforce"]
 

@@ -1,4 +1,4 @@
-"""What a runtime is told and what it stands on, as values that are handed down. Floor 3."""
+"""What a runtime is told and what it stands on, as values that are handed down."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-    from trio_uwsgi._core.targets import Headcount
-    from trio_uwsgi._runtime.generation import Generations
-    from trio_uwsgi._runtime.nest import Nest
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.service import HttpOptions
+    from trio_uwsgi._link.scoreboard import Board
+    from trio_uwsgi._locks.locks import Locks
+    from trio_uwsgi._process.generation import Generations
+    from trio_uwsgi._process.launcher import Nest
     from trio_uwsgi._runtime.placement import Placement
-    from trio_uwsgi._tasks.board import Board
-    from trio_uwsgi._tasks.journal import Journal
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.locks import Locks
-    from trio_uwsgi._tasks.service import HttpOptions
-    from trio_uwsgi._tasks.sources import WallClock
-    from trio_uwsgi.options import AccessRules, AlarmOptions, Cache, SpoolerOptions, WearLimits
+    from trio_uwsgi._signals.targets import Headcount
+    from trio_uwsgi._signals.ticker import WallClock
+    from trio_uwsgi._units.journal import Journal
+    from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, SpoolerOptions, WearLimits
 
 __all__ = ["Shared", "Surroundings", "Terms"]
 

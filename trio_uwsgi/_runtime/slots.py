@@ -1,6 +1,6 @@
-"""The place of one member, and what is on its way to it. Floor 1.
+"""The place of one member, and what is on its way to it. Pure.
 
-Values and accounts only; who is given what, and what becomes of it, is decided in `roster.py`.
+Values and accounts only; who is given what, and what becomes of it, is decided in `dispatcher.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.targets import Kind
-    from trio_uwsgi._core.timer import Timer
+    from trio_uwsgi._signals.targets import Kind
+    from trio_uwsgi._signals.timer import Timer
 
 __all__ = ["Delivery", "Remains", "Seat", "SeatState", "Tick", "signal_numbers"]
 

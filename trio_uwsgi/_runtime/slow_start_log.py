@@ -1,4 +1,4 @@
-"""What a start that takes long waits for, in the log. Floor 3."""
+"""What a start that takes long waits for, in the log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.seats import SeatState
+from trio_uwsgi._runtime.slots import SeatState
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.roster import Roster
+    from trio_uwsgi._runtime.dispatcher import Roster
 
 __all__ = ["say_what_is_awaited", "who_starts"]
 

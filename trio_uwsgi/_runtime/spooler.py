@@ -1,4 +1,4 @@
-"""What a spooler does: one job after the other, and its signals, each a task of its own nursery. Floor 3.
+"""What a spooler does: one job after the other, and its signals, each a task of its own nursery.
 
 A job is a unit of work with a cancel scope, and ends in one of four ways: it is crossed off, kept as it is, tried again
 later, or laid aside in `dead/`. Whatever happens in between, its file is there.
@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.spool_functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
+from trio_uwsgi._link.frames import Leave, Ready
 from trio_uwsgi._runtime.hooks import hooked
-from trio_uwsgi._tasks.calls import Result, SharedScope
-from trio_uwsgi._tasks.failures import told_apart
-from trio_uwsgi._tasks.journal import summary
-from trio_uwsgi._tasks.leftovers import in_own_task
-from trio_uwsgi._tasks.spool_running import Running
-from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._wire.frames import Leave, Ready
+from trio_uwsgi._spool.functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
+from trio_uwsgi._spool.running_jobs import Running
+from trio_uwsgi._units.calls import Result, SharedScope
+from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.journal import summary
+from trio_uwsgi._units.leftovers import in_own_task
+from trio_uwsgi._units.thread_pool import ThreadPool
 from trio_uwsgi.errors import Harakiri
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.spool_functions import SpoolFunction
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.spool import Spool
-    from trio_uwsgi._tasks.spool_claim import Claim
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._spool.claim import Claim
+    from trio_uwsgi._spool.directory import Spool
+    from trio_uwsgi._spool.functions import SpoolFunction
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["serve_spooler", "spooler_threads"]
 

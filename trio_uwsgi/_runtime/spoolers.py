@@ -1,4 +1,4 @@
-"""All spoolers of a runtime: when there is one more of them, and how often they look. Floor 3."""
+"""All spoolers of a runtime: when there is one more of them, and how often they look."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._core.seats import Seat, SeatState
-from trio_uwsgi._runtime.tenure import second_name
-from trio_uwsgi._wire.frames import SpoolerFrequency
+from trio_uwsgi._link.frames import SpoolerFrequency
+from trio_uwsgi._runtime.member_run import second_name
+from trio_uwsgi._runtime.slots import Seat, SeatState
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._tasks.spool import Spool
-    from trio_uwsgi._tasks.spools import Spools
+    from trio_uwsgi._spool.directories import Spools
+    from trio_uwsgi._spool.directory import Spool
 
 __all__ = ["Spoolers"]
 

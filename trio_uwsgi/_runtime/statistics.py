@@ -1,4 +1,4 @@
-"""What a runtime counts. Floor 3."""
+"""What a runtime counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.crew import MemberStatistics
-    from trio_uwsgi._tasks.alarms import AlarmStatistics
-    from trio_uwsgi._tasks.service import HttpStatistics
-    from trio_uwsgi._tasks.spool import SpoolStatistics
+    from trio_uwsgi._alarms.alarms import AlarmStatistics
+    from trio_uwsgi._http.service import HttpStatistics
+    from trio_uwsgi._runtime.member_factory import MemberStatistics
+    from trio_uwsgi._spool.directory import SpoolStatistics
 
 __all__ = ["MessageStatistics", "RuntimeStatistics", "SignalStatistics"]
 

@@ -1,4 +1,4 @@
-"""Who looks after one seat: lives on it, one after the other, from the start of the runtime to its end. Floor 3.
+"""Who looks after one seat: lives on it, one after the other, from the start of the runtime to its end.
 
 Theory. A placement is one awaited call that lasts as long as one life and says how that ended. Here is what follows
 from it:
@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
-from trio_uwsgi._core.backoff import MEMBERS_YOUTH, next_pause
-from trio_uwsgi._core.seats import SeatState
+from trio_uwsgi._runtime.backoff import MEMBERS_YOUTH, next_pause
+from trio_uwsgi._runtime.member_run import Tenure
 from trio_uwsgi._runtime.placement import Died, Ending, Stopped
-from trio_uwsgi._runtime.tenure import Tenure
+from trio_uwsgi._runtime.slots import SeatState
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.seats import Seat
     from trio_uwsgi._runtime.master import Master
+    from trio_uwsgi._runtime.slots import Seat
 
 __all__ = ["Live", "Supervisor"]
 

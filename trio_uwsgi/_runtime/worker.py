@@ -1,4 +1,4 @@
-"""What a worker does: serves requests and runs signals, in tasks of its own nursery. Floor 3."""
+"""What a worker does: serves requests and runs signals, in tasks of its own nursery."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
+from trio_uwsgi._apps.wsgi_inline import InlineDriver
+from trio_uwsgi._apps.wsgi_threads import WsgiApp, WsgiDriver
+from trio_uwsgi._http.connection import serve_stream
+from trio_uwsgi._http.fair_reactor import Share, serve_fairly
+from trio_uwsgi._http.reactor import serve_sockets
+from trio_uwsgi._http.service import HttpOptions, HttpService, HttpStatistics
+from trio_uwsgi._link.frames import Closed, Ready
+from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.hooks import hooked
-from trio_uwsgi._tasks.asgi import AsgiApp, AsgiDriver
-from trio_uwsgi._tasks.connection import serve_stream
-from trio_uwsgi._tasks.fairness import Share, serve_fairly
-from trio_uwsgi._tasks.packets import PacketDriver
-from trio_uwsgi._tasks.reactor import serve_sockets
-from trio_uwsgi._tasks.service import HttpOptions, HttpService, HttpStatistics
-from trio_uwsgi._tasks.threads import ThreadPool
-from trio_uwsgi._tasks.wsgi import WsgiApp, WsgiDriver
-from trio_uwsgi._tasks.wsgi_inline import InlineDriver
-from trio_uwsgi._wire.frames import Closed, Ready
+from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.listeners import Listener
-    from trio_uwsgi._tasks.unit import Member
-    from trio_uwsgi._wire.request import Peer
-    from trio_uwsgi.options import AccessRules
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi.config.options import AccessRules
 
 __all__ = ["Application", "Worker", "WorkerTerms", "make_worker", "rpc_threads"]
 

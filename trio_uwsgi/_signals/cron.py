@@ -1,4 +1,4 @@
-"""When a cron fires: uWSGI's five integers, crontab strings, and what both do when a zone changes its offset. Floor 1.
+"""When a cron fires: uWSGI's five integers, crontab strings, and what both do when a zone changes its offset. Pure.
 
 Theory. A spec knows local minutes only: `next_local` names the next matching one on a calendar without zones.
 `next_fire` maps it to POSIX time, and is the one place where both kinds of spec meet DST, so that they agree. A local

@@ -1,4 +1,4 @@
-"""What the decorators of signals make of a function: itself, and the number it was registered for. Floor 1."""
+"""What the decorators of signals make of a function: itself, and the number it was registered for. Pure."""
 
 from __future__ import annotations
 

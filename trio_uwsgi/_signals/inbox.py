@@ -1,4 +1,4 @@
-"""A member's side of deliveries: runs what the master gave it. Floor 2.
+"""A member's side of deliveries: runs what the master gave it.
 
 Signals are run one at a time, in the order they were given; messages likewise, beside them (`messages.py`). Each run is
 a unit of work of its own. What waits for a signal (`signal_wait`) is woken from here.
@@ -16,17 +16,17 @@ import outcome
 import trio
 from trio.lowlevel import Task, current_task, reschedule
 
-from trio_uwsgi._tasks.calls import SharedScope
-from trio_uwsgi._tasks.leftovers import in_own_task
-from trio_uwsgi._tasks.messages import Messages, parked
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Pause, Seated, Stop
+from trio_uwsgi._link.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Pause, Seated, Stop
+from trio_uwsgi._signals.messages import Messages, parked
+from trio_uwsgi._units.calls import SharedScope
+from trio_uwsgi._units.leftovers import in_own_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_uwsgi._core.registry import Signal
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._runtime.registry import Signal
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Inbox"]
 

@@ -1,4 +1,4 @@
-"""A mule's side of messages: who in it gets which one. Floor 2.
+"""A mule's side of messages: who in it gets which one.
 
 Theory. Messages wait in *lanes*: one for those that were sent to the mule, and one for each of its farms. Whoever wants
 some of them is a reader: the loop of the registered handlers, the loop of a farm's function, a task of the program that
@@ -22,13 +22,13 @@ import outcome
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
-from trio_uwsgi._core.mule_functions import MuleMessage
-from trio_uwsgi._wire.frames import Begun, Deliver, Ended
+from trio_uwsgi._link.frames import Begun, Deliver, Ended
+from trio_uwsgi._signals.mule_functions import MuleMessage
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.mule_functions import MessageHandler
-    from trio_uwsgi._tasks.calls import Calls
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._signals.mule_functions import MessageHandler
+    from trio_uwsgi._units.calls import Calls
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Messages", "parked"]
 

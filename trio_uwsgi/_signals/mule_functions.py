@@ -1,7 +1,7 @@
-"""What an application declared for its mules: programs, message handlers, functions of farms. Floor 1.
+"""What an application declared for its mules: programs, message handlers, functions of farms. Pure.
 
-The registry's decorators lead here; who gets a message is decided in `roster.py` and, inside of a mule, in
-`_tasks/messages.py`.
+The registry's decorators lead here; who gets a message is decided in `dispatcher.py` and, inside of a mule, in
+`_signals/messages.py`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._core.targets import option
+from trio_uwsgi._signals.targets import option
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._signals.targets import Headcount
 
 __all__ = ["MessageHandler", "MuleFunctions", "MuleMessage", "Program", "check_handler", "name_of"]
 

@@ -1,4 +1,4 @@
-"""The order of timers and crons, and what happens to late and overlapping ticks. Floor 1.
+"""The order of timers and crons, and what happens to late and overlapping ticks. Pure.
 
 Theory. Timers live on Trio's clock and crons on the wall clock, so there are two heaps. A timer has exactly one entry
 in one of them while it has ticks to come. A *tick* is one due time. It is raised, held (raised later, when the run
@@ -19,15 +19,15 @@ import sys
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._core.cron import next_fire
-from trio_uwsgi._core.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi._signals.cron import next_fire
+from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    from trio_uwsgi._core.cron import Spec
+    from trio_uwsgi._signals.cron import Spec
 
 __all__ = ["QUEUE_LIMIT", "Again", "Cron", "Every", "Rule", "Schedule", "Timer"]
 

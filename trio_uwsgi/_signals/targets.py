@@ -1,4 +1,4 @@
-"""What a signal's target string means, and which targets can exist. Floor 1.
+"""What a signal's target string means, and which targets can exist. Pure.
 
 uWSGI takes any text at registration and finds out at delivery, when the signal is dropped with a log line. Here a
 target that can never be met is refused where it is written: its spelling at registration, its number as soon as the

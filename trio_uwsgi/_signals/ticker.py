@@ -1,7 +1,7 @@
-"""What raises signals by itself: timers and crons. Floor 2.
+"""What raises signals by itself: timers and crons.
 
 One task sleeps until the earliest due time of the schedule, raises what is due in the schedule's order, and sleeps
-again; 100,000 timers cost no more tasks than one. The rules are in `_core/schedule.py`.
+again; 100,000 timers cost no more tasks than one. The rules are in `_signals/schedule.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._core.cron import next_fire
-from trio_uwsgi._core.timer import Again, Cron, Timer
-from trio_uwsgi._core.timer_rules import rule_values
-from trio_uwsgi._wire.frames import AddTimer, CancelTimer
+from trio_uwsgi._link.frames import AddTimer, CancelTimer
+from trio_uwsgi._signals.cron import next_fire
+from trio_uwsgi._signals.timer import Again, Cron, Timer
+from trio_uwsgi._signals.timer_specs import rule_values
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.schedule import Schedule
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._signals.schedule import Schedule
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["MemberTimers", "Ticker", "WallClock", "time_of_day"]
 

@@ -1,4 +1,4 @@
-"""What a timer is: the rules of its due times, and the live entry with its counters. Floor 1.
+"""What a timer is: the rules of its due times, and the live entry with its counters. Pure.
 
 Values and data only. Read `schedule.py` next: it arms timers, orders them and decides about each tick.
 """
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.cron import Spec
+    from trio_uwsgi._signals.cron import Spec
 
 __all__ = ["Again", "Cron", "Every", "Rule", "Timer"]
 

@@ -1,12 +1,12 @@
-"""Timer rules as callers and frames have them; what they mean is in `timer.py`. Floor 1."""
+"""Timer rules as callers and frames have them; what they mean is in `timer.py`. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 
-from trio_uwsgi._core.cron import CronSpec, CrontabSpec
-from trio_uwsgi._core.timer import Again, Cron, Every, Rule
+from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
+from trio_uwsgi._signals.timer import Again, Cron, Every, Rule
 from trio_uwsgi.errors import RegistrationError
 
 __all__ = ["cron_spec", "rule_from_values", "rule_values"]

@@ -1,4 +1,4 @@
-"""A job that is being run: its file, locked, and the ways in which that ends. Floor 2.
+"""A job that is being run: its file, locked, and the ways in which that ends.
 
 Each ends with the lock given up, and leaves the file as it was, elsewhere, or gone. A crash may cut it off anywhere:
 the job is then still there, and is run again. So what is told about a failure is written before the job is changed, and
@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trio_uwsgi._tasks.file_lock import locked_elsewhere, try_lock, unlock
-from trio_uwsgi._tasks.spool_paths import (
+from trio_uwsgi._spool.file_format import LONGEST_HEAD, decode_head
+from trio_uwsgi._spool.paths import (
     DEAD,
     LOOK,
     TRIES,
@@ -34,11 +34,11 @@ from trio_uwsgi._tasks.spool_paths import (
     report_of,
     write_record,
 )
-from trio_uwsgi._wire.spool_file import LONGEST_HEAD, decode_head
+from trio_uwsgi._system.file_locks import locked_elsewhere, try_lock, unlock
 from trio_uwsgi.errors import BadSpoolFile, SpoolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._wire.spool_file import Pairs
+    from trio_uwsgi._spool.file_format import Pairs
 
 __all__ = ["Claim", "NotClaimed", "ask_carefully", "claim_job", "open_job"]
 

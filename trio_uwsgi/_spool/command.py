@@ -1,4 +1,4 @@
-"""The command `trio-uwsgi spool`: see and mend what is in a spooler's directory, live or not. Floor 4.
+"""The command `trio-uwsgi spool`: see and mend what is in a spooler's directory, live or not.
 
 Exit codes: 0 when all was done; 1 when a job was not found, or could not be changed; 2 for options, and for a directory
 that is none.
@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from trio_uwsgi._core.spool import first_names
-from trio_uwsgi._tasks.spool_files import SpoolFolder
-from trio_uwsgi._tasks.spool_tools import (
+from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._spool.rules import first_names
+from trio_uwsgi._spool.tools import (
     Peek,
     dead,
     find,
@@ -32,7 +32,7 @@ from trio_uwsgi._tasks.spool_tools import (
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.spool_paths import Found
+    from trio_uwsgi._spool.paths import Found
 
 __all__ = ["main"]
 

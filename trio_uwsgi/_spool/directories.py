@@ -1,6 +1,6 @@
-"""The directories of a runtime's spoolers, for the code of its members. Floor 2.
+"""The directories of a runtime's spoolers, for the code of its members.
 
-What one directory is and does is in `spool.py`.
+What one directory is and does is in `directory.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import trio
 from trio_uwsgi.errors import NoSpooler
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.spool import Spool
+    from trio_uwsgi._spool.directory import Spool
 
 __all__ = ["Spools"]
 

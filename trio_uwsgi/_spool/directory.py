@@ -1,8 +1,8 @@
-"""One directory of jobs, for the spoolers of this process: notices jobs, hands each out when it is due. Floor 2.
+"""One directory of jobs, for the spoolers of this process: notices jobs, hands each out when it is due.
 
-Theory. The files are the truth; what is in memory is an index of them that may be behind (`_core/spool.py`), because
+Theory. The files are the truth; what is in memory is an index of them that may be behind (`_spool/rules.py`), because
 other processes, uWSGI's among them, write and take jobs in the same directory. So a job is *claimed* before it is run:
-its file is locked and looked at again (`spool_claim.py`), and what has become of it meanwhile is found out then.
+its file is locked and looked at again (`claim.py`), and what has become of it meanwhile is found out then.
 Changes are noticed at once where the system tells (`inotify.py`). Besides, the whole directory is read in a thread:
 every `frequency` seconds where not all changes are told (a network's disk), and otherwise `frequency` seconds after
 something was left that nobody will tell: a job that was locked, ignored or has to wait, and one that is dead.
@@ -31,22 +31,22 @@ import outcome
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
-from trio_uwsgi._core.spool import SpoolIndex, is_priority
-from trio_uwsgi._tasks.inotify import open_watch
-from trio_uwsgi._tasks.spool_claim import HOLD_BACK, Claim
-from trio_uwsgi._tasks.spool_paths import DEAD
-from trio_uwsgi._tasks.spool_running import Records
-from trio_uwsgi._tasks.spool_scan import Scan, read_job, report_deaths, sorted_names
-from trio_uwsgi._tasks.spool_terms import SpoolStatistics, SpoolTerms
+from trio_uwsgi._spool.claim import HOLD_BACK, Claim
+from trio_uwsgi._spool.paths import DEAD
+from trio_uwsgi._spool.rules import SpoolIndex, is_priority
+from trio_uwsgi._spool.running_jobs import Records
+from trio_uwsgi._spool.scan import Scan, read_job, report_deaths, sorted_names
+from trio_uwsgi._spool.settings import SpoolStatistics, SpoolTerms
+from trio_uwsgi._system.inotify import open_watch
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.spool import Retry
-    from trio_uwsgi._core.spool_functions import Job
-    from trio_uwsgi._core.spool_request import SpoolRequest
-    from trio_uwsgi._tasks.inotify import Watch
-    from trio_uwsgi._tasks.sources import WallClock
-    from trio_uwsgi._tasks.spool_files import SpoolFolder
+    from trio_uwsgi._signals.ticker import WallClock
+    from trio_uwsgi._spool.files import SpoolFolder
+    from trio_uwsgi._spool.functions import Job
+    from trio_uwsgi._spool.request import SpoolRequest
+    from trio_uwsgi._spool.rules import Retry
+    from trio_uwsgi._system.inotify import Watch
 
 __all__ = ["Spool", "SpoolStatistics", "SpoolTerms"]
 

@@ -1,8 +1,8 @@
-"""Spool files: a job as bytes, in uWSGI's format. Floor 1.
+"""Spool files: a job as bytes, in uWSGI's format. Pure.
 
 A job is one uwsgi packet (modifier1 17, modifier2 0) of vars, and behind it the body, raw, to the end of the file. So
 the head has at most 65,535 bytes and says how long it is; of the body only the file's size tells whether it is whole.
-How files get their names is in `_core/spool.py`, how they get to the disk in `_tasks/spool_files.py`.
+How files get their names is in `_spool/rules.py`, how they get to the disk in `_spool/files.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from trio_uwsgi._wire.uwsgi import HEADER_SIZE, MAX_BODY, SPOOL, decode_vars, encode_packet, encode_vars
+from trio_uwsgi._protocol.packet import HEADER_SIZE, MAX_BODY, SPOOL, decode_vars, encode_packet, encode_vars
 from trio_uwsgi.errors import BadSpoolFile, JobTooLarge, RemoteProtocolError, SpoolError
 
 __all__ = ["LONGEST_HEAD", "Pairs", "decode_head", "encode_job"]

@@ -1,7 +1,7 @@
-"""The directory of a spooler: how jobs are written to it, and found in it. Floor 2.
+"""The directory of a spooler: how jobs are written to it, and found in it.
 
-Everything here blocks on the disk and knows no Trio. What a job becomes is in `spool_claim.py`, which members run it in
-`spool.py`.
+Everything here blocks on the disk and knows no Trio. What a job becomes is in `claim.py`, which members run it in
+`directory.py`.
 
 A job is accepted when `write` returns. Until its rename at the end it has another name, so nobody sees half of it; from
 then on it is whole; and with `sync` it is on the disk, file first and name second, before anybody is told. It is locked
@@ -20,11 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from trio_uwsgi._core.spool import PREFIX, is_job, is_priority, make_name
-from trio_uwsgi._tasks.file_lock import try_lock
-from trio_uwsgi._tasks.privileges import group_name, user_name
-from trio_uwsgi._tasks.spool_claim import Claim, NotClaimed, ask_carefully, claim_job, release, set_due
-from trio_uwsgi._tasks.spool_paths import (
+from trio_uwsgi._spool.claim import Claim, NotClaimed, ask_carefully, claim_job, release, set_due
+from trio_uwsgi._spool.file_format import encode_job
+from trio_uwsgi._spool.paths import (
     DEAD,
     NEW,
     RUNNING,
@@ -38,7 +36,9 @@ from trio_uwsgi._tasks.spool_paths import (
     remove,
     write_all,
 )
-from trio_uwsgi._wire.spool_file import encode_job
+from trio_uwsgi._spool.rules import PREFIX, is_job, is_priority, make_name
+from trio_uwsgi._system.file_locks import try_lock
+from trio_uwsgi._system.privileges import group_name, user_name
 from trio_uwsgi.errors import ConfigError, SpoolError
 
 __all__ = ["SpoolFolder"]
@@ -66,7 +66,7 @@ class SpoolFolder:
         self._host = os.uname().nodename
         # Directories of priorities whose names this process has seen to the disk.
         self._durable: set[str] = set()
-        # Jobs that could not be claimed the last time, see `spool_claim.py`.
+        # Jobs that could not be claimed the last time, see `claim.py`.
         self._careful: set[str] = set()
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""What an application declared for the spooler, what it asks to be queued, and a job as its function sees it. Floor 1.
+"""What an application declared for the spooler, what it asks to be queued, and a job as its function sees it. Pure.
 
-A job is a file of vars and a body (`_wire/spool_file.py`). Which function it is for is one of its vars, under the name
+A job is a file of vars and a body (`file_format.py`). Which function it is for is one of its vars, under the name
 that `uwsgidecorators` uses, so that jobs of the one are run by the other. When it is run and how often is in
-`spool.py`; who runs it in `_runtime/spooler.py`.
+`rules.py`; who runs it in `_runtime/spooler.py`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._core.spool_request import SpoolRequest, make_request, once_each
-from trio_uwsgi._core.targets import option
+from trio_uwsgi._signals.targets import option
+from trio_uwsgi._spool.request import SpoolRequest, make_request, once_each
+from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
 __all__ = [

@@ -1,9 +1,9 @@
-"""Where things are in a spooler's directory, and how they get to the disk. Floor 2.
+"""Where things are in a spooler's directory, and how they get to the disk.
 
-    NAME            a job, see `_core/spool.py`; 5/NAME is one of priority 5
+    NAME            a job, see `_spool/rules.py`; 5/NAME is one of priority 5
     dead/NAME       a job that was given up, and beside it NAME.report, which says why
     .tries/NAME     how often a job has failed, and what went wrong the last time; only for jobs that have
-    .running/...    what each spooler runs, see `spool_running.py`
+    .running/...    what each spooler runs, see `running_jobs.py`
     .new_...        a file that is being written; it gets its name when it is whole
 
 Only the first line is uWSGI's; it does not look at the others. Reports and the files in `.tries` are text: a line
@@ -18,7 +18,7 @@ import secrets
 from contextlib import suppress
 from typing import NamedTuple
 
-from trio_uwsgi._core.spool import PREFIX, priority
+from trio_uwsgi._spool.rules import PREFIX, priority
 
 __all__ = [
     "DEAD",

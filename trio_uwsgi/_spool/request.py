@@ -1,6 +1,6 @@
-"""What is asked to be queued: the vars of a job as callers give them, and as its file has them. Floor 1.
+"""What is asked to be queued: the vars of a job as callers give them, and as its file has them. Pure.
 
-Which function a job is for, and what it answers, is in `spool_functions.py`.
+Which function a job is for, and what it answers, is in `functions.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rules of the spooler: how jobs are called, which one is next, and when a failed one is tried again. Floor 1.
+"""The rules of the spooler: how jobs are called, which one is next, and when a failed one is tried again. Pure.
 
 Time and chance are arguments; time is in seconds since the epoch. A job is known by its *name*: the path of its file
 inside of the spooler's directory, `uwsgi_spoolfile_on_...`, or `5/uwsgi_spoolfile_on_...` for one of priority 5. Names

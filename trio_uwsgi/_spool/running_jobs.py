@@ -1,4 +1,4 @@
-"""What runs, written down, so that a job that is killed together with its process has failed. Floor 2.
+"""What runs, written down, so that a job that is killed together with its process has failed.
 
 A spooler has one small file in `.running`, which it keeps locked, and in which the name of a job stands before the job
 begins. A lock ends with its process: whoever finds such a file without one knows what was running. That costs one write
@@ -20,14 +20,14 @@ from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
-from trio_uwsgi._core.spool import is_job
-from trio_uwsgi._tasks.file_lock import locked_elsewhere, try_lock
-from trio_uwsgi._tasks.spool_claim import Claim, release
-from trio_uwsgi._tasks.spool_paths import LOOK, RUNNING, make_folder, new_path
+from trio_uwsgi._spool.claim import Claim, release
+from trio_uwsgi._spool.paths import LOOK, RUNNING, make_folder, new_path
+from trio_uwsgi._spool.rules import is_job
+from trio_uwsgi._system.file_locks import locked_elsewhere, try_lock
 from trio_uwsgi.errors import SpoolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.spool_files import SpoolFolder
+    from trio_uwsgi._spool.files import SpoolFolder
 
 __all__ = ["Decide", "Records", "Running", "recover"]
 

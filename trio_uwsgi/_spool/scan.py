@@ -1,4 +1,4 @@
-"""Reading a spooler's directory in a thread: everything in it, or one job. Floor 2. Nothing here knows Trio."""
+"""Reading a spooler's directory in a thread: everything in it, or one job. Nothing here knows Trio."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._core.spool import order
-from trio_uwsgi._core.spool_functions import Job
-from trio_uwsgi._tasks.inotify import is_local
-from trio_uwsgi._tasks.spool_paths import DEAD, LOOK, TRIES, read_record
-from trio_uwsgi._tasks.spool_running import Decide, recover
-from trio_uwsgi._tasks.spool_tools import dead, why_later
-from trio_uwsgi._wire.spool_file import decode_head
+from trio_uwsgi._spool.file_format import decode_head
+from trio_uwsgi._spool.functions import Job
+from trio_uwsgi._spool.paths import DEAD, LOOK, TRIES, read_record
+from trio_uwsgi._spool.rules import order
+from trio_uwsgi._spool.running_jobs import Decide, recover
+from trio_uwsgi._spool.tools import dead, why_later
+from trio_uwsgi._system.inotify import is_local
 from trio_uwsgi.errors import BadSpoolFile
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.inotify import Watch
-    from trio_uwsgi._tasks.spool_files import SpoolFolder
-    from trio_uwsgi._tasks.spool_paths import Found
+    from trio_uwsgi._spool.files import SpoolFolder
+    from trio_uwsgi._spool.paths import Found
+    from trio_uwsgi._system.inotify import Watch
 
 __all__ = ["Scan", "read_job", "report_deaths", "sorted_names"]
 

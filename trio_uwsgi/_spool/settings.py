@@ -1,4 +1,4 @@
-"""What a spooler's directory is told, and what it tells about itself. Floor 2."""
+"""What a spooler's directory is told, and what it tells about itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.spool import Retry
+    from trio_uwsgi._spool.rules import Retry
 
 __all__ = ["SpoolStatistics", "SpoolTerms"]
 

@@ -1,4 +1,4 @@
-"""What people do with a spooler's directory: look at its jobs, have them tried again, throw them away. Floor 2.
+"""What people do with a spooler's directory: look at its jobs, have them tried again, throw them away.
 
 Works on a live directory as on one that nobody uses: what is changed is locked as whoever runs a job locks it. Looking
 opens files for reading only and takes no lock, so it is not in the way of anybody.
@@ -13,10 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trio_uwsgi._core.spool import PREFIX, is_job, is_priority
-from trio_uwsgi._tasks.file_lock import locked_elsewhere
-from trio_uwsgi._tasks.spool_claim import NotClaimed, open_job, release, set_due
-from trio_uwsgi._tasks.spool_paths import (
+from trio_uwsgi._spool.claim import NotClaimed, open_job, release, set_due
+from trio_uwsgi._spool.file_format import LONGEST_HEAD, decode_head
+from trio_uwsgi._spool.paths import (
     DEAD,
     LOOK,
     TRIES,
@@ -30,12 +29,13 @@ from trio_uwsgi._tasks.spool_paths import (
     remove,
     report_of,
 )
-from trio_uwsgi._wire.spool_file import LONGEST_HEAD, decode_head
+from trio_uwsgi._spool.rules import PREFIX, is_job, is_priority
+from trio_uwsgi._system.file_locks import locked_elsewhere
 from trio_uwsgi.errors import BadSpoolFile, SpoolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.spool_files import SpoolFolder
-    from trio_uwsgi._wire.spool_file import Pairs
+    from trio_uwsgi._spool.file_format import Pairs
+    from trio_uwsgi._spool.files import SpoolFolder
 
 __all__ = [
     "Peek",

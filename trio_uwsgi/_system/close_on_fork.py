@@ -1,4 +1,4 @@
-"""Sockets of ours that a forked child of the application must not keep open. Floor 2.
+"""Sockets of ours that a forked child of the application must not keep open.
 
 Who has some says so once (`is_copied`), and is asked in the child to close them: with its own objects, which otherwise
 would close the number once more, later, when something else has it.

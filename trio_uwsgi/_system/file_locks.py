@@ -1,4 +1,4 @@
-"""Locks on whole files, as uWSGI takes them on spool files. Floor 2.
+"""Locks on whole files, as uWSGI takes them on spool files.
 
 uWSGI's are POSIX write locks, which belong to a process: they do not keep two tasks of one process apart, and any
 `close` of the file anywhere in it drops them. Linux has another kind that belongs to the open file and conflicts with

@@ -1,4 +1,4 @@
-"""What a fork copies and must not be there in the child. Floor 3.
+"""What a fork copies and must not be there in the child.
 
 The application may fork: with `os.fork`, or with multiprocessing, whose default that was up to Python 3.13. The child
 has all of this process's state, and nobody who acts on it: handlers of posix signals that wake a loop which does not
@@ -9,7 +9,7 @@ lives.
 In the child the handlers that we, or Trio, have set are what they are in a new process, and our sockets are closed.
 Those of the application stay. No signal is lost between the fork and that: they are blocked meanwhile.
 
-A zygote's own forks (`fork`) are left alone: what they become is said in `duty.py`.
+A zygote's own forks (`fork`) are left alone: what they become is said in `child_main.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 import trio._core._run
 
-from trio_uwsgi._tasks.copied import close_copies
+from trio_uwsgi._system.close_on_fork import close_copies
 
 __all__ = ["fork", "held", "ignored", "in_forked_children", "mind_forks"]
 

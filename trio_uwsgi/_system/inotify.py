@@ -1,4 +1,4 @@
-"""Noticing at once that something happened in a directory: Linux's inotify, through ctypes. Floor 2.
+"""Noticing at once that something happened in a directory: Linux's inotify, through ctypes.
 
 What is told, and who causes it:
 

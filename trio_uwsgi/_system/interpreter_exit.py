@@ -1,4 +1,4 @@
-"""The end of a process: Python's own end, with a limit of time and a word about who held it up. Floor 3.
+"""The end of a process: Python's own end, with a limit of time and a word about who held it up.
 
 Theory. A runtime ends in time, but then Python itself waits: for threads that are no daemons, for the jobs of
 executors, for functions of `atexit`, one of which joins the children of multiprocessing. Nothing limits any of that, so

@@ -1,4 +1,4 @@
-"""SIGTTIN and SIGTTOU: from whoever sends them, an order; from the kernel, a word about a terminal. Floor 2.
+"""SIGTTIN and SIGTTOU: from whoever sends them, an order; from the kernel, a word about a terminal.
 
 A background job of a shell must not read its terminal, nor write to it where that is set so (`stty tostop`). The kernel
 then sends one of these to the whole group of processes, and again whenever the call is tried again, which a handler

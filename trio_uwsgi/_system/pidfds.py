@@ -1,4 +1,4 @@
-"""What processes of members need of the system, tried before there is one; and posix signals to them. Floor 3.
+"""What processes of members need of the system, tried before there is one; and posix signals to them.
 
 A sandbox may refuse any system call, and an old kernel have none of it. That is no death of a member, after which one
 would try again: it is one sentence at the start.

@@ -1,4 +1,4 @@
-"""Become another user, for good. Floor 2.
+"""Become another user, for good.
 
 Who that is is found out while the program is still root; the change itself is three calls whose order matters: each of
 them needs the rights that the next one gives up.

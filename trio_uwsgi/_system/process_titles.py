@@ -1,4 +1,4 @@
-"""What processes are called: in `ps`, where setproctitle is installed, and in what they say of themselves. Floor 3."""
+"""What processes are called: in `ps`, where setproctitle is installed, and in what they say of themselves."""
 
 from __future__ import annotations
 

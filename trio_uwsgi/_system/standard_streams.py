@@ -1,5 +1,4 @@
 """The descriptors 0 to 2, which others use by their numbers: the interpreter, C libraries, programs that are started.
-Floor 2.
 
 A process may be started without them. The next things that are opened then get these numbers, and what is written to
 standard error goes into a socket of ours, or over memory that processes share.

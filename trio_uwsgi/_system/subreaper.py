@@ -1,4 +1,4 @@
-"""Processes that the master has adopted: they are reaped when they end. Floor 3.
+"""Processes that the master has adopted: they are reaped when they end.
 
 The master adopts whom a zygote leaves behind, for the sake of the members' exact status (see `zygote.py`), and gets
 what the application has started and left behind, too. Nobody waits for that. For other children of this process

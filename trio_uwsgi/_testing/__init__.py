@@ -1,1 +1,1 @@
-"""What `trio_uwsgi.testing` is made of; nothing of it runs in production. Floor 4."""
+"""What `trio_uwsgi.testing` is made of; nothing of it runs in production."""

@@ -1,6 +1,6 @@
-"""Stays beside a member whose time another process moves: says when it is idle, and when it has to wake. Floor 4.
+"""Stays beside a member whose time another process moves: says when it is idle, and when it has to wake.
 
-The other side, and the theory, are in `conductor.py`. Messages over the socket between the two:
+The other side, and the theory, are in `clock_coordinator.py`. Messages over the socket between the two:
 
     a name           the first one: the member's
     ASK, an answer   how many steps the tasks here have taken, and the earliest deadline, once all are idle
@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from trio_uwsgi._runtime.heart import beat
+from trio_uwsgi._process.heartbeat_loop import beat
 from trio_uwsgi._testing.clock_hold import ClockHold, hold_clock
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.heart import Heart
+    from trio_uwsgi._process.heartbeat_loop import Heart
 
 __all__ = ["ANSWER", "ASK", "STIRRED", "TELL", "Follower"]
 

@@ -1,11 +1,11 @@
-"""Moves one virtual time for this process and for those of its members. Floor 4.
+"""Moves one virtual time for this process and for those of its members.
 
 Used by `trio_uwsgi.testing`. Trio's mock clock jumps when its own run has nothing to do; but what this run waits for
 may be under way in another process. So the clock is held, and a task here, the conductor, moves it, when the whole tree
 of processes has come to rest:
 
     this run is idle, no thread of it runs code, and no process is being started or about to be gone
-    a round: every member's process is asked, and answers once it is idle too (`follower.py`)
+    a round: every member's process is asked, and answers once it is idle too (`clock_agent.py`)
     another round: nobody, here or there, has taken a step since the one before
 
 What somebody sends is readable in another process at once (sockets, pipes and inotify do not travel), and whoever
@@ -27,14 +27,14 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from trio_uwsgi._testing.follower import ASK, TELL
+from trio_uwsgi._testing.clock_agent import ASK, TELL
 from trio_uwsgi._testing.virtual_clock import SharedNow
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trio_uwsgi._testing.clock_hold import ClockHold
-    from trio_uwsgi._testing.company import Company, Follower
+    from trio_uwsgi._testing.process_table import Company, Follower
 
 __all__ = ["Conductor", "conduct"]
 

@@ -1,4 +1,4 @@
-"""A mock clock that stands still while threads run. Floor 4.
+"""A mock clock that stands still while threads run.
 
 Used by `trio_uwsgi.testing`. Trio's autojump clock looks at tasks only: while every task waits it jumps to the next
 deadline, also when one of them waits for a thread that is about to answer, so deadlines around synchronous code fire at
@@ -6,7 +6,7 @@ once. Held, the clock does not jump while a thread runs user code, and does whil
 `trio.from_thread.run`. Abandoned threads do not hold it: nobody waits for them. Nothing here touches a real clock, or
 how fast a `MockClock` with a rate runs.
 
-Where several processes share one time, somebody else moves it (`conductor.py`), and asks here whether it may.
+Where several processes share one time, somebody else moves it (`clock_coordinator.py`), and asks here whether it may.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from trio_uwsgi._tasks.threads import pools_of_this_run
-from trio_uwsgi._tasks.trio_threads import thread_calls
 from trio_uwsgi._testing.virtual_clock import FollowingClock
+from trio_uwsgi._units.thread_pool import pools_of_this_run
+from trio_uwsgi._units.trio_threads import thread_calls
 
 
 class ClockHold(trio.abc.Instrument):

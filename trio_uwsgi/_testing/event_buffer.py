@@ -1,4 +1,4 @@
-"""A book in memory: what several processes write down, in one order, for one of them to read. Floor 4.
+"""A book in memory: what several processes write down, in one order, for one of them to read.
 
 A process has it from the one that it was forked from. What is written is there for the reader at once, however its
 writer ends; and as the kernel appends one entry after the other, the order is the same for all.

@@ -1,4 +1,4 @@
-"""A zygote that is forked from this process, with the application that is here. Floor 4.
+"""A zygote that is forked from this process, with the application that is here.
 
 Only for `trio_uwsgi.testing`. Product code never forks inside of a Trio run (`zygote.py` says why). A test does: its
 application, handlers and declarations are closures, which no other interpreter could import. What makes that possible
@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 import trio._core._run
 
-from trio_uwsgi._runtime.forks import fork
-from trio_uwsgi._runtime.parting import flush_output
-from trio_uwsgi._runtime.pidfds import send_signal
-from trio_uwsgi._tasks.zygote_line import ZygoteDied, ZygoteLine
-from trio_uwsgi._wire.zygote_frames import Exited, Forked, ZygoteFrame
+from trio_uwsgi._process.zygote_channel import ZygoteDied, ZygoteLine
+from trio_uwsgi._process.zygote_frames import Exited, Forked, ZygoteFrame
+from trio_uwsgi._system.forks import fork
+from trio_uwsgi._system.interpreter_exit import flush_output
+from trio_uwsgi._system.pidfds import send_signal
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.hatching import Hatch, ZygoteProcess
-    from trio_uwsgi._testing.company import Company
+    from trio_uwsgi._process.zygote_start import Hatch, ZygoteProcess
+    from trio_uwsgi._testing.process_table import Company
 
 __all__ = ["forking"]
 

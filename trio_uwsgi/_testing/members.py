@@ -1,4 +1,4 @@
-"""Members of a test, in processes that were forked from it: what they stand on there. Floor 4.
+"""Members of a test, in processes that were forked from it: what they stand on there.
 
 A zygote calls the functions here by name, as it calls those of `_member_entry.py` in production. What it finds in
 memory, because it comes from the test's process, is the `Stage`.
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import trio
 
-from trio_uwsgi._core.declarations import describe
-from trio_uwsgi._runtime import member_process, zygote
-from trio_uwsgi._runtime.process import RemoteTraceback
-from trio_uwsgi._tasks.journal import Event, LoggingJournal
-from trio_uwsgi._tasks.sources import WallClock, time_of_day
-from trio_uwsgi._testing.follower import Follower
+from trio_uwsgi._process import member_process, zygote
+from trio_uwsgi._process.zygote_control import RemoteTraceback
+from trio_uwsgi._runtime.declarations import describe
+from trio_uwsgi._signals.ticker import WallClock, time_of_day
+from trio_uwsgi._testing.clock_agent import Follower
 from trio_uwsgi._testing.notes import Notes
+from trio_uwsgi._units.journal import Event, LoggingJournal
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._testing.book import Book
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._testing.event_buffer import Book
 
 __all__ = ["Stage", "become_zygote", "describe_application", "main", "prepare"]
 

@@ -1,4 +1,4 @@
-"""An httpx transport whose connections are memory streams. Floor 4.
+"""An httpx transport whose connections are memory streams.
 
 Used by `testing.py` only. httpcore does the HTTP, with its own parser: what a test sees went through real bytes on both
 sides.

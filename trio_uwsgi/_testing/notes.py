@@ -1,4 +1,4 @@
-"""What a test's handlers write down, wherever they run. Floor 4."""
+"""What a test's handlers write down, wherever they run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
-    from trio_uwsgi._testing.book import Book
+    from trio_uwsgi._testing.event_buffer import Book
 
 __all__ = ["Notes"]
 

@@ -1,7 +1,7 @@
-"""The processes of a test's runtime: who is there, who comes, who goes; and a channel to each. Floor 4.
+"""The processes of a test's runtime: who is there, who comes, who goes; and a channel to each.
 
 What a zygote does is told by the line to it (`forked_zygote.py`). A member's process connects as soon as it runs
-(`follower.py`); over the channel the conductor asks it (`conductor.py`), and a test gives it connections.
+(`clock_agent.py`); over the channel the conductor asks it (`clock_coordinator.py`), and a test gives it connections.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._testing.follower import ANSWER, STIRRED
+from trio_uwsgi._testing.clock_agent import ANSWER, STIRRED
 
 if TYPE_CHECKING:
-    from trio_uwsgi._testing.conductor import Conductor
+    from trio_uwsgi._testing.clock_coordinator import Conductor
 
 __all__ = ["Company", "Follower"]
 

@@ -1,8 +1,9 @@
-"""A test whose members are processes, on the test's own time. Floor 4.
+"""A test whose members are processes, on the test's own time.
 
 Members come from zygotes that are forked from the test (`forked_zygote.py`), find there what they stand on
-(`members.py`), and follow the test's clock (`conductor.py`). What happens in them comes back through a book
-(`book.py`): events, log records, failures, notes. It is read when all have come to rest, and whenever the test looks.
+(`members.py`), and follow the test's clock (`clock_coordinator.py`). What happens in them comes back through a book
+(`event_buffer.py`): events, log records, failures, notes. It is read when all have come to rest, and whenever the test
+looks.
 """
 
 from __future__ import annotations
@@ -17,26 +18,26 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._runtime.app_name import AppReference
-from trio_uwsgi._runtime.nest import Nest
-from trio_uwsgi._runtime.pidfds import require_processes
+from trio_uwsgi._process.app_name import AppReference
+from trio_uwsgi._process.launcher import Nest
+from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._testing import members
-from trio_uwsgi._testing.book import Book
+from trio_uwsgi._testing.clock_coordinator import Conductor, conduct
 from trio_uwsgi._testing.clock_hold import hold_clock
-from trio_uwsgi._testing.company import Company
-from trio_uwsgi._testing.conductor import Conductor, conduct
+from trio_uwsgi._testing.event_buffer import Book
 from trio_uwsgi._testing.forked_zygote import forking
 from trio_uwsgi._testing.notes import Notes
+from trio_uwsgi._testing.process_table import Company
 from trio_uwsgi._testing.virtual_clock import FollowingClock
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._core.targets import Headcount
+    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.runtime import Runtime
-    from trio_uwsgi._runtime.terms import Surroundings
-    from trio_uwsgi._tasks.journal import Event
+    from trio_uwsgi._runtime.settings import Surroundings
+    from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._testing.members import Stage
-    from trio_uwsgi._wire.request import Peer
+    from trio_uwsgi._units.journal import Event
 
 __all__ = ["ProcessHouse", "open_process_house", "served"]
 

@@ -1,7 +1,7 @@
-"""One virtual time for several processes. Floor 4.
+"""One virtual time for several processes.
 
-The process that moves the time (`conductor.py`) writes it into memory that those which were forked from it have, too.
-Their Trio runs on a clock that shows it and never moves it.
+The process that moves the time (`clock_coordinator.py`) writes it into memory that those which were forked from it
+have, too. Their Trio runs on a clock that shows it and never moves it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a function of the application's waits for Trio. Floor 1."""
+"""Whether a function of the application's waits for Trio. Pure."""
 
 from __future__ import annotations
 

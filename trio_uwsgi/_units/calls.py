@@ -1,12 +1,12 @@
-"""Calls user code, but for requests and lifespans. Floor 2.
+"""Calls user code, but for requests and lifespans.
 
 What user code does wrong ends its unit (`unit.py`) and nothing else: its failures are told apart from a cancellation
 that may travel in the same group (`failures.py`), logged with their traceback and counted. In tests the journal is
 strict and raises instead. A cancel scope or a nursery that it leaves open ends with the unit's task (`leftovers.py`).
 
-Requests are entered through `asgi.py`, `wsgi.py` and `wsgi_inline.py`, which use `Calls.failed` and `Calls.expired`
-from here but keep a scope alive over many requests, because a new scope costs as much as a small response; a lifespan
-is run by `lifespan.py`.
+Requests are entered through `asgi.py`, `wsgi_threads.py` and `wsgi_inline.py`, which use `Calls.failed` and
+`Calls.expired` from here but keep a scope alive over many requests, because a new scope costs as much as a small
+response; a lifespan is run by `lifespan.py`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
 
-from trio_uwsgi._core.asynchrony import is_async
-from trio_uwsgi._tasks.failures import told_apart
-from trio_uwsgi._tasks.journal import summary
-from trio_uwsgi._tasks.leftovers import Fence, LeftOpen, fenced, in_own_task
-from trio_uwsgi._tasks.steps import go_on
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.unit import UNIT, Unit
+from trio_uwsgi._units.asynchrony import is_async
+from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.first_step import go_on
+from trio_uwsgi._units.journal import summary
+from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import Harakiri
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.rpc_functions import RpcFunction
-    from trio_uwsgi._tasks.unit import Member
+    from trio_uwsgi._nodes.rpc_functions import RpcFunction
+    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Calls", "Result", "SharedScope", "call_within"]
 

@@ -1,4 +1,4 @@
-"""What user code raised: its own failure, or something that only passes through it. Floor 2.
+"""What user code raised: its own failure, or something that only passes through it.
 
 Two things pass: Trio's Cancelled, where a scope around the unit is cancelled; and the KeyboardInterrupt that Trio makes
 of a SIGINT. All else is a failure of its unit, whatever its class. `except Exception` would not do: asyncio's
@@ -11,7 +11,7 @@ import math
 
 import trio
 
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._units.journal import sole
 
 __all__ = ["is_interrupt", "told_apart"]
 

@@ -1,4 +1,4 @@
-"""Coroutines whose first step is run by hand. Floor 2.
+"""Coroutines whose first step is run by hand.
 
 Most user code does not wait, and a coroutine that ends with its first step needs nothing of Trio: neither a task of its
 own nor a deadline. So a task that runs many of them takes the first step itself, in a context of its own:

@@ -1,6 +1,7 @@
-"""What a member in a process of its own shows to the master's watchdog. Floor 2.
+"""What a member in a process of its own shows to the master's watchdog.
 
-It is written to shared memory (`board.py`), so that it can be read while the member is stuck. A member that is a task
+It is written to shared memory (`scoreboard.py`), so that it can be read while the member is stuck. A member that is a
+task
 has none of this: its blocked loop is the master's.
 """
 
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.board import Row
-    from trio_uwsgi._tasks.unit import Unit
+    from trio_uwsgi._link.scoreboard import Row
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["VitalSigns"]
 

@@ -1,4 +1,4 @@
-"""Where a runtime says what happened, and how an error is put into one line. Floor 2.
+"""Where a runtime says what happened, and how an error is put into one line.
 
 `serve` gives members a journal that logs; `trio_uwsgi.testing` gives one that also remembers, and raises what failed.
 """

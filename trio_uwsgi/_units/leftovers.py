@@ -1,4 +1,4 @@
-"""What a unit of user code leaves open in the task that ran it. Floor 2.
+"""What a unit of user code leaves open in the task that ran it.
 
 An async generator that yields inside of a cancel scope or a nursery, and is not closed by whoever iterates over it,
 leaves that open in the task: whatever the task does next is under it, is cancelled by its deadline, and cannot leave
@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from trio_uwsgi._tasks.journal import sole
+from trio_uwsgi._units.journal import sole
 from trio_uwsgi.errors import UwsgiError
 
 __all__ = ["Fence", "LeftOpen", "fenced", "in_own_task"]

@@ -1,4 +1,4 @@
-"""The loggers of this package, whose filters and handlers are the application's and may fail. Floor 2.
+"""The loggers of this package, whose filters and handlers are the application's and may fail.
 
 Lines are logged wherever something happens: in the reactor's batches, in reapers, in callbacks of Trio. A filter that
 raises there, or a handler whose directory is gone, would end the worker or the whole server, for a line of its log. So
@@ -13,7 +13,7 @@ import logging
 import sys
 import traceback
 
-from trio_uwsgi._tasks.failures import is_interrupt
+from trio_uwsgi._units.failures import is_interrupt
 
 __all__ = ["contain_failures"]
 

@@ -1,4 +1,4 @@
-"""Our loggers are heard, however the application sets up logging. Floor 2.
+"""Our loggers are heard, however the application sets up logging.
 
 `dictConfig` and `fileConfig` disable all loggers that are there and are not named, unless told otherwise. In most
 servers' order of things that is the application's own business; but ours are there only because we were imported

@@ -1,8 +1,8 @@
-"""One thread of a pool, the task that carries it, and the jobs that go from one to the other. Floor 2.
+"""One thread of a pool, the task that carries it, and the jobs that go from one to the other.
 
 The thread belongs to one long `trio.to_thread.run_sync` of the task, so `trio.from_thread.run` works in user code, and
 what it asks for runs in that task under the carrier's scope. Who gets which job, and what becomes of a job that was
-cancelled, is decided in `threads.py`.
+cancelled, is decided in `thread_pool.py`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import outcome
 import trio
 
-from trio_uwsgi._tasks.leftovers import Fence, fenced
-from trio_uwsgi._tasks.stuck import location
-from trio_uwsgi._tasks.trio_threads import Tie, asks_its_task, thread_calls
-from trio_uwsgi._tasks.unit import UNIT, Unit
+from trio_uwsgi._units.leftovers import Fence, fenced
+from trio_uwsgi._units.stuck import location
+from trio_uwsgi._units.trio_threads import Tie, asks_its_task, thread_calls
+from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import ThreadCancelled
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""What a process says about itself when it is stuck: its Trio tasks, and the Python stacks of all threads. Floor 3.
+"""What a process says about itself when it is stuck: its Trio tasks, and the Python stacks of all threads.
 
 Two posix signals, because no single way answers always:
     SIGUSR1   a handler in Python prints the tree of Trio tasks. It runs between two byte codes of the main thread, so
@@ -22,12 +22,12 @@ from types import FrameType
 
 import trio
 
-from trio_uwsgi._runtime.forks import in_forked_children
-from trio_uwsgi._runtime.titles import whoami
-from trio_uwsgi._tasks.standard_streams import write_error
-from trio_uwsgi._tasks.stuck import is_plumbing
-from trio_uwsgi._tasks.trio_threads import await_frames
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._system.forks import in_forked_children
+from trio_uwsgi._system.process_titles import whoami
+from trio_uwsgi._system.standard_streams import write_error
+from trio_uwsgi._units.stuck import is_plumbing
+from trio_uwsgi._units.trio_threads import await_frames
+from trio_uwsgi._units.unit import UNIT
 
 __all__ = ["STACKS", "TASK_TREE", "answer_dumps", "dump_here", "task_tree"]
 

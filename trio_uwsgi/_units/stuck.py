@@ -1,4 +1,4 @@
-"""Where user code was stuck when it was ended: the line to show in the log. Floor 2.
+"""Where user code was stuck when it was ended: the line to show in the log.
 
 A stack says how code waits (Trio's frames, a framework's), and somewhere among it what it waits for. Of all frames the
 deepest one of the application's own is shown, and those that called it; where it has none, the libraries' that it uses.

@@ -1,4 +1,4 @@
-"""The threads that run a member's synchronous code: WSGI applications and `def` handlers. Floor 2.
+"""The threads that run a member's synchronous code: WSGI applications and `def` handlers.
 
 Theory. `trio.to_thread.run_sync` for each call finds or starts a thread, wakes it, and makes a task wait: 50 us and
 more. Here it is called once per *carrier*, a task that stays in that call while its thread does job after job. So a hop
@@ -31,14 +31,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 import outcome
 import trio
 
-from trio_uwsgi._tasks.carrier import AnyJob, Carrier, Job, take, without_cancelled
-from trio_uwsgi._tasks.leftovers import LeftOpen
-from trio_uwsgi._tasks.stuck import thread_location
-from trio_uwsgi._tasks.trio_threads import LetGo
+from trio_uwsgi._units.leftovers import LeftOpen
+from trio_uwsgi._units.pool_thread import AnyJob, Carrier, Job, take, without_cancelled
+from trio_uwsgi._units.stuck import thread_location
+from trio_uwsgi._units.trio_threads import LetGo
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.unit import Unit
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["Job", "ThreadPool", "ThreadStatistics", "pools_of_this_run"]
 

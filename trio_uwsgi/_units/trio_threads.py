@@ -1,8 +1,9 @@
-"""What has to be known about the threads of `trio.to_thread.run_sync`, seen from outside. Floor 2.
+"""What has to be known about the threads of `trio.to_thread.run_sync`, seen from outside.
 
 Two questions (does this thread ask its task for something; does this task wait for its thread) that are answered by
 looking at stacks, through public interfaces; and one act Trio has no public call for: leaving a thread behind although
-its call did not allow it. Nothing here starts a thread or knows what runs in it: see `carrier.py` and `clock_hold.py`.
+its call did not allow it. Nothing here starts a thread or knows what runs in it: see `pool_thread.py` and
+`clock_hold.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who runs user code, and one piece of it while it runs. Floor 2.
+"""Who runs user code, and one piece of it while it runs.
 
 Theory. A *unit* of work is one request, one run of a signal handler, one mule message, one run of a mule's program. It
 has one cancel scope, and that scope is its harakiri: the option deadline (`Config.harakiri`, counted from the start of
@@ -22,17 +22,17 @@ import trio
 from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._tasks.caches import Caches
-    from trio_uwsgi._tasks.inbox import Inbox
-    from trio_uwsgi._tasks.journal import Journal
-    from trio_uwsgi._tasks.link import Link
-    from trio_uwsgi._tasks.locks import Locks
-    from trio_uwsgi._tasks.node import Nodes
-    from trio_uwsgi._tasks.sources import MemberTimers
-    from trio_uwsgi._tasks.spools import Spools
-    from trio_uwsgi._tasks.threads import ThreadPool
-    from trio_uwsgi._tasks.vital_signs import VitalSigns
+    from trio_uwsgi._caches.caches import Caches
+    from trio_uwsgi._link.link import Link
+    from trio_uwsgi._locks.locks import Locks
+    from trio_uwsgi._nodes.client import Nodes
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._signals.inbox import Inbox
+    from trio_uwsgi._signals.ticker import MemberTimers
+    from trio_uwsgi._spool.directories import Spools
+    from trio_uwsgi._units.heartbeat import VitalSigns
+    from trio_uwsgi._units.journal import Journal
+    from trio_uwsgi._units.thread_pool import ThreadPool
 
 __all__ = ["UNIT", "Member", "Services", "Unit"]
 

@@ -1,7 +1,7 @@
-"""Where a runtime listens, as a value. Floor 0.
+"""Where a runtime listens, as a value. Pure.
 
 `Address` is re-exported by `config.py`, whose option `http` is made of them. Nothing here touches the operating system:
-whether an address can be had is found out in `_tasks/listeners.py`.
+whether an address can be had is found out in `_http/listeners.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a `Config` refuses: wrong types, impossible values, contradictions. Floor 0.
+"""What a `Config` refuses: wrong types, impossible values, contradictions. Pure.
 
 Read `config.py` first; this is its other half, apart because it is long. Each refusal says what to write instead.
 """
@@ -11,12 +11,12 @@ import zoneinfo
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from trio_uwsgi.addresses import Address
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.errors import ConfigError
-from trio_uwsgi.options import Cache, Mules
 
 if TYPE_CHECKING:
-    from trio_uwsgi.config import Config
+    from trio_uwsgi.config.config import Config
 
 __all__ = ["all_of", "caches", "contradictions", "impossible_values", "paths", "several_addresses"]
 

@@ -1,4 +1,4 @@
-"""The options of mules: pools and farms. Floor 0.
+"""The options of mules: pools and farms. Pure.
 
 A part of `options.py`, where people find `Mules`, that is apart because both are long.
 """

@@ -1,4 +1,4 @@
-"""The parts of `Config` that have fields or a grammar of their own: caches, alarms, who may call what. Floor 0.
+"""The parts of `Config` that have fields or a grammar of their own: caches, alarms, who may call what. Pure.
 
 Each refuses what is impossible when it is made, with the remedy in the error, as `Config` does.
 """
@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
-from trio_uwsgi._mule_options import Mules
-from trio_uwsgi._process_options import ProcessOptions
-from trio_uwsgi.addresses import Address
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.mules import Mules
+from trio_uwsgi.config.process import ProcessOptions
 from trio_uwsgi.errors import ConfigError
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The options of the process that a program is: who it is, and where. Floor 0.
+"""The options of the process that a program is: who it is, and where. Pure.
 
 A part of `options.py`, that is apart because both are long.
 """

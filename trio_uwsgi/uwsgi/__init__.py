@@ -1,4 +1,4 @@
-"""The uWSGI API for Trio code. Floor 4.
+"""The uWSGI API for Trio code.
 
     from trio_uwsgi import uwsgi
 
@@ -16,7 +16,7 @@ RPC functions) made while no member runs go to the default registry, which `serv
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from trio_uwsgi._core.registry import Registry
+from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, reload, setprocname, version, version_info
 from trio_uwsgi.uwsgi._alarms import alarm
 from trio_uwsgi.uwsgi._caches import (

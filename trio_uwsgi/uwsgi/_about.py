@@ -1,4 +1,4 @@
-"""The API of what the runtime is: its options, version, host and process. Floor 4."""
+"""The API of what the runtime is: its options, version, host and process."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trio_uwsgi._runtime.succession import NO_RELOAD
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._wire.frames import Reload
+from trio_uwsgi._link.frames import Reload
+from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 

@@ -1,9 +1,9 @@
-"""The API of alarms. Floor 4."""
+"""The API of alarms."""
 
 from __future__ import annotations
 
-from trio_uwsgi._tasks.alarms import ALARM
-from trio_uwsgi._wire.frames import Alarm
+from trio_uwsgi._alarms.alarms import ALARM
+from trio_uwsgi._link.frames import Alarm
 from trio_uwsgi.errors import AlarmError
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 

@@ -1,4 +1,4 @@
-"""What becomes of a call of the API that is to be awaited, when synchronous code makes it. Floor 4.
+"""What becomes of a call of the API that is to be awaited, when synchronous code makes it.
 
 Such code would get a coroutine that nobody runs: nothing would be done, and nobody told. In a thread the call is
 refused at once, with the way to make it. On Trio's own thread, where code may be about to give the coroutine to
@@ -15,8 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from trio.lowlevel import in_trio_task
 
-from trio_uwsgi._tasks.plain_code import is_plain
-from trio_uwsgi._tasks.wsgi_inline import greenback
+from trio_uwsgi._apps.hidden_trio import is_plain
+from trio_uwsgi._apps.wsgi_inline import greenback
 from trio_uwsgi.errors import CannotWait
 
 __all__ = ["awaited"]

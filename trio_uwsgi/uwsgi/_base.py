@@ -1,4 +1,4 @@
-"""What the parts of the API share: the default registry, the unit that runs, and the way to Trio's thread. Floor 4."""
+"""What the parts of the API share: the default registry, the unit that runs, and the way to Trio's thread."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import trio
 
-from trio_uwsgi._tasks.node import Nodes
-from trio_uwsgi._tasks.unit import UNIT, Unit
+from trio_uwsgi._nodes.client import Nodes
+from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import NotServing
 
@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from trio_uwsgi._core.handlers import Registering, SignalHandler
-    from trio_uwsgi._core.registry import Registry
-    from trio_uwsgi._wire.answers import Answer
-    from trio_uwsgi._wire.remote import CacheCall, RpcCall, SignalCall, SpoolCall
+    from trio_uwsgi._protocol.remote_answers import Answer
+    from trio_uwsgi._protocol.remote_calls import CacheCall, RpcCall, SignalCall, SpoolCall
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._signals.handlers import Registering, SignalHandler
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

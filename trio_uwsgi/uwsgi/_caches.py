@@ -1,4 +1,4 @@
-"""The API of caches, of this runtime and of other nodes. Floor 4."""
+"""The API of caches, of this runtime and of other nodes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from trio.lowlevel import checkpoint_if_cancelled
 
-from trio_uwsgi._core.cache import check_expiry, check_operand
-from trio_uwsgi._tasks.caches import item_bytes
-from trio_uwsgi._wire.answers import CacheAnswer, Failure
-from trio_uwsgi._wire.remote import CacheCall
-from trio_uwsgi._wire.uwsgi import decode_array
+from trio_uwsgi._caches.caches import item_bytes
+from trio_uwsgi._caches.rules import check_expiry, check_operand
+from trio_uwsgi._protocol.packet import decode_array
+from trio_uwsgi._protocol.remote_answers import CacheAnswer, Failure
+from trio_uwsgi._protocol.remote_calls import CacheCall
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import as_text, ask_node, current_unit
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.caches import LocalCache
+    from trio_uwsgi._caches.caches import LocalCache
 
 __all__ = [
     "cache",

@@ -1,4 +1,4 @@
-"""The API of uWSGI's async cores: waits, descriptors, and the client's connection. Floor 4."""
+"""The API of uWSGI's async cores: waits, descriptors, and the client's connection."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import stat
 
 import trio
 
-from trio_uwsgi._tasks.exchange import Exchange
-from trio_uwsgi._tasks.node import open_node
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._tasks.waits import FOREVER, Wait, current_waits, until_ready
-from trio_uwsgi.addresses import Address
+from trio_uwsgi._apps.async_cores import FOREVER, Wait, current_waits, until_ready
+from trio_uwsgi._http.exchange import Exchange
+from trio_uwsgi._nodes.client import open_node
+from trio_uwsgi._units.unit import UNIT
+from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ConfigError, NotServing
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import as_number, on_trios_thread

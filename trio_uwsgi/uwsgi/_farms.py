@@ -1,4 +1,4 @@
-"""The API of farms: names for several mules, which share the messages that are sent to them. Floor 4."""
+"""The API of farms: names for several mules, which share the messages that are sent to them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TypeVar
 
-from trio_uwsgi._core.mule_functions import MuleMessage
+from trio_uwsgi._link.frames import Post
 from trio_uwsgi._runtime.recipients import as_farm, as_message
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._wire.frames import Post
+from trio_uwsgi._signals.mule_functions import MuleMessage
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread

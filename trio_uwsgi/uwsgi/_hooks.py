@@ -1,4 +1,4 @@
-"""The API of what is done when a member begins, and when it ends. Floor 4."""
+"""The API of what is done when a member begins, and when it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API of user locks. Floor 4."""
+"""The API of user locks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The API of members and units: who runs this code, and for how long. Floor 4."""
+"""The API of members and units: who runs this code, and for how long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import trio
 
-from trio_uwsgi._tasks.unit import UNIT
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.uwsgi._base import as_number, current_unit, on_trios_thread
 
 __all__ = ["harakiri", "mule_id", "set_user_harakiri", "worker_id"]

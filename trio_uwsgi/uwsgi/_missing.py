@@ -1,4 +1,4 @@
-"""What uWSGI's module and `uwsgidecorators` have and this API has not, with what to use instead. Floor 4."""
+"""What uWSGI's module and `uwsgidecorators` have and this API has not, with what to use instead."""
 
 from __future__ import annotations
 

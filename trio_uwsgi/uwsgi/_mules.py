@@ -1,4 +1,4 @@
-"""The API of mules: programs and messages. Floor 4. Farms are in `_farms.py`."""
+"""The API of mules: programs and messages. Farms are in `_farms.py`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from trio_uwsgi._core.mule_functions import MuleMessage
+from trio_uwsgi._link.frames import Post
 from trio_uwsgi._runtime.recipients import as_message, as_recipient
-from trio_uwsgi._wire.frames import Post
+from trio_uwsgi._signals.mule_functions import MuleMessage
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import as_number, current_registry, current_unit, on_trios_thread
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.messages import Messages
+    from trio_uwsgi._signals.messages import Messages
 
 __all__ = ["MuleMessage", "mule", "mule_get_msg", "mule_message_handler", "mule_msg", "programs_messages"]
 

@@ -1,4 +1,4 @@
-"""The API of remote procedure calls, and of signals for other nodes. Floor 4."""
+"""The API of remote procedure calls, and of signals for other nodes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trio.lowlevel import checkpoint_if_cancelled
 
-from trio_uwsgi._core.registry import check_signum
-from trio_uwsgi._core.rpc_functions import check_rpc_name
-from trio_uwsgi._tasks.rpc import call_function
-from trio_uwsgi._wire.answers import Answer, Failure, RpcAnswer, SignalAnswer
-from trio_uwsgi._wire.remote import RpcCall, SignalCall
+from trio_uwsgi._nodes.rpc import call_function
+from trio_uwsgi._nodes.rpc_functions import check_rpc_name
+from trio_uwsgi._protocol.remote_answers import Answer, Failure, RpcAnswer, SignalAnswer
+from trio_uwsgi._protocol.remote_calls import RpcCall, SignalCall
+from trio_uwsgi._runtime.registry import check_signum
 from trio_uwsgi.errors import NodeClosed, RpcError, SignalRefused
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, on_trios_thread
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.unit import Unit
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["call", "register_rpc", "remote_signal", "rpc", "rpc_handler", "rpc_list"]
 

@@ -1,4 +1,4 @@
-"""The API of the spooler: durable work that is done later. Floor 4."""
+"""The API of the spooler: durable work that is done later."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
-from trio_uwsgi._core.spool_functions import SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, Job, SpoolMethod
-from trio_uwsgi._core.spool_request import JobVars, SpoolRequest, make_request, named_vars
-from trio_uwsgi._tasks.unit import UNIT
-from trio_uwsgi._wire.answers import Failure, SignalAnswer
-from trio_uwsgi._wire.remote import SpoolCall
+from trio_uwsgi._protocol.remote_answers import Failure, SignalAnswer
+from trio_uwsgi._protocol.remote_calls import SpoolCall
+from trio_uwsgi._spool.functions import SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, Job, SpoolMethod
+from trio_uwsgi._spool.request import JobVars, SpoolRequest, make_request, named_vars
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import NodeClosed, SpoolRefused
 from trio_uwsgi.uwsgi._awaiting import awaited, called_as
 from trio_uwsgi.uwsgi._base import (
@@ -24,7 +24,7 @@ from trio_uwsgi.uwsgi._base import (
 )
 
 if TYPE_CHECKING:
-    from trio_uwsgi._tasks.spools import Spools
+    from trio_uwsgi._spool.directories import Spools
 
 __all__ = [
     "SPOOL_IGNORE",

@@ -41,7 +41,7 @@ from werkzeug.test import _get_environ  # type: ignore[attr-defined]
 from werkzeug.wsgi import ClosingIterator
 
 import trio_uwsgi
-from trio_uwsgi._core.registry import Registry
+from trio_uwsgi._runtime.registry import Registry
 
 MODE = os.environ["OVER_SOCKET_MODE"]
 REPORT = Path(os.environ["OVER_SOCKET_REPORT"])

@@ -9,17 +9,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "trio_uwsgi"
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+from tests.meta.layout import LAYER, PATHS, ROOT, SOURCES, imports, is_pure, job, module_name, own_imports, package
+
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-FLOOR_OF_FOLDER = {"_wire": 1, "_core": 1, "_tasks": 2, "_runtime": 3}
-FLOOR_0 = ("_checks", "_mule_options", "_process_options", "addresses", "config", "errors", "options")
-TOP_FLOOR = 4
-
-# Floors 0 and 1 only compute: no clock, no chance, no input, no output.
-NOT_BELOW_FLOOR_2 = {
+# What a pure module does without: it only computes.
+NOT_PURE = {
     "asyncio",
     "logging",
     "os",
@@ -32,51 +27,9 @@ NOT_BELOW_FLOOR_2 = {
     "trio",
 }
 
-LONGEST_MODULE = 400  # on floor 4 without docstrings, because there they are the reference manual
+LONGEST_MODULE = 400  # what people call is counted without docstrings, because there they are the reference manual
 LONGEST_FUNCTION = 60  # without its docstring
 MOST_ARGUMENTS = 5  # of a constructor
-
-
-def module_name(path: Path) -> str:
-    """The dotted name of a source file."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-NAMES = {module_name(path) for path in SOURCES}
-
-
-def floor(name: str) -> int:
-    """The floor of a module, by its place."""
-    parts = name.split(".")[1:]
-    if parts and parts[0] in FLOOR_OF_FOLDER:
-        return FLOOR_OF_FOLDER[parts[0]]
-    return 0 if parts and parts[0] in FLOOR_0 else TOP_FLOOR
-
-
-def is_type_checking(node: ast.AST) -> bool:
-    """Is this the `if TYPE_CHECKING:` block, whose imports never run?"""
-    return isinstance(node, ast.If) and ast.unparse(node.test).removeprefix("typing.") == "TYPE_CHECKING"
-
-
-def running_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node below this one which is not for type checkers only."""
-    for child in ast.iter_child_nodes(node):
-        if not is_type_checking(child):
-            yield child
-            yield from running_nodes(child)
-
-
-def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a file imports, at its top or inside of functions."""
-    for node in running_nodes(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute, so that a reader sees the floor"
-            for alias in node.names:
-                full = f"{node.module}.{alias.name}"
-                yield full if full in NAMES else str(node.module)
 
 
 def docstring_lines(node: ast.AST) -> int:
@@ -92,10 +45,10 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def module_lines(path: Path) -> int:
-    """The lines of a module; on the top floor without its docstrings."""
+    """The lines of a module; without its docstrings, where they are what people read."""
     text = path.read_text()
     lines = len(text.splitlines())
-    if floor(module_name(path)) == TOP_FLOOR:
+    if LAYER["uwsgi"] <= LAYER[package(module_name(path))]:
         lines -= sum(docstring_lines(node) for node in ast.walk(ast.parse(text)))
     return lines
 
@@ -109,34 +62,53 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_nothing_imports_upward(path: Path) -> None:
-    """A module imports only from its own floor and from those below."""
-    here = floor(module_name(path))
-    upward = [name for name in imports(path) if name.split(".")[0] == "trio_uwsgi" and floor(name) > here]
+    """At run time a module imports only from its own package and from layers below it."""
+    here = package(module_name(path))
+    upward = [name for name in own_imports(path) if package(name) != here and LAYER[package(name)] >= LAYER[here]]
     assert [] == upward
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if floor(module_name(path)) < 2], ids=module_name)
-def test_the_lower_floors_only_compute(path: Path) -> None:
-    """Floors 0 and 1 import nothing that waits, looks at a clock, or touches the operating system."""
-    assert set() == {name.split(".")[0] for name in imports(path)} & NOT_BELOW_FLOOR_2
+def test_no_circles() -> None:
+    """Modules can be put in an order in which each imports only from those before it."""
+    waiting = {name: {*own_imports(path, late=False)} - {name} for name, path in PATHS.items()}
+    while ready := {name for name, wanted in waiting.items() if not wanted & waiting.keys()}:
+        waiting = {name: wanted for name, wanted in waiting.items() if name not in ready}
+    assert {} == waiting
+
+
+@pytest.mark.parametrize("path", [*filter(is_pure, SOURCES)], ids=module_name)
+def test_pure_modules_only_compute(path: Path) -> None:
+    """A module that says so imports nothing that waits, looks at a clock, or touches the operating system."""
+    names = set(imports(path))
+    assert set() == {name.split(".")[0] for name in names} & NOT_PURE
+    assert [] == [name for name in names & PATHS.keys() if not is_pure(PATHS[name])]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_modules_say_their_job(path: Path) -> None:
+    """A module opens with the one job it has; and a package with what is in it."""
+    assert job(path).endswith((".", ":"))
 
 
 def test_the_rules_see_what_they_look_for(tmp_path: Path) -> None:
     """The reading of imports finds those inside of functions, and leaves out those for type checkers."""
     source = tmp_path / "sample.py"
     source.write_text(
+        '"""Adds.\n\nPure."""\n'
         "import os.path\n"
         "from trio_uwsgi import config\n"
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    import trio\n"
-        "def late():\n    import socket\n    from trio_uwsgi._tasks.calls import sole\n"
+        "def late():\n    import socket\n    from trio_uwsgi._units.calls import sole\n"
     )
-    expected = ["os.path", "trio_uwsgi.config", "typing", "socket", "trio_uwsgi._tasks.calls"]
+    expected = ["os.path", "trio_uwsgi.config", "typing", "socket", "trio_uwsgi._units.calls"]
     assert expected == list(imports(source))
-    assert [0, 1, 1, 2, 3, 4, 4] == [
-        floor(f"trio_uwsgi{name}")
-        for name in (".config", "._wire.http1", "._core", "._tasks.calls", "._runtime.master", ".serve", "")
-    ]
+    assert expected[:3] == list(imports(source, late=False))
+    assert not is_pure(source)
+    source.write_text('"""Adds. Pure."""\n')
+    assert is_pure(source)
+    names = ("trio_uwsgi.errors", "trio_uwsgi._http.http1", "trio_uwsgi._runtime", "trio_uwsgi")
+    assert ["errors", "_http", "_runtime", ""] == list(map(package, names))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)

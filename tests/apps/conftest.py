@@ -1,0 +1,3 @@
+"""The service of `tests/services.py`, for applications."""
+
+from tests.services import open_http as open_http
