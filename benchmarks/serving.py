@@ -87,10 +87,10 @@ def serve(interface: str, port: int, access_log: bool) -> None:
             driver = WsgiDriver(wsgi_app, threads, multithread=True, multiprocess=False)
         elif interface == "inline":
             from trio_uwsgi._apps.wsgi_inline import InlineDriver
-            from trio_uwsgi._link.scoreboard import Board
-            from trio_uwsgi._units.heartbeat import VitalSigns
+            from trio_uwsgi._link.scoreboard import Scoreboard
+            from trio_uwsgi._units.heartbeat import Heartbeat
 
-            member.vitals = VitalSigns(Board.make(1, 1).rows[0])
+            member.heartbeat = Heartbeat(Scoreboard.make(1, 1).rows[0])
             driver = InlineDriver(wsgi_app, multiprocess=False)
         calls = Calls(member, 30)
         service = HttpService(driver, PacketDriver(AccessRules.parse({}), calls), calls, options)

@@ -64,13 +64,13 @@ async def serve_and_tell(app: object, config: Any) -> None:  # Any: it is only h
         if not known:  # it starts
             return
         (runtime,) = known
-        shared = runtime._surroundings.shared
+        shared = runtime._environment.shared
         assert shared is not None
         said = {
             "tasks": tasks_below(trio.lowlevel.current_root_task()),
             "objects": objects,
             "statistics": dataclasses.asdict(runtime.statistics()),
-            "pids": {member: int(shared.board.rows[row].get("pid")) for member, row in shared.rows.items()},
+            "pids": {member: int(shared.scoreboard.rows[row].get("pid")) for member, row in shared.rows.items()},
         }
         Path("telling").write_text(json.dumps(said))
         os.replace("telling", name)

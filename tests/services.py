@@ -26,7 +26,7 @@ from trio_uwsgi._units.unit import Member
 from trio_uwsgi.config.options import AccessRules, HttpTimeouts
 
 if TYPE_CHECKING:
-    from trio_uwsgi._units.heartbeat import VitalSigns
+    from trio_uwsgi._units.heartbeat import Heartbeat
 
 PEER = Peer(client=("192.0.2.1", 4711), server=("192.0.2.2", 80), scheme="http")
 
@@ -208,7 +208,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         strict: bool = False,
         threads: int = 2,
         portal: bool | None = None,
-        vitals: VitalSigns | None = None,
+        heartbeat: Heartbeat | None = None,
         socket_timeout: float = 60,
         max_body: int = 0,
         access_log: bool = False,
@@ -223,7 +223,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
         )
-        member.vitals = vitals
+        member.heartbeat = heartbeat
         pool = ThreadPool(threads or 1, "test")
         if interface == "asgi":
             driver: Any = AsgiDriver(app, {"from": "lifespan"})

@@ -35,11 +35,11 @@ from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS, in_options, short
 from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
 from trio_uwsgi._program.module_config import config_in, config_read_elsewhere, may_have_config
 from trio_uwsgi._program.process_one import begin_program
-from trio_uwsgi._program.process_setup import move_in
+from trio_uwsgi._program.process_setup import set_up_process
 from trio_uwsgi._program.program import obey_stops
 from trio_uwsgi._spool.command import main as spool_command
 from trio_uwsgi._system.interpreter_exit import AT_LEAST, allow, begin, exit_code, leave, seconds_left
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.options import ProcessOptions
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
@@ -115,7 +115,7 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, ours: bool) -> int:
     try:
         arguments = _parse(words)
         start = _Start(arguments.app, arguments.factory, _fields(arguments))
-        start.move_in()
+        start.set_up_process()
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
@@ -130,9 +130,9 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, ours: bool) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        return _explain(sole(error) if isinstance(error, BaseExceptionGroup) else error, error)
+        return _explain(only_error(error) if isinstance(error, BaseExceptionGroup) else error, error)
     except BaseExceptionGroup as group:
-        leaf = sole(group)
+        leaf = only_error(group)
         if isinstance(leaf, KeyboardInterrupt):
             return INTERRUPTED
         if isinstance(leaf, SystemExit):
@@ -162,13 +162,13 @@ class _Start:
         except ConfigError as error:
             self._refused = error
 
-    def move_in(self) -> None:
+    def set_up_process(self) -> None:
         """Be where the application is looked for, with its environment.
 
         Raises:
             ConfigError: that cannot be, or the options are impossible.
         """
-        move_in(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
+        set_up_process(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
         self._asks = may_have_config(self._reference.target)
         if self._refused is not None and not self._asks:
             raise self._refused

@@ -26,27 +26,27 @@ from trio_uwsgi._apps.interface import interface_of
 from trio_uwsgi._http.http1 import Limits
 from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi._http.service import HttpOptions
-from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.locks import UserLocks
 from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._process.generation import MemberPlan, open_generations
-from trio_uwsgi._process.launcher import Nest
-from trio_uwsgi._process.patched_modules import look_after_import
+from trio_uwsgi._process.launcher import Launcher
+from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi._program.app_import import in_time, load_where_signals_are_obeyed
-from trio_uwsgi._program.process_setup import Settle, move_in, refuse_to_move, settled
-from trio_uwsgi._program.program import be_the_program, plain_start_errors
+from trio_uwsgi._program.process_setup import Settle, refuse_process_options, set_up_process, settled
+from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
-from trio_uwsgi._runtime.dispatcher import Roster
-from trio_uwsgi._runtime.member_run import second_name
+from trio_uwsgi._runtime.dispatcher import Dispatcher
+from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.scaling import MOST_ADDED
-from trio_uwsgi._runtime.settings import Shared, Surroundings, Terms
+from trio_uwsgi._runtime.settings import Environment, Settings, Shared
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
-from trio_uwsgi._system.forks import mind_forks
+from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.config import Config
@@ -107,20 +107,20 @@ async def serve(
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """
     refuse_to_serve_twice(app)
-    look_after_import()
-    mind_forks()
+    undo_import_changes()
+    install_fork_hooks()
     placement = over_memory if config.placement == "memory" else in_task
-    surroundings = Surroundings(
+    environment = Environment(
         journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.SystemRandom().random
     )
     if task_status is trio.TASK_STATUS_IGNORED:
-        move_in(config.process_options)
+        set_up_process(config.process_options)
         config = _with_passed_sockets(config)
         settle = partial(settled, config.process_options)
-        run = partial(_serve_in, surroundings, app, config, registry or uwsgi.registry, settle=settle)
-        await be_the_program(run, config, _folders(app) if config.reload else [])
+        run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, settle=settle)
+        await run_standalone(run, config, _folders(app) if config.reload else [])
     else:
-        await _serve_in(surroundings, app, config, registry or uwsgi.registry, task_status=task_status)
+        await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=task_status)
 
 
 def _folders(app: object) -> list[str]:
@@ -140,7 +140,7 @@ def _with_passed_sockets(config: Config) -> Config:
 
 
 async def _serve_in(
-    surroundings: Surroundings,
+    environment: Environment,
     app: object,
     config: Config,
     registry: Registry,
@@ -152,16 +152,16 @@ async def _serve_in(
     else's.
     """
     if settle is None:
-        refuse_to_move(config.process_options)
+        refuse_process_options(config.process_options)
     with plain_start_errors():
         if config.placement == "process":
-            await _serve_in_processes(surroundings, app, config, registry, settle, task_status)
+            await _serve_in_processes(environment, app, config, registry, settle, task_status)
         else:
-            await _serve_in_tasks(surroundings, app, config, registry, settle, task_status)
+            await _serve_in_tasks(environment, app, config, registry, settle, task_status)
 
 
 async def _serve_in_tasks(
-    surroundings: Surroundings,
+    environment: Environment,
     app: object,
     config: Config,
     registry: Registry,
@@ -175,8 +175,8 @@ async def _serve_in_tasks(
         interface = interface_of(app, config.interface, config.lifespan)
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-        standing = dataclasses.replace(surroundings, listeners=listeners)
-        runtime = Runtime(application, registry, _terms(config), standing)
+        standing = dataclasses.replace(environment, listeners=listeners)
+        runtime = Runtime(application, registry, _settings(config), standing)
         async with trio.open_nursery() as nursery:
             await nursery.start(runtime.run)
             _announce(app, interface, config, runtime)
@@ -196,7 +196,7 @@ async def _listening(config: Config, settle: Settle | None) -> AsyncIterator[lis
 
 
 async def _serve_in_processes(
-    surroundings: Surroundings,
+    environment: Environment,
     app: object,
     config: Config,
     registry: Registry,
@@ -205,54 +205,54 @@ async def _serve_in_processes(
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
     require_processes()
-    nest = surroundings.nest or _nest(app, registry)
-    terms = _terms(config)
-    roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
-    seats = [seat.name for seat in roster.seats()]
-    seats += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
-    names = [name for seat in seats for name in (seat, second_name(seat))]
+    launcher = environment.launcher or _launcher(app, registry)
+    settings = _settings(config)
+    dispatcher = Dispatcher(settings.headcount, settings.signal_queue, settings.message_queue)
+    slots = [slot.name for slot in dispatcher.slots()]
+    slots += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
+    names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
-    with contextlib.closing(Board.make(len(rows), config.locks + 1)) as board:
+    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1)) as scoreboard:
         async with _listening(config, settle) as listeners:
             plan = MemberPlan(
-                nest=nest,
+                launcher=launcher,
                 interface=config.interface,
                 threads=config.threads or 0,  # without threads
                 lazy=config.lazy_apps,
-                terms=terms.for_members(),
+                settings=settings.for_members(),
                 listeners=listeners,
-                board=board,
+                scoreboard=scoreboard,
                 rows=rows,
                 import_timeout=config.import_timeout,
             )
             async with open_generations(plan) as generations:
                 shared = Shared(
-                    board=board, rows=rows, caches=True, locks=UserLocks(config.locks), master_pid=os.getpid()
+                    scoreboard=scoreboard, rows=rows, caches=True, locks=UserLocks(config.locks), master_pid=os.getpid()
                 )
                 standing = dataclasses.replace(
-                    surroundings,
+                    environment,
                     listeners=plan.listeners,
                     placement=generations.place,
                     shared=shared,
                     generations=generations,
                 )
                 nobody = Application(None, "wsgi", 1, multithread=False)
-                runtime = Runtime(nobody, generations.current.registry, terms, standing)
+                runtime = Runtime(nobody, generations.current.registry, settings, standing)
                 generations.caches = lambda: runtime.caches_folder
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runtime.run)
-                    _announce(nest.app, config.interface, config, runtime)
+                    _announce(launcher.app, config.interface, config, runtime)
                     task_status.started(runtime)
 
 
-def _nest(app: object, registry: Registry) -> Nest:
+def _launcher(app: object, registry: Registry) -> Launcher:
     """Members' processes come from an interpreter that imports the application by its name."""
     if registry is not uwsgi.registry:
         raise ConfigError(
             "placement='process' contradicts registry=: members find their declarations by importing the application",
             "declare with trio_uwsgi.uwsgi, or let the members be tasks",
         )
-    return Nest(app=app if isinstance(app, AppReference) else reference_of(app), entry=_member_entry.__name__)
+    return Launcher(app=app if isinstance(app, AppReference) else reference_of(app), entry=_member_entry.__name__)
 
 
 def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:
@@ -288,8 +288,8 @@ def _lacks_ipv4(address: Address, bound: Sequence[Address], asked: Sequence[Addr
     return f" (IPv6 only; write :{address.port} for both)"
 
 
-def _terms(config: Config) -> Terms:
-    return Terms(
+def _settings(config: Config) -> Settings:
+    return Settings(
         headcount=Headcount(
             config.workers,
             config.mule_pool.max,
@@ -321,6 +321,6 @@ def _terms(config: Config) -> Terms:
         node_timeout=config.node_timeout,
         spooler=config.spooler_options,
         chain_reload=config.chain_reload,
-        wear=config.wear_limits,
+        recycling=config.recycling_limits,
         options=uwsgi_options(config),
     )

@@ -39,24 +39,24 @@ import trio
 import trio.testing
 
 from trio_uwsgi._http.request import Peer
-from trio_uwsgi._runtime.placement import Bear, Died, Ending, Life, Placement, in_task, over_memory
-from trio_uwsgi._runtime.settings import Surroundings
+from trio_uwsgi._runtime.placement import Died, Ending, MakeMember, MemberTask, Placement, in_task, over_memory
+from trio_uwsgi._runtime.settings import Environment
 from trio_uwsgi._signals.ticker import WallClock, time_of_day
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._testing.notes import Notes
-from trio_uwsgi._units.journal import Event, LoggingJournal, sole
+from trio_uwsgi._units.journal import Event, LoggingJournal, only_error
 from trio_uwsgi.config import Config
-from trio_uwsgi.serve import _serve_in, _terms
+from trio_uwsgi.serve import _serve_in, _settings
 from trio_uwsgi.uwsgi._base import default_registry
 
 if TYPE_CHECKING:
     import httpx
 
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.runtime import Runtime
-    from trio_uwsgi._testing.processes import ProcessHouse
+    from trio_uwsgi._testing.processes import ProcessMembers
     from trio_uwsgi._units.unit import Member
 
 __all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
@@ -140,36 +140,36 @@ class _RememberingJournal(LoggingJournal):
             self.failure = self.failure or error
             raise error
 
-    def failed_elsewhere(self, house: ProcessHouse, error: BaseException) -> None:
+    def failed_elsewhere(self, members: ProcessMembers, error: BaseException) -> None:
         """What user code raised in another process, which has logged it."""
         if not self._allow_failures:
             self.failure = self.failure or error
-            house.fail(self.failure)
+            members.fail(self.failure)
 
 
-class _Mortality:
+class _KillSwitch:
     """A placement whose members can be killed."""
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
         self._alive: dict[str, tuple[Member, trio.CancelScope]] = {}
 
-    async def __call__(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
-        def bear_a_mortal(tenure: Tenure) -> Life:
-            life = bear(tenure)
-            return Life(life.member, partial(self._live, life))
+    async def __call__(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
+        def make_killable_member(instance: MemberInstance) -> MemberTask:
+            member_task = make_member(instance)
+            return MemberTask(member_task.member, partial(self._live, member_task))
 
-        return await self._placement(master, tenure, bear_a_mortal, window)
+        return await self._placement(master, instance, make_killable_member, window)
 
-    async def _live(self, life: Life) -> Ending:
-        name = life.member.name
+    async def _live(self, member_task: MemberTask) -> Ending:
+        name = member_task.member.name
         with trio.CancelScope() as scope:
-            self._alive[name] = life.member, scope
+            self._alive[name] = member_task.member, scope
             try:
-                ending = await life.body()
+                ending = await member_task.body()
             finally:
                 del self._alive[name]
-        return Died("killed") if life.member.killed else ending
+        return Died("killed") if member_task.member.killed else ending
 
     def kill(self, name: str) -> None:
         """Have a member die now."""
@@ -189,7 +189,7 @@ class RuntimeUnderTest:
     `signal`, `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`; `kill` is below.
     """
 
-    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, house: _House) -> None:
+    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, members: _Members) -> None:
         self.runtime = runtime
         self.client = client
         self.log = log
@@ -199,7 +199,7 @@ class RuntimeUnderTest:
         self.spool = runtime.spool
         self.statistics = runtime.statistics
         self.stop = runtime.stop
-        self._house = house
+        self._members = members
         self._ports = itertools.count(49152)
 
     def connect(self, protocol: Literal["http", "uwsgi"] = "http") -> Connection:
@@ -210,7 +210,7 @@ class RuntimeUnderTest:
 
         Checkpoint: never.
         """
-        return self._house.connect(self.runtime, _peer(next(self._ports), protocol))[0]
+        return self._members.connect(self.runtime, _peer(next(self._ports), protocol))[0]
 
     def kill(self, member: str) -> None:
         """Let a member die, as by `kill -9` of its process.
@@ -229,7 +229,7 @@ class RuntimeUnderTest:
             LookupError: there is no such member, or nobody is on its seat.
         Checkpoint: never.
         """
-        self._house.kill(member)
+        self._members.kill(member)
 
 
 @contextlib.asynccontextmanager
@@ -269,19 +269,19 @@ async def open_runtime(
     declarations = registry or default_registry()
     quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None, lazy_apps=False)
     try:
-        async with _open_house(application, quiet, declarations, begin, journal) as house:
-            log.catch_up = house.catch_up
+        async with _open_members(application, quiet, declarations, begin, journal) as members:
+            log.catch_up = members.catch_up
             async with trio.open_nursery() as nursery:
-                serve = partial(_serve_in, house.surroundings, application, quiet, declarations)
+                serve = partial(_serve_in, members.environment, application, quiet, declarations)
                 runtime: Runtime = await nursery.start(serve)
-                async with _open_client(house, runtime) as client:
-                    await house.settled()
+                async with _open_client(members, runtime) as client:
+                    await members.settled()
                     _let_the_runtime_be_first()
-                    yield RuntimeUnderTest(runtime, client, log, house)
+                    yield RuntimeUnderTest(runtime, client, log, members)
                 runtime.stop()
     except BaseExceptionGroup as group:
         # What the test body raised besides, because its request failed, say, is in the context.
-        error = journal.failure or sole(group)
+        error = journal.failure or only_error(group)
         if isinstance(error, BaseExceptionGroup):
             raise
         raise error from error.__cause__
@@ -297,10 +297,10 @@ def _require_httpx() -> None:
         raise ModuleNotFoundError(told, name="httpx") from None
 
 
-class _House(Protocol):
+class _Members(Protocol):
     """Where the members of a test live, and how the test gets at them."""
 
-    surroundings: Surroundings
+    environment: Environment
 
     def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
         """A connection to a worker, and whether that has closed it."""
@@ -314,13 +314,13 @@ class _House(Protocol):
         """Wait until nothing happens any more at this instant."""
 
 
-class _TaskHouse:
+class _TaskMembers:
     """Members are tasks."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._mortality = _Mortality(surroundings.placement)
-        self.surroundings = dataclasses.replace(surroundings, placement=self._mortality)
-        self.kill = self._mortality.kill
+    def __init__(self, environment: Environment) -> None:
+        self._kill_switch = _KillSwitch(environment.placement)
+        self.environment = dataclasses.replace(environment, placement=self._kill_switch)
+        self.kill = self._kill_switch.kill
         self.catch_up = _nothing
 
     def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
@@ -343,38 +343,38 @@ class _TaskHouse:
 
 
 @contextlib.asynccontextmanager
-async def _open_house(
+async def _open_members(
     app: object, config: Config, registry: Registry, begin: datetime.datetime, journal: _RememberingJournal
-) -> AsyncIterator[_House]:
+) -> AsyncIterator[_Members]:
     clock = trio.lowlevel.current_clock()  # which threads may ask, too: they use caches
     began, posix = trio.current_time(), begin.timestamp()
 
-    def surroundings(settle: Callable[[], Awaitable[None]]) -> Surroundings:
+    def environment(settle: Callable[[], Awaitable[None]]) -> Environment:
         wall = WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True, settle=settle)
         placement = over_memory if config.placement == "memory" else in_task
-        return Surroundings(journal=journal, wall=wall, placement=placement, chance=random.Random(0).random)
+        return Environment(journal=journal, wall=wall, placement=placement, chance=random.Random(0).random)
 
     if config.placement != "process":
         with hold_clock():
-            yield _TaskHouse(surroundings(trio.testing.wait_all_tasks_blocked))
+            yield _TaskMembers(environment(trio.testing.wait_all_tasks_blocked))
         return
     from trio_uwsgi._testing.members import Stage
-    from trio_uwsgi._testing.processes import open_process_house, served
+    from trio_uwsgi._testing.processes import open_process_members, served
 
-    async with open_process_house() as house:
+    async with open_process_members() as members:
         stage = Stage(
             app=app,
             registry=registry,
-            book=house.book,
-            address=house.company.address,
-            clock=house.clock,
+            event_buffer=members.event_buffer,
+            address=members.process_table.address,
+            clock=members.clock,
             began=(began, posix),
         )
-        house.on_event = journal.remember
-        house.on_failure = partial(journal.failed_elsewhere, house)
-        house.surroundings = dataclasses.replace(surroundings(house.settled), nest=house.nest(stage))
-        with served(registry, _terms(config).headcount):
-            yield house
+        members.on_event = journal.remember
+        members.on_failure = partial(journal.failed_elsewhere, members)
+        members.environment = dataclasses.replace(environment(members.settled), launcher=members.launcher(stage))
+        with served(registry, _settings(config).headcount):
+            yield members
 
 
 def _let_the_runtime_be_first() -> None:
@@ -399,19 +399,19 @@ def _peer(port: int, protocol: Literal["http", "uwsgi"] = "http") -> Peer:
     return Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol)
 
 
-def _open_client(house: _House, runtime: Runtime) -> httpx.AsyncClient:
+def _open_client(members: _Members, runtime: Runtime) -> httpx.AsyncClient:
     import httpx
 
     from trio_uwsgi._testing.memory_client import MemoryTransport
 
     async def settle(response: httpx.Response) -> None:
         # What its worker does behind it, its statistics say, is done when the test looks.
-        await house.settled()
+        await members.settled()
 
     ports = itertools.count(32768)
     # No time limits of its own: on a mock clock its five seconds would pass before a slow handler's thirty.
     return httpx.AsyncClient(
-        transport=MemoryTransport(lambda: house.connect(runtime, _peer(next(ports)))),
+        transport=MemoryTransport(lambda: members.connect(runtime, _peer(next(ports)))),
         base_url="http://testserver",
         timeout=None,
         event_hooks={"response": [settle]},

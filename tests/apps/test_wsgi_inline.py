@@ -25,8 +25,8 @@ from trio.testing import wait_all_tasks_blocked
 from trio_uwsgi._apps.async_cores import current_waits
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._http.reactor import serve_sockets
-from trio_uwsgi._link.scoreboard import Board
-from trio_uwsgi._units.heartbeat import VitalSigns
+from trio_uwsgi._link.scoreboard import Scoreboard
+from trio_uwsgi._units.heartbeat import Heartbeat
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.options import SocketOptions
@@ -473,8 +473,8 @@ async def test_only_sockets_are_waited_for_without_greenback(open_inline: Any) -
 
 async def test_the_watchdog_is_told(open_inline: Any, portal: bool) -> None:
     """While a request runs the board has its name, since when, and its own deadline; afterwards only that it ran."""
-    board = Board.make(1, 1)
-    (row,) = board.rows
+    scoreboard = Scoreboard.make(1, 1)
+    (row,) = scoreboard.rows
     seen: list[object] = []
 
     def body(environ: Any) -> list[bytes]:
@@ -483,14 +483,14 @@ async def test_the_watchdog_is_told(open_inline: Any, portal: bool) -> None:
         seen.append(abs(row.get("deadline") - time.monotonic() - 100) < 5)
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=portal, harakiri=30, vitals=VitalSigns(row))
+    world = await open_inline(answering(body), portal=portal, harakiri=30, heartbeat=Heartbeat(row))
     assert 200 == (await world.connect().get("/slow")).status
     await wait_all_tasks_blocked()
     assert [(b"request GET /slow", True), True] == seen
     assert (b"", 0.0) == (row.read(), row.get("deadline"))
-    world = await open_inline(answering(lambda environ: [row.read()]), portal=portal, vitals=VitalSigns(row))
+    world = await open_inline(answering(lambda environ: [row.read()]), portal=portal, heartbeat=Heartbeat(row))
     assert b"" == (await world.connect().get("/unlimited")).body
-    board.close()
+    scoreboard.close()
 
 
 # --- sockets ----------------------------------------------------------------------------------------------------------

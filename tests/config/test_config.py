@@ -15,9 +15,9 @@ from trio_uwsgi.config.options import (
     HttpTimeouts,
     Mules,
     ProcessOptions,
+    RecyclingLimits,
     SocketOptions,
     SpoolerOptions,
-    WearLimits,
 )
 from trio_uwsgi.errors import ConfigError
 
@@ -386,7 +386,7 @@ def test_limits_of_workers() -> None:
     config = Config(
         placement="process", max_requests=5, max_requests_delta=2, max_worker_lifetime=60, reload_on_rss=1024**2
     )
-    assert WearLimits(requests=5, requests_delta=2, lifetime=60, rss=1024**2) == config.wear_limits
+    assert RecyclingLimits(requests=5, requests_delta=2, lifetime=60, rss=1024**2) == config.recycling_limits
 
 
 def test_what_a_process_becomes() -> None:

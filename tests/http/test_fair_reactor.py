@@ -13,7 +13,7 @@ import trio
 
 from trio_uwsgi._http.fair_reactor import Share, serve_fairly
 from trio_uwsgi._http.listeners import open_listeners
-from trio_uwsgi._link.scoreboard import Board, Row
+from trio_uwsgi._link.scoreboard import Row, Scoreboard
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.options import SocketOptions
 
@@ -31,8 +31,8 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 def rows() -> Iterator[list[Row]]:
     """The rows of two workers; the second one is a number on the board, and nobody else."""
-    with contextlib.closing(Board.make(2, 1)) as board:
-        yield board.rows
+    with contextlib.closing(Scoreboard.make(2, 1)) as scoreboard:
+        yield scoreboard.rows
 
 
 def accepting(row: Row, connections: int) -> None:

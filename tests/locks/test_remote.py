@@ -9,7 +9,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_uwsgi._link.frames import Forget, Frame, Granted, Lock, Unlock
-from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.remote import LockKeeper, RemoteLocks
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.journal import LoggingJournal
@@ -20,16 +20,16 @@ from trio_uwsgi.errors import LockError, NotServing
 class House:
     """A master with members `a` and `b`. `hold` keeps what is said on its way until `deliver`."""
 
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self.keeper = LockKeeper(board, self._to_member)
+    def __init__(self, scoreboard: Scoreboard) -> None:
+        self.scoreboard = scoreboard
+        self.keeper = LockKeeper(scoreboard, self._to_member)
         self.locks = {name: self._member(name) for name in "ab"}
         self.said: list[tuple[str, Frame]] = []
         self.held: list[Callable[[], None]] = []
         self.hold = False
 
     def _member(self, name: str) -> RemoteLocks:
-        return RemoteLocks(2, self.board, lambda frame: self._to_master(name, frame))
+        return RemoteLocks(2, self.scoreboard, lambda frame: self._to_master(name, frame))
 
     def _to_member(self, name: str, frame: Frame) -> None:
         assert isinstance(frame, Granted)
@@ -58,11 +58,11 @@ class House:
 @pytest.fixture
 def house() -> Iterator[House]:
     """A house whose frames arrive when the test says so, with locks 0 to 2."""
-    board = Board.make(0, 3)
-    house = House(board)
+    scoreboard = Scoreboard.make(0, 3)
+    house = House(scoreboard)
     house.hold = True
     yield house
-    board.close()
+    scoreboard.close()
 
 
 def unit(name: str) -> Unit:
@@ -121,7 +121,7 @@ async def test_locks_are_handed_over_in_order(house: House, nursery: trio.Nurser
         ]
         user.done.set()
         await settle(house)
-    assert not house.board.is_locked(0)
+    assert not house.scoreboard.is_locked(0)
     other.done.set()
 
 
@@ -135,11 +135,11 @@ async def test_a_member_that_ends_holds_nothing(house: House, nursery: trio.Nurs
     house.keeper.forget_member("a")
     await settle(house)
     assert [True, False] == [following.has.is_set(), waits.has.is_set()]
-    assert [True, False, True] == [house.board.is_locked(number) for number in (0, 1, 2)]
+    assert [True, False, True] == [house.scoreboard.is_locked(number) for number in (0, 1, 2)]
     for user in (following, others):
         user.done.set()
     await settle(house)
-    assert [False] * 3 == [house.board.is_locked(number) for number in (0, 1, 2)]
+    assert [False] * 3 == [house.scoreboard.is_locked(number) for number in (0, 1, 2)]
     nursery.cancel_scope.cancel()
 
 
@@ -169,7 +169,7 @@ async def test_a_grant_that_crosses_a_cancellation(house: House, nursery: trio.N
     assert third.has.is_set()
     third.done.set()
     await settle(house)
-    assert not house.board.is_locked(0)
+    assert not house.scoreboard.is_locked(0)
 
 
 async def test_who_is_not_the_holder_unlocks_nothing(house: House, nursery: trio.Nursery) -> None:
@@ -180,7 +180,7 @@ async def test_who_is_not_the_holder_unlocks_nothing(house: House, nursery: trio
     house.keeper.unlock("a", 0, 2)
     house.keeper.forget("a", 0, 1)
     house.keeper.unlock("a", 1, 1)
-    assert house.board.is_locked(0)
+    assert house.scoreboard.is_locked(0)
     holder.done.set()
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trio_uwsgi._process.blocked import GRACE, Pulse
+from trio_uwsgi._process.blocked import GRACE, BlockedLimit
 
 pytestmark = pytest.mark.pure
 
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.pure
 )
 def test_the_earlier_limit_counts(limit: float, heartbeat: float, deadline: float, due: float) -> None:
     """A blocked loop has its limit and its own deadline, whichever is first, and nothing before it ran."""
-    assert due == Pulse(limit).due(heartbeat, deadline)
+    assert due == BlockedLimit(limit).due(heartbeat, deadline)
 
 
 def test_an_excused_member_has_its_time_anew() -> None:
     """What happened before an excuse does not count, for either limit."""
-    pulse = Pulse(2)
+    pulse = BlockedLimit(2)
     pulse.excuse(110)
     assert 112 + GRACE == pulse.due(100, 0)
     assert 110 + GRACE == pulse.due(100, 101)

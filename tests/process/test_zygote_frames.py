@@ -15,9 +15,9 @@ from trio_uwsgi._process.zygote_frames import (
     Hello,
     Imported,
     ImportFailed,
-    ParcelReader,
     Retire,
     ZygoteFrame,
+    ZygoteFrameReader,
     encode,
 )
 
@@ -45,7 +45,7 @@ def numbers(frame: ZygoteFrame, first: int) -> list[int]:
 def test_frame_survives(frame: ZygoteFrame) -> None:
     """Every kind of frame comes out of its bytes as it was, with its descriptors."""
     beside = numbers(frame, 7)
-    assert [(frame, beside)] == list(ParcelReader().feed(encode(frame), beside))
+    assert [(frame, beside)] == list(ZygoteFrameReader().feed(encode(frame), beside))
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 10_000])
@@ -59,7 +59,7 @@ def test_descriptors_find_their_frames_however_the_bytes_are_cut(size: int) -> N
         expected.append((frame, beside))
         arrivals[len(data) // size] = arrivals.get(len(data) // size, []) + beside
         data += encode(frame)
-    reader = ParcelReader()
+    reader = ZygoteFrameReader()
     got: list[tuple[ZygoteFrame, list[int]]] = []
     for at in range(0, len(data), size):
         got += reader.feed(data[at : at + size], arrivals.get(at // size, []))
@@ -69,7 +69,7 @@ def test_descriptors_find_their_frames_however_the_bytes_are_cut(size: int) -> N
 
 def test_descriptors_of_an_unfinished_frame_are_unclaimed() -> None:
     """Who ends before a frame is whole can close what came with it."""
-    reader = ParcelReader()
+    reader = ZygoteFrameReader()
     assert [] == list(reader.feed(encode(Forked(1, 2))[:-1], [5, 6]))
     assert [5, 6] == list(reader.unclaimed)
 
@@ -77,11 +77,11 @@ def test_descriptors_of_an_unfinished_frame_are_unclaimed() -> None:
 def test_missing_descriptors_are_an_error() -> None:
     """A frame whose descriptors did not come is of no use."""
     with pytest.raises(ValueError, match=r"1 descriptors came for Forked\(ident=1, pid=2\)"):
-        list(ParcelReader().feed(encode(Forked(1, 2)), [5]))
+        list(ZygoteFrameReader().feed(encode(Forked(1, 2)), [5]))
 
 
 @pytest.mark.parametrize("other", [frames.Ready(), frames.Raise(1)], ids=["Ready", "Raise"])
 def test_the_members_words_are_not_understood(other: Any) -> None:
     """Each line has a vocabulary of its own, although the format is one."""
     with pytest.raises(ValueError, match="not a frame"):
-        list(ParcelReader().feed(frames.encode(other), []))
+        list(ZygoteFrameReader().feed(frames.encode(other), []))

@@ -13,7 +13,7 @@ import trio
 
 from trio_uwsgi import Config, serve
 from trio_uwsgi._program.pidfile import open_pidfile
-from trio_uwsgi._program.process_setup import move_in, settled
+from trio_uwsgi._program.process_setup import set_up_process, settled
 from trio_uwsgi._system.privileges import Identity, identity_of
 from trio_uwsgi.config.options import ProcessOptions
 from trio_uwsgi.errors import ConfigError
@@ -127,10 +127,10 @@ def test_where_a_process_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("TRIO_UWSGI_TEST", "before")
     former = os.umask(0o022)
     try:
-        move_in(ProcessOptions(chdir=str(tmp_path), umask=0o027, env={"TRIO_UWSGI_TEST": "after"}))
+        set_up_process(ProcessOptions(chdir=str(tmp_path), umask=0o027, env={"TRIO_UWSGI_TEST": "after"}))
         assert (str(tmp_path), "after", 0o027) == (os.getcwd(), os.environ["TRIO_UWSGI_TEST"], os.umask(0o022))
         with pytest.raises(ConfigError, match="cannot go to the directory nowhere: No such file or directory"):
-            move_in(ProcessOptions(chdir="nowhere"))
+            set_up_process(ProcessOptions(chdir="nowhere"))
     finally:
         os.umask(former)
 

@@ -17,7 +17,7 @@ import trio
 
 from trio_uwsgi import Config, Runtime, serve
 from trio_uwsgi._process.app_name import AppReference
-from trio_uwsgi._runtime.member_run import second_name
+from trio_uwsgi._runtime.member_instance import second_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,12 +86,12 @@ class House:
     @property
     def pids(self) -> list[int]:
         """The processes of the workers, as they say on the board; 0 where none is; of two on a seat, one."""
-        rows = self.runtime._surroundings.shared
+        rows = self.runtime._environment.shared
         assert rows is not None
         members = self.runtime.statistics().members
         names = [member.name for member in members if member.name.startswith("worker")]
-        seats = [(rows.rows[name], rows.rows[second_name(name)]) for name in names]
-        return [int(max(rows.board.rows[row].get("pid") for row in seat)) for seat in seats]
+        slots = [(rows.rows[name], rows.rows[second_name(name)]) for name in names]
+        return [int(max(rows.scoreboard.rows[row].get("pid") for row in slot)) for slot in slots]
 
     def noted(self) -> list[list[str]]:
         """The lines that members wrote, in words."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi._units.own_loggers import hear_own_loggers
+from trio_uwsgi._units.own_loggers import enable_own_loggers
 
 pytestmark = pytest.mark.real
 
@@ -88,8 +88,8 @@ def test_what_is_disabled_by_hand_stays_so(monkeypatch: pytest.MonkeyPatch) -> N
     """Only what disables everything is taken back."""
     ours = logging.getLogger("trio_uwsgi.access")
     monkeypatch.setattr(ours, "disabled", True)
-    hear_own_loggers()
+    enable_own_loggers()
     assert ours.disabled
     monkeypatch.setattr(logging.getLogger("trio_uwsgi.bystander"), "disabled", True)
-    hear_own_loggers()
+    enable_own_loggers()
     assert not ours.disabled

@@ -61,7 +61,7 @@ def children(pid: int | str = "self") -> set[int]:
     return set(process_house.children(pid))
 
 
-def bury_orphans(before: set[int]) -> None:
+def reap_orphans(before: set[int]) -> None:
     """Importing Trio runs ldconfig, which is a child of ours when the zygote that did so was killed in that instant. It
     ends by itself, and not in one of the ways in which a zygote does.
     """
@@ -87,7 +87,7 @@ def nothing_left() -> Iterator[None]:
     yield
     # Trio's own descriptors are those of a run, and pytest-trio's has ended here.
     assert files == set(open_files())
-    bury_orphans(processes)
+    reap_orphans(processes)
     assert processes == children()
 
 
@@ -535,7 +535,7 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
         with trio.move_on_after(delay):
             async with open_zygote(plan()) as zygote:
                 await zygote.died.wait()
-        bury_orphans(processes)
+        reap_orphans(processes)
         assert processes == children()
         assert files.keys() == open_files().keys()
 

@@ -283,7 +283,7 @@ async def change(seconds):
         pid = house.noted()[-1][2]
         os.kill(int(pid), signal.SIGKILL)
         await until(lambda: ["7.5"] == [line[0] for line in house.noted() if line[2] != pid][-1:])
-        assert 7.5 == house.runtime._crew.services.spools.all[0].frequency
+        assert 7.5 == house.runtime._member_factory.services.spools.all[0].frequency
 
 
 # ----- what all share, under kill -9

@@ -61,7 +61,7 @@ def test_ls(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     running = spooled(folder)
     failed, gone = spooled(folder), spooled(folder)
     claimed(folder, failed).retry(0, "x")
-    claimed(folder, gone).bury("x")
+    claimed(folder, gone).move_to_dead("x")
     claim = claimed(folder, running)
     Path(folder.path, "uwsgi_spoolfile_on_bad").write_text("x")
     code, out, err = run(capsys, "ls", folder.path)
@@ -86,7 +86,7 @@ def test_ls_of_some(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> 
     """One state, some pages, and for programs."""
     names = [spooled(folder) for _ in range(5)]
     later = spooled(folder, priority=0, at=folder.now() + 100)
-    claimed(folder, names[4]).bury("x")
+    claimed(folder, names[4]).move_to_dead("x")
     pages = [table(run(capsys, "ls", folder.path, "--limit", "2", "--page", page)[1]) for page in "1234"]
     assert [
         [later, names[0]],
@@ -128,7 +128,7 @@ def test_show(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
         "  it failed",
     ):
         assert line in out.splitlines()
-    claimed(folder, name).bury("over")
+    claimed(folder, name).move_to_dead("over")
     _, out, _ = run(capsys, "show", folder.path, name)
     assert "state     dead" in out
     assert "\ndied      " in out
@@ -142,7 +142,7 @@ def test_retry(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     dead = [spooled(folder), spooled(folder, priority=1)]
     later, running = spooled(folder, at=folder.now() + 1000), spooled(folder)
     for name in dead:
-        claimed(folder, name).bury("x")
+        claimed(folder, name).move_to_dead("x")
     claim = claimed(folder, running)
     code, out, err = run(capsys, "retry", folder.path, running, f"dead/{dead[0]}", later, "uwsgi_spoolfile_on_no")
     assert 1 == code
@@ -161,7 +161,7 @@ def test_purge(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     """Jobs that are named go; dead ones when that is confirmed; running ones stay."""
     one, running, *dead = (spooled(folder) for _ in range(4))
     for name in dead:
-        claimed(folder, name).bury("x")
+        claimed(folder, name).move_to_dead("x")
     os.utime(f"{folder.path}/dead/{dead[0]}", (1, 1))
     claim = claimed(folder, running)
     assert (0, f"purged    {one}\n", "") == run(capsys, "purge", folder.path, one)

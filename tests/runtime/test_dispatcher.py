@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._link.frames import MAX_MESSAGE
-from trio_uwsgi._runtime.dispatcher import Roster
-from trio_uwsgi._runtime.slots import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
+from trio_uwsgi._runtime.dispatcher import Dispatcher
+from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick, signal_numbers
 from trio_uwsgi._signals.targets import Headcount, parse_target
 from trio_uwsgi._signals.timer import Every, Timer
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
@@ -24,29 +24,29 @@ MULES = parse_target("mules")
 
 def make(
     workers: int = 3, mules: int = 0, signal_queue: int = 10, message_queue: int = 10, ready: bool = True
-) -> Roster:
-    roster = Roster(Headcount(workers, mules), signal_queue, message_queue)
+) -> Dispatcher:
+    dispatcher = Dispatcher(Headcount(workers, mules), signal_queue, message_queue)
     if ready:
-        for seat in roster.seats():
-            seat.state = SeatState.READY
-    return roster
+        for slot in dispatcher.slots():
+            slot.state = SlotState.READY
+    return dispatcher
 
 
-def names(seats: Any) -> list[str]:
-    return [seat.name for seat in seats]
+def names(slots: Any) -> list[str]:
+    return [slot.name for slot in slots]
 
 
-def give(roster: Roster, target: str = "") -> str:
+def give(dispatcher: Dispatcher, target: str = "") -> str:
     """Give a signal; who got it."""
-    return " ".join(names(seat for seat, _ in roster.give_signal(17, parse_target(target), "worker1")))
+    return " ".join(names(slot for slot, _ in dispatcher.give_signal(17, parse_target(target), "worker1")))
 
 
-def run(roster: Roster, name: str) -> None:
+def run(dispatcher: Dispatcher, name: str) -> None:
     """Let a member run what waits longest on its seat, to the end."""
-    seat = next(seat for seat in roster.seats() if seat.name == name)
-    ticket = seat.waiting()[0].ticket
-    roster.begun(seat, ticket)
-    roster.ended(seat, ticket)
+    slot = next(slot for slot in dispatcher.slots() if slot.name == name)
+    ticket = slot.waiting()[0].ticket
+    dispatcher.begun(slot, ticket)
+    dispatcher.ended(slot, ticket)
 
 
 # ----- seats
@@ -54,28 +54,28 @@ def run(roster: Roster, name: str) -> None:
 
 def test_seats_are_listed_by_kind_and_number() -> None:
     """Workers come first, each kind by number; a list that was given out is the caller's own."""
-    roster = make(2, 2)
-    assert ["worker1", "worker2", "mule1", "mule2"] == names(roster.seats())
-    assert ["mule1", "mule2"] == names(roster.seats("mule"))
-    roster.seats("mule").clear()
-    assert ["mule1", "mule2"] == names(roster.seats("mule"))
+    dispatcher = make(2, 2)
+    assert ["worker1", "worker2", "mule1", "mule2"] == names(dispatcher.slots())
+    assert ["mule1", "mule2"] == names(dispatcher.slots("mule"))
+    dispatcher.slots("mule").clear()
+    assert ["mule1", "mule2"] == names(dispatcher.slots("mule"))
 
 
 def test_a_seat_more_and_a_seat_less() -> None:
     """One that is added has its place by its number; one that was removed is given nothing, and keeps what it has."""
-    roster = make(3)
-    assert "worker1" == give(roster)
-    first, *_ = roster.seats()
-    roster.remove(first)
-    assert ["worker2", "worker3"] == names(roster.seats("worker"))
-    assert "" == give(roster, "worker1")
-    assert ["worker2", "worker3"] == give(roster, "workers").split()
+    dispatcher = make(3)
+    assert "worker1" == give(dispatcher)
+    first, *_ = dispatcher.slots()
+    dispatcher.remove(first)
+    assert ["worker2", "worker3"] == names(dispatcher.slots("worker"))
+    assert "" == give(dispatcher, "worker1")
+    assert ["worker2", "worker3"] == give(dispatcher, "workers").split()
     assert 1 == first.load
-    added = roster.add("worker", 1)
-    assert SeatState.STARTING is added.state
-    assert ["worker1", "worker2", "worker3"] == names(roster.seats("worker"))
-    assert "worker1" == give(roster, "worker1")
-    roster.begun(first, first.waiting()[0].ticket)
+    added = dispatcher.add("worker", 1)
+    assert SlotState.STARTING is added.state
+    assert ["worker1", "worker2", "worker3"] == names(dispatcher.slots("worker"))
+    assert "worker1" == give(dispatcher, "worker1")
+    dispatcher.begun(first, first.waiting()[0].ticket)
     assert (1, 1) == (len(first.running), added.load)
 
 
@@ -89,20 +89,20 @@ def test_deliveries_for_the_log() -> None:
 
 def test_master_has_no_number() -> None:
     """The seat of what runs for no member is called by its kind alone."""
-    assert "master" == Seat("master", 0).name
+    assert "master" == Slot("master", 0).name
 
 
 def test_roster_shows_its_seats() -> None:
     """A repr says of each seat its state, what waits and what runs."""
-    roster = make(1, 1, ready=False)
-    roster.give_signal(1, WORKERS, "x")
-    roster.give_signal(2, WORKERS, "x")
-    roster.give_message(b"", 1, "x")
-    roster.begun(roster.seats()[0], 1)
+    dispatcher = make(1, 1, ready=False)
+    dispatcher.give_signal(1, WORKERS, "x")
+    dispatcher.give_signal(2, WORKERS, "x")
+    dispatcher.give_message(b"", 1, "x")
+    dispatcher.begun(dispatcher.slots()[0], 1)
     assert (
         "<Roster: <Seat worker1: starting, 1 signals and 0 messages waiting, 1 running>, "
         "<Seat mule1: starting, 0 signals and 1 messages waiting, 0 running>>"
-    ) == repr(roster)
+    ) == repr(dispatcher)
 
 
 # ----- choosing
@@ -110,63 +110,63 @@ def test_roster_shows_its_seats() -> None:
 
 def test_equals_take_turns() -> None:
     """Of idle members, the one that was given something longest ago is next: they take turns, lowest number first."""
-    roster = make(3)
+    dispatcher = make(3)
     got = []
     for _ in range(7):
-        got.append(give(roster))
-        run(roster, got[-1])
+        got.append(give(dispatcher))
+        run(dispatcher, got[-1])
     assert ["worker1", "worker2", "worker3", "worker1", "worker2", "worker3", "worker1"] == got
 
 
 def test_the_least_loaded_is_next() -> None:
     """What waits and what runs both count as load, and load goes before turns."""
-    roster = make(3)
-    assert ["worker1", "worker2", "worker3"] == [give(roster) for _ in range(3)]
-    run(roster, "worker2")
-    assert "worker2" == give(roster)
-    seat = roster.seats()[2]
-    roster.begun(seat, seat.waiting()[0].ticket)
-    assert "worker1" == give(roster)
-    assert [2, 1, 1] == [seat.load for seat in roster.seats()]
-    assert "worker3" == give(roster)
+    dispatcher = make(3)
+    assert ["worker1", "worker2", "worker3"] == [give(dispatcher) for _ in range(3)]
+    run(dispatcher, "worker2")
+    assert "worker2" == give(dispatcher)
+    slot = dispatcher.slots()[2]
+    dispatcher.begun(slot, slot.waiting()[0].ticket)
+    assert "worker1" == give(dispatcher)
+    assert [2, 1, 1] == [slot.load for slot in dispatcher.slots()]
+    assert "worker3" == give(dispatcher)
 
 
 def test_a_ready_member_goes_before_an_idle_one_that_starts() -> None:
     """Those that are not ready are taken only when nobody is."""
-    roster = make(2, ready=False)
-    assert "worker1" == give(roster)
-    roster.seats()[0].state = SeatState.READY
-    assert ["worker1", "worker1"] == [give(roster), give(roster)]
+    dispatcher = make(2, ready=False)
+    assert "worker1" == give(dispatcher)
+    dispatcher.slots()[0].state = SlotState.READY
+    assert ["worker1", "worker1"] == [give(dispatcher), give(dispatcher)]
 
 
 def test_those_who_ended_are_not_chosen() -> None:
     """A member that has ended gets nothing; when all have, there is nobody."""
-    roster = make(2)
-    roster.retire(roster.seats()[0])
-    assert ["worker2", "worker2"] == [give(roster), give(roster)]
-    roster.retire(roster.seats()[1])
-    assert roster.next_of("worker") is None
-    assert "" == give(roster)
+    dispatcher = make(2)
+    dispatcher.retire(dispatcher.slots()[0])
+    assert ["worker2", "worker2"] == [give(dispatcher), give(dispatcher)]
+    dispatcher.retire(dispatcher.slots()[1])
+    assert dispatcher.next_of("worker") is None
+    assert "" == give(dispatcher)
 
 
 def test_lending_takes_turns_with_signals() -> None:
     """Work that does not wait on a seat uses up a turn all the same."""
-    roster = make(3)
-    assert ["worker1", "worker2"] == [roster.lend("worker").name, roster.lend("worker").name]
-    assert "worker3" == give(roster)
-    run(roster, "worker3")
-    assert "worker1" == roster.lend("worker").name
+    dispatcher = make(3)
+    assert ["worker1", "worker2"] == [dispatcher.lend("worker").name, dispatcher.lend("worker").name]
+    assert "worker3" == give(dispatcher)
+    run(dispatcher, "worker3")
+    assert "worker1" == dispatcher.lend("worker").name
 
 
 def test_nobody_to_lend() -> None:
     """Lending from a kind that has ended, or of which nobody is ready, is a LookupError that says so."""
-    roster = make(1)
-    roster.seats()[0].state = SeatState.RESTING
+    dispatcher = make(1)
+    dispatcher.slots()[0].state = SlotState.BACKING_OFF
     with pytest.raises(LookupError, match="no worker is ready: worker1 is resting"):
-        roster.lend("worker")
-    roster.retire(roster.seats()[0])
+        dispatcher.lend("worker")
+    dispatcher.retire(dispatcher.slots()[0])
     with pytest.raises(LookupError, match="every worker has ended"):
-        roster.lend("worker")
+        dispatcher.lend("worker")
 
 
 @pytest.mark.parametrize(
@@ -189,12 +189,12 @@ def test_nobody_to_lend() -> None:
 )
 def test_target_resolves_to_those_who_are_there(target: str, expected: list[str]) -> None:
     """A target means the members that exist and have not ended; `active-workers` only those that are ready."""
-    roster = make(4, 2)
-    starting, _, _, ended = roster.seats("worker")
-    starting.state = SeatState.STARTING
-    roster.retire(ended)
-    roster.retire(roster.seats("mule")[0])
-    assert expected == names(roster.resolve(parse_target(target)))
+    dispatcher = make(4, 2)
+    starting, _, _, ended = dispatcher.slots("worker")
+    starting.state = SlotState.STARTING
+    dispatcher.retire(ended)
+    dispatcher.retire(dispatcher.slots("mule")[0])
+    assert expected == names(dispatcher.resolve(parse_target(target)))
 
 
 # ----- signals
@@ -202,73 +202,73 @@ def test_target_resolves_to_those_who_are_there(target: str, expected: list[str]
 
 def test_signal_waits_on_every_seat_of_its_target() -> None:
     """A signal to all is one delivery each, with tickets that grow."""
-    roster = make(2)
-    given = roster.give_signal(17, WORKERS, "mule1")
+    dispatcher = make(2)
+    given = dispatcher.give_signal(17, WORKERS, "mule1")
     assert [("worker1", Delivery(1, "mule1", 17)), ("worker2", Delivery(2, "mule1", 17))] == [
         (s.name, d) for s, d in given
     ]
-    assert [[Delivery(1, "mule1", 17)], [Delivery(2, "mule1", 17)]] == [seat.waiting() for seat in roster.seats()]
+    assert [[Delivery(1, "mule1", 17)], [Delivery(2, "mule1", 17)]] == [slot.waiting() for slot in dispatcher.slots()]
 
 
 def test_queue_is_bounded() -> None:
     """A seat holds so many waiting signals, running ones not counted; the refusal names the member and the option."""
-    roster = make(1, signal_queue=2)
-    give(roster), give(roster)
+    dispatcher = make(1, signal_queue=2)
+    give(dispatcher), give(dispatcher)
     with pytest.raises(SignalQueueFull, match=r"worker1 has 2 signals .*signal_queue=\.\.\.\) higher than 2") as caught:
-        give(roster)
+        give(dispatcher)
     assert (17, "worker1", 2) == (caught.value.signum, caught.value.recipient, caught.value.size)
-    assert [1, 2] == [delivery.ticket for delivery in roster.seats()[0].waiting()]
-    roster.begun(roster.seats()[0], 1)
-    assert "worker1" == give(roster)
+    assert [1, 2] == [delivery.ticket for delivery in dispatcher.slots()[0].waiting()]
+    dispatcher.begun(dispatcher.slots()[0], 1)
+    assert "worker1" == give(dispatcher)
 
 
 def test_messages_do_not_fill_the_queue_of_signals() -> None:
     """Signals and messages have a bound each."""
-    roster = make(0, 1, signal_queue=1, message_queue=2)
-    roster.give_message(b"a", 1, "x")
-    roster.give_message(b"b", 1, "x")
-    assert "mule1" == give(roster, "mule1")
+    dispatcher = make(0, 1, signal_queue=1, message_queue=2)
+    dispatcher.give_message(b"a", 1, "x")
+    dispatcher.give_message(b"b", 1, "x")
+    assert "mule1" == give(dispatcher, "mule1")
     with pytest.raises(MessageQueueFull):
-        roster.give_message(b"c", 1, "x")
+        dispatcher.give_message(b"c", 1, "x")
     with pytest.raises(SignalQueueFull):
-        give(roster, "mule1")
+        give(dispatcher, "mule1")
 
 
 def test_all_or_none() -> None:
     """When one of several seats is full, none gets the signal: no ticket, no load, no turn, and no tick begins."""
-    roster = make(3, signal_queue=1)
-    give(roster, "worker2")
-    before = [(seat.load, seat.last_given) for seat in roster.seats()]
+    dispatcher = make(3, signal_queue=1)
+    give(dispatcher, "worker2")
+    before = [(slot.load, slot.last_given) for slot in dispatcher.slots()]
     tick = Tick(Timer(17, Every(1)))
     with pytest.raises(SignalQueueFull, match="worker2"):
-        roster.give_signal(17, WORKERS, "timer", tick)
-    assert before == [(seat.load, seat.last_given) for seat in roster.seats()]
+        dispatcher.give_signal(17, WORKERS, "timer", tick)
+    assert before == [(slot.load, slot.last_given) for slot in dispatcher.slots()]
     assert 0 == tick.unfinished
-    assert 2 == roster.give_signal(17, parse_target("worker1"), "x")[0][1].ticket
+    assert 2 == dispatcher.give_signal(17, parse_target("worker1"), "x")[0][1].ticket
 
 
 def test_any_worker_is_refused_only_when_all_are_full() -> None:
     """With a target of one, the least loaded is full only when everybody is."""
-    roster = make(2, signal_queue=1)
-    assert ["worker1", "worker2"] == [give(roster), give(roster)]
+    dispatcher = make(2, signal_queue=1)
+    assert ["worker1", "worker2"] == [give(dispatcher), give(dispatcher)]
     with pytest.raises(SignalQueueFull):
-        give(roster)
+        give(dispatcher)
 
 
 def test_tick_counts_its_runs() -> None:
     """A timer's tick that goes to all has one run for each of them to finish, and travels with every delivery."""
-    roster = make(3)
+    dispatcher = make(3)
     tick = Tick(Timer(17, Every(1)))
-    given = roster.give_signal(17, WORKERS, "timer", tick)
+    given = dispatcher.give_signal(17, WORKERS, "timer", tick)
     assert (3, False) == (tick.unfinished, tick.begun)
     assert all(delivery.tick is tick for _, delivery in given)
 
 
 def test_signal_to_nobody() -> None:
     """A target that means nobody right now gives an empty list, which is not an error."""
-    roster = make(2, ready=False)
+    dispatcher = make(2, ready=False)
     tick = Tick(Timer(17, Every(1)))
-    assert [] == roster.give_signal(17, ACTIVE, "timer", tick)
+    assert [] == dispatcher.give_signal(17, ACTIVE, "timer", tick)
     assert 0 == tick.unfinished
 
 
@@ -277,10 +277,10 @@ def test_signal_to_nobody() -> None:
 
 def test_message_goes_to_the_mule_it_names_or_whose_turn_it_is() -> None:
     """A number names a mule; 0 takes the least loaded, and equals by turns."""
-    roster = make(1, 3)
-    got = [roster.give_message(b"x", mule, "worker1")[0].name for mule in (2, 0, 0, 0, 0, 0)]
+    dispatcher = make(1, 3)
+    got = [dispatcher.give_message(b"x", mule, "worker1")[0].name for mule in (2, 0, 0, 0, 0, 0)]
     assert ["mule2", "mule1", "mule3", "mule2", "mule1", "mule3"] == got
-    assert Delivery(1, "worker1", message=b"x") == roster.seats("mule")[1].waiting()[0]
+    assert Delivery(1, "worker1", message=b"x") == dispatcher.slots("mule")[1].waiting()[0]
 
 
 @pytest.mark.parametrize(
@@ -302,28 +302,28 @@ def test_message_to_nobody_is_refused(mules: int, mule: int, remedy: str) -> Non
 @pytest.mark.parametrize("mule", [0, 1])
 def test_message_to_an_ended_mule_is_refused(mule: int) -> None:
     """When the runtime stops, what its mules could not get any more is refused and not kept."""
-    roster = make(1, 1)
-    roster.retire(roster.seats("mule")[0])
+    dispatcher = make(1, 1)
+    dispatcher.retire(dispatcher.slots("mule")[0])
     with pytest.raises(MuleError, match="the runtime is stopping and its mules have ended"):
-        roster.give_message(b"x", mule, "worker1")
-    assert [] == roster.seats("mule")[0].waiting()
+        dispatcher.give_message(b"x", mule, "worker1")
+    assert [] == dispatcher.slots("mule")[0].waiting()
 
 
 def test_message_that_is_too_large_is_refused() -> None:
     """A message has a largest size, the same in every placement."""
-    roster = make(0, 1)
+    dispatcher = make(0, 1)
     with pytest.raises(MuleError, match=f"larger than {MAX_MESSAGE}; send a file's path"):
-        roster.give_message(bytes(MAX_MESSAGE + 1), 1, "x")
-    assert b"" == roster.give_message(b"", 1, "x")[1].message
+        dispatcher.give_message(bytes(MAX_MESSAGE + 1), 1, "x")
+    assert b"" == dispatcher.give_message(b"", 1, "x")[1].message
 
 
 def test_message_queue_is_bounded() -> None:
     """A mule's queue of messages refuses what does not fit, with its name, its size and the option."""
-    roster = make(0, 1, message_queue=1)
-    roster.give_message(b"x", 0, "x")
+    dispatcher = make(0, 1, message_queue=1)
+    dispatcher.give_message(b"x", 0, "x")
     with pytest.raises(MessageQueueFull, match=r"mule1 has 1 messages .*message_queue=\.\.\.\) higher than 1"):
-        roster.give_message(b"y", 0, "x")
-    assert [b"x"] == [delivery.message for delivery in roster.seats("mule")[0].waiting()]
+        dispatcher.give_message(b"y", 0, "x")
+    assert [b"x"] == [delivery.message for delivery in dispatcher.slots("mule")[0].waiting()]
 
 
 # ----- the life of a delivery
@@ -331,182 +331,182 @@ def test_message_queue_is_bounded() -> None:
 
 def test_delivery_is_in_one_place() -> None:
     """It waits, runs, and is gone; a second `begun` or `ended` for it is a KeyError, and so is one for another seat."""
-    roster = make(2, 0)
-    seat, other = roster.seats()
-    ((_, delivery),) = roster.give_signal(17, parse_target("worker1"), "x")
+    dispatcher = make(2, 0)
+    slot, other = dispatcher.slots()
+    ((_, delivery),) = dispatcher.give_signal(17, parse_target("worker1"), "x")
     with pytest.raises(KeyError):
-        roster.ended(seat, 1)
+        dispatcher.ended(slot, 1)
     with pytest.raises(KeyError):
-        roster.begun(other, 1)
-    assert delivery is roster.begun(seat, 1)
-    assert ([], {1: delivery}) == (seat.waiting(), seat.running)
+        dispatcher.begun(other, 1)
+    assert delivery is dispatcher.begun(slot, 1)
+    assert ([], {1: delivery}) == (slot.waiting(), slot.running)
     with pytest.raises(KeyError):
-        roster.begun(seat, 1)
-    assert delivery is roster.ended(seat, 1)
-    assert 0 == seat.load
+        dispatcher.begun(slot, 1)
+    assert delivery is dispatcher.ended(slot, 1)
+    assert 0 == slot.load
     with pytest.raises(KeyError):
-        roster.ended(seat, 1)
+        dispatcher.ended(slot, 1)
 
 
 def test_message_begins_and_ends_like_a_signal() -> None:
     """An empty message counts, waits and runs like any delivery."""
-    roster = make(0, 1)
-    seat, delivery = roster.give_message(b"", 1, "x")
-    assert delivery is roster.begun(seat, delivery.ticket)
-    assert 1 == seat.load
-    assert delivery is roster.ended(seat, delivery.ticket)
+    dispatcher = make(0, 1)
+    slot, delivery = dispatcher.give_message(b"", 1, "x")
+    assert delivery is dispatcher.begun(slot, delivery.ticket)
+    assert 1 == slot.load
+    assert delivery is dispatcher.ended(slot, delivery.ticket)
 
 
 def test_waiting_is_in_the_order_it_was_given() -> None:
     """Signals and messages of a seat are listed together by the order in which they were given."""
-    roster = make(0, 1)
+    dispatcher = make(0, 1)
     for n in range(6):
         if n % 2:
-            roster.give_signal(n, MULES, "x")
+            dispatcher.give_signal(n, MULES, "x")
         else:
-            roster.give_message(str(n).encode(), 0, "x")
-    assert [b"0", 1, b"2", 3, b"4", 5] == [d.signum or d.message for d in roster.seats()[0].waiting()]
+            dispatcher.give_message(str(n).encode(), 0, "x")
+    assert [b"0", 1, b"2", 3, b"4", 5] == [d.signum or d.message for d in dispatcher.slots()[0].waiting()]
 
 
 def test_retire_hands_back_what_had_not_begun() -> None:
     """What waited is handed back in order, what ran is left to whoever counts it, and the seat gets nothing more."""
-    roster = make(1, 1)
-    seat = roster.seats("mule")[0]
-    roster.give_signal(1, MULE, "x")
-    roster.give_message(b"2", 0, "x")
-    roster.give_signal(3, MULE, "x")
-    running = roster.begun(seat, 1)
-    left = roster.retire(seat)
-    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == left
-    assert (SeatState.ENDED, [], {1: running}) == (seat.state, seat.waiting(), seat.running)
-    assert [] == roster.give_signal(4, MULES, "x")
-    assert [] == roster.retire(seat)
+    dispatcher = make(1, 1)
+    slot = dispatcher.slots("mule")[0]
+    dispatcher.give_signal(1, MULE, "x")
+    dispatcher.give_message(b"2", 0, "x")
+    dispatcher.give_signal(3, MULE, "x")
+    running = dispatcher.begun(slot, 1)
+    instance_left = dispatcher.retire(slot)
+    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == instance_left
+    assert (SlotState.ENDED, [], {1: running}) == (slot.state, slot.waiting(), slot.running)
+    assert [] == dispatcher.give_signal(4, MULES, "x")
+    assert [] == dispatcher.retire(slot)
 
 
 # ----- pools
 
 
-def pool(least: int = 1, most: int = 4, farms: Any = (), signal_queue: int = 10, message_queue: int = 10) -> Roster:
+def pool(least: int = 1, most: int = 4, farms: Any = (), signal_queue: int = 10, message_queue: int = 10) -> Dispatcher:
     """Mules of which some are spare, and that become ready as soon as they are hired."""
     headcount = Headcount(0, most, min_mules=least, farms=dict(farms))
-    roster = Roster(headcount, signal_queue, message_queue)
-    for seat in roster.seats():
-        if not seat.spare:
-            roster.ready(seat)
-    return roster
+    dispatcher = Dispatcher(headcount, signal_queue, message_queue)
+    for slot in dispatcher.slots():
+        if not slot.spare:
+            dispatcher.ready(slot)
+    return dispatcher
 
 
-def states(roster: Roster) -> list[str]:
-    return [seat.state.value for seat in roster.seats()]
+def states(dispatcher: Dispatcher) -> list[str]:
+    return [slot.state.value for slot in dispatcher.slots()]
 
 
-def post(roster: Roster, mule: int | str = 0) -> str:
+def post(dispatcher: Dispatcher, mule: int | str = 0) -> str:
     """Send a message; who got it."""
-    return roster.give_message(b"x", mule, "x")[0].name
+    return dispatcher.give_message(b"x", mule, "x")[0].name
 
 
-def finish(roster: Roster, name: str) -> None:
+def finish(dispatcher: Dispatcher, name: str) -> None:
     """Let a mule run all that waits on its seat."""
-    seat = next(seat for seat in roster.seats() if seat.name == name)
-    roster.ready(seat)
-    while seat.load:
-        run(roster, name)
+    slot = next(slot for slot in dispatcher.slots() if slot.name == name)
+    dispatcher.ready(slot)
+    while slot.load:
+        run(dispatcher, name)
 
 
 def test_spare_seats_begin_vacant() -> None:
     """Those above the minimum have nobody on them until there is work."""
     assert ["ready", "vacant", "vacant", "vacant"] == states(pool())
     assert ["vacant", "vacant"] == states(pool(0, 2))
-    assert [False, False, True] == [seat.spare for seat in pool(2, 3).seats()]
+    assert [False, False, True] == [slot.spare for slot in pool(2, 3).slots()]
 
 
 def test_a_pool_fills_from_the_lowest_number() -> None:
     """Work goes to the first mule that has nothing to do, and hires the next seat when there is none."""
-    roster = pool()
-    assert ["mule1", "mule2", "mule3"] == [post(roster) for _ in range(3)]
-    assert ["ready", "starting", "starting", "vacant"] == states(roster)
+    dispatcher = pool()
+    assert ["mule1", "mule2", "mule3"] == [post(dispatcher) for _ in range(3)]
+    assert ["ready", "starting", "starting", "vacant"] == states(dispatcher)
     for name in ("mule3", "mule2", "mule1"):
-        finish(roster, name)
-    assert ["mule1", "mule2"] == [post(roster), post(roster)]
-    finish(roster, "mule1")
-    assert ["mule1", "mule3", "mule4"] == [post(roster) for _ in range(3)]
+        finish(dispatcher, name)
+    assert ["mule1", "mule2"] == [post(dispatcher), post(dispatcher)]
+    finish(dispatcher, "mule1")
+    assert ["mule1", "mule3", "mule4"] == [post(dispatcher) for _ in range(3)]
 
 
 def test_a_full_pool_takes_the_least_loaded() -> None:
     """When nobody is idle and no seat vacant, the least loaded is next, ready or not, then the one longest ago."""
-    roster = pool(1, 3)
-    assert ["mule1", "mule2", "mule3", "mule1", "mule2", "mule3"] == [post(roster) for _ in range(6)]
-    finish(roster, "mule2")
-    assert ["mule2", "mule2", "mule1"] == [post(roster) for _ in range(3)]
+    dispatcher = pool(1, 3)
+    assert ["mule1", "mule2", "mule3", "mule1", "mule2", "mule3"] == [post(dispatcher) for _ in range(6)]
+    finish(dispatcher, "mule2")
+    assert ["mule2", "mule2", "mule1"] == [post(dispatcher) for _ in range(3)]
 
 
 def test_one_that_is_ready_goes_before_one_that_starts() -> None:
     """Of two mules with nothing to do, the one that can begin is next, whatever its number."""
-    roster = pool(2, 3)
-    roster.seats()[0].state = SeatState.STARTING
-    assert ["mule2", "mule1", "mule3"] == [post(roster) for _ in range(3)]
+    dispatcher = pool(2, 3)
+    dispatcher.slots()[0].state = SlotState.STARTING
+    assert ["mule2", "mule1", "mule3"] == [post(dispatcher) for _ in range(3)]
 
 
 def test_those_that_rest_are_the_last() -> None:
     """A seat whose member died young is taken only when all others have ended, or in no pool, are there no more."""
-    roster = pool(2, 3)
-    roster.bury(roster.seats()[0], rests=True)
-    assert ["mule2", "mule3", "mule2", "mule3"] == [post(roster) for _ in range(4)]
-    for seat in roster.seats()[1:]:
-        roster.retire(seat)
-    assert "mule1" == post(roster)
+    dispatcher = pool(2, 3)
+    dispatcher.member_died(dispatcher.slots()[0], rests=True)
+    assert ["mule2", "mule3", "mule2", "mule3"] == [post(dispatcher) for _ in range(4)]
+    for slot in dispatcher.slots()[1:]:
+        dispatcher.retire(slot)
+    assert "mule1" == post(dispatcher)
     plain = make(2)
-    plain.bury(plain.seats()[0], rests=True)
+    plain.member_died(plain.slots()[0], rests=True)
     assert ["worker2", "worker2"] == [give(plain), give(plain)]
 
 
 def test_a_seat_is_hired_once() -> None:
     """Its owner is told when somebody is to come, and no more until it is vacant again."""
-    roster = pool()
+    dispatcher = pool()
     calls: list[str] = []
-    seat = roster.seats()[3]
-    seat.on_hired = lambda: calls.append(seat.name)
-    assert ["mule4", "mule4"] == [post(roster, 4), post(roster, 4)]
-    assert (["mule4"], SeatState.STARTING) == (calls, seat.state)
-    roster.hire(roster.seats()[0])
-    assert SeatState.READY is roster.seats()[0].state
-    roster.hire(roster.seats()[1])
-    assert SeatState.STARTING is roster.seats()[1].state
+    slot = dispatcher.slots()[3]
+    slot.on_activated = lambda: calls.append(slot.name)
+    assert ["mule4", "mule4"] == [post(dispatcher, 4), post(dispatcher, 4)]
+    assert (["mule4"], SlotState.STARTING) == (calls, slot.state)
+    dispatcher.activate(dispatcher.slots()[0])
+    assert SlotState.READY is dispatcher.slots()[0].state
+    dispatcher.activate(dispatcher.slots()[1])
+    assert SlotState.STARTING is dispatcher.slots()[1].state
 
 
 def test_a_mule_is_told_when_it_has_nothing_to_do() -> None:
     """Once when it is ready and nothing waits, then whenever the last of what it had has ended."""
-    roster = pool()
-    seat = roster.seats()[1]
+    dispatcher = pool()
+    slot = dispatcher.slots()[1]
     idle: list[int] = []
-    seat.on_idle = lambda: idle.append(len(idle))
-    post(roster, 2), post(roster, 2)
-    roster.ready(seat)
+    slot.on_idle = lambda: idle.append(len(idle))
+    post(dispatcher, 2), post(dispatcher, 2)
+    dispatcher.ready(slot)
     assert [] == idle
-    run(roster, "mule2")
+    run(dispatcher, "mule2")
     assert [] == idle
-    run(roster, "mule2")
+    run(dispatcher, "mule2")
     assert [0] == idle
-    roster.ready(seat)
+    dispatcher.ready(slot)
     assert [0, 1] == idle
 
 
 def test_leaving_is_one_step() -> None:
     """A member may leave when its seat is spare, it is ready and nothing is there for it; then the seat is vacant."""
-    roster = pool()
-    stays, goes = roster.seats()[:2]
-    assert not roster.vacate(stays)
-    assert not roster.vacate(goes)
-    _, delivery = roster.give_signal(1, parse_target("mule2"), "x")[0]
-    assert not roster.vacate(goes)
-    roster.ready(goes)
-    assert not roster.vacate(goes)
-    roster.begun(goes, delivery.ticket)
-    assert not roster.vacate(goes)
-    roster.ended(goes, delivery.ticket)
-    assert roster.vacate(goes)
-    assert SeatState.VACANT is goes.state
-    assert not roster.vacate(goes)
+    dispatcher = pool()
+    stays, goes = dispatcher.slots()[:2]
+    assert not dispatcher.release(stays)
+    assert not dispatcher.release(goes)
+    _, delivery = dispatcher.give_signal(1, parse_target("mule2"), "x")[0]
+    assert not dispatcher.release(goes)
+    dispatcher.ready(goes)
+    assert not dispatcher.release(goes)
+    dispatcher.begun(goes, delivery.ticket)
+    assert not dispatcher.release(goes)
+    dispatcher.ended(goes, delivery.ticket)
+    assert dispatcher.release(goes)
+    assert SlotState.VACANT is goes.state
+    assert not dispatcher.release(goes)
 
 
 @pytest.mark.parametrize(
@@ -515,10 +515,10 @@ def test_leaving_is_one_step() -> None:
 )
 def test_targets_in_a_pool(target: str, expected: list[str]) -> None:
     """`mules` are those that are there; a number hires."""
-    roster = pool()
-    roster.hire(roster.seats()[1])
-    assert expected == names(seat for seat, _ in roster.give_signal(17, parse_target(target), "x"))
-    assert "vacant" not in [seat.state.value for seat in roster.seats() if seat.load]
+    dispatcher = pool()
+    dispatcher.activate(dispatcher.slots()[1])
+    assert expected == names(slot for slot, _ in dispatcher.give_signal(17, parse_target(target), "x"))
+    assert "vacant" not in [slot.state.value for slot in dispatcher.slots() if slot.load]
 
 
 # ----- farms
@@ -528,44 +528,44 @@ FARMS = {"images": [1, 2], "mail": [3, 2]}
 
 def test_a_farm_takes_turns() -> None:
     """A message to a farm goes to the member of it whose turn it is, and says which farm it was."""
-    roster = Roster(Headcount(0, 3, farms=FARMS), 10, 10)
+    dispatcher = Dispatcher(Headcount(0, 3, farms=FARMS), 10, 10)
     assert ["mule1", "mule2", "mule3", "mule1"] == [
-        post(roster, farm) for farm in ("images", "images", "mail", "images")
+        post(dispatcher, farm) for farm in ("images", "images", "mail", "images")
     ]
-    assert Delivery(1, "x", message=b"x", among="images", farm="images") == roster.seats()[0].waiting()[0]
+    assert Delivery(1, "x", message=b"x", among="images", farm="images") == dispatcher.slots()[0].waiting()[0]
     assert ["mule2", "mule3"] == [
-        names(seat for seat, _ in roster.give_signal(1, parse_target(t), "x"))[0] for t in ("farm_mail", "farm2")
+        names(slot for slot, _ in dispatcher.give_signal(1, parse_target(t), "x"))[0] for t in ("farm_mail", "farm2")
     ]
 
 
 @pytest.mark.parametrize("spare", [False, True])
 def test_room_goes_before_readiness_and_load(spare: bool) -> None:
     """What is for any is refused only when all are full, whatever else they wait for, and whoever is not there yet."""
-    roster = Roster(Headcount(0, 2, farms={"f": [1, 2]}, min_mules=1 if spare else 2), 2, 1)
-    roster.ready(roster.seats()[0])
-    assert ["mule1", "mule2"] == [post(roster, 1), post(roster, "f")]
+    dispatcher = Dispatcher(Headcount(0, 2, farms={"f": [1, 2]}, min_mules=1 if spare else 2), 2, 1)
+    dispatcher.ready(dispatcher.slots()[0])
+    assert ["mule1", "mule2"] == [post(dispatcher, 1), post(dispatcher, "f")]
     for mule in (0, "f"):
         with pytest.raises(MessageQueueFull):
-            post(roster, mule)
-    assert ["mule1", "mule1", "mule2", "mule2"] == sorted(give(roster, "mule") for _ in range(4))
+            post(dispatcher, mule)
+    assert ["mule1", "mule1", "mule2", "mule2"] == sorted(give(dispatcher, "mule") for _ in range(4))
     with pytest.raises(SignalQueueFull):
-        give(roster, "mule")
+        give(dispatcher, "mule")
 
 
 def test_messages_to_farms_that_are_refused() -> None:
     """A farm that does not exist, one whose mules are full, one whose mules have ended."""
-    roster = Roster(Headcount(0, 3, farms=FARMS), 10, 1)
+    dispatcher = Dispatcher(Headcount(0, 3, farms=FARMS), 10, 1)
     with pytest.raises(MuleError, match="there is no farm 'x'; There are 'images', 'mail'"):
-        post(roster, "x")
-    assert ["mule1", "mule2"] == [post(roster, "images") for _ in range(2)]
+        post(dispatcher, "x")
+    assert ["mule1", "mule2"] == [post(dispatcher, "images") for _ in range(2)]
     with pytest.raises(MessageQueueFull, match="mule1 has 1 messages"):
-        post(roster, "images")
-    for seat in roster.seats()[:2]:
-        roster.retire(seat)
+        post(dispatcher, "images")
+    for slot in dispatcher.slots()[:2]:
+        dispatcher.retire(slot)
     with pytest.raises(MuleError, match="the runtime is stopping and its mules have ended"):
-        post(roster, "images")
-    assert [] == roster.give_signal(1, parse_target("farm1"), "x")
-    assert "mule3" == post(roster, "mail")
+        post(dispatcher, "images")
+    assert [] == dispatcher.give_signal(1, parse_target("farm1"), "x")
+    assert "mule3" == post(dispatcher, "mail")
 
 
 # ----- deaths
@@ -573,119 +573,119 @@ def test_messages_to_farms_that_are_refused() -> None:
 
 def test_what_a_member_ran_when_it_died() -> None:
     """Signals are lost; a message waits again, before all others, once; the second time it is dropped."""
-    roster = make(0, 1)
-    seat = roster.seats()[0]
-    roster.give_message(b"0", 1, "x")
-    roster.give_message(b"1", 1, "x")
-    roster.give_signal(7, MULES, "x")
+    dispatcher = make(0, 1)
+    slot = dispatcher.slots()[0]
+    dispatcher.give_message(b"0", 1, "x")
+    dispatcher.give_message(b"1", 1, "x")
+    dispatcher.give_signal(7, MULES, "x")
     for ticket in (2, 3):
-        roster.begun(seat, ticket)
-    remains = roster.bury(seat, rests=False)
+        dispatcher.begun(slot, ticket)
+    remains = dispatcher.member_died(slot, rests=False)
     assert ([Delivery(3, "x", 7)], []) == (remains.lost, remains.dropped)
     assert [Delivery(2, "x", message=b"1", deaths=1)] == remains.again
-    assert [b"1", b"0"] == [delivery.message for delivery in seat.waiting()]
-    assert (SeatState.STARTING, 1, {}) == (seat.state, seat.deaths, seat.running)
-    roster.begun(seat, 2)
-    remains = roster.bury(seat, rests=True)
+    assert [b"1", b"0"] == [delivery.message for delivery in slot.waiting()]
+    assert (SlotState.STARTING, 1, {}) == (slot.state, slot.deaths, slot.running)
+    dispatcher.begun(slot, 2)
+    remains = dispatcher.member_died(slot, rests=True)
     assert ([], [], [Delivery(2, "x", message=b"1", deaths=2)]) == (remains.lost, remains.again, remains.dropped)
-    assert [b"0"] == [delivery.message for delivery in seat.waiting()]
-    assert (SeatState.RESTING, 2) == (seat.state, seat.deaths)
+    assert [b"0"] == [delivery.message for delivery in slot.waiting()]
+    assert (SlotState.BACKING_OFF, 2) == (slot.state, slot.deaths)
 
 
 def test_what_others_can_do_moves_to_them() -> None:
     """While a seat rests, what is for any member goes to others, in order, as far as they have room."""
-    roster = make(0, 2, signal_queue=2, message_queue=2)
-    first, second = roster.seats()
-    second.state = SeatState.ENDED
+    dispatcher = make(0, 2, signal_queue=2, message_queue=2)
+    first, second = dispatcher.slots()
+    second.state = SlotState.ENDED
     for _ in range(2):
-        roster.give_message(b"any", 0, "x")
-        roster.give_signal(1, MULE, "x")
-    second.state = SeatState.READY
-    roster.give_message(b"theirs", 2, "x")
-    roster.begun(first, 2)
-    roster.give_signal(2, parse_target("mule1"), "x")
-    remains = roster.bury(first, rests=True)
-    assert [("mule2", 1), ("mule2", 4)] == [(seat.name, delivery.ticket) for seat, delivery in remains.moved]
+        dispatcher.give_message(b"any", 0, "x")
+        dispatcher.give_signal(1, MULE, "x")
+    second.state = SlotState.READY
+    dispatcher.give_message(b"theirs", 2, "x")
+    dispatcher.begun(first, 2)
+    dispatcher.give_signal(2, parse_target("mule1"), "x")
+    remains = dispatcher.member_died(first, rests=True)
+    assert [("mule2", 1), ("mule2", 4)] == [(slot.name, delivery.ticket) for slot, delivery in remains.moved]
     assert ([3, 6], [1, 4, 5]) == ([d.ticket for d in first.waiting()], [d.ticket for d in second.waiting()])
 
 
 def test_nobody_to_move_to() -> None:
     """When the others rest or have ended, everything waits where it is; so does what killed a member."""
-    roster = make(0, 2)
-    first, second = roster.seats()
-    roster.bury(second, rests=True)
-    post(roster, 1), post(roster), post(roster)
-    roster.begun(first, 2)
-    assert [] == roster.bury(first, rests=True).moved
+    dispatcher = make(0, 2)
+    first, second = dispatcher.slots()
+    dispatcher.member_died(second, rests=True)
+    post(dispatcher, 1), post(dispatcher), post(dispatcher)
+    dispatcher.begun(first, 2)
+    assert [] == dispatcher.member_died(first, rests=True).moved
     assert [2, 1, 3] == [delivery.ticket for delivery in first.waiting()]
     alone = make(1)
     give(alone)
-    assert [] == alone.bury(alone.seats()[0], rests=True).moved
+    assert [] == alone.member_died(alone.slots()[0], rests=True).moved
 
 
 def test_what_moves_hires() -> None:
     """A vacant seat takes what waited on one that rests."""
-    roster = pool(1, 2)
-    post(roster)
-    remains = roster.bury(roster.seats()[0], rests=True)
-    assert (["mule2"], ["resting", "starting"]) == (names(seat for seat, _ in remains.moved), states(roster))
+    dispatcher = pool(1, 2)
+    post(dispatcher)
+    remains = dispatcher.member_died(dispatcher.slots()[0], rests=True)
+    assert (["mule2"], ["resting", "starting"]) == (names(slot for slot, _ in remains.moved), states(dispatcher))
 
 
 def test_what_waits_is_for_the_one_that_follows() -> None:
     """After the hand-over what ran ends as before, and counts for nobody; what waits is for the next one."""
-    roster = make(0, 1)
-    (seat,) = roster.seats()
+    dispatcher = make(0, 1)
+    (slot,) = dispatcher.slots()
     for message in (b"1", b"2", b"3"):
-        roster.give_message(message, 1, "x")
-    roster.begun(seat, 1)
-    roster.hand_over(seat)
-    assert (SeatState.STARTING, [2, 3], [1], []) == (
-        seat.state,
-        [delivery.ticket for delivery in seat.waiting()],
-        list(seat.leaving),
-        list(seat.running),
+        dispatcher.give_message(message, 1, "x")
+    dispatcher.begun(slot, 1)
+    dispatcher.drain(slot)
+    assert (SlotState.STARTING, [2, 3], [1], []) == (
+        slot.state,
+        [delivery.ticket for delivery in slot.waiting()],
+        list(slot.leaving),
+        list(slot.running),
     )
-    assert 2 == seat.load
-    roster.ready(seat)
-    roster.begun(seat, 2)
-    assert b"1" == roster.ended(seat, 1).message
-    assert b"2" == roster.ended(seat, 2).message
-    assert Remains([], [], [], []) == roster.left(seat)
-    assert ([3], {}) == ([delivery.ticket for delivery in seat.waiting()], seat.leaving)
+    assert 2 == slot.load
+    dispatcher.ready(slot)
+    dispatcher.begun(slot, 2)
+    assert b"1" == dispatcher.ended(slot, 1).message
+    assert b"2" == dispatcher.ended(slot, 2).message
+    assert Reassignment([], [], [], []) == dispatcher.instance_left(slot)
+    assert ([3], {}) == ([delivery.ticket for delivery in slot.waiting()], slot.leaving)
 
 
 def test_what_one_that_leaves_did_not_end() -> None:
     """Is dealt with as after a death: signals are lost, messages wait again, once; the seat did not die."""
-    roster = make(0, 1)
-    (seat,) = roster.seats()
-    roster.give_signal(5, MULES, "x")
-    roster.give_message(b"1", 1, "x")
-    roster.begun(seat, 1)
-    roster.begun(seat, 2)
-    roster.hand_over(seat)
-    roster.ready(seat)
-    remains = roster.left(seat)
+    dispatcher = make(0, 1)
+    (slot,) = dispatcher.slots()
+    dispatcher.give_signal(5, MULES, "x")
+    dispatcher.give_message(b"1", 1, "x")
+    dispatcher.begun(slot, 1)
+    dispatcher.begun(slot, 2)
+    dispatcher.drain(slot)
+    dispatcher.ready(slot)
+    remains = dispatcher.instance_left(slot)
     assert ([5], [b"1"], [], 0) == (
         [delivery.signum for delivery in remains.lost],
         [delivery.message for delivery in remains.again],
         remains.dropped,
-        seat.deaths,
+        slot.deaths,
     )
-    assert [1] == [delivery.deaths for delivery in seat.waiting()]
-    assert (SeatState.READY, {}, {}) == (seat.state, seat.leaving, seat.running)
+    assert [1] == [delivery.deaths for delivery in slot.waiting()]
+    assert (SlotState.READY, {}, {}) == (slot.state, slot.leaving, slot.running)
 
 
 def test_what_waits_again_hires() -> None:
     """The one that followed may have left by then."""
-    roster = Roster(Headcount(0, 1, min_mules=0), 10, 10)
-    (seat,) = roster.seats()
+    dispatcher = Dispatcher(Headcount(0, 1, min_mules=0), 10, 10)
+    (slot,) = dispatcher.slots()
     hired: list[bool] = []
-    seat.on_hired = lambda: hired.append(True)
-    roster.give_message(b"1", 1, "x")
-    roster.ready(seat)
-    roster.begun(seat, 1)
-    roster.hand_over(seat)
-    roster.ready(seat)
-    assert roster.vacate(seat)
-    roster.left(seat)
-    assert ([True, True], SeatState.STARTING) == (hired, seat.state)
+    slot.on_activated = lambda: hired.append(True)
+    dispatcher.give_message(b"1", 1, "x")
+    dispatcher.ready(slot)
+    dispatcher.begun(slot, 1)
+    dispatcher.drain(slot)
+    dispatcher.ready(slot)
+    assert dispatcher.release(slot)
+    dispatcher.instance_left(slot)
+    assert ([True, True], SlotState.STARTING) == (hired, slot.state)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._runtime.recycling import AGAIN, Wear
-from trio_uwsgi.config.options import WearLimits
+from trio_uwsgi._runtime.recycling import AGAIN, RecyclingCheck
+from trio_uwsgi.config.options import RecyclingLimits
 
 pytestmark = pytest.mark.pure
 
@@ -14,32 +14,32 @@ MB = 1024**2
 
 def test_without_limits_nothing_is_enough() -> None:
     """0 is never."""
-    assert "" == Wear(WearLimits(), 0.9, 0).reason(1e9, 1e9, 1e15)
+    assert "" == RecyclingCheck(RecyclingLimits(), 0.9, 0).reason(1e9, 1e9, 1e15)
 
 
 def test_each_limit_has_its_reason() -> None:
     """A limit that is reached is named, with its value."""
-    wear = Wear(WearLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "" == wear.reason(159, 9, 50 * MB - 1)
-    assert "it has served 10 requests (max_requests is 10)" == wear.reason(159, 10, 0)
-    wear = Wear(WearLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "it has lived for 60 s (max_worker_lifetime)" == wear.reason(160, 9, 0)
-    wear = Wear(WearLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "it has 51 MB of memory (reload_on_rss is 50 MB)" == wear.reason(101, 9, 51 * MB)
+    recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
+    assert "" == recycling.reason(159, 9, 50 * MB - 1)
+    assert "it has served 10 requests (max_requests is 10)" == recycling.reason(159, 10, 0)
+    recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
+    assert "it has lived for 60 s (max_worker_lifetime)" == recycling.reason(160, 9, 0)
+    recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
+    assert "it has 51 MB of memory (reload_on_rss is 50 MB)" == recycling.reason(101, 9, 51 * MB)
 
 
 def test_workers_differ_by_the_delta() -> None:
     """Chance says how many more, up to the delta itself."""
-    limits = WearLimits(requests=10, requests_delta=4)
+    limits = RecyclingLimits(requests=10, requests_delta=4)
     for chance, requests in ((0, 10), (0.5, 12), (0.999, 14)):
-        wear = Wear(limits, chance, 0)
-        assert "" == wear.reason(0, requests - 1, 0)
-        assert wear.reason(0, requests, 0)
+        recycling = RecyclingCheck(limits, chance, 0)
+        assert "" == recycling.reason(0, requests - 1, 0)
+        assert recycling.reason(0, requests, 0)
 
 
 def test_it_is_said_again_after_a_while() -> None:
     """The one that was to follow may not have started."""
-    wear = Wear(WearLimits(requests=1), 0, 0)
-    assert wear.reason(5, 1, 0)
-    assert "" == wear.reason(5 + AGAIN - 1, 2, 0)
-    assert wear.reason(5 + AGAIN, 2, 0)
+    recycling = RecyclingCheck(RecyclingLimits(requests=1), 0, 0)
+    assert recycling.reason(5, 1, 0)
+    assert "" == recycling.reason(5 + AGAIN - 1, 2, 0)
+    assert recycling.reason(5 + AGAIN, 2, 0)

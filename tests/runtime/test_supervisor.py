@@ -13,22 +13,22 @@ from trio_uwsgi._link.frames import (
     AddTimer,
     Begun,
     Deliver,
+    Drain,
+    Drained,
     Ended,
     Frame,
-    HandedOver,
-    HandOver,
-    Leave,
     Ready,
     Register,
-    Seated,
+    ShutdownRequest,
     Stop,
+    TakeOver,
 )
 from trio_uwsgi._link.link import direct_links
-from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.placement import Died, Ending, Stopped
 from trio_uwsgi._runtime.registry import Registry
-from trio_uwsgi._runtime.slots import SeatState
+from trio_uwsgi._runtime.slots import SlotState
 from trio_uwsgi._runtime.supervisor import Supervisor
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.targets import Headcount
@@ -40,7 +40,7 @@ from trio_uwsgi._units.journal import LoggingJournal
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.member_instance import MemberInstance
 
 Body = Callable[["House"], Awaitable[Ending]]
 
@@ -49,27 +49,27 @@ class House:
     """A master with one mule, whose lives are written by the test: each gets the frames that the master sends."""
 
     def __init__(self, *lives: Body, spare: bool = False, idle: float = math.inf) -> None:
-        self.roster = Roster(Headcount(0, 1, min_mules=0 if spare else 1), 10, 10)
+        self.dispatcher = Dispatcher(Headcount(0, 1, min_mules=0 if spare else 1), 10, 10)
         self.schedule = Schedule(None)
         ticker = Ticker(self.schedule, WallClock(lambda: 0.0))
-        self.master = Master(Registry(), self.roster, ticker, LoggingJournal())
-        (self.seat,) = self.roster.seats()
-        self.supervisor = Supervisor(self.seat, self.master, self._live, idle, 30)
+        self.master = Master(Registry(), self.dispatcher, ticker, LoggingJournal())
+        (self.slot,) = self.dispatcher.slots()
+        self.supervisor = Supervisor(self.slot, self.master, self._live, idle, 30)
         self.lives = list(lives)
         self.began: list[float] = []
         self.frames: list[Frame] = []
         self.told = trio.Event()
 
-    async def _live(self, tenure: Tenure) -> Ending:
+    async def _live(self, instance: MemberInstance) -> Ending:
         self.began.append(trio.current_time())
         self.told = trio.Event()
         _, to_member = direct_links(self.frames.append, self._obey)
-        self.tenure = tenure
-        self.master.attach(tenure, to_member)
+        self.instance = instance
+        self.master.attach(instance, to_member)
         try:
             return await self.lives.pop(0)(self)
         finally:
-            self.master.detach(tenure)
+            self.master.detach(instance)
 
     def _obey(self, frame: Frame) -> None:
         self.frames.append(frame)
@@ -83,7 +83,7 @@ class House:
     def say(self, *frames: Frame) -> None:
         """The member says something to the master."""
         for frame in frames:
-            self.master.obey(self.tenure, frame)
+            self.master.obey(self.instance, frame)
 
 
 async def obedient(house: House) -> Ending:
@@ -119,7 +119,7 @@ async def test_a_stop_before_it_is_ready_is_told_later(nursery: trio.Nursery, au
     assert [] == house.frames
     await trio.sleep(3)
     assert [Deliver(1, None, b"x"), Stop()] == house.frames
-    assert SeatState.ENDED is house.seat.state
+    assert SlotState.ENDED is house.slot.state
 
 
 async def test_one_that_dies_is_followed(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -129,9 +129,9 @@ async def test_one_that_dies_is_followed(nursery: trio.Nursery, autojump_clock: 
         lives.start_soon(house.supervisor.run)
         await trio.sleep(3)
         house.supervisor.stop()
-        assert SeatState.RESTING is house.seat.state
+        assert SlotState.BACKING_OFF is house.slot.state
     assert ([0, 1.5], 3) == (house.began, trio.current_time())
-    assert (2, SeatState.ENDED) == (house.seat.deaths, house.seat.state)
+    assert (2, SlotState.ENDED) == (house.slot.deaths, house.slot.state)
 
 
 async def test_one_that_dies_at_its_work_is_followed_at_once(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -154,16 +154,16 @@ async def test_a_stop_that_comes_first(autojump_clock: MockClock) -> None:
     for house in (House(), House(spare=True)):
         house.supervisor.stop()
         await house.supervisor.run()
-        assert ([], SeatState.ENDED) == (house.began, house.seat.state)
+        assert ([], SlotState.ENDED) == (house.began, house.slot.state)
 
 
 async def test_a_member_that_asks_to_leave(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """It is told to stop if nothing is on its seat; what comes while it leaves is for the next one."""
 
     async def slow_to_leave(house: House) -> Ending:
-        house.say(Ready(), Leave())
+        house.say(Ready(), ShutdownRequest())
         assert not house.told.is_set()
-        house.say(Begun(1), Ended(1), Leave())
+        house.say(Begun(1), Ended(1), ShutdownRequest())
         assert house.told.is_set()
         await trio.sleep(5)
         return Stopped()
@@ -171,12 +171,12 @@ async def test_a_member_that_asks_to_leave(nursery: trio.Nursery, autojump_clock
     house = House(slow_to_leave, obedient, spare=True)
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
-    assert ([], SeatState.VACANT) == (house.began, house.seat.state)
+    assert ([], SlotState.VACANT) == (house.began, house.slot.state)
     house.master.post(b"1", 0, "test")
     await trio.sleep(2)
-    assert ([1], SeatState.VACANT) == (house.began, house.seat.state)
+    assert ([1], SlotState.VACANT) == (house.began, house.slot.state)
     house.master.post(b"2", 0, "test")
-    assert SeatState.STARTING is house.seat.state
+    assert SlotState.STARTING is house.slot.state
     await trio.sleep(10)
     assert [1, 6] == house.began
     assert [Deliver(1, None, b"1"), Stop(), Deliver(2, None, b"2")] == house.frames
@@ -188,7 +188,7 @@ async def test_what_comes_while_a_member_leaves_outlives_a_stop(autojump_clock: 
     """It was accepted, so there is one more life for it, which is then told to stop."""
 
     async def leaves(house: House) -> Ending:
-        house.say(Ready(), Begun(1), Ended(1), Leave())
+        house.say(Ready(), Begun(1), Ended(1), ShutdownRequest())
         house.master.post(b"2", 0, "test")
         house.supervisor.stop()
         return Stopped()
@@ -202,7 +202,7 @@ async def test_what_comes_while_a_member_leaves_outlives_a_stop(autojump_clock: 
     house.master.post(b"1", 0, "test")
     with trio.fail_after(1):
         await house.supervisor.run()
-    assert ([], SeatState.ENDED) == (house.lives, house.seat.state)
+    assert ([], SlotState.ENDED) == (house.lives, house.slot.state)
     assert 0 == house.master.message_statistics().undelivered
 
 
@@ -211,7 +211,7 @@ async def test_a_member_that_stays_may_not_leave(nursery: trio.Nursery, autojump
     house = House(obedient)
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
-    house.say(Leave())
+    house.say(ShutdownRequest())
     assert [] == house.frames
     house.supervisor.stop()
     assert [Stop()] == house.frames
@@ -231,10 +231,10 @@ async def test_idle_time_begins_anew_with_each_end(nursery: trio.Nursery, autoju
         await trio.sleep(1)
         house.say(Ended(3))
         await house.told.wait()
-        left.append(trio.current_time())
+        instance_left.append(trio.current_time())
         return Stopped()
 
-    left: list[float] = []
+    instance_left: list[float] = []
     house = House(busy, spare=True, idle=10)
     nursery.start_soon(house.supervisor.run)
     house.master.post(b"1", 1, "test")
@@ -242,8 +242,8 @@ async def test_idle_time_begins_anew_with_each_end(nursery: trio.Nursery, autoju
         await trio.sleep(seconds)
         house.master.post(b"x", 1, "test")
     await trio.sleep(100)
-    assert [25 + 9 + 3 + 9 + 1 + 10] == left
-    assert SeatState.VACANT is house.seat.state
+    assert [25 + 9 + 3 + 9 + 1 + 10] == instance_left
+    assert SlotState.VACANT is house.slot.state
     house.supervisor.stop()
 
 
@@ -256,54 +256,54 @@ async def test_a_bug_is_no_death(autojump_clock: MockClock) -> None:
     house = House(bug, obedient)
     with pytest.RaisesGroup(ZeroDivisionError):
         await house.supervisor.run()
-    assert ([0], SeatState.ENDED) == (house.began, house.seat.state)
+    assert ([0], SlotState.ENDED) == (house.began, house.slot.state)
 
 
 # ----- one member follows another one
 
 
 class Line(House):
-    """A house with two lives at once: `say` is of the first one, `follower` of the one that follows."""
+    """A house with two lives at once: `say` is of the first one, `agent` of the one that follows."""
 
     def __init__(self, *lives: Body) -> None:
         super().__init__(*lives)
-        self.tenures: list[Tenure] = []
+        self.instances: list[MemberInstance] = []
         self.said: list[list[Frame]] = []
         self.burial = 0.0  # seconds from the end of a life until the supervisor hears of it
 
-    async def _live(self, tenure: Tenure) -> Ending:
+    async def _live(self, instance: MemberInstance) -> Ending:
         said: list[Frame] = []
-        self.tenures.append(tenure)
+        self.instances.append(instance)
         self.said.append(said)
         _, to_member = direct_links(said.append, said.append)
-        self.master.attach(tenure, to_member)
+        self.master.attach(instance, to_member)
         try:
             return await self.lives.pop(0)(self)
         finally:
-            self.master.detach(tenure)
+            self.master.detach(instance)
             await trio.sleep(self.burial)
 
-    def says(self, life: int, *frames: Frame) -> None:
+    def says(self, member_task: int, *frames: Frame) -> None:
         """A member says something to the master."""
         for frame in frames:
-            self.master.obey(self.tenures[life], frame)
+            self.master.obey(self.instances[member_task], frame)
 
-    async def until_told(self, life: int, frame: Frame) -> None:
+    async def until_told(self, member_task: int, frame: Frame) -> None:
         """Wait until a member is told something."""
-        while frame not in self.said[life]:  # noqa: ASYNC110  # it listens to a list
+        while frame not in self.said[member_task]:  # noqa: ASYNC110  # it listens to a list
             await trio.sleep(0.1)
 
 
-def life(number: int, work: float = 0) -> Body:
+def member_task(number: int, work: float = 0) -> Body:
     """Serves until it is told to stop, or to hand over; then it works for some seconds."""
 
     async def body(house: House) -> Ending:
         assert isinstance(house, Line)
         house.says(number, Ready())
-        while not {HandOver(), Stop()} & set(house.said[number]):  # noqa: ASYNC110  # it listens to a list
+        while not {Drain(), Stop()} & set(house.said[number]):  # noqa: ASYNC110  # it listens to a list
             await trio.sleep(0.1)
-        if HandOver() in house.said[number]:
-            house.says(number, HandedOver())
+        if Drain() in house.said[number]:
+            house.says(number, Drained())
         await trio.sleep(work)
         return Stopped()
 
@@ -312,7 +312,7 @@ def life(number: int, work: float = 0) -> Body:
 
 async def test_a_member_follows_another_one(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """What waits is given to it once, what runs ends where it is, and nobody has died."""
-    house = Line(life(0, 5), life(1))
+    house = Line(member_task(0, 5), member_task(1))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     house.master.post(b"1", 1, "test")
@@ -320,16 +320,16 @@ async def test_a_member_follows_another_one(nursery: trio.Nursery, autojump_cloc
     house.says(0, Begun(1))
     assert await house.supervisor.prepare(house._live)
     assert [Deliver(1, None, b"1"), Deliver(2, None, b"2")] == house.said[0]
-    house.supervisor.hand_over()
+    house.supervisor.drain()
     house.master.post(b"3", 1, "test")
     assert [] == house.said[1]
     await trio.sleep(1)
-    assert [Seated(), Deliver(2, None, b"2"), Deliver(3, None, b"3")] == house.said[1]
-    assert ["mule1", "mule1'"] == [tenure.name for tenure in house.tenures]
+    assert [TakeOver(), Deliver(2, None, b"2"), Deliver(3, None, b"3")] == house.said[1]
+    assert ["mule1", "mule1'"] == [instance.name for instance in house.instances]
     house.says(0, Ended(1))
     house.says(1, Begun(2), Ended(2), Begun(3), Ended(3))
     await house.supervisor.wait_left()
-    assert (0, SeatState.READY, 0) == (house.seat.deaths, house.seat.state, house.seat.load)
+    assert (0, SlotState.READY, 0) == (house.slot.deaths, house.slot.state, house.slot.load)
     house.supervisor.stop()
 
 
@@ -340,29 +340,29 @@ async def test_a_follower_that_does_not_start(nursery: trio.Nursery, autojump_cl
         await trio.sleep(1)
         return Died("it cannot start")
 
-    house = Line(life(0), failure)
+    house = Line(member_task(0), failure)
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     assert not await house.supervisor.prepare(house._live)
-    house.supervisor.hand_over()
-    assert ([], SeatState.READY, 0) == (house.said[0], house.seat.state, house.seat.deaths)
+    house.supervisor.drain()
+    assert ([], SlotState.READY, 0) == (house.said[0], house.slot.state, house.slot.deaths)
     house.supervisor.stop()
 
 
 async def test_one_that_leaves_has_the_mercy(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Then it is cancelled; a signal that it ran is lost, a message comes again. Another follows only after it."""
-    house = Line(life(0, 1000), life(1), life(2))
+    house = Line(member_task(0, 1000), member_task(1), member_task(2))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     house.master.post(b"1", 1, "test")
     house.says(0, Begun(1))
     for number in (1, 2):
         assert await house.supervisor.prepare(house._live)
-        house.supervisor.hand_over()
+        house.supervisor.drain()
         assert [1, 31][number - 1] == round(trio.current_time())
     await trio.sleep(1)
-    assert ["mule1", "mule1'", "mule1"] == [tenure.name for tenure in house.tenures]
-    assert [Seated(), Deliver(1, None, b"1", redelivered=True)] == house.said[2]
+    assert ["mule1", "mule1'", "mule1"] == [instance.name for instance in house.instances]
+    assert [TakeOver(), Deliver(1, None, b"1", redelivered=True)] == house.said[2]
     house.says(2, Begun(1), Ended(1))
     house.supervisor.stop()
 
@@ -373,18 +373,18 @@ async def test_a_death_while_another_one_comes(nursery: trio.Nursery, autojump_c
     async def dies(house: House) -> Ending:
         assert isinstance(house, Line)
         house.says(0, Ready())
-        await house.until_told(0, HandOver())
+        await house.until_told(0, Drain())
         return Died("an accident")
 
-    house = Line(dies, life(1))
+    house = Line(dies, member_task(1))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     assert await house.supervisor.prepare(house._live)
     house.master.post(b"1", 1, "test")
-    house.supervisor.hand_over()
+    house.supervisor.drain()
     await trio.sleep(0.5)
-    assert [Seated(), Deliver(1, None, b"1")] == house.said[1]
-    assert (1, SeatState.READY) == (house.seat.deaths, house.seat.state)
+    assert [TakeOver(), Deliver(1, None, b"1")] == house.said[1]
+    assert (1, SlotState.READY) == (house.slot.deaths, house.slot.state)
     house.says(1, Begun(1), Ended(1))
     house.supervisor.stop()
 
@@ -398,16 +398,16 @@ async def test_a_death_in_the_instant_of_handing_over(nursery: trio.Nursery, aut
         await trio.sleep(2)
         return Died("an accident")
 
-    house = Line(dies, life(1))
+    house = Line(dies, member_task(1))
     house.burial = 1.0
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     assert await house.supervisor.prepare(house._live)
     await trio.sleep(1.5)
-    assert house.supervisor.hand_over()
+    assert house.supervisor.drain()
     await trio.sleep(1)
-    assert ([], [Seated()]) == (house.said[0], house.said[1])
-    assert (1, SeatState.READY) == (house.seat.deaths, house.seat.state)
+    assert ([], [TakeOver()]) == (house.said[0], house.said[1])
+    assert (1, SlotState.READY) == (house.slot.deaths, house.slot.state)
     house.supervisor.stop()
 
 
@@ -424,20 +424,20 @@ async def test_a_death_beside_one_that_is_prepared(nursery: trio.Nursery, autoju
         await trio.sleep(1000)
         raise AssertionError
 
-    house = Line(life(0), dies, life(2), hangs, life(4))
+    house = Line(member_task(0), dies, member_task(2), hangs, member_task(4))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     for pause in (1, 4):
         assert await house.supervisor.prepare(house._live)
         await trio.sleep(pause)
-        assert house.supervisor.hand_over()
+        assert house.supervisor.drain()
         await trio.sleep(1)
-    assert ["mule1", "mule1'", "mule1", "mule1'"] == [tenure.name for tenure in house.tenures]
-    assert ([Seated()], SeatState.READY) == (house.said[2], house.seat.state)
+    assert ["mule1", "mule1'", "mule1", "mule1'"] == [instance.name for instance in house.instances]
+    assert ([TakeOver()], SlotState.READY) == (house.said[2], house.slot.state)
     assert await house.supervisor.prepare(house._live)
-    assert house.supervisor.hand_over()
+    assert house.supervisor.drain()
     await trio.sleep(1)
-    assert ([Seated()], SeatState.READY, 1) == (house.said[4], house.seat.state, house.seat.deaths)
+    assert ([TakeOver()], SlotState.READY, 1) == (house.said[4], house.slot.state, house.slot.deaths)
     house.supervisor.stop()
 
 
@@ -447,14 +447,14 @@ async def test_one_that_came_unprepared(nursery: trio.Nursery, autojump_clock: M
     async def dies(house: House) -> Ending:
         return Died("an accident")
 
-    house = Line(dies, life(1))
+    house = Line(dies, member_task(1))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(0.5)
     assert await house.supervisor.prepare(house._live)
-    assert house.supervisor.hand_over()
+    assert house.supervisor.drain()
     await trio.sleep(1)
-    assert SeatState.READY is house.seat.state
-    assert not house.supervisor.hand_over()
+    assert SlotState.READY is house.slot.state
+    assert not house.supervisor.drain()
     house.supervisor.stop()
 
 
@@ -465,7 +465,7 @@ async def test_a_stop_while_another_one_comes(nursery: trio.Nursery, autojump_cl
         await trio.sleep(100)
         raise AssertionError
 
-    house = Line(life(0), slow)
+    house = Line(member_task(0), slow)
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     async with trio.open_nursery() as inner:
@@ -487,19 +487,19 @@ async def test_one_that_never_served_is_not_waited_for(nursery: trio.Nursery, au
         await trio.sleep(1000)
         raise AssertionError
 
-    house = Line(hangs, life(1))
+    house = Line(hangs, member_task(1))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     assert await house.supervisor.prepare(house._live)
-    house.supervisor.hand_over()
+    house.supervisor.drain()
     await trio.sleep(1)
-    assert ([Seated()], SeatState.READY, 0) == (house.said[1], house.seat.state, house.seat.deaths)
+    assert ([TakeOver()], SlotState.READY, 0) == (house.said[1], house.slot.state, house.slot.deaths)
     house.supervisor.stop()
 
 
 async def test_what_a_follower_declares_counts_later(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Its timers begin when it has the seat; those of who gave way count until other code counts."""
-    house = Line(life(0), life(1))
+    house = Line(member_task(0), member_task(1))
     nursery.start_soon(house.supervisor.run)
     await trio.sleep(1)
     every = rule_values(Every(10))
@@ -511,7 +511,7 @@ async def test_what_a_follower_declares_counts_later(nursery: trio.Nursery, auto
     assert ([5], {5}) == (house.timers(), set(house.master.declared.registry.signals))
     house.master.adopt(new, Headcount(0, 1))
     house.says(0, AddTimer(2, 8, every, "skip", False))
-    house.supervisor.hand_over()
+    house.supervisor.drain()
     await trio.sleep(1)
     assert ([7, 6], {6}) == (house.timers(), set(house.master.declared.registry.signals))
     house.supervisor.stop()

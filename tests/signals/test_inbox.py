@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_uwsgi._link.frames import Begun, Deliver, Ended, Frame, Ready, Stop
 from trio_uwsgi._link.link import direct_links
-from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.inbox import TURN, Inbox
 from trio_uwsgi._signals.targets import Headcount, parse_target
@@ -22,7 +22,7 @@ from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.unit import UNIT, Member, Unit
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.slots import Seat
+    from trio_uwsgi._runtime.slots import Slot
 
 
 class Quiet:
@@ -48,8 +48,8 @@ class Mule:
         member = Member("mule", 1, self.registry, self.journal, lambda: 0.0)
         self.calls = Calls(member, 0)
         self.inbox = member.inbox = Inbox(member, self.calls)
-        self.roster = Roster(Headcount(0, 1), 10_000, 10_000)
-        self.seat: Seat = self.roster.seats()[0]
+        self.dispatcher = Dispatcher(Headcount(0, 1), 10_000, 10_000)
+        self.slot: Slot = self.dispatcher.slots()[0]
         member.link, self.to_member = direct_links(self._obey, self.inbox.obey)
         self.frames: list[Frame] = []
         self.ran: list[object] = []
@@ -57,16 +57,16 @@ class Mule:
     def _obey(self, frame: Frame) -> None:
         self.frames.append(frame)
         if isinstance(frame, Begun):
-            self.roster.begun(self.seat, frame.ticket)
+            self.dispatcher.begun(self.slot, frame.ticket)
         elif isinstance(frame, Ended):
-            self.roster.ended(self.seat, frame.ticket)
+            self.dispatcher.ended(self.slot, frame.ticket)
 
     def signal(self, signum: int) -> None:
-        for _, delivery in self.roster.give_signal(signum, parse_target("mule1"), "test"):
+        for _, delivery in self.dispatcher.give_signal(signum, parse_target("mule1"), "test"):
             self.to_member.send(Deliver(delivery.ticket, delivery.signum, b""))
 
     def message(self, message: bytes) -> None:
-        _, delivery = self.roster.give_message(message, 1, "test")
+        _, delivery = self.dispatcher.give_message(message, 1, "test")
         self.to_member.send(Deliver(delivery.ticket, None, message))
 
     async def note_signal(self, signum: int) -> None:
@@ -118,7 +118,7 @@ async def test_one_signal_at_a_time(mule: Mule, nursery: trio.Nursery, autojump_
     mule.signal(1)
     mule.signal(1)
     await trio.sleep(5)
-    assert (1, 1) == (len(mule.seat.signals), len(mule.seat.running))
+    assert (1, 1) == (len(mule.slot.signals), len(mule.slot.running))
     await trio.sleep(20)
     assert [(1, 10.0), (1, 20.0)] == mule.ran
     mule.inbox.finish()
@@ -148,7 +148,7 @@ async def test_burst_from_a_handler_is_run_whole(mule: Mule) -> None:
         nursery.start_soon(others)
     assert [2 + n % 5 for n in range(3000)] == mule.ran
     assert turns >= 3000 // TURN
-    assert (0, 3001) == (mule.seat.load, mule.calls.done)
+    assert (0, 3001) == (mule.slot.load, mule.calls.done)
 
 
 async def test_signals_come_while_the_loop_sleeps(mule: Mule, nursery: trio.Nursery) -> None:
@@ -176,7 +176,7 @@ async def test_failing_handler_does_not_stop_the_others(mule: Mule) -> None:
     mule.signal(2)
     await mule.finish(mule.inbox.serve_signals)
     assert [2] == mule.ran
-    assert (0, 1) == (mule.seat.load, mule.calls.failures)
+    assert (0, 1) == (mule.slot.load, mule.calls.failures)
 
 
 async def test_signal_without_a_handler_here(mule: Mule, caplog: pytest.LogCaptureFixture) -> None:
@@ -184,7 +184,7 @@ async def test_signal_without_a_handler_here(mule: Mule, caplog: pytest.LogCaptu
     mule.signal(9)
     await mule.finish(mule.inbox.serve_signals)
     assert ["mule1: signal 9 has no handler here; register it before serving starts"] == caplog.messages
-    assert 0 == mule.seat.load
+    assert 0 == mule.slot.load
 
 
 async def test_cancelled_in_the_middle_of_a_handler(mule: Mule, autojump_clock: MockClock) -> None:
@@ -199,8 +199,8 @@ async def test_cancelled_in_the_middle_of_a_handler(mule: Mule, autojump_clock: 
     with trio.move_on_after(5) as scope:
         await mule.inbox.serve_signals()
     assert scope.cancelled_caught
-    assert ([1], [2, 3]) == (list(mule.seat.running), list(mule.seat.signals))
-    assert [2, 3] == [delivery.ticket for delivery in mule.roster.retire(mule.seat)]
+    assert ([1], [2, 3]) == (list(mule.slot.running), list(mule.slot.signals))
+    assert [2, 3] == [delivery.ticket for delivery in mule.dispatcher.retire(mule.slot)]
 
 
 async def test_cancelled_between_two_signals(mule: Mule) -> None:
@@ -212,7 +212,7 @@ async def test_cancelled_between_two_signals(mule: Mule) -> None:
         scope.cancel()
         await mule.inbox.serve_signals()
     assert [1] * TURN == mule.ran
-    assert (0, 2) == (len(mule.seat.running), len(mule.seat.signals))
+    assert (0, 2) == (len(mule.slot.running), len(mule.slot.signals))
 
 
 async def test_each_handler_has_its_own_time(mule: Mule, autojump_clock: MockClock) -> None:
@@ -364,7 +364,7 @@ async def test_handlers_get_messages_in_order(mule: Mule) -> None:
     await mule.finish(mule.inbox.messages.serve)
     assert [b"a", b"a", b"", b""] == mule.ran
     assert [Begun(1), Ended(1), Begun(2), Ended(2)] == mule.frames
-    assert (0, 2) == (mule.seat.load, mule.calls.failures)
+    assert (0, 2) == (mule.slot.load, mule.calls.failures)
 
 
 async def test_burst_of_messages(mule: Mule, nursery: trio.Nursery) -> None:
@@ -377,7 +377,7 @@ async def test_burst_of_messages(mule: Mule, nursery: trio.Nursery) -> None:
             mule.message(str(n).encode())
         mule.inbox.finish()
     assert [str(n).encode() for n in range(3000)] == mule.ran
-    assert 0 == mule.seat.load
+    assert 0 == mule.slot.load
 
 
 async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: pytest.LogCaptureFixture) -> None:
@@ -391,7 +391,7 @@ async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: 
             "mule1: a message of 5 bytes was dropped: nothing handles messages; use @uwsgi.mule_message_handler",
         )
     ] == caplog.record_tuples
-    assert 0 == mule.seat.load
+    assert 0 == mule.slot.load
 
 
 async def test_programmed_mule_keeps_messages_for_its_program(mule: Mule, nursery: trio.Nursery) -> None:
@@ -402,11 +402,11 @@ async def test_programmed_mule_keeps_messages_for_its_program(mule: Mule, nurser
         mule.message(b"a")
         mule.message(b"b")
         await wait_all_tasks_blocked()
-        assert 2 == len(mule.seat.messages)
+        assert 2 == len(mule.slot.messages)
         await mule.read(1)
         mule.inbox.finish()
     assert [b"a"] == mule.ran
-    assert [b"b"] == [delivery.message for delivery in mule.roster.retire(mule.seat)]
+    assert [b"b"] == [delivery.message for delivery in mule.dispatcher.retire(mule.slot)]
 
 
 # ----- messages and a program
@@ -429,12 +429,12 @@ async def test_program_takes_over_from_the_handlers(mule: Mule, nursery: trio.Nu
         mule.message(n)
     await wait_all_tasks_blocked()
     assert [b"handler 1", b"program 2", b"program 3"] == mule.ran
-    assert ([3], [4]) == (list(mule.seat.running), list(mule.seat.messages))
+    assert ([3], [4]) == (list(mule.slot.running), list(mule.slot.messages))
     mule.inbox.messages.release()
     mule.inbox.messages.give_back()
     await wait_all_tasks_blocked()
     assert b"handler 4" == mule.ran[-1]
-    assert 0 == mule.seat.load
+    assert 0 == mule.slot.load
     mule.inbox.finish()
 
 
@@ -448,7 +448,7 @@ async def test_messages_are_handed_over_first_come_first_served(mule: Mule, nurs
     await wait_all_tasks_blocked()
     assert [b"a0", b"b1", b"c2", b"d3", b"e4", b"f5"] == sorted(mule.ran, key=str)
     mule.inbox.messages.release()
-    assert 0 == mule.seat.load
+    assert 0 == mule.slot.load
 
 
 async def test_waiting_messages_come_in_order(mule: Mule) -> None:
@@ -485,7 +485,7 @@ async def test_cancelled_waiters_lose_nothing(mule: Mule, nursery: trio.Nursery)
         mule.message(str(n).encode())
     await wait_all_tasks_blocked()
     assert [b"b0", b"d1", b"f2"] == sorted(mule.ran, key=str)
-    assert 1 == len(mule.seat.messages)
+    assert 1 == len(mule.slot.messages)
     assert b"3" == await mule.inbox.messages.get(0)
 
 
@@ -508,8 +508,8 @@ async def test_cancellation_and_message_at_the_same_instant(
     scope.cancel()
     await wait_all_tasks_blocked()
     assert [] == mule.ran if cancel_first else [b"x"] == mule.ran
-    assert cancel_first is bool(mule.seat.messages)
-    assert cancel_first is not bool(mule.seat.running)
+    assert cancel_first is bool(mule.slot.messages)
+    assert cancel_first is not bool(mule.slot.running)
 
 
 async def test_cancelled_before_it_waits(mule: Mule) -> None:
@@ -522,7 +522,7 @@ async def test_cancelled_before_it_waits(mule: Mule) -> None:
         await mule.read(1)
     assert scope.cancelled_caught
     assert [b"1"] == mule.ran
-    assert ([], [2]) == (list(mule.seat.running), list(mule.seat.messages))
+    assert ([], [2]) == (list(mule.slot.running), list(mule.slot.messages))
 
 
 async def test_several_readers_leave_nothing_running(mule: Mule, nursery: trio.Nursery) -> None:
@@ -537,7 +537,7 @@ async def test_several_readers_leave_nothing_running(mule: Mule, nursery: trio.N
     await wait_all_tasks_blocked()
     mule.inbox.messages.release()
     assert 15 == len(mule.ran)
-    assert 0 == mule.seat.load
+    assert 0 == mule.slot.load
 
 
 async def test_messages_and_signals_run_beside_each_other(

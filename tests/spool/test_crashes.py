@@ -57,10 +57,10 @@ def fail(folder: SpoolFolder) -> None:
     claimed(folder).retry(0, "it failed")
 
 
-def bury(folder: SpoolFolder) -> None:
+def move_to_dead(folder: SpoolFolder) -> None:
     """Spool it, and have it dead."""
     fail(folder)
-    claimed(folder).bury("it failed again")
+    claimed(folder).move_to_dead("it failed again")
 
 
 def die(folder: SpoolFolder) -> None:
@@ -81,9 +81,9 @@ SCENARIOS = {
     "keep": Scenario(write_5, lambda folder: claimed(folder).keep(7)),
     "retry": Scenario(write, lambda folder: claimed(folder).retry(0, "no")),
     "retry again": Scenario(fail, lambda folder: claimed(folder).retry(0, "no")),
-    "bury": Scenario(write, lambda folder: claimed(folder).bury("no")),
-    "bury with priority": Scenario(fail, lambda folder: claimed(folder).bury("no")),
-    "requeue": Scenario(bury, lambda folder: [requeue(folder, found) for found in list(dead(folder))]),
+    "bury": Scenario(write, lambda folder: claimed(folder).move_to_dead("no")),
+    "bury with priority": Scenario(fail, lambda folder: claimed(folder).move_to_dead("no")),
+    "requeue": Scenario(move_to_dead, lambda folder: [requeue(folder, found) for found in list(dead(folder))]),
     "recover": Scenario(die, lambda folder: recover(folder, lambda claim, tries: -1.0)),
     "recover and bury": Scenario(die, lambda folder: recover(folder, lambda claim, tries: None)),
 }

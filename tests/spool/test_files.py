@@ -624,7 +624,7 @@ def test_bury_and_requeue(folder: SpoolFolder, priority: int | None) -> None:
     """The job is in dead/ with its last report beside it, until it is put back, as new."""
     name = spooled(folder, priority=priority, body=b"body")
     claimed(folder, name).retry(NOW, "first")
-    claimed(folder, name).bury("second")
+    claimed(folder, name).move_to_dead("second")
     assert [f"dead/{name}", f"dead/{name}.report"] == listing(folder)
     assert "tries: 2\n\nsecond" == Path(folder.path, f"dead/{name}.report").read_text()
     (grave,) = dead(folder)
@@ -654,7 +654,7 @@ def test_bury_and_requeue(folder: SpoolFolder, priority: int | None) -> None:
         ("utime", lambda claim: claim.keep(NOW), "is kept, and cannot be delayed"),
         ("utime", lambda claim: claim.retry(NOW, "x"), "has failed, and that cannot be written down"),
         ("write", lambda claim: claim.retry(NOW + 9, "x"), "has failed, and that cannot be written down"),
-        ("rename", lambda claim: claim.bury("x"), "has failed too often, and cannot be moved to dead/"),
+        ("rename", lambda claim: claim.move_to_dead("x"), "has failed too often, and cannot be moved to dead/"),
     ],
 )
 def test_a_disk_that_does_not_do_its_part(folder: SpoolFolder, call: str, end: Any, sentence: str) -> None:
@@ -681,7 +681,7 @@ def test_a_report_that_cannot_be_written_is_logged(folder: SpoolFolder, caplog: 
     name = spooled(folder)
     claim = claimed(folder, name)
     with failing("write"):
-        claim.bury("what went wrong")
+        claim.move_to_dead("what went wrong")
     assert [f"dead/{name}"] == listing(folder)
     assert f"{name} cannot be written (No space left on device): what went wrong" in caplog.text
 
@@ -860,7 +860,7 @@ def test_hurry(folder: SpoolFolder) -> None:
 def test_purge(folder: SpoolFolder) -> None:
     """What is thrown away leaves nothing, dead or alive."""
     alive, gone = spooled(folder, at=NOW + 1), spooled(folder)
-    claimed(folder, gone).bury("x")
+    claimed(folder, gone).move_to_dead("x")
     for name in (alive, gone):
         purge(folder, find(folder, name))
     assert [] == listing(folder)
@@ -869,7 +869,7 @@ def test_purge(folder: SpoolFolder) -> None:
 def test_requeue_replaces_nothing(folder: SpoolFolder) -> None:
     """A job of the same name that waits is not lost."""
     name = spooled(folder)
-    claimed(folder, name).bury("x")
+    claimed(folder, name).move_to_dead("x")
     put(folder, b"", name)
     with pytest.raises(SpoolError, match=r"there is a job .* already"):
         requeue(folder, next(dead(folder)))
@@ -884,7 +884,7 @@ def test_tools_on_a_disk_that_fails(folder: SpoolFolder, act: Any, call: str, se
     """Say so, and the job is still there."""
     name = spooled(folder)
     if act is requeue:
-        claimed(folder, name).bury("x")
+        claimed(folder, name).move_to_dead("x")
     found = find(folder, name)
     with failing(call), pytest.raises(SpoolError, match=f"cannot be {sentence} \\(No space"):
         act(folder, found)

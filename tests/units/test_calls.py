@@ -17,7 +17,7 @@ from trio_uwsgi import uwsgi
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._units.calls import Calls, Result
-from trio_uwsgi._units.journal import LoggingJournal, sole, summary
+from trio_uwsgi._units.journal import LoggingJournal, only_error, summary
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.thread_pool import ThreadPool
 from trio_uwsgi._units.unit import UNIT, Member, Unit
@@ -451,8 +451,8 @@ def test_sole_looks_through_groups_of_one() -> None:
     """Nested groups of one are unwrapped, a group of several is kept."""
     inner = ValueError()
     both = ExceptionGroup("both", [inner, KeyError()])
-    assert inner is sole(ExceptionGroup("a", [ExceptionGroup("b", [inner])]))
-    assert both is sole(ExceptionGroup("a", [both]))
+    assert inner is only_error(ExceptionGroup("a", [ExceptionGroup("b", [inner])]))
+    assert both is only_error(ExceptionGroup("a", [both]))
 
 
 def test_location_is_the_applications_deepest_frame() -> None:

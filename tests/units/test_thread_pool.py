@@ -17,7 +17,7 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.journal import LoggingJournal
-from trio_uwsgi._units.pool_thread import Carrier
+from trio_uwsgi._units.pool_thread import PoolThread
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.thread_pool import Job, ThreadPool, ThreadStatistics, pools_of_this_run
 from trio_uwsgi._units.trio_threads import Tie
@@ -605,11 +605,11 @@ async def test_code_that_asks_whether_it_is_cancelled_ends(
 
 async def test_a_carrier_is_not_stopped_for_a_job_that_is_over(unit: Unit) -> None:
     """Its thread may have gone on to another job, and neither that nor the thread is to notice."""
-    carrier, job = Carrier(1, "worker1-1"), Job(int, (), unit, lambda _result: None)
+    pool_thread, job = PoolThread(1, "worker1-1"), Job(int, (), unit, lambda _result: None)
     job.ended = True
-    assert carrier.stop(job) is False
-    assert carrier.leaving is False
-    assert carrier.scope.cancel_called is False
+    assert pool_thread.stop(job) is False
+    assert pool_thread.leaving is False
+    assert pool_thread.scope.cancel_called is False
 
 
 def test_a_thread_that_trio_did_not_start_has_no_tie() -> None:

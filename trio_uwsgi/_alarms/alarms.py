@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from trio_uwsgi._alarms.rules import Storms, alarms_of
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._alarms.rules import RepeatFilter, alarms_of
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Alarms:
         self.rules = options.rules
         self._calls = calls
         self._router = router
-        self._storms = Storms(options.freq)
+        self._repeat_filter = RepeatFilter(options.freq)
         self._raised = self._suppressed = self._dropped = self._failed = 0
         self._untold = 0  # of the dropped ones
         self._send, self._receive = trio.open_memory_channel[tuple["Alarm", str]](QUEUE)
@@ -95,7 +95,7 @@ class Alarms:
 
     def ring(self, name: str, message: str) -> None:
         """Raise an alarm that is configured. Never waits."""
-        if not self._storms.lets(name, message, trio.current_time()):
+        if not self._repeat_filter.allows(name, message, trio.current_time()):
             self._suppressed += 1
             return
         try:
@@ -146,7 +146,7 @@ class Alarms:
                 try:
                     await self._do(alarm, message)
                 except* Exception as group:  # whatever it is, the next alarm is rung
-                    self._fail(alarm, str(sole(group)))
+                    self._fail(alarm, str(only_error(group)))
             if scope.cancelled_caught:
                 self._fail(alarm, f"it was not done after {SECONDS:g} s")
 

@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
     from trio_uwsgi.config.options import LogAlarm
 
-__all__ = ["Storms", "alarms_of"]
+__all__ = ["RepeatFilter", "alarms_of"]
 
 
-class Storms:
+class RepeatFilter:
     """Holds back an alarm whose message is that of its last run, for `freq` seconds after it; as uWSGI does."""
 
     def __init__(self, freq: float) -> None:
         self._freq = freq
         self._last: dict[str, tuple[str, float]] = {}  # of each alarm: its last message that was let through, and when
 
-    def lets(self, name: str, message: str, now: float) -> bool:
+    def allows(self, name: str, message: str, now: float) -> bool:
         """Is this alarm to be done? Time is an argument, in seconds."""
         last = self._last.get(name)
         if last is not None and last[0] == message and now - last[1] < self._freq:

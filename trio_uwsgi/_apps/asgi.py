@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
-from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
@@ -111,7 +111,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
                 await self._app(scope, exchange.receive, exchange.send)
                 complete = exchange.over
         except BaseException as error:
-            failure, passing = told_apart(error)
+            failure, passing = split_failure(error)
             if passing is not None:
                 runner.where = location(passing)
             if failure is not None:

@@ -21,8 +21,8 @@ from typing import Any
 import trio
 
 from trio_uwsgi._http.exchange import Exchange
-from trio_uwsgi._units.journal import sole
-from trio_uwsgi._units.trio_threads import is_stand_in
+from trio_uwsgi._units.journal import only_error
+from trio_uwsgi._units.trio_threads import is_foreign_thread
 from trio_uwsgi._units.unit import UNIT, Unit
 
 __all__ = ["FOREVER", "Wait", "Waits", "current_waits", "registered_waits", "until_ready"]
@@ -85,7 +85,7 @@ class Waits:
         if isinstance(self._core, int):
             if isinstance(core, int):
                 return core == self._core
-            if is_stand_in(core):
+            if is_foreign_thread(core):
                 return True
             if self._host is None and self._core != threading.get_ident():
                 self._host = core
@@ -145,7 +145,7 @@ class Waits:
                 for fd, writing in places:
                     nursery.start_soon(partial(self._until_ready, fd, writing, nursery.cancel_scope))
         except* (OSError, trio.BusyResourceError, trio.ClosedResourceError) as group:
-            failure = sole(group)
+            failure = only_error(group)
             if isinstance(failure, BaseExceptionGroup):
                 failure = failure.exceptions[0]
         if failure is not None:

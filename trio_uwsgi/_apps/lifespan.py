@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.leftovers import LeftOpen, fenced
 from trio_uwsgi._units.unit import UNIT, Unit
@@ -62,7 +62,7 @@ class Lifespan:
                     self._send,
                 )
             except BaseException as raised:
-                error, passing = told_apart(raised)
+                error, passing = split_failure(raised)
                 if passing is not None:
                     if error is not None:  # in the same group; nobody judges it any more
                         self._report(error)

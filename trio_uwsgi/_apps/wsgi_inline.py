@@ -32,7 +32,7 @@ from trio_uwsgi._apps.runners import TURN_SECONDS
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._apps.wsgi_threads import WsgiApp, WsgiExchange
 from trio_uwsgi._http.exchange import MARK, Exchange
-from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
@@ -40,7 +40,7 @@ from trio_uwsgi.errors import CannotWait, Harakiri
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.service import HttpService
-    from trio_uwsgi._units.heartbeat import VitalSigns
+    from trio_uwsgi._units.heartbeat import Heartbeat
 
 __all__ = ["InlineDriver", "InlineExchange"]
 
@@ -168,7 +168,7 @@ class InlineDriver:
         self._used = False  # the scope was cancelled, or given a deadline
         self._nursery: trio.Nursery
         self._service: HttpService
-        self._vitals: VitalSigns | None = None
+        self._heartbeat: Heartbeat | None = None
 
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -176,7 +176,7 @@ class InlineDriver:
         """Run exchanges until cancelled."""
         explain()
         self._service = service
-        self._vitals = service.member.vitals
+        self._heartbeat = service.member.heartbeat
         self._context = contextvars.copy_context()
         async with trio.open_nursery() as self._nursery:
             task_status.started()
@@ -222,9 +222,9 @@ class InlineDriver:
             self._tell(exchange)
 
     def _tell(self, exchange: InlineExchange) -> None:
-        if self._vitals is not None:
+        if self._heartbeat is not None:
             request = exchange.request
-            self._vitals.begins(b"request %b %b" % (request.method.encode(), request.raw_path))
+            self._heartbeat.begins(b"request %b %b" % (request.method.encode(), request.raw_path))
 
     async def _work(self) -> None:
         """Run exchanges until one has left something open in the task."""
@@ -248,14 +248,14 @@ class InlineDriver:
         """Run exchanges until one has used the scope up."""
         ready = self._ready
         service = self._service
-        vitals = self._vitals
+        heartbeat = self._heartbeat
         now = service.clock
         turn_ends = now() + TURN_SECONDS
         task, status = fence.task, fence.status
         while not self._used and task._cancel_status is status:
             if not ready or now() > turn_ends:
-                if vitals is not None:
-                    vitals.rests()
+                if heartbeat is not None:
+                    heartbeat.rests()
                 if ready:
                     await trio.lowlevel.checkpoint()
                 else:
@@ -265,11 +265,11 @@ class InlineDriver:
             exchange = ready.popleft()
             if exchange.cancelled:
                 continue
-            if vitals is not None:
+            if heartbeat is not None:
                 if service.limit != math.inf:
                     self._tell(exchange)
                 else:
-                    vitals.beat()
+                    heartbeat.beat()
             self._current = self._last = exchange
             self._run(exchange)
             self._current = None
@@ -281,7 +281,7 @@ class InlineDriver:
         try:
             end = self._context.copy().run(self._call, exchange)
         except BaseException as raised:
-            error, passing = told_apart(raised)
+            error, passing = split_failure(raised)
             if passing is not None:
                 exchange.where = location(passing)
                 if error is not None:  # in the same group; past this, it would be the worker's failure

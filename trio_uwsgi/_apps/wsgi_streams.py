@@ -57,7 +57,7 @@ class BodyStream(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int | None:  # typeshed's WriteableBuffer is not importable at run time
         if not self._rest:
             if self._exchange.over and self._exchange.lost:
-                raise self._exchange.farewell("the connection ended before the request's body was received")
+                raise self._exchange.disconnected("the connection ended before the request's body was received")
             if self._exchange.peeking:
                 return None
             self._exchange.waiting = True

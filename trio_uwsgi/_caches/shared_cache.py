@@ -33,7 +33,7 @@ from trio_uwsgi._caches.files import (
 )
 from trio_uwsgi._caches.records import PREPARED, PREPARED_NAME, USES, decode_use
 from trio_uwsgi._caches.rules import COUNTS, CacheLookups, CacheRules, CacheStatistics
-from trio_uwsgi._caches.shared_items import Looks, MoreToDo, SharedItems, Uses
+from trio_uwsgi._caches.shared_items import ItemReader, MoreToDo, SharedItems, Uses
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
@@ -133,10 +133,10 @@ class SharedRules:
             self._env.reader_check()
             self._items = SharedItems(self._env, noted)
             self._rules = CacheRules(self.spec, items=self._items, counts=self._tables.counts)
-            self._gets_from = Looks(self._env, noted)
+            self._gets_from = ItemReader(self._env, noted)
             self._gets = CacheLookups(self.spec, self._gets_from, self._tables.counts)
-            self._looks = Looks(self._env, None)
-            self._asks = CacheLookups(self.spec, self._looks, self._tables.counts)
+            self._reader = ItemReader(self._env, None)
+            self._asks = CacheLookups(self.spec, self._reader, self._tables.counts)
             with self._env.begin(write=True) as transaction:
                 self._prepare(transaction, run, now)
         except BaseException:
@@ -181,9 +181,9 @@ class SharedRules:
 
     def statistics(self, now: float) -> CacheStatistics:
         """Exact, but for what a killed process had answered and not counted yet: one `get` for each."""
-        while self._looks.any_expired(now):
+        while self._reader.any_expired(now):
             self._write(lambda rules: rules.drop_expired(now))
-        return CacheStatistics(len(self._looks), *self._tables.totals())
+        return CacheStatistics(len(self._reader), *self._tables.totals())
 
     def set(self, key: bytes, value: bytes, expires: float, now: float) -> bool:
         return self._write(lambda rules: rules.set(key, value, expires, now))
@@ -218,7 +218,7 @@ class SharedRules:
     def disown(self) -> None:
         """This process is a fork of the one that opened it: whatever it does with it would hurt the other."""
         self._before_fork = self._env  # kept, because letting go of it would close it
-        self._env = self._gets_from.env = self._looks.env = self._items.env = _Disowned()
+        self._env = self._gets_from.env = self._reader.env = self._items.env = _Disowned()
 
     # ----- below
 

@@ -45,7 +45,7 @@ from trio_uwsgi.errors import CacheError
 if TYPE_CHECKING:
     from trio_uwsgi._caches.rules import Item
 
-__all__ = ["Looks", "MoreToDo", "SharedItems", "Uses"]
+__all__ = ["ItemReader", "MoreToDo", "SharedItems", "Uses"]
 
 _INFINITY = float("inf")
 _EMPTY = COUNT.pack(0, 0)
@@ -80,7 +80,7 @@ class Uses:
             self.table[slot] = used
 
 
-class Looks:
+class ItemReader:
     """The items, for those who look: each look is a transaction of its own.
 
     Args:

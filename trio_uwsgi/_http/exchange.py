@@ -139,11 +139,11 @@ class Exchange(Unit):
             self.session.body_taken(request)
             return body
         if self.over and self.lost:
-            raise self.farewell("the connection ended before the request's body was received")
+            raise self.disconnected("the connection ended before the request's body was received")
         if request.complete:
             return b""
         if self.session.eof or self.over:
-            raise self.farewell("the client closed the connection in the middle of its request's body")
+            raise self.disconnected("the client closed the connection in the middle of its request's body")
         return None
 
     def ask_for_body(self) -> None:
@@ -202,7 +202,7 @@ class Exchange(Unit):
         """
         if self.over:
             if self.lost:
-                raise self.farewell(_GONE)
+                raise self.disconnected(_GONE)
             raise LocalProtocolError("the response is complete: nothing can be sent after it")
         if not more:
             self.head_sent = self.over = True
@@ -245,7 +245,7 @@ class Exchange(Unit):
         while self.session.pending > MARK and not self.over:
             await self.session.wait_room()
         if self.lost:
-            raise self.farewell(_GONE)
+            raise self.disconnected(_GONE)
 
     async def send_raw(self, data: bytes) -> None:
         """Send bytes as they are. There is no response after them, and no other request: the connection is the code's.
@@ -303,7 +303,7 @@ class Exchange(Unit):
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def farewell(self, reason: str) -> ClientDisconnected:
+    def disconnected(self, reason: str) -> ClientDisconnected:
         """What tells the application that its client is gone."""
         self.tell()
         return ClientDisconnected(reason)

@@ -29,25 +29,25 @@ __all__ = [
     "Closed",
     "Declared",
     "Deliver",
+    "Drain",
+    "Drained",
     "Ended",
     "Forget",
     "Frame",
     "FrameReader",
     "Granted",
-    "HandOver",
-    "HandedOver",
-    "Leave",
     "Lock",
     "Pause",
     "Post",
     "Raise",
     "Ready",
     "Register",
-    "Relieve",
     "Reload",
-    "Seated",
+    "ReplaceMe",
+    "ShutdownRequest",
     "SpoolerFrequency",
     "Stop",
+    "TakeOver",
     "Unlock",
     "Vocabulary",
     "encode",
@@ -150,7 +150,7 @@ class Alarm(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Leave(Frame):
+class ShutdownRequest(Frame):
     """Member to master: I have nothing to do. If nothing is on its way to it either, and its seat may be vacant, it is
     told to stop; otherwise nothing happens.
     """
@@ -197,24 +197,24 @@ class Forget(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class HandOver(Frame):
-    """Master to member: another one takes the seat. Begin nothing of what waits, say `HandedOver`, end what runs, and
+class Drain(Frame):
+    """Master to member: another one takes the seat. Begin nothing of what waits, say `Drained`, end what runs, and
     then yourself.
     """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class HandedOver(Frame):
+class Drained(Frame):
     """Member to master: no `Begun` comes from here any more; what was not begun is for the next one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Seated(Frame):
+class TakeOver(Frame):
     """Master to a member that came to follow another one: the seat is its own, and the other one has given way."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Relieve(Frame):
+class ReplaceMe(Frame):
     """Member to master: let another one follow me; `reason` is for the log. May be said again."""
 
     reason: str
@@ -314,9 +314,9 @@ class Vocabulary:
 
 
 _MEMBERS = Vocabulary(
-    *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, Leave, Stop),
+    *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(HandOver, HandedOver, Seated, Relieve, Reload, Pause, SpoolerFrequency),
+    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency),
 )
 encode = _MEMBERS.encode
 

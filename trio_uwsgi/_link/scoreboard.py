@@ -15,7 +15,7 @@ import os
 import struct
 from typing import Final
 
-__all__ = ["TOTALS", "Board", "Row"]
+__all__ = ["TOTALS", "Row", "Scoreboard"]
 
 _COLUMNS: Final = (
     "pid",
@@ -90,7 +90,7 @@ class Row:
 _PLACES = {name: place for place, name in enumerate(_COLUMNS)}
 
 
-class Board:
+class Scoreboard:
     """The memory, by its descriptor. The master makes it, members open what they inherit.
 
     Args:
@@ -110,7 +110,7 @@ class Board:
         self._locks = self._view[rows * (_ROW + _TEXT) :]
 
     @classmethod
-    def make(cls, rows: int, locks: int) -> Board:
+    def make(cls, rows: int, locks: int) -> Scoreboard:
         """New memory, all zero."""
         descriptor = os.memfd_create("trio_uwsgi", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, _size(rows, locks))

@@ -19,7 +19,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
 from trio_uwsgi._locks.rules import LockTable
-from trio_uwsgi._units.trio_threads import is_stand_in
+from trio_uwsgi._units.trio_threads import is_foreign_thread
 from trio_uwsgi.errors import LockError, NotServing
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class LockClaims:
             LockError, NotServing: it cannot be had by the task that runs.
         """
         me = (unit, current_task())
-        if is_stand_in(me[1]):
+        if is_foreign_thread(me[1]):
             raise LockError(
                 f"user lock {number} cannot be held by a thread that may be left behind; lock it in the task that "
                 f"starts the thread, or start it with abandon_on_cancel=False"

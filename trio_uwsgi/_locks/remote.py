@@ -21,7 +21,7 @@ from trio_uwsgi._locks.rules import LockTable
 from trio_uwsgi.errors import LockError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._link.scoreboard import Board
+    from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._units.unit import Unit
 
 __all__ = ["LockKeeper", "RemoteLocks"]
@@ -36,9 +36,9 @@ class RemoteLocks:
         send: to the master.
     """
 
-    def __init__(self, highest: int, board: Board, send: Callable[[Frame], None]) -> None:
+    def __init__(self, highest: int, scoreboard: Scoreboard, send: Callable[[Frame], None]) -> None:
         self._claims = LockClaims(highest, self._ended)
-        self._board = board
+        self._scoreboard = scoreboard
         self._send = send
         self._idents = itertools.count(1)
         # Invariant: what was asked for and is neither granted nor forgotten; and what was granted and is not unlocked.
@@ -76,14 +76,14 @@ class RemoteLocks:
         self._claims.check_number(number)
         holder = self._holder(number)
         if holder is None:
-            nobody = "another member holds it" if self._board.is_locked(number) else "nobody holds it"
+            nobody = "another member holds it" if self._scoreboard.is_locked(number) else "nobody holds it"
             raise LockError(f"user lock {number} cannot be unlocked: {nobody}")
         refuse_stranger(number, holder, unit)
         self._unlock(number)
 
     def is_locked(self, number: int) -> bool:
         self._claims.check_number(number)
-        return self._board.is_locked(number)
+        return self._scoreboard.is_locked(number)
 
     def _holder(self, number: int) -> Holder | None:
         held = self._held.get(number)
@@ -116,8 +116,8 @@ class LockKeeper:
         send: a frame to the member of this name.
     """
 
-    def __init__(self, board: Board, send: Callable[[str, Frame], None]) -> None:
-        self._board = board
+    def __init__(self, scoreboard: Scoreboard, send: Callable[[str, Frame], None]) -> None:
+        self._scoreboard = scoreboard
         self._send = send
         self._table: LockTable[tuple[str, int]] = LockTable()
 
@@ -134,7 +134,7 @@ class LockKeeper:
     def lock(self, member: str, number: int, ident: int) -> None:
         """A member wants a lock."""
         if self._table.take(number, (member, ident)):
-            self._board.set_locked(number, True)
+            self._scoreboard.set_locked(number, True)
             self._send(member, Granted(number, ident))
 
     def unlock(self, member: str, number: int, ident: int) -> None:
@@ -159,6 +159,6 @@ class LockKeeper:
     def _hand_over(self, number: int) -> None:
         following = self._table.hand_over(number)
         if following is None:
-            self._board.set_locked(number, False)
+            self._scoreboard.set_locked(number, False)
         else:
             self._send(following[0], Granted(number, following[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._units.calls import call_within
-from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi.errors import RpcFailed, RpcNotFound
 
@@ -36,7 +36,7 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
     try:
         value = await call_within(unit, function, args)
     except BaseException as error:
-        failure, passing = told_apart(error)
+        failure, passing = split_failure(error)
         if failure is None or passing is not None:
             raise
         raise RpcFailed(name, "", summary(failure)) from failure

@@ -42,7 +42,7 @@ from trio_uwsgi._protocol.remote_calls import (
     SpoolCall,
 )
 from trio_uwsgi._spool.request import request_of
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import (
@@ -105,7 +105,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         except* ClientDisconnected:
             exchange.drop()  # nobody is left to answer
         except* RemoteProtocolError as group:
-            error = sole(group)
+            error = only_error(group)
             logger.warning("%s: refused %s: %s", peer_name(exchange.session.peer), exchange.name, error)
             exchange.cut(400, str(error))
 

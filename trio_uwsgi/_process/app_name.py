@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from trio_uwsgi._process.loader import PassingThrough, import_failure, is_failure, load_app
-from trio_uwsgi._process.patched_modules import look_after_import
+from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]
@@ -94,7 +94,7 @@ class AppReference:
         except BaseExceptionGroup as group:
             return _served_in(group).app
         finally:
-            look_after_import()
+            undo_import_changes()
 
     def _load(self) -> Any:
         if self.how == "name":

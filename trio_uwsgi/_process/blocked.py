@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["GRACE", "Pulse"]
+__all__ = ["GRACE", "BlockedLimit"]
 
 # Seconds. Twice the time between two signs of life, so that a loop that runs is never taken for one that does not.
 GRACE = 0.5
 
 
-class Pulse:
+class BlockedLimit:
     """The judgement of one member. All times are of one clock.
 
     Args:

@@ -23,12 +23,12 @@ from trio_uwsgi._system.pidfds import send_signal
 from trio_uwsgi._system.subreaper import KIN
 from trio_uwsgi._units.stack_dumps import STACKS, TASK_TREE
 
-__all__ = ["DEATH", "Child", "ExitStatus"]
+__all__ = ["KILL_TIMEOUT", "Child", "ExitStatus"]
 
 logger = logging.getLogger("trio_uwsgi")
 
 # All in seconds. A killed process is gone within milliseconds, unless it hangs in the kernel (a dead network disk).
-DEATH = 10.0
+KILL_TIMEOUT = 10.0
 # The report of a death is on its way when the death is seen.
 _REPORT = 1.0
 # Python writes a task tree in less, and faulthandler too.
@@ -121,7 +121,7 @@ class Child:
         finally:
             if self.status is None:
                 self.kill()
-                with trio.move_on_after(DEATH, shield=True):
+                with trio.move_on_after(KILL_TIMEOUT, shield=True):
                     await self._ended.wait()
         if self.status is None:
             logger.critical("%s, process %d, is killed, and does not end", *self._who)

@@ -26,12 +26,12 @@ from typing import Any, NoReturn
 
 import trio._core._run
 
-from trio_uwsgi._system.forks import ignored, in_forked_children, mind_forks
+from trio_uwsgi._system.forks import ignored, in_forked_children, install_fork_hooks
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE, exit_code, leave
 from trio_uwsgi._system.job_control import JOB_CONTROL, has_terminal
 from trio_uwsgi._units.stack_dumps import answer_dumps
 
-__all__ = ["Duty", "outlive_sigterm", "own_posix_signals", "perform", "wake_at_the_end_of_children"]
+__all__ = ["ChildSpec", "ignore_sigterm", "run_child", "set_posix_signals", "wake_at_the_end_of_children"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -41,7 +41,7 @@ _MASTERS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Duty:
+class ChildSpec:
     """What a child is made for: `main`, as `module:attribute`, is called with the descriptors and the setup. It may
     return in how many seconds the process is to have ended.
     """
@@ -53,7 +53,7 @@ class Duty:
     lifeline: int
 
 
-def own_posix_signals() -> None:
+def set_posix_signals() -> None:
     """The signals of zygotes and members. Those that a terminal sends, or somebody to a whole group of processes, reach
     all, and only the master acts.
 
@@ -71,7 +71,7 @@ def own_posix_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
-def outlive_sigterm() -> None:
+def ignore_sigterm() -> None:
     """Of a zygote: whoever ends all processes of a service with it, as systemd may, still needs what members say."""
     signal.signal(signal.SIGTERM, _leave_it_to_the_master)
 
@@ -86,7 +86,7 @@ def _leave_it_to_the_master(signum: int, frame: FrameType | None) -> None:
     pass
 
 
-def perform(duty: Duty) -> NoReturn:
+def run_child(spec: ChildSpec) -> NoReturn:
     """Be that child, to the end of the process.
 
     The exit code is 0, that of a SystemExit, or 1 after any other exception, whose traceback is printed.
@@ -96,10 +96,10 @@ def perform(duty: Duty) -> NoReturn:
     try:
         try:
             _renew()
-            _arm(duty.lifeline)
-            mind_forks()
-            in_forked_children(partial(os.close, duty.lifeline))
-            seconds = pkgutil.resolve_name(duty.main)(duty.descriptors, duty.setup)
+            _arm(spec.lifeline)
+            install_fork_hooks()
+            in_forked_children(partial(os.close, spec.lifeline))
+            seconds = pkgutil.resolve_name(spec.main)(spec.descriptors, spec.setup)
             code = 0
         except SystemExit as error:
             code = exit_code(error)
@@ -107,7 +107,7 @@ def perform(duty: Duty) -> NoReturn:
             traceback.print_exc()
             raise
     finally:  # not after it: nothing may unwind any further, into the zygote's frames
-        leave(code, AFTER_A_FAILURE if seconds is None else seconds, duty.name)
+        leave(code, AFTER_A_FAILURE if seconds is None else seconds, spec.name)
 
 
 def _renew() -> None:
@@ -115,7 +115,7 @@ def _renew() -> None:
     `random.Random()` is the application's to renew.
     """
     signal.set_wakeup_fd(-1)
-    own_posix_signals()
+    set_posix_signals()
     trio._core._run._r.seed()
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:

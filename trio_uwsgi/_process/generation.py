@@ -30,24 +30,24 @@ from trio_uwsgi._process.zygote_control import (
     open_zygote,
 )
 from trio_uwsgi._runtime.declarations import adopt, declared
-from trio_uwsgi._runtime.placement import Bear, Died, Ending, Stopped
-from trio_uwsgi._runtime.slow_start_log import say_what_is_awaited
+from trio_uwsgi._runtime.placement import Died, Ending, MakeMember, Stopped
+from trio_uwsgi._runtime.slow_start_log import log_slow_start
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
 from trio_uwsgi._system.pidfds import TASKS_NEED_NONE
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from trio_uwsgi._http.listeners import Listener
-    from trio_uwsgi._link.scoreboard import Board
+    from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._process.child import Child
-    from trio_uwsgi._process.launcher import Nest
+    from trio_uwsgi._process.launcher import Launcher
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.settings import Terms
+    from trio_uwsgi._runtime.settings import Settings
 
 __all__ = ["Generation", "Generations", "MemberPlan", "open_generations"]
 
@@ -56,7 +56,7 @@ logger = logging.getLogger("trio_uwsgi")
 # Members of one seat that may fail to start one after the other before the runtime gives up.
 MOST_BOOT_FAILURES = 3
 # Seconds in which the last words of a process that has ended arrive.
-LAST_WORDS = 1.0
+FINAL_FRAMES = 1.0
 # Seconds until another zygote is started.
 PAUSE = 1.0
 # Seconds after its last word in which a process has ended by itself, which bounds its own end: see
@@ -68,13 +68,13 @@ OVERDUE = AFTER_A_FAILURE + 2
 class MemberPlan:
     """What every member of a generation is told, on which sockets its workers listen, and where its process is from."""
 
-    nest: Nest
+    launcher: Launcher
     interface: Literal["auto", "wsgi", "asgi"]
     threads: int
     lazy: bool
-    terms: Terms
+    settings: Settings
     listeners: Sequence[Listener]
-    board: Board
+    scoreboard: Scoreboard
     rows: Mapping[str, int]
     import_timeout: float = 0
 
@@ -88,8 +88,8 @@ class Generation:
         self._tried = trio.Event()  # when there is another one, or could be none
         self._failures: dict[str, int] = {}
         self._adopted = False
-        self._watchdog = Watchdog(plan.terms.blocked_limits)
-        self._lives = 0
+        self._watchdog = Watchdog(plan.settings.blocked_limits)
+        self._instances_running = 0
         self._retired = False
         self._scope = trio.CancelScope()
         self.registry: Registry
@@ -109,11 +109,11 @@ class Generation:
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             imported = trio.Event()
-            nursery.start_soon(say_what_is_awaited, lambda: f"the import of {self._plan.nest.app}", imported)
+            nursery.start_soon(log_slow_start, lambda: f"the import of {self._plan.launcher.app}", imported)
             self._zygote = zygote = await nursery.start(self._have_zygote)
             imported.set()
             self.registry = declared(zygote.imported.described)
-            if self._plan.nest.watched:
+            if self._plan.launcher.watched:
                 nursery.start_soon(self._watchdog.serve)
             task_status.started()
             while True:
@@ -128,31 +128,31 @@ class Generation:
                 self._tried = trio.Event()
 
     async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
-        nest = self._plan.nest
+        launcher = self._plan.launcher
         plan = Plan(
-            app=nest.app,
-            main=f"{nest.entry}:main",
-            prepare=f"{nest.entry}:prepare",
+            app=launcher.app,
+            main=f"{launcher.entry}:main",
+            prepare=f"{launcher.entry}:prepare",
             setup=_logging_setup(),
-            describe=f"{nest.entry}:describe_application",
+            describe=f"{launcher.entry}:describe_application",
             lazy=self._plan.lazy,
             start_timeout=self._plan.import_timeout or math.inf,
-            hatch=nest.hatch,
+            start_zygote=launcher.start_zygote,
         )
         async with open_zygote(plan) as zygote:
             task_status.started(zygote)
             await zygote.ended.wait()  # which is after its death: its members are still there
 
-    def _setup(self, tenure: Tenure, listeners: Sequence[Listener]) -> Setup:
-        plan, seat = self._plan, tenure.seat
-        assert seat.kind != "master"
+    def _setup(self, instance: MemberInstance, listeners: Sequence[Listener]) -> Setup:
+        plan, slot = self._plan, instance.slot
+        assert slot.kind != "master"
         return Setup(
-            kind=seat.kind,
-            number=seat.number,
-            row=tenure.name,
-            heir=tenure.heir,
+            kind=slot.kind,
+            number=slot.number,
+            row=instance.name,
+            replacement=instance.replacement,
             rows=plan.rows,
-            terms=plan.terms,
+            settings=plan.settings,
             interface=plan.interface,
             threads=plan.threads,
             lazy=plan.lazy,
@@ -161,15 +161,15 @@ class Generation:
             master_pid=os.getpid(),
         )
 
-    async def _fork(self, master: Master, tenure: Tenure) -> Child:
+    async def _fork(self, master: Master, instance: MemberInstance) -> Child:
         """Have a process for a member, from the zygote of the hour, or from the next one."""
-        seat = tenure.seat
+        slot = instance.slot
         # When the runtime stops, one more worker may come for the signals that wait, but not for clients.
-        serves = seat.kind == "worker" and not master.is_stopping(seat)
+        serves = slot.kind == "worker" and not master.is_stopping(slot)
         listeners = self._plan.listeners if serves else ()
-        setup = self._setup(tenure, listeners).to_json()
+        setup = self._setup(instance, listeners).to_json()
         with contextlib.ExitStack() as copies:  # the listeners may be closed before they have been sent
-            descriptors = [self._plan.board.descriptor]
+            descriptors = [self._plan.scoreboard.descriptor]
             for listener in listeners:
                 descriptors.append(os.dup(listener.socket.fileno()))
                 copies.callback(os.close, descriptors[-1])
@@ -177,23 +177,23 @@ class Generation:
             while True:
                 zygote, tried = self._zygote, self._tried
                 try:
-                    return await zygote.fork(seat.name, setup, descriptors)
+                    return await zygote.fork(slot.name, setup, descriptors)
                 except ZygoteDied as error:
                     deaths += 1
-                    if master.is_stopping(seat) or _is_prepared(tenure):
+                    if master.is_stopping(slot) or _is_prepared(instance):
                         raise
                     if deaths >= MOST_BOOT_FAILURES and not master.all_ready.is_set():
-                        raise BootError(f"{seat.name} cannot start, {deaths} zygotes died: {error}") from None
-                    logger.error("%s waits for another zygote: %s", seat.name, error)
+                        raise BootError(f"{slot.name} cannot start, {deaths} zygotes died: {error}") from None
+                    logger.error("%s waits for another zygote: %s", slot.name, error)
                     await tried.wait()
 
-    async def place(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
-        """A placement: the member is a process. `bear` is not called here, but there."""
-        self._lives += 1
+    async def place(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
+        """A placement: the member is a process. `make_member` is not called here, but there."""
+        self._instances_running += 1
         try:
-            return await self._live(master, tenure, window)
+            return await self._live(master, instance, window)
         finally:
-            self._lives -= 1
+            self._instances_running -= 1
             self._end_if_over()
 
     def retire(self) -> None:
@@ -202,29 +202,29 @@ class Generation:
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        if self._retired and not self._lives:
+        if self._retired and not self._instances_running:
             self._scope.cancel()
 
-    async def _live(self, master: Master, tenure: Tenure, window: int) -> Ending:
+    async def _live(self, master: Master, instance: MemberInstance, window: int) -> Ending:
         try:
-            child = await self._fork(master, tenure)
+            child = await self._fork(master, instance)
         except ForkRefused as error:
             if master.all_ready.is_set():
                 return Died(str(error))
-            return self._cannot_start(tenure, BootFailed(f"{error}; mend that, or {TASKS_NEED_NONE}", ""))
+            return self._cannot_start(instance, BootFailed(f"{error}; mend that, or {TASKS_NEED_NONE}", ""))
         except ZygoteDied as error:
             return Died(str(error))
         async with child:
-            self.children[tenure.name] = child
+            self.children[instance.name] = child
             try:
-                return await self._supervise(child, master, tenure, window)
+                return await self._supervise(child, master, instance, window)
             finally:
-                del self.children[tenure.name]
+                del self.children[instance.name]
 
-    async def _supervise(self, child: Child, master: Master, tenure: Tenure, window: int) -> Ending:
+    async def _supervise(self, child: Child, master: Master, instance: MemberInstance, window: int) -> Ending:
         start = Start()
-        row = self._plan.board.rows[self._plan.rows[tenure.name]]
-        seat = tenure.seat
+        row = self._plan.scoreboard.rows[self._plan.rows[instance.name]]
+        slot = instance.slot
 
         def obey(frame: Frame) -> None:
             if isinstance(frame, BootFailed):
@@ -236,7 +236,7 @@ class Generation:
                 self.frequency.set(frame.seconds)
             else:
                 watched.serves = watched.serves or isinstance(frame, Ready)
-                master.obey(tenure, frame)
+                master.obey(instance, frame)
 
         link = MemberLink(child.ctl, obey, window)
         ended = trio.Event()
@@ -244,36 +244,36 @@ class Generation:
         async def talk() -> None:
             await link.run()
             ended.set()
-            if self._plan.nest.watched and not link.told:  # who was told to end has the mercy
+            if self._plan.launcher.watched and not link.told:  # who was told to end has the mercy
                 await trio.sleep(OVERDUE)
                 child.kill()
 
         try:
-            with self._watchdog.watching(child, seat.kind, row) as watched:
+            with self._watchdog.watching(child, slot.kind, row) as watched:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(talk)
                     if self._plan.lazy and self._plan.import_timeout:
                         nursery.start_soon(self._limit_import, child, start)
-                    master.attach(tenure, link)
-                    if seat.kind == "spooler" and self.frequency.seconds:
+                    master.attach(instance, link)
+                    if slot.kind == "spooler" and self.frequency.seconds:
                         link.send(SpoolerFrequency(self.frequency.seconds))
                     status = await child.wait()
-                    with trio.move_on_after(LAST_WORDS):
+                    with trio.move_on_after(FINAL_FRAMES):
                         await ended.wait()
                     nursery.cancel_scope.cancel()
         finally:
-            master.detach(tenure)
+            master.detach(instance)
         row.clear()
         if watched.verdict:
             row.set("harakiri", row.get("harakiri") + 1)
             return Died(f"{watched.verdict}; {status}", at_once=True)
         if status.code == 0 and link.told:
             return Stopped()
-        if start.failure is None and not (tenure.ready or link.told or master.all_ready.is_set()):
+        if start.failure is None and not (instance.ready or link.told or master.all_ready.is_set()):
             start.failed(BootFailed(f"it ended before it served: {status}", ""))
-        if start.failure is not None and not tenure.ready:
-            return self._cannot_start(tenure, start.failure)
-        self._failures.pop(seat.name, None)
+        if start.failure is not None and not instance.ready:
+            return self._cannot_start(instance, start.failure)
+        self._failures.pop(slot.name, None)
         return Died("it left by itself" if status.code == 0 else str(status))
 
     async def _limit_import(self, child: Child, start: Start) -> None:
@@ -282,7 +282,7 @@ class Generation:
         with trio.move_on_after(seconds):
             await start.imported.wait()
             return
-        start.failed(BootFailed(import_took_too_long(str(self._plan.nest.app), seconds), ""))
+        start.failed(BootFailed(import_took_too_long(str(self._plan.launcher.app), seconds), ""))
         await child.dump_stacks()  # of which it may die, so early
         child.kill()
 
@@ -292,24 +292,24 @@ class Generation:
             self._adopted = True
             adopt(self.registry, description)
 
-    def _cannot_start(self, tenure: Tenure, failure: BootFailed) -> Ending:
-        seat = tenure.seat
+    def _cannot_start(self, instance: MemberInstance, failure: BootFailed) -> Ending:
+        slot = instance.slot
         error = BootError(failure.reason)
         if failure.traceback:
             error.__cause__ = RemoteTraceback(failure.traceback)
-        if _is_prepared(tenure):
-            logger.error("%s cannot start: %s", seat.name, error, exc_info=error.__cause__)
+        if _is_prepared(instance):
+            logger.error("%s cannot start: %s", slot.name, error, exc_info=error.__cause__)
             return Died(f"it cannot start: {failure.reason}")
-        tries = self._failures[seat.name] = self._failures.get(seat.name, 0) + 1
+        tries = self._failures[slot.name] = self._failures.get(slot.name, 0) + 1
         if tries >= MOST_BOOT_FAILURES:
             raise error
-        logger.error("%s cannot start: %s", seat.name, error, exc_info=error.__cause__)
+        logger.error("%s cannot start: %s", slot.name, error, exc_info=error.__cause__)
         return Died(f"it cannot start: {failure.reason}")
 
 
-def _is_prepared(tenure: Tenure) -> bool:
+def _is_prepared(instance: MemberInstance) -> bool:
     """Does another one have the seat, and keep it if this one does not start?"""
-    return tenure.heir and not tenure.seated
+    return instance.replacement and not instance.holds_slot
 
 
 def _logging_setup() -> dict[str, object]:
@@ -346,7 +346,7 @@ class Generations:
         try:
             await self._nursery.start(self._serve, generation)
         except BaseExceptionGroup as group:
-            error = sole(group)
+            error = only_error(group)
             if isinstance(error, BootError):
                 raise error from error.__cause__
             raise
@@ -369,9 +369,9 @@ class Generations:
         former, self.current = self.current, generation
         former.retire()
 
-    async def place(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
+    async def place(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
         """A placement: in the version that is served now."""
-        return await self.current.place(master, tenure, bear, window)
+        return await self.current.place(master, instance, make_member, window)
 
 
 @contextlib.asynccontextmanager

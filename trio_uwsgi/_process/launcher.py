@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._process.zygote_start import Hatch, hatch
+from trio_uwsgi._process.zygote_start import StartZygote, start_zygote
 
 if TYPE_CHECKING:
     from trio_uwsgi._process.app_name import AppReference
 
-__all__ = ["Nest"]
+__all__ = ["Launcher"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Nest:
+class Launcher:
     """How there are zygotes, and what they find.
 
     Args:
@@ -26,5 +26,5 @@ class Nest:
 
     app: AppReference
     entry: str
-    hatch: Hatch = hatch
+    start_zygote: StartZygote = start_zygote
     watched: bool = True

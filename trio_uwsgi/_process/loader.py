@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
-from trio_uwsgi._process.patched_modules import look_after_import
+from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi._system.privileges import barred_folder, user_name
 from trio_uwsgi.errors import BootError
 
@@ -66,7 +66,7 @@ def load_beside(
     name, found = _find(module, target, attribute, _FACTORY_NAMES if factory else _APP_NAMES)
     if factory:
         found = _make(found, f"{target}:{name}")
-    look_after_import()
+    undo_import_changes()
     if not callable(found):
         what = f"what {target}:{name} returned" if factory else f"{target}:{name}"
         raise BootError(f"{what} is not an application: it is of type {type(found).__name__}, which cannot be called")

@@ -26,26 +26,26 @@ import trio
 from trio_uwsgi._apps.interface import interface_of
 from trio_uwsgi._apps.lifespan import Lifespan
 from trio_uwsgi._http.listeners import Listener
-from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Granted, Register, Relieve, SpoolerFrequency
+from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Granted, Register, ReplaceMe, SpoolerFrequency
 from trio_uwsgi._link.link import StreamLink
-from trio_uwsgi._link.scoreboard import Board
+from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.remote import RemoteLocks
-from trio_uwsgi._process.child_main import own_posix_signals
+from trio_uwsgi._process.child_main import set_posix_signals
 from trio_uwsgi._process.forced_exit import bounded_end, failures_reported
-from trio_uwsgi._process.heartbeat_loop import Heart, beat
+from trio_uwsgi._process.heartbeat_loop import HeartbeatLoop, beat
 from trio_uwsgi._process.zygote import application
 from trio_uwsgi._runtime.declarations import describe
-from trio_uwsgi._runtime.member_factory import Crew
-from trio_uwsgi._runtime.member_run import Tenure
+from trio_uwsgi._runtime.member_factory import MemberFactory
+from trio_uwsgi._runtime.member_instance import MemberInstance
 from trio_uwsgi._runtime.placement import in_task
-from trio_uwsgi._runtime.settings import Shared, Surroundings, Terms
-from trio_uwsgi._runtime.slots import Seat
+from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.slots import Slot
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
-from trio_uwsgi._system.process_titles import entitle
-from trio_uwsgi._units.heartbeat import VitalSigns
-from trio_uwsgi._units.journal import Journal, LoggingJournal, sole
+from trio_uwsgi._system.process_titles import set_title
+from trio_uwsgi._units.heartbeat import Heartbeat
+from trio_uwsgi._units.journal import Journal, LoggingJournal, only_error
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._units.unit import Member
 
-__all__ = ["CANNOT_START", "House", "Setup", "main", "prepare"]
+__all__ = ["CANNOT_START", "MemberEnvironment", "Setup", "main", "prepare"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -66,16 +66,16 @@ _LEEWAY = 0.15
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """What a member's process is told. `rows` are those of all members on the board, by name, and `row` is the name of
-    this one's; `protocols` are those of the listeners. An `heir` follows another one, which has the seat. `lazy` when
-    it is the first in its process to import the application.
+    this one's; `protocols` are those of the listeners. An `replacement` follows another one, which has the seat. `lazy`
+    when it is the first in its process to import the application.
     """
 
     kind: Literal["worker", "mule", "spooler"]
     number: int
     row: str
-    heir: bool
+    replacement: bool
     rows: Mapping[str, int]
-    terms: Terms
+    settings: Settings
     interface: Literal["auto", "wsgi", "asgi"]
     threads: int
     lazy: bool
@@ -96,8 +96,8 @@ class Setup:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class House:
-    """What a member's process stands on, and tests replace: as in `Surroundings`, and the clock of its loop (None: the
+class MemberEnvironment:
+    """What a member's process stands on, and tests replace: as in `Environment`, and the clock of its loop (None: the
     system's), and who stays beside the member and lets its heart beat.
     """
 
@@ -105,7 +105,7 @@ class House:
     wall: WallClock = dataclasses.field(default_factory=lambda: WallClock(time.time))
     chance: Callable[[], float] = random.SystemRandom().random  # the application may seed the one that all share
     clock: trio.abc.Clock | None = None
-    accompany: Callable[[Heart], Awaitable[None]] = beat
+    run_clock_agent: Callable[[HeartbeatLoop], Awaitable[None]] = beat
 
 
 def prepare(setup: Any) -> None:
@@ -113,16 +113,20 @@ def prepare(setup: Any) -> None:
     logging.basicConfig(level=setup["level"], format=setup["format"])
 
 
-def main(descriptors: list[int], setup: str, registry: Registry, house: House = House()) -> float:
+def main(
+    descriptors: list[int], setup: str, registry: Registry, member_environment: MemberEnvironment = MemberEnvironment()
+) -> float:
     """Be the member. The process ends when this returns, in as many seconds as this gives back."""
     told = Setup.from_json(setup)
-    entitle(f"{told.kind} {told.number}")
+    set_title(f"{told.kind} {told.number}")
     failure = _import() if told.lazy else None
     with failures_reported():
-        left: float | None = trio.run(_live, descriptors, told, registry, house, failure, clock=house.clock)
-    if left is None:
+        instance_left: float | None = trio.run(
+            _live, descriptors, told, registry, member_environment, failure, clock=member_environment.clock
+        )
+    if instance_left is None:
         raise SystemExit(CANNOT_START)
-    return left
+    return instance_left
 
 
 def _import() -> BootError | None:
@@ -131,16 +135,20 @@ def _import() -> BootError | None:
         application()
     except BootError as error:
         return error
-    own_posix_signals()  # importing may have set others
+    set_posix_signals()  # importing may have set others
     return None
 
 
 async def _live(
-    descriptors: list[int], setup: Setup, registry: Registry, house: House, failure: BootError | None
+    descriptors: list[int],
+    setup: Setup,
+    registry: Registry,
+    member_environment: MemberEnvironment,
+    failure: BootError | None,
 ) -> float | None:
     """Be the member; then say how long Python's own end may take, None if this one could not start."""
-    process = _Process(setup, registry, house, _Inheritance.of(descriptors, setup))
-    with bounded_end(setup.terms.mercy, lambda: 1) as bound:
+    process = _Process(setup, registry, member_environment, _Inheritance.of(descriptors, setup))
+    with bounded_end(setup.settings.mercy, lambda: 1) as bound:
         await process.run(failure, bound)
     return None if process.failed else process.seconds_left()
 
@@ -149,44 +157,46 @@ class _Inheritance(NamedTuple):
     """What came as descriptors."""
 
     stream: trio.SocketStream
-    board: Board
+    scoreboard: Scoreboard
     listeners: list[Listener]
 
     @classmethod
     def of(cls, descriptors: list[int], setup: Setup) -> _Inheritance:
         ctl, memory, *sockets = descriptors
-        board = Board(memory, len(setup.rows), setup.terms.locks + 1)
+        scoreboard = Scoreboard(memory, len(setup.rows), setup.settings.locks + 1)
         listeners = []
         for descriptor, protocol in zip(sockets, setup.protocols, strict=True):
             listener = Listener(socket.socket(fileno=descriptor))
             listener.protocol = protocol
             listeners.append(listener)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl)))
-        return cls(stream, board, listeners)
+        return cls(stream, scoreboard, listeners)
 
 
 class _Process:
     """One member's process."""
 
-    def __init__(self, setup: Setup, registry: Registry, house: House, inherited: _Inheritance) -> None:
+    def __init__(
+        self, setup: Setup, registry: Registry, member_environment: MemberEnvironment, inherited: _Inheritance
+    ) -> None:
         self.failed = False
         self._registry = registry
         self._setup = setup
-        self._accompany = house.accompany
-        board = inherited.board
-        self._row = board.rows[setup.rows[setup.row]]
-        self._locks = RemoteLocks(setup.terms.locks, board, self._send)
-        self._link = StreamLink(inherited.stream, self._obey, setup.terms.signal_queue)
+        self._run_clock_agent = member_environment.run_clock_agent
+        scoreboard = inherited.scoreboard
+        self._row = scoreboard.rows[setup.rows[setup.row]]
+        self._locks = RemoteLocks(setup.settings.locks, scoreboard, self._send)
+        self._link = StreamLink(inherited.stream, self._obey, setup.settings.signal_queue)
         self._member: Member
         self._inbox: Inbox | None = None
-        self._surroundings = Surroundings(
-            journal=house.journal,
-            wall=house.wall,
+        self._environment = Environment(
+            journal=member_environment.journal,
+            wall=member_environment.wall,
             placement=in_task,
-            chance=house.chance,
+            chance=member_environment.chance,
             listeners=inherited.listeners,
             shared=Shared(
-                board=board,
+                scoreboard=scoreboard,
                 rows=setup.rows,
                 mine=setup.row,
                 caches=setup.caches,
@@ -212,7 +222,7 @@ class _Process:
         """
         if self._inbox is None or self._inbox.told_at == math.inf:  # it leaves by itself, or the master has gone
             return AFTER_A_FAILURE
-        mercy = self._setup.terms.mercy
+        mercy = self._setup.settings.mercy
         return max(self._inbox.told_at + max(mercy - _LEEWAY, mercy / 2) - trio.current_time(), 0.05)
 
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
@@ -225,7 +235,7 @@ class _Process:
                     raise failure
                 await self._be_member()
             except* (BootError, ConfigError) as group:
-                error = sole(group)
+                error = only_error(group)
                 self.failed = True
                 cause = "" if error.__cause__ is None else "".join(traceback.format_exception(error.__cause__))
                 self._send(BootFailed(str(error), cause))
@@ -237,36 +247,38 @@ class _Process:
 
     async def _be_member(self) -> None:
         setup = self._setup
-        crew = Crew(self._application(), self._registry, setup.terms, self._surroundings)
+        member_factory = MemberFactory(self._application(), self._registry, setup.settings, self._environment)
         if setup.lazy:
             self._send(Declared(describe(self._registry)))
         self._registry.join(
-            setup.terms.headcount,
+            setup.settings.headcount,
             lambda signal: self._send(Register(signal.signum, signal.target.text)),
             lambda timer: self._member.timers.add(timer),
             lambda timer: self._member.timers.cancel(timer),
         )
-        life = crew.bear(Tenure(Seat(setup.kind, setup.number), heir=setup.heir))
-        self._member = member = life.member
+        member_task = member_factory.make_member(
+            MemberInstance(Slot(setup.kind, setup.number), replacement=setup.replacement)
+        )
+        self._member = member = member_task.member
         self._inbox = member.inbox
         member.link = self._link
-        crew.services.spools.tell_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
-        member.vitals = VitalSigns(self._row)
+        member_factory.services.spools.tell_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
+        member.heartbeat = Heartbeat(self._row)
         async with trio.open_nursery() as services:
-            services.start_soon(self._accompany, Heart(self._row, crew, member))
+            services.start_soon(self._run_clock_agent, HeartbeatLoop(self._row, member_factory, member))
             services.start_soon(_obey_sigterm, member)
-            await services.start(crew.services.caches.serve)
-            await services.start(crew.services.nodes.serve)
+            await services.start(member_factory.services.caches.serve)
+            await services.start(member_factory.services.nodes.serve)
             if setup.kind == "spooler":
-                await services.start(crew.spool_of(member).serve)
-            async with self._lifespan(crew, member):
-                await life.body()
+                await services.start(member_factory.spool_of(member).serve)
+            async with self._lifespan(member_factory, member):
+                await member_task.body()
             services.cancel_scope.cancel()
 
     def _application(self) -> Application:
         setup = self._setup
         app = application()
-        interface = interface_of(app, setup.interface, setup.terms.lifespan)
+        interface = interface_of(app, setup.interface, setup.settings.lifespan)
         return Application(
             app,
             interface,
@@ -276,18 +288,18 @@ class _Process:
         )
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, crew: Crew, member: Member) -> AsyncIterator[None]:
-        mode = self._setup.terms.lifespan
-        application = crew.application
+    async def _lifespan(self, member_factory: MemberFactory, member: Member) -> AsyncIterator[None]:
+        mode = self._setup.settings.lifespan
+        application = member_factory.application
         if self._setup.kind != "worker" or application.interface == "wsgi" or mode == "off":
             yield
             return
-        lifespan = Lifespan(application.app, mode, crew.calls[member.name])  # type: ignore[arg-type]  # it was detected
+        lifespan = Lifespan(application.app, mode, member_factory.calls[member.name])  # type: ignore[arg-type]  # it was detected
         async with trio.open_nursery() as nursery:
             await nursery.start(lifespan.serve)
             application.state.update(lifespan.state)
             yield
-            await lifespan.shutdown(self._setup.terms.mercy)
+            await lifespan.shutdown(self._setup.settings.mercy)
 
 
 async def _obey_sigterm(member: Member) -> None:
@@ -296,5 +308,5 @@ async def _obey_sigterm(member: Member) -> None:
     """
     with trio.open_signal_receiver(signal.SIGTERM) as received:
         async for _ in received:
-            member.link.send(Relieve("SIGTERM"))
+            member.link.send(ReplaceMe("SIGTERM"))
             return

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import trio
 
-from trio_uwsgi._link.frames import BootFailed, Frame, HandOver, Stop
+from trio_uwsgi._link.frames import BootFailed, Drain, Frame, Stop
 from trio_uwsgi._link.link import StreamLink
 
 __all__ = ["MemberLink", "SharedFrequency", "Start"]
@@ -18,7 +18,7 @@ class MemberLink(StreamLink):
     told = False
 
     def send(self, frame: Frame) -> None:
-        self.told = self.told or isinstance(frame, Stop | HandOver)
+        self.told = self.told or isinstance(frame, Stop | Drain)
         super().send(frame)
 
 

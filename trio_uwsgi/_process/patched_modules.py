@@ -13,24 +13,24 @@ from __future__ import annotations
 import sys
 
 from trio_uwsgi._system.standard_streams import have_standard_descriptors
-from trio_uwsgi._units.own_loggers import hear_own_loggers
+from trio_uwsgi._units.own_loggers import enable_own_loggers
 from trio_uwsgi.errors import BootError
 
-__all__ = ["look_after_import"]
+__all__ = ["undo_import_changes"]
 
 # Each says with a function of this name whether it has patched a module.
 _PATCHERS = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
 _MODULES = ("socket", "select", "thread", "os")
 
 
-def look_after_import() -> None:
+def undo_import_changes() -> None:
     """Put right what can be.
 
     Raises:
         BootError: the standard library has been patched; the text says by whom.
     """
     have_standard_descriptors()
-    hear_own_loggers()
+    enable_own_loggers()
     for patcher, function in _PATCHERS.items():
         is_patched = getattr(sys.modules.get(patcher), function, None)
         patched = [name for name in _MODULES if is_patched is not None and is_patched(name)]

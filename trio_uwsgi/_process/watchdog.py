@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._http.access_log import escape
-from trio_uwsgi._process.blocked import Pulse
+from trio_uwsgi._process.blocked import BlockedLimit
 
 if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row
@@ -52,18 +52,18 @@ class Watched:
         self.serves = False
         self.verdict = ""
         self._row = row
-        self._pulse = Pulse(limit)
+        self._blocked_limit = BlockedLimit(limit)
         self._ending = False
 
     def excuse(self, now: float) -> None:
         """It could not run until now."""
-        self._pulse.excuse(now)
+        self._blocked_limit.excuse(now)
 
     def due(self) -> float:
         """When it is to be ended, as it looks now."""
         if self._ending or not self.serves:
             return math.inf
-        return self._pulse.due(self._row.get("heartbeat"), self._row.get("deadline"))
+        return self._blocked_limit.due(self._row.get("heartbeat"), self._row.get("deadline"))
 
     def look(self, now: float) -> bool:
         """Is it to be ended? To be called four times a second."""
@@ -79,7 +79,7 @@ class Watched:
         heartbeat, deadline = row.get("heartbeat"), row.get("deadline")
         doing = escape(row.read())
         by = f" by {doing}" if doing else ""
-        if heartbeat < deadline <= now and self._pulse.due(heartbeat, 0) > now:
+        if heartbeat < deadline <= now and self._blocked_limit.due(heartbeat, 0) > now:
             why = f"blocked{by} for {now - deadline:.3f} s beyond the deadline that it set for itself"
         else:
             why = f"blocked{by} for {now - heartbeat:.3f} s"

@@ -44,10 +44,10 @@ from typing import Any, NamedTuple, NoReturn
 
 from trio_uwsgi._process.app_name import AppReference, in_a_child_process
 from trio_uwsgi._process.child_main import (
-    Duty,
-    outlive_sigterm,
-    own_posix_signals,
-    perform,
+    ChildSpec,
+    ignore_sigterm,
+    run_child,
+    set_posix_signals,
     wake_at_the_end_of_children,
 )
 from trio_uwsgi._process.loader import import_failure
@@ -60,14 +60,14 @@ from trio_uwsgi._process.zygote_frames import (
     Hello,
     Imported,
     ImportFailed,
-    ParcelReader,
     Retire,
     ZygoteFrame,
+    ZygoteFrameReader,
     encode,
 )
 from trio_uwsgi._system.forks import fork
 from trio_uwsgi._system.interpreter_exit import flush_output, leave
-from trio_uwsgi._system.process_titles import entitle
+from trio_uwsgi._system.process_titles import set_title
 from trio_uwsgi.errors import BootError
 
 __all__ = ["adopt_orphans", "application", "command", "live", "sys_path_line", "wake"]
@@ -135,7 +135,7 @@ def _be(hello: Hello) -> None:
     _hello = hello
     sys.argv[:] = hello.argv
     in_a_child_process()
-    own_posix_signals()
+    set_posix_signals()
 
 
 # ----- its life
@@ -148,15 +148,15 @@ def live(descriptor: int, app: object = None) -> NoReturn:
     global _application
     _application = app
     zygote = _Zygote(socket.socket(fileno=descriptor))
-    duty = zygote.serve() if zygote.begin() else None
-    if duty is not None:
-        perform(duty)
+    spec = zygote.serve() if zygote.begin() else None
+    if spec is not None:
+        run_child(spec)
     # The application's atexit functions are for the members, where they run.
     flush_output()
     os._exit(0 if _application is not None or (_hello is not None and _hello.lazy) else _IMPORT_FAILED)
 
 
-class _Kin(NamedTuple):
+class _ChildRecord(NamedTuple):
     """A living child. The zygote's write end of the lifeline is kept until the child is reaped."""
 
     ident: int
@@ -170,9 +170,9 @@ class _Zygote:
         master.set_inheritable(False)
         master.setblocking(True)  # also where the application has set a default timeout
         self._master = master
-        self._reader = ParcelReader()
-        self._parcels: deque[tuple[ZygoteFrame, list[int]]] = deque()
-        self._children: dict[int, _Kin] = {}
+        self._reader = ZygoteFrameReader()
+        self._frames: deque[tuple[ZygoteFrame, list[int]]] = deque()
+        self._children: dict[int, _ChildRecord] = {}
         self._poll = select.poll()
         self._poll.register(master, select.POLLIN)
         self._wake, self._woken = socket.socketpair()  # SIGCHLD writes to it: of adopted processes there is no pidfd
@@ -183,10 +183,10 @@ class _Zygote:
     # ----- talking
 
     def _receive(self) -> bool:
-        """Read once, into `_parcels`. False: the master has gone, or is not a master."""
+        """Read once, into `_frames`. False: the master has gone, or is not a master."""
         try:
             data, ancillary, _, _ = self._master.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-            self._parcels += self._reader.feed(data, descriptors_of(ancillary))
+            self._frames += self._reader.feed(data, descriptors_of(ancillary))
         except (OSError, ValueError):
             return False
         return bool(data)
@@ -201,13 +201,13 @@ class _Zygote:
 
     def begin(self) -> bool:
         """Import the application. False: it failed, or the master is gone; there is nothing left to do."""
-        while not self._parcels:
+        while not self._frames:
             if not self._receive():
                 return False
-        hello, _ = self._parcels.popleft()
+        hello, _ = self._frames.popleft()
         assert isinstance(hello, Hello)
         _be(hello)
-        entitle("zygote")
+        set_title("zygote")
         adopt_orphans()  # what members leave behind is reaped here, so it does not gather in the master
         began = time.monotonic()
         described = b""
@@ -220,8 +220,8 @@ class _Zygote:
         except (Exception, SystemExit) as error:
             self._send(_import_failed(error))
             return False
-        own_posix_signals()  # once more: importing may have set others
-        outlive_sigterm()
+        set_posix_signals()  # once more: importing may have set others
+        ignore_sigterm()
         wake_at_the_end_of_children(self._wake.fileno())
         self._poll.register(self._woken, select.POLLIN)
         codecs.lookup("idna")  # otherwise each child imports that with its first name of a host, as in Flask's requests
@@ -234,7 +234,7 @@ class _Zygote:
 
     # ----- forking and reaping
 
-    def serve(self) -> Duty | None:
+    def serve(self) -> ChildSpec | None:
         """Fork and reap. Returns in a child with what it is to do, or in the zygote at its end."""
         self._reap()  # what the import has left behind
         while self._children or not self._retired:
@@ -245,16 +245,16 @@ class _Zygote:
                     self._end_children()
                     return None
             self._reap()
-            while self._parcels:
-                frame, descriptors = self._parcels.popleft()
+            while self._frames:
+                frame, descriptors = self._frames.popleft()
                 if isinstance(frame, Fork):
-                    duty = self._fork(frame, descriptors)
-                    if duty is not None:
-                        return duty
+                    spec = self._fork(frame, descriptors)
+                    if spec is not None:
+                        return spec
                 self._retired = self._retired or isinstance(frame, Retire)
         return None
 
-    def _fork(self, frame: Fork, descriptors: list[int]) -> Duty | None:
+    def _fork(self, frame: Fork, descriptors: list[int]) -> ChildSpec | None:
         """In the zygote None, in the child its duty."""
         try:
             lifeline, held = os.pipe()
@@ -272,8 +272,8 @@ class _Zygote:
             self._forget()
             os.close(held)
             assert _hello is not None
-            duty = Duty(frame.name, _hello.main, descriptors[:-1], frame.setup, lifeline)
-            return _start_afresh(_hello, duty) if _hello.lazy else duty
+            spec = ChildSpec(frame.name, _hello.main, descriptors[:-1], frame.setup, lifeline)
+            return _start_afresh(_hello, spec) if _hello.lazy else spec
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:  # no room for one more: what cannot be watched shall not be
@@ -283,7 +283,7 @@ class _Zygote:
             return None
         # The child's copies must be the only ones, or nobody would see that it has closed them.
         close_all(descriptors)
-        self._children[pid] = _Kin(frame.ident, pid, pidfd, held)
+        self._children[pid] = _ChildRecord(frame.ident, pid, pidfd, held)
         self._poll.register(pidfd, select.POLLIN)
         self._send(Forked(frame.ident, pid), (pidfd, held))
         return None
@@ -299,7 +299,7 @@ class _Zygote:
             sock.close()
         for kin in self._children.values():
             close_all([kin.pidfd, kin.lifeline])
-        for _, descriptors in self._parcels:
+        for _, descriptors in self._frames:
             close_all(descriptors)
         close_all(self._reader.unclaimed)
 
@@ -347,15 +347,15 @@ def _import_failed(error: BaseException) -> ImportFailed:
 # ----- lazy applications
 
 
-def _start_afresh(hello: Hello, duty: Duty) -> NoReturn:
+def _start_afresh(hello: Hello, spec: ChildSpec) -> NoReturn:
     """In a child: become a fresh interpreter, which reads from a file in memory what it is to be."""
     try:
         memory = os.memfd_create("duty")
-        fork = Fork(0, duty.name, [duty.setup, duty.descriptors, duty.lifeline], 0)
+        fork = Fork(0, spec.name, [spec.setup, spec.descriptors, spec.lifeline], 0)
         with open(memory, "wb", closefd=False) as file:
             file.write(sys_path_line() + encode(hello) + encode(fork))
         os.lseek(memory, 0, os.SEEK_SET)
-        for descriptor in (memory, duty.lifeline, *duty.descriptors):
+        for descriptor in (memory, spec.lifeline, *spec.descriptors):
             os.set_inheritable(descriptor, True)
         # Python sets its own handler of SIGINT before ours; nobody shall see it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -369,7 +369,7 @@ def _start_afresh(hello: Hello, duty: Duty) -> NoReturn:
 def wake(memory: int) -> NoReturn:
     """Be the fresh interpreter that a lazy zygote's child became."""
     with open(memory, "rb") as file:
-        parcels = list(ParcelReader().feed(file.read(), []))
+        parcels = list(ZygoteFrameReader().feed(file.read(), []))
     (hello, _), (fork, _) = parcels
     assert isinstance(hello, Hello)
     assert isinstance(fork, Fork)
@@ -377,4 +377,4 @@ def wake(memory: int) -> NoReturn:
     for descriptor in (lifeline, *descriptors):
         os.set_inheritable(descriptor, False)
     _be(hello)
-    perform(Duty(fork.name, hello.main, descriptors, setup, lifeline))
+    run_child(ChildSpec(fork.name, hello.main, descriptors, setup, lifeline))

@@ -1,7 +1,7 @@
 """The line between the master and a zygote: frames, and descriptors beside them.
 
-The master's end, in Trio, is `ZygoteLine`. The zygote's end has no Trio, and is in `_process/zygote.py`; what both need
-is here. How descriptors find their frames: `_process/zygote_frames.py`.
+The master's end, in Trio, is `ZygoteChannel`. The zygote's end has no Trio, and is in `_process/zygote.py`; what both
+need is here. How descriptors find their frames: `_process/zygote_frames.py`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Iterable, Sequence
 
 import trio
 
-from trio_uwsgi._process.zygote_frames import ParcelReader, ZygoteFrame
+from trio_uwsgi._process.zygote_frames import ZygoteFrame, ZygoteFrameReader
 from trio_uwsgi.errors import UwsgiError
 
-__all__ = ["ANCILLARY", "ANSWER", "READ_SIZE", "ZygoteDied", "ZygoteLine", "close_all", "descriptors_of"]
+__all__ = ["ANCILLARY", "ANSWER", "READ_SIZE", "ZygoteChannel", "ZygoteDied", "close_all", "descriptors_of"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -52,13 +52,13 @@ def close_all(descriptors: Iterable[int]) -> None:
         os.close(descriptor)
 
 
-class ZygoteLine:
+class ZygoteChannel:
     """Frames and descriptors over the socket to a zygote."""
 
     def __init__(self, sock: trio.socket.SocketType) -> None:
         self._socket = sock
-        self._reader = ParcelReader()
-        self._parcels: deque[tuple[ZygoteFrame, list[int]]] = deque()
+        self._reader = ZygoteFrameReader()
+        self._frames: deque[tuple[ZygoteFrame, list[int]]] = deque()
         self._turn = trio.Lock()
 
     async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
@@ -85,10 +85,10 @@ class ZygoteLine:
 
     async def receive(self) -> tuple[ZygoteFrame, list[int]] | None:
         """The next frame, and its descriptors, which are the caller's to close. None: the zygote has gone."""
-        while not self._parcels:
+        while not self._frames:
             try:
                 data, ancillary, _, _ = await self._socket.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
-                self._parcels += self._reader.feed(data, descriptors_of(ancillary))
+                self._frames += self._reader.feed(data, descriptors_of(ancillary))
             except (OSError, trio.ClosedResourceError):
                 return None
             except ValueError as error:  # descriptors are missing, because this process has no room for more
@@ -97,7 +97,7 @@ class ZygoteLine:
                 return None
             if not data:
                 return None
-        return self._parcels.popleft()
+        return self._frames.popleft()
 
     def finish(self) -> None:
         """Say no more: for the zygote, its master is gone. What it still says can be received."""
@@ -106,8 +106,8 @@ class ZygoteLine:
 
     def close(self) -> None:
         self._socket.close()
-        for _, descriptors in self._parcels:
+        for _, descriptors in self._frames:
             close_all(descriptors)
         close_all(self._reader.unclaimed)
-        self._parcels.clear()
+        self._frames.clear()
         self._reader.unclaimed.clear()

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
-from trio_uwsgi._process.child import DEATH, Child, ExitStatus
+from trio_uwsgi._process.child import KILL_TIMEOUT, Child, ExitStatus
 from trio_uwsgi._process.loader import import_took_too_long
 from trio_uwsgi._process.zygote import adopt_orphans, sys_path_line
-from trio_uwsgi._process.zygote_channel import ANSWER, ZygoteDied, ZygoteLine, close_all
+from trio_uwsgi._process.zygote_channel import ANSWER, ZygoteChannel, ZygoteDied, close_all
 from trio_uwsgi._process.zygote_frames import (
     Exited,
     Fork,
@@ -42,7 +42,7 @@ from trio_uwsgi._process.zygote_frames import (
     ZygoteFrame,
     encode,
 )
-from trio_uwsgi._process.zygote_start import Hatch, ZygoteProcess, hatch, judge_threads
+from trio_uwsgi._process.zygote_start import StartZygote, ZygoteProcess, check_threads, start_zygote
 from trio_uwsgi._system.pidfds import send_signal
 from trio_uwsgi._system.subreaper import KIN, children_of
 from trio_uwsgi._units.stack_dumps import STACKS
@@ -66,7 +66,7 @@ logger = logging.getLogger("trio_uwsgi")
 
 
 # Seconds in which what a zygote said last arrives.
-_LAST_WORDS = 1.0
+_FINAL_FRAMES = 1.0
 # Seconds that faulthandler may need to print a stack.
 _STACKS = 0.2
 # Seconds in which what an import had started ends, when the import was cut short.
@@ -110,7 +110,7 @@ class Plan:
     threads: Literal["refuse", "allow"] = "refuse"
     start_timeout: float = math.inf
     orphan_grace: float = 1.0
-    hatch: Hatch = hatch
+    start_zygote: StartZygote = start_zygote
 
 
 @dataclasses.dataclass(slots=True)
@@ -130,7 +130,7 @@ class Zygote:
     `ended` when all of its children have ended, too.
     """
 
-    def __init__(self, plan: Plan, process: ZygoteProcess, line: ZygoteLine, imported: Imported) -> None:
+    def __init__(self, plan: Plan, process: ZygoteProcess, line: ZygoteChannel, imported: Imported) -> None:
         self.imported = imported
         self.died = trio.Event()
         self.ended = trio.Event()
@@ -225,7 +225,7 @@ class Zygote:
                     while (parcel := await self._line.receive()) is not None:
                         self._obey(*parcel, watchers)
                     # It is the end of the process that makes us its children's parent, not that of its socket.
-                    with trio.move_on_after(DEATH):
+                    with trio.move_on_after(KILL_TIMEOUT):
                         await self._process.wait()
                     self.died.set()
                     for birth in self._births.values():
@@ -237,7 +237,7 @@ class Zygote:
     async def _see_its_end(self) -> None:
         """When its process has ended, so has its line, which what it forked by itself may hold open."""
         await self._process.wait()
-        with trio.move_on_after(_LAST_WORDS):
+        with trio.move_on_after(_FINAL_FRAMES):
             await self.died.wait()
         self._line.close()
 
@@ -280,7 +280,7 @@ class Zygote:
                     await child.wait()
             for child in children:
                 child.kill()
-            with trio.move_on_after(DEATH):
+            with trio.move_on_after(KILL_TIMEOUT):
                 await self.died.wait()
                 for child in children:
                     await child.wait()
@@ -295,7 +295,7 @@ class Zygote:
 
 async def _put_down(process: ZygoteProcess) -> None:
     process.kill()
-    with trio.move_on_after(DEATH, shield=True):
+    with trio.move_on_after(KILL_TIMEOUT, shield=True):
         await process.wait()
     KIN.discard(process.pid)
 
@@ -327,12 +327,12 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
                 await zygote.aclose()
 
 
-async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteLine, Imported]:
-    process, line = await plan.hatch()
+async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteChannel, Imported]:
+    process, line = await plan.start_zygote()
     KIN.add(process.pid)
     try:
         imported = await _hear(plan, process, line)
-        judge_threads(plan.app, imported, allowed=plan.threads == "allow")
+        check_threads(plan.app, imported, allowed=plan.threads == "allow")
     except BaseException:
         line.close()
         started = children_of(process.pid)
@@ -357,7 +357,7 @@ async def _reap(started: list[int]) -> None:
                     os.close(pidfd)
 
 
-async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteLine) -> Imported:
+async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteChannel) -> Imported:
     reference = list(dataclasses.astuple(plan.app))
     hello = Hello(sys.argv, reference, plan.main, plan.prepare, plan.setup, plan.describe, plan.lazy, plan.orphan_grace)
     said: tuple[ZygoteFrame, list[int]] | None = None

@@ -24,9 +24,9 @@ __all__ = [
     "Hello",
     "ImportFailed",
     "Imported",
-    "ParcelReader",
     "Retire",
     "ZygoteFrame",
+    "ZygoteFrameReader",
     "encode",
 ]
 
@@ -135,7 +135,7 @@ _WORDS = Vocabulary(Hello, Imported, ImportFailed, Fork, Forked, ForkFailed, Exi
 encode = _WORDS.encode
 
 
-class ParcelReader:
+class ZygoteFrameReader:
     """Bytes and descriptors in, frames with their descriptors out."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import trio
 
 from trio_uwsgi._process.zygote import command
-from trio_uwsgi._process.zygote_channel import ZygoteLine
+from trio_uwsgi._process.zygote_channel import ZygoteChannel
 from trio_uwsgi._system.pidfds import TASKS_NEED_NONE
 from trio_uwsgi.errors import BootError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._process.app_name import AppReference
     from trio_uwsgi._process.zygote_frames import Imported
 
-__all__ = ["Hatch", "ZygoteProcess", "hatch", "judge_threads"]
+__all__ = ["StartZygote", "ZygoteProcess", "check_threads", "start_zygote"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -47,10 +47,10 @@ class ZygoteProcess(Protocol):
     def send_signal(self, number: signal.Signals, /) -> None: ...
 
 
-Hatch: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteLine]]]
+StartZygote: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteChannel]]]
 
 
-async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
+async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
     """Start an interpreter that is to be a zygote. It reads on its line what it is to be.
 
     Raises:
@@ -58,7 +58,7 @@ async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
     """
     near, far = socket.socketpair()
     far.setblocking(True)  # the application may have set a default timeout, and a zygote waits for its master
-    line = ZygoteLine(trio.socket.from_stdlib_socket(near))
+    line = ZygoteChannel(trio.socket.from_stdlib_socket(near))
     try:
         with far:
             process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
@@ -73,7 +73,7 @@ async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
     return process, line
 
 
-def judge_threads(app: AppReference, imported: Imported, *, allowed: bool) -> None:
+def check_threads(app: AppReference, imported: Imported, *, allowed: bool) -> None:
     """Threads that an import has started: a fork copies none of them, but the locks that they hold.
 
     Raises:

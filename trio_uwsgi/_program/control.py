@@ -201,8 +201,8 @@ class Control:
         if (runtime := self._serving(why, "counted")) is None:
             return
         statistics = runtime.statistics()
-        for seat in statistics.members:
-            logger.info("%s: %s", why, seat)
+        for slot in statistics.members:
+            logger.info("%s: %s", why, slot)
         for part in (*statistics.http, statistics.signals, statistics.messages, statistics.alarms, *statistics.spools):
             logger.info("%s: %s", why, part)
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import trio
 
 from trio_uwsgi._system.inotify import open_watch
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Stamps", "require_watchfiles", "stamps_of", "watch_files", "watch_sources"]
@@ -101,7 +101,7 @@ async def _told_by_the_system(folders: Sequence[str], tell: Callable[[str], None
             try:
                 found = await anext(changes, None)
             except* (OSError, RuntimeError) as group:  # its own error for what its thread meets is a RuntimeError
-                refused = str(sole(group))
+                refused = str(only_error(group))
             if found:
                 tell(min(path for _, path in found))
             elif found is None:  # it ends in its own way when it is cancelled

@@ -19,7 +19,7 @@ import threading
 from typing import NoReturn
 
 from trio_uwsgi._system.job_control import hold
-from trio_uwsgi._system.process_titles import entitle
+from trio_uwsgi._system.process_titles import set_title
 from trio_uwsgi._system.standard_streams import have_standard_streams
 
 __all__ = ["begin_program"]
@@ -66,7 +66,7 @@ def _go_on_in_a_child() -> None:
 
 def _watch_over(child: int) -> NoReturn:
     """Pass signals on, and reap, until that one has ended; its exit code is that of the process."""
-    entitle("init")
+    set_title("init")
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # whoever is first
     _hand_over_the_terminal(child)

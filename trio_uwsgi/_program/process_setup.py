@@ -1,6 +1,6 @@
 """What a process becomes that is there for the runtime and for nothing else.
 
-In two steps: `move_in` before anything, and `settled` when the sockets are open, which may need rights that the
+In two steps: `set_up_process` before anything, and `settled` when the sockets are open, which may need rights that the
 application is not to have.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi.config.options import ProcessOptions
 
-__all__ = ["Settle", "move_in", "refuse_to_move", "settled"]
+__all__ = ["Settle", "refuse_process_options", "set_up_process", "settled"]
 
 # Members are started and modules imported as another user; what is out of reach would be found out piece by piece.
 _PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
@@ -29,7 +29,7 @@ _PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
 Settle: TypeAlias = Callable[[Sequence["Listener"]], AbstractContextManager[None]]
 
 
-def move_in(options: ProcessOptions) -> None:
+def set_up_process(options: ProcessOptions) -> None:
     """Go to the directory, and set umask and environment.
 
     Raises:
@@ -47,7 +47,7 @@ def move_in(options: ProcessOptions) -> None:
     os.environ.update(options.env)
 
 
-def refuse_to_move(options: ProcessOptions) -> None:
+def refuse_process_options(options: ProcessOptions) -> None:
     """What is asked for where the process is somebody else's.
 
     Raises:

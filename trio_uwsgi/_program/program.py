@@ -22,15 +22,15 @@ from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watc
 from trio_uwsgi._program.systemd import Notifier
 from trio_uwsgi._system.interpreter_exit import begin, flush_output, has_begun, lingering, stop_begins
 from trio_uwsgi._system.privileges import identity_of
-from trio_uwsgi._system.process_titles import entitled
-from trio_uwsgi._system.subreaper import bury_orphans
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._system.process_titles import with_title
+from trio_uwsgi._system.subreaper import reap_orphans
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
 
-__all__ = ["be_the_program", "obey_stops", "plain_start_errors"]
+__all__ = ["obey_stops", "plain_start_errors", "run_standalone"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -38,7 +38,7 @@ logger = logging.getLogger("trio_uwsgi")
 Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
-async def be_the_program(serve: Serve, config: Config, sources: Sequence[str]) -> None:
+async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -> None:
     """Run a runtime, show a log if nobody set one up, and do what the program is told from outside.
 
     Args:
@@ -78,7 +78,7 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
         bounded_end(config.mercy, lambda: _exit_code(control)) as bound,
     ):
         if config.placement == "process":
-            stack.enter_context(entitled("master"))
+            stack.enter_context(with_title("master"))
         async with trio.open_nursery() as everything:
             everything.start_soon(bound)
             control = Control(everything, notifier)
@@ -87,7 +87,7 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
                 await everything.start(control.obey_signals)
                 begin()
                 if config.placement == "process":
-                    everything.start_soon(bury_orphans)
+                    everything.start_soon(reap_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
             control.runtime = runtime = await everything.start(serve)
@@ -155,7 +155,7 @@ def plain_start_errors() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        error = sole(group)
+        error = only_error(group)
         if isinstance(error, BaseExceptionGroup) and error.split(BootError)[1] is None:  # several members cannot start
             while isinstance(error, BaseExceptionGroup):
                 error = error.exceptions[0]

@@ -110,14 +110,14 @@ class Notifier:
         self.send("READY=1", f"MAINPID={os.getpid()}", "STATUS=serving")
         async with trio.open_nursery() as nursery:
             if self._interval:
-                nursery.start_soon(self._show_life)
+                nursery.start_soon(self._ping)
             try:
                 await told_to_stop()
             finally:
                 self._stops = True
                 self.send("STOPPING=1", "STATUS=stopping")
 
-    async def _show_life(self) -> None:
+    async def _ping(self) -> None:
         """In Trio's own loop: if that is stuck, it is seen."""
         while True:
             self.send("WATCHDOG=1")

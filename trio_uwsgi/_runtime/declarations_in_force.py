@@ -13,7 +13,7 @@ from trio_uwsgi._signals.timer_specs import rule_from_values
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import Ticker
@@ -35,25 +35,25 @@ class Declarations:
         # The schedule holds a timer as long as it has ticks to come.
         self._timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
 
-    def obey(self, tenure: Tenure, frame: Frame) -> None:
+    def obey(self, instance: MemberInstance, frame: Frame) -> None:
         """Take what a member's code declared. It counts when the member has its seat, until other code counts."""
-        if tenure.outdated:
+        if instance.outdated:
             return
-        if not tenure.seated:
-            tenure.held.append(frame)
+        if not instance.holds_slot:
+            instance.held.append(frame)
             return
         match frame:
             case AddTimer(ident, signum, rule, late, overlap):
                 timer = Timer(signum, rule_from_values(rule), late=late, overlap=overlap)
-                self._timers[tenure.name, ident] = timer
+                self._timers[instance.name, ident] = timer
                 self._ticker.add(timer)
             case CancelTimer(ident):
-                if (known := self._timers.pop((tenure.name, ident), None)) is not None:
+                if (known := self._timers.pop((instance.name, ident), None)) is not None:
                     self._ticker.cancel(known)
             case Register(signum, target):
                 self.registry.register_signal(signum, target, stand_in)
 
-    def adopt(self, registry: Registry, headcount: Headcount, tenures: Iterable[Tenure]) -> None:
+    def adopt(self, registry: Registry, headcount: Headcount, instances: Iterable[MemberInstance]) -> None:
         """Let another application's declarations count from now on, and no more those of members that have a seat.
 
         Timers of the former ones end, those of the new ones begin.
@@ -67,5 +67,5 @@ class Declarations:
             self._ticker.cancel(timer)
         self._timers.clear()
         former.close()
-        for tenure in tenures:
-            tenure.outdated = tenure.seated or tenure.gave_way
+        for instance in instances:
+            instance.outdated = instance.holds_slot or instance.drained

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._units.journal import summary
-from trio_uwsgi._units.own_loggers import hear_own_loggers
+from trio_uwsgi._units.own_loggers import enable_own_loggers
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def hooked(calls: Calls) -> AsyncIterator[None]:
     Cancellation: a member that is cut off is like one that is killed, and calls no hooks.
     """
     await _run_post_fork(calls)
-    hear_own_loggers()  # by now the application has set up logging
+    enable_own_loggers()  # by now the application has set up logging
     yield
     await _run_atexit(calls)
 

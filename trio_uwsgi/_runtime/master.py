@@ -26,29 +26,29 @@ from trio_uwsgi._link.frames import (
     CancelTimer,
     Closed,
     Deliver,
+    Drain,
+    Drained,
     Ended,
     Forget,
     Frame,
-    HandedOver,
-    HandOver,
-    Leave,
     Lock,
     Pause,
     Post,
     Raise,
     Ready,
     Register,
-    Relieve,
     Reload,
-    Seated,
+    ReplaceMe,
+    ShutdownRequest,
     Stop,
+    TakeOver,
     Unlock,
 )
 from trio_uwsgi._runtime.declarations_in_force import Declarations
-from trio_uwsgi._runtime.member_run import Tenure
+from trio_uwsgi._runtime.member_instance import MemberInstance
 from trio_uwsgi._runtime.placement import Died
 from trio_uwsgi._runtime.registry import check_signum
-from trio_uwsgi._runtime.slots import Delivery, Remains, Seat, SeatState, Tick, signal_numbers
+from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick, signal_numbers
 from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._alarms.alarms import Alarms
     from trio_uwsgi._link.link import Link
     from trio_uwsgi._locks.remote import LockKeeper
-    from trio_uwsgi._runtime.dispatcher import Roster
+    from trio_uwsgi._runtime.dispatcher import Dispatcher
     from trio_uwsgi._runtime.placement import Ending
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.targets import Headcount
@@ -79,17 +79,19 @@ class Master:
         journal: where it says what happened.
     """
 
-    def __init__(self, registry: Registry, roster: Roster, ticker: Ticker, journal: Journal) -> None:
+    def __init__(self, registry: Registry, dispatcher: Dispatcher, ticker: Ticker, journal: Journal) -> None:
         self.declared = Declarations(registry, ticker)
-        self.roster = roster
+        self.dispatcher = dispatcher
         self.ticker = ticker
         self.journal = journal
-        self.tenure = Tenure(Seat("master", 0))  # of the code that runs for no member: an application's lifespan
+        self.instance = MemberInstance(
+            Slot("master", 0)
+        )  # of the code that runs for no member: an application's lifespan
         self.all_ready = trio.Event()
-        self.on_relieve: Callable[[Tenure, str], None] = _ignore
+        self.on_replace_me: Callable[[MemberInstance, str], None] = _ignore
         self.on_reload: Callable[[], None] = _ignore
-        self._tenures: dict[str, Tenure] = {}  # of members that are there, by name
-        self._holders: dict[str, Tenure] = {}  # those of them that have their seat, by its name
+        self._instances: dict[str, MemberInstance] = {}  # of members that are there, by name
+        self._holders: dict[str, MemberInstance] = {}  # those of them that have their seat, by its name
         self._stopping: dict[str, Stop] = {}  # what the members of these seats are told
         self.paused = False
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
@@ -110,194 +112,194 @@ class Master:
 
     # ----- members
 
-    def attach(self, tenure: Tenure, link: Link) -> None:
+    def attach(self, instance: MemberInstance, link: Link) -> None:
         """A member is there. One that has its seat is given what waits when it says it is ready."""
-        tenure.link = link
-        self._tenures[tenure.name] = tenure
+        instance.link = link
+        self._instances[instance.name] = instance
         if self.paused:
             link.send(Pause(True))
-        if tenure.seated:
-            self._take_seat(tenure)
+        if instance.holds_slot:
+            self._take_slot(instance)
 
-    def _take_seat(self, tenure: Tenure) -> None:
-        self._holders[tenure.seat.name] = tenure
-        tenure.seat.state = SeatState.STARTING
-        if tenure.heir:
-            tenure.link.send(Seated())
-            for frame in tenure.held:
-                self.obey(tenure, frame)
-        if tenure.ready:
-            self._serve(tenure)
+    def _take_slot(self, instance: MemberInstance) -> None:
+        self._holders[instance.slot.name] = instance
+        instance.slot.state = SlotState.STARTING
+        if instance.replacement:
+            instance.link.send(TakeOver())
+            for frame in instance.held:
+                self.obey(instance, frame)
+        if instance.ready:
+            self._serve(instance)
 
-    def detach(self, tenure: Tenure) -> None:
+    def detach(self, instance: MemberInstance) -> None:
         """The member is gone. Nobody can be reached on its seat, if it had that, and what is given to it waits."""
-        del self._tenures[tenure.name]
-        tenure.closed.set()
+        del self._instances[instance.name]
+        instance.closed.set()
         if self.locks is not None:
-            self.locks.forget_member(tenure.name)
-        if self._holders.get(tenure.seat.name) is tenure:
-            del self._holders[tenure.seat.name]
-            if tenure.seat.state is SeatState.READY:
-                tenure.seat.state = SeatState.STARTING
+            self.locks.forget_member(instance.name)
+        if self._holders.get(instance.slot.name) is instance:
+            del self._holders[instance.slot.name]
+            if instance.slot.state is SlotState.READY:
+                instance.slot.state = SlotState.STARTING
 
     # ----- one who follows another one, without a gap: see `supervisor.py`
 
-    def hand_over(self, seat: Seat) -> None:
+    def drain(self, slot: Slot) -> None:
         """Let the member that has this seat give way. Nothing is sent to it from now on; it says when it has."""
-        seat.state = SeatState.STARTING
-        if seat.name in self._holders:  # else it has just died, which the supervisor will see
-            self._holders[seat.name].link.send(HandOver())
+        slot.state = SlotState.STARTING
+        if slot.name in self._holders:  # else it has just died, which the supervisor will see
+            self._holders[slot.name].link.send(Drain())
 
-    def _gave_way(self, tenure: Tenure) -> None:
-        self.roster.hand_over(tenure.seat)
-        del self._holders[tenure.seat.name]
-        tenure.gave_way = True
-        tenure.on_change()
+    def _instance_drained(self, instance: MemberInstance) -> None:
+        self.dispatcher.drain(instance.slot)
+        del self._holders[instance.slot.name]
+        instance.drained = True
+        instance.on_change()
 
-    def inherit(self, tenure: Tenure) -> None:
+    def inherit(self, instance: MemberInstance) -> None:
         """A member gets the seat that it came for; nobody has it."""
-        tenure.seated = True
-        if tenure.name in self._tenures:
-            self._take_seat(tenure)
+        instance.holds_slot = True
+        if instance.name in self._instances:
+            self._take_slot(instance)
 
-    def left(self, tenure: Tenure, ending: Ending) -> None:
+    def instance_left(self, instance: MemberInstance, ending: Ending) -> None:
         """One who gave way has ended, well or not. That is neither a death nor the end of the seat."""
-        self.journal.note(tenure.seat.name, "followed")
+        self.journal.note(instance.slot.name, "followed")
         if isinstance(ending, Died):
-            logger.error("%s, which was to leave, died: %s", tenure.seat.name, ending.reason)
-        remains = self.roster.left(tenure.seat)
-        self._report(tenure.seat, remains)
-        self._send_ready((tenure.seat, delivery) for delivery in remains.again)
+            logger.error("%s, which was to leave, died: %s", instance.slot.name, ending.reason)
+        remains = self.dispatcher.instance_left(instance.slot)
+        self._report(instance.slot, remains)
+        self._send_ready((instance.slot, delivery) for delivery in remains.again)
 
     def adopt(self, registry: Registry, headcount: Headcount) -> None:
         """Go by the declarations of new code from now on; see `Declarations.adopt`."""
-        self.declared.adopt(registry, headcount, self._tenures.values())
+        self.declared.adopt(registry, headcount, self._instances.values())
 
     # ----- deaths, and the end
 
-    def bury(self, seat: Seat, reason: str, pause: float | None) -> None:
+    def member_died(self, slot: Slot, reason: str, pause: float | None) -> None:
         """The member died, and the next one comes after a pause, or never: deal with what it ran, and say so."""
-        remains = self.roster.bury(seat, rests=pause != 0)
-        self.journal.note(seat.name, "died")
+        remains = self.dispatcher.member_died(slot, rests=pause != 0)
+        self.journal.note(slot.name, "died")
         again = "not started again" if pause is None else f"started again {f'in {pause:g} s' if pause else 'at once'}"
-        logger.error("%s died (%s); it is %s", seat.name, reason, again)
-        self._report(seat, remains)
+        logger.error("%s died (%s); it is %s", slot.name, reason, again)
+        self._report(slot, remains)
         self._send_ready(remains.moved)
 
-    def _report(self, seat: Seat, remains: Remains) -> None:
+    def _report(self, slot: Slot, remains: Reassignment) -> None:
         if remains.lost:
             self._lost += len(remains.lost)
-            logger.error("%s died with signals that it ran: %s are lost", seat.name, signal_numbers(remains.lost))
+            logger.error("%s died with signals that it ran: %s are lost", slot.name, signal_numbers(remains.lost))
         for delivery in remains.lost:
             self._tick_ended(delivery)
         for delivery in remains.again:
-            logger.warning("%s: the message of %d bytes that it handled is given again", seat.name, delivery.size)
+            logger.warning("%s: the message of %d bytes that it handled is given again", slot.name, delivery.size)
         for delivery in remains.dropped:
             self._messages["lost"] += 1
             logger.error(
                 "%s: a message of %d bytes was dropped: %d mules died while they handled it",
-                *(seat.name, delivery.size, delivery.deaths),
+                *(slot.name, delivery.size, delivery.deaths),
             )
 
-    def retire(self, seat: Seat) -> None:
+    def retire(self, slot: Slot) -> None:
         """The seat ended for good: what nobody had begun is counted and reported."""
-        self._stopping.pop(seat.name, None)
-        left = self.roster.retire(seat)
-        for delivery in [*left, *seat.running.values()]:
+        self._stopping.pop(slot.name, None)
+        undelivered = self.dispatcher.retire(slot)
+        for delivery in [*undelivered, *slot.running.values()]:
             self._tick_ended(delivery)
-        seat.running.clear()
-        signals = [delivery for delivery in left if delivery.signum is not None]
+        slot.running.clear()
+        signals = [delivery for delivery in undelivered if delivery.signum is not None]
         self._undelivered += len(signals)
         if signals:
-            logger.warning("%s ended with %d signals not run: %s", seat.name, len(signals), signal_numbers(signals))
-        if messages := len(left) - len(signals):
+            logger.warning("%s ended with %d signals not run: %s", slot.name, len(signals), signal_numbers(signals))
+        if messages := len(undelivered) - len(signals):
             self._messages["undelivered"] += messages
-            logger.warning("%s ended with %d messages not handled", seat.name, messages)
+            logger.warning("%s ended with %d messages not handled", slot.name, messages)
 
-    async def wait_closed(self, seat: Seat) -> None:
+    async def wait_closed(self, slot: Slot) -> None:
         """Wait until the members of this seat accept no more connections, or are gone."""
-        for tenure in [tenure for tenure in self._tenures.values() if tenure.seat is seat]:
-            await tenure.closed.wait()
+        for instance in [instance for instance in self._instances.values() if instance.slot is slot]:
+            await instance.closed.wait()
 
     def send(self, name: str, frame: Frame) -> None:
         """Send a frame to the member of this name, if it is there."""
-        if (tenure := self._tenures.get(name)) is not None:
-            tenure.link.send(frame)
+        if (instance := self._instances.get(name)) is not None:
+            instance.link.send(frame)
 
-    def stop(self, seat: Seat, *, patient: bool = False) -> None:
+    def stop(self, slot: Slot, *, patient: bool = False) -> None:
         """Tell a member to end what it runs and what waits, and then itself: now, or when it has been given that."""
-        self._stopping[seat.name] = stop = Stop(patient)
-        if seat.state is SeatState.READY:
-            self._holders[seat.name].link.send(stop)
+        self._stopping[slot.name] = stop = Stop(patient)
+        if slot.state is SlotState.READY:
+            self._holders[slot.name].link.send(stop)
 
-    def is_stopping(self, seat: Seat) -> bool:
+    def is_stopping(self, slot: Slot) -> bool:
         """Was the member on this seat, or the one that comes next, told to stop?"""
-        return seat.name in self._stopping
+        return slot.name in self._stopping
 
     def pause(self, paused: bool) -> None:
         """Let nobody accept connections, or let them again; also those who come meanwhile."""
         self.paused = paused
-        for tenure in self._tenures.values():
-            tenure.link.send(Pause(paused))
+        for instance in self._instances.values():
+            instance.link.send(Pause(paused))
 
-    def let_go(self, seat: Seat) -> bool:
+    def let_go(self, slot: Slot) -> bool:
         """Let a member that has nothing to do leave. False: it has, or its seat is not to be vacant."""
-        if not self.roster.vacate(seat):
+        if not self.dispatcher.release(slot):
             return False
-        self.journal.note(seat.name, "left")
-        self._holders[seat.name].link.send(Stop())
+        self.journal.note(slot.name, "left")
+        self._holders[slot.name].link.send(Stop())
         return True
 
-    def obey(self, tenure: Tenure, frame: Frame) -> None:
+    def obey(self, instance: MemberInstance, frame: Frame) -> None:
         """Do what a member asks. Raises what `raise_signal` and `post` raise, for those two."""
-        seat = tenure.seat
+        slot = instance.slot
         # Most frames are one of these three, and a `match` takes three times as long to find out.
         if isinstance(frame, Begun):
-            self._begun(seat, frame.ticket)
+            self._begun(slot, frame.ticket)
             return
         if isinstance(frame, Ended):
-            self._ended(seat, frame.ticket)
+            self._ended(slot, frame.ticket)
             return
         if isinstance(frame, Raise):
-            self.raise_signal(frame.signum, seat.name)
+            self.raise_signal(frame.signum, slot.name)
             return
         match frame:
             case Post(mule, message):
-                self.post(message, mule, seat.name)
+                self.post(message, mule, slot.name)
             case AddTimer() | CancelTimer() | Register():
-                self.declared.obey(tenure, frame)
+                self.declared.obey(instance, frame)
             case Alarm(name, message):
                 self.alarms.ring(name, message)
-            case Leave():
-                if self._holders.get(seat.name) is tenure:
-                    self.let_go(seat)
+            case ShutdownRequest():
+                if self._holders.get(slot.name) is instance:
+                    self.let_go(slot)
             case Closed():
-                tenure.closed.set()
-            case HandedOver():
-                self._gave_way(tenure)
-            case Relieve(reason):
-                self.on_relieve(tenure, reason)
+                instance.closed.set()
+            case Drained():
+                self._instance_drained(instance)
+            case ReplaceMe(reason):
+                self.on_replace_me(instance, reason)
             case Reload():
                 self.on_reload()
             case Lock() | Unlock() | Forget() if self.locks is not None:
-                self.locks.obey(tenure.name, frame)
+                self.locks.obey(instance.name, frame)
             case Ready():
-                tenure.ready = True
-                tenure.on_change()
-                if tenure.seated:
-                    self._serve(tenure)
+                instance.ready = True
+                instance.on_change()
+                if instance.holds_slot:
+                    self._serve(instance)
             case _:
-                raise TypeError(f"{seat.name} sent {frame!r}, which is not for the master")
+                raise TypeError(f"{slot.name} sent {frame!r}, which is not for the master")
 
-    def _serve(self, tenure: Tenure) -> None:
-        seat = tenure.seat
-        self.roster.ready(seat)
-        if all(other.state in (SeatState.READY, SeatState.VACANT) for other in self.roster.seats()):
+    def _serve(self, instance: MemberInstance) -> None:
+        slot = instance.slot
+        self.dispatcher.ready(slot)
+        if all(other.state in (SlotState.READY, SlotState.VACANT) for other in self.dispatcher.slots()):
             self.all_ready.set()
-        for delivery in seat.waiting():
-            self._send(seat, delivery)
-        if seat.name in self._stopping:
-            tenure.link.send(self._stopping[seat.name])
+        for delivery in slot.waiting():
+            self._send(slot, delivery)
+        if slot.name in self._stopping:
+            instance.link.send(self._stopping[slot.name])
 
     # ----- signals and messages
 
@@ -327,11 +329,11 @@ class Master:
         signal = self.declared.registry.signals.get(signum)
         if signal is None:
             self._unregistered += 1
-            self.journal.note(self.tenure.seat.name, f"signal {signum} unregistered")
+            self.journal.note(self.instance.slot.name, f"signal {signum} unregistered")
             logger.warning("signal %d was raised by %s, but nothing is registered for it", signum, origin)
             return False
         try:
-            given = self.roster.give_signal(signum, signal.target, origin, tick)
+            given = self.dispatcher.give_signal(signum, signal.target, origin, tick)
         except SignalQueueFull:
             self._refused += 1
             raise
@@ -352,26 +354,26 @@ class Master:
             MessageQueueFull: its queue is full.
         """
         try:
-            given = self.roster.give_message(message, mule, origin)
+            given = self.dispatcher.give_message(message, mule, origin)
         except (MuleError, MessageQueueFull):
             self._messages["refused"] += 1
             raise
         self._messages["queued"] += 1
         self._send_ready([given])
 
-    def _send_ready(self, given: Iterable[tuple[Seat, Delivery]]) -> None:
+    def _send_ready(self, given: Iterable[tuple[Slot, Delivery]]) -> None:
         """Send what was given to those who are ready; the others get it when they are."""
-        for seat, delivery in given:
-            if seat.state is SeatState.READY:
-                self._send(seat, delivery)
+        for slot, delivery in given:
+            if slot.state is SlotState.READY:
+                self._send(slot, delivery)
 
-    def _send(self, seat: Seat, delivery: Delivery) -> None:
+    def _send(self, slot: Slot, delivery: Delivery) -> None:
         message = delivery.message or b""
         frame = Deliver(delivery.ticket, delivery.signum, message, delivery.farm, redelivered=bool(delivery.deaths))
-        self._holders[seat.name].link.send(frame)
+        self._holders[slot.name].link.send(frame)
 
-    def _begun(self, seat: Seat, ticket: int) -> None:
-        delivery = self.roster.begun(seat, ticket)
+    def _begun(self, slot: Slot, ticket: int) -> None:
+        delivery = self.dispatcher.begun(slot, ticket)
         if delivery.signum is not None:
             self._delivered += 1
         else:
@@ -380,8 +382,8 @@ class Master:
             tick.begun = True
             self.ticker.begun(tick.timer)
 
-    def _ended(self, seat: Seat, ticket: int) -> None:
-        self._tick_ended(self.roster.ended(seat, ticket))
+    def _ended(self, slot: Slot, ticket: int) -> None:
+        self._tick_ended(self.dispatcher.ended(slot, ticket))
 
     def _tick_ended(self, delivery: Delivery) -> None:
         if (tick := delivery.tick) is not None:

@@ -19,15 +19,15 @@ from trio_uwsgi._http.service import HttpStatistics
 from trio_uwsgi._link.scoreboard import TOTALS
 from trio_uwsgi._locks.locks import UserLocks
 from trio_uwsgi._nodes.client import Nodes
-from trio_uwsgi._runtime.member_run import second_name
+from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
-from trio_uwsgi._runtime.placement import Ending, Life, Stopped
+from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
-from trio_uwsgi._runtime.worker import Application, Worker, WorkerTerms, make_worker, rpc_threads
+from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker, rpc_threads
 from trio_uwsgi._signals.inbox import Inbox
 from trio_uwsgi._signals.ticker import MemberTimers
 from trio_uwsgi._spool.directories import Spools
-from trio_uwsgi._spool.directory import Spool, SpoolStatistics, SpoolTerms
+from trio_uwsgi._spool.directory import Spool, SpoolSettings, SpoolStatistics
 from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._spool.rules import Retry
 from trio_uwsgi._units.calls import Calls
@@ -35,12 +35,12 @@ from trio_uwsgi._units.unit import Member, Services
 
 if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row
-    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.settings import Shared, Surroundings, Terms
-    from trio_uwsgi._runtime.slots import Seat
+    from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+    from trio_uwsgi._runtime.slots import Slot
 
-__all__ = ["Crew", "MemberStatistics"]
+__all__ = ["MemberFactory", "MemberStatistics"]
 
 _HTTP_COLUMNS = ("requests", "connections", "running", "open")
 
@@ -65,7 +65,7 @@ class MemberStatistics:
     deaths: int
 
 
-class Crew:
+class MemberFactory:
     """The members of a runtime, as far as they live in this process.
 
     `calls` and `workers` are those of the last life on each seat. `services` are what all members share.
@@ -75,56 +75,56 @@ class Crew:
         self,
         application: Application,
         registry: Registry,
-        terms: Terms,
-        surroundings: Surroundings,
+        settings: Settings,
+        environment: Environment,
     ) -> None:
         self.application = application
         self._registry = registry
-        self._terms = terms
-        self._surroundings = surroundings
-        self._shared = shared = surroundings.shared
+        self._settings = settings
+        self._environment = environment
+        self._shared = shared = environment.shared
         self.services = Services(
-            caches=Caches(terms.caches, surroundings.wall.now, shared=False if shared is None else shared.caches),
-            locks=UserLocks(terms.locks) if shared is None else shared.locks,
-            nodes=Nodes(terms.node_timeout),
-            spools=Spools([self._spool(directory) for directory in terms.spooler.directories]),
-            alarms=frozenset(terms.alarms.alarms),
-            options=terms.options,
+            caches=Caches(settings.caches, environment.wall.now, shared=False if shared is None else shared.caches),
+            locks=UserLocks(settings.locks) if shared is None else shared.locks,
+            nodes=Nodes(settings.node_timeout),
+            spools=Spools([self._spool(directory) for directory in settings.spooler.directories]),
+            alarms=frozenset(settings.alarms.alarms),
+            options=settings.options,
             master_pid=os.getpid() if shared is None else shared.master_pid,
-            mercy=terms.mercy,
+            mercy=settings.mercy,
             reloads=shared is not None,
         )
         self.services.spools.pids = self._spooler_pids
-        self.wear_limits = terms.wear
+        self.recycling_limits = settings.recycling
         self.calls: dict[str, Calls] = {}
         self.workers: dict[str, Worker] = {}
         self._earlier: dict[str, Counter[str]] = {}  # what the lives before the last one did
 
-    def bear(self, tenure: Tenure) -> Life:
+    def make_member(self, instance: MemberInstance) -> MemberTask:
         """Make the next member for a seat."""
-        seat = tenure.seat
-        member = self.member(seat)
-        if tenure.heir:
+        slot = instance.slot
+        member = self.member(slot)
+        if instance.replacement:
             member.inbox.inherit()
         bodies = {"worker": self._worker, "mule": self._mule, "spooler": self._spooler}
-        return Life(member, partial(_until_told, bodies[seat.kind](member)))
+        return MemberTask(member, partial(_until_told, bodies[slot.kind](member)))
 
-    def member(self, seat: Seat) -> Member:
+    def member(self, slot: Slot) -> Member:
         """The identity of the next member on a seat; what it did begins at nothing."""
-        if (before := self.calls.get(seat.name)) is not None:
-            self._earlier.setdefault(seat.name, Counter()).update(_counts(before))
-        wall = self._surroundings.wall
-        member = Member(seat.kind, seat.number, self._registry, self._surroundings.journal, wall.now)
-        limits = {"mule": self._terms.mule_harakiri, "spooler": self._terms.spooler.harakiri}
-        self.calls[seat.name] = calls = Calls(member, limits.get(seat.kind, self._terms.harakiri))
+        if (before := self.calls.get(slot.name)) is not None:
+            self._earlier.setdefault(slot.name, Counter()).update(_counts(before))
+        wall = self._environment.wall
+        member = Member(slot.kind, slot.number, self._registry, self._environment.journal, wall.now)
+        limits = {"mule": self._settings.mule_harakiri, "spooler": self._settings.spooler.harakiri}
+        self.calls[slot.name] = calls = Calls(member, limits.get(slot.kind, self._settings.harakiri))
         member.services = self.services
         member.inbox = Inbox(member, calls)
-        member.timers = MemberTimers(member, self._terms.zone, wall)
+        member.timers = MemberTimers(member, self._settings.zone, wall)
         return member
 
     def _worker(self, member: Member) -> Callable[[], Awaitable[None]]:
-        terms = WorkerTerms(http=self._terms.http, access=self._terms.access)
-        worker = make_worker(member, self.calls[member.name], self.application, terms, self._surroundings.listeners)
+        settings = WorkerSettings(http=self._settings.http, access=self._settings.access)
+        worker = make_worker(member, self.calls[member.name], self.application, settings, self._environment.listeners)
         worker.share = self._share(member)
         if (before := self.workers.get(member.name)) is not None:
             self._earlier.setdefault(member.name, Counter()).update(_http_counts(before))
@@ -135,7 +135,7 @@ class Crew:
         """A worker's part in accepting, where it is a process among others."""
         if self._shared is None:
             return None
-        rows = {name: self._shared.board.rows[row] for name, row in self._shared.rows.items()}
+        rows = {name: self._shared.scoreboard.rows[row] for name, row in self._shared.rows.items()}
         mine = rows.pop(self._shared.mine)
         others = [row for name, row in rows.items() if name.startswith("worker")]
         return Share(mine, others) if others else None
@@ -149,25 +149,25 @@ class Crew:
         member.threads = spooler_threads(member)
         member.rpc_threads = rpc_threads(member)
         spool = self.spool_of(member)
-        return partial(serve_spooler, member, self.calls[member.name], spool, cheap=self._terms.spooler.cheap)
+        return partial(serve_spooler, member, self.calls[member.name], spool, cheap=self._settings.spooler.cheap)
 
     def spool_of(self, member: Member) -> Spool:
         """The directory of a spooler."""
-        return self.services.spools.all[(member.number - 1) // self._terms.spooler.processes]
+        return self.services.spools.all[(member.number - 1) // self._settings.spooler.processes]
 
     def _spool(self, directory: str) -> Spool:
-        options = self._terms.spooler
+        options = self._settings.spooler
         retry = Retry(options.max_tries, options.retry, options.retry_longest)
-        wall = self._surroundings.wall
-        terms = SpoolTerms(
+        wall = self._environment.wall
+        settings = SpoolSettings(
             frequency=options.frequency,
             retry=retry,
             max_tries=self._registry.spool.max_tries,
             fsync=options.fsync,
-            chance=self._surroundings.chance,
+            chance=self._environment.chance,
             onlooker=self._shared is not None and self._shared.caches is True,  # the master
         )
-        return Spool(SpoolFolder(directory, wall.now), terms, wall)
+        return Spool(SpoolFolder(directory, wall.now), settings, wall)
 
     def follow(self, name: str, row: Row) -> None:
         """Go on counting where the members before this one ended, which were other processes."""
@@ -195,19 +195,23 @@ class Crew:
 
     def _spooler_pids(self) -> list[int]:
         if self._shared is None:
-            return [os.getpid()] * self._terms.spooler.count
-        rows = [self._shared.board.rows[row] for name, row in self._shared.rows.items() if name.startswith("spooler")]
+            return [os.getpid()] * self._settings.spooler.count
+        rows = [
+            self._shared.scoreboard.rows[row] for name, row in self._shared.rows.items() if name.startswith("spooler")
+        ]
         return [int(row.get("pid")) for row in rows if row.get("pid")]
 
-    def spool_statistics(self, seats: Sequence[Seat]) -> tuple[SpoolStatistics, ...]:
+    def spool_statistics(self, slots: Sequence[Slot]) -> tuple[SpoolStatistics, ...]:
         """How the directories of these spoolers are doing."""
         here = [spool.statistics() for spool in self.services.spools.all]
         if self._shared is None:
             return tuple(here)
-        count = self._terms.spooler.processes
+        count = self._settings.spooler.processes
         found = []
         for number, known in enumerate(here):
-            rows = [self._shared.board.rows[self._shared.rows[seat.name]] for seat in seats[number * count :][:count]]
+            rows = [
+                self._shared.scoreboard.rows[self._shared.rows[slot.name]] for slot in slots[number * count :][:count]
+            ]
             running, done, failed = (
                 int(sum(row.get(column) for row in rows)) for column in ("running", "jobs_done", "jobs_failed")
             )
@@ -215,49 +219,49 @@ class Crew:
             found.append(dataclasses.replace(known, waiting=waiting, running=running, done=done, failed=failed))
         return tuple(found)
 
-    def http_statistics(self, seats: Sequence[Seat]) -> tuple[HttpStatistics, ...]:
+    def http_statistics(self, slots: Sequence[Slot]) -> tuple[HttpStatistics, ...]:
         """How the workers on these seats are doing."""
         if self._shared is None:
             return tuple(self._http_so_far(name, worker) for name, worker in self.workers.items())
         return tuple(
             HttpStatistics(
-                name=seat.name, **{column: self._noted(self._shared, seat, column) for column in _HTTP_COLUMNS}
+                name=slot.name, **{column: self._noted(self._shared, slot, column) for column in _HTTP_COLUMNS}
             )
-            for seat in seats
+            for slot in slots
         )
 
     def _http_so_far(self, name: str, worker: Worker) -> HttpStatistics:
         so_far = _http_counts(worker) + self._earlier.get(name, Counter())
         return dataclasses.replace(worker.statistics(), requests=so_far["requests"], connections=so_far["connections"])
 
-    def _noted(self, shared: Shared, seat: Seat, column: str) -> int:
+    def _noted(self, shared: Shared, slot: Slot, column: str) -> int:
         """What the one or two members of a seat have noted."""
-        rows = [shared.board.rows[shared.rows[name]] for name in (seat.name, second_name(seat.name))]
+        rows = [shared.scoreboard.rows[shared.rows[name]] for name in (slot.name, second_name(slot.name))]
         return sum(int(row.get(column)) for row in rows)
 
-    def statistics(self, seat: Seat) -> MemberStatistics:
+    def statistics(self, slot: Slot) -> MemberStatistics:
         """How a seat is doing."""
-        counts = Counter(self._earlier.get(seat.name, Counter()))
+        counts = Counter(self._earlier.get(slot.name, Counter()))
         stuck = 0
-        if self._shared is not None and seat.kind != "master":
+        if self._shared is not None and slot.kind != "master":
             columns = ("done", "failed", "harakiri")
-            counts.update({column: self._noted(self._shared, seat, column) for column in columns})
-            stuck = self._noted(self._shared, seat, "stuck")
-        if (calls := self.calls.get(seat.name)) is not None:  # somebody sat there
+            counts.update({column: self._noted(self._shared, slot, column) for column in columns})
+            stuck = self._noted(self._shared, slot, "stuck")
+        if (calls := self.calls.get(slot.name)) is not None:  # somebody sat there
             counts.update(_counts(calls))
             stuck = calls.member.threads.stuck + calls.member.rpc_threads.stuck
-        if (worker := self.workers.get(seat.name)) is not None:
+        if (worker := self.workers.get(slot.name)) is not None:
             stuck += worker.stuck
         return MemberStatistics(
-            name=seat.name,
-            state=seat.state.value,
-            waiting=len(seat.signals) + len(seat.messages),
-            running=len(seat.running),
+            name=slot.name,
+            state=slot.state.value,
+            waiting=len(slot.signals) + len(slot.messages),
+            running=len(slot.running),
             done=counts["done"],
             failed=counts["failed"],
             harakiri=counts["harakiri"],
             stuck=stuck,
-            deaths=seat.deaths,
+            deaths=slot.deaths,
         )
 
 

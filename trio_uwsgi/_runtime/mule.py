@@ -53,14 +53,14 @@ async def serve_mule(member: Member, calls: Calls) -> None:
                 messages.give_back()
                 inbox.finish()
             await messages.wait_begun()
-            inbox.give_way()  # now that the program has ended: there are never two of them
+            inbox.drain()  # now that the program has ended: there are never two of them
         nursery.cancel_scope.cancel()
 
 
 async def _run_program(member: Member, calls: Calls, program: Program) -> None:
     pause = 0.0
-    if not member.inbox.seated.is_set():
-        await member.inbox.seated.wait()
+    if not member.inbox.holds_slot.is_set():
+        await member.inbox.holds_slot.wait()
     while True:
         started = trio.current_time()
         member.journal.note(member.name, "program started")

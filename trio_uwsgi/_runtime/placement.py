@@ -20,10 +20,10 @@ from trio_uwsgi._link.link import StreamLink, direct_links
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.member_run import Tenure
+    from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._units.unit import Member
 
-__all__ = ["Bear", "Died", "Ending", "Life", "Placement", "Stopped", "in_task", "over_memory"]
+__all__ = ["Died", "Ending", "MakeMember", "MemberTask", "Placement", "Stopped", "in_task", "over_memory"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,52 +51,54 @@ Ending: TypeAlias = Stopped | Died
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Life:
+class MemberTask:
     """One member from its birth to its end: the identity its code sees, and what it does."""
 
     member: Member
     body: Callable[[], Awaitable[Ending]]
 
 
-Bear: TypeAlias = Callable[["Tenure"], Life]
+MakeMember: TypeAlias = Callable[["MemberInstance"], MemberTask]
 
 
 class Placement(Protocol):
     """Runs one member until its body ends, and says how it ended. A cancellation ends the member at once.
 
-    `bear` makes the member, where it is to live: a placement in another process does not call it here. What the member
-    had said before its end has been obeyed when this returns.
+    `make_member` makes the member, where it is to live: a placement in another process does not call it here. What the
+    member had said before its end has been obeyed when this returns.
     """
 
-    async def __call__(self, master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending: ...
+    async def __call__(
+        self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int
+    ) -> Ending: ...
 
 
-async def in_task(master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
+async def in_task(master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
     """The member is this task, and frames are plain calls. `window` means nothing here: a refusal is immediate."""
-    life = bear(tenure)
-    life.member.link, to_member = direct_links(partial(master.obey, tenure), life.member.inbox.obey)
-    master.attach(tenure, to_member)
+    member_task = make_member(instance)
+    member_task.member.link, to_member = direct_links(partial(master.obey, instance), member_task.member.inbox.obey)
+    master.attach(instance, to_member)
     try:
-        return await life.body()
+        return await member_task.body()
     finally:
-        master.detach(tenure)
+        master.detach(instance)
 
 
-async def over_memory(master: Master, tenure: Tenure, bear: Bear, window: int) -> Ending:
+async def over_memory(master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
     """The member is this task, and frames go as bytes through a pair of memory streams; `window` as in `StreamLink`."""
     from trio.testing import memory_stream_pair
 
-    life = bear(tenure)
+    member_task = make_member(instance)
     near, far = memory_stream_pair()
-    to_member = StreamLink(near, partial(master.obey, tenure), window)
-    life.member.link = to_master = StreamLink(far, life.member.inbox.obey, window)
+    to_member = StreamLink(near, partial(master.obey, instance), window)
+    member_task.member.link = to_master = StreamLink(far, member_task.member.inbox.obey, window)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(to_member.run)
             nursery.start_soon(to_master.run)
-            master.attach(tenure, to_member)
-            ending = await life.body()
+            master.attach(instance, to_member)
+            ending = await member_task.body()
             to_master.finish()  # what the member said last still arrives
         return ending
     finally:
-        master.detach(tenure)
+        master.detach(instance)

@@ -6,15 +6,15 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trio_uwsgi.config.options import WearLimits
+    from trio_uwsgi.config.options import RecyclingLimits
 
-__all__ = ["Wear"]
+__all__ = ["RecyclingCheck"]
 
 # Seconds after which a worker that is still there asks again: the one that was to follow did not start.
 AGAIN = 30.0
 
 
-class Wear:
+class RecyclingCheck:
     """How much one worker may do.
 
     Args:
@@ -23,7 +23,7 @@ class Wear:
         now: when it began, in seconds.
     """
 
-    def __init__(self, limits: WearLimits, chance: float, now: float) -> None:
+    def __init__(self, limits: RecyclingLimits, chance: float, now: float) -> None:
         self._requests = limits.requests + int(chance * (limits.requests_delta + 1)) if limits.requests else math.inf
         self._ends = now + limits.lifetime if limits.lifetime else math.inf
         self._limits = limits

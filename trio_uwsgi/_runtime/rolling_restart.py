@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_uwsgi._runtime.slow_start_log import say_what_is_awaited
+from trio_uwsgi._runtime.slow_start_log import log_slow_start
 from trio_uwsgi.errors import BootError, RegistrationError
 
 if TYPE_CHECKING:
     from trio_uwsgi._process.generation import Generation, Generations
     from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.member_run import Tenure
-    from trio_uwsgi._runtime.supervisor import Live, Supervisor
+    from trio_uwsgi._runtime.member_instance import MemberInstance
+    from trio_uwsgi._runtime.supervisor import RunInstance, Supervisor
     from trio_uwsgi._signals.targets import Headcount
 
-__all__ = ["NO_RELOAD", "Succession"]
+__all__ = ["NO_RELOAD", "RollingRestart"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -43,7 +43,7 @@ NO_RELOAD = (
 PATIENCE = 10.0
 
 
-class Succession:
+class RollingRestart:
     """The order in which members are followed by others.
 
     Args:
@@ -59,7 +59,7 @@ class Succession:
         master: Master,
         generations: Generations,
         headcount: Headcount,
-        living: Callable[[Generation], Live],
+        living: Callable[[Generation], RunInstance],
         *,
         chain: bool,
     ) -> None:
@@ -69,32 +69,32 @@ class Succession:
         self._living = living
         self._chain = chain
         self._supervisors: dict[str, Supervisor] = {}  # by seat, in the order in which they came
-        self._worn: dict[Tenure, str] = {}  # who asked to be followed, and why
+        self._to_replace: dict[MemberInstance, str] = {}  # who asked to be followed, and why
         self._orders: deque[Callable[[], None]] = deque()
         self._reload: Literal["", "whole", "chain"] = ""
         self._asked = trio.Event()
         self._waiting = trio.CancelScope()  # for members that are to follow
         self._since = math.inf  # when that began
         self.on_reloading: Callable[[bool], None] = lambda begun: None  # called when one begins, and when it is over
-        master.on_relieve = self.relieve
+        master.on_replace_me = self.replace
         master.on_reload = self.reload
 
     def add(self, supervisors: Sequence[Supervisor]) -> None:
         """Look after these, too."""
-        self._supervisors.update({supervisor.seat.name: supervisor for supervisor in supervisors})
+        self._supervisors.update({supervisor.slot.name: supervisor for supervisor in supervisors})
 
     def remove(self, supervisor: Supervisor) -> None:
         """Its seat is to end."""
-        del self._supervisors[supervisor.seat.name]
+        del self._supervisors[supervisor.slot.name]
 
     def between(self, order: Callable[[], None]) -> None:
         """Call this when no reload, and no relief, is on its way. Never waits."""
         self._orders.append(order)
         self._asked.set()
 
-    def relieve(self, tenure: Tenure, reason: str) -> None:
+    def replace(self, instance: MemberInstance, reason: str) -> None:
         """Let somebody follow this member, when it is its turn. Never waits."""
-        self._worn.setdefault(tenure, reason)
+        self._to_replace.setdefault(instance, reason)
         self._asked.set()
 
     def reload(self, *, chain: bool = False) -> None:
@@ -119,19 +119,19 @@ class Succession:
                     await self._do_reload(chain=how == "chain")
                 finally:
                     self.on_reloading(False)
-            elif self._worn:
-                tenure = next(iter(self._worn))
-                await self._do_relieve(tenure, self._worn.pop(tenure))
+            elif self._to_replace:
+                instance = next(iter(self._to_replace))
+                await self._do_replace(instance, self._to_replace.pop(instance))
             else:
                 self._asked = trio.Event()
 
-    async def _do_relieve(self, tenure: Tenure, reason: str) -> None:
-        supervisor = self._supervisors.get(tenure.seat.name)
-        if supervisor is not None and supervisor.holder is tenure and tenure.ending is None:
-            logger.info("%s is followed by another one: %s", tenure.seat.name, reason)
+    async def _do_replace(self, instance: MemberInstance, reason: str) -> None:
+        supervisor = self._supervisors.get(instance.slot.name)
+        if supervisor is not None and supervisor.holder is instance and instance.ending is None:
+            logger.info("%s is followed by another one: %s", instance.slot.name, reason)
             with self._waits():
                 if await supervisor.prepare(self._living(self._generations.current)):
-                    supervisor.hand_over()
+                    supervisor.drain()
 
     @contextlib.contextmanager
     def _waits(self) -> Iterator[None]:
@@ -160,7 +160,7 @@ class Succession:
             return
         self._generations.follow(generation)
         # Who had died, and came again before the others were prepared, has the old code.
-        missed = [supervisor for supervisor in first if not supervisor.hand_over()]
+        missed = [supervisor for supervisor in first if not supervisor.drain()]
         for supervisor in missed + later:
             await self._one_more(supervisor, generation)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
@@ -181,7 +181,7 @@ class Succession:
             done = False
         finally:
             if not done:
-                self._forgo(first)
+                self._abandon_replacements(first)
                 generation.retire()
         return generation if done else None
 
@@ -198,7 +198,7 @@ class Succession:
                 all_there.set()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(say_what_is_awaited, lambda: "the members with the new code to start", all_there)
+            nursery.start_soon(log_slow_start, lambda: "the members with the new code to start", all_there)
             for supervisor in supervisors:
                 nursery.start_soon(prepare, supervisor)
         if all(prepared):
@@ -206,13 +206,13 @@ class Succession:
         logger.error("not reloaded, what was served is served on: a member with the new code did not start")
         return False
 
-    def _forgo(self, supervisors: Sequence[Supervisor]) -> None:
+    def _abandon_replacements(self, supervisors: Sequence[Supervisor]) -> None:
         for supervisor in supervisors:
-            supervisor.forgo()
+            supervisor.abandon_replacement()
 
     async def _one_more(self, supervisor: Supervisor, generation: Generation) -> None:
         """In a chain: when the one before has left, so that there is room. One that fails keeps the old code."""
         for other in self._supervisors.values():
             await other.wait_left()
         if await supervisor.prepare(self._living(generation)):
-            supervisor.hand_over()
+            supervisor.drain()

@@ -28,17 +28,17 @@ from trio_uwsgi._alarms.alarms import Alarms
 from trio_uwsgi._apps.lifespan import Lifespan
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._locks.remote import LockKeeper
-from trio_uwsgi._runtime.dispatcher import Roster
+from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.master import Master
-from trio_uwsgi._runtime.member_factory import Crew
+from trio_uwsgi._runtime.member_factory import MemberFactory
 from trio_uwsgi._runtime.overdue import noticing_overdue
 from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
-from trio_uwsgi._runtime.rolling_restart import NO_RELOAD, Succession
-from trio_uwsgi._runtime.scaling import Workforce
-from trio_uwsgi._runtime.slow_start_log import say_what_is_awaited, who_starts
+from trio_uwsgi._runtime.rolling_restart import NO_RELOAD, RollingRestart
+from trio_uwsgi._runtime.scaling import MemberGroup
+from trio_uwsgi._runtime.slow_start_log import log_slow_start, starting_members
 from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
-from trio_uwsgi._runtime.supervisor import Live, Supervisor
+from trio_uwsgi._runtime.supervisor import RunInstance, Supervisor
 from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import Ticker
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.request import Peer
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.settings import Surroundings, Terms
+    from trio_uwsgi._runtime.settings import Environment, Settings
     from trio_uwsgi._signals.targets import Kind
     from trio_uwsgi.config import Address
 
@@ -75,41 +75,41 @@ class Runtime:
         self,
         application: Application,
         registry: Registry,
-        terms: Terms,
-        surroundings: Surroundings,
+        settings: Settings,
+        environment: Environment,
     ) -> None:
         self._application = application
         self._registry = registry
-        self._terms = terms
-        self._surroundings = surroundings
-        self._listeners = listeners = surroundings.listeners
+        self._settings = settings
+        self._environment = environment
+        self._listeners = listeners = environment.listeners
         self.addresses = _addresses(listeners, "http")
         self.uwsgi_addresses = _addresses(listeners, "uwsgi")
-        self._roster = Roster(terms.headcount, terms.signal_queue, terms.message_queue)
+        self._dispatcher = Dispatcher(settings.headcount, settings.signal_queue, settings.message_queue)
         self._master = Master(
-            registry, self._roster, Ticker(Schedule(terms.zone), surroundings.wall), surroundings.journal
+            registry, self._dispatcher, Ticker(Schedule(settings.zone), environment.wall), environment.journal
         )
-        self._crew = Crew(application, registry, terms, surroundings)
-        self._spoolers = Spoolers(self._master, self._crew.services.spools, terms.spooler.processes)
-        self._succession: Succession | None = None
-        if (generations := surroundings.generations) is not None:
-            self._succession = Succession(
+        self._member_factory = MemberFactory(application, registry, settings, environment)
+        self._spoolers = Spoolers(self._master, self._member_factory.services.spools, settings.spooler.processes)
+        self._rolling_restart: RollingRestart | None = None
+        if (generations := environment.generations) is not None:
+            self._rolling_restart = RollingRestart(
                 self._master,
                 generations,
-                terms.headcount,
+                settings.headcount,
                 lambda generation: self._living_by(generation.place),
-                chain=terms.chain_reload,
+                chain=settings.chain_reload,
             )
             generations.frequency.on_change = self._spoolers.tell_frequency
-        if (shared := surroundings.shared) is not None:
-            self._master.locks = LockKeeper(shared.board, self._master.send)
-        self._workers: Workforce
+        if (shared := environment.shared) is not None:
+            self._master.locks = LockKeeper(shared.scoreboard, self._master.send)
+        self._workers: MemberGroup
         self._stopping = trio.Event()
         self.ended, self.overdue = trio.Event(), trio.Event()  # the latter: its mercy is over, and it goes on
 
     def __repr__(self) -> str:
         where = ", ".join(str(address) for address in self.addresses) or "no address"
-        return f"<Runtime on {where}: {self._roster!r}>"
+        return f"<Runtime on {where}: {self._dispatcher!r}>"
 
     # ----- for whoever started it
 
@@ -132,8 +132,8 @@ class Runtime:
 
     def on_reloading(self, call: Callable[[bool], None]) -> None:
         """Have `call(True)` called when a reload begins, and `call(False)` when it is over, well or not."""
-        if self._succession is not None:
-            self._succession.on_reloading = call
+        if self._rolling_restart is not None:
+            self._rolling_restart.on_reloading = call
 
     def signal(self, signum: int) -> None:
         """Raise a uwsgi signal from outside of the members; see `trio_uwsgi.uwsgi.signal`.
@@ -172,22 +172,22 @@ class Runtime:
         Cancellation: nothing was queued.
         """
         request = make_request(named_vars(vars, more))
-        return await self._crew.services.spools.get(request.spooler).submit(request)
+        return await self._member_factory.services.spools.get(request.spooler).submit(request)
 
     @property
     def caches_folder(self) -> Path | None:
         """Where processes of this runtime find its caches; None where they are not shared."""
-        return self._crew.services.caches.folder
+        return self._member_factory.services.caches.folder
 
     def statistics(self) -> RuntimeStatistics:
         """How it is doing. Checkpoint: never."""
         return RuntimeStatistics(
             signals=self._master.statistics(),
             messages=self._master.message_statistics(),
-            members=tuple(self._crew.statistics(seat) for seat in self._roster.seats()),
-            http=self._crew.http_statistics(self._roster.seats("worker")),
+            members=tuple(self._member_factory.statistics(slot) for slot in self._dispatcher.slots()),
+            http=self._member_factory.http_statistics(self._dispatcher.slots("worker")),
             alarms=self._master.alarms.statistics(),
-            spools=self._crew.spool_statistics(self._roster.seats("spooler")),
+            spools=self._member_factory.spool_statistics(self._dispatcher.slots("spooler")),
         )
 
     def take(self, stream: trio.abc.Stream, peer: Peer) -> None:
@@ -198,13 +198,13 @@ class Runtime:
             NotServing: workers are processes.
         Checkpoint: never.
         """
-        if self._surroundings.shared is not None:
+        if self._environment.shared is not None:
             raise NotServing("Runtime.take()", "workers that are processes take clients from their listeners only")
-        self._crew.workers[self.lend_worker()].take(stream, peer)
+        self._member_factory.workers[self.lend_worker()].take(stream, peer)
 
     def lend_worker(self) -> str:
         """The name of the worker whose turn it is. Raises LookupError if none is ready."""
-        return self._roster.lend("worker").name
+        return self._dispatcher.lend("worker").name
 
     def add_worker(self) -> None:
         """Have one worker more, up to 16 more than were configured. It serves as soon as it is ready.
@@ -272,9 +272,9 @@ class Runtime:
             NotServing: members are tasks of this process, which has the code once and for all.
         Checkpoint: never.
         """
-        if self._succession is None:
+        if self._rolling_restart is None:
             raise NotServing("Runtime.reload()", *NO_RELOAD)
-        self._succession.reload(chain=chain)
+        self._rolling_restart.reload(chain=chain)
 
     async def dump_stacks(self) -> None:
         """Print the Trio tasks of all processes, and the Python stacks of their threads, to standard error, one after
@@ -285,8 +285,8 @@ class Runtime:
         uWSGI: `py-tracebacker`.
         """
         dump_here()
-        if self._surroundings.generations is not None:
-            await self._surroundings.generations.dump_stacks()
+        if self._environment.generations is not None:
+            await self._environment.generations.dump_stacks()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be the runtime, until `stop` or a cancellation. Reports itself started when every member serves.
@@ -295,13 +295,13 @@ class Runtime:
             RegistrationError: the declarations do not fit the members.
             BootError: the application's lifespan startup failed.
         """
-        if self._terms.spooler.cheap:
-            self._spoolers.hire_when_there_is_work()
-        self._registry.open(self._terms.headcount, self._master.ticker.add, self._master.ticker.cancel)
+        if self._settings.spooler.cheap:
+            self._spoolers.activate_when_there_is_work()
+        self._registry.open(self._settings.headcount, self._master.ticker.add, self._master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self._master.run)
-                timers.start_soon(say_what_is_awaited, partial(who_starts, self._roster), self._master.all_ready)
+                timers.start_soon(log_slow_start, partial(starting_members, self._dispatcher), self._master.all_ready)
                 async with (
                     self._living("spooler"),
                     self._living("mule"),
@@ -318,43 +318,50 @@ class Runtime:
 
     async def _until_told(self) -> None:
         async with trio.open_nursery() as nursery:
-            if self._succession is not None:
-                nursery.start_soon(self._succession.run)
+            if self._rolling_restart is not None:
+                nursery.start_soon(self._rolling_restart.run)
             await self._stopping.wait()
             nursery.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
     async def _serving_services(self) -> AsyncIterator[None]:
         """What everything else relies on. The alarms have the mercy to do what was raised before the end."""
-        member = self._crew.member(self._master.tenure.seat)  # of the code that runs for no other: a lifespan, an alarm
-        member.link, _ = direct_links(partial(self._master.obey, self._master.tenure), member.inbox.obey)
+        member = self._member_factory.member(
+            self._master.instance.slot
+        )  # of the code that runs for no other: a lifespan, an alarm
+        member.link, _ = direct_links(partial(self._master.obey, self._master.instance), member.inbox.obey)
         member.threads = ThreadPool(1, member.name)
         member.rpc_threads = rpc_threads(member)
-        self._master.alarms = alarms = Alarms(self._terms.alarms, self._crew.calls[member.name], self._master)
+        self._master.alarms = alarms = Alarms(
+            self._settings.alarms, self._member_factory.calls[member.name], self._master
+        )
         async with trio.open_nursery() as services:
             for service in (
                 member.threads.serve,
                 member.rpc_threads.serve,
-                self._crew.services.caches.serve,
-                self._crew.services.nodes.serve,
-                self._crew.services.spools.serve,
+                self._member_factory.services.caches.serve,
+                self._member_factory.services.nodes.serve,
+                self._member_factory.services.spools.serve,
             ):
                 await services.start(service)
             async with trio.open_nursery() as nursery:
                 await nursery.start(alarms.serve)
                 yield
-                nursery.cancel_scope.deadline = trio.current_time() + self._terms.mercy
+                nursery.cancel_scope.deadline = trio.current_time() + self._settings.mercy
                 alarms.finish()
             services.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
     async def _living(self, kind: Kind) -> AsyncIterator[None]:
         """Members of a kind live during the body; then they have the mercy to end."""
-        mercy = self._terms.mercy
-        idle = self._terms.mule_idle if kind == "mule" else math.inf
-        live = self._living_by(self._surroundings.placement)
-        force = Workforce(
-            kind, self._roster, lambda seat: Supervisor(seat, self._master, live, idle, mercy), self._succession
+        mercy = self._settings.mercy
+        idle = self._settings.mule_idle if kind == "mule" else math.inf
+        live = self._living_by(self._environment.placement)
+        force = MemberGroup(
+            kind,
+            self._dispatcher,
+            lambda slot: Supervisor(slot, self._master, live, idle, mercy),
+            self._rolling_restart,
         )
         async with noticing_overdue(self.overdue) as mercy_begins, trio.open_nursery() as nursery:
             force.start(nursery)
@@ -362,38 +369,40 @@ class Runtime:
                 self._workers = force
             yield
             nursery.cancel_scope.deadline = trio.current_time() + mercy
-            mercy_begins(math.inf if self._surroundings.shared else mercy)  # processes are ended in any case
+            mercy_begins(math.inf if self._environment.shared else mercy)  # processes are ended in any case
             force.stop()
             if kind == "worker":
                 await self._close_listeners()
         if nursery.cancel_scope.cancelled_caught and mercy:
             logger.warning("what the %ss still ran after the mercy of %g s was cancelled", kind, mercy)
 
-    def _living_by(self, placement: Placement) -> Live:
+    def _living_by(self, placement: Placement) -> RunInstance:
         """How a supervisor has a member live."""
-        return lambda tenure: placement(self._master, tenure, self._crew.bear, self._terms.signal_queue)
+        return lambda instance: placement(
+            self._master, instance, self._member_factory.make_member, self._settings.signal_queue
+        )
 
     async def _close_listeners(self) -> None:
         """As soon as no worker accepts: otherwise the kernel takes new clients, who wait for nobody and are reset."""
-        for seat in self._workers.seats:
-            await self._master.wait_closed(seat)
+        for slot in self._workers.slots:
+            await self._master.wait_closed(slot)
         for listener in self._listeners:
             listener.close()
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
-        mode = self._terms.lifespan
-        if self._application.interface == "wsgi" or mode == "off" or self._surroundings.shared is not None:
+        mode = self._settings.lifespan
+        if self._application.interface == "wsgi" or mode == "off" or self._environment.shared is not None:
             yield  # each process of a worker has a lifespan of its own
             return
         app: AsgiApp = self._application.app  # type: ignore[assignment]  # detect_interface looked at it
-        lifespan = Lifespan(app, mode, self._crew.calls[self._master.tenure.seat.name])
+        lifespan = Lifespan(app, mode, self._member_factory.calls[self._master.instance.slot.name])
         async with noticing_overdue(self.overdue) as mercy_begins, trio.open_nursery() as nursery:
             await nursery.start(lifespan.serve)
             self._application.state.update(lifespan.state)
             yield
-            mercy_begins(self._terms.mercy)
-            await lifespan.shutdown(self._terms.mercy)  # not after a cancellation: that is a hard stop
+            mercy_begins(self._settings.mercy)
+            await lifespan.shutdown(self._settings.mercy)  # not after a cancellation: that is a hard stop
 
 
 def _addresses(listeners: Sequence[Listener], protocol: str) -> tuple[Address, ...]:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import trio
 
-    from trio_uwsgi._runtime.dispatcher import Roster
-    from trio_uwsgi._runtime.rolling_restart import Succession
-    from trio_uwsgi._runtime.slots import Seat
+    from trio_uwsgi._runtime.dispatcher import Dispatcher
+    from trio_uwsgi._runtime.rolling_restart import RollingRestart
+    from trio_uwsgi._runtime.slots import Slot
     from trio_uwsgi._runtime.supervisor import Supervisor
     from trio_uwsgi._signals.targets import Kind
 
-__all__ = ["MOST_ADDED", "Workforce"]
+__all__ = ["MOST_ADDED", "MemberGroup"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -28,7 +28,7 @@ logger = logging.getLogger("trio_uwsgi")
 MOST_ADDED = 16
 
 
-class Workforce:
+class MemberGroup:
     """The members of one kind, and who looks after them.
 
     Args:
@@ -41,28 +41,28 @@ class Workforce:
     def __init__(
         self,
         kind: Kind,
-        roster: Roster,
-        supervise: Callable[[Seat], Supervisor],
-        succession: Succession | None,
+        dispatcher: Dispatcher,
+        supervise: Callable[[Slot], Supervisor],
+        rolling_restart: RollingRestart | None,
     ) -> None:
         self._kind = kind
-        self._roster = roster
+        self._dispatcher = dispatcher
         self._supervise = supervise
-        self._succession = succession
-        self._most = len(roster.seats(kind)) + MOST_ADDED
+        self._rolling_restart = rolling_restart
+        self._most = len(dispatcher.slots(kind)) + MOST_ADDED
         self._there: dict[int, Supervisor] = {}  # by number; also those who are to leave, until they have
         self._nursery: trio.Nursery
 
     def start(self, nursery: trio.Nursery) -> None:
         """Have the members that were configured."""
         self._nursery = nursery
-        for seat in self._roster.seats(self._kind):
-            self._begin(seat)
+        for slot in self._dispatcher.slots(self._kind):
+            self._begin(slot)
 
     @property
-    def seats(self) -> list[Seat]:
+    def slots(self) -> list[Slot]:
         """Where somebody is, or may come."""
-        return [supervisor.seat for supervisor in self._there.values()]
+        return [supervisor.slot for supervisor in self._there.values()]
 
     def stop(self) -> None:
         """Let all of them end what they do."""
@@ -78,10 +78,10 @@ class Workforce:
         self._in_turn(self._remove)
 
     def _in_turn(self, order: Callable[[], None]) -> None:
-        if self._succession is None:
+        if self._rolling_restart is None:
             order()
         else:
-            self._succession.between(order)
+            self._rolling_restart.between(order)
 
     def _add(self) -> None:
         free = (number for number in range(1, self._most + 1) if number not in self._there)
@@ -89,30 +89,30 @@ class Workforce:
         if number is None:
             logger.error("no %s is added: %d are the most there can be; configure more", self._kind, self._most)
             return
-        seat = self._roster.add(self._kind, number)
-        self._begin(seat)
-        logger.info("%s is added, of %d", seat.name, len(self._roster.seats(self._kind)))
+        slot = self._dispatcher.add(self._kind, number)
+        self._begin(slot)
+        logger.info("%s is added, of %d", slot.name, len(self._dispatcher.slots(self._kind)))
 
     def _remove(self) -> None:
-        *others, seat = self._roster.seats(self._kind)
+        *others, slot = self._dispatcher.slots(self._kind)
         if not others:
-            logger.warning("%s stays: it is the only one", seat.name)
+            logger.warning("%s stays: it is the only one", slot.name)
             return
-        self._roster.remove(seat)
-        supervisor = self._there[seat.number]
-        if self._succession is not None:
-            self._succession.remove(supervisor)
+        self._dispatcher.remove(slot)
+        supervisor = self._there[slot.number]
+        if self._rolling_restart is not None:
+            self._rolling_restart.remove(supervisor)
         supervisor.dismiss()
-        logger.info("%s leaves, and %d stay", seat.name, len(others))
+        logger.info("%s leaves, and %d stay", slot.name, len(others))
 
-    def _begin(self, seat: Seat) -> None:
-        supervisor = self._there[seat.number] = self._supervise(seat)
-        if self._succession is not None:
-            self._succession.add([supervisor])
+    def _begin(self, slot: Slot) -> None:
+        supervisor = self._there[slot.number] = self._supervise(slot)
+        if self._rolling_restart is not None:
+            self._rolling_restart.add([supervisor])
         self._nursery.start_soon(self._look_after, supervisor)
 
     async def _look_after(self, supervisor: Supervisor) -> None:
         try:
             await supervisor.run()
         finally:
-            del self._there[supervisor.seat.number]
+            del self._there[supervisor.slot.number]

@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.service import HttpOptions
-    from trio_uwsgi._link.scoreboard import Board
+    from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._locks.locks import Locks
     from trio_uwsgi._process.generation import Generations
-    from trio_uwsgi._process.launcher import Nest
+    from trio_uwsgi._process.launcher import Launcher
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import WallClock
     from trio_uwsgi._units.journal import Journal
-    from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, SpoolerOptions, WearLimits
+    from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, RecyclingLimits, SpoolerOptions
 
-__all__ = ["Shared", "Surroundings", "Terms"]
+__all__ = ["Environment", "Settings", "Shared"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Settings:
     """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri).
 
     `options` are for `uwsgi.opt`.
@@ -48,7 +48,7 @@ class Terms:
     node_timeout: float
     spooler: SpoolerOptions
     chain_reload: bool
-    wear: WearLimits
+    recycling: RecyclingLimits
     options: Mapping[str, bytes | bool | list[bytes]]
 
     @property
@@ -56,13 +56,13 @@ class Terms:
         """Seconds that the loop of a process may be blocked, by kind of member."""
         return {"worker": self.harakiri, "mule": self.mule_harakiri, "spooler": self.spooler.harakiri}
 
-    def for_members(self) -> Terms:
+    def for_members(self) -> Settings:
         """What members in processes of their own are told; it can be pickled."""
         return dataclasses.replace(self, alarms=self.alarms.names_only(), options=dict(self.options))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Environment:
     """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live, on
     which sockets they listen; how their code is imported anew, if it can be; where processes of theirs come from, if
     not from the application's name; and `chance`, which gives numbers from 0 to below 1.
@@ -75,7 +75,7 @@ class Surroundings:
     listeners: Sequence[Listener] = ()
     shared: Shared | None = None
     generations: Generations | None = None
-    nest: Nest | None = None
+    launcher: Launcher | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Shared:
     process's, "" in the master; `caches` is a folder, or True in the master, who makes one.
     """
 
-    board: Board
+    scoreboard: Scoreboard
     rows: Mapping[str, int]
     caches: str | Literal[True]
     locks: Locks

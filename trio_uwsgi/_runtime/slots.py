@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from trio_uwsgi._signals.targets import Kind
     from trio_uwsgi._signals.timer import Timer
 
-__all__ = ["Delivery", "Remains", "Seat", "SeatState", "Tick", "signal_numbers"]
+__all__ = ["Delivery", "Reassignment", "Slot", "SlotState", "Tick", "signal_numbers"]
 
 
-class SeatState(enum.Enum):
+class SlotState(enum.Enum):
     """Who sits on a seat.
 
-    `STARTING`: a member that is not ready yet. `RESTING`: nobody, for a pause after a member that died young. `VACANT`:
-    nobody, until there is work. `ENDED`: nobody any more.
+    `STARTING`: a member that is not ready yet. `BACKING_OFF`: nobody, for a pause after a member that died young.
+    `VACANT`: nobody, until there is work. `ENDED`: nobody any more.
     """
 
     STARTING = "starting"
     READY = "ready"
-    RESTING = "resting"
+    BACKING_OFF = "resting"
     VACANT = "vacant"
     ENDED = "ended"
 
@@ -72,7 +72,7 @@ def signal_numbers(deliveries: Sequence[Delivery]) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Remains:
+class Reassignment:
     """What became of the deliveries of a member that died: signals that it ran are `lost`, messages that it handled
     wait `again`, but those that killed a member before are `dropped`; what others could do was `moved` to them.
     """
@@ -80,13 +80,13 @@ class Remains:
     lost: list[Delivery]
     again: list[Delivery]
     dropped: list[Delivery]
-    moved: list[tuple[Seat, Delivery]]
+    moved: list[tuple[Slot, Delivery]]
 
 
-class Seat:
+class Slot:
     """The place of one member. Written by the roster and the master only.
 
-    `spare` seats have a member only while there is work. `on_hired` is called when a vacant seat is to have one,
+    `spare` seats have a member only while there is work. `on_activated` is called when a vacant seat is to have one,
     `on_idle` when nothing waits or runs on a ready one any more; whoever looks after the seat sets them.
 
     A seat may for a while have two members: one has it, and one is `leaving`, which begins nothing any more.
@@ -103,7 +103,7 @@ class Seat:
         "messages",
         "name",
         "number",
-        "on_hired",
+        "on_activated",
         "on_idle",
         "running",
         "signals",
@@ -116,8 +116,8 @@ class Seat:
         self.number = number
         self.name = f"{kind}{number}" if number else kind
         self.spare = spare
-        self.state = SeatState.VACANT if spare else SeatState.STARTING
-        self.on_hired: Callable[[], None] = _nobody_cares
+        self.state = SlotState.VACANT if spare else SlotState.STARTING
+        self.on_activated: Callable[[], None] = _ignore_change
         self.on_idle: Callable[[], None] | None = None
         self.deaths = 0
         self.signals: dict[int, Delivery] = {}
@@ -140,5 +140,5 @@ class Seat:
         return sorted([*self.signals.values(), *self.messages.values()], key=lambda d: (not d.deaths, d.ticket))
 
 
-def _nobody_cares() -> None:
+def _ignore_change() -> None:
     pass

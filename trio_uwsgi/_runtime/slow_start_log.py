@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._runtime.slots import SeatState
+from trio_uwsgi._runtime.slots import SlotState
 
 if TYPE_CHECKING:
-    from trio_uwsgi._runtime.dispatcher import Roster
+    from trio_uwsgi._runtime.dispatcher import Dispatcher
 
-__all__ = ["say_what_is_awaited", "who_starts"]
+__all__ = ["log_slow_start", "starting_members"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -21,7 +21,7 @@ logger = logging.getLogger("trio_uwsgi")
 _FIRST = 10.0
 
 
-async def say_what_is_awaited(awaited: Callable[[], str], there: trio.Event) -> None:
+async def log_slow_start(awaited: Callable[[], str], there: trio.Event) -> None:
     """Until it is there, say now and then what is waited for: nothing limits how long the application's own code takes
     to start, so a start that hangs would be silent.
     """
@@ -35,7 +35,7 @@ async def say_what_is_awaited(awaited: Callable[[], str], there: trio.Event) -> 
         due += due - began
 
 
-def who_starts(roster: Roster) -> str:
+def starting_members(dispatcher: Dispatcher) -> str:
     """Which members do not serve yet."""
-    seats = [seat.name for seat in roster.seats() if seat.state not in (SeatState.READY, SeatState.VACANT)]
-    return f"{', '.join(seats)} to start (import, lifespan, post_fork)"
+    slots = [slot.name for slot in dispatcher.slots() if slot.state not in (SlotState.READY, SlotState.VACANT)]
+    return f"{', '.join(slots)} to start (import, lifespan, post_fork)"

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._link.frames import Leave, Ready
+from trio_uwsgi._link.frames import Ready, ShutdownRequest
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._spool.functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
 from trio_uwsgi._spool.running_jobs import Running
 from trio_uwsgi._units.calls import Result, SharedScope
-from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.leftovers import in_own_task
 from trio_uwsgi._units.thread_pool import ThreadPool
@@ -68,7 +68,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
                     await inbox.stopping.wait()
                     jobs.finish()
                     inbox.finish()
-                    if member.vitals is not None:  # a process, which is killed when the mercy is over
+                    if member.heartbeat is not None:  # a process, which is killed when the mercy is over
                         mercy = member.services.mercy
                         loops.cancel_scope.deadline = inbox.told_at + max(mercy - LEEWAY, mercy / 2)
         services.cancel_scope.cancel()
@@ -160,7 +160,9 @@ class Jobs:
         if self._cheap and not self._finishing:
             with trio.move_on_after(PATIENCE):
                 return await self._spool.next_job(self._member.number)
-            self._member.link.send(Leave())  # if that is granted, we are told to stop; and if there is work, we go on
+            self._member.link.send(
+                ShutdownRequest()
+            )  # if that is granted, we are told to stop; and if there is work, we go on
         # `finish` may have come while others had their turn, or with the end of the patience: it dismisses only those
         # who wait already.
         return None if self._finishing else await self._spool.next_job(self._member.number)
@@ -186,7 +188,7 @@ class Jobs:
             )
             args, kwargs = function.arguments(job)
         except BaseException as error:  # the disk does not give the body; and unpickling can raise anything
-            failure, passing = told_apart(error)
+            failure, passing = split_failure(error)
             if failure is None or passing is not None:
                 raise
             self._calls.report(what, failure)

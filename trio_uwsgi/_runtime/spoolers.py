@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._link.frames import SpoolerFrequency
-from trio_uwsgi._runtime.member_run import second_name
-from trio_uwsgi._runtime.slots import Seat, SeatState
+from trio_uwsgi._runtime.member_instance import second_name
+from trio_uwsgi._runtime.slots import Slot, SlotState
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
@@ -32,23 +32,23 @@ class Spoolers:
         self._spools = spools
         self._processes = processes
 
-    def hire_when_there_is_work(self) -> None:
+    def activate_when_there_is_work(self) -> None:
         """Those that are cheap come when their directory has work."""
-        seats = self._master.roster.seats("spooler")
+        slots = self._master.dispatcher.slots("spooler")
         count = self._processes
         for number, spool in enumerate(self._spools.all):
-            spool.on_work = partial(self._hire_for, spool, seats[number * count : (number + 1) * count])
+            spool.on_work = partial(self._activate_for, spool, slots[number * count : (number + 1) * count])
 
-    def _hire_for(self, spool: Spool, seats: Sequence[Seat]) -> None:
+    def _activate_for(self, spool: Spool, slots: Sequence[Slot]) -> None:
         """Have a spooler for each job that is due or runs, as far as there are seats. Those on their way count."""
-        vacant = [seat for seat in seats if seat.state is SeatState.VACANT]
-        there = len(seats) - len(vacant)
-        for seat in vacant[: max(0, spool.unfinished - there)]:
-            self._master.roster.hire(seat)
+        vacant = [slot for slot in slots if slot.state is SlotState.VACANT]
+        there = len(slots) - len(vacant)
+        for slot in vacant[: max(0, spool.unfinished - there)]:
+            self._master.dispatcher.activate(slot)
 
     def tell_frequency(self, seconds: float) -> None:
         """A member has said how often directories are looked through: here, and by spoolers that are processes."""
         self._spools.heed_frequency(seconds)
-        for seat in self._master.roster.seats("spooler"):
-            for name in (seat.name, second_name(seat.name)):
+        for slot in self._master.dispatcher.slots("spooler"):
+            for name in (slot.name, second_name(slot.name)):
                 self._master.send(name, SpoolerFrequency(seconds))

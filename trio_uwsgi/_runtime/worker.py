@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Member
     from trio_uwsgi.config.options import AccessRules
 
-__all__ = ["Application", "Worker", "WorkerTerms", "make_worker", "rpc_threads"]
+__all__ = ["Application", "Worker", "WorkerSettings", "make_worker", "rpc_threads"]
 
 # `def` RPC functions that run at once in a member; one that calls another holds its thread meanwhile.
 RPC_THREADS = 16
@@ -54,7 +54,7 @@ class Application:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerTerms:
+class WorkerSettings:
     """What a worker is told: about HTTP, and who may ask for something else than the application."""
 
     http: HttpOptions
@@ -131,23 +131,23 @@ class Worker:
 
 
 def make_worker(
-    member: Member, calls: Calls, application: Application, terms: WorkerTerms, listeners: Sequence[Listener]
+    member: Member, calls: Calls, application: Application, settings: WorkerSettings, listeners: Sequence[Listener]
 ) -> Worker:
     """A worker for an application, with the drivers and the threads it needs."""
     member.threads = ThreadPool(1, member.name)  # of `def` signal handlers: one at a time, and never behind requests
     member.rpc_threads = rpc_threads(member)
-    packets = PacketDriver(terms.access, calls)
+    packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        service = HttpService(AsgiDriver(app, application.state), packets, calls, terms.http)
+        service = HttpService(AsgiDriver(app, application.state), packets, calls, settings.http)
         return Worker(member, calls, service, None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     if not application.threads:
         inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
-        return Worker(member, calls, HttpService(inline, packets, calls, terms.http), None, listeners)
+        return Worker(member, calls, HttpService(inline, packets, calls, settings.http), None, listeners)
     threads = ThreadPool(application.threads, f"{member.name} request")
     driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
-    return Worker(member, calls, HttpService(driver, packets, calls, terms.http), threads, listeners)
+    return Worker(member, calls, HttpService(driver, packets, calls, settings.http), threads, listeners)
 
 
 def rpc_threads(member: Member) -> ThreadPool:

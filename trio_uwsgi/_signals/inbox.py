@@ -16,7 +16,7 @@ import outcome
 import trio
 from trio.lowlevel import Task, current_task, reschedule
 
-from trio_uwsgi._link.frames import Begun, Deliver, Ended, Frame, HandedOver, HandOver, Pause, Seated, Stop
+from trio_uwsgi._link.frames import Begun, Deliver, Drain, Drained, Ended, Frame, Pause, Stop, TakeOver
 from trio_uwsgi._signals.messages import Messages, parked
 from trio_uwsgi._units.calls import SharedScope
 from trio_uwsgi._units.leftovers import in_own_task
@@ -56,34 +56,34 @@ class Inbox:
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
         self.told_at = math.inf  # when it was first told to stop
-        self.seated = trio.Event()  # at once, but for one who follows another one
-        self.seated.set()
+        self.holds_slot = trio.Event()  # at once, but for one who follows another one
+        self.holds_slot.set()
         self.follows = False  # another one follows this one: what waits here is for that
         self.patient = False  # others serve on when this one ends
         self.on_pause: Callable[[bool], None] = _accepts_nobody
 
     def inherit(self) -> None:
         """Another one has the seat: wait until the master says otherwise."""
-        self.messages.seated = self.seated = trio.Event()
+        self.messages.holds_slot = self.holds_slot = trio.Event()
 
     def obey(self, frame: Frame) -> None:
         """Take a frame from the master."""
-        if isinstance(frame, Stop | HandOver):
+        if isinstance(frame, Stop | Drain):
             self.told_at = min(self.told_at, trio.current_time())
         if isinstance(frame, Stop):
             self.patient = frame.patient
             self.stopping.set()
         elif isinstance(frame, Pause):
             self.on_pause(frame.paused)
-        elif isinstance(frame, HandOver):
+        elif isinstance(frame, Drain):
             self.follows = self.patient = True
             self._signals.clear()
             self.messages.drop()
             self.stopping.set()
             if self._member.kind != "mule":  # a mule's program may read messages until it has ended
-                self.give_way()
-        elif isinstance(frame, Seated):
-            self.seated.set()
+                self.drain()
+        elif isinstance(frame, TakeOver):
+            self.holds_slot.set()
         elif not isinstance(frame, Deliver):
             raise TypeError(f"the master sent {frame!r}, which is not for a member")
         elif frame.signum is not None:
@@ -92,10 +92,10 @@ class Inbox:
         else:
             self.messages.put(frame)
 
-    def give_way(self) -> None:
+    def drain(self) -> None:
         """Nothing is begun here any more, should another one follow: that can begin."""
         if self.follows:
-            self._member.link.send(HandedOver())
+            self._member.link.send(Drained())
 
     def finish(self) -> None:
         """Nothing more will be raised here: let the loops end when nothing waits."""

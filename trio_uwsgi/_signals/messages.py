@@ -53,8 +53,8 @@ class Messages:
         self._arrived = 0
         self._readers: list[_Reader] = []
         self._held: int | None = None  # ticket of the message that the program works on
-        self.seated = trio.Event()  # as in `Inbox`
-        self.seated.set()
+        self.holds_slot = trio.Event()  # as in `Inbox`
+        self.holds_slot.set()
         self._on_the_way = 0  # messages that readers were given, who have not run since
         self._finishing = False
         self.programmed = False  # a program runs, and may begin to read messages at any time
@@ -119,8 +119,8 @@ class Messages:
 
     async def serve(self) -> None:
         """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
-        if not self.seated.is_set():
-            await self.seated.wait()
+        if not self.holds_slot.is_set():
+            await self.holds_slot.wait()
         # A program that begins with `mule_get_msg` gets what came before it, too; its unit is in a task of its own.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()

@@ -74,7 +74,7 @@ class NotClaimed:
 
 
 class Claim:
-    """A job of which this process has the lock. One of `done`, `keep`, `retry`, `bury` and `lose` ends it.
+    """A job of which this process has the lock. One of `done`, `keep`, `retry`, `move_to_dead` and `lose` ends it.
 
     Each of them raises SpoolError where the disk does not do its part: the claim has ended then too, and the job is
     still there, and is held back for `HOLD_BACK` seconds.
@@ -181,10 +181,10 @@ class Claim:
         finally:
             self._release()
 
-    def bury(self, report: str) -> None:
+    def move_to_dead(self, report: str) -> None:
         """It has failed for the last time: move it to `dead`, with a report; `path` says where it is then."""
         try:
-            self.path = bury(self._root, self.name, self._fd, Record(self.tries + 1, report))
+            self.path = move_to_dead(self._root, self.name, self._fd, Record(self.tries + 1, report))
         except OSError as error:
             hold_back(self._fd, self._now)
             raise _failed(self.path, "has failed too often, and cannot be moved to dead/", error) from error
@@ -217,7 +217,7 @@ def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClai
     except BadSpoolFile as error:
         if error.cut_off and now() - due < PATIENCE:
             return NotClaimed("unfinished", f"{root}/{name}: {error}", until=due + PATIENCE)
-        return _bury_bad(root, name, fd, error, now)
+        return _move_bad_to_dead(root, name, fd, error, now)
     except OSError as error:
         hold_back(fd, now)
         return NotClaimed("unreadable", f"{root}/{name} cannot be read ({error.strerror}); it stays there")
@@ -301,7 +301,7 @@ def set_due(fd: int, due: float) -> None:
     os.utime(fd, ns=(nanoseconds, nanoseconds))
 
 
-def bury(root: str, name: str, fd: int, record: Record) -> str:
+def move_to_dead(root: str, name: str, fd: int, record: Record) -> str:
     """Move a job to `dead`, and give its path there. The caller has its lock."""
     place = f"{DEAD}/{name}"
     number = 0
@@ -323,10 +323,10 @@ def bury(root: str, name: str, fd: int, record: Record) -> str:
     return target
 
 
-def _bury_bad(root: str, name: str, fd: int, error: BadSpoolFile, now: Callable[[], float]) -> NotClaimed:
+def _move_bad_to_dead(root: str, name: str, fd: int, error: BadSpoolFile, now: Callable[[], float]) -> NotClaimed:
     path = f"{root}/{name}"
     try:
-        target = bury(root, name, fd, Record(0, str(error)))
+        target = move_to_dead(root, name, fd, Record(0, str(error)))
     except OSError as problem:
         hold_back(fd, now)
         return NotClaimed("unreadable", f"{path}: {error}; it cannot be moved to {DEAD}/ ({problem.strerror})")

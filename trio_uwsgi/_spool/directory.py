@@ -36,7 +36,7 @@ from trio_uwsgi._spool.paths import DEAD
 from trio_uwsgi._spool.rules import SpoolIndex, is_priority
 from trio_uwsgi._spool.running_jobs import Records
 from trio_uwsgi._spool.scan import Scan, read_job, report_deaths, sorted_names
-from trio_uwsgi._spool.settings import SpoolStatistics, SpoolTerms
+from trio_uwsgi._spool.settings import SpoolSettings, SpoolStatistics
 from trio_uwsgi._system.inotify import open_watch
 from trio_uwsgi.errors import SpoolError
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._spool.rules import Retry
     from trio_uwsgi._system.inotify import Watch
 
-__all__ = ["Spool", "SpoolStatistics", "SpoolTerms"]
+__all__ = ["Spool", "SpoolSettings", "SpoolStatistics"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -66,10 +66,10 @@ class Spool:
         wall: the time of day, which is that of files.
     """
 
-    def __init__(self, folder: SpoolFolder, terms: SpoolTerms, wall: WallClock) -> None:
+    def __init__(self, folder: SpoolFolder, settings: SpoolSettings, wall: WallClock) -> None:
         self.folder = folder
-        self.frequency = terms.frequency
-        self._terms = terms
+        self.frequency = settings.frequency
+        self._settings = settings
         self._wall = wall
         self._index = SpoolIndex()
         # Until when; and those that were looked at and left. Both begin anew with each look at everything.
@@ -120,10 +120,10 @@ class Spool:
             request.body,
             priority=request.priority,
             at=request.at,
-            sync=self._terms.fsync,
+            sync=self._settings.fsync,
         )
         # A cancellation waits for the thread: then the job is queued, and this call was not cancelled.
-        slow = self._terms.fsync or len(request.body) > SMALL
+        slow = self._settings.fsync or len(request.body) > SMALL
         path = await trio.to_thread.run_sync(write) if slow else write()
         if self._noticing:
             self.notice(self._name(path))
@@ -138,7 +138,7 @@ class Spool:
             BootError: the directory cannot be used.
         """
         await trio.to_thread.run_sync(self.folder.prepare)
-        watch = open_watch(removals=self._terms.onlooker)
+        watch = open_watch(removals=self._settings.onlooker)
         with watch or contextlib.nullcontext(), contextlib.closing(self._records):
             async with trio.open_nursery() as nursery:
                 if watch is not None and watch.add(self.folder.path):
@@ -209,7 +209,7 @@ class Spool:
         """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
         index = self._index
         index.begin_scan()
-        scan = Scan(self.folder, watch, None if self._terms.onlooker else self._pause_after, self._looked_at)
+        scan = Scan(self.folder, watch, None if self._settings.onlooker else self._pause_after, self._looked_at)
         try:
             while not scan.ended:
                 batch = await trio.to_thread.run_sync(scan.read_some)
@@ -231,14 +231,14 @@ class Spool:
 
     def _pause_after(self, claim: Claim, tries: int) -> float | None:
         """Seconds until the next try of a job that has failed so often; None if it is given up."""
-        return self._retry(claim).delay_after(tries, self._terms.chance())
+        return self._retry(claim).delay_after(tries, self._settings.chance())
 
     def is_last_try(self, claim: Claim) -> bool:
         """Is this the last time that the job is run, if it fails?"""
         return self._retry(claim).delay_after(claim.tries + 1, 0) is None
 
     def _retry(self, claim: Claim) -> Retry:
-        retry, limit = self._terms.retry, self._terms.max_tries(dict(claim.pairs))
+        retry, limit = self._settings.retry, self._settings.max_tries(dict(claim.pairs))
         return retry if limit is None else dataclasses.replace(retry, max_tries=limit)
 
     # ----- handing out
@@ -381,7 +381,7 @@ class Spool:
         if pause is not None:
             self._end(claim, partial(claim.retry, self._wall.now() + pause, report))
             self.notice(claim.name)
-        elif self._end(claim, partial(claim.bury, report)):
+        elif self._end(claim, partial(claim.move_to_dead, report)):
             self.dead += 1
         else:
             pause = HOLD_BACK

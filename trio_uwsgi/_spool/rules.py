@@ -219,7 +219,7 @@ class SpoolIndex:
 
     def pop(self, now: float) -> Entry | None:
         """Take the first of those that are due; None if there is none. End with `forget` or `put_back`."""
-        self._ripen(now)
+        self._move_due(now)
         while self._ready_heap:
             entry = heapq.heappop(self._ready_heap)
             if self._ready.get(entry.name) is entry:
@@ -237,7 +237,7 @@ class SpoolIndex:
 
     def next_due(self, now: float) -> float | None:
         """When the next `pop` will give something: `now` if it does so now, None if nothing is known."""
-        self._ripen(now)
+        self._move_due(now)
         if self._ready:
             return now
         self._tidy_delayed()
@@ -245,7 +245,7 @@ class SpoolIndex:
 
     def due(self, now: float) -> int:
         """How many may run now, and have not been given out."""
-        self._ripen(now)
+        self._move_due(now)
         return len(self._ready)
 
     @property
@@ -274,7 +274,7 @@ class SpoolIndex:
 
     def statistics(self, now: float) -> SpoolCounts:
         """How many there are. Takes a moment: it looks at all that are waiting."""
-        self._ripen(now)
+        self._move_due(now)
         oldest = max((now - entry.due for entry in self._ready.values()), default=None)
         return SpoolCounts(len(self._ready), len(self._delayed), len(self._taken), oldest, not self.incomplete)
 
@@ -309,7 +309,7 @@ class SpoolIndex:
         elif len(self._delayed_heap) > 2 * len(self._delayed) + 64:
             self._delayed_heap = sorted((known.due, known) for known in self._delayed.values())
 
-    def _ripen(self, now: float) -> None:
+    def _move_due(self, now: float) -> None:
         heap = self._delayed_heap
         while heap and heap[0][0] <= now:
             _, entry = heapq.heappop(heap)

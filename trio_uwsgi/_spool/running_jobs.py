@@ -193,7 +193,7 @@ def _count(folder: SpoolFolder, claim: Claim, tries: int, decide: Decide) -> str
         return ""
     delay = decide(claim, tries + 1)
     if delay is None:
-        claim.bury(REPORT)
+        claim.move_to_dead(REPORT)
     else:
         claim.retry(folder.now() + delay, REPORT)
     return claim.path.removeprefix(f"{folder.path}/")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_uwsgi._spool.rules import Retry
 
-__all__ = ["SpoolStatistics", "SpoolTerms"]
+__all__ = ["SpoolSettings", "SpoolStatistics"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolTerms:
+class SpoolSettings:
     """What a spooler is told: seconds between two looks at everything, when a job is tried again, and how often at most
     where its vars say which function it is for; whether to wait for the disk; and `chance`, which gives numbers from 0
     to below 1. `onlooker`: the jobs are done in other processes.

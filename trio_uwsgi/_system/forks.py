@@ -25,7 +25,7 @@ import trio._core._run
 
 from trio_uwsgi._system.close_on_fork import close_copies
 
-__all__ = ["fork", "held", "ignored", "in_forked_children", "mind_forks"]
+__all__ = ["fork", "held", "ignored", "in_forked_children", "install_fork_hooks"]
 
 # All that anything here or in Trio handles.
 _HANDLED = frozenset(
@@ -61,7 +61,7 @@ held: set[signal.Signals] = set()
 ignored: set[signal.Signals] = set()
 
 
-def mind_forks() -> None:
+def install_fork_hooks() -> None:
     """Do what this module is for, from now on, in the children of this process."""
     global _minded
     if not _minded:

@@ -6,12 +6,12 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["entitle", "entitled", "whoami"]
+__all__ = ["set_title", "whoami", "with_title"]
 
 _role = ""
 
 
-def entitle(role: str) -> None:
+def set_title(role: str) -> None:
     """Name this process for what it does, as in `trio-uwsgi worker 1`. The application may name it otherwise later."""
     global _role
     _role = role
@@ -28,11 +28,11 @@ def whoami() -> str:
 
 
 @contextlib.contextmanager
-def entitled(role: str) -> Iterator[None]:
+def with_title(role: str) -> Iterator[None]:
     """Name this process so during the block: what is a program today may be a part of another one, or of a test."""
     global _role
     was, title = _role, _title()
-    entitle(role)
+    set_title(role)
     try:
         yield
     finally:

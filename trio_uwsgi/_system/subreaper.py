@@ -17,7 +17,7 @@ from pathlib import Path
 
 import trio
 
-__all__ = ["KIN", "bury_orphans", "children_of"]
+__all__ = ["KIN", "children_of", "reap_orphans"]
 
 # Zygotes and members, by pid: whoever runs them takes their status.
 KIN: set[int] = set()
@@ -34,7 +34,7 @@ def children_of(pid: int) -> list[int]:
         return []
 
 
-async def bury_orphans() -> None:
+async def reap_orphans() -> None:
     """Do so until cancelled, on the main thread, in a process that is ours."""
     others = frozenset(children_of(os.getpid()))
     with trio.open_signal_receiver(signal.SIGCHLD) as ended:

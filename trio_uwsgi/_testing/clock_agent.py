@@ -4,7 +4,7 @@ The other side, and the theory, are in `clock_coordinator.py`. Messages over the
 
     a name           the first one: the member's
     ASK, an answer   how many steps the tasks here have taken, and the earliest deadline, once all are idle
-    TELL, STIRRED    say when a task has taken a step since the last answer: nobody will ask
+    TELL, WOKEN    say when a task has taken a step since the last answer: nobody will ask
     a connection     a descriptor, and whose it is: for a worker
 
 On a clock of its own the member is asked nothing, and its heart beats as in production.
@@ -25,16 +25,16 @@ from trio_uwsgi._process.heartbeat_loop import beat
 from trio_uwsgi._testing.clock_hold import ClockHold, hold_clock
 
 if TYPE_CHECKING:
-    from trio_uwsgi._process.heartbeat_loop import Heart
+    from trio_uwsgi._process.heartbeat_loop import HeartbeatLoop
 
-__all__ = ["ANSWER", "ASK", "STIRRED", "TELL", "Follower"]
+__all__ = ["ANSWER", "ASK", "TELL", "WOKEN", "ClockAgent"]
 
-ASK, TELL, STIRRED = b"?", b"~", b"!"
+ASK, TELL, WOKEN = b"?", b"~", b"!"
 ANSWER = struct.Struct("qd")  # never of the length of the others
 _LONGEST = 4096
 
 
-class Follower(trio.abc.Instrument):
+class ClockAgent(trio.abc.Instrument):
     """The companion of the member of this process.
 
     Args:
@@ -48,18 +48,18 @@ class Follower(trio.abc.Instrument):
         self._steps = 0  # of all others
         self._answered = -1  # how many it were
         self._to_tell = False
-        self._stirred = trio.Event()
+        self._woken = trio.Event()
         self._asked = trio.Event()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         if task in self._mine:
             return
         self._steps += 1
-        self._stirred.set()
+        self._woken.set()
         if self._to_tell:
             self._tell()
 
-    async def accompany(self, heart: Heart) -> None:
+    async def run_clock_agent(self, heart: HeartbeatLoop) -> None:
         """Stay beside the member, until cancelled, or until the other end has gone."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as self._channel, hold_clock() as hold:
             self._channel.connect(self._address)
@@ -78,7 +78,7 @@ class Follower(trio.abc.Instrument):
                 trio.lowlevel.remove_instrument(self)
                 heart.note()
 
-    async def _listen(self, heart: Heart) -> None:
+    async def _listen(self, heart: HeartbeatLoop) -> None:
         self._mine.add(trio.lowlevel.current_task())
         while True:
             await trio.lowlevel.wait_readable(self._channel)
@@ -87,7 +87,9 @@ class Follower(trio.abc.Instrument):
                 return
             if descriptors:
                 connection = trio.socket.from_stdlib_socket(socket.socket(fileno=descriptors[0]))
-                heart.crew.workers[heart.member.name].take(trio.SocketStream(connection), pickle.loads(message))
+                heart.member_factory.workers[heart.member.name].take(
+                    trio.SocketStream(connection), pickle.loads(message)
+                )
             elif message == ASK:
                 self._asked.set()
             elif self._steps != self._answered:
@@ -95,7 +97,7 @@ class Follower(trio.abc.Instrument):
             else:
                 self._to_tell = True
 
-    async def _answer(self, heart: Heart, hold: ClockHold) -> None:
+    async def _answer(self, heart: HeartbeatLoop, hold: ClockHold) -> None:
         self._mine.add(trio.lowlevel.current_task())
         while True:
             await self._asked.wait()
@@ -112,12 +114,12 @@ class Follower(trio.abc.Instrument):
     async def _come_to_rest(self, hold: ClockHold) -> None:
         """Wait until no task can take a step, and no thread runs code."""
         while True:
-            self._stirred = trio.Event()
+            self._woken = trio.Event()
             await trio.testing.wait_all_tasks_blocked()
             if not hold.busy():
                 return
-            await self._stirred.wait()
+            await self._woken.wait()
 
     def _tell(self) -> None:
         self._to_tell = False
-        self._channel.send(STIRRED)
+        self._channel.send(WOKEN)

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trio_uwsgi._testing.clock_hold import ClockHold
-    from trio_uwsgi._testing.process_table import Company, Follower
+    from trio_uwsgi._testing.process_table import AgentChannel, ProcessTable
 
-__all__ = ["Conductor", "conduct"]
+__all__ = ["ClockCoordinator", "coordinate_clock"]
 
 
-class Conductor(trio.abc.Instrument):
+class ClockCoordinator(trio.abc.Instrument):
     """The conductor of one run of Trio. `now` is the time for the other processes."""
 
     def __init__(self, clock: MockClock, hold: ClockHold) -> None:
@@ -47,7 +47,7 @@ class Conductor(trio.abc.Instrument):
         self._hold = hold
         self.now = SharedNow()
         self.now.set(clock.current_time())
-        self.companies: list[Company] = []
+        self.process_tables: list[ProcessTable] = []
         self._aside: set[trio.lowlevel.Task] = set()
         self._steps = 0  # of all others
         self._stirred = trio.Event()
@@ -60,7 +60,7 @@ class Conductor(trio.abc.Instrument):
             self.now.set(self._clock.current_time())  # the test may have moved it
             self._stirred.set()
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """Something has happened: look again."""
         self._stirred.set()
 
@@ -86,8 +86,8 @@ class Conductor(trio.abc.Instrument):
             async with self._baton:
                 while True:
                     await self._come_to_rest()
-                    for company in self.companies:
-                        company.on_rest()
+                    for process_table in self.process_tables:
+                        process_table.on_rest()
                     if self._settlers:
                         settlers, self._settlers = self._settlers, []
                         for event in settlers:
@@ -100,7 +100,7 @@ class Conductor(trio.abc.Instrument):
         while True:
             self._stirred = trio.Event()
             await trio.testing.wait_all_tasks_blocked()
-            if self._hold.busy() or any(company.busy for company in self.companies):
+            if self._hold.busy() or any(process_table.busy for process_table in self.process_tables):
                 await self._stirred.wait()
                 before = None
                 continue
@@ -109,33 +109,33 @@ class Conductor(trio.abc.Instrument):
                 return
             before = steps
 
-    def _followers(self) -> list[Follower]:
+    def _agents(self) -> list[AgentChannel]:
         return [
-            follower
-            for company in self.companies
-            for follower in company.followers.values()
-            if follower.channel is not None
+            agent
+            for process_table in self.process_tables
+            for agent in process_table.agents.values()
+            if agent.channel is not None
         ]
 
     async def _round(self) -> list[int] | None:
         """Ask everybody. How many steps each has taken up to now; None if somebody has gone."""
         steps = [self._steps]
-        followers = self._followers()
-        for follower in followers:
-            follower.heard = trio.Event()
-            follower.say(ASK)
-        for follower in followers:
-            await follower.heard.wait()
-            if follower.channel is None:
+        agents = self._agents()
+        for agent in agents:
+            agent.heard = trio.Event()
+            agent.say(ASK)
+        for agent in agents:
+            await agent.heard.wait()
+            if agent.channel is None:
                 return None
-            steps.append(follower.steps)
+            steps.append(agent.steps)
         return steps
 
     def _jump(self) -> bool:
         """Move on to what is due first, if anything is, and if the clock may."""
         now = self._clock.current_time()
         own = now + trio.lowlevel.current_statistics().seconds_to_next_deadline
-        due = min([own, *(follower.due for follower in self._followers())])
+        due = min([own, *(agent.due for agent in self._agents())])
         if due == math.inf or not self._hold.jumps:
             return False
         while (ahead := due - self._clock.current_time()) > 0:  # again, if it was rounded down
@@ -146,36 +146,36 @@ class Conductor(trio.abc.Instrument):
     async def _wait_for_others(self) -> None:
         """Nothing will happen by itself. A task that is woken from outside, here or there, goes on."""
         self._stirred = trio.Event()
-        for follower in self._followers():
-            follower.say(TELL)
+        for agent in self._agents():
+            agent.say(TELL)
         await self._stirred.wait()
 
 
-_CONDUCTOR: trio.lowlevel.RunVar[tuple[Conductor | None, int]] = trio.lowlevel.RunVar("trio_uwsgi_conductor")
+_COORDINATOR: trio.lowlevel.RunVar[tuple[ClockCoordinator | None, int]] = trio.lowlevel.RunVar("trio_uwsgi_conductor")
 
 
 @contextlib.contextmanager
-def conduct(hold: ClockHold | None) -> Iterator[Conductor | None]:
+def coordinate_clock(hold: ClockHold | None) -> Iterator[ClockCoordinator | None]:
     """The run's conductor, in whose hands the clock is during the block; None on a clock that is not held.
 
-    Several may use it at once. Each has to have a task in `Conductor.run`.
+    Several may use it at once. Each has to have a task in `ClockCoordinator.run`.
     """
     if hold is None:
         yield None
         return
-    conductor, users = _CONDUCTOR.get((None, 0))
-    if conductor is None:
+    coordinator, users = _COORDINATOR.get((None, 0))
+    if coordinator is None:
         clock = trio.lowlevel.current_clock()
-        conductor = Conductor(clock, hold)  # type: ignore[arg-type]  # a clock that is held, and no member's
-        hold.conducted(True)
-        trio.lowlevel.add_instrument(conductor)
-    _CONDUCTOR.set((conductor, users + 1))
+        coordinator = ClockCoordinator(clock, hold)  # type: ignore[arg-type]  # a clock that is held, and no member's
+        hold.coordinated(True)
+        trio.lowlevel.add_instrument(coordinator)
+    _COORDINATOR.set((coordinator, users + 1))
     try:
-        yield conductor
+        yield coordinator
     finally:
-        users = _CONDUCTOR.get()[1]
-        _CONDUCTOR.set((conductor, users - 1) if users > 1 else (None, 0))
+        users = _COORDINATOR.get()[1]
+        _COORDINATOR.set((coordinator, users - 1) if users > 1 else (None, 0))
         if users == 1:
-            trio.lowlevel.remove_instrument(conductor)
-            hold.conducted(False)
-            conductor.now.close()
+            trio.lowlevel.remove_instrument(coordinator)
+            hold.coordinated(False)
+            coordinator.now.close()

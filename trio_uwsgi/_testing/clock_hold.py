@@ -35,7 +35,7 @@ class ClockHold(trio.abc.Instrument):
     def __init__(self, clock: MockClock | FollowingClock) -> None:
         self._clock = clock
         self._normal = clock.autojump_threshold
-        self._conducted = False
+        self._coordinated = False
         self._waiting: dict[trio.lowlevel.Task, list[bool]] = {}  # tasks inside of `to_thread.run_sync`
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -62,7 +62,7 @@ class ClockHold(trio.abc.Instrument):
 
     def let_go(self) -> None:
         """Give the clock its own threshold back, unless somebody else moves it."""
-        if self._conducted:
+        if self._coordinated:
             self._hold()
         elif self._clock.autojump_threshold != self._normal and self._clock.autojump_threshold == math.inf:
             self._clock.autojump_threshold = self._normal
@@ -72,9 +72,9 @@ class ClockHold(trio.abc.Instrument):
         if threshold != math.inf:
             self._normal, self._clock.autojump_threshold = threshold, math.inf
 
-    def conducted(self, conducted: bool) -> None:
+    def coordinated(self, coordinated: bool) -> None:
         """Let the clock stand still in any case, because somebody else moves it; or not any more."""
-        self._conducted = conducted
+        self._coordinated = coordinated
         self.look()
 
     @property
@@ -84,13 +84,13 @@ class ClockHold(trio.abc.Instrument):
 
     def busy(self) -> bool:
         """Does a thread run code, as far as was seen after the last task's step?"""
-        carriers: set[trio.lowlevel.Task] = set()
+        pool_threads: set[trio.lowlevel.Task] = set()
         for pool in pools_of_this_run():
             if any(pool.threads_running_code()):
                 return True
-            carriers.update(pool.tasks())
+            pool_threads.update(pool.tasks())
         # A carrier's first call is the life of its thread; what its user code calls in turn comes after.
-        return any(any(calls[1:] if task in carriers else calls) for task, calls in self._waiting.items())
+        return any(any(calls[1:] if task in pool_threads else calls) for task, calls in self._waiting.items())
 
 
 def _all_idle() -> bool:

@@ -12,12 +12,12 @@ import pickle
 import struct
 from typing import Any
 
-__all__ = ["Book"]
+__all__ = ["EventBuffer"]
 
 _LENGTH = struct.Struct("I")
 
 
-class Book:
+class EventBuffer:
     """The book. Any number of processes and threads may write; one reads."""
 
     def __init__(self) -> None:

@@ -21,20 +21,20 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 import trio._core._run
 
-from trio_uwsgi._process.zygote_channel import ZygoteDied, ZygoteLine
+from trio_uwsgi._process.zygote_channel import ZygoteChannel, ZygoteDied
 from trio_uwsgi._process.zygote_frames import Exited, Forked, ZygoteFrame
 from trio_uwsgi._system.forks import fork
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.pidfds import send_signal
 
 if TYPE_CHECKING:
-    from trio_uwsgi._process.zygote_start import Hatch, ZygoteProcess
-    from trio_uwsgi._testing.process_table import Company
+    from trio_uwsgi._process.zygote_start import StartZygote, ZygoteProcess
+    from trio_uwsgi._testing.process_table import ProcessTable
 
 __all__ = ["forking"]
 
 
-def forking(company: Company, become: Callable[[int], NoReturn]) -> Hatch:
+def forking(process_table: ProcessTable, become: Callable[[int], NoReturn]) -> StartZygote:
     """Zygotes that are forked from this process.
 
     Args:
@@ -42,14 +42,14 @@ def forking(company: Company, become: Callable[[int], NoReturn]) -> Hatch:
         become: called in the new process, with the descriptor of its end of the line; to be a zygote.
     """
 
-    async def hatch() -> tuple[ZygoteProcess, ZygoteLine]:
+    async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
         near, far = socket.socketpair()
         flush_output()
         pid = fork()
         if pid == 0:
             try:
                 near.close()
-                company.forget()
+                process_table.forget()
                 _forget_the_run()
                 become(far.detach())
             except BaseException:
@@ -59,10 +59,10 @@ def forking(company: Company, become: Callable[[int], NoReturn]) -> Hatch:
                 flush_output()
                 os._exit(1)
         far.close()
-        process = _ForkedProcess(pid, company)
-        return process, _Line(near, process, company)
+        process = _ForkedProcess(pid, process_table)
+        return process, _Channel(near, process, process_table)
 
-    return hatch
+    return start_zygote
 
 
 def _forget_the_run() -> None:
@@ -77,19 +77,19 @@ def _forget_the_run() -> None:
 class _ForkedProcess:
     """A child of this process, as far as a `trio.Process` is one."""
 
-    def __init__(self, pid: int, company: Company) -> None:
+    def __init__(self, pid: int, process_table: ProcessTable) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._pidfd = os.pidfd_open(pid)
         self._turn = trio.Lock()
-        self._company = company
+        self._process_table = process_table
         self._leaves = False
 
     def leaves(self) -> None:
         """It is about to end."""
         if not self._leaves and self.returncode is None:
             self._leaves = True
-            self._company.await_something()
+            self._process_table.await_something()
 
     async def wait(self) -> int:
         async with self._turn:
@@ -99,7 +99,7 @@ class _ForkedProcess:
                 os.close(self._pidfd)
                 self.returncode = os.waitstatus_to_exitcode(status)
                 if self._leaves:
-                    self._company.await_no_more()
+                    self._process_table.await_no_more()
         return self.returncode
 
     def kill(self) -> None:
@@ -110,13 +110,13 @@ class _ForkedProcess:
             send_signal(self._pidfd, self.pid, number)
 
 
-class _Line(ZygoteLine):
+class _Channel(ZygoteChannel):
     """A line that tells the company who is being forked, is there, and has been reaped."""
 
-    def __init__(self, near: socket.socket, process: _ForkedProcess, company: Company) -> None:
+    def __init__(self, near: socket.socket, process: _ForkedProcess, process_table: ProcessTable) -> None:
         super().__init__(trio.socket.from_stdlib_socket(near))
         self._process = process
-        self._company = company
+        self._process_table = process_table
         self._children: dict[int, int] = {}  # processes, by the zygote's number for them
         self._awaited = 0  # answers to forks, and the first one, that it is a zygote now
         self._await_answer()
@@ -140,9 +140,9 @@ class _Line(ZygoteLine):
         frame, descriptors = parcel
         if isinstance(frame, Forked):
             self._children[frame.ident] = frame.pid
-            self._company.forked(frame.pid, descriptors[0])
+            self._process_table.forked(frame.pid, descriptors[0])
         if isinstance(frame, Exited):
-            self._company.reaped(self._children.pop(frame.ident))
+            self._process_table.reaped(self._children.pop(frame.ident))
         else:
             self._answered()
         return parcel
@@ -153,11 +153,11 @@ class _Line(ZygoteLine):
 
     def _await_answer(self) -> None:
         self._awaited += 1
-        self._company.await_something()
+        self._process_table.await_something()
 
     def _answered(self) -> None:
         self._awaited -= 1
-        self._company.await_no_more()
+        self._process_table.await_no_more()
 
     def _end(self) -> None:
         """The zygote is gone. What it was asked for does not come; of its children nobody will hear by this way."""
@@ -165,5 +165,5 @@ class _Line(ZygoteLine):
         while self._awaited:
             self._answered()
         for pid in self._children.values():
-            self._company.reaped(pid)
+            self._process_table.reaped(pid)
         self._children.clear()

@@ -20,13 +20,13 @@ from trio_uwsgi._process import member_process, zygote
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._runtime.declarations import describe
 from trio_uwsgi._signals.ticker import WallClock, time_of_day
-from trio_uwsgi._testing.clock_agent import Follower
+from trio_uwsgi._testing.clock_agent import ClockAgent
 from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._units.journal import Event, LoggingJournal
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._testing.event_buffer import Book
+    from trio_uwsgi._testing.event_buffer import EventBuffer
 
 __all__ = ["Stage", "become_zygote", "describe_application", "main", "prepare"]
 
@@ -46,7 +46,7 @@ class Stage:
 
     app: object
     registry: Registry
-    book: Book
+    event_buffer: EventBuffer
     address: bytes
     clock: trio.abc.Clock
     began: tuple[float, float]
@@ -59,9 +59,9 @@ def become_zygote(stage: Stage, descriptor: int) -> NoReturn:
     """Be a zygote, in a process that was just forked from the test."""
     global _stage
     _stage = stage
-    Notes._book = stage.book
+    Notes._event_buffer = stage.event_buffer
     root = logging.getLogger()
-    root.handlers[:] = [_BookHandler()]
+    root.handlers[:] = [_EventBufferHandler()]
     while os.read(descriptor, 1) != b"\n":  # the line that tells a new interpreter where this package is
         continue
     zygote.live(descriptor, stage.app)
@@ -80,27 +80,27 @@ def main(descriptors: list[int], setup: str) -> float:
     """Be a member. The process ends when this returns, in as many seconds as this gives back."""
     stage = _stage
     (began, posix), clock = stage.began, stage.clock
-    house = member_process.House(
-        journal=_BookJournal(),
+    member_environment = member_process.MemberEnvironment(
+        journal=_EventBufferJournal(),
         wall=WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True),
         chance=random.Random(0).random,
         clock=clock,
-        accompany=Follower(stage.address).accompany,
+        run_clock_agent=ClockAgent(stage.address).run_clock_agent,
     )
-    return member_process.main(descriptors, setup, stage.registry, house)
+    return member_process.main(descriptors, setup, stage.registry, member_environment)
 
 
-class _BookJournal(LoggingJournal):
+class _EventBufferJournal(LoggingJournal):
     """Writes everything into the book."""
 
     remembers = True
 
     def note(self, member: str, what: str) -> None:
-        _stage.book.write(("event", Event(round(trio.current_time() - _stage.began[0], 5), member, what)))
+        _stage.event_buffer.write(("event", Event(round(trio.current_time() - _stage.began[0], 5), member, what)))
 
     def failed(self, member: str, what: str, error: BaseException) -> None:
         super().failed(member, what, error)
-        _stage.book.write(("failure", _portable(error)))
+        _stage.event_buffer.write(("failure", _portable(error)))
 
 
 def _portable(error: BaseException) -> BaseException:
@@ -115,7 +115,7 @@ def _portable(error: BaseException) -> BaseException:
     return copy
 
 
-class _BookHandler(logging.Handler):
+class _EventBufferHandler(logging.Handler):
     """Writes log records into the book, in a form that can be pickled."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -123,4 +123,4 @@ class _BookHandler(logging.Handler):
         if record.exc_info:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
             record.exc_info = None
-        _stage.book.write(("record", record))
+        _stage.event_buffer.write(("record", record))

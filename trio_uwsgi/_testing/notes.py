@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
-    from trio_uwsgi._testing.event_buffer import Book
+    from trio_uwsgi._testing.event_buffer import EventBuffer
 
 __all__ = ["Notes"]
 
@@ -33,7 +33,7 @@ class Notes(Sequence[T], Generic[T]):
     """
 
     # In a member's process: where notes go. In the test's: what brings here those that have been written.
-    _book: ClassVar[Book | None] = None
+    _event_buffer: ClassVar[EventBuffer | None] = None
     _catch_ups: ClassVar[list[Callable[[], None]]] = []
     _all: ClassVar[weakref.WeakValueDictionary[int, Notes[object]]] = weakref.WeakValueDictionary()
     _numbers: ClassVar[itertools.count[int]] = itertools.count()
@@ -45,10 +45,10 @@ class Notes(Sequence[T], Generic[T]):
 
     def append(self, note: T) -> None:
         """Add a note, in any process or thread."""
-        if Notes._book is None:
+        if Notes._event_buffer is None:
             self._read().append(note)
         else:
-            Notes._book.write(("note", self._number, note))
+            Notes._event_buffer.write(("note", self._number, note))
 
     def extend(self, notes: Iterable[T]) -> None:
         """Add several."""
@@ -60,7 +60,7 @@ class Notes(Sequence[T], Generic[T]):
         self._read().clear()
 
     def _read(self) -> list[T]:
-        if Notes._book is not None:
+        if Notes._event_buffer is not None:
             raise RuntimeError("notes are for the test to read: in this process, a member's, they can only be added")
         for catch_up in Notes._catch_ups:
             catch_up()
@@ -82,4 +82,4 @@ class Notes(Sequence[T], Generic[T]):
     __hash__ = None  # type: ignore[assignment]  # it grows
 
     def __repr__(self) -> str:
-        return repr(self._read() if Notes._book is None else f"<Notes {self._number}>")
+        return repr(self._read() if Notes._event_buffer is None else f"<Notes {self._number}>")

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._testing.clock_agent import ANSWER, STIRRED
+from trio_uwsgi._testing.clock_agent import ANSWER, WOKEN
 
 if TYPE_CHECKING:
-    from trio_uwsgi._testing.clock_coordinator import Conductor
+    from trio_uwsgi._testing.clock_coordinator import ClockCoordinator
 
-__all__ = ["Company", "Follower"]
+__all__ = ["AgentChannel", "ProcessTable"]
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
-class Follower:
+class AgentChannel:
     """One member's process, as seen from here. `channel` is there while it can be asked; `steps` and `due` are what it
     answered last, `heard` is set when it has.
     """
@@ -60,16 +60,16 @@ class Follower:
                 socket.send_fds(self.channel, [message], descriptors)
 
 
-class Company:
+class ProcessTable:
     """The processes of one runtime. They connect to `address`; `on_rest` is called whenever all have come to rest."""
 
-    def __init__(self, conductor: Conductor | None) -> None:
-        self._conductor = conductor
+    def __init__(self, coordinator: ClockCoordinator | None) -> None:
+        self._coordinator = coordinator
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         self._listener.bind("")  # Linux finds a name that no file has
         self._listener.listen(1024)
         self.address: bytes = self._listener.getsockname()
-        self.followers: dict[int, Follower] = {}  # by process
+        self.agents: dict[int, AgentChannel] = {}  # by process
         self._awaited = 0  # answers and ends of zygotes
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self.on_rest: Callable[[], None] = _ignore
@@ -77,7 +77,7 @@ class Company:
     @property
     def busy(self) -> bool:
         """Is anybody being started, or about to be gone?"""
-        return self._awaited > 0 or any(follower.busy for follower in self.followers.values())
+        return self._awaited > 0 or any(agent.busy for agent in self.agents.values())
 
     # ----- what the line to the zygote tells
 
@@ -91,22 +91,22 @@ class Company:
 
     def forked(self, pid: int, pidfd: int) -> None:
         """There is one more process: it will connect, or end. The descriptor is copied."""
-        follower = self._follower(pid)
-        follower.expected, follower.pidfd = True, os.dup(pidfd)
+        agent = self._agent(pid)
+        agent.expected, agent.pidfd = True, os.dup(pidfd)
 
     def reaped(self, pid: int) -> None:
         """It has ended, and everybody can see that."""
-        follower = self.followers[pid]
-        follower.expected = False
-        os.close(follower.pidfd)
-        if follower.channel is None:
-            del self.followers[pid]
+        agent = self.agents[pid]
+        agent.expected = False
+        os.close(agent.pidfd)
+        if agent.channel is None:
+            del self.agents[pid]
 
     # ----- what tests ask for
 
     def alive(self) -> list[str]:
         """The names of the members that are there."""
-        return sorted(follower.name for follower in self.followers.values() if follower.lives)
+        return sorted(agent.name for agent in self.agents.values() if agent.lives)
 
     def kill(self, name: str) -> None:
         """SIGKILL.
@@ -114,9 +114,9 @@ class Company:
         Raises:
             LookupError: there is nobody of this name.
         """
-        follower = self._named(name)
-        follower.doomed = True
-        signal.pidfd_send_signal(follower.pidfd, signal.SIGKILL)
+        agent = self._named(name)
+        agent.doomed = True
+        signal.pidfd_send_signal(agent.pidfd, signal.SIGKILL)
 
     def connect(self, name: str, message: bytes) -> socket.socket:
         """One end of a pair of sockets; a member is given the other one, with a message.
@@ -124,35 +124,35 @@ class Company:
         Raises:
             LookupError: there is nobody of this name.
         """
-        follower = self._named(name)
+        agent = self._named(name)
         near, far = socket.socketpair()
         with far:
-            follower.say(message, (far.fileno(),))
+            agent.say(message, (far.fileno(),))
         self._connections.add(near)
         return near
 
-    def _named(self, name: str) -> Follower:
+    def _named(self, name: str) -> AgentChannel:
         """Of two on one seat, the one who has been there longer."""
-        for follower in self.followers.values():
-            if follower.name == name and follower.lives:
-                return follower
+        for agent in self.agents.values():
+            if agent.name == name and agent.lives:
+                return agent
         raise LookupError(f"{name!r} does not live; these do: {', '.join(self.alive())}")
 
     # ----- its life
 
-    def _follower(self, pid: int) -> Follower:
-        return self.followers.setdefault(pid, Follower())
+    def _agent(self, pid: int) -> AgentChannel:
+        return self.agents.setdefault(pid, AgentChannel())
 
     def forget(self) -> None:
         """In a forked process: close what is the test's. Otherwise nobody would see that the test has closed it."""
         self._listener.close()
         for connection in list(self._connections):
             connection.close()
-        for follower in self.followers.values():
-            if follower.channel is not None:
-                follower.channel.close()
-            if follower.expected:
-                os.close(follower.pidfd)
+        for agent in self.agents.values():
+            if agent.channel is not None:
+                agent.channel.close()
+            if agent.expected:
+                os.close(agent.pidfd)
 
     async def serve(self) -> None:
         """Listen to all of them, until cancelled."""
@@ -167,33 +167,33 @@ class Company:
     async def _listen(self, channel: socket.socket) -> None:
         credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid = _CREDENTIALS.unpack(credentials)[0]
-        follower = self._follower(pid)  # perhaps before the zygote has told of it
+        agent = self._agent(pid)  # perhaps before the zygote has told of it
         with channel, self._aside():
             if name := await _receive(channel):
-                follower.channel, follower.name = channel, name.decode()
+                agent.channel, agent.name = channel, name.decode()
                 try:
-                    await self._hear(channel, follower)
+                    await self._hear(channel, agent)
                 finally:
-                    follower.channel = None
-                    follower.heard.set()
-        if not follower.expected:
-            self.followers.pop(pid, None)
-        self._stir()
+                    agent.channel = None
+                    agent.heard.set()
+        if not agent.expected:
+            self.agents.pop(pid, None)
+        self._wake()
 
-    async def _hear(self, channel: socket.socket, follower: Follower) -> None:
-        self._stir()
+    async def _hear(self, channel: socket.socket, agent: AgentChannel) -> None:
+        self._wake()
         while message := await _receive(channel):
-            if message != STIRRED:
-                follower.steps, follower.due = ANSWER.unpack(message)
-                follower.heard.set()
-            self._stir()
+            if message != WOKEN:
+                agent.steps, agent.due = ANSWER.unpack(message)
+                agent.heard.set()
+            self._wake()
 
     def _aside(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self._conductor is None else self._conductor.aside()
+        return contextlib.nullcontext() if self._coordinator is None else self._coordinator.aside()
 
-    def _stir(self) -> None:
-        if self._conductor is not None:
-            self._conductor.stir()
+    def _wake(self) -> None:
+        if self._coordinator is not None:
+            self._coordinator.wake()
 
 
 def _ignore() -> None:

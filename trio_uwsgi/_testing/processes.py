@@ -19,67 +19,69 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._process.app_name import AppReference
-from trio_uwsgi._process.launcher import Nest
+from trio_uwsgi._process.launcher import Launcher
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._testing import members
-from trio_uwsgi._testing.clock_coordinator import Conductor, conduct
+from trio_uwsgi._testing.clock_coordinator import ClockCoordinator, coordinate_clock
 from trio_uwsgi._testing.clock_hold import hold_clock
-from trio_uwsgi._testing.event_buffer import Book
+from trio_uwsgi._testing.event_buffer import EventBuffer
 from trio_uwsgi._testing.forked_zygote import forking
 from trio_uwsgi._testing.notes import Notes
-from trio_uwsgi._testing.process_table import Company
+from trio_uwsgi._testing.process_table import ProcessTable
 from trio_uwsgi._testing.virtual_clock import FollowingClock
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.request import Peer
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.runtime import Runtime
-    from trio_uwsgi._runtime.settings import Surroundings
+    from trio_uwsgi._runtime.settings import Environment
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._testing.members import Stage
     from trio_uwsgi._units.journal import Event
 
-__all__ = ["ProcessHouse", "open_process_house", "served"]
+__all__ = ["ProcessMembers", "open_process_members", "served"]
 
 # Seconds between two looks into the book on a clock that nobody conducts.
 _LOOK = 0.05
 
 
-class ProcessHouse:
+class ProcessMembers:
     """The processes of one runtime in a test. `settled` waits until all of them have come to rest."""
 
-    def __init__(self, conductor: Conductor | None, book: Book) -> None:
-        self.company = Company(conductor)
-        self.book = book
-        self.surroundings: Surroundings
+    def __init__(self, coordinator: ClockCoordinator | None, event_buffer: EventBuffer) -> None:
+        self.process_table = ProcessTable(coordinator)
+        self.event_buffer = event_buffer
+        self.environment: Environment
         self.on_event: Callable[[Event], None]
         self.on_failure: Callable[[BaseException], None]
-        self.kill = self.company.kill
+        self.kill = self.process_table.kill
         self._failed = trio.Event()
         self._failure: BaseException | None = None
-        self._conductor = conductor
-        self.company.on_rest = self.catch_up
+        self._coordinator = coordinator
+        self.process_table.on_rest = self.catch_up
 
     async def settled(self) -> None:
         """Wait until nothing happens any more at this instant."""
-        if self._conductor is not None:
-            await self._conductor.settled()
+        if self._coordinator is not None:
+            await self._coordinator.settled()
 
-    def nest(self, stage: Stage) -> Nest:
+    def launcher(self, stage: Stage) -> Launcher:
         """Where members come from."""
         name = getattr(stage.app, "__qualname__", type(stage.app).__qualname__)
         become = partial(members.become_zygote, stage)
         entry = members.__name__
-        return Nest(app=AppReference("name", name), entry=entry, hatch=forking(self.company, become), watched=False)
+        return Launcher(
+            app=AppReference("name", name), entry=entry, start_zygote=forking(self.process_table, become), watched=False
+        )
 
     @property
     def clock(self) -> trio.abc.Clock:
         """For the members."""
-        return trio.lowlevel.current_clock() if self._conductor is None else FollowingClock(self._conductor.now)
+        return trio.lowlevel.current_clock() if self._coordinator is None else FollowingClock(self._coordinator.now)
 
     def catch_up(self) -> None:
         """Read what members have written."""
-        for kind, *values in self.book.read():
+        for kind, *values in self.event_buffer.read():
             if kind == "event":
                 self.on_event(*values)
             elif kind == "note":
@@ -105,15 +107,15 @@ class ProcessHouse:
     def connect(self, runtime: Runtime, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
         """A connection to the worker whose turn it is: its stream, and whether the worker has closed it."""
         name = runtime.lend_worker()
-        near = self.company.connect(name, pickle.dumps(peer))
+        near = self.process_table.connect(name, pickle.dumps(peer))
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
         return stream, partial(_is_closed, near)
 
     async def serve(self) -> None:
         """Conduct, and listen, until cancelled; also while what is around it is cancelled, because its end needs it."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.company.serve)
-            nursery.start_soon(self._look if self._conductor is None else self._conductor.run)
+            nursery.start_soon(self.process_table.serve)
+            nursery.start_soon(self._look if self._coordinator is None else self._coordinator.run)
 
     async def _look(self) -> None:
         while True:
@@ -131,34 +133,34 @@ def _is_closed(near: socket.socket) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def open_process_house() -> AsyncIterator[ProcessHouse]:
+async def open_process_members() -> AsyncIterator[ProcessMembers]:
     """Have what processes of a test need, until the last of them has ended.
 
     Raises:
         ConfigError: this system does not have it.
     """
     require_processes()
-    with hold_clock() as hold, conduct(hold) as conductor, contextlib.closing(Book()) as book:
-        house = ProcessHouse(conductor, book)
+    with hold_clock() as hold, coordinate_clock(hold) as coordinator, contextlib.closing(EventBuffer()) as event_buffer:
+        member_environment = ProcessMembers(coordinator, event_buffer)
         scope = trio.CancelScope(shield=True)
 
         async def serve() -> None:
             with scope:
-                await house.serve()
+                await member_environment.serve()
 
-        with _catching_up(house.catch_up):
-            if conductor is not None:
-                conductor.companies.append(house.company)
+        with _catching_up(member_environment.catch_up):
+            if coordinator is not None:
+                coordinator.process_tables.append(member_environment.process_table)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(serve)
-                nursery.start_soon(house.raise_failure)
+                nursery.start_soon(member_environment.raise_failure)
                 try:
-                    yield house
+                    yield member_environment
                 finally:
                     scope.cancel()
                     nursery.cancel_scope.cancel()
-                    if conductor is not None:
-                        conductor.companies.remove(house.company)
+                    if coordinator is not None:
+                        coordinator.process_tables.remove(member_environment.process_table)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import trio
 
 from trio_uwsgi._units.asynchrony import is_async
-from trio_uwsgi._units.failures import told_apart
+from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.first_step import go_on
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
@@ -135,7 +135,7 @@ class Calls:
                 else:
                     _plain(await self.member.threads.run(func, unit=unit), func)
             except BaseException as error:
-                failure, passing = told_apart(error)
+                failure, passing = split_failure(error)
                 if passing is not None:
                     raise passing from passing.__cause__
             finally:
@@ -215,7 +215,7 @@ class Calls:
                 value = _plain(await self.member.threads.run(func, *args, unit=unit), func)
             return Result(True, value)
         except BaseException as error:
-            failure, passing = told_apart(error)
+            failure, passing = split_failure(error)
             if passing is not None:
                 unit.where = location(passing)
             if failure is not None:

@@ -11,18 +11,18 @@ import math
 
 import trio
 
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.journal import only_error
 
-__all__ = ["is_interrupt", "told_apart"]
+__all__ = ["is_interrupt", "split_failure"]
 
 
-def told_apart(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+def split_failure(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """The failure in what user code raised, and what passes; at least one of them is there. On Trio's thread, in the
     task that ran the code, and under the scope that may have been cancelled.
     """
     if isinstance(error, BaseExceptionGroup):
         passing, failure = error.split(_passes)
-        return (None if failure is None else sole(failure)), passing
+        return (None if failure is None else only_error(failure)), passing
     return (None, error) if _passes(error) else (error, None)
 
 

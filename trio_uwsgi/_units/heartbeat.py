@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row
     from trio_uwsgi._units.unit import Unit
 
-__all__ = ["VitalSigns"]
+__all__ = ["Heartbeat"]
 
 
-class VitalSigns:
+class Heartbeat:
     """The signs of life of one member, on its row of the board. For Trio's thread."""
 
     def __init__(self, row: Row) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
-__all__ = ["Event", "Journal", "LoggingJournal", "report_failure", "sole", "summary"]
+__all__ = ["Event", "Journal", "LoggingJournal", "only_error", "report_failure", "summary"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -60,7 +60,7 @@ class LoggingJournal:
         logger.error("%s: %s failed: %s%s", member, what, summary(error), _hint(error), exc_info=error)
 
 
-def sole(group: BaseExceptionGroup[Any]) -> BaseException:
+def only_error(group: BaseExceptionGroup[Any]) -> BaseException:
     """The one error inside nested groups of one, or the group itself when there are several."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
@@ -94,7 +94,7 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 def _hint(error: BaseException) -> str:
     """What asyncio's own error does not say."""
     if isinstance(error, BaseExceptionGroup):
-        error = sole(error)
+        error = only_error(error)
     if isinstance(error, RuntimeError) and _NO_LOOP.match(str(error)):
         return " (this is asyncio's; here everything runs on Trio, so use Trio's or anyio's functions instead)"
     return ""

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from trio_uwsgi._units.journal import sole
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import UwsgiError
 
 __all__ = ["Fence", "LeftOpen", "fenced", "in_own_task"]
@@ -95,7 +95,7 @@ async def in_own_task(run: Callable[[], Awaitable[None]], name: str) -> bool:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(fence, name=name)
     except BaseExceptionGroup as group:
-        error = sole(group)
+        error = only_error(group)
         raise error from error.__cause__
     return spoilt
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["hear_own_loggers"]
+__all__ = ["enable_own_loggers"]
 
 # Nobody names this one: it is disabled by what disables everything.
 _bystander = logging.getLogger("trio_uwsgi.bystander")
 
 
-def hear_own_loggers() -> None:
+def enable_own_loggers() -> None:
     """Enable again what a configuration of logging disabled because it did not name it."""
     if not _bystander.disabled:
         return

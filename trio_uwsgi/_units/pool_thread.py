@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """One call of user code, from `submit` until its `done` was called."""
 
-    __slots__ = ("abandoned", "args", "cancelled", "carrier", "context", "done", "ended", "func", "spared", "unit")
+    __slots__ = ("abandoned", "args", "cancelled", "context", "done", "ended", "func", "pool_thread", "spared", "unit")
 
     def __init__(
         self, func: Callable[..., T], args: tuple[object, ...], unit: Unit, done: Callable[[outcome.Outcome[T]], None]
@@ -41,7 +41,7 @@ class Job(Generic[T]):
         self.done: Callable[[outcome.Outcome[T]], None] | None = done  # None once it was called
         self.context = contextvars.copy_context()
         self.context.run(UNIT.set, unit)
-        self.carrier: Carrier | None = None
+        self.pool_thread: PoolThread | None = None
         self.ended = False  # written by the thread: user code is over
         self.cancelled = False
         self.spared = False  # cancelled, but not to be left behind
@@ -50,10 +50,10 @@ class Job(Generic[T]):
 
 AnyJob: TypeAlias = Job[Any]  # a pool does not care what its jobs return
 # What a thread reports: a job, what came of it, and the carrier if it has nothing more to do.
-Report: TypeAlias = "Callable[[AnyJob, outcome.Outcome[Any], Carrier | None], None]"
+Report: TypeAlias = "Callable[[AnyJob, outcome.Outcome[Any], PoolThread | None], None]"
 
 
-class Carrier:
+class PoolThread:
     """A task, the thread it waits for, and the queue from one to the other. For Trio's thread, but for `work`."""
 
     __slots__ = (
@@ -111,7 +111,7 @@ class Carrier:
                 if job is None:
                     return False
                 while job is not None:
-                    job.carrier = self
+                    job.pool_thread = self
                     result = outcome.capture(job.context.run, job.func, *job.args)
                     job.ended = True  # before `leaving` is read: see `stop`
                     self.last = job.unit

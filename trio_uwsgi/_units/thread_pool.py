@@ -32,7 +32,7 @@ import outcome
 import trio
 
 from trio_uwsgi._units.leftovers import LeftOpen
-from trio_uwsgi._units.pool_thread import AnyJob, Carrier, Job, take, without_cancelled
+from trio_uwsgi._units.pool_thread import AnyJob, Job, PoolThread, take, without_cancelled
 from trio_uwsgi._units.stuck import thread_location
 from trio_uwsgi._units.trio_threads import LetGo
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
@@ -85,11 +85,11 @@ class ThreadPool:
         self._jobs: dict[AnyJob, None] = {}  # submitted, `done` not called yet
         # Bounded by the callers: a request, handler or message in flight has one job.
         self._waiting: deque[AnyJob] = deque()
-        self._finished: deque[tuple[AnyJob, outcome.Outcome[Any], Carrier | None]] = deque()
+        self._finished: deque[tuple[AnyJob, outcome.Outcome[Any], PoolThread | None]] = deque()
         self._woken = False
-        self._carriers: dict[int, Carrier] = {}
+        self._pool_threads: dict[int, PoolThread] = {}
         self._idle: list[int] = []  # a heap
-        self._left_behind: dict[Carrier, None] = {}  # carriers of stuck threads
+        self._left_behind: dict[PoolThread, None] = {}  # carriers of stuck threads
         self._limiter = trio.CapacityLimiter(math.inf)  # `size` is the limit
         self._nursery: trio.Nursery | None = None
         self._stopping = False
@@ -98,7 +98,7 @@ class ThreadPool:
     @property
     def busy(self) -> int:
         """How many threads have a job, not counting `stuck` ones."""
-        return len(self._carriers) - len(self._idle)
+        return len(self._pool_threads) - len(self._idle)
 
     @property
     def idle(self) -> int:
@@ -109,7 +109,7 @@ class ThreadPool:
         """The pool's numbers now."""
         return ThreadStatistics(
             size=self.size,
-            threads=len(self._carriers),
+            threads=len(self._pool_threads),
             busy=self.busy,
             waiting=len(self._waiting),
             stuck=self.stuck,
@@ -167,8 +167,8 @@ class ThreadPool:
         job: Job[T] = Job(func, args, unit, done)
         self._jobs[job] = None
         if self._idle:
-            self._hand(self._carriers[heapq.heappop(self._idle)], job)
-        elif len(self._carriers) < self.size:
+            self._hand(self._pool_threads[heapq.heappop(self._idle)], job)
+        elif len(self._pool_threads) < self.size:
             self._start(self._nursery, job)
         else:
             self._waiting.append(job)
@@ -214,22 +214,22 @@ class ThreadPool:
         Checkpoint: never.
         """
         if job.cancelled or job.ended:
-            if job.spared and abandon and job.carrier is not None:
+            if job.spared and abandon and job.pool_thread is not None:
                 job.spared = False
-                self._grant(job, job.carrier)
+                self._grant(job, job.pool_thread)
             return
         if self._take_back(job):
             job.cancelled = True
             self._report(
                 job, outcome.Error(ThreadCancelled(job.unit.what, "its place in the queue for a thread")), None
             )
-        elif job.carrier is None:  # its thread is between taking it and saying so
+        elif job.pool_thread is None:  # its thread is between taking it and saying so
             self._token.run_sync_soon(partial(self.cancel, job, abandon=abandon))
-        elif job.carrier.stop(job):
+        elif job.pool_thread.stop(job):
             job.cancelled = True
             job.spared = not abandon
             if abandon:
-                self._grant(job, job.carrier)
+                self._grant(job, job.pool_thread)
 
     def threads_running_code(self) -> Iterator[bool]:
         """For each job: does a thread run it now, or is about to, instead of waiting for what it asked of Trio?
@@ -238,68 +238,68 @@ class ThreadPool:
         yet: its thread has not reported the job before it, which therefore stands for both. A thread that has no job
         and is not idle ends or starts this moment, and counts as if it ran code.
         """
-        between = {carrier for number, carrier in self._carriers.items() if number not in self._idle}
+        between = {pool_thread for number, pool_thread in self._pool_threads.items() if number not in self._idle}
         for job in self._jobs:
-            between.discard(job.carrier)
-            yield job.carrier is not None and job.carrier.runs_code()
+            between.discard(job.pool_thread)
+            yield job.pool_thread is not None and job.pool_thread.runs_code()
         yield bool(between)
 
     def tasks(self) -> list[trio.lowlevel.Task]:
         """The tasks that wait for the pool's threads, those of `stuck` ones too."""
-        carriers = [*self._carriers.values(), *self._left_behind]
-        return [carrier.task for carrier in carriers if carrier.task is not None]
+        pool_threads = [*self._pool_threads.values(), *self._left_behind]
+        return [pool_thread.task for pool_thread in pool_threads if pool_thread.task is not None]
 
     def _start(self, nursery: trio.Nursery, job: AnyJob) -> None:
         """Add a carrier with the lowest free number, for this job."""
-        number = next(n for n in range(1, self.size + 1) if n not in self._carriers)
-        carrier = self._carriers[number] = Carrier(number, f"{self.name}-{number}")
-        self._hand(carrier, job)
-        nursery.start_soon(self._carry, nursery, carrier, name=f"thread {carrier.name}")
+        number = next(n for n in range(1, self.size + 1) if n not in self._pool_threads)
+        pool_thread = self._pool_threads[number] = PoolThread(number, f"{self.name}-{number}")
+        self._hand(pool_thread, job)
+        nursery.start_soon(self._carry, nursery, pool_thread, name=f"thread {pool_thread.name}")
 
-    async def _carry(self, nursery: trio.Nursery, carrier: Carrier) -> None:
+    async def _carry(self, nursery: trio.Nursery, pool_thread: PoolThread) -> None:
         try:
             with contextlib.suppress(LetGo):
-                while await carrier.carry(self._waiting, self._report, self._limiter):
-                    if carrier.fence.spoilt:
-                        unit = carrier.last
+                while await pool_thread.carry(self._waiting, self._report, self._limiter):
+                    if pool_thread.fence.spoilt:
+                        unit = pool_thread.last
                         unit.member.journal.failed(unit.member.name, unit.what, LeftOpen(unit.what))
-                    if self._stopping or carrier in self._left_behind or carrier.fence.spoilt:
+                    if self._stopping or pool_thread in self._left_behind or pool_thread.fence.spoilt:
                         break
-                    self._free(carrier)
+                    self._free(pool_thread)
         finally:
-            self._left_behind.pop(carrier, None)
-            if self._carriers.get(carrier.number) is carrier:
-                del self._carriers[carrier.number]
+            self._left_behind.pop(pool_thread, None)
+            if self._pool_threads.get(pool_thread.number) is pool_thread:
+                del self._pool_threads[pool_thread.number]
                 if not self._stopping and (following := take(self._waiting)) is not None:
                     self._start(nursery, following)
 
-    def _hand(self, carrier: Carrier, job: AnyJob) -> None:
-        job.carrier = carrier
-        carrier.queue.put(job)
+    def _hand(self, pool_thread: PoolThread, job: AnyJob) -> None:
+        job.pool_thread = pool_thread
+        pool_thread.queue.put(job)
 
-    def _free(self, carrier: Carrier) -> None:
+    def _free(self, pool_thread: PoolThread) -> None:
         """The carrier's thread has nothing to do: give it the next job, or remember that it is idle."""
         if self._stopping:
-            carrier.queue.put(None)
+            pool_thread.queue.put(None)
         elif (job := take(self._waiting)) is not None:
-            self._hand(carrier, job)
+            self._hand(pool_thread, job)
         else:
-            heapq.heappush(self._idle, carrier.number)
+            heapq.heappush(self._idle, pool_thread.number)
 
     def _take_back(self, job: AnyJob) -> bool:
         """Get a job that no thread has begun; False if one has."""
-        if job.carrier is None:
+        if job.pool_thread is None:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(job)
                 return True
         else:
             with contextlib.suppress(Empty):
-                job.carrier.queue.get_nowait()
-                self._free(job.carrier)
+                job.pool_thread.queue.get_nowait()
+                self._free(job.pool_thread)
                 return True
         return False
 
-    def _report(self, job: AnyJob, result: outcome.Outcome[Any], idle: Carrier | None) -> None:
+    def _report(self, job: AnyJob, result: outcome.Outcome[Any], idle: PoolThread | None) -> None:
         """On any thread: have `_collect` tell what came of the job."""
         self._finished.append((job, result, idle))
         if not self._woken:
@@ -332,53 +332,53 @@ class ThreadPool:
             seconds = trio.current_time() - job.abandoned
             logger.warning("%s: the abandoned thread of %s ended %.3f s later", self.name, job.unit.what, seconds)
 
-    def _grant(self, job: AnyJob, carrier: Carrier) -> None:
+    def _grant(self, job: AnyJob, pool_thread: PoolThread) -> None:
         """Have a thread of Trio's cache look again when the job has ended, or after `grace` real seconds."""
 
         def over(_result: outcome.Outcome[bool]) -> None:
             with contextlib.suppress(trio.RunFinishedError):
-                self._token.run_sync_soon(self._abandon, job, carrier)
+                self._token.run_sync_soon(self._abandon, job, pool_thread)
 
-        trio.lowlevel.start_thread_soon(lambda: carrier.unwound.wait(self.grace), over, name=f"{self.name}-grace")
+        trio.lowlevel.start_thread_soon(lambda: pool_thread.unwound.wait(self.grace), over, name=f"{self.name}-grace")
 
-    def _abandon(self, job: AnyJob, carrier: Carrier) -> None:
+    def _abandon(self, job: AnyJob, pool_thread: PoolThread) -> None:
         """Stop waiting for the job's thread, unless its code is over. It will take no other job: it is `leaving`."""
         if job.ended:
             return
-        where = thread_location(carrier.ident)
+        where = thread_location(pool_thread.ident)
         job.abandoned = trio.current_time()
         self.stuck += 1
-        self._left_behind[carrier] = None
-        del self._carriers[carrier.number]
+        self._left_behind[pool_thread] = None
+        del self._pool_threads[pool_thread.number]
         self._report(job, outcome.Error(ThreadAbandoned(job.unit.what, where)), None)
         message = "%s: abandoned the thread of %s, which goes on at %s (%d stuck)"
         logger.warning(message, self.name, job.unit.what, where, self.stuck)
         if self._stopping:
-            self._let_go(carrier)
+            self._let_go(pool_thread)
         elif self._nursery is not None and (following := take(self._waiting)) is not None:
             self._start(self._nursery, following)
 
     def _stop(self) -> None:
         self._stopping = True
         for number in self._idle:
-            self._carriers[number].queue.put(None)
+            self._pool_threads[number].queue.put(None)
         self._idle.clear()
         for job in list(self._jobs):
             self.cancel(job)
-        for carrier in list(self._left_behind):
-            self._let_go(carrier)
+        for pool_thread in list(self._left_behind):
+            self._let_go(pool_thread)
 
-    def _let_go(self, carrier: Carrier) -> None:
-        if carrier.tie.found:
-            carrier.let_go(self._token)
+    def _let_go(self, pool_thread: PoolThread) -> None:
+        if pool_thread.tie.found:
+            pool_thread.let_go(self._token)
         else:
             logger.warning("%s: this version of Trio cannot leave a thread behind; waiting for it to end", self.name)
 
     def watched(self, task: trio.lowlevel.Task) -> None:
         """While the pool stops: `task` took a step, perhaps the last one of what a thread asked for."""
-        for carrier in self._left_behind:
-            if carrier.task is task and carrier.tie.found:
-                self._token.run_sync_soon(carrier.let_go, self._token)
+        for pool_thread in self._left_behind:
+            if pool_thread.task is task and pool_thread.tie.found:
+                self._token.run_sync_soon(pool_thread.let_go, self._token)
 
 
 class _Watch(trio.abc.Instrument):

@@ -48,7 +48,7 @@ def thread_calls(task: trio.lowlevel.Task) -> list[bool]:
     return [inner is _PARKED for outer, inner in pairwise(codes) if outer is _CALL]
 
 
-def is_stand_in(task: trio.lowlevel.Task) -> bool:
+def is_foreign_thread(task: trio.lowlevel.Task) -> bool:
     """Is it a system task? A thread that may be left behind (`abandon_on_cancel=True`) has one for each call of
     `from_thread`, and it ends with the call: it is nobody who could hold anything.
     """

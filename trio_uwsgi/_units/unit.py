@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._signals.ticker import MemberTimers
     from trio_uwsgi._spool.directories import Spools
-    from trio_uwsgi._units.heartbeat import VitalSigns
+    from trio_uwsgi._units.heartbeat import Heartbeat
     from trio_uwsgi._units.journal import Journal
     from trio_uwsgi._units.thread_pool import ThreadPool
 
@@ -59,10 +59,11 @@ class Member:
 
     `threads` runs the member's `def` handlers, `rpc_threads` its `def` RPC functions, which handlers may call; `link`
     leads to the master. `killed` says that it died, in a test, as by `kill -9`: what it would tidy up it leaves.
-    `vitals` are for the watchdog; None in members that are tasks.
+    `heartbeat` are for the watchdog; None in members that are tasks.
     """
 
     __slots__ = (
+        "heartbeat",
         "inbox",
         "journal",
         "killed",
@@ -75,7 +76,6 @@ class Member:
         "services",
         "threads",
         "timers",
-        "vitals",
         "wall_now",
     )
 
@@ -89,7 +89,7 @@ class Member:
         self.journal = journal
         self.wall_now = wall_now
         self.killed = False
-        self.vitals: VitalSigns | None = None
+        self.heartbeat: Heartbeat | None = None
         self.link: Link
         self.threads: ThreadPool
         self.rpc_threads: ThreadPool
@@ -193,8 +193,8 @@ class Unit:
 
     def _set_own_deadline(self, deadline: float) -> None:
         self.set_user_deadline(deadline)
-        if (vitals := self.member.vitals) is not None and self.ends is not _ENDED:
-            vitals.set_deadline(self, deadline)
+        if (heartbeat := self.member.heartbeat) is not None and self.ends is not _ENDED:
+            heartbeat.set_deadline(self, deadline)
 
     def _own_limits(self) -> list[float]:
         """The deadline outside of blocks, then one for each block; made for the few units that need it.

@@ -61,7 +61,7 @@ _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_tim
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
 _SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "import_timeout", "alarm_freq", *_TIMEOUTS, *_PAUSES)
-_WEAR = ("max_requests", "max_worker_lifetime", "reload_on_rss")
+_RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
@@ -126,7 +126,7 @@ def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
             continue
         if value < smallest:
             yield ConfigError(f"{name}={value} is too small", remedy)
-        elif name in (*_WEAR, "max_requests_delta") and not 0 <= value < math.inf:
+        elif name in (*_RECYCLING, "max_requests_delta") and not 0 <= value < math.inf:
             yield ConfigError(f"{name}={value} is no limit", "use more than 0, or 0 for no limit")
         elif name in _TIMEOUTS and value <= 0:
             remedy = "use more than 0, or math.inf for no limit"
@@ -257,14 +257,14 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             f"spooler_retry_longest={config.spooler_retry_longest:g} is less than spooler_retry",
             f"set it to {config.spooler_retry:g} or more",
         )
-    yield from _without_successors(config)
+    yield from _without_replacements(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
 
 
-def _without_successors(config: Config) -> Iterator[ConfigError]:
+def _without_replacements(config: Config) -> Iterator[ConfigError]:
     """What says how members are followed by others asks for members that can be."""
-    for name in (*_WEAR, "chain_reload", "touch_reload", "reload"):
+    for name in (*_RECYCLING, "chain_reload", "touch_reload", "reload"):
         if getattr(config, name) and config.placement != "process":
             yield ConfigError(
                 f"{name} is set, and members are tasks of one process, which cannot be exchanged",

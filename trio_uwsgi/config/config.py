@@ -27,9 +27,9 @@ from trio_uwsgi.config.options import (
     LogAlarm,
     Mules,
     ProcessOptions,
+    RecyclingLimits,
     SocketOptions,
     SpoolerOptions,
-    WearLimits,
 )
 from trio_uwsgi.errors import ConfigError
 
@@ -361,9 +361,9 @@ class Config:
         )
 
     @property
-    def wear_limits(self) -> WearLimits:
+    def recycling_limits(self) -> RecyclingLimits:
         """After how much workers are followed by others."""
-        return WearLimits(
+        return RecyclingLimits(
             requests=self.max_requests,
             requests_delta=self.max_requests_delta,
             lifetime=self.max_worker_lifetime,

@@ -29,9 +29,9 @@ __all__ = [
     "LogAlarm",
     "Mules",
     "ProcessOptions",
+    "RecyclingLimits",
     "SocketOptions",
     "SpoolerOptions",
-    "WearLimits",
 ]
 
 
@@ -375,7 +375,7 @@ def _matches(source: str, client: str | None, listener: str) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WearLimits:
+class RecyclingLimits:
     """After how much a worker is followed by another one. 0 is never.
 
     In requests, and by up to how many more of them workers differ; in seconds; in bytes of memory.

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from trio_uwsgi._link.frames import Frame
     from trio_uwsgi._link.link import Link
     from trio_uwsgi._runtime.placement import Ending
-    from trio_uwsgi._runtime.slots import Seat
+    from trio_uwsgi._runtime.slots import Slot
 
-__all__ = ["Tenure", "second_name"]
+__all__ = ["MemberInstance", "second_name"]
 
 
-class Tenure:
+class MemberInstance:
     """One member's time on a seat.
 
-    `name` is that of the seat, or, where the other one of two has that, a second name. `ready`: it serves. `seated`:
-    what waits is for it. `gave_way`: it begins nothing any more. `closed` is set when it accepts no more connections.
-    `ending` says how it ended, None until it has. `outdated`: others' code counts now. `held` are declarations of an
-    heir, which count when it is seated. `on_change` is called when it is ready, has given way, or has ended.
+    `name` is that of the seat, or, where the other one of two has that, a second name. `ready`: it serves.
+    `holds_slot`: what waits is for it. `drained`: it begins nothing any more. `closed` is set when it accepts no more
+    connections. `ending` says how it ended, None until it has. `outdated`: others' code counts now. `held` are
+    declarations of an heir, which count when it is seated. `on_change` is called when it is ready, has given way, or
+    has ended.
 
     Args:
         seat: the seat.
@@ -36,25 +37,25 @@ class Tenure:
         second: the other one has the seat's name.
     """
 
-    def __init__(self, seat: Seat, *, heir: bool = False, second: bool = False) -> None:
-        self.seat = seat
-        self.heir = heir
+    def __init__(self, slot: Slot, *, replacement: bool = False, second: bool = False) -> None:
+        self.slot = slot
+        self.replacement = replacement
         self.second = second
-        self.name = second_name(seat.name) if second else seat.name
-        self.began = trio.current_time() if seat.number else 0.0
+        self.name = second_name(slot.name) if second else slot.name
+        self.began = trio.current_time() if slot.number else 0.0
         self.scope = trio.CancelScope()
         self.link: Link
         self.closed = trio.Event()
         self.ready = False
-        self.seated = not heir
-        self.gave_way = False
+        self.holds_slot = not replacement
+        self.drained = False
         self.outdated = False
         self.held: list[Frame] = []
         self.ending: Ending | None = None
-        self.on_change: Callable[[], None] = _nobody_cares
+        self.on_change: Callable[[], None] = _ignore_change
 
     def __repr__(self) -> str:
-        steps = {"ready": self.ready, "seated": self.seated, "gave way": self.gave_way}
+        steps = {"ready": self.ready, "seated": self.holds_slot, "gave way": self.drained}
         return f"<Tenure {self.name}: {', '.join(word for word, yes in steps.items() if yes) or 'new'}>"
 
 
@@ -63,5 +64,5 @@ def second_name(name: str) -> str:
     return f"{name}'"
 
 
-def _nobody_cares() -> None:
+def _ignore_change() -> None:
     pass
