@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import trio
 
-from trio_uwsgi._http.fair_reactor import Share, serve_fairly
+from trio_uwsgi._http.accept_share import Share
+from trio_uwsgi._http.fair_reactor import serve_fairly
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._link.scoreboard import Row, Scoreboard
 from trio_uwsgi.config.addresses import Address

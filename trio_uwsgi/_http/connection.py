@@ -6,35 +6,26 @@ a mock clock rules it.
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.exchange import MARK
-from trio_uwsgi._http.request import Peer
-from trio_uwsgi._http.session import CLOSED, Session
+from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
+from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.phases import CLOSED
+from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
-    AnySocket = socket.socket | trio.socket.SocketType
-
 logger = logging.getLogger("trio_uwsgi")
-
-# With no file descriptor left, the client stays in the kernel's queue and the listener stays readable: without a pause
-# that would spin. Half a second is short for the client and long for the processor.
-OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-ACCEPT_PAUSE = 0.5
-# The client was gone before it was accepted; that is between it and the kernel.
-LOST_CLIENT = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR))
 
 
 class StreamSession(Session):
@@ -76,8 +67,8 @@ class StreamSession(Session):
             piece = self._output.popleft()
             try:
                 # In parts, so that a slow client's progress is seen and its stall is noticed.
-                for start in range(0, len(piece), MARK):
-                    part = piece[start : start + MARK]
+                for start in range(0, len(piece), HIGH_WATER):
+                    part = piece[start : start + HIGH_WATER]
                     await self._stream.send_all(part)
                     self.pending -= len(part)
                     if self.pending:
@@ -195,22 +186,3 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
         else:
             stream = trio.SocketStream(sock)
             connections.start_soon(serve_stream, service, stream, peer_of(sock, address, listener))
-
-
-def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
-    """The facts of an accepted connection."""
-    client: tuple[str, int] | None = None
-    server: tuple[str, int | None]
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        assert isinstance(address, tuple)
-        client, server = _plain(address), _plain(sock.getsockname())
-    else:
-        name = sock.getsockname()
-        path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
-        server = path, None
-    return Peer(client=client, server=server, scheme="http", protocol=listener.protocol, listener=listener.name)
-
-
-def _plain(name: tuple[Any, ...]) -> tuple[str, int]:
-    """Host and port; those of IPv4 in their own form, also where a socket that serves both families accepted them."""
-    return name[0].removeprefix("::ffff:") if "." in name[0] else name[0], name[1]

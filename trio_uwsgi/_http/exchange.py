@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.access_log import escape
+from trio_uwsgi._http.access_record import escape
+from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response import CONTINUE
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.unit import Unit
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_uwsgi")
 
-# A sender waits while the client has this many bytes unread in our memory, and a client is not read while the
-# application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
-# the application.
-MARK = 65536
 # What a client is told whose request's body ended before its time.
 BODY_CUT = "the body ended too early"
 
@@ -170,7 +167,7 @@ class Exchange(Unit):
 
         `b""` where it must go with the piece, because the application did not say the piece's length.
         """
-        if len(piece) < MARK or self.response.sent_head:
+        if len(piece) < HIGH_WATER or self.response.sent_head:
             return b""
         told = any(name.lower() == b"content-length" for name, _ in self.headers)
         return self.encode(b"", True) if told else b""
@@ -219,7 +216,7 @@ class Exchange(Unit):
         """
         if self.over:
             self.deliver(b"", False)  # raises what fits
-        if len(piece) >= MARK:
+        if len(piece) >= HIGH_WATER:
             self.deliver(self.encode_head(piece), True)
         data = self.encode(piece, False)
         self.head_sent = self.over = True
@@ -240,9 +237,9 @@ class Exchange(Unit):
 
     async def wait_room(self) -> None:
         """Wait until the client has read enough. Always a checkpoint: an endless response must let others run."""
-        if self.session.pending <= MARK:
+        if self.session.pending <= HIGH_WATER:
             await trio.lowlevel.checkpoint()
-        while self.session.pending > MARK and not self.over:
+        while self.session.pending > HIGH_WATER and not self.over:
             await self.session.wait_room()
         if self.lost:
             raise self.disconnected(_GONE)

@@ -11,79 +11,20 @@ theirs.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.fair_share import STALE, patience
-from trio_uwsgi._http.reactor import ACCEPTS, Reactor, SocketSession
+from trio_uwsgi._http.accept_share import CountedSessions
+from trio_uwsgi._http.reactor import ACCEPTS, Reactor
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.accept_share import Share
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.service import HttpService
-    from trio_uwsgi._link.scoreboard import Row
 
-__all__ = ["FairReactor", "Share", "serve_fairly"]
-
-
-# Seconds between two looks for workers that have come.
-LOOK = 0.05
-
-
-class Share:
-    """One worker's part in accepting.
-
-    Args:
-        mine: its row.
-        others: those of the other workers.
-    """
-
-    __slots__ = ("_looked", "_mine", "_others", "_present")
-
-    def __init__(self, mine: Row, others: Sequence[Row]) -> None:
-        self._mine = mine
-        self._others = others
-        self._present: list[Row] = []  # those of `_others` where somebody was at the last look
-        self._looked = -math.inf
-
-    def patience(self) -> float:
-        """Seconds to leave a new connection to others; 0 is to take it now."""
-        now = time.monotonic()
-        if now - self._looked > LOOK:  # most rows are for workers that may be added, and this is asked for each client
-            self._looked = now
-            self._present = [row for row in self._others if row.get("heartbeat")]
-        since = now - STALE
-        others = [row.get("open") for row in self._present if row.get("accepting") and row.get("heartbeat") > since]
-        return patience(self._mine.get("open"), others)
-
-    def has(self, connections: int) -> None:
-        """This many are open now."""
-        self._mine.set("open", connections)
-
-    def accepts(self, accepting: bool) -> None:
-        """Others may leave connections to this worker, or not any more."""
-        self._mine.set("accepting", accepting)
-
-
-class _Counted(dict[int, SocketSession]):
-    """A reactor's sessions, whose number all workers know."""
-
-    __slots__ = ("_share",)
-
-    def __init__(self, share: Share) -> None:
-        super().__init__()
-        self._share = share
-
-    def __setitem__(self, fd: int, session: SocketSession) -> None:
-        super().__setitem__(fd, session)
-        self._share.has(len(self))
-
-    def __delitem__(self, fd: int) -> None:
-        super().__delitem__(fd)
-        self._share.has(len(self))
+__all__ = ["FairReactor", "serve_fairly"]
 
 
 class FairReactor(Reactor):
@@ -93,7 +34,7 @@ class FairReactor(Reactor):
 
     def __init__(self, service: HttpService, listeners: Sequence[Listener], share: Share) -> None:
         super().__init__(service, listeners)
-        self.sessions = _Counted(share)
+        self.sessions = CountedSessions(share)
         self._share = share
         self._left: list[Listener] = []  # to others, until `_due`; they are not in the set
         self._due = 0.0

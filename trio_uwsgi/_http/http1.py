@@ -12,7 +12,7 @@ Whatever the client sends, `feed` never raises: `error` says what was wrong. Not
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.bodies import BODY, DONE, START, BodyParser
 from trio_uwsgi._http.chunked import ChunkedBody
@@ -21,7 +21,10 @@ from trio_uwsgi._http.request import Headers, Request, split_host
 from trio_uwsgi._http.response import CONTINUE, Response, error_response
 from trio_uwsgi.errors import RemoteProtocolError
 
-__all__ = ["CONTINUE", "Limits", "RequestParser", "Response", "error_response"]
+if TYPE_CHECKING:
+    from trio_uwsgi._http.limits import Limits
+
+__all__ = ["CONTINUE", "RequestParser", "Response", "error_response"]
 
 _END = b"\r\n\r\n"
 _CR, _LF, _SLASH, _HASH = b"\r\n/#"
@@ -35,21 +38,6 @@ _connections: dict[bytes, tuple[bool | None, bool]] = {}
 
 # States of this parser, beside those of all.
 _PARTIAL, _BLANK = 3, 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one request may take.
-
-    Args:
-        max_header_size: bytes of the whole head, request line and empty line included; also of trailers.
-        max_headers: number of header lines.
-        max_body: bytes of body; 0 means no limit.
-    """
-
-    max_header_size: int
-    max_headers: int
-    max_body: int
 
 
 def _connection(value: bytes) -> tuple[bool | None, bool]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from trio_uwsgi._http.transport import Transport
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
 # How long may a client be silent after the last response, neither sending nor reading; how long may it take to send and

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["Headers", "Peer", "Request", "split_host"]
+if TYPE_CHECKING:
+    from trio_uwsgi._http.peer import Peer
+
+__all__ = ["Headers", "Request", "split_host"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
@@ -30,25 +32,6 @@ _PERCENT, _UNDERSCORE = b"%_"
 _HOST = re.compile(
     rb"(\[(?:[0-9A-Fa-f:.]+|[Vv][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]*))?"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """The facts of one connection.
-
-    Args:
-        client: address and port of the client; None on a unix socket.
-        server: address and port it connected to; path and None on a unix socket; None when not known.
-        scheme: "http" or "https".
-        protocol: what it speaks: HTTP, or the uwsgi protocol.
-        listener: the address that was listened on, as it is told; "" where there was none.
-    """
-
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
-    scheme: str
-    protocol: Literal["http", "uwsgi"] = "http"
-    listener: str = ""
 
 
 class Request:

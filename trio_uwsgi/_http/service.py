@@ -6,7 +6,6 @@ story of one connection. `serve` runs the tasks that belong to nobody else: the 
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from email.utils import formatdate
@@ -18,15 +17,15 @@ from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.lingering import LINGER_SECONDS
 from trio_uwsgi._http.session import Session
+from trio_uwsgi._http.statistics import HttpStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_uwsgi._http.exchange import Exchange
-    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.request import Request
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi.config.options import HttpTimeouts
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -58,29 +57,6 @@ class Acceptor(Protocol):
 
     def pause_accepting(self, paused: bool) -> None:
         """Leave whoever comes where they wait, or accept again."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpOptions:
-    """What a user may set about HTTP. `cancel_on_disconnect` ends requests whose client left."""
-
-    limits: Limits
-    timeouts: HttpTimeouts
-    access_log: bool = True
-    cancel_on_disconnect: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpStatistics:
-    """One worker, or all that sat on its seat one after the other: `requests` and `connections` so far, `running`
-    requests and `open` connections now. `name` is that of the worker, as in the statistics of members.
-    """
-
-    name: str
-    requests: int
-    connections: int
-    running: int
-    open: int
 
 
 class HttpService:

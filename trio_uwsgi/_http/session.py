@@ -21,22 +21,24 @@ streams.
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._http.access_log import Record, cut_record, peer_name
-from trio_uwsgi._http.exchange import BODY_CUT, MARK
+from trio_uwsgi._http.access_record import Record, cut_record, peer_name
+from trio_uwsgi._http.exchange import BODY_CUT
 from trio_uwsgi._http.http1 import RequestParser
+from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.lingering import Lingering
+from trio_uwsgi._http.phases import BLOCKED, BUSY, CLOSED, ENDING, IDLE, SKIPPING
 from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
-    from trio_uwsgi._http.request import Peer, Request
+    from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.request import Request
     from trio_uwsgi._http.service import HttpService
 
 logger = logging.getLogger("trio_uwsgi")
@@ -46,21 +48,6 @@ SKIP = 65536
 
 Parser = RequestParser | UwsgiParser
 PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
-
-
-class Phase(enum.Enum):
-    """Where in its life a connection is; see the theory above."""
-
-    IDLE = enum.auto()
-    BUSY = enum.auto()
-    SKIPPING = enum.auto()
-    BLOCKED = enum.auto()
-    ENDING = enum.auto()
-    CLOSED = enum.auto()
-
-
-# Every request compares phases; a global is found faster than a member of an enum.
-IDLE, BUSY, SKIPPING, BLOCKED, ENDING, CLOSED = Phase
 
 
 class Session(Lingering):
@@ -113,7 +100,7 @@ class Session(Lingering):
         if self.phase is SKIPPING and request is not None:
             self._skip(request)
             return
-        if self.queue or (request is not None and (request.complete or request.buffered > MARK)):
+        if self.queue or (request is not None and (request.complete or request.buffered > HIGH_WATER)):
             self._stop_reading()
         error = self.parser.error
         if error is not None and self.exchange is not None and not self.exchange.request.complete:
@@ -208,7 +195,7 @@ class Session(Lingering):
         if self.parser.held and not self.queue:
             self.queue.extend(self.parser.feed(b""))
         error = self.parser.error
-        if self.pending > MARK:
+        if self.pending > HIGH_WATER:
             self.phase = BLOCKED
             self._stop_reading()
             self.retime()
@@ -250,7 +237,7 @@ class Session(Lingering):
 
     def progressed(self) -> None:
         """The transport has sent a part of what was pending."""
-        if self.pending <= MARK:
+        if self.pending <= HIGH_WATER:
             self._roomy()
         self.retime()
 

@@ -17,7 +17,7 @@ from trio_uwsgi.errors import CannotWait
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.deadlines import Deadlines
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
 

@@ -18,7 +18,7 @@ from trio_uwsgi._protocol.packet import RPC, encode_vars
 from trio_uwsgi._protocol.remote_calls import RpcCall
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
 
 __all__ = ["HTTP_STYLE", "RpcRequest", "UwsgiRequest", "UwsgiResponse", "without_script_name"]
 

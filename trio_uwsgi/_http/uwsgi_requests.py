@@ -34,7 +34,7 @@ from trio_uwsgi._protocol.remote_calls import VARS, Call, decode_call, decode_si
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.limits import Limits
 
 __all__ = ["PacketRequest", "RpcRequest", "UwsgiParser", "UwsgiRequest", "UwsgiResponse"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
-from trio_uwsgi._http.access_log import peer_name
+from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest
 from trio_uwsgi._link.frames import Raise
 from trio_uwsgi._nodes.cache_calls import answer_cache_call

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from trio.lowlevel import in_trio_task
 
 from trio_uwsgi._apps.hidden_trio import is_plain
-from trio_uwsgi._apps.wsgi_inline import greenback
+from trio_uwsgi._apps.wsgi_inline_exchange import greenback
 from trio_uwsgi.errors import CannotWait
 
 __all__ = ["awaited"]
