@@ -148,16 +148,16 @@ class WsgiExchange(Exchange):
             return
         self._unwaited += len(data)
         if self._unwaited <= HIGH_WATER:
-            self.soon(data, True)
+            self.deliver_soon(data, True)
         else:
             self._unwaited = 0
             self.call_trio(self._deliver_and_wait, data)
 
     async def _deliver_and_wait(self, data: bytes) -> None:
         self.deliver(data, True)
-        await self.wait_room()
+        await self.wait_for_space()
 
-    def soon(self, data: bytes, more: bool) -> None:
+    def deliver_soon(self, data: bytes, more: bool) -> None:
         """From the thread: deliver on Trio's thread, without waiting for it."""
         self.given += 1
         self.session.service.token.run_sync_soon(self._deliver, data, more)
@@ -191,7 +191,7 @@ class WsgiExchange(Exchange):
         try:
             end = self.respond(result)
             if end is not None:
-                self.soon(end, False)  # the client does not wait for `close`
+                self.deliver_soon(end, False)  # the client does not wait for `close`
         finally:
             close()
         return None
@@ -207,7 +207,7 @@ class WsgiExchange(Exchange):
                 if 0 <= response.left < len(piece):
                     piece = self._cut_off(piece)
                 if len(piece) >= HIGH_WATER:
-                    self.soon(self.encode_head(piece), True)
+                    self.deliver_soon(self.encode_head(piece), True)
                 return self.encode(piece, False)
             result = list(map(_checked, result))
             if sum(map(len, result)) <= JOINED:
@@ -228,7 +228,7 @@ class WsgiExchange(Exchange):
             data = self.encode(piece, True)
             if response.left == 0:
                 # All that was promised: the client does not wait for what the application does before its end.
-                self.soon(data + self.encode(b"", False), False)
+                self.deliver_soon(data + self.encode(b"", False), False)
                 if whole and next(pieces, b"") and not isinstance(result, FileWrapper):  # it may have code behind it
                     self._cut_off(b"")
                 return None

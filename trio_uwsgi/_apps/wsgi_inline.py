@@ -12,7 +12,7 @@ request begins; without it the process blocks, as uWSGI's does. `socket_timeout`
 both, whatever other requests do, so two requests cannot lock each other up.
 
 Other waits of the application (`uwsgi.lock`, RPC) are `greenback.await_(uwsgi.lock())`. `trio.from_thread` is for
-threads, and says so; see `hidden_trio.py`.
+threads, and says so; see `loop_detection.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._apps.hidden_trio import REMEDY, explain, run_plain
+from trio_uwsgi._apps.loop_detection import REMEDY, hide_trio, run_sync_code
 from trio_uwsgi._apps.runners import TURN_SECONDS
 from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange, greenback
 from trio_uwsgi._apps.wsgi_streams import base_environ
@@ -72,7 +72,7 @@ class InlineDriver:
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run exchanges until cancelled."""
-        explain()
+        hide_trio()
         self._service = service
         self._heartbeat = service.member.heartbeat
         self._context = contextvars.copy_context()
@@ -110,16 +110,16 @@ class InlineDriver:
             self._used = True
             self._scope.cancel()
         else:
-            self._give_up(exchange, "its place in the queue" if exchange.request.complete else "the way of its body")
+            self._abort(exchange, "its place in the queue" if exchange.request.complete else "the way of its body")
 
     def limit(self, exchange: InlineExchange, deadline: float) -> None:
         """The code of this exchange has set its own deadline."""
         if exchange is self._current:
             self._used = True
             self._scope.deadline = deadline
-            self._tell(exchange)
+            self._record_request(exchange)
 
-    def _tell(self, exchange: InlineExchange) -> None:
+    def _record_request(self, exchange: InlineExchange) -> None:
         if self._heartbeat is not None:
             request = exchange.request
             self._heartbeat.begins(b"request %b %b" % (request.method.encode(), request.raw_path))
@@ -137,8 +137,8 @@ class InlineDriver:
             spoilt = fence.spoilt
             exchange, self._current = self._current, None
             if exchange is not None:  # cancelled
-                self._tidy(exchange)
-                self._give_up(exchange, exchange.where)
+                self._release(exchange)
+                self._abort(exchange, exchange.where)
             if spoilt:
                 self._service.calls.failed(self._last, LeftOpen(self._last.what))
 
@@ -165,7 +165,7 @@ class InlineDriver:
                 continue
             if heartbeat is not None:
                 if service.limit != math.inf:
-                    self._tell(exchange)
+                    self._record_request(exchange)
                 else:
                     heartbeat.beat()
             self._current = self._last = exchange
@@ -185,10 +185,10 @@ class InlineDriver:
                 if error is not None:  # in the same group; past this, it would be the worker's failure
                     self._failed(exchange, error)
                 raise passing from passing.__cause__
-        self._tidy(exchange)
+        self._release(exchange)
         if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
             where = "its end, which came too late" if error is None else location(error)
-            self._give_up(exchange, where)
+            self._abort(exchange, where)
             return
         if error is not None:
             self._failed(exchange, error)
@@ -199,13 +199,13 @@ class InlineDriver:
     def _call(self, exchange: InlineExchange) -> bytes | None:
         UNIT.set(exchange)
         exchange.whole = False
-        return run_plain(exchange.run, self._app, self._base)
+        return run_sync_code(exchange.run, self._app, self._base)
 
-    def _tidy(self, exchange: InlineExchange) -> None:
+    def _release(self, exchange: InlineExchange) -> None:
         exchange.input = None
         exchange.environ = {}  # whose wsgi.input knows the exchange: the two would keep each other alive
 
-    def _give_up(self, exchange: Exchange, where: str) -> None:
+    def _abort(self, exchange: Exchange, where: str) -> None:
         """It took too long, or its client left and nobody wants its response."""
         if exchange.abandoned:
             exchange.drop()

@@ -23,7 +23,7 @@ greenback: Any = importlib.import_module("greenback") if importlib.util.find_spe
 
 # How long a thread of the application waits for Trio's to be free, in seconds. Where the request's code waits for that
 # thread without Trio, it would be for ever.
-PATIENCE = 1.0
+TRIO_WAIT = 1.0
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -63,7 +63,7 @@ class InlineExchange(WsgiExchange):
         token = self.session.service.token
         free = threading.Event()
         token.run_sync_soon(free.set)
-        if not self._inline.portal or not free.wait(PATIENCE):
+        if not self._inline.portal or not free.wait(TRIO_WAIT):
             raise CannotWait(
                 "a thread that reads wsgi.input or writes while the request's own code keeps Trio from running",
                 "set threads=1 or more, or wait for that thread with "
@@ -80,7 +80,7 @@ class InlineExchange(WsgiExchange):
             self._block(False)
         return body
 
-    def soon(self, data: bytes, more: bool) -> None:
+    def deliver_soon(self, data: bytes, more: bool) -> None:
         """Deliver at once."""
         if not self.over:
             self.deliver(data, more)
@@ -99,7 +99,7 @@ class InlineExchange(WsgiExchange):
         self.deliver(data, True)
         while not self.whole and self.session.pending > HIGH_WATER and not self.over:
             if self._inline.portal:
-                self.call_trio(self.wait_room)
+                self.call_trio(self.wait_for_space)
             else:
                 self._block(True)
         if self.lost:
@@ -109,10 +109,10 @@ class InlineExchange(WsgiExchange):
         """Let the process wait for this client; not longer than the client, or this request, may take."""
         service = self.session.service
         now = service.clock()
-        patience = service.options.timeouts.socket
-        left = min(patience, self.option_deadline - now, self.user_deadline - now)
+        client_limit = service.options.timeouts.socket
+        left = min(client_limit, self.option_deadline - now, self.user_deadline - now)
         if left > 0 and self.session.block(writing, left):
             return
-        if left < patience:
+        if left < client_limit:
             raise Harakiri(self.member.name, self.what, service.clock() - self.started, "a wait for its client")
         self.session.stalled()

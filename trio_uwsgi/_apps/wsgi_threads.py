@@ -95,10 +95,10 @@ class WsgiDriver:
         if exchange.job is not None:
             self._threads.cancel(exchange.job, abandon=late)
         elif not exchange.over:
-            self._give_up(exchange, "the way of its body")
+            self._abort(exchange, "the way of its body")
             self._service.ended(exchange)
 
-    def _give_up(self, exchange: WsgiExchange, where: str) -> None:
+    def _abort(self, exchange: WsgiExchange, where: str) -> None:
         if exchange.abandoned:
             exchange.drop()
         else:
@@ -141,7 +141,7 @@ class WsgiDriver:
         calls = self._service.calls
         if exchange.cancelled:
             exchange.abandoned &= not isinstance(error, ThreadAbandoned)  # which only one that is late can be
-            self._give_up(exchange, error.where if isinstance(error, ThreadCancelled) else location(error))
+            self._abort(exchange, error.where if isinstance(error, ThreadCancelled) else location(error))
             return
         if not exchange.failed(error):
             return

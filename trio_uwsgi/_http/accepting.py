@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ACCEPT_PAUSE", "LOST_CLIENT", "OUT_OF_FILES", "peer_of"]
 
-# With no file descriptor left, the client stays in the kernel's queue and the listener stays readable: without a pause
-# that would spin. Half a second is short for the client and long for the processor.
+# Without a free file descriptor the client stays in the kernel's queue and the listener stays readable: without a pause
+# the loop would spin.
 OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 ACCEPT_PAUSE = 0.5
-# The client was gone before it was accepted; that is between it and the kernel.
+# The client disconnected before it was accepted: there is nothing to do.
 LOST_CLIENT = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR))
 
 
@@ -40,5 +40,5 @@ def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
 
 
 def _plain(name: tuple[Any, ...]) -> tuple[str, int]:
-    """Host and port; those of IPv4 in their own form, also where a socket that serves both families accepted them."""
+    """Host and port; IPv4 addresses in their own form, even if a socket for both families accepted them."""
     return name[0].removeprefix("::ffff:") if "." in name[0] else name[0], name[1]

@@ -1,7 +1,7 @@
-"""One client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll.
+"""Serves one client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll.
 
-The same sessions, codec and drivers as `reactor.py`; here a task reads and a task writes. Only Trio's time is used, so
-a mock clock rules it.
+Sessions, codec and drivers are those of `reactor.py`; here one task reads and one writes. Only Trio's clock is used, so
+it works with a mock clock.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class StreamSession(Session):
                 continue
             piece = self._output.popleft()
             try:
-                # In parts, so that a slow client's progress is seen and its stall is noticed.
+                # In parts, so that the progress of a slow client shows, and a stall is noticed.
                 for start in range(0, len(piece), HIGH_WATER):
                     part = piece[start : start + HIGH_WATER]
                     await self._stream.send_all(part)
@@ -101,7 +101,7 @@ class StreamSession(Session):
     def _shut(self) -> bool:
         if not isinstance(self._stream, trio.abc.HalfCloseableStream):
             return False
-        self._output.append(b"")  # the mark of the end: no piece is empty
+        self._output.append(b"")  # stands for the end: no other piece is empty
         self._written.set()
         return True
 
@@ -115,15 +115,15 @@ class StreamSession(Session):
 
 
 async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer) -> None:
-    """Serve one client until it leaves, misbehaves, or `service.drain()` lets its last request end.
+    """Serve one client until it disconnects, breaks the protocol, or has its last response after `service.drain()`.
 
     Args:
         service: what the worker's connections share; its `serve` must be running.
         stream: the client. Closed at the end, whatever happens.
-        peer: the client's facts, as the application sees them.
+        peer: the facts of the connection, as the application sees them.
 
     Checkpoint: always.
-    Cancellation: the stream is closed at once; a running request is told that its client is gone.
+    Cancellation: the stream is closed at once; to a running request its client is gone.
     """
     session = StreamSession(service, stream, peer)
     try:
@@ -137,11 +137,12 @@ async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer
 
 
 async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -> None:
-    """Accept clients and serve each in a task of its own, until `service.drain()` was called and the last one ended.
+    """Accept clients and serve each in a task of its own, until `service.drain()` was called and the last connection
+    ended.
 
     Args:
         service: what the worker's connections share; its `serve` must be running.
-        listeners: listening sockets, which stay the caller's.
+        listeners: listening sockets; the caller closes them.
 
     Checkpoint: always.
     Cancellation: all connections are closed at once.
@@ -161,7 +162,7 @@ async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -
 
 
 class _TaskAcceptor:
-    """Ends the round of accepting that goes on; at once, as the sockets may be closed when `drain` returns."""
+    """Cancels the tasks that accept: at once, as the sockets may be closed when `drain` returns."""
 
     round: trio.CancelScope
 
@@ -179,7 +180,9 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
             sock, address = await listening.accept()
         except OSError as error:
             if error.errno in OUT_OF_FILES:
-                logger.error("%s: cannot accept: %s; trying again in %g s", listener.address, error, ACCEPT_PAUSE)
+                logger.error(
+                    "%s: cannot accept connections: %s; retrying in %g s", listener.address, error, ACCEPT_PAUSE
+                )
                 await trio.sleep(ACCEPT_PAUSE)
             elif error.errno not in LOST_CLIENT:
                 raise

@@ -71,6 +71,7 @@ class Exchange(Unit):
         "head_sent",
         "headers",  # of the response, as the application gave them
         "lost",
+        "notified",  # the application knows that its client left early
         "over",
         "raw",  # the application has sent bytes around its response
         "request",
@@ -78,7 +79,6 @@ class Exchange(Unit):
         "sent",  # body bytes of the response
         "session",
         "status",
-        "told",  # the application knows that its client left early
     )
 
     kind = "request"
@@ -99,7 +99,7 @@ class Exchange(Unit):
         self.sent = 0
         self.headers: Iterable[tuple[bytes, bytes]] = ()
         self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = False
-        self.over = self.raw = self.told = False
+        self.over = self.raw = self.notified = False
 
     @property
     def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
@@ -233,14 +233,14 @@ class Exchange(Unit):
             self.deliver(self.encode(piece, True), True)
         else:
             self.deliver(b"", True)  # raises what fits
-        await self.wait_room()
+        await self.wait_for_space()
 
-    async def wait_room(self) -> None:
+    async def wait_for_space(self) -> None:
         """Wait until the client has read enough. Always a checkpoint: an endless response must let others run."""
         if self.session.pending <= HIGH_WATER:
             await trio.lowlevel.checkpoint()
         while self.session.pending > HIGH_WATER and not self.over:
-            await self.session.wait_room()
+            await self.session.wait_for_space()
         if self.lost:
             raise self.disconnected(_GONE)
 
@@ -254,7 +254,7 @@ class Exchange(Unit):
             self.raw = self.response.sent_head = True
             self.response.keep_alive = False
         self.deliver(data, True)
-        await self.wait_room()
+        await self.wait_for_space()
 
     async def receive_raw(self, size: int) -> bytes:
         """Wait for up to `size` bytes of the request's body; `b""` at its end.
@@ -271,7 +271,7 @@ class Exchange(Unit):
         while not data and self.raw and not (self.over or session.eof):
             if session.queue or not session.parser.idle:
                 raise LocalProtocolError("bytes came before the first uwsgi.send(), and were taken for another request")
-            session.read_on()
+            session.read_beyond_request()
             await session.wait_arrival()
             data = await self.receive_body()
         if len(data) > size:
@@ -284,10 +284,10 @@ class Exchange(Unit):
         follows bytes that went around the response, or has left.
 
         Raises:
-            ClientDisconnected: as `wait_room`.
+            ClientDisconnected: as `wait_for_space`.
         """
         if writing:
-            await self.wait_room()
+            await self.wait_for_space()
             return
         request = self.request
         complete = request.complete
@@ -295,19 +295,19 @@ class Exchange(Unit):
         while not (request.buffered or self.gone or request.complete != complete):
             self.ask_for_body()
             if self.raw and complete:
-                self.session.read_on()
+                self.session.read_beyond_request()
             await self.session.wait_arrival()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def disconnected(self, reason: str) -> ClientDisconnected:
         """What tells the application that its client is gone."""
-        self.tell()
+        self.set_notified()
         return ClientDisconnected(reason)
 
-    def tell(self) -> None:
+    def set_notified(self) -> None:
         """Remember that the application knows that its client is gone, if that was so before its response was whole."""
-        self.told |= self.lost or not self.over
+        self.notified |= self.lost or not self.over
 
     def failed(self, error: BaseException) -> bool:
         """End the response of an application that raised. Is that a failure, which is to be reported?
@@ -316,7 +316,7 @@ class Exchange(Unit):
         that has nobody to answer, in whatever exception its framework has for that. An error that says that the program
         is wrong, as in its clean-up, is a failure all the same, unless it was raised from ours.
         """
-        if self.told and _because_of_client(error):
+        if self.notified and _because_of_client(error):
             logger.debug("%s: %s ended, as its client had left: %s", self.member.name, self.what, summary(error))
             self.leave_unanswered()
             return False

@@ -28,12 +28,12 @@ LINGER_BYTES = 1 << 28
 class Lingering(Transport):
     """A transport that can be closed in stages."""
 
-    __slots__ = ("_early", "_last", "_thrown", "_unsent_before")
+    __slots__ = ("_discarded", "_early", "_last", "_unsent_before")
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         super().__init__(service, peer)
         self._early = False  # there was input that nobody wanted when the end began
-        self._thrown = 0  # bytes thrown away in the current phase
+        self._discarded = 0  # bytes thrown away in the current phase
         self._last = 0.0  # when lingering ends in any case
         self._unsent_before = 0  # bytes that the client had not received when we looked last
 
@@ -48,16 +48,16 @@ class Lingering(Transport):
                 return
         self.close()
 
-    def _throw_away(self, count: int) -> None:
+    def _discard(self, count: int) -> None:
         """The client sent so many bytes after its last request, or of a body that nobody wants."""
-        self._thrown += count
+        self._discarded += count
         lingers = self._timer is self.service.linger
-        if self._thrown > LINGER_BYTES or (lingers and self.service.clock() > self._last):
+        if self._discarded > LINGER_BYTES or (lingers and self.service.clock() > self._last):
             self.close()
         elif lingers and not self.service.draining:
             self._watch(self.service.linger)
 
-    def lingered(self) -> None:
+    def linger_timed_out(self) -> None:
         """The client sent nothing for a while: wait on as long as it reads."""
         unsent = self._unsent()
         if 0 < unsent < self._unsent_before and self.service.clock() < self._last:

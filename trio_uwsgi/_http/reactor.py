@@ -1,15 +1,16 @@
-"""Many socket clients at once: the fast path.
+"""Accepts and serves all socket clients of one worker in one task: the fast path.
 
 Theory. A task per connection pays Trio's bookkeeping for every wait. Here one task per worker owns an epoll set with
 all sockets in it, and waits for the set itself (an epoll descriptor is readable when one of its sockets is). So Trio is
-entered once per batch of events, however many clients are served by it. The story of a batch:
+entered once per batch of events, however many clients the batch serves. A batch:
 
     wait_readable(epoll) -> poll -> for each client: recv -> `Session.received` -> codec -> driver.begin
     -> accept a few -> back to Trio, where the begun requests run, and their responses go straight to `send`
 
 A batch is bounded in count and time, so timers and other tasks of the worker wait for one batch at most. Nothing here
-waits for a client: output that the socket does not take stays in its session until the socket is writable, and a client
-is not read while its session is `paused`. epoll is level-triggered, so what a batch leaves is found by the next one.
+waits for a client: output that the socket does not take stays in its session (`socket_session.py`) until the socket is
+writable, and a client is not read while its session is `paused`. epoll is level-triggered, so the next batch finds what
+this one did not handle.
 
 Where there is no epoll, `connection.py` serves sockets with the same sessions.
 """
@@ -38,14 +39,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 # One batch: at most this many events, and none begun after this many seconds. 2 ms is some 150 small requests, and
-# short beside the 50 ms in which a timer is promised to fire. Events are asked for by the dozen: those that were given
-# and not served would be behind the same others again the next time, while those not asked for come first.
+# short compared with the 50 ms within which a timer has to fire. Events are fetched in small groups: an event that was
+# fetched and not served would be at the end of the kernel's queue the next time, one that was not fetched at its front.
 BATCH = 256
 BATCH_SECONDS = 0.002
 EVENTS = 32
-# Connections accepted per listener and batch: few, so that others who share the listener get some of a burst.
+# Connections accepted per listener and batch: few, so that other workers at the listener get some of a burst.
 ACCEPTS = 16
-# And when a graceful stop begins: as long a queue as the kernel keeps.
+# Connections accepted when a graceful stop begins: the kernel's queue is not longer.
 LAST_ACCEPTS = 4096
 
 
@@ -64,7 +65,7 @@ class Reactor:
         is_copied(self)
 
     def close_copies(self) -> None:
-        """See `close_on_fork.py`. What the set watches, it watches for the parent."""
+        """See `close_on_fork.py`. The epoll set belongs to the parent."""
         self.epoll.close()
         for session in self.sessions.values():
             session._socket.close()
@@ -90,7 +91,7 @@ class Reactor:
         descriptor = self.epoll.fileno()
         while True:
             if self._fresh:
-                # Most first requests are answered in this pass; a connection that ends with it never enters the set.
+                # Most first requests are answered now; a connection that closes after one request never enters the set.
                 await trio.lowlevel.checkpoint()
                 self._register_fresh()
             await trio.lowlevel.wait_readable(descriptor)
@@ -107,7 +108,7 @@ class Reactor:
             for fd, event in events:
                 session = find(fd)
                 if session is None:
-                    # Accepting comes last: a descriptor that was closed in this batch must not come back in it.
+                    # Accepting comes last: a descriptor that was closed in this batch must not be used again in it.
                     accepting.add(fd)
                 elif event == IN:
                     session.readable()
@@ -121,13 +122,13 @@ class Reactor:
     # --- accepting ----------------------------------------------------------------------------------------------------
 
     def _accept_from(self, waiting: Iterable[int]) -> None:
-        """Somebody waits at these listeners, or at what is closed by now."""
+        """Accept at these descriptors; some may not be listeners, but sessions that were closed meanwhile."""
         for fd in waiting:
             if fd in self._listeners:
                 self._accept(self._listeners[fd], ACCEPTS)
 
     def _accept(self, listener: Listener, count: int) -> bool:
-        """Accept up to so many. False: there are no more for now."""
+        """Accept up to `count` connections. False: no more are waiting."""
         for _ in range(count):
             try:
                 sock, address = listener.socket.accept()
@@ -140,7 +141,7 @@ class Reactor:
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
-                if sock.gettimeout() is not None:  # the application has set a default one, and recv() would wait
+                if sock.gettimeout() is not None:  # the application has set a default timeout, and recv() would wait
                     sock.setblocking(True)
                 session = SocketSession(self, sock, peer_of(sock, address, listener))
                 self._fresh.append(session)
@@ -153,7 +154,7 @@ class Reactor:
             session.rearm()
 
     def _pause_accepting(self, listener: Listener, error: OSError) -> None:
-        logger.error("%s: cannot accept: %s; trying again in %g s", listener.address, error, ACCEPT_PAUSE)
+        logger.error("%s: cannot accept connections: %s; retrying in %g s", listener.address, error, ACCEPT_PAUSE)
         self._unwatch(listener)
         self._nursery.start_soon(self._resume_accepting, listener)
 
@@ -167,7 +168,7 @@ class Reactor:
             self.epoll.register(listener.socket.fileno(), IN)
 
     def _unwatch(self, listener: Listener) -> None:
-        with contextlib.suppress(FileNotFoundError):  # it is out of it for some other reason
+        with contextlib.suppress(FileNotFoundError):  # it is not in the set
             self.epoll.unregister(listener.socket.fileno())
 
     def pause_accepting(self, paused: bool) -> None:
@@ -176,9 +177,11 @@ class Reactor:
             (self._unwatch if paused else self._watch)(listener)
 
     def stop_accepting(self) -> None:
-        """Accept who is waiting already, so that no request is lost that was sent before the stop, and then nobody."""
+        """Accept the connections that are waiting, so that requests sent before the stop are not lost; then stop."""
         for listener in self._listeners.values():
-            if not (self.service.paused and self.service.patient):  # then others accept them when they may
+            if not (
+                self.service.paused and self.service.others_serve
+            ):  # otherwise other workers accept them after the pause
                 self._accept(listener, LAST_ACCEPTS)
             self._unwatch(listener)
         self._listeners.clear()
@@ -191,14 +194,14 @@ async def serve_sockets(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the clients of all listeners until `service.drain()` was called and the last one ended.
+    """Serve the clients of all listeners until `service.drain()` was called and the last connection ended.
 
     Args:
         service: what the worker's connections share; its `serve` must be running.
-        listeners: listening sockets, non-blocking; they stay the caller's, who closes them after this.
+        listeners: listening sockets, non-blocking; the caller closes them afterwards.
 
     Checkpoint: always.
-    Cancellation: all connections are closed at once; running requests are told that their client is gone.
+    Cancellation: all connections are closed at once; to running requests their client is gone.
     """
     task_status.started()
     if hasattr(select, "epoll"):

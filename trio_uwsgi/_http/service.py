@@ -86,15 +86,15 @@ class HttpService:
         self.connections = 0
         self.running = 0
         self.draining = False
-        self.patient = False  # draining, and clients that are idle now have a moment for one more request
+        self.others_serve = False  # draining, and clients that are idle now have a moment for one more request
         self.drain_called = trio.Event()
         self.paused = False  # nobody is accepted
         self.acceptors: list[Acceptor] = []
         # Every session is in at most one of these four; running exchanges are in the fifth.
-        self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_late)
+        self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_timed_out)
         self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
         self.stall: Deadlines[Session] = Deadlines(timeouts.socket, Session.stalled)
-        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.lingered)
+        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.linger_timed_out)
         self.harakiri: Deadlines[Exchange] = Deadlines(self.limit, self._harakiri)
         self._idle = trio.Event()
         self._date = b""
@@ -137,7 +137,7 @@ class HttpService:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def drain(self, *, patient: bool = False) -> None:
+    def drain(self, *, others_serve: bool = False) -> None:
         """Stop gracefully: idle connections close now, running requests end with `connection: close`. Never waits.
 
         Args:
@@ -146,7 +146,7 @@ class HttpService:
         """
         if self.draining:
             return
-        self.patient = patient
+        self.others_serve = others_serve
         self.draining = True
         self.drain_called.set()
         for acceptor in self.acceptors:
@@ -172,12 +172,12 @@ class HttpService:
 
     # --- called by sessions and drivers -------------------------------------------------------------------------------
 
-    def joined(self, session: Session) -> None:
+    def opened(self, session: Session) -> None:
         """A connection begins."""
         self.connections += 1
         self.sessions[session] = None
 
-    def left(self, session: Session) -> None:
+    def closed(self, session: Session) -> None:
         """A connection ended."""
         self.sessions.pop(session, None)
         if self.draining:
@@ -207,7 +207,7 @@ class HttpService:
         if self.draining:
             self._check_idle()
 
-    def abandoned(self, exchange: Exchange) -> None:
+    def client_left(self, exchange: Exchange) -> None:
         """The exchange's client left: end the application's work, if the user wants that."""
         if self.options.cancel_on_disconnect and not exchange.abandoned and not exchange.cancelled:
             exchange.abandoned = True

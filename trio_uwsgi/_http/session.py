@@ -62,7 +62,7 @@ class Session(Lingering):
         self.exchange: Exchange | None = None  # set while BUSY, and only then
         self.request: Request | None = None  # of the exchange, or being skipped
         self.queue: deque[Request] = deque()
-        service.joined(self)
+        service.opened(self)
         self._watch(service.header)
 
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ class Session(Lingering):
             elif self._timer is not self.service.header:
                 self._watch(self.service.header)
         elif phase is ENDING:
-            self._throw_away(len(data))
+            self._discard(len(data))
         elif self.exchange is not None and self.exchange.raw and self.exchange.request.complete:
             self.exchange.request.chunks.append(data)
             self.exchange.request.buffered += len(data)
@@ -128,7 +128,7 @@ class Session(Lingering):
         """Let the exchange know if it has lost its client; `Exchange.gone` says what that means."""
         if self.exchange is not None and self.exchange.gone:
             self._arrived()
-            self.service.abandoned(self.exchange)
+            self.service.client_left(self.exchange)
 
     def body_taken(self, request: Request) -> None:
         """The application took the buffered part of its body: read on, if more is to come."""
@@ -187,7 +187,7 @@ class Session(Lingering):
                 self._watch(self.service.keep_alive)
         else:
             self.phase = SKIPPING
-            self._thrown = 0
+            self._discarded = 0
             self._skip(request)
 
     def _next(self) -> None:
@@ -212,12 +212,12 @@ class Session(Lingering):
             self.retime()
 
     def _skip(self, request: Request) -> None:
-        self._thrown += len(request.take_body())
+        self._discarded += len(request.take_body())
         if self.parser.error is not None and not request.complete:
             self._end()
         elif request.complete:
             self._next()
-        elif self._thrown > SKIP or self.eof:
+        elif self._discarded > SKIP or self.eof:
             self._end()
         else:
             self._start_reading()
@@ -227,7 +227,7 @@ class Session(Lingering):
 
     def flushed(self) -> None:
         """The transport has sent everything that was pending."""
-        self._roomy()
+        self._space_freed()
         if self.phase is BLOCKED:
             self._next()
         elif self.phase is ENDING:
@@ -238,7 +238,7 @@ class Session(Lingering):
     def progressed(self) -> None:
         """The transport has sent a part of what was pending."""
         if self.pending <= HIGH_WATER:
-            self._roomy()
+            self._space_freed()
         self.retime()
 
     # --- ends ---------------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class Session(Lingering):
             self.phase = ENDING
             # Early input is waiting, or on its way: anything else would have made the parser idle.
             self._early = self.paused or not self.parser.idle
-            self._thrown = 0
+            self._discarded = 0
             self.queue.clear()
         if not self.pending:
             self._flushed_last()
@@ -307,15 +307,15 @@ class Session(Lingering):
         if exchange is not None:
             exchange.over = exchange.lost = True
             self._log_end(exchange)
-            self.service.abandoned(exchange)
+            self.service.client_left(exchange)
         self._arrived()
-        self._roomy()
+        self._space_freed()
         self._close(reset)
-        self.service.left(self)
+        self.service.closed(self)
 
     def drain(self) -> None:
         """The service stops: close if no response is due. A running request's response will close the connection."""
-        if self.phase is IDLE and (self.service.patient or self._timer is self.service.header):
+        if self.phase is IDLE and (self.service.others_serve or self._timer is self.service.header):
             if self.parser.idle:  # a request is probably on its way: surely the first one, if it has just connected
                 self._watch(self.service.linger)
         elif self.phase in (IDLE, SKIPPING):
@@ -354,7 +354,7 @@ class Session(Lingering):
             return False
         return exchange.continued or not exchange.request.expect_continue
 
-    def head_late(self) -> None:
+    def head_timed_out(self) -> None:
         """The head did not come in time."""
         if self.parser.idle:
             self.close()

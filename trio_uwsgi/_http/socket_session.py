@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["IN", "SocketSession"]
 
 RECEIVE = 65536
-# Output smaller than this is copied together when it must wait, so that a stream of crumbs does not become a queue of
-# objects.
-CRUMB = 4096
+# Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
+SMALL = 4096
 
 IN = getattr(select, "EPOLLIN", 0)
 OUT = getattr(select, "EPOLLOUT", 0)
 RDHUP = getattr(select, "EPOLLRDHUP", 0)
 DEAD = getattr(select, "EPOLLERR", 0) | getattr(select, "EPOLLHUP", 0)
-# The sockets stay in blocking mode, which saves a system call for each; so no call may lack this.
+# The sockets stay in blocking mode, which saves a system call for each. So every call needs this flag.
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 
 
@@ -44,7 +43,7 @@ class SocketSession(Session):
         self._fd = sock.fileno()
         self._recv = sock.recv
         self._send = sock.send
-        self._mask = -1  # events we are registered for; -1: not registered
+        self._mask = -1  # events that the epoll set watches for; -1: not registered
         self._output: deque[memoryview | bytearray] = deque()
         reactor.sessions[self._fd] = self
         super().__init__(reactor.service, peer)
@@ -52,7 +51,7 @@ class SocketSession(Session):
     # --- called by the reactor ----------------------------------------------------------------------------------------
 
     def readable(self) -> None:
-        """Read once. What is left makes the next batch."""
+        """Read once; the rest is for the next batch."""
         try:
             data = self._recv(RECEIVE, DONTWAIT)
         except BlockingIOError:
@@ -67,7 +66,7 @@ class SocketSession(Session):
             self.rearm()
 
     def ready(self, events: int) -> None:
-        """Anything but plain input happened."""
+        """Handle any event that is not input alone."""
         if events & OUT and self.pending:
             self._writable()
         if self.phase is CLOSED:
@@ -75,13 +74,13 @@ class SocketSession(Session):
         elif events & IN:
             self.readable()
         elif events & DEAD:
-            self.close()  # in both directions: nobody is left to answer
+            self.close()  # closed in both directions: no response can arrive
         elif events & RDHUP:
             self.hung_up()
             self.rearm()
 
     def rearm(self) -> None:
-        """Have the epoll set watch for what we can take, and for nothing that would only wake us again and again."""
+        """Watch for the events that can be handled now, and no others: epoll would report those all the time."""
         if self.phase is CLOSED:
             return
         mask = IN
@@ -158,16 +157,16 @@ class SocketSession(Session):
         size = len(data)
         self.pending += size
         output = self._output
-        if size >= CRUMB:
+        if size >= SMALL:
             output.append(data)
-        elif output and isinstance(output[-1], bytearray) and len(output[-1]) < CRUMB:
+        elif output and isinstance(output[-1], bytearray) and len(output[-1]) < SMALL:
             output[-1] += data
         else:
             output.append(bytearray(data))
 
     def drain(self) -> None:
         if self.phase is IDLE:
-            self.readable()  # a request that has arrived but was not read yet is not lost
+            self.readable()  # a request that has arrived and was not read yet must not be lost
         super().drain()
 
     def _reading_changed(self) -> None:
@@ -175,7 +174,7 @@ class SocketSession(Session):
             self.rearm()
 
     def _unsent(self) -> int:
-        # A unix socket has no way between: what was sent is there.
+        # A unix socket has no network in between: sent means received.
         return 0 if self.peer.client is None else unsent(self._fd)
 
     def _shut(self) -> bool:
@@ -188,8 +187,8 @@ class SocketSession(Session):
         self._output.clear()
         del self._reactor.sessions[self._fd]
         if self._mask >= 0:
-            # Closing would do, unless a forked child has the descriptor too: then a closed socket would wake us for
-            # ever.
+            # Closing is not enough if a forked child has the descriptor too: epoll would report the closed socket
+            # for ever.
             self._reactor.epoll.unregister(self._fd)
         if reset:
             with contextlib.suppress(OSError):

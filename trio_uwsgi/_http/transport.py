@@ -34,7 +34,7 @@ def unsent(descriptor: int) -> int:
 class Transport:
     """One client's bytes. `pending` counts those that were written and not taken by the client's side yet."""
 
-    __slots__ = ("_arrival", "_room", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
+    __slots__ = ("_arrival", "_space", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         self.service = service
@@ -44,7 +44,7 @@ class Transport:
         self.eof = False  # the client sent its last byte, and we read it
         self.hangup = False  # the client sent its last byte, and we may not have read it yet
         self._arrival: trio.Event | None = None
-        self._room: trio.Event | None = None
+        self._space: trio.Event | None = None
         self._timer: Deadlines[Any] | None = None  # the one table we are in; Any: it holds sessions, which are below
 
     # --- what an application waits for --------------------------------------------------------------------------------
@@ -55,25 +55,25 @@ class Transport:
             self._arrival = trio.Event()
         await self._arrival.wait()
 
-    def read_on(self) -> None:
+    def read_beyond_request(self) -> None:
         """The application takes what the client sends behind its request, too."""
         self._start_reading()
 
-    async def wait_room(self) -> None:
+    async def wait_for_space(self) -> None:
         """Wait until output was sent, or the connection ended."""
-        if self._room is None:
-            self._room = trio.Event()
-        await self._room.wait()
+        if self._space is None:
+            self._space = trio.Event()
+        await self._space.wait()
 
     def _arrived(self) -> None:
         if self._arrival is not None:
             self._arrival.set()
             self._arrival = None
 
-    def _roomy(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    def _space_freed(self) -> None:
+        if self._space is not None:
+            self._space.set()
+            self._space = None
 
     def _watch(self, timer: Deadlines[Any] | None) -> None:
         """Be in this table of deadlines from now on, and in no other."""

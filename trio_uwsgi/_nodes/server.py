@@ -82,7 +82,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
     """
 
     exchange_type = PacketExchange
-    late = "the time was up"
+    timeout_reason = "the time was up"
 
     def __init__(self, access: AccessRules, calls: Calls) -> None:
         super().__init__()

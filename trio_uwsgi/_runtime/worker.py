@@ -123,7 +123,7 @@ class Worker:
                     await self._nursery.start(serve, self._service, self._listeners)
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
-                self._service.drain(patient=member.inbox.patient)
+                self._service.drain(others_serve=member.inbox.patient)
                 member.link.send(Closed())
                 await self._service.wait_drained()
                 member.inbox.finish()
