@@ -75,7 +75,7 @@ class _Library(type(sniffio.thread_local)):  # type: ignore[misc]  # a class tha
 
 
 def _field(name: str, missing: Callable[[], object]) -> Any:
-    """An attribute of a thread local object; where it is not set, synchronous code gets what `missing` returns or raises."""
+    """An attribute of a thread local object. Where it is not set, synchronous code gets what `missing` does."""
 
     def get(self: Any) -> object:
         try:

@@ -1,7 +1,6 @@
-"""The access log: one line per response, through `logging`, out of the requests' way.
+"""Writes the access log: one line per response, through `logging`.
 
-A response costs a tuple in a list; formatting and logging happen in batches in a task of their own. What the client
-chose is escaped, so that it cannot forge lines or send sequences to a terminal.
+A response costs a tuple in a list; formatting (`access_record.py`) and logging happen in batches in a separate task.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_uwsgi.access")
 
-# Lines kept before they are written at once by whoever adds the next: a log slower than the server slows the server
-# down, instead of growing memory or losing lines.
+# Lines kept. Then the next response writes them all at once: a log slower than the server slows the server down,
+# and neither fills the memory nor loses lines.
 QUEUE = 4096
-# Lines written between two checkpoints, so that a slow log stream delays other tasks by a batch and not by a queue.
+# Lines written between two checkpoints, so that a slow log delays other tasks by one batch only.
 BATCH = 64
 
 
@@ -34,11 +33,11 @@ class AccessLog:
 
     @staticmethod
     def enabled() -> bool:
-        """Would anything be written? Asked once, when a worker starts."""
+        """Is the log on? Checked once, when a worker starts."""
         return logger.isEnabledFor(logging.INFO)
 
     def add(self, record: Record) -> None:
-        """Remember a response. Never waits, but writes everything at once when too much is waiting."""
+        """Queue a record. Never waits, but writes the whole queue at once when it is full."""
         self._records.append(record)
         if self._lot:
             self._lot.unpark()
@@ -52,7 +51,7 @@ class AccessLog:
             logger.info("%s", record)
 
     async def serve(self) -> None:
-        """Write records until cancelled, and what is left then."""
+        """Write records until cancelled, and then the rest."""
         try:
             while True:
                 if not self._records:

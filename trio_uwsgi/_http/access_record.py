@@ -1,4 +1,4 @@
-"""What the access log has of one response, and how it is written in one line.
+"""One response as a value, and as a line of the access log.
 
 What the client chose is escaped, so that it cannot forge lines or send sequences to a terminal.
 """
@@ -18,7 +18,7 @@ __all__ = ["Record", "cut_record", "escape", "peer_name"]
 class Record(NamedTuple):
     """One response: `sent` in body bytes, `seconds` from its request's head to its last byte handed to the socket.
 
-    `status` is 0 if none was sent; `end` says what happened to a response that is not whole.
+    `status` is 0 if none was sent; `end` marks an incomplete response: cut or dropped.
     """
 
     peer: Peer
@@ -39,7 +39,7 @@ class Record(NamedTuple):
 
 
 def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
-    """What is logged of a response that was given up: cut in the middle, dropped, or the server's own `answer`."""
+    """The record of a response that was cut in the middle, dropped, or replaced by the server's own `answer`."""
     status, sent, end = exchange.status, exchange.sent, " cut"
     if answer:
         sent, end = len(answer.partition(b"\r\n\r\n")[2]), ""
@@ -51,7 +51,7 @@ def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
 
 
 def peer_name(peer: Peer) -> str:
-    """The client as a log shows it; clients of unix sockets have no name."""
+    """The client as a log shows it; clients of unix sockets are all `unix`."""
     return "unix" if peer.client is None else f"{peer.client[0]}:{peer.client[1]}"
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 __all__ = ["HIGH_WATER", "Limits"]
 
-# A sender waits while the client has this many bytes unread in our memory, and a client is not read while the
-# application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
-# the application.
+# A sender waits while more than this many bytes of its output are in our memory, and a client is not read while the
+# application has more than this many bytes of its body unread. So a connection buffers at most this, and one read or
+# one piece of the application.
 HIGH_WATER = 65536
 
 

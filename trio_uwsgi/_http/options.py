@@ -14,7 +14,7 @@ __all__ = ["HttpOptions"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """What a user may set about HTTP. `cancel_on_disconnect` ends requests whose client left."""
+    """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected."""
 
     limits: Limits
     timeouts: HttpTimeouts

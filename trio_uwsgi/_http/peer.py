@@ -1,4 +1,4 @@
-"""The facts of one connection: who is at both ends, and what is spoken. Pure."""
+"""The facts of one connection: the addresses of both ends, scheme and protocol. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Peer:
         client: address and port of the client; None on a unix socket.
         server: address and port it connected to; path and None on a unix socket; None when not known.
         scheme: "http" or "https".
-        protocol: what it speaks: HTTP, or the uwsgi protocol.
-        listener: the address that was listened on, as it is told; "" where there was none.
+        protocol: HTTP, or the uwsgi protocol.
+        listener: the address that was listened on, as text; "" if there was none.
     """
 
     client: tuple[str, int] | None

@@ -1,4 +1,4 @@
-"""The phases of a connection; what they mean is in `session.py`. Pure."""
+"""The phases of a connection; `session.py` describes them. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["BLOCKED", "BUSY", "CLOSED", "ENDING", "IDLE", "SKIPPING", "Phase"]
 
 
 class Phase(enum.Enum):
-    """Where in its life a connection is; see the theory above."""
+    """What a connection is doing; `session.py` describes each phase."""
 
     IDLE = enum.auto()
     BUSY = enum.auto()

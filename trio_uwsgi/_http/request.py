@@ -1,8 +1,8 @@
 """One HTTP request as values, and as what WSGI and ASGI applications get. Pure.
 
-Bytes become a `Request` in `http1.py`, or its subclasses in `uwsgi_requests.py`; the drivers of floor 2 have it made
-into an environ or a scope. That happens once per request, so names are looked up in bounded caches and nothing is
-called per header.
+`http1.py` makes a `Request` of bytes, `uwsgi_requests.py` its subclasses; the drivers in `_apps/` have it make an
+environ or a scope. That happens once per request, so names are looked up in bounded caches and no function is called
+per header.
 Not here: limits, framing, and anything that reads a body from somewhere.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["Headers", "Request", "split_host"]
 Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
 
-# Names and hosts come from strangers, so the caches stop growing here. Real traffic uses a few dozen of each.
+# Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
 _CACHED = 1024
 
 # As numbers, because looking for a number in bytes takes a tenth of the time.
@@ -56,7 +56,7 @@ class Request:
         "expect_continue",  # the client waits for CONTINUE before it sends the body
         "headers",
         "http_version",
-        "keep_alive",  # the client lets the connection live on
+        "keep_alive",  # the client allows another request on the connection
         "method",
         "path",  # percent-decoded, as UTF-8; bytes that are not UTF-8 become U+FFFD
         "query",
@@ -65,7 +65,7 @@ class Request:
         "upgrade",  # lower-cased value of an Upgrade header that Connection names, or b""
     )
 
-    # Of the uwsgi protocol: 0 asks for the application. It decides who answers a request.
+    # Of the uwsgi protocol: 0 is for the application, others for the driver of packets.
     modifier1: int = 0
 
     def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
@@ -99,7 +99,7 @@ class Request:
         return body
 
     def remote(self) -> tuple[bytes, bytes]:
-        """Address and port of the client, where the request tells them and the connection is somebody else's."""
+        """Address and port of the client, if the request has them because the connection is that of a front server."""
         return b"", b""
 
     def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:

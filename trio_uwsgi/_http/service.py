@@ -1,7 +1,7 @@
-"""What all connections of one worker share: driver, limits, deadlines, counters, and the way to stop them.
+"""What all connections of one worker share: drivers, limits, deadlines, counters, and how they drain.
 
-The transports (`reactor.py` for sockets, `connection.py` for any stream) make sessions with it; `session.py` tells the
-story of one connection. `serve` runs the tasks that belong to nobody else: the driver's, the reapers, the access log.
+The transports (`reactor.py` for sockets, `connection.py` for any stream) make sessions with it; `session.py` is one
+connection. `serve` runs the tasks of the drivers, the deadlines and the access log.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Driver(Protocol):
 
     @property
     def exchange_type(self) -> Callable[[Session, Request], Exchange]:
-        """What makes the exchanges this driver understands."""
+        """The class of this driver's exchanges."""
 
     def begin(self, exchange: Exchange) -> None:
         """Start the application for this exchange. Must not run it before returning."""
 
     def cancel(self, exchange: Exchange) -> None:
-        """End the application's work for this exchange, as far as it can be ended."""
+        """Cancel the application's work for this exchange, as far as possible."""
 
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -50,13 +50,13 @@ class Driver(Protocol):
 
 
 class Acceptor(Protocol):
-    """Takes clients from listeners for a service; begins as the service is, paused or not."""
+    """Accepts connections for a service; starts paused if the service is paused."""
 
     def stop_accepting(self) -> None:
-        """Accept who is waiting, as far as that can be seen, and then nobody."""
+        """Accept the connections that are known to wait, and then no more."""
 
     def pause_accepting(self, paused: bool) -> None:
-        """Leave whoever comes where they wait, or accept again."""
+        """Leave new connections in the kernel's queue, or accept again."""
 
 
 class HttpService:
@@ -64,7 +64,7 @@ class HttpService:
 
     Args:
         driver: runs the application.
-        packets: answers what is asked over the uwsgi protocol and is not for the application.
+        packets: answers packets of the uwsgi protocol that are not requests for the application.
         calls: the member's, for its harakiri limit and for reporting failures.
         options: what the user set.
     """
@@ -86,9 +86,9 @@ class HttpService:
         self.connections = 0
         self.running = 0
         self.draining = False
-        self.others_serve = False  # draining, and clients that are idle now have a moment for one more request
+        self.others_serve = False  # while this one drains: idle clients get time for one more request
         self.drain_called = trio.Event()
-        self.paused = False  # nobody is accepted
+        self.paused = False  # no connections are accepted
         self.acceptors: list[Acceptor] = []
         # Every session is in at most one of these four; running exchanges are in the fifth.
         self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_timed_out)
@@ -101,11 +101,11 @@ class HttpService:
         self._date_ends = -math.inf
         self._wall_offset = 0.0
         self._compare_at = -math.inf
-        # A journal that only logs has nothing to note about a request; the access log has it.
+        # A journal that only logs does not need requests: they are in the access log.
         self._journal = self.member.journal if self.member.journal.remembers else None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the application's tasks and the deadlines until cancelled. Sessions must have ended, or are cut off."""
+        """Run the application's tasks and the deadlines until cancelled. Sessions that are open then are closed."""
         self.clock = trio.lowlevel.current_clock().current_time  # several times cheaper than trio.current_time
         self.token = trio.lowlevel.current_trio_token()
         self._compare_clocks(self.clock())
@@ -126,7 +126,7 @@ class HttpService:
                 session.close()
 
     def statistics(self) -> HttpStatistics:
-        """What happened so far, and what is going on."""
+        """The counters, and what is running and open now."""
         return HttpStatistics(
             name=self.member.name,
             requests=self.requests,
@@ -156,7 +156,7 @@ class HttpService:
         self._check_idle()
 
     def pause(self, paused: bool) -> None:
-        """Accept nobody for now, or accept again; the clients that are there are served. Never waits."""
+        """Pause or resume accepting; open connections are served meanwhile. Never waits."""
         self.paused = paused
         if not self.draining:
             for acceptor in self.acceptors:
@@ -173,12 +173,12 @@ class HttpService:
     # --- called by sessions and drivers -------------------------------------------------------------------------------
 
     def opened(self, session: Session) -> None:
-        """A connection begins."""
+        """A connection was opened."""
         self.connections += 1
         self.sessions[session] = None
 
     def closed(self, session: Session) -> None:
-        """A connection ended."""
+        """A connection was closed."""
         self.sessions.pop(session, None)
         if self.draining:
             self._check_idle()
@@ -199,7 +199,7 @@ class HttpService:
         exchange.driver.begin(exchange)
 
     def ended(self, exchange: Exchange) -> None:
-        """The application returned, or was given up."""
+        """The application returned, or was aborted."""
         self.running -= 1
         self.harakiri.since.pop(exchange, None)
         self.calls.done += 1
@@ -208,7 +208,7 @@ class HttpService:
             self._check_idle()
 
     def client_left(self, exchange: Exchange) -> None:
-        """The exchange's client left: end the application's work, if the user wants that."""
+        """The exchange's client disconnected: cancel the application's work, if the user has set that."""
         if self.options.cancel_on_disconnect and not exchange.abandoned and not exchange.cancelled:
             exchange.abandoned = True
             exchange.driver.cancel(exchange)
@@ -217,7 +217,7 @@ class HttpService:
         exchange.driver.cancel(exchange)
 
     def date(self) -> bytes:
-        """The value of the `Date` header, made anew once a second. May be called from any thread."""
+        """The value of the `Date` header, renewed once a second. May be called from any thread."""
         now = self.clock()
         if now >= self._date_ends:
             wall = self._wall_offset + now
@@ -226,6 +226,6 @@ class HttpService:
         return self._date
 
     def _compare_clocks(self, now: float) -> None:
-        """Note how the wall clock stands against Trio's: it may be asked on Trio's thread only."""
+        """Store the offset of the wall clock to Trio's, which may be read on Trio's thread only."""
         self._wall_offset = self.member.wall_now() - now
         self._compare_at = now + 1

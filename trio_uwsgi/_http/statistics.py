@@ -9,8 +9,8 @@ __all__ = ["HttpStatistics"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpStatistics:
-    """One worker, or all that sat on its seat one after the other: `requests` and `connections` so far, `running`
-    requests and `open` connections now. `name` is that of the worker, as in the statistics of members.
+    """The HTTP of one worker slot: `requests` and `connections` of all its instances so far, `running` requests and
+    `open` connections now. `name` is that of the worker, as in the statistics of members.
     """
 
     name: str
