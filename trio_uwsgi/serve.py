@@ -23,9 +23,9 @@ import trio
 
 from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._apps.interface import interface_of
-from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.listeners import Listener, open_listeners
-from trio_uwsgi._http.service import HttpOptions
+from trio_uwsgi._http.options import HttpOptions
 from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.locks import UserLocks
 from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import trio
 import trio.testing
 
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._runtime.placement import Died, Ending, MakeMember, MemberTask, Placement, in_task, over_memory
 from trio_uwsgi._runtime.settings import Environment
 from trio_uwsgi._signals.ticker import WallClock, time_of_day

@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 
 FRONT = Peer(client=("192.0.2.9", 4711), server=("192.0.2.2", 80), scheme="http", protocol="uwsgi")

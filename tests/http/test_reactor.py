@@ -462,7 +462,7 @@ async def test_who_waits_in_a_pause_is_left_to_others(listen: Any) -> None:
     waiting = await connect(world)
     await waiting.send(GET)
     await trio.testing.wait_all_tasks_blocked(0.05)
-    world.service.drain(patient=True)
+    world.service.drain(others_serve=True)
     assert 0 == world.service.connections
 
 

@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._caches.caches import Caches
-from trio_uwsgi._http.fair_reactor import Share
-from trio_uwsgi._http.service import HttpStatistics
+from trio_uwsgi._http.accept_share import Share
+from trio_uwsgi._http.statistics import HttpStatistics
 from trio_uwsgi._link.scoreboard import TOTALS
 from trio_uwsgi._locks.locks import UserLocks
 from trio_uwsgi._nodes.client import Nodes

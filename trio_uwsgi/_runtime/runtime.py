@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._apps.asgi import AsgiApp
     from trio_uwsgi._http.listeners import Listener
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.settings import Environment, Settings

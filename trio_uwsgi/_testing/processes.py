@@ -31,7 +31,7 @@ from trio_uwsgi._testing.process_table import ProcessTable
 from trio_uwsgi._testing.virtual_clock import FollowingClock
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._runtime.settings import Environment
