@@ -40,9 +40,9 @@ from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
-from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi.config.addresses import Address
 
 __all__ = ["serve"]
@@ -120,7 +121,7 @@ async def serve(
         run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, settle=settle)
         await run_standalone(run, config, _folders(app) if config.reload else [])
     else:
-        await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=task_status)
+        await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=_StatusOfRuntime(task_status))
 
 
 def _folders(app: object) -> list[str]:
@@ -139,6 +140,17 @@ def _with_passed_sockets(config: Config) -> Config:
     return config
 
 
+class _StatusOfRuntime:
+    """Passes on to an embedder only the `Runtime` of the tree that serves."""
+
+    def __init__(self, task_status: trio.TaskStatus[Runtime]) -> None:
+        self._task_status = task_status
+
+    def started(self, value: NurseryTree | None = None) -> None:
+        assert value is not None
+        self._task_status.started(value.runtime)
+
+
 async def _serve_in(
     environment: Environment,
     app: object,
@@ -146,7 +158,7 @@ async def _serve_in(
     registry: Registry,
     *,
     settle: Settle | None = None,
-    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[NurseryTree] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """`serve` in given surroundings, and with no regard to posix signals. Without `settle` the process is somebody
     else's.
@@ -166,7 +178,7 @@ async def _serve_in_tasks(
     config: Config,
     registry: Registry,
     settle: Settle | None,
-    task_status: trio.TaskStatus[Runtime],
+    task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     async with _listening(config, settle) as listeners:
         if isinstance(app, AppReference):
@@ -176,11 +188,11 @@ async def _serve_in_tasks(
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
         standing = dataclasses.replace(environment, listeners=listeners)
-        runtime = Runtime(application, registry, _settings(config), standing)
+        tree = NurseryTree(application, registry, _settings(config), standing)
         async with trio.open_nursery() as nursery:
-            await nursery.start(runtime.run)
-            _announce(app, interface, config, runtime)
-            task_status.started(runtime)
+            await nursery.start(tree.run)
+            _announce(app, interface, config, tree.runtime)
+            task_status.started(tree)
 
 
 @contextlib.asynccontextmanager
@@ -201,7 +213,7 @@ async def _serve_in_processes(
     config: Config,
     registry: Registry,
     settle: Settle | None,
-    task_status: trio.TaskStatus[Runtime],
+    task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
     require_processes()
@@ -237,12 +249,12 @@ async def _serve_in_processes(
                     generations=generations,
                 )
                 nobody = Application(None, "wsgi", 1, multithread=False)
-                runtime = Runtime(nobody, generations.current.registry, settings, standing)
-                generations.caches = lambda: runtime.caches_folder
+                tree = NurseryTree(nobody, generations.current.registry, settings, standing)
+                generations.caches = lambda: tree.caches_folder
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(runtime.run)
-                    _announce(launcher.app, config.interface, config, runtime)
-                    task_status.started(runtime)
+                    await nursery.start(tree.run)
+                    _announce(launcher.app, config.interface, config, tree.runtime)
+                    task_status.started(tree)
 
 
 def _launcher(app: object, registry: Registry) -> Launcher:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
     from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.runtime import Runtime
+    from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._testing.processes import ProcessMembers
     from trio_uwsgi._units.unit import Member
 
@@ -189,8 +189,8 @@ class RuntimeUnderTest:
     `signal`, `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`; `kill` is below.
     """
 
-    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, members: _Members) -> None:
-        self.runtime = runtime
+    def __init__(self, tree: NurseryTree, client: httpx.AsyncClient, log: EventLog, members: _Members) -> None:
+        self.runtime = runtime = tree.runtime
         self.client = client
         self.log = log
         self.signal = runtime.signal
@@ -199,6 +199,7 @@ class RuntimeUnderTest:
         self.spool = runtime.spool
         self.statistics = runtime.statistics
         self.stop = runtime.stop
+        self._tree = tree
         self._members = members
         self._ports = itertools.count(49152)
 
@@ -210,7 +211,7 @@ class RuntimeUnderTest:
 
         Checkpoint: never.
         """
-        return self._members.connect(self.runtime, _peer(next(self._ports), protocol))[0]
+        return self._members.connect(self._tree, _peer(next(self._ports), protocol))[0]
 
     def kill(self, member: str) -> None:
         """Let a member die, as by `kill -9` of its process.
@@ -273,12 +274,12 @@ async def open_runtime(
             log.catch_up = members.catch_up
             async with trio.open_nursery() as nursery:
                 serve = partial(_serve_in, members.environment, application, quiet, declarations)
-                runtime: Runtime = await nursery.start(serve)
-                async with _open_client(members, runtime) as client:
+                tree: NurseryTree = await nursery.start(serve)
+                async with _open_client(members, tree) as client:
                     await members.settled()
                     _let_the_runtime_be_first()
-                    yield RuntimeUnderTest(runtime, client, log, members)
-                runtime.stop()
+                    yield RuntimeUnderTest(tree, client, log, members)
+                tree.stopping.set()
     except BaseExceptionGroup as group:
         # What the test body raised besides, because its request failed, say, is in the context.
         error = journal.failure or only_error(group)
@@ -302,7 +303,7 @@ class _Members(Protocol):
 
     environment: Environment
 
-    def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
+    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
         """A connection to a worker, and whether that has closed it."""
 
     def kill(self, name: str) -> None: ...
@@ -323,7 +324,7 @@ class _TaskMembers:
         self.kill = self._kill_switch.kill
         self.catch_up = _nothing
 
-    def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
+    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
         near, far = trio.testing.memory_stream_pair()
         closed = False
         deliver_end = far.send_stream.close_hook
@@ -335,7 +336,7 @@ class _TaskMembers:
                 deliver_end()
 
         far.send_stream.close_hook = close_hook
-        runtime.take(far, peer)
+        tree.runtime.take(far, peer)
         return near, lambda: closed
 
     async def settled(self) -> None:
@@ -399,7 +400,7 @@ def _peer(port: int, protocol: Literal["http", "uwsgi"] = "http") -> Peer:
     return Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol)
 
 
-def _open_client(members: _Members, runtime: Runtime) -> httpx.AsyncClient:
+def _open_client(members: _Members, tree: NurseryTree) -> httpx.AsyncClient:
     import httpx
 
     from trio_uwsgi._testing.memory_client import MemoryTransport
@@ -411,7 +412,7 @@ def _open_client(members: _Members, runtime: Runtime) -> httpx.AsyncClient:
     ports = itertools.count(32768)
     # No time limits of its own: on a mock clock its five seconds would pass before a slow handler's thirty.
     return httpx.AsyncClient(
-        transport=MemoryTransport(lambda: members.connect(runtime, _peer(next(ports)))),
+        transport=MemoryTransport(lambda: members.connect(tree, _peer(next(ports)))),
         base_url="http://testserver",
         timeout=None,
         event_hooks={"response": [settle]},

@@ -151,7 +151,7 @@ async def test_hooks_have_what_is_left_of_the_mercy(
         runtime.signal(1)
         runtime.stop()
         began = trio.current_time()
-        await runtime.runtime.ended.wait()
+        await runtime.runtime._tree.ended.wait()
         assert 4.7 < trio.current_time() - began < 5
     assert {"worker1": ["late"]} == ends.of
     assert f"harakiri on worker1: atexit endless was ended after {4.75 - busy:.3f} s" in caplog.text

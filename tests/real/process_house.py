@@ -86,7 +86,7 @@ class House:
     @property
     def pids(self) -> list[int]:
         """The processes of the workers, as they say on the board; 0 where none is; of two on a seat, one."""
-        rows = self.runtime._environment.shared
+        rows = self.runtime._tree.environment.shared
         assert rows is not None
         members = self.runtime.statistics().members
         names = [member.name for member in members if member.name.startswith("worker")]

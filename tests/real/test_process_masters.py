@@ -199,7 +199,7 @@ async def stick():
             await until(house.noted)
             house.runtime.stop()
             with trio.fail_after(4):
-                await house.runtime.ended.wait()
+                await house.runtime._tree.ended.wait()
     assert not any(alive(pid) for pid in house_pids)
 
 

@@ -285,7 +285,7 @@ async def test_a_stop_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureF
             await trio.sleep(seconds)
             with trio.fail_after(15):
                 house.runtime.stop()
-                await house.runtime.ended.wait()
+                await house.runtime._tree.ended.wait()
     assert children(os.getpid()) == before
 
 

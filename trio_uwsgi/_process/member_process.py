@@ -250,7 +250,7 @@ class _Process:
         member_factory = MemberFactory(self._application(), self._registry, setup.settings, self._environment)
         if setup.lazy:
             self._send(Declared(describe(self._registry)))
-        self._registry.join(
+        self._registry._join(
             setup.settings.headcount,
             lambda signal: self._send(Register(signal.signum, signal.target.text)),
             lambda timer: self._member.timers.add(timer),

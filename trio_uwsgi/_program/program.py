@@ -28,13 +28,14 @@ from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi.config import Config
 
 __all__ = ["obey_stops", "plain_start_errors", "run_standalone"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Reports the `Runtime` when everything serves.
+# Reports the `NurseryTree` when everything serves.
 Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
@@ -42,7 +43,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
     """Run a runtime, show a log if nobody set one up, and do what the program is told from outside.
 
     Args:
-        serve: runs the runtime, and gives it to its `task_status` when everything serves.
+        serve: runs a `NurseryTree`, and gives it to its `task_status` when everything serves.
         config: what concerns the program is taken from it.
         sources: folders of the application's code.
     Raises:
@@ -90,16 +91,17 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
                     everything.start_soon(reap_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
-            control.runtime = runtime = await everything.start(serve)
-            runtime.on_reloading(notifier.reloading)
-            everything.start_soon(notifier.follow, runtime.wait_stopping)
-            everything.start_soon(_note_stop, runtime.wait_stopping)
-            everything.start_soon(_end_if_overdue, runtime.overdue, config.mercy)
+            tree: NurseryTree = await everything.start(serve)
+            control.runtime = tree.runtime
+            tree.on_reloading(notifier.reloading)
+            everything.start_soon(notifier.follow, tree.stopping.wait)
+            everything.start_soon(_note_stop, tree.stopping.wait)
+            everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
                 everything.start_soon(watch_sources, sources, control.reload_for)
-            await runtime.ended.wait()
+            await tree.ended.wait()
             everything.cancel_scope.cancel()
     return control.hard
 

@@ -33,8 +33,8 @@ from trio_uwsgi._testing.virtual_clock import FollowingClock
 if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._runtime.settings import Environment
+    from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._testing.members import Stage
     from trio_uwsgi._units.journal import Event
@@ -104,9 +104,9 @@ class ProcessMembers:
         assert self._failure is not None
         raise self._failure
 
-    def connect(self, runtime: Runtime, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
+    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
         """A connection to the worker whose turn it is: its stream, and whether the worker has closed it."""
-        name = runtime.lend_worker()
+        name = tree.lend_worker()
         near = self.process_table.connect(name, pickle.dumps(peer))
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
         return stream, partial(_is_closed, near)
@@ -176,11 +176,11 @@ def _catching_up(catch_up: Callable[[], None]) -> Iterator[None]:
 @contextlib.contextmanager
 def served(registry: Registry, headcount: Headcount) -> Iterator[None]:
     """The test's declarations are being served, elsewhere: nobody else may, and they must fit."""
-    registry.open(headcount, _leave, _leave)
+    registry._open(headcount, _leave, _leave)
     try:
         yield
     finally:
-        registry.close()
+        registry._close()
 
 
 def _leave(timer: object) -> None:
