@@ -31,7 +31,7 @@ import trio
 from trio_uwsgi._http.connection import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of, serve_listeners
 from trio_uwsgi._http.session import CLOSED, IDLE, Session
 from trio_uwsgi._http.transport import unsent
-from trio_uwsgi._system.close_on_fork import is_copied
+from trio_uwsgi._system.close_on_fork import close_in_forked_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -241,7 +241,7 @@ class Reactor:
         self._listeners = {listener.socket.fileno(): listener for listener in listeners}
         self._fresh: list[SocketSession] = []  # accepted, and not registered yet
         self._nursery: trio.Nursery
-        is_copied(self)
+        close_in_forked_children(self)
 
     def close_copies(self) -> None:
         """See `close_on_fork.py`. What the set watches, it watches for the parent."""
