@@ -33,7 +33,7 @@ from trio_uwsgi._process.generation import MemberPlan, open_generations
 from trio_uwsgi._process.launcher import Launcher
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi._program.app_import import in_time, load_where_signals_are_obeyed
-from trio_uwsgi._program.process_setup import Settle, refuse_process_options, set_up_process, settled
+from trio_uwsgi._program.process_setup import FinishSetup, finish_process_setup, refuse_process_options, set_up_process
 from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._runtime.dispatcher import Dispatcher
@@ -117,8 +117,8 @@ async def serve(
     if task_status is trio.TASK_STATUS_IGNORED:
         set_up_process(config.process_options)
         config = _with_passed_sockets(config)
-        settle = partial(settled, config.process_options)
-        run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, settle=settle)
+        finish_setup = partial(finish_process_setup, config.process_options)
+        run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, finish_setup=finish_setup)
         await run_standalone(run, config, _folders(app) if config.reload else [])
     else:
         await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=_StatusOfRuntime(task_status))
@@ -157,19 +157,19 @@ async def _serve_in(
     config: Config,
     registry: Registry,
     *,
-    settle: Settle | None = None,
+    finish_setup: FinishSetup | None = None,
     task_status: trio.TaskStatus[NurseryTree] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`serve` in given surroundings, and with no regard to posix signals. Without `settle` the process is somebody
-    else's.
+    """`serve` in a given environment, without handling posix signals. Without `finish_setup` the process belongs to an
+    embedder.
     """
-    if settle is None:
+    if finish_setup is None:
         refuse_process_options(config.process_options)
     with plain_start_errors():
         if config.placement == "process":
-            await _serve_in_processes(environment, app, config, registry, settle, task_status)
+            await _serve_in_processes(environment, app, config, registry, finish_setup, task_status)
         else:
-            await _serve_in_tasks(environment, app, config, registry, settle, task_status)
+            await _serve_in_tasks(environment, app, config, registry, finish_setup, task_status)
 
 
 async def _serve_in_tasks(
@@ -177,10 +177,10 @@ async def _serve_in_tasks(
     app: object,
     config: Config,
     registry: Registry,
-    settle: Settle | None,
+    finish_setup: FinishSetup | None,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
-    async with _listening(config, settle) as listeners:
+    async with _listening(config, finish_setup) as listeners:
         if isinstance(app, AppReference):
             with in_time(str(app), config.import_timeout):
                 app = await load_where_signals_are_obeyed(app)
@@ -196,14 +196,14 @@ async def _serve_in_tasks(
 
 
 @contextlib.asynccontextmanager
-async def _listening(config: Config, settle: Settle | None) -> AsyncIterator[list[Listener]]:
+async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncIterator[list[Listener]]:
     """Have the sockets open, and then be who and where the program is to be."""
     async with (
         open_listeners(config.addresses, config.socket_options) as http,
         open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
     ):
         listeners = [*http, *packets]
-        with contextlib.nullcontext() if settle is None else settle(listeners):
+        with contextlib.nullcontext() if finish_setup is None else finish_setup(listeners):
             yield listeners
 
 
@@ -212,7 +212,7 @@ async def _serve_in_processes(
     app: object,
     config: Config,
     registry: Registry,
-    settle: Settle | None,
+    finish_setup: FinishSetup | None,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     """The same, with members in processes of their own; the application is imported there."""
@@ -225,7 +225,7 @@ async def _serve_in_processes(
     names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
     with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1)) as scoreboard:
-        async with _listening(config, settle) as listeners:
+        async with _listening(config, finish_setup) as listeners:
             plan = MemberPlan(
                 launcher=launcher,
                 interface=config.interface,

@@ -232,7 +232,7 @@ async def test_several_tasks_wait_and_fork() -> None:
             async with await zygote.fork(f"worker{number}", {"exit": number}) as child, trio.open_nursery() as nursery:
                 pids.append((await facts(child))["pid"])
                 nursery.start_soon(child.wait)
-                child.ask()
+                child.request_stop()
                 assert ExitStatus(code=number) == await child.wait()
 
         async with trio.open_nursery() as nursery:

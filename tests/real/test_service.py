@@ -229,7 +229,7 @@ from trio_uwsgi.config.options import ProcessOptions, SocketOptions
 
 async def change(uid, gid):
     async with open_listeners([Address.unix("s")], SocketOptions(backlog=1, mode=None)) as listeners:
-        with own_process.settled(ProcessOptions(uid=uid, gid=gid, pidfile="p"), listeners):
+        with own_process.finish_process_setup(ProcessOptions(uid=uid, gid=gid, pidfile="p"), listeners):
             print(sorted(os.listdir()), os.getresuid(), os.getresgid(), os.getgroups())
             if os.stat(".").st_uid == uid:
                 os.chmod(".", 0o555)

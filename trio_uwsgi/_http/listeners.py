@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
-from trio_uwsgi._system.close_on_fork import is_copied
+from trio_uwsgi._system.close_on_fork import close_in_forked_children
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ListenError
 
@@ -62,7 +62,7 @@ class Listener:
         self.name = str(self.address)
         self._file = file
         self._identity = _identity(file) if file is not None else None
-        is_copied(self)
+        close_in_forked_children(self)
 
     def close_copies(self) -> None:
         """See `close_on_fork.py`. The file belongs to the parent."""

@@ -28,7 +28,7 @@ import trio
 from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
 from trio_uwsgi._http.connection import serve_listeners
 from trio_uwsgi._http.socket_session import IN, SocketSession
-from trio_uwsgi._system.close_on_fork import is_copied
+from trio_uwsgi._system.close_on_fork import close_in_forked_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class Reactor:
         self._listeners = {listener.socket.fileno(): listener for listener in listeners}
         self._fresh: list[SocketSession] = []  # accepted, and not registered yet
         self._nursery: trio.Nursery
-        is_copied(self)
+        close_in_forked_children(self)
 
     def close_copies(self) -> None:
         """See `close_on_fork.py`. The epoll set belongs to the parent."""

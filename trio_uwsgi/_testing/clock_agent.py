@@ -59,7 +59,7 @@ class ClockAgent(trio.abc.Instrument):
         if self._to_tell:
             self._tell()
 
-    async def run_clock_agent(self, heart: HeartbeatLoop) -> None:
+    async def run_heartbeat(self, heart: HeartbeatLoop) -> None:
         """Stay beside the member, until cancelled, or until the other end has gone."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as self._channel, hold_clock() as hold:
             self._channel.connect(self._address)

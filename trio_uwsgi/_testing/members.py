@@ -64,7 +64,7 @@ def become_zygote(stage: Stage, descriptor: int) -> NoReturn:
     root.handlers[:] = [_EventBufferHandler()]
     while os.read(descriptor, 1) != b"\n":  # the line that tells a new interpreter where this package is
         continue
-    zygote.live(descriptor, stage.app)
+    zygote.run_zygote(descriptor, stage.app)
 
 
 def prepare(setup: Any) -> None:
@@ -85,7 +85,7 @@ def main(descriptors: list[int], setup: str) -> float:
         wall=WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True),
         chance=random.Random(0).random,
         clock=clock,
-        run_clock_agent=ClockAgent(stage.address).run_clock_agent,
+        run_heartbeat=ClockAgent(stage.address).run_heartbeat,
     )
     return member_process.main(descriptors, setup, stage.registry, member_environment)
 
