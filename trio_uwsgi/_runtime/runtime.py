@@ -100,7 +100,7 @@ class Runtime:
                 lambda generation: self._living_by(generation.place),
                 chain=settings.chain_reload,
             )
-            generations.frequency.on_change = self._spoolers.tell_frequency
+            generations.frequency.on_change = self._spoolers.send_frequency
         if (shared := environment.shared) is not None:
             self._master.locks = LockKeeper(shared.scoreboard, self._master.send)
         self._workers: MemberGroup
