@@ -513,7 +513,7 @@ def test_a_file_that_is_cut_off(folder: SpoolFolder, clock: Clock, data: bytes) 
     name = put(folder, data, age=3)
     claim = refused(folder, name)
     assert ("unfinished", NOW + 7) == (claim.why, claim.until)
-    assert f"{name}: this is no whole spool file: it ends after {len(data)} bytes" in claim.detail
+    assert f"{name}: not a complete spool file: it ends after {len(data)} bytes" in claim.detail
     clock.now += 7
     claim = refused(folder, name)
     assert ("dead", None) == (claim.why, claim.until)

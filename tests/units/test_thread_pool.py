@@ -415,8 +415,8 @@ async def test_a_harakiri_says_at_which_line_the_thread_was(
     assert calls.harakiris == 2
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [line.partition(", stuck")[0] for line in lines] == [
-        "harakiri on worker1: signal 17 was ended after 30.000 s",
-        "harakiri on worker1: signal 18 was ended after 30.000 s",
+        "harakiri on worker1: signal 17 was cancelled after 30.00 s",
+        "harakiri on worker1: signal 18 was cancelled after 30.00 s",
     ]
     assert "(trio.from_thread.run(trio.sleep, 3600))" in lines[0]
     assert "(assert self.opened.wait(PATIENCE))" in lines[1]
