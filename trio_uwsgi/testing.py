@@ -351,7 +351,7 @@ async def _open_members(
     began, posix = trio.current_time(), begin.timestamp()
 
     def environment(settle: Callable[[], Awaitable[None]]) -> Environment:
-        wall = WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True, settle=settle)
+        wall = WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True, let_others_run=settle)
         placement = over_memory if config.placement == "memory" else in_task
         return Environment(journal=journal, wall=wall, placement=placement, chance=random.Random(0).random)
 

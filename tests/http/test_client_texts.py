@@ -82,7 +82,7 @@ async def test_no_line_of_harakiri_can_be_forged(
     await client.send(packet(REQUEST_METHOD=EVIL, PATH_INFO=b"/" + EVIL, REQUEST_URI=b"/" + EVIL))
     await client.read_all()
     (line,) = lines_of(caplog)
-    assert line.startswith(f"harakiri on worker1: request {ESCAPED} /{ESCAPED} was ended")
+    assert line.startswith(f"harakiri on worker1: request {ESCAPED} /{ESCAPED} was cancelled")
 
 
 async def test_no_line_over_http_can_be_forged(open_http: Any, caplog: pytest.LogCaptureFixture) -> None:

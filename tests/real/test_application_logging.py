@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi._units.own_loggers import enable_own_loggers
+from trio_uwsgi._units.loggers import enable_own_loggers
 
 pytestmark = pytest.mark.real
 

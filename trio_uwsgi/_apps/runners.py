@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from trio_uwsgi._http.exchange import Exchange
-from trio_uwsgi._units.first_step import go_on
+from trio_uwsgi._units.first_step import rest_of
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class RunnerDriver(Generic[E]):
                 exchange.cut(504, self.timeout_reason)
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
-            if fence.spoilt:
+            if fence.left_open:
                 self._awake -= 1
                 if self._ready and not self._awake:
                     self._wake(1)
@@ -212,7 +212,7 @@ class RunnerDriver(Generic[E]):
         if self._ready and not self._awake:
             self._wake(min(len(self._ready), PARKED))
         try:
-            await go_on(coroutine, trap)
+            await rest_of(coroutine, trap)
         finally:
             self._awake += 1
 

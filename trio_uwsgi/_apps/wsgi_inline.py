@@ -122,24 +122,24 @@ class InlineDriver:
     def _record_request(self, exchange: InlineExchange) -> None:
         if self._heartbeat is not None:
             request = exchange.request
-            self._heartbeat.begins(b"request %b %b" % (request.method.encode(), request.raw_path))
+            self._heartbeat.begin_request(b"request %b %b" % (request.method.encode(), request.raw_path))
 
     async def _work(self) -> None:
         """Run exchanges until one has left something open in the task."""
         if self.portal:
             await greenback.ensure_portal()
-        spoilt = False
-        while not spoilt:
+        left_open = False
+        while not left_open:
             self._scope = trio.CancelScope()
             self._used = False
             with fenced(self._scope) as fence:
                 await self._run_under_one_scope(fence)
-            spoilt = fence.spoilt
+            left_open = fence.left_open
             exchange, self._current = self._current, None
             if exchange is not None:  # cancelled
                 self._release(exchange)
                 self._abort(exchange, exchange.where)
-            if spoilt:
+            if left_open:
                 self._service.calls.failed(self._last, LeftOpen(self._last.what))
 
     async def _run_under_one_scope(self, fence: Fence) -> None:
@@ -153,7 +153,7 @@ class InlineDriver:
         while not self._used and task._cancel_status is status:
             if not ready or now() > turn_ends:
                 if heartbeat is not None:
-                    heartbeat.rests()
+                    heartbeat.end_request()
                 if ready:
                     await trio.lowlevel.checkpoint()
                 else:

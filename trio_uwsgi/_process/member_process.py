@@ -212,7 +212,7 @@ class _MemberProcess:
         if isinstance(frame, Granted):
             self._locks.granted(frame.number, frame.ident)
         elif isinstance(frame, SpoolerFrequency):
-            self._member.services.spools.heed_frequency(frame.seconds)
+            self._member.services.spools.apply_frequency(frame.seconds)
         else:
             self._member.inbox.obey(frame)
 
@@ -220,10 +220,10 @@ class _MemberProcess:
         """What is left of the mercy for Python's own end, so that this process can say itself what held it up: when the
         mercy is over the master comes, who cannot know.
         """
-        if self._inbox is None or self._inbox.told_at == math.inf:  # it leaves by itself, or the master has gone
+        if self._inbox is None or self._inbox.stop_requested_at == math.inf:  # it exits by itself, or the master has
             return AFTER_A_FAILURE
         mercy = self._setup.settings.mercy
-        return max(self._inbox.told_at + max(mercy - _EXIT_MARGIN, mercy / 2) - trio.current_time(), 0.05)
+        return max(self._inbox.stop_requested_at + max(mercy - _EXIT_MARGIN, mercy / 2) - trio.current_time(), 0.05)
 
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
         """Live, until told to stop, or until the link ends. With a failure, only say so."""
@@ -262,7 +262,7 @@ class _MemberProcess:
         self._member = member = member_task.member
         self._inbox = member.inbox
         member.link = self._link
-        member_factory.services.spools.tell_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
+        member_factory.services.spools.send_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
         member.heartbeat = Heartbeat(self._row)
         async with trio.open_nursery() as services:
             services.start_soon(self._run_heartbeat, HeartbeatLoop(self._row, member_factory, member))

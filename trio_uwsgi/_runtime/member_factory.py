@@ -105,7 +105,7 @@ class MemberFactory:
         slot = instance.slot
         member = self.member(slot)
         if instance.replacement:
-            member.inbox.inherit()
+            member.inbox.wait_for_slot()
         bodies = {"worker": self._worker, "mule": self._mule, "spooler": self._spooler}
         return MemberTask(member, partial(_until_told, bodies[slot.kind](member)))
 
@@ -165,7 +165,7 @@ class MemberFactory:
             max_tries=self._registry.spool.max_tries,
             fsync=options.fsync,
             chance=self._environment.chance,
-            onlooker=self._shared is not None and self._shared.caches is True,  # the master
+            watch_only=self._shared is not None and self._shared.caches is True,  # the master
         )
         return Spool(SpoolFolder(directory, wall.now), settings, wall)
 

@@ -91,7 +91,7 @@ class NurseryTree:
                 lambda generation: self._run_instance_by(generation.place),
                 chain=settings.chain_reload,
             )
-            generations.frequency.on_change = self._spoolers.tell_frequency
+            generations.frequency.on_change = self._spoolers.send_frequency
         if (shared := environment.shared) is not None:
             self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
         self.workers: MemberGroup
