@@ -1,1 +1,1 @@
-"""What `trio_uwsgi.testing` is made of; nothing of it runs in production."""
+"""The implementation of `trio_uwsgi.testing`. None of it runs in production."""
