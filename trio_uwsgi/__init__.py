@@ -1,11 +1,10 @@
-"""A structured-concurrency application runtime on Trio that gives an application everything uWSGI gave it, and serves
-it.
+"""An application server on Trio for ASGI and WSGI, with uWSGI's API: signals, timers, mules, spooler, caches, RPC.
 
     trio.run(trio_uwsgi.serve, app)
 
-Its modules are on floors, each of which imports only from those below it; docs/architecture.md draws them.
+Its packages are in layers, each of which imports only from those below it; docs/architecture.md draws them.
 
-`trio_uwsgi.testing` is not imported by default.
+`trio_uwsgi.testing`, for tests of applications, is not imported by default.
 """
 
 from trio_uwsgi import errors as errors

@@ -1,7 +1,7 @@
-"""pytest fixtures, found through the `pytest11` entry point.
+"""pytest fixtures, which pytest finds through the `pytest11` entry point.
 
-They work with pytest-trio and without it. Imports are inside the fixtures: the plugin is loaded into every pytest run
-of an environment that has this package.
+They work with and without pytest-trio. Imports are inside the fixtures, because every pytest run in an environment with
+this package loads this module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def uwsgi_registry() -> Registry:
-    """An empty `Registry`, for declarations that are this test's only."""
+    """An empty `Registry`, for the declarations of one test."""
     from trio_uwsgi import Registry
 
     return Registry()
@@ -26,10 +26,10 @@ def uwsgi_registry() -> Registry:
 
 @pytest.fixture
 def uwsgi_clock() -> trio.testing.MockClock:
-    """A mock clock that jumps ahead when nothing can run; with pytest-trio it is the test's clock.
+    """A mock clock that jumps to the next deadline when all tasks wait; with pytest-trio it is the test's clock.
 
-    Inside of `trio_uwsgi.testing.open_runtime` it stands still while a thread of the runtime runs, as does
-    pytest-trio's `autojump_clock`.
+    Inside of `trio_uwsgi.testing.open_runtime`, this clock and pytest-trio's `autojump_clock` stand still while a
+    thread of the runtime runs user code.
     """
     import trio.testing
 

@@ -1,7 +1,7 @@
-"""`serve`: an application, a `Config`, and everything runs.
+"""`serve`: runs an application as a `Config` says.
 
-The only place that knows the whole `Config`: it takes it apart for the parts below. Two ways in: `serve` for everybody,
-and `_serve_in` for `trio_uwsgi.testing`, which brings surroundings of its own.
+This is the only module that knows the whole `Config`; it passes each part to the package that needs it. `serve` is for
+applications; `trio_uwsgi.testing` calls `_serve_in`, with another environment.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ __all__ = ["serve"]
 logger = logging.getLogger("trio_uwsgi")
 
 _SYSTEM_CLOCK = WallClock(time.time)
-_CHANCE = random.SystemRandom().random  # the application may seed the generator that all share
+_CHANCE = random.SystemRandom().random  # not the shared generator, which the application may seed
 
 
 async def serve(
@@ -74,35 +74,34 @@ async def serve(
     registry: Registry | None = None,
     task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an application, with its signals, timers and mules, until it is told to stop.
+    """Serve an application, with its signals, timers, mules and spoolers, until it is stopped.
 
-    `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000 until SIGINT or SIGTERM: the first one stops
-    gracefully, the second one hard, and a third one ends the process where a handler blocks Trio's thread. SIGHUP
-    reloads, see `Runtime.reload`; what other signals and `Config.master_fifo` do is in the README. It listens on the
-    sockets that systemd passes, where `config` names none, and tells it how it is doing.
-    `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves, and leaves posix
-    signals, logging and the process to the caller: `runtime.stop()` is the graceful stop.
+    Standalone, `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000. The first SIGINT or SIGTERM stops
+    gracefully, the second one at once, and a third one ends the process even if a handler blocks Trio's thread. SIGHUP
+    reloads (see `Runtime.reload`); the README lists the other signals and the commands of `Config.master_fifo`. If
+    `config` has no addresses, `serve` listens on the sockets that systemd passes; it reports its state to systemd.
+
+    Embedded, `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves. POSIX
+    signals, logging and the process stay the caller's; `runtime.stop()` stops gracefully.
 
     Args:
-        app: an ASGI 3 or a WSGI callable; which of the two is found out, or said by `Config.interface`.
-        config: what to run; never changed.
-        registry: the application's declarations; without it the default one, which `trio_uwsgi.uwsgi` fills.
-        task_status: given by `nursery.start`, which returns the `Runtime`.
+        app: an ASGI 3 or a WSGI callable; `Config.interface` says which, and is detected by default.
+        config: what to run; it is never changed.
+        registry: the application's declarations; without it the default registry, `trio_uwsgi.uwsgi.registry`.
+        task_status: passed by `nursery.start`, which returns the `Runtime`.
     Raises:
-        ConfigError: it cannot be found out whether `app` is WSGI or ASGI; or the process cannot become what `uid`,
-            `pidfile` and their like say, as it is that of another program.
+        ConfigError: it cannot be detected whether `app` is WSGI or ASGI; or an option that changes the process (`uid`,
+            `pidfile` and others) was given when embedded.
         RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
         BootError: an address cannot be listened on, or the application's lifespan startup failed.
-        SystemExit: SIGQUIT, or a second SIGINT or SIGTERM came; the code is 128 plus its number.
-    Resource handling: everything it opens is closed when it returns or raises: sockets, their files, tasks. A thread
-    whose user code
-        does not end is abandoned, counted and named in the log.
-    Error handling: what the application raises is logged and ends only its own request or handler. Start-up errors are
-    raised as they are;
-        anything later is a bug in this package, and comes in Trio's exception groups.
+        SystemExit: SIGQUIT, or a second SIGINT or SIGTERM was received; the code is 128 plus its number.
+    Resource handling: everything that it opens (sockets, their files, tasks) is closed when it returns or raises. A
+        thread whose user code does not end is abandoned, counted, and named in the log.
+    Error handling: an exception in the application is logged, and ends only its own request or handler. Errors at the
+        start are raised as they are. Any later error is a bug in this package, and is raised in Trio's exception
+        groups.
     Checkpoint: always.
-    Cancellation: the hard stop: connections are cut, handlers cancelled, waiting signals dropped and counted in the
-        log.
+    Cancellation: a hard stop: connections are cut, handlers cancelled, waiting signals dropped and counted in the log.
     uWSGI: starting the server.
     Example:
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
@@ -125,14 +124,14 @@ async def serve(
 
 
 def _folders(app: object) -> list[str]:
-    """Where the application's code is, for whoever watches it."""
+    """The folders of the application's code, for the file watcher."""
     own = (app if isinstance(app, AppReference) else reference_of(app)).folder
     here = os.getcwd()
     return [here] if own is None or os.path.commonpath([own, here]) == here else [here, own]
 
 
 def _with_passed_sockets(config: Config) -> Config:
-    """Where no address was given, those that systemd passes to the program are."""
+    """The configuration, with the sockets that systemd passes if it has no addresses."""
     http, packets = take_sockets(os.environ)
     if (http or packets) and config.http is None and not config.socket:
         return dataclasses.replace(config, http=http, socket=packets)
@@ -197,7 +196,7 @@ async def _serve_in_tasks(
 
 @contextlib.asynccontextmanager
 async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncIterator[list[Listener]]:
-    """Have the sockets open, and then be who and where the program is to be."""
+    """Open the sockets, which may need root, and then finish the setup of the process: its user, its folder."""
     async with (
         open_listeners(config.addresses, config.socket_options) as http,
         open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
@@ -215,7 +214,7 @@ async def _serve_in_processes(
     finish_setup: FinishSetup | None,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
-    """The same, with members in processes of their own; the application is imported there."""
+    """As `_serve_in_tasks`, with one process per member, where the application is imported."""
     require_processes()
     launcher = environment.launcher or _launcher(app, registry)
     settings = _settings(config)
@@ -258,11 +257,11 @@ async def _serve_in_processes(
 
 
 def _launcher(app: object, registry: Registry) -> Launcher:
-    """Members' processes come from an interpreter that imports the application by its name."""
+    """The launcher of a zygote that imports the application by its name."""
     if registry is not uwsgi.registry:
         raise ConfigError(
-            "placement='process' contradicts registry=: members find their declarations by importing the application",
-            "declare with trio_uwsgi.uwsgi, or let the members be tasks",
+            "placement='process' contradicts registry=: members get their declarations by importing the application",
+            "declare with trio_uwsgi.uwsgi, or use placement='task'",
         )
     return Launcher(app=app if isinstance(app, AppReference) else reference_of(app), entry=_member_entry.__name__)
 
@@ -293,9 +292,9 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
 
 
 def _lacks_ipv4(address: Address, bound: Sequence[Address], asked: Sequence[Address]) -> str:
-    """A remark on what looks like all interfaces, and is not; an inherited socket may be."""
+    """A remark for the log if a TCP address looks like all interfaces and is IPv6 only."""
     all_v4 = dataclasses.replace(address, host="0.0.0.0")
-    if address.host != "::" or all_v4 in bound or not any(one.kind == "tcp" for one in asked):
+    if address.host != "::" or all_v4 in bound or not any(other.kind == "tcp" for other in asked):
         return ""
     return f" (IPv6 only; write :{address.port} for both)"
 

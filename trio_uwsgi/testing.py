@@ -1,4 +1,4 @@
-"""The whole runtime inside a test, on whatever clock the test runs.
+"""Runs an application with the whole runtime inside of a test, on the test's clock.
 
     @uwsgi.timer(60)                                          # in the application; `report.signum` is its number
     async def report(signum): ...
@@ -9,19 +9,20 @@
             await trio.sleep(3600)                            # an hour, at once
             assert runtime.log.count(f"signal {report.signum}") == 60
 
-What `log` has is `signal 17`, `message 3 bytes`, `request GET /slow harakiri`, `alarm disk`, and so on: print it.
+The log has events such as `signal 17`, `message 3 bytes`, `request GET /slow harakiri` and `alarm disk`; print
+`runtime.log` to see them all.
 
-Nothing is faked but the surroundings: no socket is opened, the time of day moves with Trio's clock, what happens is
-remembered in a log, and user code that raises fails the test. On a mock clock, time stands still while a thread runs
-user code, so that WSGI applications and `def` handlers are deterministic too.
+The runtime is the one that serves in production, with four differences: no socket is opened, the time of day moves with
+Trio's clock, events are kept in a log, and an exception in user code fails the test. On a mock clock, time stands still
+while a thread runs user code, so WSGI applications and `def` handlers are deterministic too.
 
-`Config(placement="process")` has each member in a process of its own here, too, and still on the test's clock: a year
-passes in seconds. The processes are forked from the test, so handlers and applications may be closures. They have
-copies of what the test had when the runtime was opened: what they change there the test does not see, and a `Notes` is
-the list to which they can add. Events, log records and failures come from them by themselves. Not for tests that start
-threads before, whose locks a fork would copy.
+`Config(placement="process")` runs each member (worker, mule or spooler) in its own process, as in production, and still
+on the test's clock. The processes are forked from the test, so handlers and applications may be closures. They have
+copies of the test's objects, made when the runtime was opened, and the test does not see what they change. Events, log
+records and exceptions in user code reach the test by themselves; use `Notes`, a list that members can append to, for
+anything else. Do not use processes in a test that has started threads before, because a fork would copy their locks.
 
-Not imported by `import trio_uwsgi`. The client needs httpx: `pip install trio-uwsgi[testing]`.
+`import trio_uwsgi` does not import this module. The client needs httpx: `pip install trio-uwsgi[testing]`.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.tree import NurseryTree
-    from trio_uwsgi._testing.processes import ProcessMembers
+    from trio_uwsgi._testing.processes import ProcessMemberAccess
     from trio_uwsgi._units.unit import Member
 
 __all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
@@ -68,16 +69,17 @@ _BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)  # a Monday
 
 
 class EventLog:
-    """What happened in a runtime: frozen `Event` values, in an order that luck has no part in.
+    """What happened in a runtime: frozen `Event` values, in a deterministic order.
 
     Trio runs tasks that wake at the same instant in random order, so events of one instant are sorted: by member, then
-    by kind of work (the first word of `what`); those of one kind keep the order in which they happened. Two runs of the
-    same story give equal logs, unless its own tasks or threads race at one instant, for the next free mule, say.
+    by kind of work (the first word of `what`); events of one kind keep the order in which they happened. Two runs of
+    the same test give equal logs, unless its own tasks or threads race at one instant, for the next free mule for
+    example.
     """
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self.catch_up: Callable[[], None] = _nothing  # gets what has happened in other processes
+        self.catch_up: Callable[[], None] = _nothing  # fetches the events of other processes
 
     def __iter__(self) -> Iterator[Event]:
         self.catch_up()
@@ -96,16 +98,16 @@ class EventLog:
         return f"<EventLog: {len(self)} events>\n" + "\n".join(f"{e.time:12.3f}  {e.member:10}  {e.what}" for e in self)
 
     def append(self, event: Event) -> None:
-        """Remember an event."""
+        """Add an event."""
         self._events.append(event)
 
     def count(self, what: str, member: str | None = None) -> int:
-        """How many events say exactly this, of one member or of all."""
+        """Count the events whose `what` is exactly this, of one member or of all."""
         self.catch_up()
         return sum(event.what == what and member in (None, event.member) for event in self._events)
 
     def times(self, what: str, member: str | None = None) -> list[float]:
-        """When they happened, in seconds since the runtime started, in order."""
+        """The times of the events that `count` counts, in seconds since the runtime started, in order."""
         self.catch_up()
         return sorted(event.time for event in self._events if event.what == what and member in (None, event.member))
 
@@ -115,7 +117,7 @@ def _nothing() -> None:
 
 
 class _RememberingJournal(LoggingJournal):
-    """Remembers every event, and raises what user code raised, unless failures are allowed."""
+    """Keeps every event in the log, and lets exceptions in user code fail the test, unless they are allowed."""
 
     remembers = True
 
@@ -126,12 +128,12 @@ class _RememberingJournal(LoggingJournal):
         self._began = trio.current_time()
 
     def remember(self, event: Event) -> None:
-        """An event of another process."""
+        """Add an event of another process."""
         self._log.append(event)
 
     def note(self, member: str, what: str) -> None:
-        # Tens of microseconds: times that come from the wall clock are not exact beyond one, and the test is one
-        # behind.
+        # Rounded to tens of microseconds: times that come from the wall clock are exact to one microsecond, and the
+        # test acts up to one microsecond later (`_let_the_runtime_be_first`).
         self._log.append(Event(round(trio.current_time() - self._began, 5), member, what))
 
     def failed(self, member: str, what: str, error: BaseException) -> None:
@@ -140,56 +142,57 @@ class _RememberingJournal(LoggingJournal):
             self.failure = self.failure or error
             raise error
 
-    def failed_elsewhere(self, members: ProcessMembers, error: BaseException) -> None:
-        """What user code raised in another process, which has logged it."""
+    def failed_elsewhere(self, members: ProcessMemberAccess, error: BaseException) -> None:
+        """Note an exception of user code in another process, which has logged it there."""
         if not self._allow_failures:
             self.failure = self.failure or error
             members.fail(self.failure)
 
 
-class _KillSwitch:
-    """A placement whose members can be killed."""
+class _KillablePlacement:
+    """A placement of members as tasks that can be killed."""
 
     def __init__(self, placement: Placement) -> None:
         self._placement = placement
-        self._alive: dict[str, tuple[Member, trio.CancelScope]] = {}
+        self._running: dict[str, tuple[Member, trio.CancelScope]] = {}
 
     async def __call__(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
         def make_killable_member(instance: MemberInstance) -> MemberTask:
             member_task = make_member(instance)
-            return MemberTask(member_task.member, partial(self._live, member_task))
+            return MemberTask(member_task.member, partial(self._run, member_task))
 
         return await self._placement(master, instance, make_killable_member, window)
 
-    async def _live(self, member_task: MemberTask) -> Ending:
+    async def _run(self, member_task: MemberTask) -> Ending:
         name = member_task.member.name
         with trio.CancelScope() as scope:
-            self._alive[name] = member_task.member, scope
+            self._running[name] = member_task.member, scope
             try:
                 ending = await member_task.body()
             finally:
-                del self._alive[name]
+                del self._running[name]
         return Died("killed") if member_task.member.killed else ending
 
     def kill(self, name: str) -> None:
-        """Have a member die now."""
+        """Kill a member now."""
         try:
-            member, scope = self._alive[name]
+            member, scope = self._running[name]
         except KeyError:
-            alive = ", ".join(sorted(self._alive))
-            raise LookupError(f"{name!r} does not live; these do: {alive}") from None
+            running = ", ".join(sorted(self._running))
+            raise LookupError(f"no member {name!r} is running; running: {running}") from None
         member.killed = True
         member.link.cut()
         scope.cancel()
 
 
 class RuntimeUnderTest:
-    """A runtime in a test: `client` speaks HTTP with it, `log` remembers what happened, `runtime` is the `Runtime`.
+    """A running runtime in a test, as `open_runtime` gives it.
 
-    `signal`, `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are those of the `Runtime`; `kill` is below.
+    `client` is an httpx client for the application, `log` the `EventLog`, and `runtime` the `Runtime`. `signal`,
+    `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are the `Runtime`'s.
     """
 
-    def __init__(self, tree: NurseryTree, client: httpx.AsyncClient, log: EventLog, members: _Members) -> None:
+    def __init__(self, tree: NurseryTree, client: httpx.AsyncClient, log: EventLog, members: _MemberAccess) -> None:
         self.runtime = runtime = tree.runtime
         self.client = client
         self.log = log
@@ -204,30 +207,30 @@ class RuntimeUnderTest:
         self._ports = itertools.count(49152)
 
     def connect(self, protocol: Literal["http", "uwsgi"] = "http") -> Connection:
-        """Open a connection to a worker, for tests that speak its protocol by hand. Close it when done.
+        """Open a connection to a worker, for tests that speak its protocol by hand. The test closes it.
 
         Args:
-            protocol: what is spoken over it.
+            protocol: the protocol that the worker expects on it.
 
         Checkpoint: never.
         """
         return self._members.connect(self._tree, _peer(next(self._ports), protocol))[0]
 
     def kill(self, member: str) -> None:
-        """Let a member die, as by `kill -9` of its process.
+        """Kill a member, as `kill -9` of its process would.
 
-        What it runs is cut off, and the runtime hears nothing more of it; a job of a spooler has failed a try. Then the
-        next one takes its seat, after a pause if this one died young.
+        What the member runs is cut off; for a job of a spooler that is a failed attempt. The runtime then starts a
+        replacement, after a pause if the member had run for a short time only.
 
-        Where members are processes it is `kill -9`. Elsewhere code that is cut off still runs its `finally` blocks, as
-        it must inside of one process; what it says to the runtime there goes nowhere. Of two that die at one instant
-        either may be noticed first.
+        Where members are processes, the process gets SIGKILL. Where they are tasks, the member is cancelled, so its
+        `finally` blocks still run; what they send to the runtime is dropped. If two members are killed at one instant,
+        the runtime may notice either first.
 
         Args:
-            member: its name, as in `mule1`.
+            member: its name, such as `mule1`.
 
         Raises:
-            LookupError: there is no such member, or nobody is on its seat.
+            LookupError: no member of this name is running.
         Checkpoint: never.
         """
         self._members.kill(member)
@@ -242,23 +245,23 @@ async def open_runtime(
     begin: datetime.datetime = _BEGIN,
     allow_failures: bool = False,
 ) -> AsyncIterator[RuntimeUnderTest]:
-    """Run a runtime while the body runs, and stop it gracefully afterwards.
+    """Run an application with its signals, mules and spoolers while the body runs, then stop gracefully.
 
     Args:
-        app: the application, ASGI or WSGI; None serves 404 to everything.
-        config: what to run. `http` has no effect: nothing is listened on, the client's bytes go through memory, or a
-            pair of sockets where workers are processes. Neither has `lazy_apps`.
+        app: the application, ASGI or WSGI; None answers every request with 404.
+        config: what to run. Its addresses and `lazy_apps` have no effect: the runtime listens on no socket, and the
+            client's bytes go through memory, or through a pair of sockets where workers are processes.
         registry: the declarations; without it the default registry.
         begin: the time of day at which the runtime starts, with a time zone.
-        allow_failures: let user code fail as it does in production: logged, counted, and nothing else. By default its
-            first error ends the runtime and is raised here.
+        allow_failures: treat exceptions in user code as in production: they are logged and counted. By default the
+            first one ends the runtime and is raised here.
     Yields:
         The runtime, with its client and its log.
     Raises:
-        What `trio_uwsgi.serve` raises, and what user code raised.
+        What `trio_uwsgi.serve` raises, and the first exception in user code.
         ModuleNotFoundError: httpx is not installed.
     Checkpoint: always, on the way in and on the way out.
-    Cancellation: the hard stop; nothing is left.
+    Cancellation: a hard stop, as of `trio_uwsgi.serve`.
     Example:
         async with open_runtime(app, Config(mules=1)) as runtime:
             runtime.signal(17)
@@ -266,7 +269,7 @@ async def open_runtime(
     _require_httpx()
     log = EventLog()
     journal = _RememberingJournal(log, allow_failures=allow_failures)
-    application = _nothing_here if app is None else app
+    application = _not_found if app is None else app
     declarations = registry or default_registry()
     quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None, lazy_apps=False)
     try:
@@ -276,12 +279,12 @@ async def open_runtime(
                 serve = partial(_serve_in, members.environment, application, quiet, declarations)
                 tree: NurseryTree = await nursery.start(serve)
                 async with _open_client(members, tree) as client:
-                    await members.settled()
+                    await members.wait_until_idle()
                     _let_the_runtime_be_first()
                     yield RuntimeUnderTest(tree, client, log, members)
                 tree.stopping.set()
     except BaseExceptionGroup as group:
-        # What the test body raised besides, because its request failed, say, is in the context.
+        # If the test's body has raised as well, because its request failed for example, that error is in the context.
         error = journal.failure or only_error(group)
         if isinstance(error, BaseExceptionGroup):
             raise
@@ -294,34 +297,34 @@ def _require_httpx() -> None:
     try:
         import httpx  # noqa: F401
     except ModuleNotFoundError:
-        told = "the client of trio_uwsgi.testing is httpx's, which is not installed; pip install 'trio-uwsgi[testing]'"
-        raise ModuleNotFoundError(told, name="httpx") from None
+        message = "trio_uwsgi.testing needs httpx, which is not installed; pip install 'trio-uwsgi[testing]'"
+        raise ModuleNotFoundError(message, name="httpx") from None
 
 
-class _Members(Protocol):
-    """Where the members of a test live, and how the test gets at them."""
+class _MemberAccess(Protocol):
+    """How a test reaches the members of its runtime."""
 
     environment: Environment
 
     def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
-        """A connection to a worker, and whether that has closed it."""
+        """Connect to a worker: the connection, and a function that says whether the worker has closed it."""
 
     def kill(self, name: str) -> None: ...
 
     def catch_up(self) -> None:
-        """Get what has happened up to now."""
+        """Fetch the events up to now."""
 
-    async def settled(self) -> None:
-        """Wait until nothing happens any more at this instant."""
+    async def wait_until_idle(self) -> None:
+        """Wait until nothing more happens at this instant."""
 
 
-class _TaskMembers:
-    """Members are tasks."""
+class _TaskMemberAccess:
+    """How a test reaches the members of its runtime where they are tasks."""
 
     def __init__(self, environment: Environment) -> None:
-        self._kill_switch = _KillSwitch(environment.placement)
-        self.environment = dataclasses.replace(environment, placement=self._kill_switch)
-        self.kill = self._kill_switch.kill
+        killable = _KillablePlacement(environment.placement)
+        self.environment = dataclasses.replace(environment, placement=killable)
+        self.kill = killable.kill
         self.catch_up = _nothing
 
     def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
@@ -339,15 +342,15 @@ class _TaskMembers:
         tree.runtime.take(far, peer)
         return near, lambda: closed
 
-    async def settled(self) -> None:
+    async def wait_until_idle(self) -> None:
         await trio.lowlevel.checkpoint()
 
 
 @contextlib.asynccontextmanager
 async def _open_members(
     app: object, config: Config, registry: Registry, begin: datetime.datetime, journal: _RememberingJournal
-) -> AsyncIterator[_Members]:
-    clock = trio.lowlevel.current_clock()  # which threads may ask, too: they use caches
+) -> AsyncIterator[_MemberAccess]:
+    clock = trio.lowlevel.current_clock()  # looked up here, because threads that use caches ask for the time too
     began, posix = trio.current_time(), begin.timestamp()
 
     def environment(settle: Callable[[], Awaitable[None]]) -> Environment:
@@ -357,13 +360,13 @@ async def _open_members(
 
     if config.placement != "process":
         with hold_clock():
-            yield _TaskMembers(environment(trio.testing.wait_all_tasks_blocked))
+            yield _TaskMemberAccess(environment(trio.testing.wait_all_tasks_blocked))
         return
-    from trio_uwsgi._testing.members import Stage
-    from trio_uwsgi._testing.processes import open_process_members, served
+    from trio_uwsgi._testing.members import InheritedState
+    from trio_uwsgi._testing.processes import open_process_members, served_by_members
 
     async with open_process_members() as members:
-        stage = Stage(
+        inherited = InheritedState(
             app=app,
             registry=registry,
             event_buffer=members.event_buffer,
@@ -373,24 +376,27 @@ async def _open_members(
         )
         members.on_event = journal.remember
         members.on_failure = partial(journal.failed_elsewhere, members)
-        members.environment = dataclasses.replace(environment(members.settled), launcher=members.launcher(stage))
-        with served(registry, _settings(config).headcount):
+        members.environment = dataclasses.replace(
+            environment(members.wait_until_idle), launcher=members.launcher(inherited)
+        )
+        with served_by_members(registry, _settings(config).headcount):
             yield members
 
 
 def _let_the_runtime_be_first() -> None:
-    """Let the test's clock reckon from a moment after the runtime's start.
+    """Move the clock on by a moment, so that the runtime's timers fire before the test's own sleeps end.
 
-    A timer of 60 s and the test's own `trio.sleep(60)` would wake at one instant, in random order. Now the tick comes
-    first. The moment is longer than a step of POSIX time in a float, by which a cron may be late, and shorter than half
-    a microsecond: a test that reckons the time of day from its own start sees a cron at its minute, not just before it.
+    A timer of 60 s and the test's own `trio.sleep(60)` would wake at one instant, in random order. With the moment, the
+    timer comes first. The moment is longer than a step of POSIX time in a float, by which a cron may be late. It is
+    shorter than half a microsecond, so a test that computes the time of day from its own start sees a cron at its
+    minute and not just before.
     """
     clock = trio.lowlevel.current_clock()
     if isinstance(clock, trio.testing.MockClock):
         clock.jump(4e-7)
 
 
-async def _nothing_here(scope: dict[str, object], receive: object, send: object) -> None:
+async def _not_found(scope: dict[str, object], receive: object, send: object) -> None:
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 404, "headers": []})  # type: ignore[operator]
         await send({"type": "http.response.body"})  # type: ignore[operator]
@@ -400,20 +406,20 @@ def _peer(port: int, protocol: Literal["http", "uwsgi"] = "http") -> Peer:
     return Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol)
 
 
-def _open_client(members: _Members, tree: NurseryTree) -> httpx.AsyncClient:
+def _open_client(members: _MemberAccess, tree: NurseryTree) -> httpx.AsyncClient:
     import httpx
 
     from trio_uwsgi._testing.memory_client import MemoryTransport
 
-    async def settle(response: httpx.Response) -> None:
-        # What its worker does behind it, its statistics say, is done when the test looks.
-        await members.settled()
+    async def finish(response: httpx.Response) -> None:
+        # Wait for what the worker does after the response, such as counting it in the statistics.
+        await members.wait_until_idle()
 
     ports = itertools.count(32768)
-    # No time limits of its own: on a mock clock its five seconds would pass before a slow handler's thirty.
+    # No timeout: on a mock clock httpx's default of 5 s would pass while a handler sleeps.
     return httpx.AsyncClient(
         transport=MemoryTransport(lambda: members.connect(tree, _peer(next(ports)))),
         base_url="http://testserver",
         timeout=None,
-        event_hooks={"response": [settle]},
+        event_hooks={"response": [finish]},
     )

@@ -1,4 +1,4 @@
-"""What the runtime says about itself."""
+"""The runtime's options, version, host and processes, and names that are missing."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_names_of_uwsgi_that_are_not_here_say_so(name: str) -> None:
         with pytest.raises(AttributeError, match=f"uWSGI's {name} is not in trio_uwsgi.uwsgi: ") as caught:
             getattr(uwsgi, name)
         assert (name, uwsgi) == (caught.value.name, caught.value.obj)
-        for told in re.findall(r"uwsgi\.(\w+)", str(caught.value).partition(": ")[2]):
-            assert hasattr(uwsgi, told)
+        for named in re.findall(r"uwsgi\.(\w+)", str(caught.value).partition(": ")[2]):
+            assert hasattr(uwsgi, named)
 
 
 def test_names_that_nobody_has() -> None:
@@ -74,7 +74,7 @@ def test_names_that_nobody_has() -> None:
 
 @pytest.mark.real
 def test_a_process_is_named() -> None:
-    """With setproctitle and without it; what is no name is refused."""
+    """With setproctitle and without it; a name of another type, or with NUL, is an error."""
     for hidden in ("", "sys.modules['setproctitle'] = None; "):
         code = f"import sys; {hidden}from trio_uwsgi import uwsgi; uwsgi.setprocname('my mule'); "
         code += "print(open('/proc/self/comm').read())"
@@ -82,5 +82,5 @@ def test_a_process_is_named() -> None:
         assert "my mule" == done.stdout.strip()
     with pytest.raises(TypeError):
         uwsgi.setprocname(b"mule")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a NUL ends the name"):
+    with pytest.raises(ValueError, match="cannot contain NUL"):
         uwsgi.setprocname("a\0b")

@@ -62,12 +62,12 @@ async def test_the_same_message_is_held_back(in_mule: InMule, autojump_clock: tr
 
 
 async def test_what_cannot_be_an_alarm_is_refused(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
-    """An unknown name, with those that exist; a message that is too long, or none."""
+    """An unknown name, a message that is too long, and one of another type are errors."""
 
     async def program() -> None:
-        with pytest.raises(AlarmError, match="there is no alarm 'b'; there is 'a'"):
+        with pytest.raises(AlarmError, match="there is no alarm 'b'; configured: 'a'"):
             uwsgi.alarm("b", "x")
-        with pytest.raises(AlarmError, match="at most 8192 bytes"):
+        with pytest.raises(AlarmError, match="has 8193 bytes; the limit is 8192"):
             uwsgi.alarm("a", "x" * 8193)
         with pytest.raises(TypeError):
             uwsgi.alarm("a", 3)  # type: ignore[arg-type]
@@ -235,7 +235,7 @@ async def test_an_alarms_function_raises_no_alarm(in_mule: InMule, autojump_cloc
         await trio.sleep(60)
 
     runtime = await in_mule(program, alarms={"a": again, "b": other})
-    said = "alarm 'a' was raised by what alarm '{}' does; log it instead, or do both in one"
+    said = "alarm 'a' was raised by what runs for alarm '{}'; log a message instead, or let one alarm do both"
     assert [said.format("a"), said.format("b")] == sorted(refused)
     assert (2, 0) == (runtime.statistics().alarms.raised, runtime.statistics().alarms.failed)
 

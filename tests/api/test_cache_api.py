@@ -59,9 +59,9 @@ async def use(cache: str) -> None:
         await uwsgi.cache_set("d", "x", cache=cache)
     with pytest.raises(CacheItemTooLarge):
         await uwsgi.cache_update("b", bytes(1001), cache=cache)
-    with pytest.raises(CacheError, match="no number"):
+    with pytest.raises(CacheError, match=r"no(t a)? number"):
         await uwsgi.cache_inc("b", cache=cache)
-    with pytest.raises(CacheError, match="no number"):
+    with pytest.raises(CacheError, match=r"no(t a)? number"):
         await uwsgi.cache_num("b", cache)
     with pytest.raises(CacheError, match="divided by 0"):
         await uwsgi.cache_div("n", 0, cache=cache)

@@ -42,7 +42,7 @@ def spooled() -> Any:
 
 @pytest.mark.parametrize("name", AWAITED)
 async def test_a_thread_that_does_not_await_is_refused(name: str, autojump_clock: Any) -> None:
-    """A call that nobody would run is an error at once, which says how to make it; made that way it works."""
+    """Such a call raises at once, and the error says how to make it; made that way it works."""
     refused: list[str] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -61,12 +61,12 @@ async def test_a_thread_that_does_not_await_is_refused(name: str, autojump_clock
     assert text.startswith(
         f"{name}() has to wait, which synchronous code cannot; write trio.from_thread.run({name}, ...)"
     )
-    assert ("never waits" in text) == ("cache" in name)
+    assert ("never blocks" in text) == ("cache" in name)
 
 
 @pytest.mark.parametrize("name", AWAITED)
 async def test_code_on_trios_thread_that_does_not_await(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Without greenback it is refused; with it, a coroutine that is left lying, or asked for its truth, is an error."""
+    """Without greenback it is refused; with it, a coroutine that is dropped, or whose truth is tested, is an error."""
     with pytest.raises(CannotWait, match="set threads=1 or more"):
         run_sync_code(AWAITED[name])
     await greenback.ensure_portal()
@@ -87,7 +87,7 @@ async def test_code_on_trios_thread_that_does_not_await(name: str, caplog: pytes
 
 
 async def test_what_is_awaited_with_greenback() -> None:
-    """The call is made, and nothing is said; so it is in async code below, and in a thread of it."""
+    """The call is made without an error, also in async code that it calls, and in a thread of that."""
     await greenback.ensure_portal()
 
     async def below() -> str:
@@ -149,8 +149,8 @@ WRONG: list[tuple[str, Any]] = [
 
 
 async def test_arguments_of_another_type(autojump_clock: Any) -> None:
-    """What is no number, or no name, is refused in a sentence, with the value."""
-    told: list[str] = []
+    """A value that is not a number, or not a str, is an error that names the argument and shows the value."""
+    errors: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for _, call in WRONG if scope["type"] == "http" else ():
@@ -159,12 +159,12 @@ async def test_arguments_of_another_type(autojump_clock: Any) -> None:
                 if hasattr(result, "__await__"):
                     await result
             except TypeError as error:
-                told.append(str(error))
+                errors.append(str(error))
             else:
-                told.append(f"nothing: {result!r}")
+                errors.append(f"nothing: {result!r}")
         await send({"type": "http.response.start", "status": 200})
         await send({"type": "http.response.body"})
 
     async with open_runtime(app, Config(http=(), caches=[Cache("c", items=10)])) as runtime:
         assert 200 == (await runtime.client.get("/")).status_code
-    assert [text for text, _ in WRONG] == told
+    assert [text for text, _ in WRONG] == errors

@@ -1,4 +1,4 @@
-"""User locks as programs use them."""
+"""User locks as applications use them."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ async def test_a_cancelled_lock_is_not_held(in_mule: InMule, autojump_clock: tri
 
 async def test_outside_of_a_runtime() -> None:
     """The error says where locks work."""
-    with pytest.raises(NotServing, match="user locks belong to a runtime"):
+    with pytest.raises(NotServing, match="use locks in a request, a handler or a mule's program"):
         await uwsgi.lock()
 
 

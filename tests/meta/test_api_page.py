@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     name: str
     signature: str
-    waits: str
+    blocking: str
     errors: str
     difference: str
     test: str
@@ -83,11 +83,11 @@ def test_the_contract_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_row_is_true(row: Row) -> None:
-    """The signature is the function's, `waits` says whether it is awaited, its errors and its test exist."""
+    """The signature is the function's, `blocking` says whether it is awaited, its errors and its test exist."""
     value = getattr(uwsgi, row.name)
     assert shown(row.name) == row.signature
     awaited = inspect.iscoroutinefunction(inspect.unwrap(value))
-    assert awaited == row.waits.startswith(("yes", "only"))
+    assert awaited == row.blocking.startswith(("always", "only"))
     for word in re.findall(r"`([A-Z][A-Za-z]+)`", row.errors):
         assert any(hasattr(module, word) for module in (errors, builtins, trio)), word
     path, _, test = row.test.strip("`").partition("::")

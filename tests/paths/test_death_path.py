@@ -281,7 +281,7 @@ async def test_the_dead_say_nothing(placement: Placement, autojump_clock: MockCl
         runtime.kill("mule1")
         await trio.sleep(0.5)
         assert (0, 0) == (runtime.statistics().signals.raised, runtime.statistics().messages.queued)
-        with pytest.raises(LookupError, match="'mule1' does not live; these do: worker1"):
+        with pytest.raises(LookupError, match="no member 'mule1' is running; running: worker1"):
             runtime.kill("mule1")
 
 

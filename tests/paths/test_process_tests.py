@@ -138,8 +138,8 @@ async def test_notes_are_for_the_test_to_read(autojump_clock: trio.testing.MockC
         runtime.signal(1)
         await trio.sleep(1)
         notes.append("after")
-    assert ["before", "refused", "notes are", "after"] == notes
-    assert "['before', 'refused', 'notes are', 'after']" == repr(notes)
+    assert ["before", "refused", "Notes can", "after"] == notes
+    assert "['before', 'refused', 'Notes can', 'after']" == repr(notes)
 
 
 async def test_two_runtimes_have_one_time(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:

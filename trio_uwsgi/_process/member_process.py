@@ -65,7 +65,7 @@ _EXIT_MARGIN = 0.15
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a member's process is settings. `rows` are those of all members on the board, by name, and `row` is the name of
+    """What a member's process is given. `rows` are those of all members on the board, by name, and `row` is the name of
     this one's; `protocols` are those of the listeners. An `replacement` follows another one, which has the seat. `lazy`
     when it is the first in its process to import the application.
     """

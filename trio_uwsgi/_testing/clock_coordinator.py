@@ -1,20 +1,27 @@
-"""Moves one virtual time for this process and for those of its members.
+"""The clock coordinator: moves one virtual time for the test's process and for the processes of its members.
 
-Used by `trio_uwsgi.testing`. Trio's mock clock jumps when its own run has nothing to do; but what this run waits for
-may be under way in another process. So the clock is held, and a task here, the conductor, moves it, when the whole tree
-of processes has come to rest:
+Used by `trio_uwsgi.testing`. Trio's mock clock jumps to the next deadline when its own run is idle. With members in
+other processes that is too early: the test may wait for something that another process is doing. So the mock clock is
+held (`clock_hold.py`), and the coordinator, a task of the test's run, moves it once all processes are idle. It finds
+that out as follows:
 
-    this run is idle, no thread of it runs code, and no process is being started or about to be gone
-    a round: every member's process is asked, and answers once it is idle too (`clock_agent.py`)
-    another round: nobody, here or there, has taken a step since the one before
+    1. It waits until this run is idle: no task can take a step, no thread runs code, and no process is being started
+       or ending.
+    2. It asks the clock agent in every member's process (`clock_agent.py`) for a report. The agent answers when its
+       own run is idle, with the number of steps that its tasks have taken so far and with its earliest deadline.
+    3. It asks again. If no task in any process has taken a step since the previous reports, all are idle. Otherwise
+       it goes back to step 1.
 
-What somebody sends is readable in another process at once (sockets, pipes and inotify do not travel), and whoever
-answers has read what was there. So if nobody took a step from one answer to the next, there was a moment in between at
-which all were idle and nothing was on its way; and from such a moment on only time can make anything happen. It jumps
-to the earliest deadline of all, is written to memory that all of them see (`_testing/virtual_clock.py`), and the next
-round wakes them.
+Why this is enough: what one process sends (over sockets and pipes, or by inotify) is readable in the other at once,
+and an agent that answers has read everything that was readable. If no task took a step between two reports, then there
+was a moment in between at which all processes were idle and no message was on its way. From such a moment on nothing
+can happen until time passes.
 
-A process that was killed counts as busy until it has been reaped, so time does not pass between a death and its notice.
+The coordinator then moves the time to the earliest deadline of all processes and writes it into memory that they share
+(`virtual_clock.py`). The next request for a report wakes their loops.
+
+A process that was killed counts as ending until it has been reaped, so no time passes between its death and the
+moment at which the runtime notices it.
 """
 
 from __future__ import annotations
@@ -27,138 +34,140 @@ from typing import TYPE_CHECKING
 import trio
 import trio.testing
 
-from trio_uwsgi._testing.clock_agent import ASK, TELL
-from trio_uwsgi._testing.virtual_clock import SharedNow
+from trio_uwsgi._testing.clock_agent import NOTIFY_WHEN_ACTIVE, REPORT_WHEN_IDLE
+from trio_uwsgi._testing.virtual_clock import SharedTime
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
     from trio_uwsgi._testing.clock_hold import ClockHold
-    from trio_uwsgi._testing.process_table import AgentChannel, ProcessTable
+    from trio_uwsgi._testing.process_table import ProcessTable, TrackedProcess
 
 __all__ = ["ClockCoordinator", "coordinate_clock"]
 
 
 class ClockCoordinator(trio.abc.Instrument):
-    """The conductor of one run of Trio. `now` is the time for the other processes."""
+    """The coordinator of one run of Trio. `now` is the time that the other processes see."""
 
     def __init__(self, clock: MockClock, hold: ClockHold) -> None:
         self._clock = clock
         self._hold = hold
-        self.now = SharedNow()
+        self.now = SharedTime()
         self.now.set(clock.current_time())
         self.process_tables: list[ProcessTable] = []
-        self._aside: set[trio.lowlevel.Task] = set()
-        self._steps = 0  # of all others
-        self._stirred = trio.Event()
-        self._baton = trio.Lock()
-        self._settlers: list[trio.Event] = []
+        self._uncounted_tasks: set[trio.lowlevel.Task] = set()
+        self._steps = 0  # of all other tasks
+        self._activity = trio.Event()
+        self._run_lock = trio.Lock()
+        self._idle_waiters: list[trio.Event] = []
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task not in self._aside:
+        if task not in self._uncounted_tasks:
             self._steps += 1
             self.now.set(self._clock.current_time())  # the test may have moved it
-            self._stirred.set()
+            self._activity.set()
 
-    def wake(self) -> None:
-        """Something has happened: look again."""
-        self._stirred.set()
+    def check_again(self) -> None:
+        """Note that something has happened, so that the coordinator checks again whether all are idle."""
+        self._activity.set()
 
     @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """What this task does during the block is no activity."""
+    def uncounted(self) -> Iterator[None]:
+        """Do not count the steps that the current task takes during the block."""
         task = trio.lowlevel.current_task()
-        self._aside.add(task)
+        self._uncounted_tasks.add(task)
         try:
             yield
         finally:
-            self._aside.discard(task)
+            self._uncounted_tasks.discard(task)
 
-    async def settled(self) -> None:
-        """Wait until nothing happens any more at this instant, in any process."""
+    async def wait_until_idle(self) -> None:
+        """Wait until nothing more happens at this instant, in any process."""
         event = trio.Event()
-        self._settlers.append(event)
+        self._idle_waiters.append(event)
         await event.wait()
 
     async def run(self) -> None:
-        """Move time, until cancelled. Of several tasks in here one does."""
-        with self.aside():
-            async with self._baton:
+        """Move the time, until cancelled. If several tasks call this, one of them does it and the others wait."""
+        with self.uncounted():
+            async with self._run_lock:
                 while True:
-                    await self._come_to_rest()
+                    await self._wait_until_all_idle()
                     for process_table in self.process_tables:
-                        process_table.on_rest()
-                    if self._settlers:
-                        settlers, self._settlers = self._settlers, []
-                        for event in settlers:
+                        process_table.on_idle()
+                    if self._idle_waiters:
+                        waiters, self._idle_waiters = self._idle_waiters, []
+                        for event in waiters:
                             event.set()
-                    elif not self._jump():
-                        await self._wait_for_others()
+                    elif not self._advance():
+                        await self._wait_for_activity()
 
-    async def _come_to_rest(self) -> None:
+    async def _wait_until_all_idle(self) -> None:
         before: object = None
         while True:
-            self._stirred = trio.Event()
+            self._activity = trio.Event()
             await trio.testing.wait_all_tasks_blocked()
-            if self._hold.busy() or any(process_table.busy for process_table in self.process_tables):
-                await self._stirred.wait()
+            if self._hold.busy() or any(process_table.changing for process_table in self.process_tables):
+                await self._activity.wait()
                 before = None
                 continue
-            steps = await self._round()
+            steps = await self._collect_reports()
             if steps is not None and steps == before:
                 return
             before = steps
 
-    def _agents(self) -> list[AgentChannel]:
+    def _connected(self) -> list[TrackedProcess]:
         return [
-            agent
+            process
             for process_table in self.process_tables
-            for agent in process_table.agents.values()
-            if agent.channel is not None
+            for process in process_table.processes.values()
+            if process.channel is not None
         ]
 
-    async def _round(self) -> list[int] | None:
-        """Ask everybody. How many steps each has taken up to now; None if somebody has gone."""
+    async def _collect_reports(self) -> list[int] | None:
+        """Ask every process for a report. Gives the number of steps of each; None if one has ended meanwhile."""
         steps = [self._steps]
-        agents = self._agents()
-        for agent in agents:
-            agent.heard = trio.Event()
-            agent.say(ASK)
-        for agent in agents:
-            await agent.heard.wait()
-            if agent.channel is None:
+        processes = self._connected()
+        for process in processes:
+            process.reported = trio.Event()
+            process.send(REPORT_WHEN_IDLE)
+        for process in processes:
+            await process.reported.wait()
+            if process.channel is None:
                 return None
-            steps.append(agent.steps)
+            steps.append(process.steps)
         return steps
 
-    def _jump(self) -> bool:
-        """Move on to what is due first, if anything is, and if the clock may."""
+    def _advance(self) -> bool:
+        """Move the time to the earliest deadline. False if there is none, or the test moves the clock by hand."""
         now = self._clock.current_time()
         own = now + trio.lowlevel.current_statistics().seconds_to_next_deadline
-        due = min([own, *(agent.due for agent in self._agents())])
-        if due == math.inf or not self._hold.jumps:
+        due = min([own, *(process.due for process in self._connected())])
+        if due == math.inf or not self._hold.autojumps:
             return False
         while (ahead := due - self._clock.current_time()) > 0:  # again, if it was rounded down
             self._clock.jump(ahead)
         self.now.set(self._clock.current_time())
         return True
 
-    async def _wait_for_others(self) -> None:
-        """Nothing will happen by itself. A task that is woken from outside, here or there, goes on."""
-        self._stirred = trio.Event()
-        for agent in self._agents():
-            agent.say(TELL)
-        await self._stirred.wait()
+    async def _wait_for_activity(self) -> None:
+        """Wait until a task in any process is woken from outside, by a real socket for example."""
+        self._activity = trio.Event()
+        for process in self._connected():
+            process.send(NOTIFY_WHEN_ACTIVE)
+        await self._activity.wait()
 
 
-_COORDINATOR: trio.lowlevel.RunVar[tuple[ClockCoordinator | None, int]] = trio.lowlevel.RunVar("trio_uwsgi_conductor")
+_COORDINATOR: trio.lowlevel.RunVar[tuple[ClockCoordinator | None, int]] = trio.lowlevel.RunVar(
+    "trio_uwsgi_clock_coordinator"
+)
 
 
 @contextlib.contextmanager
 def coordinate_clock(hold: ClockHold | None) -> Iterator[ClockCoordinator | None]:
-    """The run's conductor, in whose hands the clock is during the block; None on a clock that is not held.
+    """Give the run's coordinator, which controls the clock during the block; None on a clock that is not held.
 
-    Several may use it at once. Each has to have a task in `ClockCoordinator.run`.
+    Several blocks may share it at once. Each has to have a task in `ClockCoordinator.run`.
     """
     if hold is None:
         yield None

@@ -1,7 +1,7 @@
-"""A book in memory: what several processes write down, in one order, for one of them to read.
+"""The event buffer: memory to which the members' processes append entries, and from which the test reads them.
 
-A process has it from the one that it was forked from. What is written is there for the reader at once, however its
-writer ends; and as the kernel appends one entry after the other, the order is the same for all.
+The processes inherit it from the test, from which they are forked. An entry is readable as soon as it is written,
+whatever becomes of its writer. The kernel appends one entry after the other, so their order is the same for all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LENGTH = struct.Struct("I")
 
 
 class EventBuffer:
-    """The book. Any number of processes and threads may write; one reads."""
+    """An append-only list in memory. Any number of processes and threads may write; one process reads."""
 
     def __init__(self) -> None:
         self._descriptor = os.memfd_create("trio_uwsgi", os.MFD_CLOEXEC)
@@ -26,12 +26,12 @@ class EventBuffer:
         self._read = 0  # bytes
 
     def write(self, entry: object) -> None:
-        """Append an entry, which has to be one that can be pickled."""
+        """Append an entry, which has to be picklable."""
         data = pickle.dumps(entry)
         os.write(self._descriptor, _LENGTH.pack(len(data)) + data)
 
     def read(self) -> list[Any]:  # Any: what was written
-        """What has been written and was not read. An entry that is being written in this moment comes next time."""
+        """Return the entries since the last call. One that is only partly written yet is returned by the next call."""
         if self._descriptor < 0:
             return []
         size = os.fstat(self._descriptor).st_size
@@ -47,6 +47,6 @@ class EventBuffer:
         return entries
 
     def close(self) -> None:
-        """Let go of the memory. Other processes keep it; here nothing more is found in it."""
+        """Release the memory in this process, where `read` gives nothing afterwards. Other processes keep it."""
         os.close(self._descriptor)
         self._descriptor = -1

@@ -1,9 +1,10 @@
-"""A zygote that is forked from this process, with the application that is here.
+"""Starts zygotes for `trio_uwsgi.testing` by forking the test's process.
 
-Only for `trio_uwsgi.testing`. Product code never forks inside of a Trio run (`zygote.py` says why). A test does: its
-application, handlers and declarations are closures, which no other interpreter could import. What makes that possible
-is that the child never goes on with what it was forked from: it forgets the run, becomes a zygote, which has no Trio,
-and ends by `os._exit`. From there on everything is as in production, and so are the frames between the two.
+In production a zygote is a new interpreter that imports the application, and this package never forks inside of a Trio
+run (`_process/zygote.py` says why). The application, handlers and declarations of a test are closures, which another
+interpreter could not import, so here the zygote is forked from the test. This is safe because the child never resumes
+the Trio run that it was forked from: it discards the run, becomes a zygote, which uses no Trio, and ends by `os._exit`.
+From there on everything is as in production, including the frames between the zygote and the master.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ if TYPE_CHECKING:
     from trio_uwsgi._process.zygote_start import StartZygote, ZygoteProcess
     from trio_uwsgi._testing.process_table import ProcessTable
 
-__all__ = ["forking"]
+__all__ = ["forked_zygote_starter"]
 
 
-def forking(process_table: ProcessTable, become: Callable[[int], NoReturn]) -> StartZygote:
-    """Zygotes that are forked from this process.
+def forked_zygote_starter(process_table: ProcessTable, run_zygote: Callable[[int], NoReturn]) -> StartZygote:
+    """Return a function that starts zygotes by forking this process.
 
     Args:
-        company: told of each child that the zygote forks and reaps.
-        become: called in the new process, with the descriptor of its end of the line; to be a zygote.
+        process_table: where the members' processes that a zygote forks and reaps are entered.
+        run_zygote: called in the new process, with the descriptor of its end of the channel to the master.
     """
 
     async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
@@ -49,24 +50,24 @@ def forking(process_table: ProcessTable, become: Callable[[int], NoReturn]) -> S
         if pid == 0:
             try:
                 near.close()
-                process_table.forget()
-                _forget_the_run()
-                become(far.detach())
+                process_table.close_in_child()
+                _discard_run()
+                run_zygote(far.detach())
             except BaseException:
                 traceback.print_exc()
                 raise
-            finally:  # not after it: nothing may unwind any further, into the test's frames
+            finally:  # no exception may leave this block and unwind into the test's frames
                 flush_output()
                 os._exit(1)
         far.close()
         process = _ForkedProcess(pid, process_table)
-        return process, _Channel(near, process, process_table)
+        return process, _ReportingChannel(near, process, process_table)
 
     return start_zygote
 
 
-def _forget_the_run() -> None:
-    """In the child: what is left of the run in memory is not run, collected or finalized any more."""
+def _discard_run() -> None:
+    """In the child: make sure that nothing of the run that was copied is run, collected or finalized."""
     signal.set_wakeup_fd(-1)
     trio._core._run.GLOBAL_RUN_CONTEXT.__dict__.clear()
     sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
@@ -75,31 +76,31 @@ def _forget_the_run() -> None:
 
 
 class _ForkedProcess:
-    """A child of this process, as far as a `trio.Process` is one."""
+    """A zygote that was forked from this process, with the part of `trio.Process` that its launcher uses."""
 
     def __init__(self, pid: int, process_table: ProcessTable) -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._pidfd = os.pidfd_open(pid)
-        self._turn = trio.Lock()
+        self._wait_lock = trio.Lock()
         self._process_table = process_table
-        self._leaves = False
+        self._ending = False
 
-    def leaves(self) -> None:
-        """It is about to end."""
-        if not self._leaves and self.returncode is None:
-            self._leaves = True
-            self._process_table.await_something()
+    def expect_end(self) -> None:
+        """Count the zygote as ending, so that no time passes until it has ended."""
+        if not self._ending and self.returncode is None:
+            self._ending = True
+            self._process_table.add_pending()
 
     async def wait(self) -> int:
-        async with self._turn:
+        async with self._wait_lock:
             if self.returncode is None:
                 await trio.lowlevel.wait_readable(self._pidfd)
                 _, status = os.waitpid(self.pid, 0)  # noqa: ASYNC222  # it has ended
                 os.close(self._pidfd)
                 self.returncode = os.waitstatus_to_exitcode(status)
-                if self._leaves:
-                    self._process_table.await_no_more()
+                if self._ending:
+                    self._process_table.remove_pending()
         return self.returncode
 
     def kill(self) -> None:
@@ -110,19 +111,19 @@ class _ForkedProcess:
             send_signal(self._pidfd, self.pid, number)
 
 
-class _Channel(ZygoteChannel):
-    """A line that tells the company who is being forked, is there, and has been reaped."""
+class _ReportingChannel(ZygoteChannel):
+    """A channel to the zygote that enters each process which is forked and reaped in the process table."""
 
     def __init__(self, near: socket.socket, process: _ForkedProcess, process_table: ProcessTable) -> None:
         super().__init__(trio.socket.from_stdlib_socket(near))
         self._process = process
         self._process_table = process_table
-        self._children: dict[int, int] = {}  # processes, by the zygote's number for them
-        self._awaited = 0  # answers to forks, and the first one, that it is a zygote now
+        self._children: dict[int, int] = {}  # process ids, by the zygote's number for the process
+        self._awaited = 0  # answers to come: one for each fork, and the first, which says that the zygote is ready
         self._await_answer()
 
     async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
-        if not descriptors:  # no fork
+        if not descriptors:  # not a request to fork
             await super().send(data)
             return
         self._await_answer()
@@ -133,11 +134,11 @@ class _Channel(ZygoteChannel):
             raise
 
     async def receive(self) -> tuple[ZygoteFrame, list[int]] | None:
-        parcel = await super().receive()
-        if parcel is None:
+        received = await super().receive()
+        if received is None:
             self._end()
             return None
-        frame, descriptors = parcel
+        frame, descriptors = received
         if isinstance(frame, Forked):
             self._children[frame.ident] = frame.pid
             self._process_table.forked(frame.pid, descriptors[0])
@@ -145,23 +146,23 @@ class _Channel(ZygoteChannel):
             self._process_table.reaped(self._children.pop(frame.ident))
         else:
             self._answered()
-        return parcel
+        return received
 
     def finish(self) -> None:
-        self._process.leaves()
+        self._process.expect_end()
         super().finish()
 
     def _await_answer(self) -> None:
         self._awaited += 1
-        self._process_table.await_something()
+        self._process_table.add_pending()
 
     def _answered(self) -> None:
         self._awaited -= 1
-        self._process_table.await_no_more()
+        self._process_table.remove_pending()
 
     def _end(self) -> None:
-        """The zygote is gone. What it was asked for does not come; of its children nobody will hear by this way."""
-        self._process.leaves()
+        """The zygote has ended: it answers no more requests, and reports no more of its children."""
+        self._process.expect_end()
         while self._awaited:
             self._answered()
         for pid in self._children.values():

@@ -1,7 +1,7 @@
-"""Members of a test, in processes that were forked from it: what they stand on there.
+"""The entry points of zygotes and members that were forked from a test.
 
-A zygote calls the functions here by name, as it calls those of `_member_entry.py` in production. What it finds in
-memory, because it comes from the test's process, is the `Stage`.
+A zygote calls the functions here by name, as it calls those of `_member_entry.py` in production. Both find the
+`InheritedState` in memory, because they were forked from the test's process.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._testing.event_buffer import EventBuffer
 
-__all__ = ["Stage", "become_zygote", "describe_application", "main", "prepare"]
+__all__ = ["InheritedState", "describe_application", "main", "prepare", "run_zygote"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """What the processes of one runtime have from the test.
+class InheritedState:
+    """What the processes of one runtime inherit from the test's process.
 
     Args:
         app: the application.
         registry: its declarations.
-        book: where members write what happens.
-        address: where the conductor listens to them.
-        clock: shows them the test's time.
-        began: when the runtime did, on that clock, and in POSIX seconds.
+        event_buffer: where members write events, log records, failures and notes.
+        address: where the process table accepts their clock agents.
+        clock: shows the test's time.
+        began: when the runtime started, on that clock and in POSIX seconds.
     """
 
     app: object
@@ -52,59 +52,61 @@ class Stage:
     began: tuple[float, float]
 
 
-_stage: Stage
+_inherited: InheritedState
 
 
-def become_zygote(stage: Stage, descriptor: int) -> NoReturn:
-    """Be a zygote, in a process that was just forked from the test."""
-    global _stage
-    _stage = stage
-    Notes._event_buffer = stage.event_buffer
+def run_zygote(inherited: InheritedState, descriptor: int) -> NoReturn:
+    """Run as a zygote, in a process that was just forked from the test."""
+    global _inherited
+    _inherited = inherited
+    Notes._event_buffer = inherited.event_buffer
     root = logging.getLogger()
     root.handlers[:] = [_EventBufferHandler()]
-    while os.read(descriptor, 1) != b"\n":  # the line that tells a new interpreter where this package is
+    while os.read(descriptor, 1) != b"\n":  # skip the line that tells a new interpreter where this package is
         continue
-    zygote.run_zygote(descriptor, stage.app)
+    zygote.run_zygote(descriptor, inherited.app)
 
 
 def prepare(setup: Any) -> None:
-    """Called where an application is imported, which is never here."""
+    """Not called here: a zygote calls it before it imports an application, and a test's is not imported."""
 
 
 def describe_application(app: object) -> bytes:
-    """In a zygote: what the master has to know of the application."""
-    return describe(_stage.registry)
+    """In a zygote: describe the application for the master."""
+    return describe(_inherited.registry)
 
 
 def main(descriptors: list[int], setup: str) -> float:
-    """Be a member. The process ends when this returns, in as many seconds as this gives back."""
-    stage = _stage
-    (began, posix), clock = stage.began, stage.clock
+    """Run as a member. Returns the seconds within which the process has to end afterwards."""
+    inherited = _inherited
+    (began, posix), clock = inherited.began, inherited.clock
     member_environment = member_process.MemberEnvironment(
         journal=_EventBufferJournal(),
         wall=WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True),
         chance=random.Random(0).random,
         clock=clock,
-        run_heartbeat=ClockAgent(stage.address).run_heartbeat,
+        run_heartbeat=ClockAgent(inherited.address).run_heartbeat,
     )
-    return member_process.main(descriptors, setup, stage.registry, member_environment)
+    return member_process.main(descriptors, setup, inherited.registry, member_environment)
 
 
 class _EventBufferJournal(LoggingJournal):
-    """Writes everything into the book."""
+    """Writes events and failures into the event buffer."""
 
     remembers = True
 
     def note(self, member: str, what: str) -> None:
-        _stage.event_buffer.write(("event", Event(round(trio.current_time() - _stage.began[0], 5), member, what)))
+        _inherited.event_buffer.write(
+            ("event", Event(round(trio.current_time() - _inherited.began[0], 5), member, what))
+        )
 
     def failed(self, member: str, what: str, error: BaseException) -> None:
         super().failed(member, what, error)
-        _stage.event_buffer.write(("failure", _portable(error)))
+        _inherited.event_buffer.write(("failure", _portable(error)))
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error for another process: itself, with its traceback as text; or that, where its class is local."""
+    """The error in a form that can be pickled: itself with its traceback as a note, or else a `RemoteTraceback`."""
     text = "".join(traceback.format_exception(error))
     try:
         copy = pickle.loads(pickle.dumps(error))
@@ -116,11 +118,11 @@ def _portable(error: BaseException) -> BaseException:
 
 
 class _EventBufferHandler(logging.Handler):
-    """Writes log records into the book, in a form that can be pickled."""
+    """Writes log records into the event buffer, in a form that can be pickled."""
 
     def emit(self, record: logging.LogRecord) -> None:
         record.msg, record.args = record.getMessage(), None
         if record.exc_info:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
             record.exc_info = None
-        _stage.event_buffer.write(("record", record))
+        _inherited.event_buffer.write(("record", record))

@@ -1,7 +1,7 @@
 """An httpx transport whose connections are memory streams.
 
-Used by `testing.py` only. httpcore does the HTTP, with its own parser: what a test sees went through real bytes on both
-sides.
+Used by `testing.py` only. httpcore speaks HTTP over them, so a test's requests and responses are parsed from real bytes
+on both sides.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import trio
 
 __all__ = ["MemoryTransport"]
 
-# Opens a connection: its stream, and a question to ask: has the server closed its end?
+# Opens a connection: its stream, and a function that says whether the server has closed its end.
 Connect = Callable[[], tuple[trio.abc.Stream, Callable[[], bool]]]
 
 
 class _MemoryStream(httpcore.AsyncNetworkStream):
-    """httpcore's timeouts are left out: the client is made without any."""
+    """A stream of Trio's for httpcore. Timeouts are ignored, because the client is made without any."""
 
     def __init__(self, stream: trio.abc.Stream, closed: Callable[[], bool]) -> None:
         self._stream = stream

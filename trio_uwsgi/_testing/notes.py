@@ -1,4 +1,4 @@
-"""What a test's handlers write down, wherever they run."""
+"""`Notes`: a list that a test's handlers can append to from any process."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class Notes(Sequence[T], Generic[T]):
-    """A list to which the application's code adds, and which the test reads.
+    """A list to which the application's code appends, and which the test reads.
 
-    Where members are tasks it is a list and nothing more. Members that are processes have a copy of everything that the
-    test has; what they add here arrives in the test, in the order in which it was added, and is there as soon as
-    anything that came after it. It has to be something that can be pickled, and cannot be read there.
+    Where members are tasks it is an ordinary list. Members that are processes only have copies of the test's objects;
+    but what they append to a `Notes` arrives in the test, in the order in which it was appended, and before anything
+    that happened later. Notes have to be picklable, and a member's process can append but not read.
 
-    Make it before the runtime is opened.
+    Create it before the runtime is opened.
 
     Example:
         notes: Notes[int] = Notes()
@@ -32,7 +32,7 @@ class Notes(Sequence[T], Generic[T]):
             notes.append(signum)
     """
 
-    # In a member's process: where notes go. In the test's: what brings here those that have been written.
+    # In a member's process: the buffer that notes are written to. In the test's: functions that fetch them from there.
     _event_buffer: ClassVar[EventBuffer | None] = None
     _catch_ups: ClassVar[list[Callable[[], None]]] = []
     _all: ClassVar[weakref.WeakValueDictionary[int, Notes[object]]] = weakref.WeakValueDictionary()
@@ -44,24 +44,24 @@ class Notes(Sequence[T], Generic[T]):
         Notes._all[self._number] = self  # type: ignore[assignment]
 
     def append(self, note: T) -> None:
-        """Add a note, in any process or thread."""
+        """Append a note, in any process or thread."""
         if Notes._event_buffer is None:
             self._read().append(note)
         else:
             Notes._event_buffer.write(("note", self._number, note))
 
     def extend(self, notes: Iterable[T]) -> None:
-        """Add several."""
+        """Append several notes."""
         for note in notes:
             self.append(note)
 
     def clear(self) -> None:
-        """Forget all of them. For the test."""
+        """Remove all notes. Only the test may call this."""
         self._read().clear()
 
     def _read(self) -> list[T]:
         if Notes._event_buffer is not None:
-            raise RuntimeError("notes are for the test to read: in this process, a member's, they can only be added")
+            raise RuntimeError("Notes can be read in the test only; a member's process can only append to them")
         for catch_up in Notes._catch_ups:
             catch_up()
         return self._notes

@@ -1,7 +1,8 @@
-"""The processes of a test's runtime: who is there, who comes, who goes; and a channel to each.
+"""The process table: the members' processes of one runtime in a test, with the test's channel to each of them.
 
-What a zygote does is told by the line to it (`forked_zygote.py`). A member's process connects as soon as it runs
-(`clock_agent.py`); over the channel the conductor asks it (`clock_coordinator.py`), and a test gives it connections.
+It learns in two ways which processes there are. The channel to the zygote (`forked_zygote.py`) reports each fork and
+each process that was reaped. The clock agent of a member (`clock_agent.py`) connects as soon as its process runs; over
+that connection the coordinator asks for reports (`clock_coordinator.py`), and the test passes connections to workers.
 """
 
 from __future__ import annotations
@@ -18,182 +19,184 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._testing.clock_agent import ANSWER, WOKEN
+from trio_uwsgi._testing.clock_agent import ACTIVE, IDLE_REPORT
 
 if TYPE_CHECKING:
     from trio_uwsgi._testing.clock_coordinator import ClockCoordinator
 
-__all__ = ["AgentChannel", "ProcessTable"]
+__all__ = ["ProcessTable", "TrackedProcess"]
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 
 
-class AgentChannel:
-    """One member's process, as seen from here. `channel` is there while it can be asked; `steps` and `due` are what it
-    answered last, `heard` is set when it has.
+class TrackedProcess:
+    """One member's process. `channel` leads to its clock agent while the two are connected; `steps` and `due` are from
+    the agent's last report, and `reported` is set when the next one has arrived or the channel has ended.
     """
 
     def __init__(self) -> None:
-        self.expected = False  # it was forked, and has not been reaped
-        self.doomed = False  # it was killed
+        self.unreaped = False  # the zygote has forked it, and not reaped it yet
+        self.killed = False
         self.channel: socket.socket | None = None
         self.name = ""
         self.pidfd = -1
         self.steps = -1
         self.due = math.inf
-        self.heard = trio.Event()
+        self.reported = trio.Event()
 
     @property
-    def busy(self) -> bool:
-        """Is it on its way, in or out?"""
-        return self.expected and (self.channel is None or self.doomed)
+    def changing(self) -> bool:
+        """Is the process starting or ending?"""
+        return self.unreaped and (self.channel is None or self.killed)
 
     @property
-    def lives(self) -> bool:
-        """Is it a member that is there?"""
-        return self.expected and self.channel is not None and not self.doomed
+    def running(self) -> bool:
+        """Is this a running member?"""
+        return self.unreaped and self.channel is not None and not self.killed
 
-    def say(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
-        """Say something to it, which may have gone."""
+    def send(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
+        """Send a message to the agent. A process that has ended gets none."""
         if self.channel is not None:
-            with contextlib.suppress(OSError):  # it has; the end of its channel says so
+            with contextlib.suppress(OSError):  # it has ended: `ProcessTable._track` will read the channel's end
                 socket.send_fds(self.channel, [message], descriptors)
 
 
 class ProcessTable:
-    """The processes of one runtime. They connect to `address`; `on_rest` is called whenever all have come to rest."""
+    """The processes of one runtime. Their agents connect to `address`. The coordinator calls `on_idle` whenever all
+    processes are idle.
+    """
 
     def __init__(self, coordinator: ClockCoordinator | None) -> None:
         self._coordinator = coordinator
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self._listener.bind("")  # Linux finds a name that no file has
+        self._listener.bind("")  # Linux picks an unused abstract name
         self._listener.listen(1024)
         self.address: bytes = self._listener.getsockname()
-        self.agents: dict[int, AgentChannel] = {}  # by process
-        self._awaited = 0  # answers and ends of zygotes
+        self.processes: dict[int, TrackedProcess] = {}  # by process id
+        self._pending = 0  # answers and ends of zygotes that are awaited
         self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self.on_rest: Callable[[], None] = _ignore
+        self.on_idle: Callable[[], None] = _ignore
 
     @property
-    def busy(self) -> bool:
-        """Is anybody being started, or about to be gone?"""
-        return self._awaited > 0 or any(agent.busy for agent in self.agents.values())
+    def changing(self) -> bool:
+        """Is a process being started, or ending?"""
+        return self._pending > 0 or any(process.changing for process in self.processes.values())
 
-    # ----- what the line to the zygote tells
+    # ----- reported by the channel to the zygote
 
-    def await_something(self) -> None:
-        """A zygote has been asked for something, or is ending: that takes no time."""
-        self._awaited += 1
+    def add_pending(self) -> None:
+        """A zygote was sent a request, or is ending: no time passes until `remove_pending`."""
+        self._pending += 1
 
-    def await_no_more(self) -> None:
-        """It has answered, or ended."""
-        self._awaited -= 1
+    def remove_pending(self) -> None:
+        """The zygote has answered, or ended."""
+        self._pending -= 1
 
     def forked(self, pid: int, pidfd: int) -> None:
-        """There is one more process: it will connect, or end. The descriptor is copied."""
-        agent = self._agent(pid)
-        agent.expected, agent.pidfd = True, os.dup(pidfd)
+        """The zygote has forked a process. The descriptor is duplicated."""
+        process = self._process(pid)
+        process.unreaped, process.pidfd = True, os.dup(pidfd)
 
     def reaped(self, pid: int) -> None:
-        """It has ended, and everybody can see that."""
-        agent = self.agents[pid]
-        agent.expected = False
-        os.close(agent.pidfd)
-        if agent.channel is None:
-            del self.agents[pid]
+        """The zygote has reaped a process."""
+        process = self.processes[pid]
+        process.unreaped = False
+        os.close(process.pidfd)
+        if process.channel is None:
+            del self.processes[pid]
 
-    # ----- what tests ask for
+    # ----- for the test
 
-    def alive(self) -> list[str]:
-        """The names of the members that are there."""
-        return sorted(agent.name for agent in self.agents.values() if agent.lives)
+    def running(self) -> list[str]:
+        """The names of the running members."""
+        return sorted(process.name for process in self.processes.values() if process.running)
 
     def kill(self, name: str) -> None:
-        """SIGKILL.
+        """Send SIGKILL to a member's process.
 
         Raises:
-            LookupError: there is nobody of this name.
+            LookupError: no running member has this name.
         """
-        agent = self._named(name)
-        agent.doomed = True
-        signal.pidfd_send_signal(agent.pidfd, signal.SIGKILL)
+        process = self._find(name)
+        process.killed = True
+        signal.pidfd_send_signal(process.pidfd, signal.SIGKILL)
 
     def connect(self, name: str, message: bytes) -> socket.socket:
-        """One end of a pair of sockets; a member is given the other one, with a message.
+        """Make a pair of sockets, pass one to a member with a message, and return the other.
 
         Raises:
-            LookupError: there is nobody of this name.
+            LookupError: no running member has this name.
         """
-        agent = self._named(name)
+        process = self._find(name)
         near, far = socket.socketpair()
         with far:
-            agent.say(message, (far.fileno(),))
+            process.send(message, (far.fileno(),))
         self._connections.add(near)
         return near
 
-    def _named(self, name: str) -> AgentChannel:
-        """Of two on one seat, the one who has been there longer."""
-        for agent in self.agents.values():
-            if agent.name == name and agent.lives:
-                return agent
-        raise LookupError(f"{name!r} does not live; these do: {', '.join(self.alive())}")
+    def _find(self, name: str) -> TrackedProcess:
+        """The process of a member; while one is being replaced, the older of the two."""
+        for process in self.processes.values():
+            if process.name == name and process.running:
+                return process
+        raise LookupError(f"no member {name!r} is running; running: {', '.join(self.running())}")
 
-    # ----- its life
+    # ----- connections of the agents
 
-    def _agent(self, pid: int) -> AgentChannel:
-        return self.agents.setdefault(pid, AgentChannel())
+    def _process(self, pid: int) -> TrackedProcess:
+        return self.processes.setdefault(pid, TrackedProcess())
 
-    def forget(self) -> None:
-        """In a forked process: close what is the test's. Otherwise nobody would see that the test has closed it."""
+    def close_in_child(self) -> None:
+        """Close the test's descriptors in a forked process. Otherwise closing them in the test would have no effect."""
         self._listener.close()
         for connection in list(self._connections):
             connection.close()
-        for agent in self.agents.values():
-            if agent.channel is not None:
-                agent.channel.close()
-            if agent.expected:
-                os.close(agent.pidfd)
+        for process in self.processes.values():
+            if process.channel is not None:
+                process.channel.close()
+            if process.unreaped:
+                os.close(process.pidfd)
 
     async def serve(self) -> None:
-        """Listen to all of them, until cancelled."""
+        """Accept the agents' connections and receive their reports, until cancelled."""
         with self._listener:
             async with trio.open_nursery() as nursery:
                 while True:
                     await trio.lowlevel.wait_readable(self._listener)
                     channel, _ = self._listener.accept()
                     channel.setblocking(False)
-                    nursery.start_soon(self._listen, channel)
+                    nursery.start_soon(self._track, channel)
 
-    async def _listen(self, channel: socket.socket) -> None:
+    async def _track(self, channel: socket.socket) -> None:
         credentials = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid = _CREDENTIALS.unpack(credentials)[0]
-        agent = self._agent(pid)  # perhaps before the zygote has told of it
-        with channel, self._aside():
+        process = self._process(pid)  # the agent may connect before the zygote has reported the fork
+        with channel, self._uncounted():
             if name := await _receive(channel):
-                agent.channel, agent.name = channel, name.decode()
+                process.channel, process.name = channel, name.decode()
                 try:
-                    await self._hear(channel, agent)
+                    await self._receive_reports(channel, process)
                 finally:
-                    agent.channel = None
-                    agent.heard.set()
-        if not agent.expected:
-            self.agents.pop(pid, None)
-        self._wake()
+                    process.channel = None
+                    process.reported.set()
+        if not process.unreaped:
+            self.processes.pop(pid, None)
+        self._check_again()
 
-    async def _hear(self, channel: socket.socket, agent: AgentChannel) -> None:
-        self._wake()
+    async def _receive_reports(self, channel: socket.socket, process: TrackedProcess) -> None:
+        self._check_again()
         while message := await _receive(channel):
-            if message != WOKEN:
-                agent.steps, agent.due = ANSWER.unpack(message)
-                agent.heard.set()
-            self._wake()
+            if message != ACTIVE:
+                process.steps, process.due = IDLE_REPORT.unpack(message)
+                process.reported.set()
+            self._check_again()
 
-    def _aside(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext() if self._coordinator is None else self._coordinator.aside()
+    def _uncounted(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._coordinator is None else self._coordinator.uncounted()
 
-    def _wake(self) -> None:
+    def _check_again(self) -> None:
         if self._coordinator is not None:
-            self._coordinator.wake()
+            self._coordinator.check_again()
 
 
 def _ignore() -> None:
@@ -201,7 +204,7 @@ def _ignore() -> None:
 
 
 async def _receive(channel: socket.socket) -> bytes:
-    """The next message; nothing when the other end has gone."""
+    """The next message; empty when the other end is closed."""
     await trio.lowlevel.wait_readable(channel)
     try:
         return channel.recv(1024)

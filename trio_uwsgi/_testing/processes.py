@@ -1,9 +1,9 @@
-"""A test whose members are processes, on the test's own time.
+"""Runs the members of a test as processes, on the test's clock.
 
-Members come from zygotes that are forked from the test (`forked_zygote.py`), find there what they stand on
-(`members.py`), and follow the test's clock (`clock_coordinator.py`). What happens in them comes back through a book
-(`event_buffer.py`): events, log records, failures, notes. It is read when all have come to rest, and whenever the test
-looks.
+The members are forked by zygotes that are forked from the test (`forked_zygote.py`), begin in `members.py`, and see the
+time that the clock coordinator moves (`clock_coordinator.py`). Their events, log records, failures and notes come back
+through the event buffer (`event_buffer.py`), which is read whenever all processes are idle, and whenever the test looks
+at its log or notes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from trio_uwsgi._testing import members
 from trio_uwsgi._testing.clock_coordinator import ClockCoordinator, coordinate_clock
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._testing.event_buffer import EventBuffer
-from trio_uwsgi._testing.forked_zygote import forking
+from trio_uwsgi._testing.forked_zygote import forked_zygote_starter
 from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._testing.process_table import ProcessTable
-from trio_uwsgi._testing.virtual_clock import FollowingClock
+from trio_uwsgi._testing.virtual_clock import SharedClock
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.settings import Environment
     from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._signals.targets import Headcount
-    from trio_uwsgi._testing.members import Stage
+    from trio_uwsgi._testing.members import InheritedState
     from trio_uwsgi._units.journal import Event
 
-__all__ = ["ProcessMembers", "open_process_members", "served"]
+__all__ = ["ProcessMemberAccess", "open_process_members", "served_by_members"]
 
-# Seconds between two looks into the book on a clock that nobody conducts.
-_LOOK = 0.05
+# Seconds between two reads of the event buffer on a clock without a coordinator.
+_READ_INTERVAL = 0.05
 
 
-class ProcessMembers:
-    """The processes of one runtime in a test. `settled` waits until all of them have come to rest."""
+class ProcessMemberAccess:
+    """How a test reaches the members of its runtime where they are processes."""
 
     def __init__(self, coordinator: ClockCoordinator | None, event_buffer: EventBuffer) -> None:
         self.process_table = ProcessTable(coordinator)
@@ -58,29 +58,27 @@ class ProcessMembers:
         self._failed = trio.Event()
         self._failure: BaseException | None = None
         self._coordinator = coordinator
-        self.process_table.on_rest = self.catch_up
+        self.process_table.on_idle = self.catch_up
 
-    async def settled(self) -> None:
-        """Wait until nothing happens any more at this instant."""
+    async def wait_until_idle(self) -> None:
+        """Wait until nothing more happens at this instant, in any process."""
         if self._coordinator is not None:
-            await self._coordinator.settled()
+            await self._coordinator.wait_until_idle()
 
-    def launcher(self, stage: Stage) -> Launcher:
-        """Where members come from."""
-        name = getattr(stage.app, "__qualname__", type(stage.app).__qualname__)
-        become = partial(members.become_zygote, stage)
+    def launcher(self, inherited: InheritedState) -> Launcher:
+        """The launcher of the zygotes that fork the members."""
+        name = getattr(inherited.app, "__qualname__", type(inherited.app).__qualname__)
+        start_zygote = forked_zygote_starter(self.process_table, partial(members.run_zygote, inherited))
         entry = members.__name__
-        return Launcher(
-            app=AppReference("name", name), entry=entry, start_zygote=forking(self.process_table, become), watched=False
-        )
+        return Launcher(app=AppReference("name", name), entry=entry, start_zygote=start_zygote, watched=False)
 
     @property
     def clock(self) -> trio.abc.Clock:
-        """For the members."""
-        return trio.lowlevel.current_clock() if self._coordinator is None else FollowingClock(self._coordinator.now)
+        """The members' clock."""
+        return trio.lowlevel.current_clock() if self._coordinator is None else SharedClock(self._coordinator.now)
 
     def catch_up(self) -> None:
-        """Read what members have written."""
+        """Read what the members have written into the event buffer."""
         for kind, *values in self.event_buffer.read():
             if kind == "event":
                 self.on_event(*values)
@@ -94,7 +92,7 @@ class ProcessMembers:
                 self.on_failure(*values)
 
     def fail(self, error: BaseException) -> None:
-        """End the test with this error."""
+        """Have `raise_failure` raise this error, which ends the test."""
         self._failure = self._failure or error
         self._failed.set()
 
@@ -105,22 +103,22 @@ class ProcessMembers:
         raise self._failure
 
     def connect(self, tree: NurseryTree, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
-        """A connection to the worker whose turn it is: its stream, and whether the worker has closed it."""
+        """Connect to the next worker: the stream, and a function that says whether the worker has closed it."""
         name = tree.lend_worker()
         near = self.process_table.connect(name, pickle.dumps(peer))
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
         return stream, partial(_is_closed, near)
 
     async def serve(self) -> None:
-        """Conduct, and listen, until cancelled; also while what is around it is cancelled, because its end needs it."""
+        """Serve the members' clock agents and move the time, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.process_table.serve)
-            nursery.start_soon(self._look if self._coordinator is None else self._coordinator.run)
+            nursery.start_soon(self._read_periodically if self._coordinator is None else self._coordinator.run)
 
-    async def _look(self) -> None:
+    async def _read_periodically(self) -> None:
         while True:
             self.catch_up()
-            await trio.sleep(_LOOK)
+            await trio.sleep(_READ_INTERVAL)
 
 
 def _is_closed(near: socket.socket) -> bool:
@@ -133,38 +131,39 @@ def _is_closed(near: socket.socket) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def open_process_members() -> AsyncIterator[ProcessMembers]:
-    """Have what processes of a test need, until the last of them has ended.
+async def open_process_members() -> AsyncIterator[ProcessMemberAccess]:
+    """Open what the members' processes of a test need, and close it when the block ends.
 
     Raises:
-        ConfigError: this system does not have it.
+        ConfigError: this system does not support it.
     """
     require_processes()
     with hold_clock() as hold, coordinate_clock(hold) as coordinator, contextlib.closing(EventBuffer()) as event_buffer:
-        member_environment = ProcessMembers(coordinator, event_buffer)
+        access = ProcessMemberAccess(coordinator, event_buffer)
+        # The runtime needs the coordinator for its own end, also when the test is cancelled.
         scope = trio.CancelScope(shield=True)
 
         async def serve() -> None:
             with scope:
-                await member_environment.serve()
+                await access.serve()
 
-        with _catching_up(member_environment.catch_up):
+        with _read_with_notes(access.catch_up):
             if coordinator is not None:
-                coordinator.process_tables.append(member_environment.process_table)
+                coordinator.process_tables.append(access.process_table)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(serve)
-                nursery.start_soon(member_environment.raise_failure)
+                nursery.start_soon(access.raise_failure)
                 try:
-                    yield member_environment
+                    yield access
                 finally:
                     scope.cancel()
                     nursery.cancel_scope.cancel()
                     if coordinator is not None:
-                        coordinator.process_tables.remove(member_environment.process_table)
+                        coordinator.process_tables.remove(access.process_table)
 
 
 @contextlib.contextmanager
-def _catching_up(catch_up: Callable[[], None]) -> Iterator[None]:
+def _read_with_notes(catch_up: Callable[[], None]) -> Iterator[None]:
     Notes._catch_ups.append(catch_up)
     try:
         yield
@@ -174,14 +173,18 @@ def _catching_up(catch_up: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def served(registry: Registry, headcount: Headcount) -> Iterator[None]:
-    """The test's declarations are being served, elsewhere: nobody else may, and they must fit."""
-    registry._open(headcount, _leave, _leave)
+def served_by_members(registry: Registry, headcount: Headcount) -> Iterator[None]:
+    """Mark the test's registry as in use while the members serve copies of it.
+
+    Raises:
+        RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
+    """
+    registry._open(headcount, _ignore_timer, _ignore_timer)
     try:
         yield
     finally:
         registry._close()
 
 
-def _leave(timer: object) -> None:
-    """It is armed where it is served."""
+def _ignore_timer(timer: object) -> None:
+    """Do nothing: the runtime arms its own copies of the timers, which a zygote has described to it."""

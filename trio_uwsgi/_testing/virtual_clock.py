@@ -1,7 +1,8 @@
 """One virtual time for several processes.
 
-The process that moves the time (`clock_coordinator.py`) writes it into memory that those which were forked from it
-have, too. Their Trio runs on a clock that shows it and never moves it.
+The clock coordinator (`clock_coordinator.py`) runs in the test's process, moves the time, and writes it into shared
+memory. The processes that are forked from the test inherit that memory. Trio runs there on a clock that reads the time
+from it and never moves it.
 """
 
 from __future__ import annotations
@@ -10,40 +11,40 @@ import mmap
 
 import trio
 
-__all__ = ["FollowingClock", "SharedNow"]
+__all__ = ["SharedClock", "SharedTime"]
 
-# What Trio's own mock clock answers to `deadline_to_sleep_time`: somebody wakes the loop when time has moved.
+# The number that Trio's own mock clock returns from `deadline_to_sleep_time`: the loop sleeps until it is woken.
 _FOR_EVER = 999999999
 
 
-class SharedNow:
-    """A time in memory that this process shares with all that are forked from it."""
+class SharedTime:
+    """A time in memory that this process shares with all processes that are forked from it."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
         self._numbers = memoryview(self._memory).cast("d")
 
     def get(self) -> float:
-        """The time."""
+        """Return the time."""
         return self._numbers[0]
 
     def set(self, now: float) -> None:
-        """For one process only, the one that moves time."""
+        """Set the time. Only the process that moves the time may call this."""
         self._numbers[0] = now
 
     def close(self) -> None:
-        """Let go of the memory. Other processes keep it."""
+        """Release the memory in this process. Other processes keep it."""
         self._numbers.release()
         self._memory.close()
 
 
-class FollowingClock(trio.abc.Clock):
-    """Shows the time of another process. Whoever moves that has to wake the loop that runs on this clock.
+class SharedClock(trio.abc.Clock):
+    """Shows the time that another process sets. That process also has to wake the loop that runs on this clock.
 
-    `autojump_threshold` is for `clock_hold.py`, as a mock clock's: infinite while threads are busy.
+    `clock_hold.py` sets `autojump_threshold` to infinity while threads are busy, as it does with a mock clock's.
     """
 
-    def __init__(self, now: SharedNow) -> None:
+    def __init__(self, now: SharedTime) -> None:
         self._now = now
         self.autojump_threshold = 0.0
 

@@ -1,4 +1,4 @@
-"""The uWSGI API for Trio code.
+"""uWSGI's Python API for Trio code.
 
     from trio_uwsgi import uwsgi
 
@@ -7,10 +7,13 @@
 
     uwsgi.add_timer(17, 60)
 
-Names, argument order and constants are uWSGI's. What may wait is `async`; what never waits is plain, and may also be
-called from the threads that run `def` handlers and WSGI applications. Declarations (handlers, timers, crons, mules,
-RPC functions) made while no member runs go to the default registry, which `serve` uses when it is given no other; a
-`trio_uwsgi.Registry` of your own has the same decorators.
+Names, argument order and constants are uWSGI's. Functions that may have to wait are `async`. All others are plain and
+never block; the threads that run `def` handlers and WSGI applications may call them too.
+
+A member is a worker, a mule or a spooler. Many functions work only in code that a member runs, such as a request or a
+handler, and raise NotServing elsewhere. Declarations (handlers, timers, crons, mules, RPC functions) that are made
+before members run go to the default registry, which `serve` uses unless it is given another one. A
+`trio_uwsgi.Registry` has the same decorators.
 """
 
 import sys
@@ -181,11 +184,11 @@ __all__ = [
 ]
 
 registry = Registry()
-"""The default registry: what is declared through this module while no member runs."""
+"""The default registry: it has what is declared through this module before members run."""
 
 
 if not TYPE_CHECKING:  # type checkers know which names there are
 
     def __getattr__(name: str) -> NoReturn:
-        told = missing(name) or f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(told, name=name, obj=sys.modules[__name__])
+        message = missing(name) or f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])

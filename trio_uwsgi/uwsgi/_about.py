@@ -1,4 +1,4 @@
-"""The API of what the runtime is: its options, version, host and process."""
+"""The API of the runtime itself: its options, version, host and processes, and reloading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 __all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
 
 version = "2.0.31"
-"""The uWSGI whose API this is. (The version of trio_uwsgi is in its package's metadata.)"""
+"""The version of uWSGI whose API this is. (The version of trio_uwsgi is in its package's metadata.)"""
 
 version_info = (2, 0, 31, 0, b"")
 """`version` as numbers, in uWSGI's form."""
@@ -26,7 +26,7 @@ hostname = socket.gethostname()
 
 
 class _Options(Mapping[str, bytes | bool | list[bytes]]):
-    """The options of the runtime whose code asks; none outside."""
+    """The options of the runtime that runs the calling code; empty outside of a runtime."""
 
     def __getitem__(self, name: str) -> bytes | bool | list[bytes]:
         return _options()[name]
@@ -47,11 +47,14 @@ def _options() -> Mapping[str, bytes | bool | list[bytes]]:
 
 
 opt: Mapping[str, bytes | bool | list[bytes]] = _Options()
-"""What was configured, under uWSGI's names: bytes, True for switches, a list where several were given. Read-only."""
+"""The configuration under uWSGI's names, read-only.
+
+A value is bytes; True for a switch; a list for an option that was given several times.
+"""
 
 
 def masterpid() -> int:
-    """The process of the master; 0 where no runtime runs this code.
+    """The process id of the master; 0 outside of a runtime.
 
     Checkpoint: never.
     uWSGI: `uwsgi.masterpid`.
@@ -61,17 +64,17 @@ def masterpid() -> int:
 
 
 def reload() -> None:
-    """Import the application anew, and let members with the new code follow all that are there, without a gap.
+    """Reload: import the application anew, and replace all members by members with the new code, without downtime.
 
-    The new version must be imported, and its members must be ready, before the first of the old ones gives way; if
-    that fails, nothing changes, and the log says why. Those that give way end what they run, within `mercy`. Called
-    again meanwhile, it is done once more afterwards.
+    This returns at once. The master imports the new version, and no old member is replaced before new ones are ready.
+    If that fails, the running version stays, and the log says why. An old member finishes what it runs, within
+    `Config.mercy`. A call during a reload starts another reload after it.
 
     Raises:
-        NotServing: not called by a running member; or members are tasks, which have the code of their process.
+        NotServing: not called by a running member; or members are tasks, which cannot get new code.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.reload`, which starts the new code in place of the old one, and serves nothing if it does not start.
-        Its True is not returned here.
+    uWSGI: `uwsgi.reload`, which returns True. It replaces the running code first, so nothing is served if the new code
+        does not start.
     """
     unit = current_unit("reload", "call it in a request, a handler or a mule's program")
     if not unit.member.services.reloads:
@@ -82,21 +85,21 @@ def reload() -> None:
 def setprocname(name: str) -> None:
     """Name the process, as `ps` and `top` show it.
 
-    With the extra `trio-uwsgi[procname]` (setproctitle) it is the whole title. Without it, on Linux, it is the 15 bytes
-    that `top` shows; elsewhere nothing happens.
+    With the extra `trio-uwsgi[procname]`, which installs setproctitle, this sets the whole title. Without it, this sets
+    the name of 15 bytes that `top` shows on Linux, and does nothing on other systems.
 
     Args:
-        name: without NUL.
+        name: the name, without NUL.
     Raises:
-        TypeError: it is no str.
-        ValueError: it has a NUL in it.
+        TypeError: the name is not a str.
+        ValueError: the name contains NUL.
     Checkpoint: never. May be called from any thread.
-    uWSGI: `uwsgi.setprocname`, which makes a name that is too long an empty one.
+    uWSGI: `uwsgi.setprocname`, which sets an empty name if the given one is too long.
     """
     if not isinstance(name, str):
-        raise TypeError(f"a process is named by a str, not {type(name).__name__}")
+        raise TypeError(f"the name of a process is a str, not {type(name).__name__}")
     if "\0" in name:
-        raise ValueError(f"a process cannot be named {name!r}: a NUL ends the name")
+        raise ValueError(f"the name of a process cannot contain NUL, as {name!r} does")
     try:
         import setproctitle
     except ModuleNotFoundError:

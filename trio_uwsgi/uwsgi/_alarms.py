@@ -13,35 +13,37 @@ _LONGEST = 8192
 
 
 def alarm(alarm: str, msg: str | bytes) -> None:
-    """Raise an alarm: the master does what `Config.alarms` says, soon, and in no member.
+    """Raise an alarm.
 
-    One whose message is that of the last time is held back for `Config.alarm_freq` seconds.
+    This returns at once; the master then does what `Config.alarms` says for the alarm. An alarm with the same message
+    as the last one is suppressed for `Config.alarm_freq` seconds.
 
     Args:
-        alarm: its name.
-        msg: a text of at most 8,192 bytes; bytes are taken as UTF-8. What is not UTF-8 in it is replaced.
+        alarm: the name of the alarm, a key of `Config.alarms`.
+        msg: the message, at most 8,192 bytes; bytes are taken as UTF-8. Bytes that are not UTF-8 are replaced.
     Raises:
-        AlarmError: there is no such alarm, the message is too long, or an alarm is being done: it would feed itself.
+        AlarmError: there is no such alarm, the message is too long, or this is called by code that runs for an alarm.
         TypeError: the message is neither str nor bytes.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.alarm`, which ignores an alarm that does not exist, and messages that are too long or have one byte.
+    uWSGI: `uwsgi.alarm`, which ignores alarms that do not exist, and messages that are too long or have one byte.
     """
-    unit = current_unit("alarm", "alarms belong to a runtime; raise them in a request, a handler or a mule's program")
+    unit = current_unit("alarm", "raise alarms in a request, a handler or a mule's program")
     known = unit.member.services.alarms
     if unit.kind == ALARM:
         raise AlarmError(
-            f"alarm {alarm!r} was raised by what alarm {unit.name!r} does; log it instead, or do both in one"
+            f"alarm {alarm!r} was raised by what runs for alarm {unit.name!r}; "
+            f"log a message instead, or let one alarm do both"
         )
     if alarm not in known:
-        there = ", ".join(sorted(map(repr, known))) or "none"
+        alarms = ", ".join(sorted(map(repr, known))) or "none"
         raise AlarmError(
-            f"there is no alarm {alarm!r}; there is {there}; add it with Config(alarms={{...}}), or --alarm"
+            f"there is no alarm {alarm!r}; configured: {alarms}; add it with Config(alarms={{...}}) or --alarm"
         )
     if not isinstance(msg, str | bytes):
         raise TypeError(f"the message of an alarm is str or bytes, not {type(msg).__name__}")
     data = msg.encode("utf-8", "replace") if isinstance(msg, str) else msg
     if len(data) > _LONGEST:
-        raise AlarmError(f"the message of an alarm has at most {_LONGEST} bytes, and this one has {len(data)}")
+        raise AlarmError(f"the message of an alarm has {len(data)} bytes; the limit is {_LONGEST}")
     text = data.decode("utf-8", "replace")
     on_trios_thread(lambda: unit.member.link.send(Alarm(alarm, text)))

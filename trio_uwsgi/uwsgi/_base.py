@@ -1,4 +1,4 @@
-"""What the parts of the API share: the default registry, the unit that runs, and the way to Trio's thread."""
+"""What the modules of the API share: the default registry, the running unit of work, and calls on Trio's thread."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-NODE_TIMEOUT = Config().node_timeout  # of programs that are no member
+NODE_TIMEOUT = Config().node_timeout  # for code outside of members
 
 
 def default_registry() -> Registry:
-    """What `uwsgi.registry` is now: tests put another one there."""
+    """The current `uwsgi.registry`, which tests may replace."""
     from trio_uwsgi import uwsgi
 
     return uwsgi.registry
 
 
 def current_registry() -> Registry:
-    """The registry that a declaration made here goes to."""
+    """The registry for declarations that the calling code makes."""
     unit = UNIT.get(None)
     return default_registry() if unit is None else unit.member.registry
 
 
 def current_unit(call: str, remedy: str) -> Unit:
-    """The unit of work that runs here.
+    """The unit of work that the calling code belongs to.
 
     Raises:
-        NotServing: none does; says where `uwsgi.<call>()` works.
+        NotServing: there is none; the text says where `uwsgi.<call>()` works.
     """
     unit = UNIT.get(None)
     if unit is None:
@@ -63,10 +63,10 @@ def current_unit(call: str, remedy: str) -> Unit:
 
 
 def as_number(what: str, value: float) -> float:
-    """What was given as seconds, or the like.
+    """Check that an argument is a number, and return it.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not.
     """
     if not isinstance(value, Real):
         raise TypeError(f"{what} is a number, not {value!r}")
@@ -74,10 +74,10 @@ def as_number(what: str, value: float) -> float:
 
 
 def as_text(what: str, value: str) -> str:
-    """What was given as a name.
+    """Check that an argument is a str, and return it.
 
     Raises:
-        TypeError: it is no str.
+        TypeError: it is not.
     """
     if not isinstance(value, str):
         raise TypeError(f"{what} is a str, not {value!r}")
@@ -85,8 +85,10 @@ def as_text(what: str, value: str) -> str:
 
 
 def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Members and waiting tasks belong to Trio's thread; a call from one of its threads goes there and back. Where Trio
-    does not run, or knows nothing of the thread, there is nobody to go to.
+    """Call a function on Trio's thread, which owns the members and the tasks that wait.
+
+    Called on a thread of Trio's, this switches to Trio's own thread and back. Where Trio does not run, and in a thread
+    that Trio did not start, it calls the function directly.
     """
     if trio.lowlevel.in_trio_run():
         return func(*args)
@@ -99,12 +101,12 @@ def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
 
 
 def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:
-    """The registry's decorator, for any of the runtime's threads."""
+    """The registry's decorator, made callable from any of the runtime's threads."""
     return lambda declared: on_trios_thread(lambda: decorator(declared))
 
 
 def registering(decorator: Registering) -> Registering:
-    """The same for handlers of signals."""
+    """As `declaring`, for decorators of signal handlers."""
 
     def register(handler: Callable[[int], T], /) -> SignalHandler[T]:
         return on_trios_thread(lambda: decorator(handler))
@@ -115,7 +117,7 @@ def registering(decorator: Registering) -> Registering:
 async def ask_node(
     node: str, call: RpcCall | SignalCall | SpoolCall | CacheCall, timeout: float | None
 ) -> Answer | None:
-    """Ask another node, over a kept connection where a member asks; as `Nodes.ask`."""
+    """Ask another node, as `Nodes.ask`. In a member the connection is kept for the next call."""
     if timeout is not None:
         as_number("the timeout of a remote call", timeout)
     unit = UNIT.get(None)

@@ -35,22 +35,22 @@ __all__ = [
     "cache_update",
 ]
 
-# Keys that another node may send: more than fit into the largest answer.
+# The limit for the keys in another node's answer: more than fit into the largest one.
 _MOST_KEYS = 1 << 26
 
 
 def cache(name: str = "") -> LocalCache:
-    """The cache of that name, as a plain object that never waits and may be used by any thread.
+    """Return a local cache as a plain object, whose methods never block and may be called from any thread.
 
     Args:
-        name: as in `Config.caches`; `""` is the first one.
+        name: the name of the cache in `Config.caches`; `""` for the first one.
     Raises:
-        CacheError: there is no such cache; says which there are.
+        CacheError: there is no such cache; the text names those that there are.
         NotServing: not called by a running member.
     Checkpoint: never.
-    uWSGI: has no counterpart; its `cache_...` functions never wait for a local cache.
+    uWSGI: no counterpart; its `cache_...` functions never wait for a local cache.
     """
-    unit = current_unit("cache", "caches belong to a runtime; for another node's write name@address")
+    unit = current_unit("cache", "call it in a request, a handler or a mule's program")
     return unit.member.services.caches.get(name)
 
 
@@ -60,17 +60,17 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
 
     Args:
         key: bytes, or a str as UTF-8.
-        cache: the name of a cache, `""` for the first one; `name@address` for another node's, where the address is as
-            in `rpc`, and the name may be left out.
+        cache: the name of a local cache, `""` for the first one; or `name@address` for a cache of another node. The
+            address is as in `rpc`, and the name may be left out (`@address`).
     Returns:
-        The value; None if there is no item, or it has expired. A uWSGI says so for an unknown cache, too.
+        The value; None if there is no item, or it has expired. A uWSGI node also returns None for an unknown cache.
     Raises:
         CacheError: there is no such cache.
-        NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`, for another node's.
-        NotServing: not called by a running member, for a local cache.
-    Checkpoint: a cancellation arrives here; others run only while another node is asked.
-    Cancellation: nothing happened.
-    uWSGI: `uwsgi.cache_get`, which gives expired items until a sweep, and None for every error.
+        NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`; for a cache of another node.
+        NotServing: not called by a running member; for a local cache.
+    Checkpoint: a cancellation is raised here in any case; other tasks run only while another node is asked.
+    Cancellation: nothing has changed.
+    uWSGI: `uwsgi.cache_get`, which returns expired items until the next sweep, and None for every error.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -86,19 +86,20 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
 
     Args:
         key: 1 to `Cache.max_key` bytes, or a str as UTF-8.
-        value: 0 to `Cache.max_value` bytes, or a str as UTF-8. A uWSGI takes no empty one.
-        expires: seconds from now; 0 is never. Another node is told whole seconds, rounded up.
+        value: 0 to `Cache.max_value` bytes, or a str as UTF-8. A uWSGI node refuses an empty value.
+        expires: seconds from now; 0 for never. For another node they are rounded up to whole seconds.
         cache: as in `cache_get`.
     Returns:
-        True; False if there is such an item, which stays. A uWSGI says so for whatever it does not store.
+        True; False if an item with this key exists, which stays as it is. A uWSGI node returns False for every value
+        that it does not store.
     Raises:
-        CacheError: there is no such cache, the key is empty, `expires` is negative, or a str is not UTF-8.
-        CacheFull: there is no room.
-        CacheItemTooLarge: the key or the value is.
+        CacheError: there is no such cache, the key is empty, `expires` is negative, or a str cannot be encoded.
+        CacheFull: the cache has no room.
+        CacheItemTooLarge: the key or the value is too large.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
-    Cancellation: a local cache is unchanged; another node may have stored it or not.
-    uWSGI: `uwsgi.cache_set`, which gives None for each of these errors.
+    Cancellation: a local cache is unchanged; another node may or may not have stored the item.
+    uWSGI: `uwsgi.cache_set`, which returns None for each of these errors.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -115,10 +116,10 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
     Args:
         key: as in `cache_set`.
         value: as in `cache_set`.
-        expires: as in `cache_set`; replaces what was there.
+        expires: as in `cache_set`; replaces the time of an item that exists.
         cache: as in `cache_get`.
     Raises:
-        CacheError, CacheFull, CacheItemTooLarge: as `cache_set`; also where a uWSGI did not store it.
+        CacheError, CacheFull, CacheItemTooLarge: as `cache_set`; also if a uWSGI node did not store the item.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
     Cancellation: as `cache_set`.
@@ -134,13 +135,13 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
 
 @awaited
 async def cache_del(key: str | bytes, cache: str = "") -> bool:
-    """Drop an item.
+    """Delete an item.
 
     Args:
         key: as in `cache_get`.
         cache: as in `cache_get`.
     Returns:
-        True; False if there is none.
+        True; False if there is no such item.
     Raises:
         CacheError, NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
@@ -157,7 +158,7 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
 
 @awaited
 async def cache_exists(key: str | bytes, cache: str = "") -> bool:
-    """Is there such an item?
+    """Does an item with this key exist?
 
     Args:
         key: as in `cache_get`.
@@ -165,7 +166,7 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
     Raises:
         CacheError, NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
-    Cancellation: nothing happened.
+    Cancellation: nothing has changed.
     uWSGI: `uwsgi.cache_exists`.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
@@ -178,7 +179,7 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
 
 @awaited
 async def cache_clear(cache: str = "") -> None:
-    """Drop all items.
+    """Delete all items.
 
     Args:
         cache: as in `cache_get`.
@@ -198,7 +199,7 @@ async def cache_clear(cache: str = "") -> None:
 
 @awaited
 async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache: str = "") -> int:
-    """Add to a number. It is stored as 8 bytes, as in uWSGI; where there is none, it begins as `Cache.math_initial`.
+    """Add to a number, which is stored as 8 bytes, as in uWSGI. A missing item counts as `Cache.math_initial`.
 
     Args:
         key: as in `cache_set`.
@@ -208,21 +209,21 @@ async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache:
     Returns:
         The new number.
     Raises:
-        CacheError: as `cache_set`; or the item is no number, the new one has more than 64 bits, or the node is a uWSGI,
-            whose remote arithmetic overwrites the number. Nothing changed.
+        CacheError: as `cache_set`; or the item is not a number, the new number has more than 64 bits, or the node is a
+            uWSGI, whose remote arithmetic overwrites the number. The item is unchanged.
         TypeError: `value` is not an int.
         CacheFull, CacheItemTooLarge: as `cache_set`.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_inc`, which gives True, and overflows.
+    uWSGI: `uwsgi.cache_inc`, which returns True, and overflows.
     """
     return await _arithmetic("inc", key, value, expires, cache)
 
 
 @awaited
 async def cache_dec(key: str | bytes, value: int = 1, expires: float = 0, cache: str = "") -> int:
-    """Subtract from a number; the rest is as with `cache_inc`.
+    """Subtract from a number; otherwise as `cache_inc`.
 
     Args:
         key: as in `cache_inc`.
@@ -242,7 +243,7 @@ async def cache_dec(key: str | bytes, value: int = 1, expires: float = 0, cache:
 
 @awaited
 async def cache_mul(key: str | bytes, value: int = 2, expires: float = 0, cache: str = "") -> int:
-    """Multiply a number; the rest is as with `cache_inc`.
+    """Multiply a number; otherwise as `cache_inc`.
 
     Args:
         key: as in `cache_inc`.
@@ -262,7 +263,7 @@ async def cache_mul(key: str | bytes, value: int = 2, expires: float = 0, cache:
 
 @awaited
 async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache: str = "") -> int:
-    """Divide a number, cutting the fraction off; the rest is as with `cache_inc`.
+    """Divide a number, cutting the fraction off; otherwise as `cache_inc`.
 
     Args:
         key: as in `cache_inc`.
@@ -283,19 +284,19 @@ async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache:
 
 @awaited
 async def cache_num(key: str | bytes, cache: str = "") -> int:
-    """The number that `cache_inc` and its siblings have stored.
+    """Get the number that `cache_inc` and its siblings have stored.
 
     Args:
         key: as in `cache_get`.
         cache: as in `cache_get`.
     Returns:
-        The number, 0 if there is none.
+        The number; 0 if there is no such item.
     Raises:
-        CacheError: as `cache_get`, or the item is no number.
+        CacheError: as `cache_get`, or the item is not a number.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
-    Cancellation: nothing happened.
-    uWSGI: `uwsgi.cache_num`, which gives 0 for what is no number.
+    Cancellation: nothing has changed.
+    uWSGI: `uwsgi.cache_num`, which returns 0 for an item that is not a number.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -303,21 +304,21 @@ async def cache_num(key: str | bytes, cache: str = "") -> int:
         return _local(name).num(key)
     value = await cache_get(key, cache)
     if value is not None and len(value) != 8:
-        raise CacheError(f"item {key!r} of {node} has {len(value)} bytes, so it is no number")
+        raise CacheError(f"item {key!r} of node {node} is not a number: it has {len(value)} bytes, not 8")
     return int.from_bytes(value or b"", "little", signed=True)
 
 
 @awaited
 async def cache_keys(cache: str = "") -> list[bytes]:
-    """The keys of all items.
+    """List the keys of all items.
 
     Args:
         cache: as in `cache_get`.
     Raises:
-        CacheError: as `cache_get`, or the node is a uWSGI, which does not tell.
+        CacheError: as `cache_get`, or the node is a uWSGI, which does not list keys.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
     Checkpoint: as `cache_get`.
-    Cancellation: nothing happened.
+    Cancellation: nothing has changed.
     uWSGI: `uwsgi.cache_keys`, for local caches only.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
@@ -328,10 +329,10 @@ async def cache_keys(cache: str = "") -> list[bytes]:
     return decode_array(_done(node, answer).value or b"", _MOST_KEYS)
 
 
-# ----- below
+# ----- internals
 
 
-_local = cache  # whose name is that of an argument above
+_local = cache  # functions above have an argument of that name
 
 
 async def _ask(node: str, call: CacheCall) -> CacheAnswer | Failure | None:
@@ -345,7 +346,7 @@ async def _arithmetic(command: str, key: str | bytes, value: int, expires: float
     if not at:
         await checkpoint_if_cancelled()
         found = _local(name)
-        if command == "inc":  # asked far more often than the others
+        if command == "inc":  # first, because it is called far more often than the others
             return found.inc(key, value, expires)
         change = {"dec": found.dec, "mul": found.mul, "div": found.div}[command]
         return change(key, value, expires)
@@ -353,14 +354,14 @@ async def _arithmetic(command: str, key: str | bytes, value: int, expires: float
     answer = await _ask(node, _call(command, name, key, b"%d" % value, expires))
     if answer is None:
         raise CacheError(
-            f"node {node} did not change the number; if it is a uWSGI, its arithmetic for others overwrites numbers, "
-            f"so it is not asked for: use cache_get and cache_update there"
+            f"node {node} did not change the number; a uWSGI is not asked to, because its remote arithmetic overwrites "
+            f"numbers: use cache_get and cache_update"
         )
     return int(_done(node, answer).value or b"0")
 
 
 def _call(command: str, name: str, key: str | bytes = b"", value: str | bytes = b"", expires: float = 0) -> CacheCall:
-    """A call of another node, whose arguments are checked as they are for a local cache."""
+    """A call to another node. Its arguments are checked as they are for a local cache."""
     check_expiry(expires)
     return CacheCall(
         command=command,
@@ -372,10 +373,10 @@ def _call(command: str, name: str, key: str | bytes = b"", value: str | bytes = 
 
 
 def _answers(answer: CacheAnswer | Failure | None, no: str) -> TypeGuard[CacheAnswer]:
-    """Is it a yes? A failure of the kind `no` is none, and so is a uWSGI's silence.
+    """Did the node answer yes? A failure of the kind `no` means no, and so does a uWSGI's missing answer.
 
     Raises:
-        CacheError: it is another failure.
+        CacheError: another failure.
     """
     if isinstance(answer, Failure) and answer.kind != no:
         raise _error(answer)
@@ -385,7 +386,7 @@ def _answers(answer: CacheAnswer | Failure | None, no: str) -> TypeGuard[CacheAn
 def _done(node: str, answer: CacheAnswer | Failure | None) -> CacheAnswer:
     if isinstance(answer, CacheAnswer):
         return answer
-    raise _error(answer) if answer else CacheError(f"node {node} did not do it; a uWSGI gives no reason")
+    raise _error(answer) if answer else CacheError(f"node {node} refused the call; a uWSGI gives no reason")
 
 
 def _error(failure: Failure) -> CacheError:

@@ -1,4 +1,4 @@
-"""The API of uWSGI's async cores: waits, descriptors, and the client's connection."""
+"""The API of uWSGI's async cores: waiting for time and descriptors, and the client's connection."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ __all__ = [
 ]
 
 
-# Bytes that one `recv` gives at most: a length without limit would be memory without limit before a byte has come.
+# The most bytes that one `recv` returns. The buffer is allocated before a byte has arrived, so it needs a limit.
 _MOST = 1 << 20
 
 
 def async_sleep(secs: float) -> Wait:
     """Register a wait for time.
 
-    Await what this returns, or `suspend()`; a WSGI generator yields it. Waits belong to the task, or the thread of a
-    WSGI application, that registers them.
+    To wait, await the returned object or `suspend()`; a WSGI generator yields the object. A wait belongs to the task
+    that registers it, or to the thread of a WSGI application.
 
     Args:
-        secs: 0 or more; fractions count. They begin with the commit.
+        secs: seconds, 0 or more; fractions count. They are counted from the moment at which the waiting begins.
     Raises:
-        ValueError: negative.
-        RuntimeError: when awaited a second time, or by another task.
+        ValueError: `secs` is negative.
+        RuntimeError: the object is awaited a second time, or by another task.
     Checkpoint: never by itself.
     uWSGI: `uwsgi.async_sleep`, which cuts fractions off.
     """
@@ -58,24 +58,26 @@ def async_sleep(secs: float) -> Wait:
 def wait_fd_read(fd: int, timeout: float = 0) -> Wait:
     """Register a wait until a descriptor can be read.
 
-    Await what this returns, or `suspend()`; a WSGI generator yields it.
+    To wait, await the returned object or `suspend()`; a WSGI generator yields the object.
 
     Args:
-        fd: of a socket, a pipe, or whatever else can be waited for. `connection_fd()` is ready when `recv(length)` is.
-        timeout: seconds from the commit on, fractions count; 0 is none.
+        fd: the descriptor of a socket, a pipe, or another object that can be polled. `connection_fd()` is ready when
+            `recv(length)` would not wait.
+        timeout: seconds from the moment at which the waiting begins; fractions count; 0 for no timeout.
     Raises:
-        OSError: the descriptor is not open, or is of a file.
+        OSError: the descriptor is not open, or is a file's.
         ValueError: the timeout is negative.
-        trio.BusyResourceError, trio.ClosedResourceError: when awaited, as `suspend`.
-        RuntimeError: when awaited a second time, or by another task.
+        trio.BusyResourceError, trio.ClosedResourceError: when the object is awaited; as `suspend`.
+        RuntimeError: the object is awaited a second time, or by another task.
     Checkpoint: never by itself.
-    uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout, and two cores steal each other's descriptor.
+    uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout, and a second core that waits for a
+        descriptor takes it from the first.
     """
     return current_waits().register(_descriptor(fd), False, _limit(timeout))
 
 
 def wait_fd_write(fd: int, timeout: float = 0) -> Wait:
-    """Register a wait until a descriptor can be written to, as `wait_fd_read`.
+    """Register a wait until a descriptor can be written to; otherwise as `wait_fd_read`.
 
     Args:
         fd: as in `wait_fd_read`.
@@ -98,23 +100,23 @@ def _descriptor(fd: int) -> int:
 
 @awaited
 async def suspend() -> None:
-    """Wait for the first of all that this task or thread has registered, and forget the others.
+    """Wait for the first of the waits that this task or thread has registered, and drop the others.
 
-    With nothing registered, let others run. `ready_fd` says afterwards what happened.
+    If none is registered, this is only a checkpoint. Afterwards `ready_fd` says which wait ended.
 
     Raises:
         OSError: one of the descriptors is not open any more.
-        trio.BusyResourceError: another task waits for one of the descriptors; nobody's wait is changed.
-        trio.ClosedResourceError: one of them was closed with `close`.
+        trio.BusyResourceError: another task waits for one of the descriptors; its wait is not affected.
+        trio.ClosedResourceError: one of the descriptors was closed with `close`.
     Checkpoint: always.
-    Cancellation: the waits are forgotten.
+    Cancellation: the waits are dropped.
     uWSGI: `uwsgi.suspend`, which without a coroutine engine does nothing.
     """
     await current_waits().commit()
 
 
 def ready_fd() -> int:
-    """The descriptor that ended this task's or thread's last wait; -1 after a timeout, a sleep, or nothing.
+    """The descriptor that ended the last wait of this task or thread; -1 after a timeout or sleep, and before any wait.
 
     Checkpoint: never.
     uWSGI: `uwsgi.ready_fd`, which in a generator that yields is always -1.
@@ -124,18 +126,18 @@ def ready_fd() -> int:
 
 @awaited
 async def async_connect(addr: str) -> int:
-    """Connect to a socket. Neither the look-up of its name nor the connecting keeps others from running.
+    """Connect to a socket. Other tasks run while its name is looked up and while it connects.
 
     Args:
         addr: as the node in `rpc`.
     Returns:
-        The descriptor of the connection, non-blocking; it is the caller's, who closes it with `close`.
+        The descriptor of the connection, which is non-blocking. The caller closes it with `close`.
     Raises:
-        NodeUnreachable: it cannot be connected to; an OSError.
-        ConfigError: it is not an address.
+        NodeUnreachable: it cannot be connected to; this is also an OSError.
+        ConfigError: `addr` is not an address.
     Checkpoint: always.
-    Cancellation: nothing is left open.
-    uWSGI: `uwsgi.async_connect`, which gives -1, or a descriptor whose connection has failed.
+    Cancellation: nothing stays open.
+    uWSGI: `uwsgi.async_connect`, which returns -1, or a descriptor whose connection has failed.
     """
     address = Address.parse(addr)
     if address.kind == "fd" or (address.kind == "tcp" and not (address.host and address.port)):
@@ -145,24 +147,26 @@ async def async_connect(addr: str) -> int:
 
 @awaited
 async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
-    """Send bytes to a descriptor; with one argument, to the client of this request, around its response.
+    """Send bytes to a descriptor; with one argument, raw bytes to the client of this request.
 
-    They go out behind what was sent before. After them a request has no response, or no more of one, and its connection
-    takes no other request: it is the caller's to speak any protocol on, with `recv`, until the request ends.
+    Raw bytes are sent after what the request has sent before. From then on the request has no response, or no more of
+    it, and its connection accepts no other request. Until the request ends, the caller may speak any protocol on the
+    connection, with `send` and `recv`.
 
     Args:
-        fd: the descriptor, which is made non-blocking; or the bytes, for the client. `connection_fd()` is the client.
+        fd: the descriptor, which is made non-blocking, where `connection_fd()` stands for the client; or the bytes for
+            the client.
         data: the bytes; all of them are sent.
     Raises:
-        TypeError: they are no bytes, or the descriptor is no int.
-        OSError: the descriptor is not open, or its other end is gone.
+        TypeError: the data is not bytes, or the descriptor is not an int.
+        OSError: the descriptor is not open, or its other end is closed.
         trio.BusyResourceError, trio.ClosedResourceError: as `suspend`.
-        ClientDisconnected: the client is gone.
+        ClientDisconnected: the client has disconnected.
         LocalProtocolError: the response is complete.
-        NotServing: with one argument, and not in a request.
+        NotServing: called with one argument outside of a request.
     Checkpoint: always.
     Cancellation: a part of the bytes may have been sent.
-    uWSGI: `uwsgi.send`, which sends what one `write` takes, and crashes when it is given a str.
+    uWSGI: `uwsgi.send`, which sends only what one `write` accepts, and crashes if it is given a str.
     """
     payload = fd if data is None else data
     if not isinstance(payload, bytes | bytearray | memoryview):
@@ -184,24 +188,26 @@ async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
 
 @awaited
 async def recv(fd: int, length: int | None = None, /) -> bytes:
-    """Receive bytes from a descriptor; with one argument, from the client of this request: the next ones of its body.
+    """Receive bytes from a descriptor; with one argument, the next bytes of the body of this request.
 
-    Once bytes were sent around the response with `send`, what the client sends behind the body comes too. The client is
-    read as it is received from, so what waits here is bounded.
+    After a raw `send` to the client, this also returns what the client sends after the body. The server reads from the
+    client only as fast as this is called, so the memory that it needs is bounded.
 
     Args:
-        fd: the descriptor, which is made non-blocking; or the length, for the client. `connection_fd()` is the client.
-        length: how many bytes at most, 1 or more; of what is larger, 1 MiB is taken.
+        fd: the descriptor, which is made non-blocking, where `connection_fd()` stands for the client; or the length,
+            for the client.
+        length: the most bytes to return, 1 or more; more than 1 MiB counts as 1 MiB.
     Returns:
-        At least one byte; `b""` at the end of the body, or, after such a `send`, when the client has ended its side.
+        At least one byte; `b""` at the end of the body or, after a raw `send`, when the client has closed its side.
     Raises:
-        TypeError: the length, or the descriptor, is no int.
-        ValueError: the length is not 1 or more.
-        OSError: the descriptor is not open, or its other end is gone.
+        TypeError: the length or the descriptor is not an int.
+        ValueError: the length is below 1.
+        OSError: the descriptor is not open, or its other end is closed.
         trio.BusyResourceError, trio.ClosedResourceError: as `suspend`.
-        ClientDisconnected: the client left in the middle of the body.
-        LocalProtocolError: the client sent more behind its body before the first `send`; it was read as a request.
-        NotServing: with one argument, and not in a request.
+        ClientDisconnected: the client disconnected before the end of the body.
+        LocalProtocolError: the client sent bytes after its body before the first raw `send`, so the server has read
+            them as the next request.
+        NotServing: called with one argument outside of a request.
     Checkpoint: always.
     Cancellation: nothing was received.
     uWSGI: `uwsgi.recv`, where the form with one argument does not exist, and the end is None.
@@ -225,11 +231,11 @@ def close(fd: int) -> None:
     """Close a descriptor. Tasks that wait for it get `trio.ClosedResourceError`.
 
     Args:
-        fd: the descriptor; that of the client's connection is `disconnect()`.
+        fd: the descriptor; for that of the client's connection this is `disconnect()`.
     Raises:
-        OSError: it is not open.
+        OSError: the descriptor is not open.
     Checkpoint: never. May be called from the runtime's threads, and from those of any Trio program.
-    uWSGI: `uwsgi.close`, which ignores errors, and leaves those who wait.
+    uWSGI: `uwsgi.close`, which ignores errors, and does not wake cores that wait for the descriptor.
     """
 
     def close_it() -> None:
@@ -245,22 +251,24 @@ def close(fd: int) -> None:
 
 
 def connection_fd() -> int:
-    """The descriptor of this request's connection. The runtime reads it, so use it to recognise it, or with `send`.
+    """The descriptor of this request's connection.
+
+    The runtime reads and writes the connection itself: pass the descriptor only to functions of this module.
 
     Returns:
-        The descriptor; -1 where there is none, as in tests, and when the connection has ended.
+        The descriptor; -1 if the connection has none, as in tests, or has ended.
     Raises:
         NotServing: not called in a request.
     Checkpoint: never.
-    uWSGI: `uwsgi.connection_fd`, which gives 0 outside of a request, and a stale number afterwards.
+    uWSGI: `uwsgi.connection_fd`, which returns 0 outside of a request, and a stale number after the connection's end.
     """
     return _exchange("connection_fd").session.descriptor
 
 
 def disconnect() -> None:
-    """Close this request's connection, when what was sent has gone out. The handler goes on.
+    """Close this request's connection, once what the request has sent is written. The request continues.
 
-    What it sends later is thrown away, and it is told so by a `ClientDisconnected`. It needs no response.
+    It needs no response. If it sends more, that is dropped, and raises `ClientDisconnected`.
 
     Raises:
         NotServing: not called in a request.
@@ -271,13 +279,14 @@ def disconnect() -> None:
 
 
 def is_connected(fd: int | None = None) -> bool:
-    """Is a connection free of errors; without a descriptor, is this request's client still there?
+    """Has a socket no error? Without a descriptor: is the client of this request still connected?
 
     Args:
-        fd: of a socket; None is the client, which is gone once it has closed its side, or has its response.
+        fd: the descriptor of a socket; None for the client, which counts as disconnected once it has closed its side or
+            has got its response.
     Raises:
-        OSError: it is not open, or no socket.
-        NotServing: without a descriptor, and not in a request.
+        OSError: the descriptor is not open, or not a socket's.
+        NotServing: called without a descriptor outside of a request.
     Checkpoint: never.
     uWSGI: `uwsgi.is_connected`, where the descriptor is not optional.
     """
@@ -285,24 +294,24 @@ def is_connected(fd: int | None = None) -> bool:
         return not _exchange("is_connected").gone
     if not stat.S_ISSOCK(
         os.fstat(_number(fd, "a descriptor")).st_mode
-    ):  # the constructor of a socket would keep the copy
-        raise OSError(errno.ENOTSOCK, f"descriptor {fd} is not of a socket")
+    ):  # checked first: `socket.socket` would leak the duplicate
+        raise OSError(errno.ENOTSOCK, f"descriptor {fd} is not a socket")
     blocking = os.get_blocking(fd)
     with socket.socket(fileno=os.dup(fd)) as sock:
-        os.set_blocking(fd, blocking)  # with a default timeout, making the object has changed it, for the copy and this
+        os.set_blocking(fd, blocking)  # the constructor may have changed it, if sockets have a default timeout
         return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
 
 
 def _exchange(call: str) -> Exchange:
-    """The request that runs here. A remote call has a client, too, but that one is the runtime's to answer."""
+    """The request that the calling code belongs to. Remote calls do not count: the runtime answers their clients."""
     unit = UNIT.get(None)
     if not isinstance(unit, Exchange) or unit.request.modifier1:
-        raise NotServing(f"uwsgi.{call}()", "it is about a request's client; call it in a request")
+        raise NotServing(f"uwsgi.{call}()", "it concerns the client of a request, so call it in a request")
     return unit
 
 
 def _is_client(fd: object) -> bool:
-    """Is this the descriptor of this request's client? The runtime reads and writes that itself."""
+    """Is this the descriptor of this request's client, which the runtime reads and writes itself?"""
     unit = UNIT.get(None)
     return isinstance(unit, Exchange) and fd == unit.session.descriptor != -1
 

@@ -1,4 +1,4 @@
-"""The API of farms: names for several mules, which share the messages that are sent to them."""
+"""The API of farms: named groups of mules that share the messages sent to them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread
-from trio_uwsgi.uwsgi._mules import programs_messages
+from trio_uwsgi.uwsgi._mules import messages_of_program
 
 __all__ = ["farm", "farm_get_msg", "farm_msg", "in_farm"]
 
@@ -21,15 +21,16 @@ M = TypeVar("M", bound=Callable[[MuleMessage], object])
 
 
 def farm(name: str) -> Callable[[M], M]:
-    """Decorate a function to handle a farm's messages, in every mule of it, one at a time in each.
+    """Decorate a function to handle the messages of a farm.
 
-    It runs beside the mule's signals, program and other messages. Its harakiri is that of messages.
+    Each mule of the farm runs it for one message at a time, and still handles signals, its program and other messages
+    meanwhile. Its time limit is `Config.mule_harakiri`.
 
     Args:
-        name: the farm, one of `Config.farms`.
+        name: the name of the farm, a key of `Config.farms`.
     Raises:
-        RegistrationError: it is no str, the farm has a function already, or the mules run already; at the start of the
-            runtime, if there is no such farm.
+        RegistrationError: the name is not a str, the farm has a function already, or the mules run already. When the
+            runtime starts: there is no such farm.
     Checkpoint: never.
     uWSGI: `uwsgidecorators.farm`, whose mules do nothing else.
     """
@@ -37,12 +38,12 @@ def farm(name: str) -> Callable[[M], M]:
 
 
 def farm_msg(name: str, message: bytes | str) -> None:
-    """Queue a message for a farm.
+    """Queue a message for a farm. Its mules get messages round-robin.
 
-    It goes to the mule of the farm whose turn it is, and waits in its queue when this returns.
+    When this returns, the message waits in the queue of one of them.
 
     Args:
-        name: the farm.
+        name: the name of the farm.
         message: bytes, or a str that is sent as UTF-8.
     Raises:
         TypeError: the message is neither.
@@ -50,7 +51,7 @@ def farm_msg(name: str, message: bytes | str) -> None:
         MessageQueueFull: each of its mules has `Config.message_queue` messages waiting.
         NotServing: not called by a running member; use `Runtime.farm_msg` from outside.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.farm_msg`, which ignores farms that do not exist, and drops what does not fit.
+    uWSGI: `uwsgi.farm_msg`, which ignores farms that do not exist, and drops messages that do not fit.
     """
     data, recipient = as_message(message), as_farm(name)
     member = current_unit("farm_msg", "from other code use the farm_msg() of the Runtime that serve() starts").member
@@ -59,24 +60,24 @@ def farm_msg(name: str, message: bytes | str) -> None:
 
 @awaited
 async def farm_get_msg(*, timeout: float = math.inf) -> MuleMessage | None:
-    """Wait for the next message of this mule's farms. From the first call on, its program gets all of them.
+    """Wait for the next message to one of this mule's farms.
 
-    Those of a farm with a function (`@uwsgi.farm`) are the function's. Asking for a message says that the one before is
-    done.
+    From the first call on, all of these messages go to the mule's program, except those to a farm with a function
+    (`@uwsgi.farm`), which the function handles. Each call marks the message before as done.
 
     Args:
         timeout: seconds to wait, 0 or more; without it, for ever.
     Returns:
-        The message, whose `farm` says which one it was sent to; or None when the timeout passed.
+        The message, whose `farm` is the farm that it was sent to; None after the timeout.
     Raises:
         MuleError: not called by a mule's program, or the mule is in no farm.
         ValueError: the timeout is negative.
         NotServing: not called by a running member.
     Checkpoint: always.
-    Cancellation: no message is lost; the next call gets it.
+    Cancellation: no message is lost; the next call returns it.
     uWSGI: `uwsgi.farm_get_msg`, which has no timeout.
     """
-    messages = programs_messages("farm_get_msg", timeout)
+    messages = messages_of_program("farm_get_msg", timeout)
     if not in_farm():
         raise MuleError(
             "uwsgi.farm_get_msg() was called by a mule that is in no farm; "
@@ -86,16 +87,16 @@ async def farm_get_msg(*, timeout: float = math.inf) -> MuleMessage | None:
 
 
 def in_farm(name: str | None = None) -> bool:
-    """Is the mule that runs this code in a farm?
+    """Is the calling code run by a mule of a farm?
 
     Args:
-        name: which farm; None for any.
+        name: the name of the farm; None for any farm.
     Returns:
-        False in a worker, too, and outside.
+        True or False; False also in a worker or spooler and outside of members.
     Raises:
         MuleError: there is no such farm.
     Checkpoint: never.
-    uWSGI: `uwsgi.in_farm`, for which a farm that does not exist is one that the mule is not in.
+    uWSGI: `uwsgi.in_farm`, which returns False for a farm that does not exist.
     """
     unit = UNIT.get(None)
     headcount = None if unit is None else unit.member.registry.headcount

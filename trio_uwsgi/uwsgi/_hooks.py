@@ -1,4 +1,4 @@
-"""The API of what is done when a member begins, and when it ends."""
+"""The API of functions that are called when a member starts, and when it stops."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ F = TypeVar("F", bound=Callable[[], object])
 def post_fork(func: F) -> F:
     """Decorate a function to be called in every member before it is ready.
 
-    It is the place to open what processes must not share. Functions are called in the order of their declaration, in
-    each worker, mule and spooler; where members are tasks, once for each of them, in the one process. The lifespan of
-    an ASGI application is up by then. A member that follows a dead one calls them again. There is no time limit.
+    Use it to open what each process needs for itself, such as database connections. Each worker, mule and spooler calls
+    the functions in the order of their declaration; where members are tasks, each of them does so in the one process.
+    An ASGI application's lifespan has started by then. A member that replaces one that died calls them again. There is
+    no time limit.
 
     Args:
-        func: called without arguments; `async def`, or `def` in a thread. What it raises is a failed start: in tasks
-            the runtime ends, in processes another member is tried a few times before.
+        func: called without arguments; `async def`, or `def` in a thread. If it raises, the start has failed: where
+            members are tasks, the runtime ends; where they are processes, it starts the member again a few times first.
     Raises:
         RegistrationError: it is not callable, or the members run already.
     Checkpoint: never.
@@ -31,24 +32,24 @@ def post_fork(func: F) -> F:
 
 
 def atexit(func: F) -> F:
-    """Decorate a function to be called in every member that ends in an orderly way.
+    """Decorate a function to be called in every member when it stops gracefully.
 
-    It is the place to close what `post_fork` opened. That is at a stop, when another member follows (a reload,
-    `max_requests`), and when one with nothing to do leaves; in each worker, mule and spooler, where members are tasks
-    once for each of them, in the one process. Requests, signals, messages and jobs have ended by then; threads, caches
-    and, in a worker, the lifespan of an ASGI application are there still. The last function that was declared is called
-    first, and all are called, whatever becomes of the others.
+    Use it to close what `post_fork` opened. A member stops gracefully when the runtime stops, when the member is
+    replaced (a reload, `max_requests`), and when it was idle and is no longer needed. Each worker, mule and spooler
+    calls the functions in reverse order of their declaration; where members are tasks, each of them does so in the one
+    process. The member's requests, signals, messages and jobs have ended by then. Threads, caches and, in a worker, the
+    lifespan of an ASGI application still work. If a function raises, the others are called all the same.
 
-    The functions of a member have what is left of its mercy. One that takes longer is cancelled, and named in the log.
-    A member that is killed, dies, or is cut off (a hard stop, or its requests took all of the mercy) calls none.
-    Python's own `atexit` is for what belongs to a process: a member's calls its functions at the very end, outside of
-    Trio, and where members are tasks there is one process.
+    The functions of a member have to end within what is left of the graceful shutdown timeout (`Config.mercy`). A
+    function that takes longer is cancelled, and named in the log. The functions are not called in a member that dies,
+    is killed, or is cut off (by a hard stop, or because its requests took all of the timeout). Python's own `atexit`
+    functions run when the process ends, outside of Trio.
 
     Args:
         func: called without arguments; `async def`, or `def` in a thread. What it raises is logged.
     Raises:
         RegistrationError: it is not callable, or the members run already.
     Checkpoint: never.
-    uWSGI: the attribute `uwsgi.atexit`, one function, which busy and async workers skip.
+    uWSGI: the attribute `uwsgi.atexit`, one function, which busy and async workers do not call.
     """
     return current_registry().atexit(func)

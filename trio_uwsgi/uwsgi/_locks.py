@@ -12,25 +12,25 @@ from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
 __all__ = ["is_locked", "lock", "locked", "unlock"]
 
 
-_REMEDY = "user locks belong to a runtime; lock in a request, a handler or a mule's program"
+_REMEDY = "use locks in a request, a handler or a mule's program"
 
 
 @awaited
 async def lock(num: int = 0) -> None:
-    """Wait for a user lock, and hold it. Locks are the whole runtime's, and go to those who wait in their order.
+    """Acquire a user lock, and wait for it if it is held. All members share the locks; waiters get a lock in order.
 
-    The holder is this task, in this request, handler, message or program. When that ends, however it does, the lock is
-    let go of, with a line in the log.
+    The current task, in its request, handler, message or program, then holds the lock. If that ends while the task
+    holds the lock, the runtime releases it and logs a line.
 
     Args:
-        num: which lock, 0 to `Config.locks`.
+        num: the number of the lock, 0 to `Config.locks`.
     Raises:
-        LockError: there is no such lock, this task holds it already, or the thread that asks may be left behind
-            (`abandon_on_cancel=True`), so that nobody could unlock it.
+        LockError: there is no such lock, this task holds it already, or the calling thread may be abandoned
+            (`abandon_on_cancel=True`) and could then not unlock it.
         NotServing: not called by a running member, or its request or handler has ended.
-    Checkpoint: a cancellation arrives here; others run only when the lock is held by somebody.
-    Cancellation: the lock is not held, and the place in the line is given up.
-    uWSGI: `uwsgi.lock`, where a second call by the holder waits for ever, and nothing lets go of a forgotten lock.
+    Checkpoint: a cancellation is raised here in any case; other tasks run only while the lock is held.
+    Cancellation: this task does not hold the lock, and does not wait for it any more.
+    uWSGI: `uwsgi.lock`, where a second call by the holder waits for ever, and a forgotten lock is never released.
     """
     unit = current_unit("lock", _REMEDY)
     await checkpoint_if_cancelled()
@@ -40,25 +40,25 @@ async def lock(num: int = 0) -> None:
 
 
 def unlock(num: int = 0) -> None:
-    """Let go of a user lock. The one that waited longest holds it when this returns.
+    """Release a user lock. If tasks wait for it, the one that has waited longest holds it when this returns.
 
     Args:
-        num: which lock, 0 to `Config.locks`.
+        num: the number of the lock, 0 to `Config.locks`.
     Raises:
-        LockError: there is no such lock, or this task does not hold it; says who does.
+        LockError: there is no such lock, or this task does not hold it; the text names the holder.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the thread that locked it.
-    uWSGI: `uwsgi.unlock`, with which anybody can unlock, and make `is_locked` lie.
+    uWSGI: `uwsgi.unlock`, which any code can call for any lock, and which can make `is_locked` wrong.
     """
     unit = current_unit("unlock", _REMEDY)
     on_trios_thread(unit.member.services.locks.release, num, unit)
 
 
 def is_locked(num: int = 0) -> bool:
-    """Does anybody hold this user lock? It may be another answer a moment later.
+    """Is this user lock held? The answer may be out of date a moment later.
 
     Args:
-        num: which lock, 0 to `Config.locks`.
+        num: the number of the lock, 0 to `Config.locks`.
     Raises:
         LockError: there is no such lock.
         NotServing: not called by a running member.
@@ -73,11 +73,11 @@ class locked:  # used like a function
     """Hold a user lock in the body of an `async with` block.
 
     Args:
-        num: which lock, 0 to `Config.locks`.
+        num: the number of the lock, 0 to `Config.locks`.
     Raises:
-        LockError, NotServing: on the way in, as `lock`.
-    Checkpoint: on the way in, as `lock`; never on the way out.
-    Cancellation: on the way in, the lock is not held; in the body, it is let go of.
+        LockError, NotServing: when the block is entered, as `lock`.
+    Checkpoint: as `lock` when the block is entered; never when it is left.
+    Cancellation: while the block is entered, the lock is not held; in its body, the lock is released.
     uWSGI: `uwsgidecorators.lock` holds lock 0 around a function.
     Example:
         async with uwsgi.locked(1): ...

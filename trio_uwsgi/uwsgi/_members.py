@@ -1,4 +1,4 @@
-"""The API of members and units: who runs this code, and for how long."""
+"""The API of members and their time limits: which worker or mule runs the calling code, and how long it may take."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["harakiri", "mule_id", "set_user_harakiri", "worker_id"]
 
 
 def worker_id() -> int:
-    """The number of the worker that runs this code, from 1; 0 in a mule and outside.
+    """The number of the worker that runs the calling code, from 1; 0 elsewhere.
 
     Checkpoint: never.
     uWSGI: `uwsgi.worker_id`.
@@ -24,7 +24,7 @@ def worker_id() -> int:
 
 
 def mule_id() -> int:
-    """The number of the mule that runs this code, from 1; 0 in a worker and outside.
+    """The number of the mule that runs the calling code, from 1; 0 elsewhere.
 
     Checkpoint: never.
     uWSGI: `uwsgi.mule_id`.
@@ -38,18 +38,18 @@ def _number(kind: str) -> int:
 
 
 def set_user_harakiri(seconds: float) -> None:
-    """Give the current request, handler, message or program so many seconds more, counted from now, to end.
+    """Set a time limit (harakiri) for the current request, handler, message or program, counted from now.
 
-    When they have passed its cancel scope is cancelled: a request is answered 504, and the log says what was stuck
-    where. The last call counts, and the limit ends with the unit of work. The limit of `Config` and those of `harakiri`
-    blocks stay in force beside it.
+    When the time is up, the work is cancelled: a request is answered with 504, and the log names the work and the line
+    at which it was. A later call replaces the limit, and the limit ends with the work. The limits of `Config` and of
+    `harakiri` blocks apply as well.
 
     Args:
-        seconds: 0 clears the limit; fractions count.
+        seconds: the limit; 0 clears it; fractions count.
     Raises:
-        TypeError: it is no number.
-        ValueError: it is negative, or NaN.
-        NotServing: nothing is running that could be ended.
+        TypeError: `seconds` is not a number.
+        ValueError: `seconds` is negative, or NaN.
+        NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_user_harakiri`: whole seconds, one limit for all threads of a process, and the process is killed.
     """
@@ -65,18 +65,17 @@ def _deadline(seconds: float) -> float:
 
 @contextlib.contextmanager
 def harakiri(seconds: float) -> Iterator[None]:
-    """Limit the body of a `with` block.
+    """Set a time limit (harakiri) for the body of a `with` block.
 
-    When it takes longer, the whole unit of work is ended, as with `set_user_harakiri`.
-    Leaving the block takes its limit away; the limits of other blocks and of `set_user_harakiri` stay in force beside
-    it.
+    If the body takes longer, the whole request, handler, message or program is cancelled, as with `set_user_harakiri`.
+    The limit ends with the block. The limits of `Config`, of other blocks and of `set_user_harakiri` apply as well.
 
     Args:
-        seconds: above 0; fractions count.
+        seconds: the limit, above 0; fractions count.
     Raises:
-        TypeError: it is no number.
-        ValueError: it is not above 0.
-        NotServing: nothing is running that could be ended.
+        TypeError: `seconds` is not a number.
+        ValueError: `seconds` is not above 0.
+        NotServing: not called by a running member.
     Checkpoint: never by itself.
     uWSGI: `uwsgidecorators.harakiri`, which leaves the limit armed when its function raises.
     """

@@ -1,4 +1,4 @@
-"""The API of mules: programs and messages. Farms are in `_farms.py`."""
+"""The API of mules: their programs and messages. Farms are in `_farms.py`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from trio_uwsgi.uwsgi._base import as_number, current_registry, current_unit, on
 if TYPE_CHECKING:
     from trio_uwsgi._signals.messages import Messages
 
-__all__ = ["MuleMessage", "mule", "mule_get_msg", "mule_message_handler", "mule_msg", "programs_messages"]
+__all__ = ["MuleMessage", "messages_of_program", "mule", "mule_get_msg", "mule_message_handler", "mule_msg"]
 
 M = TypeVar("M", bound=Callable[[MuleMessage], object])
 P = TypeVar("P", bound=Callable[[], object])
 
 
 def mule(number: int) -> Callable[[P], P]:
-    """Decorate a function to be a mule's program: it is started with the mule and owned by its nursery.
+    """Decorate a function to be a mule's program: it is started with the mule, as a task of the mule.
 
-    A program that raises is started again after 1, 2, 4, ... 60 seconds; one that returns leaves the mule without a
-    program. Signals and messages reach the mule while its program runs. A graceful stop cancels it.
+    If it raises, it is started again after 1, 2, 4, ... 60 seconds. If it returns, the mule continues without a
+    program. The mule handles signals and messages while its program runs. A graceful stop cancels the program.
 
     Args:
-        number: which mule, 1 to `Config.mules`; in a pool, to its `min`.
+        number: the number of the mule, 1 to `Config.mules`; with a pool, 1 to its `min`.
     Raises:
-        RegistrationError: there is no such mule, it comes and goes, it has a program already, or the mules run already.
+        RegistrationError: there is no such mule, the mule is one that the pool starts and stops, it has a program
+            already, or the mules run already.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.mule`, whose mule is deaf to signals and messages, and is respawned without a pause.
+    uWSGI: `uwsgidecorators.mule`, whose mule handles no signals and messages, and is restarted without a pause.
     """
     return current_registry().mule(number)
 
@@ -41,8 +42,9 @@ def mule(number: int) -> Callable[[P], P]:
 def mule_message_handler(handler: M) -> M:
     """Decorate a function to handle mule messages, in every mule whose program does not read them itself.
 
-    Messages are handled one at a time in the order they were sent, by each handler in the order of declaration. One
-    that was being handled when its mule died is handled again, once, before all others; it has `redelivered` set.
+    A mule handles one message at a time, in the order in which they were sent. It calls all handlers for each message,
+    in the order of their declaration. If a mule dies while it handles a message, the mule that replaces it handles that
+    message again, once and before all others, with `redelivered` set.
 
     Args:
         handler: called with the message, a `MuleMessage`; `async def`, or `def` in a thread.
@@ -55,15 +57,15 @@ def mule_message_handler(handler: M) -> M:
 
 
 def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
-    """Queue a message for a mule, or for a farm. When this returns, the message waits in that mule's queue.
+    """Queue a message for a mule or a farm. When this returns, the message waits in the queue of a mule.
 
     Args:
         message: bytes, or a str that is sent as UTF-8.
-        mule: which mule, from 1; 0 takes the one whose turn it is; the name of a farm, the one of its mules.
+        mule: the number of the mule, from 1; 0 for any mule (round-robin); the name of a farm for any of its mules.
     Raises:
         TypeError: the message is neither.
         MuleError: there is no such mule or farm.
-        MessageQueueFull: it has `Config.message_queue` messages waiting.
+        MessageQueueFull: the mule, or each of them, has `Config.message_queue` messages waiting.
         NotServing: not called by a running member; use `Runtime.mule_msg` from outside.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.mule_msg`, which returns False when the queue is full, and takes a farm's name as bytes only.
@@ -75,34 +77,35 @@ def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
 
 @awaited
 async def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> MuleMessage | None:
-    """Wait for the next message of this mule. From the first call on, its program gets all of them, and handlers none.
+    """Wait for the next message to this mule.
 
-    Asking for a message says that the one before is done.
+    From the first call on, the mule's program gets its messages, and message handlers do not. Each call marks the
+    message before as done.
 
     Args:
-        farms: get those of this mule's farms too, in the order in which they were sent; False leaves them queued. A
-            farm with a function (`@uwsgi.farm`) is the function's.
+        farms: also return messages to this mule's farms, in the order in which they were sent; with False they stay
+            queued. Messages to a farm with a function (`@uwsgi.farm`) go to the function.
         timeout: seconds to wait, 0 or more; without it, for ever.
     Returns:
-        The message, which is bytes and has `redelivered` and `farm`; or None when the timeout passed.
+        The message, which is bytes and has `redelivered` and `farm`; None after the timeout.
     Raises:
         MuleError: not called by a mule's program.
         ValueError: the timeout is negative.
         NotServing: not called by a running member.
     Checkpoint: always.
-    Cancellation: no message is lost; the next call gets it.
+    Cancellation: no message is lost; the next call returns it.
     uWSGI: `uwsgi.mule_get_msg`, which returns b"" at a timeout and None after a signal; signals need no call here.
     """
-    return await programs_messages("mule_get_msg", timeout).get(timeout, farms=farms)
+    return await messages_of_program("mule_get_msg", timeout).get(timeout, farms=farms)
 
 
-def programs_messages(call: str, timeout: float) -> Messages:
-    """The messages of the mule whose program runs here, for a call that waits for one.
+def messages_of_program(call: str, timeout: float) -> Messages:
+    """The messages of the mule whose program calls, for a function that waits for one.
 
     Raises:
-        MuleError: no program runs here.
+        MuleError: the calling code is not a mule's program.
         ValueError: the timeout is negative.
-        NotServing: nothing runs here.
+        NotServing: the calling code is not run by a member.
     """
     if not as_number("a timeout in seconds", timeout) >= 0:
         raise ValueError(f"a timeout is 0 or more seconds, not {timeout!r}; leave it out to wait for ever")

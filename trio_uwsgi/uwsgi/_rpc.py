@@ -1,4 +1,4 @@
-"""The API of remote procedure calls, and of signals for other nodes."""
+"""The API of remote procedure calls, and of signals to other nodes."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def register_rpc(name: str, func: Callable[..., object], argc: int = 0) -> None:
     """Register a function for remote procedure calls; the decorator `rpc_handler` is the shorter way.
 
     Args:
-        name: what it is called by, 1 to 255 bytes as UTF-8.
-        func: `async def`, or `def`, which runs in a thread. It is given bytes, and returns bytes, or a str that is sent
-            as UTF-8.
-        argc: how many arguments it takes, 1 to 254; 0 is any number.
+        name: the name that callers use, 1 to 255 bytes as UTF-8.
+        func: `async def`, or `def`, which runs in a thread. It is called with bytes, and returns bytes, or a str that
+            is sent as UTF-8.
+        argc: the number of arguments that it takes, 1 to 254; 0 for any number.
     Raises:
-        RegistrationError: one of these is not valid, or the name is taken. In a running member a name that is taken is
+        RegistrationError: an argument is not valid, or the name is taken. In a running member a name that is taken is
             not an error: its function is replaced.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.register_rpc`, which keeps `argc` and does nothing with it.
+    uWSGI: `uwsgi.register_rpc`, which does not check `argc`.
     """
     on_trios_thread(lambda: current_registry().register_rpc(name, func, argc))
 
@@ -50,7 +50,7 @@ def rpc_handler(name: str, argc: int = 0) -> Callable[[F], F]:
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: as `register_rpc`; and at once for what is no name, as where it was left out.
+        RegistrationError: as `register_rpc`; at once if the name is not valid, also if it was left out.
     Checkpoint: never.
     uWSGI: `uwsgidecorators.rpc`.
     """
@@ -64,10 +64,10 @@ def rpc_handler(name: str, argc: int = 0) -> Callable[[F], F]:
 
 
 def rpc_list() -> tuple[str, ...]:
-    """The names of the functions that are registered here, in the order of registration.
+    """The names of this runtime's RPC functions, in the order of registration.
 
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.rpc_list`, which gives bytes.
+    uWSGI: `uwsgi.rpc_list`, which returns bytes.
     """
     return on_trios_thread(lambda: tuple(current_registry().rpc))
 
@@ -77,18 +77,21 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
     """Call an RPC function of this runtime, in this member, as a part of this request or handler.
 
     Args:
-        name: the function's.
-        args: bytes, or str that are passed as UTF-8: 254 at most, 65,535 bytes with the name, as over the network.
+        name: the name of the function.
+        args: bytes, or str that are passed as UTF-8; at most 254, and 65,535 bytes including the name, as over the
+            network.
     Returns:
         What the function returned, as bytes.
     Raises:
-        RpcError: the name or the arguments are more than a call takes; nothing was called.
+        RpcError: the name or the arguments exceed these limits, or are of another type; nothing was called.
         RpcNotFound: there is no such function.
-        RpcFailed: it raised, which is the cause; or it does not take so many arguments, or returned no bytes.
+        RpcFailed: the function raised (`__cause__` is its exception), does not take this number of arguments, or did
+            not return bytes.
         NotServing: not called by a running member.
-    Checkpoint: a cancellation arrives here; others run only if the function waits, or runs in a thread.
+    Checkpoint: a cancellation is raised here in any case; other tasks run only if the function waits, or runs in a
+        thread.
     Cancellation: cancels the function.
-    uWSGI: `uwsgi.call`, which gives None for each of these errors and for an empty result.
+    uWSGI: `uwsgi.call`, which returns None for each of these errors and for an empty result.
     """
     unit = current_unit("call", "RPC functions run in a member; from elsewhere use rpc() with the node's address")
     await checkpoint_if_cancelled()
@@ -96,7 +99,7 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
 
 
 async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
-    asked.check()  # refuses what another node would not be sent
+    asked.check()  # the same limits as for another node
     return await call_function(unit, asked.name.decode("utf-8", "replace"), asked.args)
 
 
@@ -104,26 +107,26 @@ async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
 async def rpc(node: str | None, name: str | bytes, *args: str | bytes, timeout: float | None = None) -> bytes:
     """Call an RPC function of another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
 
-    Works in any Trio program. Connections to a trio_uwsgi are kept for the next call, if a member calls.
+    This works in any Trio program. In a member, a connection to a trio_uwsgi is kept for the next call.
 
     Args:
         node: `host:port`, `[v6]:port`, the path of a unix socket, `@name` of an abstract one; None or `""` is `call`.
         name: as in `call`.
         args: as in `call`.
-        timeout: seconds for all of it, above 0; without it `Config.node_timeout`.
+        timeout: seconds for the whole call, above 0; without it `Config.node_timeout`.
     Returns:
-        What the function returned there.
+        What the function returned.
     Raises:
         RpcError: as `call`; nothing was sent.
-        RpcNotFound, RpcFailed: as `call`, from there, with its reason.
-        NodeUnreachable: there is no connection; nothing was sent.
-        NodeTimeout: the time was up; it may have been called or not.
-        NodeClosed: the connection ended without an answer. A uWSGI says in this way that there is no such function,
-            that it failed, or that its result is empty.
-        ConfigError: the node is not an address.
-    Checkpoint: always, but with the node left out as `call`.
-    Cancellation: the connection is closed; the function may have been called or not.
-    uWSGI: `uwsgi.rpc`, which gives None for each of these errors, and cuts long arguments.
+        RpcNotFound, RpcFailed: as `call`, with the reason that the node sent.
+        NodeUnreachable: the node cannot be connected to; nothing was sent.
+        NodeTimeout: the timeout passed; the function may or may not have been called.
+        NodeClosed: the node closed the connection without an answer. A uWSGI does so if there is no such function, if
+            it failed, and if its result is empty.
+        ConfigError: `node` is not an address.
+    Checkpoint: always; without a node, as `call`.
+    Cancellation: the connection is closed; the function may or may not have been called.
+    uWSGI: `uwsgi.rpc`, which returns None for each of these errors, and cuts long arguments.
     """
     if not node:
         return await call(name, *args)
@@ -139,8 +142,8 @@ def _unanswered(node: str, answer: Answer | None) -> NodeClosed | SignalRefused:
         return (SignalRefused if answer.kind == "full" else NodeClosed)(node, answer.reason)
     return NodeClosed(
         node,
-        "it closed the connection without an answer; a uWSGI does so for an unknown function, one that failed, and an "
-        "empty result",
+        "it closed the connection without an answer; a uWSGI does so for an unknown function, a function that failed, "
+        "and an empty result",
     )
 
 
@@ -165,7 +168,7 @@ def _as_bytes(what: str, value: object) -> bytes:
 async def remote_signal(signum: int, node: str, *, timeout: float | None = None) -> None:
     """Raise a uwsgi signal at another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
 
-    When this returns, the node has accepted it. Whether it is registered there is not told.
+    When this returns, the node has accepted the signal. The node does not say whether it has a handler for it.
 
     Args:
         signum: 0 to 255.
@@ -176,7 +179,7 @@ async def remote_signal(signum: int, node: str, *, timeout: float | None = None)
         SignalRefused: the node's queue is full.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`.
     Checkpoint: always.
-    Cancellation: the connection is closed; the signal may have been raised or not.
+    Cancellation: the connection is closed; the signal may or may not have been raised.
     uWSGI: `uwsgi.signal(signum, node)`, which blocks the process.
     """
     check_signum(signum)
@@ -185,5 +188,5 @@ async def remote_signal(signum: int, node: str, *, timeout: float | None = None)
         raise _unanswered(node, answer)
     if not answer.accepted:
         raise SignalRefused(
-            node, f"signal {signum} was not accepted; its queue is full, or it takes no signals from here"
+            node, f"it did not accept signal {signum}: its queue is full, or it accepts no signals from this address"
         )

@@ -28,23 +28,24 @@ def signal_handler(
 ) -> SignalHandler[T] | Registering:
     """Decorate a function to run when a uwsgi signal is raised.
 
-    The member that the target names runs it, one signal at a time in the order they were raised; an `async def` as a
-    task, a `def` in a thread. Its harakiri is the member's (`harakiri` in workers, `mule_harakiri` in mules).
+    The members of the target run it. A member runs one signal at a time, in the order in which they were raised; an
+    `async def` as a task, a `def` in a thread. Its time limit is that of the member (`harakiri` in workers,
+    `mule_harakiri` in mules).
 
     Args:
-        signum: 0 to 255. Left out (also as a bare `@signal_handler`), the highest free number is taken. Either way it
-            can be read as `handler.signum` afterwards.
-        target: who runs it: `""` or `"worker"` (any worker, the least busy), `"workers"` (all), `"active-workers"` (all
-            that are ready), `"worker2"`, `"mule"`, `"mules"`, `"mule1"`, `"farm_images"` or `"farm1"` (any mule of the
-            farm of that name, or of the first one).
+        signum: 0 to 255. Without it, also as a bare `@signal_handler`, the highest free number is taken. The number is
+            `handler.signum` afterwards.
+        target: the members that run it: `""` or `"worker"` (the least busy worker), `"workers"` (all workers),
+            `"active-workers"` (all workers that are ready), `"worker2"` (this one), `"mule"` (any mule), `"mules"` (all
+            mules), `"mule1"` (this one), `"farm_images"` (any mule of the farm of this name), or `"farm1"` (any mule of
+            the first farm).
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: the number is no signal or is taken, all are taken, or the target cannot exist; says what is
-            valid.
+        RegistrationError: the number is not valid or is taken, all numbers are taken, or the target cannot exist; the
+            text says what is valid.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.signal`, where the number is not optional and a wrong target is found out when a signal is
-        lost.
+    uWSGI: `uwsgidecorators.signal`, where the number is not optional, and signals to a wrong target are lost.
     """
     if signum is None or isinstance(signum, int):
         return registering(current_registry().signal_handler(signum, target=target))
@@ -57,13 +58,13 @@ def register_signal(signum: int, kind: str, handler: Callable[[int], object]) ->
     Args:
         signum: 0 to 255.
         kind: the target, as in `signal_handler`.
-        handler: called with the number; `async def` or `def`. What it returns is ignored.
+        handler: called with the number; `async def` or `def`. Its result is ignored.
     Raises:
         RegistrationError: as `signal_handler`. In a running member a number that is taken is not an error: its handler
             is replaced.
     Checkpoint: never.
-    uWSGI: `uwsgi.register_signal`. There a registration inside a worker is that worker's only; here it is the
-        runtime's.
+    uWSGI: `uwsgi.register_signal`. There a registration in a worker counts for that worker only; here for the
+        whole runtime.
     """
     current_registry().register_signal(signum, kind, handler)
 
@@ -71,17 +72,17 @@ def register_signal(signum: int, kind: str, handler: Callable[[int], object]) ->
 def signal(signum: int) -> None:
     """Raise a uwsgi signal: the master routes it to the members of its target.
 
-    When this returns, the signal waits in the queue of each recipient and will be run, unless the runtime stops before.
-    A number that nothing is registered for is logged with who raised it, and otherwise ignored.
+    When this returns, the signal waits in the queue of each recipient, which will run its handler unless the runtime
+    stops before. A number without a handler is logged, with the member that raised it, and otherwise ignored.
 
     Args:
         signum: 0 to 255.
     Raises:
         RegistrationError: `signum` is not 0 to 255 (uWSGI takes it modulo 256).
-        SignalQueueFull: a recipient has `Config.signal_queue` signals waiting; nobody was given this one.
-        NotServing: not called by a running worker or mule; use `Runtime.signal` from outside.
+        SignalQueueFull: a recipient has `Config.signal_queue` signals waiting; no recipient was given this one.
+        NotServing: not called by a running member; use `Runtime.signal` from outside.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.signal`, which drops what does not fit into a socket buffer and says nothing to its caller.
+    uWSGI: `uwsgi.signal`, which drops signals that do not fit into a socket buffer, without an error.
     """
     check_signum(signum)
     member = current_unit("signal", "from other code use the signal() of the Runtime that serve() starts").member
@@ -96,7 +97,7 @@ def signal_registered(signum: int) -> bool:
     Raises:
         RegistrationError: `signum` is not 0 to 255.
     Checkpoint: never.
-    uWSGI: `uwsgi.signal_registered`, which answers True or None.
+    uWSGI: `uwsgi.signal_registered`, which returns True or None.
     """
     check_signum(signum)
     return signum in current_registry().signals
@@ -109,13 +110,13 @@ async def signal_wait(signum: int | None = None) -> int:
     Args:
         signum: the signal to wait for; None for any.
     Returns:
-        The number of the signal, which `signal_received` gives too.
+        The number of the signal, which `signal_received` returns afterwards.
     Raises:
         RegistrationError: `signum` is not 0 to 255.
         NotServing: not called by a running member.
-        RuntimeError: called by a signal handler, whose member runs no other signal before it returns.
+        RuntimeError: called by a signal handler: its member runs no other signal until it returns.
     Checkpoint: always.
-    Cancellation: nothing happened.
+    Cancellation: nothing has changed.
     uWSGI: `uwsgi.signal_wait`, which runs the handlers itself and returns b"".
     """
     if signum is not None:

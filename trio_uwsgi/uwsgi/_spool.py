@@ -1,4 +1,4 @@
-"""The API of the spooler: durable work that is done later."""
+"""The API of the spooler: durable jobs that run later."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Spooled(Protocol):
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # Any: the user's own function, whatever it takes
 
     def spool(self, /, *args: object, **given: object) -> Awaitable[bytes]:
-        """Queue a job for it; gives the path of its file."""
+        """Queue a job for this function. Returns the path of the job's file."""
 
 
 @overload
@@ -76,37 +76,40 @@ def spool_handler(
     pickle: bool = False,
     max_tries: int | None = None,
 ) -> Spooled | Callable[[Callable[..., object]], Spooled]:
-    """Decorate a function to be run by the spooler, and give it `spool`, which queues a run.
+    """Decorate a function to be run by the spooler, and give it the method `spool`, which queues a job for it.
 
-    `await f.spool(number="17", at=tomorrow)` queues a job with these vars, and the function is called with the `Job`.
-    With `pass_arguments`, `await f.spool(17, when="now")` is the call `f(17, when="now")`, later. Beside its own,
-    `spool` takes `at` (seconds since the epoch, or a datetime), `priority` (0 is first; jobs without one are last),
-    `spooler` (the directory, if there are several) and, without `pass_arguments`, `body` (bytes, any size). It returns
-    the path of the job's file once the job is on the disk, and raises what `uwsgi.spool` raises.
+    `await f.spool(number="17", at=tomorrow)` queues a job with these vars; the spooler calls the function with the
+    `Job`. With `pass_arguments`, `await f.spool(17, when="now")` makes the spooler call `f(17, when="now")`. In
+    addition, `spool` takes `at` (seconds since the epoch, or a datetime), `priority` (0 runs first; jobs without a
+    priority run last), `spooler` (the directory, if there are several) and, without `pass_arguments`, `body` (bytes of
+    any size). It returns the path of the job's file once the job is on the disk, and raises what `uwsgi.spool` raises.
 
-    The function returns `SPOOL_OK` or nothing when the job is done, `SPOOL_RETRY` to have it tried again after a pause
-    that grows, `SPOOL_IGNORE` to leave it for another program that shares the directory. Raising is as `SPOOL_RETRY`.
-    After `max_tries` the job goes to the directory's `dead/`, with the last traceback beside it. A job is run at least
-    once: what it does must bear being done twice, because a crash may come after it and before it is crossed off.
+    The function returns `SPOOL_OK` or None when the job is done, `SPOOL_RETRY` to have it retried after a growing
+    pause, or `SPOOL_IGNORE` to leave it for another program that shares the directory. An exception counts as
+    `SPOOL_RETRY`. After `max_tries` attempts the job is moved to `dead/` in the directory, with the last traceback in a
+    file beside it. A job runs at least once, and may run again if the server crashes before it has recorded the end.
 
     Args:
         func: `async def`, or `def`, which runs in a thread.
-        name: what its jobs call it by; without it, its own name. Jobs outlive the program, so it should not change.
-        pass_arguments: call the function with the arguments that `spool` was given, as JSON has them: tuples become
-            lists, and keys texts (if two become one, that is a SpoolError). The function may not have parameters
-            called `at`, `priority` or `spooler`, which are for `spool`; neither do they arrive in its `**kwargs`.
-        pickle: with `pass_arguments`, any Python objects, in at most 64 KiB, as `uwsgidecorators` does. Whoever can
-            write into the directory, or may spool from another node (`Config.modifiers`), can then run any code here,
-            which is why it is not the default.
-        max_tries: tries of its jobs; 0 is for ever; without it, `Config.spooler_max_tries`.
+        name: the name of the function in its jobs; without it, its own name. Jobs survive restarts, so the name should
+            not change.
+        pass_arguments: call the function with the arguments that `spool` was given. They are stored as JSON: tuples
+            become lists, and keys become str (two keys that become the same str are a SpoolError). `at`, `priority` and
+            `spooler` are arguments of `spool`, so the function cannot have parameters of these names, and does not get
+            them in its `**kwargs`.
+        pickle: with `pass_arguments`, store the arguments with pickle, in at most 64 KiB, as `uwsgidecorators` does. It
+            is not the default because anyone who can write into the directory, or may spool jobs from another node
+            (`Config.modifiers`), can then run arbitrary code in the server.
+        max_tries: the most attempts of a job; 0 for no limit; without it, `Config.spooler_max_tries`.
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: the name is taken, one of these is not valid, or the function has a parameter of `spool`.
-    Checkpoint: never; `spool` always does.
-    Cancellation: of `spool`: nothing was queued.
-    uWSGI: `uwsgidecorators.spool`, `spoolforever` and `spoolraw`; there a job that fails is tried again for ever, and
-        whenever another one is queued.
+        RegistrationError: the name is taken, an argument is not valid, or a parameter of the function has a name that
+            `spool` reserves.
+    Checkpoint: never; `f.spool()`: always.
+    Cancellation: of `f.spool()`: nothing was queued.
+    uWSGI: `uwsgidecorators.spool`, `spoolforever` and `spoolraw`; there a job that fails is retried for ever, and also
+        whenever another job is queued.
     Example:
         @uwsgi.spool_handler
         async def send_invoice(job):
@@ -123,14 +126,14 @@ def spool_handler(
 
 
 def spooler(func: J) -> J:
-    """Decorate a function to be run for all jobs that no `spool_handler` is for; there can be one.
+    """Decorate a function to run all jobs that have no `spool_handler`. There can be one such function.
 
     Args:
-        func: called with the `Job`; answers as a `spool_handler` does.
+        func: called with the `Job`; returns what a `spool_handler` returns.
     Raises:
-        RegistrationError: there is one, or it cannot be called.
+        RegistrationError: there is one already, or `func` is not callable.
     Checkpoint: never.
-    uWSGI: the attribute `uwsgi.spooler`, where returning nothing means: try again.
+    uWSGI: the attribute `uwsgi.spooler`, where returning None means that the job is retried.
     """
 
     return declaring(current_registry().spooler)(func)
@@ -142,24 +145,24 @@ async def spool(
     /,
     **more: object,
 ) -> bytes:
-    """Queue a job: when this returns, it is on the disk, and will be run at least once.
+    """Queue a job. When this returns, the job is on the disk, and will be run at least once.
 
     Args:
-        vars: names and values, bytes or str (as UTF-8), at most 64 KiB in all. Special ones, which `spool_handler`
-            describes: `body`, `spooler`, `priority`, `at`. It is not changed.
-        more: the same by name; of a name that is in both, this is what counts.
+        vars: the names and values of the job, bytes or str (as UTF-8), at most 64 KiB in all. The names `body`,
+            `spooler`, `priority` and `at` are options, which `spool_handler` describes. The mapping is not changed.
+        more: more names and values; they override those in `vars`.
     Returns:
         The path of the job's file, as bytes.
     Raises:
         TypeError: a value is of another type.
-        SpoolError: a special one makes no sense, `vars` has a name as bytes and as a text, or the file cannot be
-            written (says why, a full disk for example); nothing was queued.
-        JobTooLarge: the vars are too long; put what is long into `body`.
-        NoSpooler: the runtime has no spooler, or not this one.
-        NotServing: not called by a running member.
+        SpoolError: an option is not valid, `vars` has a name both as bytes and as str, or the file cannot be written
+            (the text says why, a full disk for example); nothing was queued.
+        JobTooLarge: the names and values are too long; use `body` for large data.
+        NoSpooler: the runtime has no spooler, or none with this directory.
+        NotServing: not called by a running member; use `Runtime.spool` from outside.
     Checkpoint: always.
     Cancellation: nothing was queued.
-    uWSGI: `uwsgi.spool`, `uwsgi.send_to_spooler`; they take bytes only, cut long values, and take `body` out of the
+    uWSGI: `uwsgi.spool`, `uwsgi.send_to_spooler`; they take bytes only, cut long values, and remove `body` from the
         caller's dict.
     """
     return await _submit(make_request(named_vars(vars, more)))
@@ -177,54 +180,53 @@ SpoolMethod.submit = staticmethod(called_as("f.spool", _submit))
 async def remote_spool(
     node: str, vars: JobVars | None = None, /, *, timeout: float | None = None, **more: object
 ) -> None:
-    """Queue a job at another node, in its first spooler: when this returns, it has the job.
+    """Queue a job at another node, in its first spooler. When this returns, the node has stored the job.
 
     Args:
         node: `host:port`, the path of a unix socket, or `@name`.
-        vars: as in `spool`, with at most 64 KiB in all, `body` too: the uwsgi protocol has no more.
-        timeout: seconds, more than 0; without it, `Config.node_timeout`.
-        more: the same by name.
+        vars: as in `spool`; at most 64 KiB in all including `body`, which is the limit of the uwsgi protocol.
+        timeout: seconds, above 0; without it, `Config.node_timeout`.
+        more: as in `spool`.
     Raises:
         TypeError, SpoolError, JobTooLarge: as `spool`; nothing was sent.
         SpoolRefused: the node has no spooler, or could not store the job.
-        NodeUnreachable: there is no connection; nothing was sent.
-        NodeTimeout, NodeClosed: there was no answer, or none that makes sense; the job may be queued there or not.
+        NodeUnreachable: the node cannot be connected to; nothing was sent.
+        NodeTimeout, NodeClosed: there was no answer, or not a valid one; the job may or may not be queued.
     Checkpoint: always.
-    Cancellation: the job may have been queued or not.
-    uWSGI: a packet with modifier 17, which there has no call of its own. A uWSGI keeps `body` as a var.
+    Cancellation: the job may or may not have been queued.
+    uWSGI: no call; the packet has modifier 17. A uWSGI node stores `body` as an ordinary var.
     """
     request = make_request(named_vars(vars, more))
     pairs = request.pairs if not request.body else (*request.pairs, (b"body", request.body))
     answer = await ask_node(node, SpoolCall(pairs=pairs), timeout)
     if isinstance(answer, Failure):
-        raise SpoolRefused(node, f"it did not take the job: {answer.reason}")
+        raise SpoolRefused(node, f"it did not accept the job: {answer.reason}")
     if not isinstance(answer, SignalAnswer):
         raise NodeClosed(
-            node, "it closed the connection without an answer: it takes no jobs from us, or has no spooler"
+            node, "it closed the connection without an answer: it accepts no jobs from this address, or has no spooler"
         )
     if not answer.accepted:
-        raise SpoolRefused(node, "it did not take the job: it has no spooler, or could not store it")
+        raise SpoolRefused(node, "it did not accept the job: it has no spooler, or could not store it")
 
 
 def _spools(call: str) -> Spools:
-    return current_unit(
-        call, "the spooler belongs to a runtime; call it in a request, a handler or a job"
-    ).member.services.spools
+    return current_unit(call, "call it in a request, a handler or a job").member.services.spools
 
 
 @awaited
 async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
-    """The paths of all jobs of a spooler's directory, in the order in which they would be run; running ones too.
+    """List the paths of all jobs in a spooler's directory, in the order in which they will run, with running jobs.
 
     Args:
-        spooler: the directory; None is the first one.
+        spooler: the directory; None for the first one.
     Raises:
-        NoSpooler: there is none, or not this one.
+        NoSpooler: the runtime has no spooler, or none with this directory.
         SpoolError: the directory cannot be read.
         NotServing: not called by a running member.
-    Checkpoint: always. The directory is read in a thread; `trio-uwsgi spool ls` shows millions page by page.
-    Cancellation: nothing happened.
-    uWSGI: `uwsgi.spooler_jobs`: the first directory only, and without jobs that have a priority.
+    Checkpoint: always. The directory is read in a thread. For millions of jobs use `trio-uwsgi spool ls`, which lists
+        them page by page.
+    Cancellation: nothing has changed.
+    uWSGI: `uwsgi.spooler_jobs`, which lists the first directory only, without jobs that have a priority.
     """
     if spooler is not None:
         as_text("a spooler's directory", spooler)
@@ -236,15 +238,16 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
     """Read a job without running it.
 
     Args:
-        path: of its file, as `spool` and `spooler_jobs` give it.
+        path: the path of its file, as `spool` and `spooler_jobs` return it.
     Returns:
-        The job; None if it does not exist or cannot be read. (One that is being run is shown, too.)
+        The job, also if it is running; None if it does not exist or cannot be read.
     Raises:
-        NoSpooler: there is none, or the path is not in one of its directories.
+        TypeError: the path is neither str nor bytes.
+        NoSpooler: the runtime has no spooler, or the path is in none of its directories.
         NotServing: not called by a running member.
     Checkpoint: always.
-    Cancellation: nothing happened.
-    uWSGI: `uwsgi.spooler_get_task`, which gives None for a job that is being run, and reads any file.
+    Cancellation: nothing has changed.
+    uWSGI: `uwsgi.spooler_get_task`, which returns None for a job that is running, and reads any file.
     """
     if not isinstance(path, str | bytes):
         raise TypeError(f"the path of a job's file is str or bytes, not {path!r}")
@@ -253,13 +256,14 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
 
 
 def set_spooler_frequency(seconds: float) -> None:
-    """Say how often all spoolers look through their directories again; see `Config.spooler_frequency`.
+    """Set the interval at which all spoolers scan their directories; see `Config.spooler_frequency`.
 
     Args:
-        seconds: more than 0, and at most a year.
+        seconds: above 0, and at most a year.
     Raises:
-        ValueError: it is not.
-        NoSpooler: there is none.
+        TypeError: `seconds` is not a number.
+        ValueError: `seconds` is out of range.
+        NoSpooler: the runtime has no spooler.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_spooler_frequency`.
@@ -271,17 +275,17 @@ def set_spooler_frequency(seconds: float) -> None:
 
 
 def i_am_the_spooler() -> bool:
-    """Is this code run by a spooler?
+    """Is the calling code run by a spooler?
 
     Checkpoint: never.
-    uWSGI: `uwsgi.i_am_the_spooler`, which answers True or None.
+    uWSGI: `uwsgi.i_am_the_spooler`, which returns True or None.
     """
     unit = UNIT.get(None)
     return unit is not None and unit.member.kind == "spooler"
 
 
 def spooler_pid() -> int:
-    """The process of the first spooler; 0 if there is none.
+    """The process id of the first spooler; 0 if there is none.
 
     Checkpoint: never.
     uWSGI: `uwsgi.spooler_pid`.
@@ -290,7 +294,7 @@ def spooler_pid() -> int:
 
 
 def spooler_pids() -> list[int]:
-    """The processes of the spoolers, one entry for each.
+    """The process ids of the spoolers, one for each.
 
     Raises:
         NotServing: not called by a running member.

@@ -18,9 +18,9 @@ __all__ = ["TimerHandle", "add_cron", "add_ms_timer", "add_rb_timer", "add_timer
 
 
 class TimerHandle:
-    """A timer or cron that was added: cancel it, or ask when it is due.
+    """A timer or cron that was added, to cancel it or to ask when it is due.
 
-    `signum` is the signal it raises. Made by `add_timer` and its siblings only.
+    `signum` is the signal that it raises. Only `add_timer` and its siblings create handles.
     """
 
     __slots__ = ("_owner", "_timer", "signum")
@@ -34,18 +34,18 @@ class TimerHandle:
         return f"<TimerHandle of signal {self.signum}: {'cancelled' if self._timer.cancelled else self._timer.rule}>"
 
     def cancel(self) -> None:
-        """Let it raise no more signals. What it raised already still runs. May be called again.
+        """Stop the timer. Signals that it has raised already still run. Cancelling again has no effect.
 
         Checkpoint: never. May be called from the runtime's threads.
-        uWSGI: has no such call; a timer there lasts as long as the server.
+        uWSGI: no counterpart; a timer there lasts as long as the server.
         """
         on_trios_thread(lambda: self._owner.cancel(self._timer))
 
     @property
     def due(self) -> float | None:
-        """Its next time: on Trio's clock (`trio.current_time()`) for timers, in POSIX seconds for crons.
+        """The time of the next tick: on Trio's clock (`trio.current_time()`) for timers, in POSIX seconds for crons.
 
-        None when it is cancelled, has done all its iterations, or no runtime has armed it yet.
+        None if the timer is cancelled, has done all its iterations, or has not been armed by a runtime yet.
         """
         return on_trios_thread(lambda: self._owner.due(self._timer))
 
@@ -65,18 +65,18 @@ def _add(signum: int, rule: Rule, late: str, overlap: bool) -> TimerHandle:
 def add_timer(signum: int, seconds: float, *, late: str = "skip", overlap: bool = False) -> TimerHandle:
     """Raise a signal every `seconds`, for ever.
 
-    The master keeps the phase: ticks are at whole multiples of the interval, without drift.
-    The first tick comes one interval after this call, or after the runtime's start when declared before. Any number of
-    timers may be added, also several for one signal. Ticks due at the same instant are raised in the order the timers
-    were added.
+    The first tick comes one interval after this call, or after the start of the runtime if the timer was declared
+    before. All others follow at whole multiples of the interval, without drift. Any number of timers may be added, also
+    several for one signal. Ticks that are due at the same instant are raised in the order in which the timers were
+    added.
 
     Args:
         signum: 0 to 255.
         seconds: the interval, a finite number above 0; fractions count.
-        late: what becomes of a tick that is due while an earlier one has not been run: `"skip"` drops it, `"queue"`
-            makes up for it afterwards (at most 10,000 of them).
-        overlap: may two runs of this timer be under way in different members? If so, a tick is late only while an
-            earlier one has not begun.
+        late: what happens to a tick that is late, that is, due before the run of an earlier tick has ended: `"skip"`
+            drops it, `"queue"` runs it afterwards (at most 10,000 wait).
+        overlap: whether two runs of this timer may take place at once, in different members. With True, a tick is late
+            only if the run of an earlier tick has not begun.
     Returns:
         The handle: `cancel()`, `due`.
     Raises:
@@ -106,12 +106,12 @@ def add_ms_timer(signum: int, milliseconds: float, *, late: str = "skip", overla
 def add_rb_timer(
     signum: int, seconds: float, iterations: int = 0, *, late: str = "skip", overlap: bool = False
 ) -> TimerHandle:
-    """Raise a signal `iterations` times, each `seconds` after the one before was raised.
+    """Raise a signal `iterations` times, each time `seconds` after the time before.
 
     Args:
         signum: 0 to 255.
         seconds: the interval, above 0.
-        iterations: how often, 0 for ever. A tick that was skipped is not counted.
+        iterations: the number of ticks, 0 for ever. A tick that was skipped does not count.
         late: as in `add_timer`.
         overlap: as in `add_timer`.
     Returns:
@@ -129,9 +129,8 @@ def add_cron(
 ) -> TimerHandle:
     """Raise a signal at wall-clock minutes, in the zone of `Config.timezone`.
 
-    It is raised at second 0 of each minute that matches, once, also where the clock changes: a job at a fixed time that
-    the change to summer time jumps over runs right after the gap, and one that the change back repeats runs the first
-    time only.
+    It is raised once, at second 0 of each minute that matches. A fixed time that the change to summer time skips is
+    raised right after the gap; a fixed time that the change back repeats is raised the first time only.
 
     Args:
         signum: 0 to 255.
@@ -139,8 +138,8 @@ def add_cron(
         hour: 0 to 23, or negative in the same way.
         day: day of the month, 1 to 31, or negative.
         month: 1 to 12, or negative.
-        week: day of the week, 0 to 7, where 0 and 7 are Sunday, or negative. When neither it nor `day` is negative, one
-            match is enough.
+        week: day of the week, 0 to 7, where 0 and 7 are Sunday, or negative. If neither `week` nor
+            `day` is negative, a day matches when either of them does.
         late: as in `add_timer`.
         overlap: as in `add_timer`.
     Returns:
@@ -155,7 +154,7 @@ def add_cron(
 
 
 def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
-    """Decorate a function to run every `seconds`: a free signal, registered, with an `add_timer`.
+    """Decorate a function to run every `seconds`: registers it for a free signal, and adds a timer (`add_timer`).
 
     Args:
         seconds: as in `add_timer`.
@@ -173,7 +172,7 @@ def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool
 def rbtimer(
     seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
 ) -> Registering:
-    """Decorate a function to run `iterations` times: a free signal, registered, with an `add_rb_timer`.
+    """Decorate a function to run `iterations` times: registers it for a free signal, and adds a timer (`add_rb_timer`).
 
     Args:
         seconds: as in `add_rb_timer`.
@@ -192,7 +191,7 @@ def rbtimer(
 
 
 def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
-    """Decorate a function to run at wall-clock times: a free signal, registered, with a cron.
+    """Decorate a function to run at wall-clock times: registers it for a free signal, and adds a cron (`add_cron`).
 
     Args:
         when: the five integers of `add_cron`, or one crontab string such as `"0 3 * * 1"`.
@@ -200,8 +199,8 @@ def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool =
         late: as in `add_timer`.
         overlap: as in `add_timer`.
     Raises:
-        RegistrationError: as `signal_handler` and `add_cron`; or the string is no crontab line.
+        RegistrationError: as `signal_handler` and `add_cron`; or the string is not a crontab line.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.cron`, which knows no strings.
+    uWSGI: `uwsgidecorators.cron`, which takes no strings.
     """
     return registering(current_registry().cron(*when, target=target, late=late, overlap=overlap))
