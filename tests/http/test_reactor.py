@@ -588,7 +588,7 @@ async def test_slow_lorises_do_not_stop_others(listen: Any) -> None:
                 sock.send(bytes([byte]))
             for _ in range(20):
                 assert b"/" == (await client.get()).body
-        assert trio.current_time() - start < 5
+        assert trio.current_time() - start < 20
         assert 1001 == world.service.statistics().open
     finally:
         for sock in lorises:
