@@ -244,7 +244,7 @@ async def test_several_tasks_wait_and_fork() -> None:
 # ----- stuck children
 
 
-@pytest.mark.parametrize("how", ["busy", "sleep", "gil"])
+@pytest.mark.parametrize("how", ["busy", pytest.param("sleep", marks=pytest.mark.long), "gil"])
 async def test_a_stuck_child_shows_its_stack_and_is_killed(how: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever it is stuck in, its stack is printed, and it is dead half a second after its grace."""
     async with zygote_and_child(how, main="tests.real.zygote_members:be_stuck") as (_, child):
