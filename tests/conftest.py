@@ -9,6 +9,7 @@ import signal
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "trio_uwsgi"
@@ -42,6 +43,10 @@ def _too_long(number: int, frame: object) -> None:
 
 _take_signals()
 signal.signal(signal.SIGALRM, _too_long)
+
+# How long an example takes says more of what else the machine does than of the code.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)
