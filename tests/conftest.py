@@ -9,13 +9,14 @@ import signal
 from collections.abc import Generator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "trio_uwsgi"
 
 # Seconds that a test may take; and after how many more whatever then still waits in it is interrupted again.
 LONGEST, AGAIN = 300, 30
-# As measured: fewer leave the cores idle, and more only start and collect more often.
+# The tests wait about half of their time; each worker more costs seconds of a core, as it collects all tests.
 WORKERS_PER_CORE, MOST_WORKERS = 2, 8
 
 
@@ -42,6 +43,10 @@ def _too_long(number: int, frame: object) -> None:
 
 _take_signals()
 signal.signal(signal.SIGALRM, _too_long)
+
+# How long an example takes says more of what else the machine does than of the code.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -213,6 +215,19 @@ def test_folders_of_which_nothing_is_left_are_removed(tmp_path: Path) -> None:
     also.close()
     again.remove()
     assert not again.path.exists()
+
+
+@pytest.mark.real
+def test_runtimes_that_start_at_once_take_no_folder_from_each_other(tmp_path: Path) -> None:
+    """One that finds a new folder before its maker has locked it removes it; the maker makes another one."""
+    code = (
+        "import sys; from pathlib import Path; from trio_uwsgi._caches.shared_folder import SharedFolder\n"
+        "for _ in range(150): SharedFolder.make(Path(sys.argv[1])).remove()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    runtimes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [""] * 3 == [process.communicate(timeout=60)[1] for process in runtimes]
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_a_cache_may_be_called_anything(folder: SharedFolder) -> None:

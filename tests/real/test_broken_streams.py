@@ -82,7 +82,9 @@ def test_orders_that_print(tmp_path: Path, how: str, mode: str) -> None:
         assert 0 == server.end()
 
 
-@pytest.mark.parametrize("how", ["full", "no reader", "2>&-", "1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "how", ["full", *(pytest.param(how, marks=pytest.mark.long) for how in ("no reader", "2>&-", "1>&- 2>&-"))]
+)
 def test_a_blocked_worker(tmp_path: Path, how: str) -> None:
     """One that is blocked is killed and replaced, although its stacks cannot be printed."""
     with broken(tmp_path, how, "processes", "--harakiri", "1") as server:

@@ -57,8 +57,16 @@ def test_lazy_members_import_for_themselves(tmp_path: Path) -> None:
     [
         ("raise LookupError('no database')", "importing lazy failed: LookupError: no database"),
         ("from trio_uwsgi import uwsgi\nuwsgi.mule(3)(print)\ndef app(e, s): ...", "a mule that does not exist"),
-        ("from trio_uwsgi import uwsgi\nuwsgi.spooler(len)\ndef app(e, s): ...", "add --spooler jobs"),
-        ("from trio_uwsgi import uwsgi\nuwsgi.mule_message_handler(len)\ndef app(e, s): ...", "add --mules 1"),
+        pytest.param(
+            "from trio_uwsgi import uwsgi\nuwsgi.spooler(len)\ndef app(e, s): ...",
+            "add --spooler jobs",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "from trio_uwsgi import uwsgi\nuwsgi.mule_message_handler(len)\ndef app(e, s): ...",
+            "add --mules 1",
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["import", "declaration", "jobs", "messages"],
 )

@@ -34,6 +34,7 @@ from trio_uwsgi._process.zygote_control import (
 from trio_uwsgi._units.stack_dumps import task_tree
 from trio_uwsgi.errors import BootError, ConfigError
 
+LONG = pytest.mark.long
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 APP = AppReference("name", "tests.real.zygote_members:app")
@@ -244,7 +245,7 @@ async def test_several_tasks_wait_and_fork() -> None:
 # ----- stuck children
 
 
-@pytest.mark.parametrize("how", ["busy", "sleep", "gil"])
+@pytest.mark.parametrize("how", ["busy", pytest.param("sleep", marks=LONG), "gil"])
 async def test_a_stuck_child_shows_its_stack_and_is_killed(how: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever it is stuck in, its stack is printed, and it is dead half a second after its grace."""
     async with zygote_and_child(how, main="tests.real.zygote_members:be_stuck") as (_, child):
@@ -440,10 +441,10 @@ async def test_a_failed_import_shows_its_traceback(tmp_path: Path) -> None:
          "def app(): pass", "started threads (late)"),
         ("raise ExceptionGroup('several', [ValueError('y')])", "failed: ExceptionGroup: several"),
         ("raise BaseExceptionGroup('several', [KeyboardInterrupt()])", "failed: BaseExceptionGroup: several"),
-        ("import asyncio\nraise asyncio.CancelledError('x')", "failed: CancelledError: x"),
-        ("raise KeyboardInterrupt", "failed: KeyboardInterrupt"),
-        ("raise type('Own', (BaseException,), {})('x')", "failed: Own: x"),
-        ("raise GeneratorExit", "failed: GeneratorExit"),
+        pytest.param("import asyncio\nraise asyncio.CancelledError('x')", "failed: CancelledError: x", marks=LONG),
+        pytest.param("raise KeyboardInterrupt", "failed: KeyboardInterrupt", marks=LONG),
+        pytest.param("raise type('Own', (BaseException,), {})('x')", "failed: Own: x", marks=LONG),
+        pytest.param("raise GeneratorExit", "failed: GeneratorExit", marks=LONG),
     ],
 )  # fmt: skip
 async def test_imports_that_are_refused(tmp_path: Path, text: str, problem: str) -> None:

@@ -64,7 +64,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     server.stop()
 
 
-@pytest.mark.parametrize("over", ["tcp", "unix"])
+@pytest.mark.parametrize("over", ["tcp", pytest.param("unix", marks=pytest.mark.long)])
 def test_curl_gets_and_posts(server: Server, over: str, curl: str) -> None:
     """curl gets the small answer, a HEAD without a body, and posts with a length and chunked."""
     where = ["--unix-socket", str(server.socket)] if over == "unix" else []

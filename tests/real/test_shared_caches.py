@@ -133,7 +133,15 @@ STEP = st.tuples(
 )
 
 
-@pytest.mark.parametrize("kind", [{}, {"lru": True}, {"clear_on_full": True}], ids=["plain", "lru", "clear"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        pytest.param({"lru": True}, marks=pytest.mark.long),
+        pytest.param({"clear_on_full": True}, marks=pytest.mark.long),
+    ],
+    ids=["plain", "lru", "clear"],
+)
 def test_two_processes_answer_as_one_cache_in_memory(start: Start, folder: SharedFolder, kind: dict[str, Any]) -> None:
     """Whichever of the two is asked, in whatever order."""
     fields: dict[str, Any] = {"items": 3, **kind}
@@ -204,7 +212,7 @@ def test_who_is_killed_in_a_transaction_blocks_nobody(start: Start, folder: Shar
     rules.close()
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("old", [pytest.param(False, marks=pytest.mark.long), True])
 def test_processes_that_open_at_once(start: Start, folder: SharedFolder, tmp_path: Path, old: bool) -> None:
     """One of them makes the file ready, or takes over what was written before there were versions; the others wait."""
     path = str(tmp_path / "c.store")

@@ -131,7 +131,7 @@ async def stick_one_of_two(how: str) -> float:
     return seconds
 
 
-@pytest.mark.parametrize("how", ["sleep", "busy", "native"])
+@pytest.mark.parametrize("how", ["sleep", pytest.param("busy", marks=pytest.mark.long), "native"])
 async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """Soon after its deadline it is dead and replaced, with its stack in the log; the other worker serves on."""
     assert 1 <= await stick_one_of_two(how) <= 1.5 + BUSY

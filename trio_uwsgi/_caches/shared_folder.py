@@ -62,8 +62,14 @@ class SharedFolder:
                     f"no folder can be made in {memory}, where processes share what they have: {error.strerror}; "
                     f"make it writable, with room, or let members be tasks, without --processes"
                 ) from None
-            folder = cls(Path(path))
-            if folder.exists:  # else another one that started took it for left, before it was locked
+            # Another runtime that starts may take it for one of which nothing is left, until it is locked here.
+            try:
+                folder = cls(Path(path))
+            except BootError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    continue
+                raise
+            if folder.exists:
                 return folder
             folder.close()
 
