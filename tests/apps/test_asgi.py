@@ -672,7 +672,7 @@ async def test_a_startup_that_raises_is_told(
     await nursery.start(lifespan.serve)
     await lifespan.shutdown(10)
     assert ([], ["WARNING"]) == (failures, [record.levelname for record in caplog.records])
-    assert "whose startup failed" in caplog.text
+    assert "the startup of the lifespan failed" in caplog.text
     assert "no database" in caplog.text
 
 

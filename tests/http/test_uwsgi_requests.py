@@ -302,7 +302,7 @@ def test_unknown_packets(modifier1: int, modifier2: int) -> None:
     (request,) = UwsgiParser(LIMITS).feed(encode_packet(modifier1, modifier2, b"any"))
     assert isinstance(request, PacketRequest)
     assert (modifier1, modifier2, b"any") == (request.modifier1, request.modifier2, request.packet)
-    message = f"^nobody answers modifier1 {modifier1} with modifier2 {modifier2} here$"
+    message = f"^modifier1 {modifier1} with modifier2 {modifier2} is not supported$"
     with pytest.raises(RemoteProtocolError, match=message):
         request.call()
 
