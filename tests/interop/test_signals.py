@@ -34,7 +34,7 @@ def test_an_unregistered_signal_is_acknowledged(pair: Pair) -> None:
     assert 0 == pair.callee.run("seen_times", 77)
 
 
-def test_a_node_that_nobody_listens_on(pair: Pair, tmp_path: object) -> None:
+def test_a_node_without_a_server(pair: Pair, tmp_path: object) -> None:
     """It is an error for both."""
     nowhere = f"{tmp_path}/nobody.sock" if pair.over == "unix" else "127.0.0.1:1"
     answer = pair.caller.run("remote_signal", 7, nowhere)

@@ -418,8 +418,8 @@ def test_what_is_not_an_answer(call: Call, wire: bytes, message: str) -> None:
 
 def test_a_large_answer_is_refused_before_it_comes() -> None:
     """The announced size is enough to refuse a result or a value."""
-    told: list[tuple[Call, Any]] = [(RPC, RpcAnswer(result=b"r" * 70_000)), (GET, CacheAnswer(value=b"v" * 70_000))]
-    for call, answer in told:
+    answers: list[tuple[Call, Any]] = [(RPC, RpcAnswer(result=b"r" * 70_000)), (GET, CacheAnswer(value=b"v" * 70_000))]
+    for call, answer in answers:
         reader = AnswerReader(call, 69_999)
         with pytest.raises(RemoteProtocolError, match="larger than 69999"):
             reader.feed(answer.encode()[:50])

@@ -202,9 +202,9 @@ def _is_always_ready(fd: int, mode: int) -> bool:
     """True for files, and for some devices: epoll knows which."""
     if not hasattr(select, "epoll"):
         return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-    with select.epoll() as asked:
+    with select.epoll() as probe:
         try:
-            asked.register(fd)
+            probe.register(fd)
         except PermissionError:
             return True
     return False

@@ -36,7 +36,7 @@ def detect_interface(app: object) -> Literal["asgi", "wsgi"]:
     if found is None:
         raise ConfigError(
             f"{app!r} could be a WSGI or an ASGI application",
-            "set Config(interface='wsgi'), on the command line --interface wsgi, or asgi likewise",
+            "set Config(interface='wsgi') or Config(interface='asgi'), on the command line --interface",
         )
     return found
 

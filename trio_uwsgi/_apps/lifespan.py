@@ -34,7 +34,7 @@ class Lifespan:
     """
 
     def __init__(self, app: AsgiApp, mode: Literal["auto", "on"], calls: Calls) -> None:
-        self.state: dict[str, object] = {}  # what the application's startup leaves for its requests
+        self.state: dict[str, object] = {}  # the application's startup fills it, for its requests
         self._app = app
         self._mode = mode
         self._calls = calls

@@ -6,10 +6,10 @@ watchdog find a request that Trio cannot cancel, and kill it with its process. S
 processes. A request that returns after its time limit, but before the watchdog acts, gets a 504.
 
 A body is received before its request begins, up to the buffer of a connection (`HIGH_WATER` in `_http/limits.py`), so
-that a slow client holds nobody up. The application reads the rest of a larger body as it arrives, and waits for a
-client that is slow to read a response made in pieces. With greenback the event loop runs meanwhile, but no other
-request begins; without it the process blocks, as uWSGI's does. `socket_timeout` and the time limit (harakiri) bound
-both, whatever other requests do, so two requests cannot lock each other up.
+that a slow client does not delay other requests. The application reads the rest of a larger body as it arrives, and
+waits for a client that is slow to read a response made in pieces. With greenback the event loop runs meanwhile, but no
+other request begins; without it the process blocks, as uWSGI's does. `socket_timeout` and the time limit (harakiri)
+bound both, whatever other requests do, so two requests cannot deadlock.
 
 The application waits for anything else (`uwsgi.lock`, RPC) with `greenback.await_(uwsgi.lock())`. `trio.from_thread` is
 for threads, and its error says so; see `loop_detection.py`.

@@ -186,7 +186,7 @@ class Exchange(Unit):
                 "uwsgi.send() has sent bytes outside of the response: no part of the response can follow"
             )
         if service.draining or (request.expect_continue and not (self.continued or request.complete)):
-            # Without 100 Continue a client may send its body or not: its next request could not be told from the body.
+            # Without 100 Continue a client may send its body or not: the body could be taken for its next request.
             response.keep_alive = False
         data = response.data(piece, more, service.date())
         self.sent += len(piece)

@@ -92,7 +92,9 @@ def _length(value: bytes, before: int) -> tuple[bytes, int]:
             raise LocalProtocolError(f"content-length {value!r} is not a number of bytes")
         numbers.add(int(digits))
     if len(numbers) > 1:
-        raise LocalProtocolError(f"content-length {value!r} makes it {' and '.join(map(str, sorted(numbers)))} bytes")
+        raise LocalProtocolError(
+            f"content-length {value!r} is ambiguous: {' and '.join(map(str, sorted(numbers)))} bytes"
+        )
     (number,) = numbers
     return b"" if before >= 0 else b"content-length: %d\r\n" % number, number
 
@@ -230,7 +232,7 @@ class Response:
         """
         if self.complete or not self.started:
             problem = "after the response was complete" if self.complete else "before the status and the headers"
-            raise LocalProtocolError(f"a piece of body came {problem}")
+            raise LocalProtocolError(f"a piece of the body was sent {problem}")
         if self.left >= 0:
             left = self.left - len(piece)
             if left < 0 or (left and not more):

@@ -100,7 +100,7 @@ class _Connection:
         except RemoteProtocolError as error:
             raise NodeClosed(self.node, f"its answer cannot be read: {error}") from error
         except trio.ClosedResourceError:
-            assert self._timed_out is not None, "nobody else closes it during a call"
+            assert self._timed_out is not None, "only a timeout closes it during a call"
             raise self._timed_out from None
         except OSError as error:
             if isinstance(call, HelloCall):
