@@ -1,8 +1,8 @@
 """Remote signals, in both directions between a real uWSGI and ours, over TCP and unix sockets.
 
-All are equal but for two answers: `signal` returns None in uWSGI, `remote_signal` None in ours; and a node that nobody
-listens on is an `OSError` in uWSGI, of which ours is the kind `NodeUnreachable`. A number that nothing is registered
-for is acknowledged by both, and logged: the server answers for its queue, not for its table.
+All are equal, except: `signal` returns None in uWSGI, `remote_signal` None in ours; a node without a server is an
+`OSError` in uWSGI, and its subclass `NodeUnreachable` in ours. Both acknowledge and log a signal number that is not
+registered: the answer is about the queue, not about handlers.
 """
 
 from __future__ import annotations

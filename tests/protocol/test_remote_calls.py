@@ -219,7 +219,7 @@ def vars_of(**found: bytes) -> bytes:
             (111, 17),
             vars_of(cmd=b"set", key=b"k", size=b"3"),
             b"ab",
-            "the cache command set came with a value of 2 bytes",
+            "the cache command set has a value of 2 bytes, which is not the announced size",
         ),
         (
             (111, 17),

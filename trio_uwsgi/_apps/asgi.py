@@ -62,7 +62,7 @@ class AsgiExchange(RunnerExchange):
         """
         kind = message["type"]
         if self.over:
-            self.deliver(b"", False)  # raises what fits
+            self.deliver(b"", False)  # raises the fitting error
         elif kind == "http.response.body":
             piece = message.get("body", b"")
             if type(piece) is not bytes:

@@ -89,7 +89,7 @@ class WsgiExchange(Exchange):
             ClientDisconnected: the client disconnected.
         """
         if self.over:
-            self.deliver(b"", True)  # raises what fits
+            self.deliver(b"", True)  # raises the fitting error
         self._pass_on(self.encode(_checked(piece), True))
 
     async def until_body(self) -> bool:
@@ -220,7 +220,7 @@ class WsgiExchange(Exchange):
                 self._commit_waits()
                 continue
             if self.over:
-                self.deliver(b"", True)  # raises what fits
+                self.deliver(b"", True)  # raises the fitting error
             whole = True
             if 0 <= response.left < len(piece):
                 piece = piece[: response.left] if isinstance(result, FileWrapper) else self._cut_off(piece)

@@ -103,7 +103,7 @@ class InlineExchange(WsgiExchange):
             else:
                 self._block(True)
         if self.lost:
-            self.deliver(b"", True)  # raises what fits
+            self.deliver(b"", True)  # raises the fitting error
 
     def _block(self, writing: bool) -> None:
         """Block the process until this client is ready, within `socket_timeout` and the deadlines of the request."""

@@ -217,7 +217,7 @@ class Exchange(Unit):
             ClientDisconnected, LocalProtocolError: as `encode` and `deliver`.
         """
         if self.over:
-            self.deliver(b"", False)  # raises what fits
+            self.deliver(b"", False)  # raises the fitting error
         if len(piece) >= HIGH_WATER:
             self.deliver(self.encode_head(piece), True)
         data = self.encode(piece, False)
@@ -234,7 +234,7 @@ class Exchange(Unit):
         if not self.over:
             self.deliver(self.encode(piece, True), True)
         else:
-            self.deliver(b"", True)  # raises what fits
+            self.deliver(b"", True)  # raises the fitting error
         await self.wait_for_space()
 
     async def wait_for_space(self) -> None:

@@ -71,7 +71,7 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
     lowered = name.lower()
     if lowered in _NOTED:
         return line, lowered, value
-    # A header that came once comes again for ever (content-type) or never (a request's id): start afresh when full.
+    # A header repeats always (content-type) or never (a request's id): clear the cache when it is full.
     # Cookies are not kept: they do not repeat, and they are secrets.
     if len(line) <= _CACHED_LINE and lowered != b"set-cookie":
         if len(_lines) >= _CACHED:
@@ -81,7 +81,7 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
 
 
 def _length(value: bytes, before: int) -> tuple[bytes, int]:
-    """The line and the number of an unusual Content-Length; no line if an equal one came `before` (-1: none did).
+    """The line and the number of an unusual Content-Length; no line if it repeats the number `before` (-1: none).
 
     RFC 9110 8.6: a list of equal numbers, in one field or in several, is that number.
     """

@@ -224,7 +224,9 @@ class CacheCall:
         if command in STORING:
             value = body
             if len(body) != decode_size("the size of a value", found.get(b"size", b"")):
-                raise RemoteProtocolError(f"the cache command {command} came with a value of {len(body)} bytes")
+                raise RemoteProtocolError(
+                    f"the cache command {command} has a value of {len(body)} bytes, which is not the announced size"
+                )
         call = cls(
             command=command,
             key=found.get(b"key", b""),
