@@ -214,7 +214,7 @@ async def test_a_failure_before_the_head_is_a_500(open_http: Any, app: Any, erro
 
 
 async def test_a_failure_after_the_head_aborts_the_connection(open_http: Any) -> None:
-    """A response that has begun cannot become a 500: it ends early, and the client can tell."""
+    """A response that has begun cannot become a 500: it ends early, and the client sees that."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
@@ -398,7 +398,7 @@ async def test_clean_up_that_fails_at_harakiri(open_http: Any, autojump_clock: A
 
 
 async def test_a_limit_that_was_taken_back_does_not_reach_the_next_request(open_http: Any, autojump_clock: Any) -> None:
-    """Clearing one's own deadline leaves nothing behind on the task that runs the next request too."""
+    """A deadline that was set and cleared has no effect on the next request in the same task."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/first":
@@ -417,7 +417,7 @@ async def test_a_limit_that_was_taken_back_does_not_reach_the_next_request(open_
     assert 0 == world.service.calls.harakiris
 
 
-async def test_a_cancelled_request_that_clears_its_limit_harms_nobody(open_http: Any, autojump_clock: Any) -> None:
+async def test_a_cancelled_request_that_clears_its_limit_affects_no_other(open_http: Any, autojump_clock: Any) -> None:
     """A request that survives its own deadline and takes it back does not hand its cancelled scope on."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -550,7 +550,7 @@ def extended_asgi(scope: Any, *args: Any) -> Any: ...
     ],
 )
 def test_the_interface_is_found(app: Any, interface: str) -> None:
-    """Functions, objects, classes, partials and decorated ones are told apart."""
+    """Functions, objects, classes, partials and decorated ones are detected."""
     assert interface == detect_interface(app)
 
 
@@ -657,7 +657,7 @@ async def test_a_slow_shutdown_is_cancelled(
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no database"), asyncio.CancelledError("no database")])
-async def test_a_startup_that_raises_is_told(
+async def test_a_startup_that_raises_is_reported(
     nursery: trio.Nursery, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     """An application that took `lifespan.startup` and raised is served without a lifespan, as ASGI says; but a warning
@@ -672,7 +672,7 @@ async def test_a_startup_that_raises_is_told(
     await nursery.start(lifespan.serve)
     await lifespan.shutdown(10)
     assert ([], ["WARNING"]) == (failures, [record.levelname for record in caplog.records])
-    assert "whose startup failed" in caplog.text
+    assert "the startup of the lifespan failed" in caplog.text
     assert "no database" in caplog.text
 
 
@@ -740,7 +740,7 @@ async def test_a_reason_of_many_lines_is_cut_to_its_last(nursery: trio.Nursery) 
 
 
 async def test_a_lifespan_that_breaks_later_is_reported(nursery: trio.Nursery) -> None:
-    """An error after the startup is a failure of user code: reported, and the server goes on."""
+    """An error after the startup is a failure of user code: reported, and the server continues."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()

@@ -27,7 +27,7 @@ def pair() -> Iterator[Pair]:
 
 
 def waiting() -> int:
-    """How many descriptors Trio watches for somebody; its own wake-up socket is one."""
+    """How many descriptors Trio watches; its own wake-up socket is one."""
     statistics = trio.lowlevel.current_statistics().io_statistics
     return int(statistics.tasks_waiting_read) + int(statistics.tasks_waiting_write)
 
@@ -40,7 +40,7 @@ def test_a_wait_is_an_empty_bytes_object() -> None:
 
 
 async def test_registering_tells_trio_nothing(pair: Pair) -> None:
-    """A wait that is never committed leaves nothing; what was registered before Trio ran is nobody's."""
+    """A wait that is never committed has no effect; one that was registered before Trio ran belongs to no task."""
     before = waiting()
     for _ in range(3):
         current_waits().register(pair[0].fileno(), False, FOREVER)
@@ -176,7 +176,7 @@ async def _commit(*fds: int) -> None:
     await current_waits().commit()
 
 
-async def test_closing_wakes_who_waits(autojump_clock: trio.testing.MockClock, pair: Pair) -> None:
+async def test_closing_wakes_the_waiting_task(autojump_clock: trio.testing.MockClock, pair: Pair) -> None:
     """One descriptor of several was closed: the error names it."""
     left, right = (end.fileno() for end in pair)
 

@@ -119,7 +119,7 @@ async def test_after_the_response_there_is_nothing_but_a_disconnect(open_http: A
 
 @pytest.mark.parametrize("own", [False, True])
 async def test_a_program_that_only_receives_can_be_ended(open_http: Any, mock_clock: Any, own: bool) -> None:
-    """One that goes on asking after a disconnect lets others run, and ends with its harakiri, or its own limit."""
+    """An application that receives in a loop after a disconnect lets others run, and its time limit ends it."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if own:
@@ -273,7 +273,7 @@ async def returns_when_told(scope: Any, receive: Any, send: Any) -> None:
 )
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Starlette's iterate_in_threadpool
 @pytest.mark.parametrize("upload", [b"", POST + b"012", CHUNKED + b"3\r\n012\r\n"], ids=["get", "length", "chunked"])
-async def test_a_client_that_leaves_is_no_failure(
+async def test_a_disconnect_is_no_failure(
     open_http: Any, app: Any, upload: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever becomes of our error, or of http.disconnect, in a framework: one access line, and nothing else."""
@@ -447,7 +447,7 @@ async def test_a_half_closed_client(open_http: Any, mode: str, when: str, cancel
 
 @pytest.mark.real
 async def test_a_thread_that_does_not_wait_goes_on(open_http: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A client that leaves does not have a thread left behind that does something else; it is told at its next wait."""
+    """A disconnect does not abandon a thread that does something else; its next wait raises."""
     proceed = threading.Event()
     log: list[str] = []
 
@@ -478,7 +478,7 @@ async def test_a_thread_that_does_not_wait_goes_on(open_http: Any, caplog: pytes
 
 @pytest.mark.real
 async def test_harakiri_of_a_thread_whose_client_left(open_http: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """It is given up as late, and the log says so."""
+    """It is abandoned after its time limit, and the log says so."""
     proceed = threading.Event()
     begun = threading.Event()
 

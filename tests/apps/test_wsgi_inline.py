@@ -118,7 +118,7 @@ async def test_pipelined_requests_are_answered_in_order(open_inline: Any, portal
     assert (200, 0) == (world.service.statistics().requests, world.service.statistics().running)
 
 
-async def test_a_body_on_its_way_holds_nobody_up(open_inline: Any, portal: bool) -> None:
+async def test_an_incomplete_body_delays_no_other_request(open_inline: Any, portal: bool) -> None:
     """A request begins when its body is there; the client is asked for it at once, and others are served meanwhile."""
     world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read() or b"-"]), portal=portal)
     client = world.connect()
@@ -131,7 +131,7 @@ async def test_a_body_on_its_way_holds_nobody_up(open_inline: Any, portal: bool)
 
 
 async def test_a_body_that_never_comes(open_inline: Any, autojump_clock: Any) -> None:
-    """Its client is told so, by the socket's timeout or the harakiri; one that leaves is forgotten."""
+    """Its client gets an error after socket_timeout or the time limit; after a disconnect nothing is sent."""
     begun: list[object] = []
     app = answering(begun.append)
     world = await open_inline(app, portal=False)
@@ -172,7 +172,7 @@ async def test_what_comes_back_late_is_a_504(
         client = world.connect()
         assert 504 == (await client.get(path)).status
     assert 3 == world.service.calls.harakiris
-    assert "request GET /late was cancelled after 5.00 s, stuck at its end, which came too late" in caplog.text
+    assert "request GET /late was cancelled after 5.00 s, stuck at its return, after the time limit" in caplog.text
     assert [] == world.journal.failures
 
 
@@ -238,7 +238,7 @@ async def test_waits_through_greenback(open_inline: Any, autojump_clock: Any) ->
 async def test_harakiri_of_what_waits(
     open_inline: Any, autojump_clock: Any, own: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What waits too long is cancelled, by the option's limit and its own; who stands behind it is served, or late."""
+    """What waits too long is cancelled, by the option's limit and its own; the next one is served, or times out."""
 
     def body(environ: Any) -> list[bytes]:
         if environ["PATH_INFO"] == "/wait":
@@ -289,7 +289,7 @@ async def test_harakiri_and_a_failure_in_one_group(open_inline: Any, autojump_cl
 
 
 async def test_cancel_on_disconnect(open_inline: Any, autojump_clock: Any) -> None:
-    """A client that leaves has its waiting request cancelled, which is no harakiri."""
+    """The waiting request of a client that disconnects is cancelled, which does not count as harakiri."""
     ended: list[bool] = []
 
     def body(environ: Any) -> list[bytes]:
@@ -361,7 +361,7 @@ async def test_another_thread_of_the_application(open_inline: Any) -> None:
 
 
 async def test_another_thread_that_would_wait_for_ever(open_inline: Any, portal: bool) -> None:
-    """Where the request's code joins it without Trio, it is told what to do; small bodies are no matter."""
+    """If the request's code joins it without greenback, an error says what to do; small bodies work."""
     errors: list[BaseException] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -472,7 +472,7 @@ async def test_only_sockets_are_waited_for_without_greenback(open_inline: Any) -
 
 
 async def test_the_watchdog_is_told(open_inline: Any, portal: bool) -> None:
-    """While a request runs the board has its name, since when, and its own deadline; afterwards only that it ran."""
+    """While a request runs, the scoreboard has its name, start and deadline; afterwards only a heartbeat."""
     scoreboard = Scoreboard.make(1, 1)
     (row,) = scoreboard.rows
     seen: list[object] = []
@@ -570,7 +570,7 @@ async def test_slow_clients_are_waited_for(open_inline: Any, portal: bool) -> No
 
 @pytest.mark.real
 @pytest.mark.parametrize("limit", ["harakiri", "socket_timeout"])
-async def test_nobody_is_waited_for_without_end(open_inline: Any, portal: bool, limit: str) -> None:
+async def test_every_wait_for_a_client_is_bounded(open_inline: Any, portal: bool, limit: str) -> None:
     """A client that sends no more of its body, or takes no more, costs its time limit and then its connection."""
     world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read()]), portal=portal, **{limit: 0.2})
     async with serving(world) as address:

@@ -103,7 +103,7 @@ async def test_what_was_promised_is_sent(
 
 
 async def test_nothing_more_is_asked_for(open_wsgi: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """An iterable with too much is not run on, is closed, and there is a line in the log."""
+    """An iterable that yields too much is stopped and closed, and a line is logged."""
     endless = Watched([b"0123"] * 1000)
     world = await open_wsgi(promising(6, lambda environ: endless))
     assert b"012301" == (await world.connect().get()).body
@@ -256,7 +256,7 @@ async def test_large_chunked_bodies_have_none(open_http: Any) -> None:
 
 @pytest.mark.parametrize("end", ["leaves", "late", "cancelled"])
 async def test_a_chunked_body_that_does_not_come(open_wsgi: Any, autojump_clock: Any, end: str) -> None:
-    """Its request is answered as far as there is somebody, is not run, and leaves nothing behind."""
+    """Its request is answered if its client is connected, is not run, and nothing stays open."""
     called: list[object] = []
     world = await open_wsgi(
         lambda environ, start_response: called.append(environ),
@@ -339,7 +339,7 @@ async def test_another_thread_is_told_that_the_client_left(open_http: Any) -> No
 
 
 async def test_harakiri_frees_another_thread(open_http: Any, autojump_clock: Any) -> None:
-    """What waits for a body in another thread is told when its request was ended."""
+    """Another thread that waits for the body gets an error when its request was ended."""
     seen: list[object] = []
     threads: list[threading.Thread] = []
 

@@ -316,7 +316,7 @@ async def test_continue_is_sent_when_the_body_is_read(open_http: Any) -> None:
 
 
 async def test_a_disconnect_while_reading(open_http: Any) -> None:
-    """A client that leaves in the middle of its body makes `read` raise an OSError."""
+    """A disconnect in the middle of the body makes `read` raise an OSError."""
     errors = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -505,8 +505,8 @@ async def test_an_interrupt_ends_the_runtime(open_http: Any) -> None:
     assert info.value.subgroup(KeyboardInterrupt)
 
 
-async def test_a_client_that_leaves_ends_a_stream(open_http: Any) -> None:
-    """An endless response ends when its client leaves: its iterator is closed, and nothing is reported."""
+async def test_a_disconnect_ends_a_stream(open_http: Any) -> None:
+    """An endless response ends when its client disconnects: its iterator is closed, and nothing is reported."""
     log: list[str] = []
 
     def endless() -> Iterator[bytes]:
@@ -569,7 +569,7 @@ async def test_harakiri_of_a_waiting_thread(open_http: Any, autojump_clock: Any)
 
 @pytest.mark.real
 async def test_harakiri_of_a_stuck_thread(open_http: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """A thread that cannot be cancelled is given up: 504 in time, the log says where, others are served."""
+    """A thread that cannot be cancelled is abandoned: 504 in time, the log says where, others are served."""
     proceed = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -612,7 +612,7 @@ async def test_a_user_deadline(open_http: Any, autojump_clock: Any) -> None:
 
 
 async def test_cancel_on_disconnect(open_http: Any) -> None:
-    """With the option, a client that leaves ends the thread's wait, which is neither harakiri nor a failure."""
+    """With the option, a disconnect ends the thread's wait, which is neither harakiri nor a failure."""
     started = threading.Event()
 
     def app(environ: Any, start_response: Any) -> Any:

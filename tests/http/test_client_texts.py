@@ -1,4 +1,4 @@
-"""What clients say, in every line that is logged about it; and who they are, behind a front server."""
+"""Text of clients in log lines is escaped; behind a front server, lines name the real client."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_no_line_over_http_can_be_forged(open_http: Any, caplog: pytest.Lo
 async def test_the_access_log_names_the_client_of_the_front_server(
     open_http: Any, caplog: pytest.LogCaptureFixture, peer: Peer, found: dict[str, bytes], expected: str
 ) -> None:
-    """The client is who the packet says, and the connection's other end only where it says nothing."""
+    """The client is the one named in the packet; without a name, it is the peer of the connection."""
 
     async def nothing(receive: Any) -> None:
         """Answers at once."""

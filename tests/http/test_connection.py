@@ -80,7 +80,7 @@ async def test_a_connection_closes_when_the_client_says_so(open_http: Any, versi
 
 
 async def test_an_http_1_0_client_may_keep_its_connection(open_http: Any) -> None:
-    """A 1.0 client that asks for keep-alive gets it, and is told."""
+    """A 1.0 client that asks for keep-alive gets it, and a header that says so."""
     client = (await open_http(hello)).connect()
     for _ in range(2):
         await client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
@@ -99,7 +99,7 @@ async def test_a_stream_to_a_1_0_client_ends_with_the_connection(open_http: Any)
 
 
 async def test_head_gets_no_body(open_http: Any) -> None:
-    """HEAD is answered with the head only, and the connection goes on."""
+    """HEAD is answered with the head only, and the connection stays open."""
     client = (await open_http(hello)).connect()
     await client.send(GET.replace(b"GET", b"HEAD"))
     assert b"" == (await client.response("HEAD")).body
@@ -235,7 +235,7 @@ async def test_a_body_over_the_limit_is_refused_and_the_client_can_read_it(open_
 
 
 async def test_lingering_is_bounded_in_bytes(open_http: Any) -> None:
-    """A refused client that goes on sending without end is cut off."""
+    """A refused client that sends without end is disconnected."""
     client = (await open_http(hello)).connect()
     await client.send(b"GET / HTTP\r\n\r\n")
     assert 400 == (await client.response()).status
@@ -260,7 +260,7 @@ async def test_lingering_is_bounded_in_time(open_http: Any, autojump_clock: Any)
 
 
 async def test_lingering_goes_on_while_the_client_sends(open_http: Any, autojump_clock: Any) -> None:
-    """A client that is slow to send what nobody wants has half a minute for it, and not more."""
+    """A client that is slow to send input that is discarded has half a minute for it."""
     world = await open_http(hello)
     client = world.connect()
     await client.send(b"GET / HTTP\r\n\r\n")
@@ -273,7 +273,7 @@ async def test_lingering_goes_on_while_the_client_sends(open_http: Any, autojump
     assert 0 == world.service.statistics().open
 
 
-async def test_a_stop_does_not_wait_for_who_goes_on_sending(open_http: Any, autojump_clock: Any) -> None:
+async def test_a_stop_does_not_wait_for_a_client_that_keeps_sending(open_http: Any, autojump_clock: Any) -> None:
     """While the service stops, what a refused client sends does not keep it up."""
     world = await open_http(hello)
     client = world.connect()
@@ -334,7 +334,7 @@ async def test_an_idle_connection_is_closed(open_http: Any, autojump_clock: Any)
 
 
 async def test_a_client_that_sends_nothing_is_closed(open_http: Any, autojump_clock: Any) -> None:
-    """The first head must come within header seconds; one who never began gets no answer."""
+    """The first head must come within header seconds; a client that sent nothing gets no answer."""
     client = (await open_http(hello)).connect()
     assert b"" == await client.receive()
     assert 15 == trio.current_time()
@@ -465,7 +465,7 @@ async def test_pipelined_responses_wait_for_the_reader(open_http: Any) -> None:
         assert 100_000 == len((await client.response()).body)
 
 
-async def test_a_body_nobody_reads_is_not_received(open_http: Any) -> None:
+async def test_an_unread_body_is_not_received(open_http: Any) -> None:
     """While the application does not read its body, at most two reads of it are held in memory."""
     asked = trio.Event()
 
@@ -489,7 +489,7 @@ async def test_a_body_nobody_reads_is_not_received(open_http: Any) -> None:
 
 
 async def test_a_disconnect_is_told_to_the_application(open_http: Any) -> None:
-    """receive() gives http.disconnect when the client leaves, and send() raises an OSError afterwards."""
+    """receive() gives http.disconnect when the client disconnects, and send() raises an OSError afterwards."""
     seen = []
 
     async def waiting(scope: Any, receive: Any, send: Any) -> None:
@@ -514,7 +514,7 @@ async def test_a_disconnect_is_told_to_the_application(open_http: Any) -> None:
 
 
 async def test_a_disconnect_in_a_body_is_told(open_http: Any) -> None:
-    """A client that leaves in the middle of its body is a disconnect after what it sent."""
+    """After a disconnect in the middle of the body, receive() gives the part that was sent, then http.disconnect."""
     seen = []
 
     async def reader(scope: Any, receive: Any, send: Any) -> None:
@@ -622,7 +622,7 @@ async def test_a_head_that_has_begun_is_served_while_draining(open_http: Any) ->
 
 
 async def test_cancellation_closes_everything(open_http: Any) -> None:
-    """A hard stop closes connections and leaves no task behind."""
+    """A hard stop closes connections, and no task runs on."""
     ended = []
 
     async def waiting(scope: Any, receive: Any, send: Any) -> None:
@@ -753,7 +753,7 @@ async def test_a_burst_of_responses_does_not_grow_the_access_log(
 
 
 async def test_the_access_log_costs_nothing_when_its_level_is_off(open_http: Any) -> None:
-    """Below INFO there is no log to add to."""
+    """With a level above INFO there is no access log."""
     world = await open_http(hello, access_log=True)
     assert (world.service.access is None) == (not logging.getLogger("trio_uwsgi.access").isEnabledFor(logging.INFO))
     assert (await open_http(hello)).service.access is None

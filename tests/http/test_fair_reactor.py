@@ -1,4 +1,4 @@
-"""A worker's part in accepting: what it tells the others, when it leaves a client to them, and when it does not."""
+"""A worker's share of new connections: the numbers it publishes, and when it delays accepting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def rows() -> Iterator[list[Row]]:
-    """The rows of two workers; the second one is a number on the board, and nobody else."""
+    """The rows of two workers; the second worker exists only as numbers in the scoreboard."""
     with contextlib.closing(Scoreboard.make(2, 1)) as scoreboard:
         yield scoreboard.rows
 
@@ -76,14 +76,14 @@ async def request(world: Any) -> tuple[trio.SocketStream, float]:
 
 
 async def until(row: Row, connections: int) -> None:
-    """Wait until the board says that so many are open."""
+    """Wait until the scoreboard has this number of open connections."""
     with trio.fail_after(5):
         while row.get("open") != connections:  # noqa: ASYNC110  # there is no event for it
             await trio.sleep(0.001)
 
 
 async def test_connections_are_in_the_scoreboard_at_once(world: Any, rows: list[Row]) -> None:
-    """The number is there when a client has its answer, and goes down when it leaves."""
+    """The number has changed when a client has its answer, and when it has disconnected."""
     streams = [(await request(world))[0] for _ in range(3)]
     assert 3 == rows[0].get("open")
     for left, stream in enumerate(streams):

@@ -424,7 +424,7 @@ def test_no_body_limit(read: Read) -> None:
     assert [20_000] == [len(body) for body in read(LINE + chunked, limits).bodies]
 
 
-def test_error_in_a_body_leaves_the_request_incomplete() -> None:
+def test_after_an_error_in_its_body_a_request_is_incomplete() -> None:
     """When a body goes wrong, its request stays incomplete, with what was right, and nothing is read any more."""
     parser = RequestParser(LIMITS)
     (request,) = parser.feed(LINE + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nXYZ\r\n" + TAIL)
@@ -435,7 +435,7 @@ def test_error_in_a_body_leaves_the_request_incomplete() -> None:
 
 
 def test_caches_are_bounded() -> None:
-    """Names and values that strangers invent do not grow the caches beyond their bound."""
+    """Names and values that clients invent do not grow the caches beyond their bound."""
     parser = RequestParser(Limits(max_header_size=20_000, max_headers=1000, max_body=0))
     for batch in range(4):
         names = b"".join(b"X-Cache-%d-%d: y\r\n" % (batch, n) for n in range(500))

@@ -168,7 +168,7 @@ async def test_big_bodies_in_both_directions(listen: Any, serve: Any) -> None:
 
 
 async def test_one_large_piece(listen: Any, serve: Any) -> None:
-    """A single piece far over what a socket takes at once arrives whole, and the connection goes on."""
+    """A single piece far over what a socket takes at once arrives whole, and the connection stays open."""
 
     async def big(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
@@ -309,7 +309,7 @@ async def test_a_refused_client_can_read_why(listen: Any, serve: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [bytes(8 << 20), b"x" * 100])
-async def test_the_answer_to_an_upload_that_nobody_reads_arrives(listen: Any, serve: Any, body: bytes) -> None:
+async def test_the_answer_to_an_unread_upload_arrives(listen: Any, serve: Any, body: bytes) -> None:
     """A client that sends 8 MiB before it reads gets the early answer, of the application and of the server."""
 
     async def deny(scope: Any, receive: Any, send: Any) -> None:
@@ -414,7 +414,7 @@ async def test_drain_answers_what_has_arrived(listen: Any, serve: Any) -> None:
 
 
 async def test_clients_in_the_kernels_queue_are_served_when_it_drains(listen: Any) -> None:
-    """Who connected and asked before the stop is answered, even if nobody had accepted the connection yet."""
+    """A request sent before the stop is answered, even if its connection was not accepted yet."""
     world = await listen(hello)
     clients = []
     for _ in range(40):  # more than one batch accepts
@@ -429,7 +429,7 @@ async def test_clients_in_the_kernels_queue_are_served_when_it_drains(listen: An
 
 
 async def test_a_pause(listen: Any, serve: Any) -> None:
-    """While it lasts nobody is accepted, and who is there is served; then those who waited are, and at its end too."""
+    """During a pause no connection is accepted and open ones are served; afterwards, or at a stop, waiting ones are."""
     world = await listen(hello, serve)
     known = await connect(world)
     await known.send(GET)
@@ -455,8 +455,8 @@ async def test_a_pause(listen: Any, serve: Any) -> None:
         assert b"/" == (await last.response()).body
 
 
-async def test_who_waits_in_a_pause_is_left_to_others(listen: Any) -> None:
-    """When this worker ends and others serve on, in which the pause goes on."""
+async def test_connections_that_wait_in_a_pause_are_left_to_other_workers(listen: Any) -> None:
+    """This worker stops during a pause, and other workers, which are paused too, continue to serve."""
     world = await listen(hello)
     world.service.pause(True)
     waiting = await connect(world)
@@ -476,7 +476,7 @@ async def test_a_request_in_the_socket_is_served_while_draining(listen: Any) -> 
     assert (200, "close") == ((answer := await client.response()).status, answer.headers["connection"])
 
 
-async def test_cancellation_leaves_nothing(listen: Any, open_http: Any, serve: Any) -> None:
+async def test_cancellation_closes_everything(listen: Any, open_http: Any, serve: Any) -> None:
     """A hard stop in the middle of everything closes every socket."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -498,7 +498,7 @@ async def test_cancellation_leaves_nothing(listen: Any, open_http: Any, serve: A
 
 
 async def test_no_descriptor_left(listen: Any, serve: Any, caplog: pytest.LogCaptureFixture) -> None:
-    """With no file descriptor free, accepting pauses, says so, does not spin, and goes on when there is one."""
+    """With no file descriptor free, accepting pauses, logs that, does not spin, and resumes later."""
     world = await listen(hello, serve)
     client = await connect(world)
     await client.get()
@@ -660,6 +660,6 @@ async def test_fuzzed_streams(listen: Any, interface: str) -> None:
                 for _ in range(1000):
                     nursery.start_soon(one, mutated(chance), chance.choice([1, 1, 3, 20]), chance.random() < 0.8)
             await until(lambda: not world.service.statistics().open and not world.service.statistics().running)
-    # A client that left in the middle of its body is no failure; with WSGI `read` raised, which counts as one of ours.
+    # A disconnect in the middle of the body is no failure; with WSGI `read` raised, which counts as ours.
     assert [] == [error for error in world.journal.failures if not isinstance(error, OSError)]
     assert b"0" == (await (await connect(world)).get()).body

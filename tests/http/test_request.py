@@ -99,7 +99,7 @@ def test_asterisk_has_no_path() -> None:
 
 
 def test_a_request_over_http_names_no_other_client() -> None:
-    """Only a front server's packet says who the client is; over HTTP that is the connection."""
+    """Only a front server's packet names the client; over HTTP it is the peer of the connection."""
     assert (b"", b"") == parse(b"GET / HTTP/1.0\r\n\r\n").remote()
 
 
@@ -114,7 +114,7 @@ def test_environ_repeated_headers() -> None:
     assert ("1,2,\xe9", "a=b; c=d") == (result["HTTP_A"], result["HTTP_COOKIE"])
 
 
-def test_environ_leaves_out_headers_that_deceive() -> None:
+def test_environ_omits_ambiguous_headers() -> None:
     """Names with an underscore cannot pose as those with a hyphen, and Proxy never becomes HTTP_PROXY."""
     result = environ(
         b"GET / HTTP/1.0\r\nX_Real_IP: 6.6.6.6\r\nProxy: http://evil\r\nX-Real-IP: 1.1.1.1\r\nA_B: c\r\n\r\n"
@@ -201,7 +201,7 @@ def test_split_host() -> None:
 
 
 def test_caches_are_bounded() -> None:
-    """Hosts and header names that strangers invent do not grow the caches beyond their bound."""
+    """Hosts and header names that clients invent do not grow the caches beyond their bound."""
     for n in range(1100):
         split_host(b"host%d" % n)
         environ(b"GET / HTTP/1.0\r\nX-Name-%d: 1\r\n\r\n" % n)

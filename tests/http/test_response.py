@@ -199,7 +199,7 @@ def test_the_message_about_hop_by_hop_headers() -> None:
 
 
 def test_closing_from_outside() -> None:
-    """A server that stops sets keep_alive to False, and the client is told."""
+    """A server that stops sets keep_alive to False, and a header tells the client."""
     response = respond()
     response.start(200, [])
     response.keep_alive = False

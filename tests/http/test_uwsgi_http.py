@@ -149,7 +149,7 @@ def test_wsgiref_accepts_the_environ() -> None:
 
 
 def test_a_request_that_lacks_everything() -> None:
-    """It is a GET of HTTP/1.0; the server's name is that of nobody, and who asks is not known."""
+    """It is a GET of HTTP/1.0; the server has a default name, and the client is unknown."""
     lacking = bare(A="b")
     assert {
         "A": "b",
@@ -257,7 +257,7 @@ def test_what_should_be_encoded_in_a_query(query: bytes, expected: bytes) -> Non
 
 
 def test_remote() -> None:
-    """The front server says who the client is, and may say anything."""
+    """The front server names the client, with any text."""
     assert (b"192.0.2.1", b"5555") == request().remote()
     assert (b"", b"") == bare(A="b").remote()
     assert (b"a\nb", b"") == bare(REMOTE_ADDR="a\nb").remote()
@@ -327,7 +327,7 @@ def test_texts() -> None:
     ],
 )
 def test_scheme(changes: dict[str, str | None], expected: str) -> None:
-    """UWSGI_SCHEME tells the scheme, then HTTPS, then REQUEST_SCHEME, then the connection; only these two are one."""
+    """The scheme is that of UWSGI_SCHEME, HTTPS, REQUEST_SCHEME or the connection, in this order; http or https."""
     peer = Peer(client=None, server=None, scheme="peer")
     assert expected == request(changes).wsgi_environ(peer, {})["wsgi.url_scheme"]
     assert expected == request(changes).asgi_scope(peer, {})["scheme"]
@@ -344,7 +344,7 @@ def test_scheme(changes: dict[str, str | None], expected: str) -> None:
     ],
 )
 def test_server(changes: dict[str, str | None], expected: tuple[str, str]) -> None:
-    """Name and port of the server come from the Host header where the front server does not tell them."""
+    """Name and port of the server come from the Host header if the front server does not send them."""
     found = environ(changes)
     assert expected == (found["SERVER_NAME"], found["SERVER_PORT"])
     assert (expected[0], int(expected[1])) == scope(changes)["server"]
@@ -362,7 +362,7 @@ def test_server(changes: dict[str, str | None], expected: tuple[str, str]) -> No
     ],
 )
 def test_client(changes: dict[str, str | None], expected: tuple[str, int] | None) -> None:
-    """The client is who the front server says, never the front server itself."""
+    """The client is the one that the front server names, never the front server itself."""
     assert expected == scope(changes)["client"]
 
 
@@ -385,7 +385,7 @@ def test_http_version(protocol: str | None, expected: str) -> None:
 
 
 def test_vars_that_are_not_passed_on() -> None:
-    """A var cannot take the place of what the server sets, nor tell HTTP clients of the application about a proxy."""
+    """A var cannot replace a key that the server sets, nor set a proxy for HTTP clients in the application."""
     found = environ(
         {"HTTP_PROXY": "evil", "wsgi.input": "evil", "uwsgi.node": "evil", "x-wsgiorg.fdevent": "evil", "wsgi": "fine"},
         **{"wsgi.input": "ours"},
@@ -401,7 +401,7 @@ def test_vars_of_uwsgi_are_kept() -> None:
 
 
 def test_caches_of_names_are_bounded() -> None:
-    """Names that strangers make up do not fill the memory, and are right all the same."""
+    """Names that clients invent do not fill the memory, and are correct in the environ."""
     for number in range(2000):
         made_up = bare(**{f"HTTP_MADE_{number}": "x"})
         assert [(b"made-%d" % number, b"x")] == made_up.headers

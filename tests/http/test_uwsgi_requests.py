@@ -298,11 +298,11 @@ def test_refused_values(data: bytes, status: int, message: str) -> None:
 
 @pytest.mark.parametrize(("modifier1", "modifier2"), [(1, 0), (18, 0), (48, 3), (173, 3), (174, 0), (255, 0)])
 def test_unknown_packets(modifier1: int, modifier2: int) -> None:
-    """A packet of a kind we do not know is read, and whoever handles it learns that nobody does."""
+    """A packet of an unknown kind is read, and decoding its call is an error."""
     (request,) = UwsgiParser(LIMITS).feed(encode_packet(modifier1, modifier2, b"any"))
     assert isinstance(request, PacketRequest)
     assert (modifier1, modifier2, b"any") == (request.modifier1, request.modifier2, request.packet)
-    message = f"^nobody answers modifier1 {modifier1} with modifier2 {modifier2} here$"
+    message = f"^modifier1 {modifier1} with modifier2 {modifier2} is not supported$"
     with pytest.raises(RemoteProtocolError, match=message):
         request.call()
 
@@ -372,7 +372,7 @@ def test_clients_are_refused_by_http(data: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x00", RpcCall(name=b"f").encode(), b"GET / HTTP/1.1\r\n"])
 def test_others_are_refused_without_a_byte(data: bytes) -> None:
-    """Other servers, and who has not said what it is, get nothing, as from uWSGI."""
+    """A client that has not sent a hello gets nothing, as from uWSGI."""
     parser = UwsgiParser(LIMITS)
     parser.feed(data)
     assert b"" == parser.refusal(400, "no", DATE, "")

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
-PATIENCE = 30.0  # seconds for whatever is waited for; nothing here takes a tenth of it
+TIMEOUT = 30.0  # seconds for whatever is waited for; nothing here takes a tenth of it
 
 # Below the ports that the kernel hands out to clients, which would take one between its choice and its use.
 _PORTS = iter(range(20_000 + os.getpid() % 8_000, 32_000))
@@ -68,7 +68,7 @@ def can_connect(address: str) -> bool:
     """Does somebody listen at this host:port or path?"""
     family, target = where(address)
     with socket.socket(family) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(TIMEOUT)
         return sock.connect_ex(target) == 0
 
 
@@ -91,7 +91,7 @@ def exchange(address: str, request: bytes, piece: int = 1 << 20) -> bytes:
     family, target = where(address)
     received = bytearray()
     with socket.socket(family) as sock:
-        sock.settimeout(PATIENCE)
+        sock.settimeout(TIMEOUT)
         sock.connect(target)
         if family == socket.AF_INET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -130,7 +130,7 @@ class Program:
         self._wait()
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         for address in self._listens:
             while not can_connect(address):
                 if self.process.poll() is not None or time.monotonic() > deadline:
@@ -145,7 +145,7 @@ class Program:
             text: what is waited for.
             start: characters of the log that are left out, as they are older.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while text not in (log := self.log.read_text()[start:]) and time.monotonic() < deadline:
             time.sleep(0.01)
         return log
@@ -154,7 +154,7 @@ class Program:
         """Ask it to end, and give back its exit code; whatever is left of its group is killed."""
         self.process.terminate()
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(TIMEOUT)
         finally:
             self.kill()
 
@@ -217,7 +217,7 @@ class Node(Program):
             command: `rpc`, `remote_signal`, a cache function, or another of the node's own.
             args: literals.
         """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         with contextlib.closing(connection):
             connection.request("POST", "/", repr((command, args)).encode())
             response = connection.getresponse()
@@ -228,7 +228,7 @@ class Node(Program):
 
     def wait_for(self, expected: object, command: str, *args: object) -> Any:  # Any: as in run()
         """Repeat a command until it returns what is expected, or the patience ends; give back the last answer."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while (answer := self.run(command, *args)) != expected and time.monotonic() < deadline:
             time.sleep(0.01)
         return answer

@@ -126,7 +126,7 @@ def test_update_replaces(remote: Remote) -> None:
 
 
 def expiry(remote: Remote, key: bytes) -> int:
-    """When the item expires, as the protocol tells it, in seconds from now; 0 for never."""
+    """When the item expires, from the answer of the protocol, in seconds from now; 0 for never."""
     body = b"\x03\0cmd\x03\0get\x03\0key" + len(key).to_bytes(2, "little") + key + b"\x05\0cache\x02\0c1"
     reply = exchange(remote.pair.node, b"o" + len(body).to_bytes(2, "little") + b"\x11" + body)
     _, found, rest = reply.partition(b"\x07\0expires\x0a\0")
@@ -135,7 +135,7 @@ def expiry(remote: Remote, key: bytes) -> int:
 
 @pytest.mark.parametrize("function", ["set", "update"])
 def test_expiries(remote: Remote, function: str) -> None:
-    """An expiry is sent in seconds from now, and told as the time of day; 0 is never."""
+    """An expiry is sent in seconds from now, and answered as the time of day; 0 is never."""
     remote(function, "soon", b"value", 30)
     remote(function, "never", b"value", 0)
     assert expiry(remote, b"soon") in (29, 30, 31)
@@ -174,7 +174,7 @@ def test_clear(remote: Remote) -> None:
 
 
 def refused(remote: Remote, function: str) -> Callable[[Any], bool]:
-    """Is this how the caller is told that a uWSGI stored nothing?"""
+    """Is this how the caller learns that a uWSGI node stored nothing?"""
     if remote.pair.caller.kind == "ours" and function == "update":
         return lambda answer: isinstance(answer, Raised) and answer.name == "CacheError"
     return lambda answer: answer is remote.no
@@ -194,7 +194,7 @@ def test_values_beyond_the_limit(remote: Remote, function: str) -> None:
 
 @pytest.mark.parametrize("function", ["set", "update"])
 def test_empty_values(remote: Remote, function: str) -> None:
-    """An empty value is stored by ours, whoever asks for it, and refused by uWSGI."""
+    """An empty value is stored by ours, for any caller, and refused by uWSGI."""
     answer = remote(function, "key", b"", 0)
     if remote.pair.callee.kind == "ours":
         assert (remote.yes if function == "set" else remote.done) is answer
@@ -205,7 +205,7 @@ def test_empty_values(remote: Remote, function: str) -> None:
 
 
 def test_a_full_cache(remote: Remote) -> None:
-    """A cache with room for no more keeps what it has; uWSGI's holds one item less than it is told."""
+    """A full cache keeps its items; uWSGI's holds one item less than configured."""
     for number in range(100):
         answer = remote("set", f"key{number}", b"value", 0)
         assert (remote.no if remote.pair.callee.kind == "uwsgi" and number == 99 else remote.yes) is answer
@@ -226,7 +226,7 @@ def number(value: int) -> bytes:
     ("function", "operand", "exact"), [("inc", 5, 12), ("dec", 5, 2), ("mul", 5, 35), ("div", 5, 1)]
 )
 def test_arithmetic(remote: Remote, function: str, operand: int, exact: int) -> None:
-    """uWSGI replaces a remote number by the operand; ours does that to no uWSGI, and to ours what it was asked for."""
+    """uWSGI replaces a remote number by the operand; ours refuses to send that to uWSGI, and computes between ours."""
     remote("update", "key", number(7), 0)
     answer = remote(function, "key", operand, 0)
     if remote.pair.caller.kind == "uwsgi":
@@ -257,7 +257,7 @@ def test_keys_are_listed(remote: Remote) -> None:
         assert [b"a", b"b"] == sorted(answer)
 
 
-def test_a_node_that_nobody_listens_on(pair: Pair, tmp_path: object) -> None:
+def test_a_node_without_a_server(pair: Pair, tmp_path: object) -> None:
     """It is as a missing key for uWSGI, and an error in ours."""
     nowhere = f"{tmp_path}/nobody.sock" if pair.over == "unix" else "127.0.0.1:1"
     answer = pair.caller.run("cache_get", "key", f"c1@{nowhere}")

@@ -30,7 +30,7 @@ import httpx
 import pytest
 
 from tests.interop.fronts import Fronts, open_fronts
-from tests.interop.peers import PATIENCE, find_program
+from tests.interop.peers import TIMEOUT, find_program
 
 pytestmark = pytest.mark.real
 
@@ -67,12 +67,12 @@ def client(fronts: Fronts, kind: str, front: str) -> Iterator[httpx.Client]:
     # The router closes after each response without saying so: the next request may or may not be too early to notice.
     limits = httpx.Limits(max_keepalive_connections=0 if front.startswith("router") else 5)
     transport = httpx.HTTPTransport(verify=False, limits=limits)  # to verify nothing saves reading all certificates
-    with httpx.Client(base_url=url, timeout=PATIENCE, transport=transport) as client:
+    with httpx.Client(base_url=url, timeout=TIMEOUT, transport=transport) as client:
         yield client
 
 
 def sha256(data: bytes) -> str:
-    """The hash of a body, as the applications tell it."""
+    """The hash of a body, as the applications return it."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -131,7 +131,7 @@ def test_an_early_answer_to_a_large_upload(client: httpx.Client) -> None:
 def test_raw_bytes_in_a_query(client: httpx.Client, kind: str) -> None:
     """What a client should have percent-encoded, and nginx passes on, is encoded for ASGI; WSGI has the bytes."""
     assert client.base_url.port is not None
-    with socket.create_connection(("127.0.0.1", client.base_url.port), timeout=PATIENCE) as sock:
+    with socket.create_connection(("127.0.0.1", client.base_url.port), timeout=TIMEOUT) as sock:
         sock.sendall(b"GET /echo?q=\xe9 HTTP/1.0\r\nHost: x\r\n\r\n")
         with sock.makefile("rb") as answer:
             seen = json.loads(answer.read().partition(b"\r\n\r\n")[2])
@@ -183,7 +183,7 @@ def test_an_empty_response(client: httpx.Client) -> None:
 
 
 def test_a_redirect(client: httpx.Client) -> None:
-    """A redirect reaches the client, who follows it."""
+    """A redirect reaches the client, which follows it."""
     response = client.get("/redirect")
     assert 302 == response.status_code
     assert "/echo" == response.headers["location"].removeprefix(str(client.base_url).rstrip("/"))
@@ -196,7 +196,7 @@ def test_cookies_that_are_set(client: httpx.Client) -> None:
 
 
 def test_an_application_that_raises(client: httpx.Client, front: str, kind: str) -> None:
-    """The client is told 500 by ours; a real uWSGI closes without a byte. Either way the next request is served."""
+    """Ours responds with 500; a real uWSGI closes without a byte. Either way the next request is served."""
     if kind == "uwsgi wsgi" and front.startswith("router"):
         with pytest.raises(httpx.RemoteProtocolError):
             client.get("/raise")
@@ -208,13 +208,13 @@ def test_an_application_that_raises(client: httpx.Client, front: str, kind: str)
 
 @pytest.mark.parametrize("query", ["length", "none"])
 def test_an_application_that_raises_too_late(client: httpx.Client, front: str, kind: str, query: str) -> None:
-    """A response that is cut is seen as such by its length; without one, where ours can reset the connection."""
+    """The client sees a cut response by its length; without one, if ours can reset the connection."""
     if query == "length" or (kind != "uwsgi wsgi" and front in ("apache tcp", *(way for way in NGINX if "tcp" in way))):
         with pytest.raises(httpx.RemoteProtocolError):
             client.get(f"/cut?{query}")
     else:
         assert PIECE == client.get(f"/cut?{query}").content
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while front.startswith("router") and not _is_served(client) and time.monotonic() < deadline:
         time.sleep(0.1)  # until the router's gracetime for a server that reset a connection is over
     assert 200 == client.get("/echo").status_code
@@ -229,21 +229,21 @@ def _is_served(client: httpx.Client) -> bool:
 
 
 def test_a_client_that_disconnects(client: httpx.Client, front: str, fronts: Fronts, kind: str) -> None:
-    """A client that leaves in the middle of an endless response ends it, behind the front server too."""
+    """A disconnect in the middle of an endless response ends it, behind the front server too."""
     before = int(client.get("/ended").text)
-    with socket.create_connection(("127.0.0.1", fronts.port(front, kind)), timeout=PATIENCE) as sock:
+    with socket.create_connection(("127.0.0.1", fronts.port(front, kind)), timeout=TIMEOUT) as sock:
         sock.sendall(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"HTTP/1.1 200" == sock.recv(12)
         assert sock.recv(1 << 16)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while (after := int(client.get("/ended").text)) == before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert before + 1 == after
 
 
-def test_a_client_that_leaves_an_upload(client: httpx.Client, front: str, fronts: Fronts, kind: str) -> None:
-    """A client that leaves in the middle of its body costs nobody else anything."""
-    with socket.create_connection(("127.0.0.1", fronts.port(front, kind)), timeout=PATIENCE) as sock:
+def test_a_disconnect_during_an_upload(client: httpx.Client, front: str, fronts: Fronts, kind: str) -> None:
+    """A disconnect in the middle of a body affects no other request."""
+    with socket.create_connection(("127.0.0.1", fronts.port(front, kind)), timeout=TIMEOUT) as sock:
         sock.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + PIECE)
     for _ in range(5):
         assert 5 == client.post("/echo", content=b"hello").json()["count"]
@@ -268,8 +268,8 @@ def test_uwsgi_curl(fronts: Fronts, kind: str, over: str, uwsgi_curl: str) -> No
     address = backend.tcp if over == "tcp" else backend.unix
 
     def run(*options: str) -> tuple[int, str]:
-        command = [uwsgi_curl, address, *options, "--timeout", str(PATIENCE)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        command = [uwsgi_curl, address, *options, "--timeout", str(TIMEOUT)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT)
         return done.returncode, done.stdout
 
     code, answer = run("example.test/echo/x?a=b", "-H", "Cookie: k=v")

@@ -1,10 +1,10 @@
-"""RFC 9110 and 9112 as tables of requests, over a real socket, in every mode: what is answered, what the application
-was told, and whether the next request on the connection is served or the connection ends.
+"""RFC 9110 and 9112 as tables of requests, over a real socket, in every mode: the response, the request as the
+application gets it, and whether the next request on the connection is served or the connection ends.
 
-A row is `name: (request, status, what the application says)`. Behind each request comes another one, `TAIL`, in the
-same write: where the connection survives, it is answered, and nothing that belonged to the first was taken for it;
-where it does not, not one more byte comes. Every answer is parsed strictly, and no row leaves an error in the server's
-log. Where the RFCs leave a status open, all that are right are given.
+A row is `name: (request, status, what the application returns)`. Each request is followed by another one, `TAIL`, in
+the same write: if the connection stays open, it is answered, and no byte of the first was taken for it; otherwise not
+one more byte arrives. Every response is parsed strictly, and no row causes an error in the server's log. Where the RFCs
+leave a status open, all valid ones are listed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.interop.peers import APPS, PATIENCE, Program, free_port
+from tests.interop.peers import APPS, TIMEOUT, Program, free_port
 
 pytestmark = pytest.mark.real
 
@@ -87,7 +87,11 @@ SERVED: dict[str, Row] = {
     "obs-text": (GET + H + b"X: \x80\xff\r\n\r\n", 200, "GET / h 0"),
     "every tchar in a name": (GET + H + b"!#$%&'*+-.^_`|~09azAZ: x\r\n\r\n", 200, "GET / h 0"),
     # Connection: RFC 9110 7.6.1, 7.8, 10.1.1.
-    "upgrade that nobody offers": (GET + H + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 200, "GET / h 0"),
+    "upgrade that the server does not offer": (
+        GET + H + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        200,
+        "GET / h 0",
+    ),
     "upgrade of a POST": (
         *(POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 5\r\n\r\nhello", 200, "POST /p h 5"),
     ),
@@ -132,7 +136,7 @@ LAST: dict[str, Row] = {
     "1.2, close": (b"GET / HTTP/1.2\r\n" + H + b"Connection: close\r\n\r\n", 200, "GET / h 0"),
 }
 
-# ----- refused by the server, which ends the connection: nobody knows where the next request would begin
+# ----- refused by the server, which ends the connection: the start of the next request is unknown
 
 VERSIONS: dict[bytes, Status] = {
     **dict.fromkeys((b"HTTP/2.0", b"HTTP/3.0", b"HTTP/9.9"), 505),
@@ -300,7 +304,7 @@ REFUSED: dict[str, tuple[bytes, Status]] = {
     "trailer with LF": (CHUNKED + b"0\r\nX: a\n\r\n", 400),
     "end with LF": (CHUNKED + b"0\n\n", 400),
     # Expect: RFC 9110 10.1.1.
-    "expectation that nobody meets": (POST + b"Expect: 200-ok\r\nContent-Length: 2\r\n\r\nab", 417),
+    "unknown expectation": (POST + b"Expect: 200-ok\r\nContent-Length: 2\r\n\r\nab", 417),
 }
 
 # ----- the same as HEAD: what is refused has no body either (RFC 9110 9.3.2, RFC 9112 6.3)
@@ -348,7 +352,7 @@ class Client:
     """One connection."""
 
     def __init__(self, port: int) -> None:
-        self._sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self._sock = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._sock.makefile("rb")
 
@@ -392,7 +396,7 @@ class Client:
 
 
 class Server(Program):
-    """Ours, with the echo application and all default options."""
+    """trio_uwsgi with the echo application and all default options."""
 
     def __init__(self, app: str, options: list[str], folder: Path) -> None:
         self.port = free_port()
@@ -415,7 +419,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def statuses(status: Status) -> tuple[int, ...]:
-    """Those that are right: where an RFC leaves it open, several."""
+    """The valid statuses: several, if an RFC leaves it open."""
     return status if isinstance(status, tuple) else (status,)
 
 
@@ -437,7 +441,7 @@ def test_what_is_served(server: Server) -> None:
 
 
 def test_what_is_served_last(server: Server) -> None:
-    """The connection ends behind the answer: at once, whole, and with nothing about the request that came too late."""
+    """The connection ends after the response: at once, and without a byte about the request that came too late."""
     wrong = {}
     for name, (request, status, said) in LAST.items():
         with Client(server.port) as client:
@@ -489,7 +493,7 @@ def test_heads_that_are_refused(server: Server) -> None:
 
 
 def test_bodies_that_are_cut(server: Server) -> None:
-    """A client that closes its side in the middle of its body, and waits, is told 400."""
+    """A client that shuts its side in the middle of its body, and waits, gets a 400."""
     wrong: dict[str, object] = {}
     for name, request in CUT.items():
         with Client(server.port) as client:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.peers import PATIENCE, Node, exchange
+from tests.interop.peers import TIMEOUT, Node, exchange
 
 if TYPE_CHECKING:
     from tests.interop.conftest import Nodes
@@ -67,7 +67,7 @@ def test_the_recorded_conversation(node: Node, over: str, piece: int) -> None:
         expected = recorded(name, "reply")
         if name in ("cache_get", "cache_get_default"):
             (expires,) = _EXPIRES.findall(reply)
-            assert 0 <= time.time() + 60 - int(expires) < PATIENCE, name
+            assert 0 <= time.time() + 60 - int(expires) < TIMEOUT, name
             expected = _EXPIRES.sub(expires, expected)
         assert expected == reply, name
 
@@ -106,7 +106,7 @@ def test_a_job_without_a_spooler(node: Node) -> None:
 
 @pytest.mark.parametrize("modifier1", [10, 22, 48, 254, 255])
 def test_unknown_modifiers(node: Node, modifier1: int) -> None:
-    """What nobody knows is closed without a byte."""
+    """The connection of an unknown packet is closed without a byte."""
     assert b"" == exchange(node.tcp, bytes([modifier1, 0, 0, 0]))
 
 

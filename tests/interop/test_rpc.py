@@ -69,7 +69,7 @@ def test_results_come_back(pair: Pair, size: int) -> None:
 
 
 def test_an_empty_result(pair: Pair) -> None:
-    """An empty result is told apart from a failure only where both ends are ours."""
+    """An empty result differs from a failure only if both ends are ours."""
     answer = pair.caller.run("rpc", pair.node, "empty")
     if pair.caller.kind == "uwsgi":
         assert None is answer
@@ -94,7 +94,7 @@ def test_failures(pair: Pair, function: str, error: str) -> None:
 
 
 def test_the_reason_of_a_failure(pair: Pair) -> None:
-    """What a function of ours raised is told to a caller that is ours, and logged by its server in any case."""
+    """The error of a function is sent to a caller that is ours, and logged by its server in any case."""
     answer = pair.caller.run("rpc", pair.node, "fails")
     if pair.kinds == "ours to ours":
         assert "on purpose" in answer.text
@@ -121,7 +121,7 @@ TOO_MUCH = {
 
 @pytest.mark.parametrize("case", TOO_MUCH)
 def test_beyond_the_limits(pair: Pair, case: str) -> None:
-    """What the wire cannot carry is cut or None with uWSGI, and refused by ours before anything is sent."""
+    """A call that exceeds the protocol is cut or None with uWSGI, and refused by ours before anything is sent."""
     args = TOO_MUCH[case]
     answer = pair.caller.run("rpc", pair.node, "digest", *args)
     if pair.caller.kind == "ours":
@@ -149,8 +149,8 @@ def test_empty_arguments(pair: Pair, args: tuple[bytes, ...]) -> None:
         assert "NodeClosed" == answer.name
 
 
-def test_a_node_that_nobody_listens_on(pair: Pair, tmp_path: object) -> None:
-    """A call to nobody is None for uWSGI, and an error of its own in ours."""
+def test_a_node_without_a_server(pair: Pair, tmp_path: object) -> None:
+    """A call without a server is None for uWSGI, and an error of its own in ours."""
     nowhere = f"{tmp_path}/nobody.sock" if pair.over == "unix" else "127.0.0.1:1"
     answer = pair.caller.run("rpc", nowhere, "hello")
     if pair.caller.kind == "uwsgi":

@@ -1,8 +1,8 @@
 """Remote signals, in both directions between a real uWSGI and ours, over TCP and unix sockets.
 
-All are equal but for two answers: `signal` returns None in uWSGI, `remote_signal` None in ours; and a node that nobody
-listens on is an `OSError` in uWSGI, of which ours is the kind `NodeUnreachable`. A number that nothing is registered
-for is acknowledged by both, and logged: the server answers for its queue, not for its table.
+All are equal, except: `signal` returns None in uWSGI, `remote_signal` None in ours; a node without a server is an
+`OSError` in uWSGI, and its subclass `NodeUnreachable` in ours. Both acknowledge and log a signal number that is not
+registered: the answer is about the queue, not about handlers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def test_an_unregistered_signal_is_acknowledged(pair: Pair) -> None:
     assert 0 == pair.callee.run("seen_times", 77)
 
 
-def test_a_node_that_nobody_listens_on(pair: Pair, tmp_path: object) -> None:
+def test_a_node_without_a_server(pair: Pair, tmp_path: object) -> None:
     """It is an error for both."""
     nowhere = f"{tmp_path}/nobody.sock" if pair.over == "unix" else "127.0.0.1:1"
     answer = pair.caller.run("remote_signal", 7, nowhere)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interop.peers import PATIENCE, Node, exchange, our_command, uwsgi_command
+from tests.interop.peers import TIMEOUT, Node, exchange, our_command, uwsgi_command
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def ran(home: Path) -> list[tuple[str, Vars, bytes]]:
 
 def wait_until_empty(home: Path, *nodes: Node) -> None:
     """Wait until the directory has no job left."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while jobs_in(home):
         logs = "\n".join(node.log.read_text()[-3000:] for node in nodes)
         assert time.monotonic() < deadline, f"{jobs_in(home)} are left:\n{logs}"
@@ -129,7 +129,7 @@ def test_a_job_for_another_node(kind: str, uwsgi_program: str, tmp_path: Path) -
 
 
 def test_a_node_that_takes_no_job(uwsgi_program: str, tmp_path: Path, nodes: Nodes) -> None:
-    """Without a spooler both say no; ours says why to one of ours."""
+    """Without a spooler both refuse; ours gives the reason to a client of ours."""
     with node("ours", uwsgi_program, tmp_path, runs=False) as caller:
         for name in ("uwsgi1", "ours2"):
             answer = caller.run("remote_spool", nodes.get(name).unix, {b"number": b"2"})

@@ -141,7 +141,7 @@ async def test_functions_are_not_for_everybody(
         assert b"" == await exchange(runtime, PACKETS[173])
         assert b"refused" in await exchange(runtime, HelloCall().encode() + PACKETS[173])
         assert b"\xff\0\0\1" == await exchange(runtime, PACKETS[110])
-    assert "may not use rpc over the uwsgi protocol; Config(modifiers={'rpc': ...}) says who may" in caplog.text
+    assert "may not use rpc over the uwsgi protocol; set Config(modifiers={'rpc': ...}) to allow it" in caplog.text
 
 
 @all_placements

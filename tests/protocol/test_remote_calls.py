@@ -208,10 +208,10 @@ def vars_of(**found: bytes) -> bytes:
         ((173, 1), encode_array([b"n" * 256]), b"", "an RPC call has no name, or one of more than 255 bytes"),
         ((173, 0), encode_array([b"f"] * 256), b"", "there are more than 255 items"),
         ((173, 0), b"\x05\x00hell", b"", "item 0 is cut off: it ends at byte 7, the packet at 6"),
-        ((173, 2), vars_of(PATH_INFO=b"/f"), b"", "nobody answers modifier1 173 with modifier2 2 here"),
-        ((173, 3), b"", b"", "nobody answers modifier1 173 with modifier2 3 here"),
-        ((174, 0), b"", b"", "nobody answers modifier1 174 with modifier2 0 here"),
-        ((48, 0), b"", b"", "nobody answers modifier1 48 with modifier2 0 here"),
+        ((173, 2), vars_of(PATH_INFO=b"/f"), b"", "modifier1 173 with modifier2 2 is not supported"),
+        ((173, 3), b"", b"", "modifier1 173 with modifier2 3 is not supported"),
+        ((174, 0), b"", b"", "modifier1 174 with modifier2 0 is not supported"),
+        ((48, 0), b"", b"", "modifier1 48 with modifier2 0 is not supported"),
         ((111, 17), b"", b"", "the cache command '' is not known"),
         ((111, 17), vars_of(cmd=b"magic", key=b"k"), b"", "the cache command 'magic' is not known"),
         ((111, 17), vars_of(cmd=b"get"), b"", "the cache command get has no key"),
@@ -219,7 +219,7 @@ def vars_of(**found: bytes) -> bytes:
             (111, 17),
             vars_of(cmd=b"set", key=b"k", size=b"3"),
             b"ab",
-            "the cache command set came with a value of 2 bytes",
+            "the cache command set has a value of 2 bytes, which is not the announced size",
         ),
         (
             (111, 17),
@@ -418,8 +418,8 @@ def test_what_is_not_an_answer(call: Call, wire: bytes, message: str) -> None:
 
 def test_a_large_answer_is_refused_before_it_comes() -> None:
     """The announced size is enough to refuse a result or a value."""
-    told: list[tuple[Call, Any]] = [(RPC, RpcAnswer(result=b"r" * 70_000)), (GET, CacheAnswer(value=b"v" * 70_000))]
-    for call, answer in told:
+    answers: list[tuple[Call, Any]] = [(RPC, RpcAnswer(result=b"r" * 70_000)), (GET, CacheAnswer(value=b"v" * 70_000))]
+    for call, answer in answers:
         reader = AnswerReader(call, 69_999)
         with pytest.raises(RemoteProtocolError, match="larger than 69999"):
             reader.feed(answer.encode()[:50])

@@ -16,7 +16,7 @@ from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
 
-# The ASGI specification's own types: messages and scopes are dicts of whatever their type says.
+# The types of the ASGI specification: messages and scopes are dicts whose keys depend on their type.
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -29,10 +29,11 @@ class AsgiExchange(RunnerExchange):
     __slots__ = ()
 
     async def receive(self) -> Message:
-        """The next `http.request`, then `http.disconnect` once the client left or has the whole response.
+        """The next `http.request`, then `http.disconnect` once the client disconnected or has the whole response.
 
-        What is there is given under a cancelled scope, too, as programs ask in one whether the client is still there.
-        But a cancel that is meant for the whole request arrives, or one that only ever receives could not be ended.
+        A message that is available is returned even under a cancelled scope, as applications use one to check whether
+        the client is still connected. But a cancellation of the whole request is delivered: otherwise an application
+        that receives in a loop could not be cancelled.
         """
         if not (self.body_read or self.over):
             try:
@@ -53,15 +54,15 @@ class AsgiExchange(RunnerExchange):
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Send `http.response.start` or `http.response.body`. Waits only for a client that is slow to read.
+        """Send `http.response.start` or `http.response.body`. Waits only if the client is slow to read.
 
         Raises:
-            ClientDisconnected: the client left (ASGI 2.4).
-            LocalProtocolError: the message does not fit here.
+            ClientDisconnected: the client disconnected (ASGI 2.4).
+            LocalProtocolError: the message is not allowed here.
         """
         kind = message["type"]
         if self.over:
-            self.deliver(b"", False)  # raises what fits
+            self.deliver(b"", False)  # raises the fitting error
         elif kind == "http.response.body":
             piece = message.get("body", b"")
             if type(piece) is not bytes:
@@ -91,7 +92,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
 
     Args:
         app: the application.
-        state: what its lifespan leaves for requests; every request sees a shallow copy of it as it is then.
+        state: the lifespan's; every request gets a shallow copy of it.
     """
 
     exchange_type = AsgiExchange
@@ -99,14 +100,14 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
     def __init__(self, app: AsgiApp, state: dict[str, object]) -> None:
         super().__init__()
         self._app = app
-        self._state = state  # in a member that is a process the lifespan begins when this is there already
+        self._state = state  # in a member process the lifespan starts after this is made
 
     async def _run(self, runner: Runner, exchange: AsgiExchange) -> None:
-        """Call the application for one exchange and report what it did wrong."""
+        """Call the application for one exchange and report its errors."""
         UNIT.set(exchange)
         complete = True
         try:
-            if not exchange.cancelled:  # while it was waiting for its turn
+            if not exchange.cancelled:  # while it was in the queue
                 scope = exchange.request.asgi_scope(exchange.session.peer, self._state)
                 await self._app(scope, exchange.receive, exchange.send)
                 complete = exchange.over
@@ -122,7 +123,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
             pass
         elif exchange.raw:
             exchange.deliver(b"", False)
-        elif exchange.gone:  # it had nobody to answer
+        elif exchange.gone:  # there is no client for the response
             exchange.leave_unanswered()
         else:
             self._failed(exchange, _incomplete(exchange))

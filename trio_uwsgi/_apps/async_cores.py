@@ -1,8 +1,8 @@
-"""uWSGI's async cores: waits that are registered first, and committed together.
+"""uWSGI's async cores: an application registers waits, and commits them together.
 
-A core is a Trio task, or a thread that runs a WSGI application. It registers waits for descriptors and for time, which
-only remembers them; committing waits for the first of them, and forgets the others. So a registered wait that is never
-committed leaves nothing, and neither does a cancelled commit.
+A core is a Trio task, or a thread that runs a WSGI application. Registering a wait for a descriptor or for time only
+records it; a commit waits for the first of them, and drops the others. So neither a registered wait that is never
+committed nor a cancelled commit leaves anything behind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FOREVER = math.inf
 class Wait(bytes):
     """One registered wait. Awaiting it commits it alone.
 
-    It is an empty bytes object, too, so that a WSGI application can yield it through any middleware.
+    It is also an empty bytes object, so that a WSGI application can yield it through any middleware.
     """
 
     fd: int  # -1: only time
@@ -52,7 +52,7 @@ class Wait(bytes):
     async def _commit(self) -> None:
         waits = self.waits
         if registered_waits() is not waits:
-            raise RuntimeError("this wait was registered by another task; register one where it is awaited")
+            raise RuntimeError("this wait was registered by another task; register it in the task that awaits it")
         if not any(known is self for known in waits.registered):
             raise RuntimeError("this wait was committed before; register another one")
         waits.registered = [wait for wait in waits.registered if wait is not self]
@@ -60,24 +60,24 @@ class Wait(bytes):
 
 
 class Waits:
-    """The waits of one core, while it does one unit of work. `ready` is the descriptor that ended the last commit.
+    """The waits of one core, during one unit of work. `ready` is the descriptor that ended the last commit.
 
     Args:
         core: the task, or the number of the thread.
-        unit: whose code it runs; None outside of the runtime.
+        unit: the unit of work; None outside of the runtime.
     """
 
     __slots__ = ("_core", "_host", "_unit", "ready", "registered")
 
     def __init__(self, core: trio.lowlevel.Task | int, unit: Unit | None) -> None:
         self._core = core
-        self._host: trio.lowlevel.Task | None = None  # the task that does what a thread asks of Trio
+        self._host: trio.lowlevel.Task | None = None  # the task that runs async calls of the thread
         self._unit = unit
         self.registered: list[Wait] = []
         self.ready = -1
 
     def belong_to(self, core: trio.lowlevel.Task | int, unit: Unit | None) -> bool:
-        """Are these the waits of that core, now? A context is inherited by child tasks, threads, and later units."""
+        """Are these the waits of that core, now? Child tasks, threads and later units inherit the context."""
         if unit is not self._unit:
             return False
         if core is self._core or core is self._host:
@@ -93,11 +93,11 @@ class Waits:
         return False
 
     def register(self, fd: int, writing: bool, timeout: float) -> Wait:
-        """Remember a wait; `timeout` is in seconds from its commit, `fd` is -1 where there is only that.
+        """Record a wait; `timeout` is in seconds from its commit, `fd` is -1 for a wait for time only.
 
         Raises:
             ValueError: the timeout is negative.
-            OSError: the descriptor is not open, or is of a file, which is always ready.
+            OSError: the descriptor is not open, or is that of a file, which is always ready.
         """
         if not timeout >= 0:
             raise ValueError(f"a wait takes 0 or more seconds, not {timeout!r}")
@@ -112,13 +112,13 @@ class Waits:
         return wait
 
     async def commit(self) -> int:
-        """Wait for the first of all that are registered; with none, let others run. Gives `ready`."""
+        """Wait for the first of all that are registered; with none, only a checkpoint. Returns `ready`."""
         waits, self.registered = self.registered, []
         await self.first_of(waits)
         return self.ready
 
     async def first_of(self, waits: list[Wait]) -> None:
-        """Wait for the first of these, and set `ready`: its descriptor, or -1 when the time was up first.
+        """Wait for the first of these, and set `ready`: its descriptor, or -1 after a timeout.
 
         Raises:
             OSError: one of the descriptors is not open any more.
@@ -155,7 +155,7 @@ class Waits:
     async def _until_ready(self, fd: int, writing: bool, others: trio.CancelScope | None = None) -> None:
         unit = self._unit
         if isinstance(unit, Exchange) and unit.session.descriptor == fd:
-            await unit.until_ready(writing)  # the reactor reads it, and may have read already what we would wait for
+            await unit.until_ready(writing)  # the reactor reads this socket, and may have read the input already
         else:
             await until_ready(fd, writing)
         if self.ready == -1:
@@ -179,7 +179,7 @@ async def until_ready(fd: int, writing: bool) -> None:
             await trio.lowlevel.wait_readable(fd)
     except trio.BusyResourceError:
         raise trio.BusyResourceError(
-            f"another task waits for descriptor {fd} already; one at a time may, for each direction"
+            f"another task waits for descriptor {fd} already; only one may, for each direction"
         ) from None
     except trio.ClosedResourceError:
         raise trio.ClosedResourceError(f"descriptor {fd} was closed while this task waited for it") from None
@@ -195,16 +195,16 @@ def _check_descriptor(fd: int) -> None:
     except (OSError, OverflowError):
         raise OSError(errno.EBADF, f"descriptor {fd} is not open, so it cannot be waited for") from None
     if not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)) and _is_always_ready(fd, mode):
-        raise OSError(errno.EPERM, f"descriptor {fd} is of a file, which is always ready and cannot be waited for")
+        raise OSError(errno.EPERM, f"descriptor {fd} is that of a file, which is always ready and cannot be waited for")
 
 
 def _is_always_ready(fd: int, mode: int) -> bool:
-    """Files are, and some devices: epoll knows which."""
+    """True for files, and for some devices: epoll knows which."""
     if not hasattr(select, "epoll"):
         return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-    with select.epoll() as asked:
+    with select.epoll() as probe:
         try:
-            asked.register(fd)
+            probe.register(fd)
         except PermissionError:
             return True
     return False
@@ -214,9 +214,7 @@ _WAITS: ContextVar[Waits] = ContextVar("trio_uwsgi_waits")
 
 
 def registered_waits() -> Waits | None:
-    """The waits of the task or thread that runs this, if it ever had any. What a thread calls in Trio finds the
-    thread's.
-    """
+    """The waits of the current task or thread, None if it never had any. An async call of a thread has the thread's."""
     known = _WAITS.get(None)
     if known is None:
         return None
@@ -225,7 +223,7 @@ def registered_waits() -> Waits | None:
 
 
 def current_waits() -> Waits:
-    """As `registered_waits`, made if there are none."""
+    """As `registered_waits`, created if there are none."""
     known = registered_waits()
     if known is None:
         core = trio.lowlevel.current_task() if trio.lowlevel.in_trio_task() else threading.get_ident()

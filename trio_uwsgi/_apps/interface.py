@@ -1,6 +1,6 @@
-"""Which of the two interfaces an application has, when nobody says it: `interface="auto"`.
+"""Detects whether an application is WSGI or ASGI, for `interface="auto"`.
 
-The application is looked at and not called. What cannot be told is an error that says what to write.
+The application is inspected and not called. If the result is ambiguous, an error says which option to set.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from trio_uwsgi.errors import ConfigError
 
 
 def detect_interface(app: object) -> Literal["asgi", "wsgi"]:
-    """Find out which interface an application has, from how it can be called.
+    """Detect the interface of an application from how it can be called.
 
     Args:
         app: a function, a class, an object with `__call__`, or a partial of one.
     Raises:
-        ConfigError: it is not callable, or could be either; say which with `interface=`.
+        ConfigError: it is not callable, or could be either; set `interface=`.
     """
     if not callable(app):
         raise ConfigError(f"{app!r} is not an application: it cannot be called", "give a WSGI or an ASGI callable")
@@ -27,7 +27,7 @@ def detect_interface(app: object) -> Literal["asgi", "wsgi"]:
     while isinstance(inner, functools.partial):
         inner = inner.func
     if inspect.isclass(inner):
-        # An instance is made per request; what is done with it tells the two apart.
+        # An instance is made per request; it is iterated for WSGI, and awaited for ASGI.
         if hasattr(inner, "__await__") != hasattr(inner, "__iter__"):
             return "asgi" if hasattr(inner, "__await__") else "wsgi"
     elif inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__):
@@ -36,27 +36,27 @@ def detect_interface(app: object) -> Literal["asgi", "wsgi"]:
     if found is None:
         raise ConfigError(
             f"{app!r} could be a WSGI or an ASGI application",
-            "set Config(interface='wsgi'), on the command line --interface wsgi, or asgi likewise",
+            "set Config(interface='wsgi') or Config(interface='asgi'), on the command line --interface",
         )
     return found
 
 
 def interface_of(
-    app: object, said: Literal["auto", "wsgi", "asgi"], lifespan: Literal["auto", "on", "off"]
+    app: object, configured: Literal["auto", "wsgi", "asgi"], lifespan: Literal["auto", "on", "off"]
 ) -> Literal["asgi", "wsgi"]:
-    """The interface that was said, or is found out.
+    """The configured interface, or the detected one.
 
     Raises:
-        ConfigError: as `detect_interface`; or it has no lifespan, and one is asked for.
+        ConfigError: as `detect_interface`; or lifespan is on for a WSGI application.
     """
-    interface = detect_interface(app) if said == "auto" else said
+    interface = detect_interface(app) if configured == "auto" else configured
     if interface == "wsgi" and lifespan == "on":
-        raise ConfigError("lifespan='on' asks for ASGI's lifespan, and the application is WSGI", "leave lifespan out")
+        raise ConfigError("lifespan='on' is for ASGI, but the application is WSGI", "leave lifespan out")
     return interface
 
 
 def _from_signature(app: Callable[..., object]) -> Literal["asgi", "wsgi"] | None:
-    """WSGI is called with two arguments and ASGI with three; where both would do, the first one's name decides."""
+    """WSGI is called with two arguments and ASGI with three; if both fit, the name of the first one decides."""
     try:
         signature = inspect.signature(app)
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
-"""The lifespan of an ASGI application: started before the first request, shut down after the last.
+"""Runs the lifespan of an ASGI application: started before the first request, shut down after the last.
 
-`await nursery.start(lifespan.serve)` returns when the application is up; its task lives until `shutdown` or a
+`await nursery.start(lifespan.serve)` returns when the startup is complete; the task runs until `shutdown` or a
 cancellation.
 """
 
@@ -28,13 +28,13 @@ class Lifespan:
     """One application's lifespan.
 
     Args:
-        app: the application. mode: `on`: it must support lifespan; `auto`: an application that raises, or returns,
-        instead of answering has none; if it had taken `lifespan.startup`, that is reported. sys.exit() before the end
-        of the startup is a failed start in both. calls: the member's, to report failures.
+        app: the application. mode: `on`: it must support lifespan; `auto`: an application that raises or returns before
+        its startup is complete is served without a lifespan, which is reported if it had received `lifespan.startup`.
+        sys.exit() during the startup is a failed start in both modes. calls: the member's, to report failures.
     """
 
     def __init__(self, app: AsgiApp, mode: Literal["auto", "on"], calls: Calls) -> None:
-        self.state: dict[str, object] = {}  # what the application's startup leaves for its requests
+        self.state: dict[str, object] = {}  # the application's startup fills it, for its requests
         self._app = app
         self._mode = mode
         self._calls = calls
@@ -46,7 +46,7 @@ class Lifespan:
         self._scope = trio.CancelScope()
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the lifespan; reports itself started once the application is up, or has shown that it has no lifespan.
+        """Run the lifespan; reports itself started once the startup is complete, or the application has no lifespan.
 
         Raises:
             BootError: the startup failed; the application's error is its cause.
@@ -64,27 +64,25 @@ class Lifespan:
             except BaseException as raised:
                 error, passing = split_failure(raised)
                 if passing is not None:
-                    if error is not None:  # in the same group; nobody judges it any more
+                    if error is not None:  # in the same group, so `_judge` will not see it
                         self._report(error)
                     raise passing from passing.__cause__
         self._ended.set()
         self._judge(error or (LeftOpen("lifespan") if fence.left_open else None))
 
     def _judge(self, error: BaseException | None) -> None:
-        """The application's lifespan ended: what does that mean?"""
+        """Decide what the end of the lifespan means: a failed start, no lifespan, or an error to report."""
         phase = self._phase
         if phase == "failed":
-            # Frameworks give a whole traceback as their reason; its last line is the error, and `error` has the rest.
+            # Frameworks give a whole traceback as the reason; its last line is the error, and `error` has the rest.
             reason = (self._failure.strip().splitlines() or ["it gave no reason"])[-1]
             raise BootError(f"the application's startup failed: {reason}") from error
         if phase in ("waiting", "starting"):
-            told = summary(error) if error else "it returned"
+            outcome = summary(error) if error else "it returned"
             if isinstance(error, SystemExit):
-                raise BootError(f"the application's startup called sys.exit(): {told}") from error
+                raise BootError(f"the application's startup called sys.exit(): {outcome}") from error
             if self._mode == "on":
-                raise BootError(
-                    f"the application did not start up: {told}; lifespan='on' needs one that does"
-                ) from error
+                raise BootError(f"the application has no lifespan: {outcome}; lifespan='on' requires one") from error
             if error is not None:
                 self._report_refusal(error)
             self._status.started()
@@ -97,18 +95,16 @@ class Lifespan:
         self._calls.failed(Unit(self._calls.member, "lifespan", "", self._scope, 0), error)
 
     def _report_refusal(self, error: BaseException) -> None:
-        """An application that raises is served without a lifespan, as ASGI says. One that had begun to start meant
-        something else.
-        """
+        """Log why the application is served without a lifespan: a warning if it had received `lifespan.startup`."""
         name = self._calls.member.name
         if self._phase == "starting":
-            what = "%s: the application is served without its lifespan, whose startup failed: %s"
+            what = "%s: the startup of the lifespan failed, the application is served without it: %s"
             logger.warning(what, name, summary(error), exc_info=error)
         else:
             logger.debug("%s: the application has no lifespan: it raised %s", name, summary(error))
 
     async def shutdown(self, seconds: float) -> None:
-        """Let the application shut down, for `seconds` at most; it is cancelled then."""
+        """Let the application shut down; after `seconds` it is cancelled."""
         self._stop.set()
         with trio.move_on_after(seconds):
             await self._ended.wait()
@@ -140,7 +136,7 @@ class Lifespan:
         elif self._phase == "stopping" and kind == "lifespan.shutdown.failed":
             self._failure = str(message.get("message", "")) or "it gave no reason"
         elif self._phase == "up" and kind == "lifespan.shutdown.failed":
-            # Starlette says so when it is cancelled, which is a hard stop: there is nothing to report.
+            # Starlette sends this when it is cancelled, which is a hard stop: there is nothing to report.
             await trio.lowlevel.checkpoint()
         else:
             raise LocalProtocolError(f"the application sent {kind!r} while its lifespan was {self._phase}")

@@ -1,16 +1,16 @@
-"""Runs exchanges: one Trio task per exchange that waits, out of a pool of parked ones.
+"""Runs exchanges in a pool of Trio tasks; an exchange that waits occupies one task.
 
 Theory. A batch of the reactor begins many exchanges, and most are answered without waiting for anything. So a batch
 wakes one runner, which runs one exchange after the other. When one does wait, its runner waits with it (it is an
-ordinary task, with everything Trio gives to one), and wakes others for the rest. An exchange that never waits pays for
-no task switch; the others pay for one, as if each had been given a task at once.
+ordinary Trio task), and wakes others for the rest. An exchange that never waits costs no task switch; the others cost
+one, as if each had got its own task at once.
 
 A runner's cancel scope lives as long as its task: a scope per exchange would cost as much as a small response. A scope
-that was cancelled, or had a deadline of its own, is replaced before the next exchange; a task in which an exchange has
-left something open ends (`leftovers.py`). Every exchange runs in a fresh copy of the worker's context, so context
-variables never leak from one to the next.
+that was cancelled, or had a deadline of its own, is replaced before the next exchange. A task in which an exchange has
+left something open ends (`_units/leftovers.py`). Every exchange runs in a fresh copy of the worker's context, so
+context variables never leak from one to the next.
 
-What an exchange is run for is said by subclasses: `asgi.py` and `server.py`.
+Subclasses say how an exchange runs: `asgi.py` and `_nodes/server.py`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._http.service import HttpService
 
-# Parked tasks kept for the next burst; more than this end after their exchange. A parked task is about 3 KB.
+# Parked tasks kept for the next burst; tasks beyond this number end after their exchange. One has about 3 KB.
 PARKED = 256
-# How long a runner goes on without letting other tasks run, in seconds: short beside the 50 ms in which a timer is
-# promised to fire.
+# Seconds for which a runner may run without a checkpoint: short compared with the 50 ms within which a timer has to
+# fire.
 TURN_SECONDS = 0.005
 
 
@@ -42,12 +42,13 @@ class RunnerExchange(Exchange):
 
     __slots__ = ("runner",)
 
-    runner: Runner  # which runs it, or ran it and is somebody else's by now
+    runner: Runner  # which runs it, or ran it and may now run another exchange
 
     def set_user_deadline(self, deadline: float) -> None:
-        """As `Unit.set_user_deadline`; the option's deadline is in the service's table. Nothing happens after the end.
+        """As `Unit.set_user_deadline`; the option's deadline is in the service's table. Does nothing after the end.
 
-        A task that outlived its request still finds it as its unit, and must not limit the one that runs now.
+        A task of the application that outlives its request still has it as its unit, and must not set a deadline for
+        the exchange that the runner runs now.
         """
         if self.runner.exchange is self:
             self.user_deadline = deadline
@@ -58,8 +59,8 @@ class RunnerExchange(Exchange):
 class Runner:
     """One task that runs exchanges, the scope they share, and the exchange that used the scope up, or is running.
 
-    `used` says that this scope was cancelled or given a deadline, even if that was taken away later; `returned` that
-    the exchange was not cut off by it.
+    `used` says that this scope was cancelled or got a deadline, even if that was removed later; `returned` that the
+    exchange returned, and was not cancelled by it.
     """
 
     __slots__ = ("driver", "exchange", "returned", "scope", "task", "used", "where")
@@ -74,7 +75,7 @@ class Runner:
         self.where = ""
 
     def is_ended(self) -> bool:
-        """Was what this task runs cancelled as a whole, by its own deadline or with the worker?"""
+        """Was the exchange of this task cancelled as a whole, by its deadline or with the worker?"""
         return self.driver.ending or self.scope.cancel_called
 
     def abort_park(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
@@ -87,13 +88,13 @@ E = TypeVar("E", bound=RunnerExchange)
 
 
 class RunnerDriver(Generic[E]):
-    """A `Driver` whose exchanges are run by tasks; `_run` says how, in a subclass.
+    """A `Driver` that runs exchanges in tasks; a subclass says how, in `_run`.
 
-    Begun exchanges wait in `_ready` until the batch that began them is over. `_awake` counts the runners that have been
-    called, or run and do not wait inside of an exchange: as long as there is one, everything in `_ready` will be taken.
+    Begun exchanges wait in `_ready` until the batch that began them is over. `_awake` counts the runners that were
+    woken, or run and do not wait inside of an exchange: while there is one, `_ready` will be emptied.
     """
 
-    timeout_reason = "Gateway Timeout"  # what a client is told whose exchange took too long
+    timeout_reason = "Gateway Timeout"  # the text of the response after the time limit (harakiri)
 
     def __init__(self) -> None:
         self.parked: list[Runner] = []
@@ -107,7 +108,7 @@ class RunnerDriver(Generic[E]):
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Own the tasks of exchanges until cancelled."""
+        """Run the tasks of exchanges until cancelled."""
         self._service = service
         self._context = contextvars.copy_context()
         async with trio.open_nursery() as self._nursery:
@@ -118,7 +119,7 @@ class RunnerDriver(Generic[E]):
                 self.ending = True
 
     def begin(self, exchange: Exchange) -> None:
-        """Have an exchange run as soon as the caller's task lets others run."""
+        """Queue an exchange; it runs after the caller's next checkpoint."""
         self._ready.append(exchange)  # type: ignore[arg-type]  # made by `exchange_type`
         if not self._awake:
             self._wake(1)
@@ -128,18 +129,18 @@ class RunnerDriver(Generic[E]):
         assert isinstance(exchange, RunnerExchange)
         exchange.cancelled = True
         if exchange in self._ready:
-            return  # its turn has not come; it will be skipped
+            return  # it has not started, and will be skipped
         exchange.runner.used = True
         exchange.runner.scope.cancel()
 
     def _wake(self, count: int) -> None:
-        """Call this many runners."""
+        """Wake this many runners, or start new ones."""
         self._awake += count
         for _ in range(count):
             if self.parked:
                 trio.lowlevel.reschedule(self.parked.pop().task)
             else:
-                # In a context of its own: we may be inside of some request's.
+                # In a context of its own: the current one may be that of a request.
                 self._context.copy().run(self._nursery.start_soon, self._work, Runner(self))
 
     async def _work(self, runner: Runner) -> None:
@@ -154,7 +155,7 @@ class RunnerDriver(Generic[E]):
                 return
             if exchange.abandoned:
                 exchange.drop()
-            elif not (runner.returned and exchange.over):  # it was cut off, or it never began
+            elif not (runner.returned and exchange.over):  # it was cancelled, or it never began
                 exchange.cut(504, self.timeout_reason)
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
@@ -168,7 +169,7 @@ class RunnerDriver(Generic[E]):
             runner.used = False
 
     async def _run_under_one_scope(self, runner: Runner, fence: Fence) -> None:
-        """Run exchanges until one has used the scope up, which stays in the runner, or until the task is to end."""
+        """Run exchanges until one has used the scope up (it stays in the runner), or until the task is to end."""
         ready = self._ready
         task = runner.task
         status = fence.status
@@ -181,14 +182,14 @@ class RunnerDriver(Generic[E]):
                 if len(self.parked) >= PARKED:
                     return
                 self.parked.append(runner)
-                task.context = self._context  # lets go of what the last request kept in its own
+                task.context = self._context  # frees the context of the last request
                 await trio.lowlevel.wait_task_rescheduled(runner.abort_park)
                 turn_ends = now() + TURN_SECONDS
                 continue
             runner.exchange = exchange = ready.popleft()
             runner.where = "its place in the queue for a task"
             exchange.runner = runner
-            # The first step is run in a fresh context by hand: a new context of the task takes effect with its next.
+            # The first step runs in a fresh context by hand: a new context of a task takes effect at its next step.
             task.context = context = self._context.copy()
             coroutine = self._run(runner, exchange)
             try:
@@ -207,7 +208,7 @@ class RunnerDriver(Generic[E]):
                 turn_ends = now() + TURN_SECONDS
 
     async def _wait(self, coroutine: Coroutine[object, object, None], trap: object) -> None:
-        """This runner waits now: if there are other exchanges to run, another one must."""
+        """Wait with an exchange; wake other runners first, if exchanges are waiting to run."""
         self._awake -= 1
         if self._ready and not self._awake:
             self._wake(min(len(self._ready), PARKED))
@@ -217,5 +218,5 @@ class RunnerDriver(Generic[E]):
             self._awake += 1
 
     async def _run(self, runner: Runner, exchange: E) -> None:
-        """Run one exchange, and contain what it does wrong. Not the exchange's own code if it `cancelled` already."""
+        """Run one exchange and handle its errors. If it was `cancelled` already, do not call its code."""
         raise NotImplementedError

@@ -31,7 +31,7 @@ __all__ = ["WsgiApp", "WsgiExchange"]
 logger = logging.getLogger("trio_uwsgi")
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
-# PEP 3333's own types: an environ holds whatever its keys say.
+# The types of PEP 3333: the values of an environ depend on their keys.
 WsgiApp = Callable[[dict[str, Any], Callable[..., Callable[[bytes], object]]], Iterable[bytes]]
 
 T = TypeVar("T")
@@ -42,21 +42,21 @@ JOINED = 262144
 
 
 class WsgiExchange(Exchange):
-    """An exchange with the application's `start_response` and `write`, which its thread calls."""
+    """An exchange with `start_response` and `write`, which the application calls in its thread."""
 
     __slots__ = ("_unwaited", "environ", "given", "input", "job", "peeking", "taken", "thread", "waiting", "watch")
 
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
         self.job: Job[bytes | None] | None = None
-        self.thread = 0  # which runs the application
+        self.thread = 0  # the one that runs the application
         self.environ: dict[str, object]
         self.input: io.BytesIO | io.BufferedReader | None = None  # wsgi.input, while the application runs
-        self.peeking = False  # nobody may wait in it
-        self.waiting = False  # a thread does
-        self.watch: trio.CancelScope | None = None  # of the task that sleeps until the user's deadline
-        self.given = 0  # pieces the thread has passed on; written by the thread
-        self.taken = 0  # of those, pieces that have arrived on Trio's thread; written there
+        self.peeking = False  # no thread may wait in `input`
+        self.waiting = False  # a thread waits in `input`
+        self.watch: trio.CancelScope | None = None  # of the task that sleeps until the deadline set by the user's code
+        self.given = 0  # pieces that the thread has sent to Trio's thread; written by the thread
+        self.taken = 0  # of those, pieces that have arrived; written by Trio's thread
         self._unwaited = 0  # bytes on their way to Trio's thread since we last waited for the client
 
     def set_user_deadline(self, deadline: float) -> None:
@@ -83,17 +83,17 @@ class WsgiExchange(Exchange):
         return self.write
 
     def write(self, piece: bytes) -> None:
-        """PEP 3333's `write`: send a piece, and wait here while the client has much unread.
+        """PEP 3333's `write`: send a piece, and wait while the client has too much unread.
 
         Raises:
-            ClientDisconnected: the client left.
+            ClientDisconnected: the client disconnected.
         """
         if self.over:
-            self.deliver(b"", True)  # raises what fits
+            self.deliver(b"", True)  # raises the fitting error
         self._pass_on(self.encode(_checked(piece), True))
 
     async def until_body(self) -> bool:
-        """Wait until the body is there, or as much of it as a connection holds. False: nobody waits for a response."""
+        """Wait until the body, or `HIGH_WATER` bytes of it, have arrived. False: there is no client to respond to."""
         request, session = self.request, self.session
         self.ask_for_body()
         while not (request.complete or request.buffered > HIGH_WATER or session.eof or self.over):
@@ -103,12 +103,12 @@ class WsgiExchange(Exchange):
         return not self.over
 
     async def receive_raw(self, size: int) -> bytes:
-        """As `Exchange.receive_raw`, after what `wsgi.input` has read ahead. Its thread waits for this."""
+        """As `Exchange.receive_raw`, but first what `wsgi.input` has read ahead. Its thread waits meanwhile."""
         data = self._peek(lambda source: source.read1(size))
         return data or await super().receive_raw(size)
 
     async def until_ready(self, writing: bool) -> None:
-        """As `Exchange.until_ready`, which does not know what `wsgi.input` has read ahead."""
+        """As `Exchange.until_ready`, but ready at once if `wsgi.input` has read ahead."""
         if writing or not self._has_read_ahead():
             await super().until_ready(writing)
 
@@ -119,7 +119,7 @@ class WsgiExchange(Exchange):
         return bool(self._peek(lambda source: source.peek(1)))
 
     def _peek(self, look: Callable[[Any], bytes]) -> bytes:
-        """On Trio's thread: what `wsgi.input` has, without waiting for more, or for a thread that waits in it."""
+        """On Trio's thread: read what `wsgi.input` has buffered, without waiting for more or for another thread."""
         if self.input is None:
             return b""
         if self.waiting:
@@ -131,9 +131,9 @@ class WsgiExchange(Exchange):
             self.peeking = False
 
     def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Wait, in the application's code, for what Trio does.
+        """Run an async function on Trio's thread, and wait for it in the application's code.
 
-        Another thread of the application than its request's waits until then, or until the exchange is over.
+        A thread that the application has started waits for the result, or until the exchange is over.
         """
         if threading.get_ident() == self.thread:
             return trio.from_thread.run(func, *args)
@@ -144,7 +144,7 @@ class WsgiExchange(Exchange):
         return self.call_trio(self.receive_body)
 
     def _pass_on(self, data: bytes) -> None:
-        if not data:  # an endless body that is not sent must not become an endless queue
+        if not data:  # empty pieces of an endless body must not become an endless queue
             return
         self._unwaited += len(data)
         if self._unwaited <= HIGH_WATER:
@@ -158,7 +158,7 @@ class WsgiExchange(Exchange):
         await self.wait_for_space()
 
     def deliver_soon(self, data: bytes, more: bool) -> None:
-        """From the thread: deliver on Trio's thread, without waiting for it."""
+        """Called in the thread: deliver on Trio's thread, without waiting for that."""
         self.given += 1
         self.session.service.token.run_sync_soon(self._deliver, data, more)
 
@@ -168,19 +168,19 @@ class WsgiExchange(Exchange):
             self.deliver(data, more)
 
     def run(self, app: WsgiApp, base: dict[str, object]) -> bytes | None:
-        """Call the application and send its response. Returns the end of it, if it was not sent yet."""
+        """Call the application and send its response. Returns the last part, if it was not sent yet."""
         request = self.request
         self.environ = environ = request.wsgi_environ(self.session.peer, base)
         self.thread = threading.get_ident()
         if request.complete:
             body = request.take_body()
-            if request.chunked:  # which many frameworks take for no body at all
+            if request.chunked:  # many frameworks take this for no body at all
                 environ["CONTENT_LENGTH"] = str(len(body))
                 environ.pop("HTTP_TRANSFER_ENCODING", None)
             self.input = io.BytesIO(body)
         else:
             if request.content_length is not None:
-                # Frameworks that count would trust us instead, and not see that a client left early is a 400.
+                # Otherwise frameworks would read to the end without counting, and not see a body that is cut.
                 environ.pop("wsgi.input_terminated", None)
             self.input = io.BufferedReader(BodyStream(self), 65536)
         environ["wsgi.input"] = self.input
@@ -197,8 +197,8 @@ class WsgiExchange(Exchange):
         return None
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
-        """Send what the application returned, as far as its Content-Length allows; a response that needs nothing more
-        is returned instead.
+        """Send what the application returned, as far as its Content-Length allows. Returns the last part, if it was not
+        sent yet.
         """
         response = self.response
         if isinstance(result, list | tuple) and not (response.sent_head or self.over):
@@ -220,16 +220,18 @@ class WsgiExchange(Exchange):
                 self._commit_waits()
                 continue
             if self.over:
-                self.deliver(b"", True)  # raises what fits
+                self.deliver(b"", True)  # raises the fitting error
             whole = True
             if 0 <= response.left < len(piece):
                 piece = piece[: response.left] if isinstance(result, FileWrapper) else self._cut_off(piece)
                 whole = False
             data = self.encode(piece, True)
             if response.left == 0:
-                # All that was promised: the client does not wait for what the application does before its end.
+                # The Content-Length is reached: the client need not wait until the application returns.
                 self.deliver_soon(data + self.encode(b"", False), False)
-                if whole and next(pieces, b"") and not isinstance(result, FileWrapper):  # it may have code behind it
+                if (
+                    whole and next(pieces, b"") and not isinstance(result, FileWrapper)
+                ):  # there may be code after the last piece
                     self._cut_off(b"")
                 return None
             self._pass_on(data)
@@ -238,9 +240,9 @@ class WsgiExchange(Exchange):
         return b"" if self.raw or self.over else self.encode(b"", False)
 
     def _commit_waits(self) -> None:
-        """The application yielded nothing, which in uWSGI's async modes commits its waits: wait for the first of them.
+        """Commit the waits, which an empty piece does in uWSGI's async modes: wait for the first of them.
 
-        The environ says afterwards which descriptor was ready, or that the time was up.
+        Afterwards the environ has the descriptor that was ready, or the timeout.
         """
         waits = registered_waits()
         if waits is not None and waits.registered:
@@ -249,7 +251,7 @@ class WsgiExchange(Exchange):
             self.environ["x-wsgiorg.fdevent.timeout"] = True if ready < 0 else None
 
     def _cut_off(self, piece: bytes) -> bytes:
-        """The application has more bytes than it promised: give what may be sent of them."""
+        """Log that the body is longer than its Content-Length, and return the part of the piece that may be sent."""
         message = "%s: %s: the application's body is longer than its content-length; the rest was not sent"
         logger.warning(message, self.member.name, self.what)
         return piece[: self.response.left]
@@ -259,5 +261,5 @@ def _checked(piece: object) -> bytes:
     if type(piece) is bytes or type(piece) is Wait:
         return piece  # a wait is bytes, too
     if isinstance(piece, bytes):
-        return bytes(memoryview(piece))  # what it is, whatever its class makes of its methods
+        return bytes(memoryview(piece))  # the real bytes, even if a subclass overrides methods
     raise LocalProtocolError(f"the application returned a piece of type {type(piece).__name__}; it must be bytes")

@@ -1,18 +1,18 @@
 """Runs a WSGI application on Trio's own thread, one request at a time: uWSGI's classic model.
 
-Theory. One task runs whole requests, one after the other, as the batches of the reactor bring them; that costs neither
-a thread nor a hop. While one runs, nothing else of the process does: what Trio cannot end, the master's watchdog ends
-from outside, together with the process, by the signs of life that are left here between requests. So this is for
-members that are processes; a request that comes back too late, but before the watchdog, is answered 504.
+Theory. One task runs whole requests, one after the other, as the batches of the reactor begin them; that costs neither
+a thread nor a hop. While one runs, nothing else in the process does. Heartbeats between requests let the master's
+watchdog find a request that Trio cannot cancel, and kill it with its process. So this is for members that are
+processes. A request that returns after its time limit, but before the watchdog acts, gets a 504.
 
 A body is received before its request begins, up to the buffer of a connection (`HIGH_WATER` in `_http/limits.py`), so
-that a slow client holds nobody up. The application reads the rest of a larger body as it arrives, and waits for a
-client that is slow to read a response made in pieces. With greenback the event loop runs meanwhile, but no other
-request begins; without it the process blocks, as uWSGI's does. `socket_timeout` and the time limit (harakiri) bound
-both, whatever other requests do, so two requests cannot lock each other up.
+that a slow client does not delay other requests. The application reads the rest of a larger body as it arrives, and
+waits for a client that is slow to read a response made in pieces. With greenback the event loop runs meanwhile, but no
+other request begins; without it the process blocks, as uWSGI's does. `socket_timeout` and the time limit (harakiri)
+bound both, whatever other requests do, so two requests cannot deadlock.
 
-Other waits of the application (`uwsgi.lock`, RPC) are `greenback.await_(uwsgi.lock())`. `trio.from_thread` is for
-threads, and says so; see `loop_detection.py`.
+The application waits for anything else (`uwsgi.lock`, RPC) with `greenback.await_(uwsgi.lock())`. `trio.from_thread` is
+for threads, and its error says so; see `loop_detection.py`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class InlineDriver:
     Args:
         app: the application.
         multiprocess: whether other processes run the same application.
-        portal: whether its code may wait for Trio; None where greenback is installed.
+        portal: whether its code may wait through greenback; None: it may if greenback is installed.
     """
 
     exchange_type = InlineExchange
@@ -60,10 +60,10 @@ class InlineDriver:
         self._ready: deque[InlineExchange] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._context = contextvars.Context()
-        self._current: InlineExchange | None = None  # whose application runs
-        self._last: InlineExchange  # whose application runs, or ran last
+        self._current: InlineExchange | None = None  # the one that runs
+        self._last: InlineExchange  # the one that runs, or ran last
         self._scope = trio.CancelScope()
-        self._used = False  # the scope was cancelled, or given a deadline
+        self._used = False  # the scope was cancelled, or got a deadline
         self._nursery: trio.Nursery
         self._service: HttpService
         self._heartbeat: Heartbeat | None = None
@@ -82,7 +82,7 @@ class InlineDriver:
                 await in_own_task(self._work, "requests")
 
     def begin(self, exchange: Exchange) -> None:
-        """Have an exchange run when those before it have, and its body is there."""
+        """Queue an exchange once its body was received."""
         assert isinstance(exchange, InlineExchange)
         if exchange.request.complete:
             self._enqueue(exchange)
@@ -95,25 +95,25 @@ class InlineDriver:
             self._idle.unpark()
 
     async def _await_body(self, exchange: InlineExchange) -> None:
-        there = await exchange.until_body()
+        received = await exchange.until_body()
         if exchange.cancelled:
             return
-        if there:
+        if received:
             self._enqueue(exchange)
-        else:  # the client left, or took too long
+        else:  # the client disconnected, or was too slow
             self._service.ended(exchange)
 
     def cancel(self, exchange: Exchange) -> None:
-        """Cancel the exchange where it waits. Where it does not, only the watchdog can end it, and this is too late."""
+        """Cancel the exchange if it waits. If its code blocks, only the watchdog can end it, with the process."""
         exchange.cancelled = True
         if exchange is self._current:
             self._used = True
             self._scope.cancel()
         else:
-            self._abort(exchange, "its place in the queue" if exchange.request.complete else "the way of its body")
+            self._abort(exchange, "its place in the queue" if exchange.request.complete else "the receipt of its body")
 
     def limit(self, exchange: InlineExchange, deadline: float) -> None:
-        """The code of this exchange has set its own deadline."""
+        """Set the deadline that the code of this exchange asks for."""
         if exchange is self._current:
             self._used = True
             self._scope.deadline = deadline
@@ -125,7 +125,7 @@ class InlineDriver:
             self._heartbeat.begin_request(b"request %b %b" % (request.method.encode(), request.raw_path))
 
     async def _work(self) -> None:
-        """Run exchanges until one has left something open in the task."""
+        """Run exchanges until one leaves something open in the task."""
         if self.portal:
             await greenback.ensure_portal()
         left_open = False
@@ -173,7 +173,7 @@ class InlineDriver:
             self._current = None
 
     def _run(self, exchange: InlineExchange) -> None:
-        """Run one exchange, and contain what it does wrong. Only a cancellation, or an interrupt, leaves this."""
+        """Run one exchange and handle its errors. Raises only a cancellation or an interrupt."""
         error: BaseException | None = None
         end: bytes | None = None
         try:
@@ -182,12 +182,12 @@ class InlineDriver:
             error, passing = split_failure(raised)
             if passing is not None:
                 exchange.where = location(passing)
-                if error is not None:  # in the same group; past this, it would be the worker's failure
+                if error is not None:  # in the same group; raised from here, it would be a failure of the worker
                     self._failed(exchange, error)
                 raise passing from passing.__cause__
         self._release(exchange)
         if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
-            where = "its end, which came too late" if error is None else location(error)
+            where = "its return, after the time limit" if error is None else location(error)
             self._abort(exchange, where)
             return
         if error is not None:
@@ -203,10 +203,10 @@ class InlineDriver:
 
     def _release(self, exchange: InlineExchange) -> None:
         exchange.input = None
-        exchange.environ = {}  # whose wsgi.input knows the exchange: the two would keep each other alive
+        exchange.environ = {}  # its wsgi.input refers to the exchange, which would be a cycle
 
     def _abort(self, exchange: Exchange, where: str) -> None:
-        """It took too long, or its client left and nobody wants its response."""
+        """End an exchange that passed its time limit (504), or whose client disconnected."""
         if exchange.abandoned:
             exchange.drop()
         else:

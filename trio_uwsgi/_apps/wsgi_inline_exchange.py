@@ -21,8 +21,8 @@ __all__ = ["InlineExchange", "greenback"]
 # An extra. Any: it is a module, or None.
 greenback: Any = importlib.import_module("greenback") if importlib.util.find_spec("greenback") else None
 
-# How long a thread of the application waits for Trio's to be free, in seconds. Where the request's code waits for that
-# thread without Trio, it would be for ever.
+# Seconds that another thread of the application waits until Trio's thread is free. If the request's code waits for that
+# thread without greenback, Trio's thread is never free.
 TRIO_WAIT = 1.0
 
 T = TypeVar("T")
@@ -30,42 +30,42 @@ Ts = TypeVarTuple("Ts")
 
 
 class InlineExchange(WsgiExchange):
-    """An exchange whose application runs on Trio's thread, and so delivers by itself."""
+    """An exchange whose application runs on Trio's thread, and so delivers directly."""
 
     __slots__ = ("whole",)
 
-    whole: bool  # all of the response is there, so that nothing is won by waiting for its client
+    whole: bool  # the application returned the whole response, so waiting for the client would save no memory
 
     @property
     def _inline(self) -> InlineDriver:
         return cast("InlineDriver", self.driver)
 
     def set_user_deadline(self, deadline: float) -> None:
-        """As `Unit.set_user_deadline`. What does not wait for Trio is ended by the watchdog."""
+        """As `Unit.set_user_deadline`. The watchdog ends code that blocks past it."""
         self.user_deadline = deadline
         self._inline.limit(self, deadline)
 
     def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Wait for what Trio does, through greenback; in another thread, while the request waits through greenback.
+        """Run an async function through greenback; or from another thread, while the request waits through greenback.
 
         Raises:
-            CannotWait: greenback is not installed; or, in another thread, the request's code keeps Trio from running.
+            CannotWait: greenback is not installed; or, in another thread, the request's code blocks Trio.
         """
         if threading.get_ident() != self.thread:
-            return self._call_from_elsewhere(func, *args)
+            return self._call_from_other_thread(func, *args)
         if not self._inline.portal:
             name = getattr(func, "__qualname__", repr(func))
             raise CannotWait(name, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
         result: T = greenback.await_(func(*args))
         return result
 
-    def _call_from_elsewhere(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    def _call_from_other_thread(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         token = self.session.service.token
         free = threading.Event()
         token.run_sync_soon(free.set)
         if not self._inline.portal or not free.wait(TRIO_WAIT):
             raise CannotWait(
-                "a thread that reads wsgi.input or writes while the request's own code keeps Trio from running",
+                "a thread that reads wsgi.input or writes while the request's own code blocks Trio",
                 "set threads=1 or more, or wait for that thread with "
                 "greenback.await_(trio.to_thread.run_sync(thread.join)) (of trio-uwsgi[greenback])",
             )
@@ -103,10 +103,10 @@ class InlineExchange(WsgiExchange):
             else:
                 self._block(True)
         if self.lost:
-            self.deliver(b"", True)  # raises what fits
+            self.deliver(b"", True)  # raises the fitting error
 
     def _block(self, writing: bool) -> None:
-        """Let the process wait for this client; not longer than the client, or this request, may take."""
+        """Block the process until this client is ready, within `socket_timeout` and the deadlines of the request."""
         service = self.session.service
         now = service.clock()
         client_limit = service.options.timeouts.socket

@@ -1,4 +1,4 @@
-"""What a WSGI environ has beside the request: its streams, and what is the same for all requests."""
+"""The parts of a WSGI environ that are not the request: streams, and keys that are the same for all requests."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class FileWrapper:
 
 
 class BodyStream(io.RawIOBase):
-    """A body that is still on its way; `wsgi.input` is a buffer of 64 KiB around it.
+    """A body that is still being received; `wsgi.input` is a buffer of 64 KiB around it.
 
-    Used by the application's thread, or another one, which waits in Trio for what has not arrived.
+    A thread of the application that reads it waits in Trio for the bytes that have not arrived.
     """
 
     def __init__(self, exchange: WsgiExchange) -> None:
@@ -73,42 +73,42 @@ class BodyStream(io.RawIOBase):
 
 
 class ErrorStream(io.TextIOBase):
-    """`wsgi.errors`: standard error as it is at the moment, and the log where there is none, or it cannot be written.
+    """`wsgi.errors`: the current standard error; the log if there is none, or writing to it fails.
 
-    An application writes there when something is wrong already, so this never raises.
+    An application writes to it to report an error, so this never raises.
     """
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str, /) -> int:
-        if not self._say(text) and text.strip():
+        if not self._write(text) and text.strip():
             logger.error("wsgi.errors: %s", text.rstrip())
         return len(text)
 
     def flush(self) -> None:
-        self._say("")
+        self._write("")
 
     def close(self) -> None:
-        self.flush()  # the next request has it, too
+        self.flush()  # later requests use the same stream
 
     def fileno(self) -> int:
         return super().fileno() if sys.stderr is None else sys.stderr.fileno()
 
-    def _say(self, text: str) -> bool:
+    def _write(self, text: str) -> bool:
         stream = sys.stderr
         try:
             if text:
                 stream.write(text)
             else:
                 stream.flush()
-        except (AttributeError, OSError, ValueError):  # it is None; it is broken, or full; it was closed
+        except (AttributeError, OSError, ValueError):  # it is None; it is broken or full; it was closed
             return False
         return True
 
 
 def base_environ(*, multithread: bool, multiprocess: bool) -> dict[str, object]:
-    """What the environs of all requests have in common."""
+    """The keys that the environs of all requests have in common."""
     return {
         "wsgi.version": (1, 0),
         "wsgi.errors": ErrorStream(),

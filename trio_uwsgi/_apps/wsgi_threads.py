@@ -1,11 +1,11 @@
 """Runs a WSGI application (PEP 3333): every request in a thread of the member's pool.
 
-How it runs without threads is in `wsgi_inline.py`, which has its exchanges from here.
+`wsgi_inline.py` runs it without threads; `wsgi_exchange.py` has the exchanges.
 
-A thread never touches a connection. A response that is complete at once is encoded in the thread and comes back with
-the job's end, in one hop; pieces go to Trio's thread as they are made, and the thread waits there when the client is
-slow, or for more of the request's body. Such waits are Trio's, so harakiri cancels them; a thread that does anything
-else is given up by the pool.
+A thread never touches a connection. A response that is complete at once is encoded in the thread and returned as the
+job's result, in one hop; pieces go to Trio's thread as they are made, and the thread waits in Trio if the client is
+slow, or for more of the request's body. The time limit (harakiri) cancels such waits; a thread that does anything else
+is abandoned by the pool.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WsgiDriver:
 
     Args:
         app: the application.
-        threads: where it runs.
+        threads: the pool in which it runs.
         multithread: whether two requests may run at once in this process.
         multiprocess: whether other processes run the same application.
     """
@@ -54,14 +54,14 @@ class WsgiDriver:
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Watch the users' deadlines until cancelled. The threads are the member's."""
+        """Watch the deadlines set by user code, until cancelled. The threads belong to the member."""
         self._service = service
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()
 
     def begin(self, exchange: Exchange) -> None:
-        """Queue the exchange for a thread. A body without a length comes first, up to what a connection holds."""
+        """Queue the exchange for a thread. A body without a length is received first, up to `HIGH_WATER`."""
         assert isinstance(exchange, WsgiExchange)
         if exchange.request.chunked and not exchange.request.complete:
             self._nursery.start_soon(self._await_body, exchange)
@@ -69,10 +69,10 @@ class WsgiDriver:
             self._submit(exchange)
 
     async def _await_body(self, exchange: WsgiExchange) -> None:
-        there = await exchange.until_body()
+        received = await exchange.until_body()
         if exchange.cancelled:
             return
-        if there:
+        if received:
             self._submit(exchange)
         else:
             self._service.ended(exchange)
@@ -81,13 +81,13 @@ class WsgiDriver:
         done = functools.partial(self._done, exchange)
         try:
             exchange.job = self._threads.submit(exchange.run, self._app, self._base, unit=exchange, done=done)
-        except trio.ClosedResourceError:  # the worker is being stopped hard, and this batch was its last
+        except trio.ClosedResourceError:  # the worker is being stopped at once; this is its last batch
             exchange.cut(503, "Service Unavailable")
             self._service.ended(exchange)
 
     def cancel(self, exchange: Exchange) -> None:
-        """Cancel what the thread waits for in Trio. If it is late, and does not end, it is given up; if only its client
-        left, it goes on. The end of the job is reported as usual.
+        """Cancel what the thread waits for in Trio. After the time limit, a thread that does not end is abandoned; if
+        only its client disconnected, it continues. The end of the job is reported as usual.
         """
         assert isinstance(exchange, WsgiExchange)
         late = exchange.cancelled or not exchange.abandoned
@@ -95,7 +95,7 @@ class WsgiDriver:
         if exchange.job is not None:
             self._threads.cancel(exchange.job, abandon=late)
         elif not exchange.over:
-            self._abort(exchange, "the way of its body")
+            self._abort(exchange, "the receipt of its body")
             self._service.ended(exchange)
 
     def _abort(self, exchange: WsgiExchange, where: str) -> None:
@@ -106,7 +106,7 @@ class WsgiDriver:
             self._service.calls.expired(exchange, where)
 
     def watch_user_deadline(self, exchange: WsgiExchange) -> None:
-        """Enforce the exchange's newest user deadline, and no older one."""
+        """Enforce the newest deadline set by the user's code, and no older one."""
         if exchange.watch is not None:
             exchange.watch.cancel()
             exchange.watch = None
@@ -120,15 +120,15 @@ class WsgiDriver:
             self.cancel(exchange)
 
     def _done(self, exchange: WsgiExchange, result: outcome.Outcome[bytes | None]) -> None:
-        """On Trio's thread, above nobody but Trio: the application's job ended. Must not raise."""
+        """Handle the end of the application's job. Trio calls this directly, so it must not raise."""
         if exchange.taken < exchange.given and not exchange.cancelled:
-            # The pool tells of several ends at once, so this one may have overtaken what its thread passed on before.
+            # The pool reports several ends at once, so this one may be ahead of pieces that its thread sent before.
             self._service.token.run_sync_soon(self._done, exchange, result)
             return
         if exchange.watch is not None:
             exchange.watch.cancel()
         exchange.input = None
-        exchange.environ = {}  # whose wsgi.input knows the exchange: the two would keep each other alive
+        exchange.environ = {}  # its wsgi.input refers to the exchange, which would be a cycle
         if isinstance(result, outcome.Error):
             self._failed(exchange, result.error)
         else:
@@ -140,7 +140,7 @@ class WsgiDriver:
     def _failed(self, exchange: WsgiExchange, error: BaseException) -> None:
         calls = self._service.calls
         if exchange.cancelled:
-            exchange.abandoned &= not isinstance(error, ThreadAbandoned)  # which only one that is late can be
+            exchange.abandoned &= not isinstance(error, ThreadAbandoned)  # which happens only after the time limit
             self._abort(exchange, error.where if isinstance(error, ThreadCancelled) else location(error))
             return
         if not exchange.failed(error):

@@ -186,7 +186,7 @@ class Exchange(Unit):
                 "uwsgi.send() has sent bytes outside of the response: no part of the response can follow"
             )
         if service.draining or (request.expect_continue and not (self.continued or request.complete)):
-            # Without 100 Continue a client may send its body or not: its next request could not be told from the body.
+            # Without 100 Continue a client may send its body or not: the body could be taken for its next request.
             response.keep_alive = False
         data = response.data(piece, more, service.date())
         self.sent += len(piece)
@@ -217,7 +217,7 @@ class Exchange(Unit):
             ClientDisconnected, LocalProtocolError: as `encode` and `deliver`.
         """
         if self.over:
-            self.deliver(b"", False)  # raises what fits
+            self.deliver(b"", False)  # raises the fitting error
         if len(piece) >= HIGH_WATER:
             self.deliver(self.encode_head(piece), True)
         data = self.encode(piece, False)
@@ -234,7 +234,7 @@ class Exchange(Unit):
         if not self.over:
             self.deliver(self.encode(piece, True), True)
         else:
-            self.deliver(b"", True)  # raises what fits
+            self.deliver(b"", True)  # raises the fitting error
         await self.wait_for_space()
 
     async def wait_for_space(self) -> None:

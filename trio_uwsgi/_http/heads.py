@@ -114,7 +114,7 @@ class HeadReader:
         self.spent = False
 
     def read(self, head: bytes) -> None:
-        """Read a head: the whole of it, or its first piece, if that has the method and the space behind it.
+        """Read a head: the whole of it, or its first piece, if that has the method and the space after it.
 
         Raises:
             RemoteProtocolError: this is not the head of a request, or it is one for a proxy.

@@ -115,7 +115,7 @@ class Request:
             base: what all requests have in common: the `wsgi.*` keys, SCRIPT_NAME. Not changed.
         Returns:
             A new dict that belongs to the caller.
-        uWSGI: the keys its HTTP socket gives; SERVER_NAME is the host asked for, where uWSGI gives the machine's name.
+        uWSGI: the keys of its HTTP socket; SERVER_NAME is the host of the request, where uWSGI has the machine's name.
         """
         raw_path = self.raw_path
         uri = self.target.decode("latin-1")

@@ -71,7 +71,7 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
     lowered = name.lower()
     if lowered in _NOTED:
         return line, lowered, value
-    # A header that came once comes again for ever (content-type) or never (a request's id): start afresh when full.
+    # A header repeats always (content-type) or never (a request's id): clear the cache when it is full.
     # Cookies are not kept: they do not repeat, and they are secrets.
     if len(line) <= _CACHED_LINE and lowered != b"set-cookie":
         if len(_lines) >= _CACHED:
@@ -81,7 +81,7 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
 
 
 def _length(value: bytes, before: int) -> tuple[bytes, int]:
-    """The line and the number of an unusual Content-Length; no line if an equal one came `before` (-1: none did).
+    """The line and the number of an unusual Content-Length; no line if it repeats the number `before` (-1: none).
 
     RFC 9110 8.6: a list of equal numbers, in one field or in several, is that number.
     """
@@ -92,7 +92,9 @@ def _length(value: bytes, before: int) -> tuple[bytes, int]:
             raise LocalProtocolError(f"content-length {value!r} is not a number of bytes")
         numbers.add(int(digits))
     if len(numbers) > 1:
-        raise LocalProtocolError(f"content-length {value!r} makes it {' and '.join(map(str, sorted(numbers)))} bytes")
+        raise LocalProtocolError(
+            f"content-length {value!r} is ambiguous: {' and '.join(map(str, sorted(numbers)))} bytes"
+        )
     (number,) = numbers
     return b"" if before >= 0 else b"content-length: %d\r\n" % number, number
 
@@ -230,7 +232,7 @@ class Response:
         """
         if self.complete or not self.started:
             problem = "after the response was complete" if self.complete else "before the status and the headers"
-            raise LocalProtocolError(f"a piece of body came {problem}")
+            raise LocalProtocolError(f"a piece of the body was sent {problem}")
         if self.left >= 0:
             left = self.left - len(piece)
             if left < 0 or (left and not more):

@@ -141,8 +141,8 @@ class HttpService:
         """Stop gracefully: idle connections close now, running requests end with `connection: close`. Never waits.
 
         Args:
-            patient: idle connections have a moment for another request, which may be on its way, and lead to others
-                that serve on.
+            others_serve: other workers continue to serve. Idle connections stay open for a moment, as a request may be
+                on its way; a client that connects again reaches another worker.
         """
         if self.draining:
             return

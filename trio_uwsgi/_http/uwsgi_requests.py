@@ -142,9 +142,9 @@ class UwsgiParser(BodyParser):
         Args:
             data: bytes in the order of arrival, in pieces of any size.
         Returns:
-            The requests whose packet ended in `data`, in order, `EARLY` at most: the rest is `held`, and is read by
+            The requests whose packet ended in `data`, in order, `EARLY` at most: the rest is `held`, and is parsed by
             feeding `b""` when these were answered. Bytes of a body go to the newest request's `chunks`; every request
-            but the newest is complete. What follows the only request is ignored.
+            but the newest is complete. Input after the only request is ignored.
         """
         requests: list[Request] = []
         position = 0

@@ -1,4 +1,4 @@
-"""Does with our caches what other nodes ask for over the uwsgi protocol."""
+"""Runs cache commands that other nodes send over the uwsgi protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOTHING = Failure(kind="not-found", reason="there is no such item")
 
 
 def answer_cache_call(caches: Caches, call: CacheCall | OldCacheCall) -> CacheAnswer | Failure:
-    """Do it, and say what came of it. Never waits."""
+    """Run the command and return its answer. Never waits."""
     try:
         if isinstance(call, OldCacheCall):
             return _do_old(caches.get(""), call)
@@ -76,5 +76,5 @@ def _get(cache: LocalCache, key: bytes) -> CacheAnswer | Failure:
     if item is None:
         return _NOTHING
     value, expires = item
-    # To a whole second that it is still there: 0 would be never.
+    # A whole second at which the item still exists; not 0, which means never.
     return CacheAnswer(value=value, expires=0 if expires == math.inf else max(1, int(expires)))

@@ -1,11 +1,11 @@
 """The client of other nodes: one call, one answer, over the uwsgi protocol.
 
-A connection begins with a hello (`_protocol/remote_calls.py`). Another trio_uwsgi answers it, and the connection is
-kept for the next call. A uWSGI closes: then each call gets a connection of its own, without a hello, and the node is
-remembered as plain for a while.
+A connection begins with a hello (`_protocol/remote_calls.py`). A trio_uwsgi node answers it, and the connection is kept
+for the next call. A uWSGI node closes the connection: then, for `NO_HELLO_SECONDS`, each call to that node gets a
+connection of its own, without a hello.
 
-No call is ever sent twice: the hello asks for nothing, and a kept connection that the node has closed is noticed before
-it is used. One that closes after that may have made the call, and is an error.
+No call is ever sent twice: the hello has no effect, and a kept connection is checked before it is used. If the node
+closes it after that, the call may have been done, and an error says so.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Nodes", "open_node"]
 
-# Connections kept, of all nodes together; the one that was not used for the longest time goes first.
+# Connections kept, for all nodes together; beyond, the least recently used one is closed.
 KEPT = 32
-# How long a node that answered no hello is taken for a uWSGI.
+# Seconds for which a node that did not answer a hello gets none.
 NO_HELLO_SECONDS = 60.0
-# Nodes remembered as plain.
+# How many such nodes are remembered.
 NO_HELLO_NODES = 1024
-# Kinds of failures after which our servers go on with the connection. After others they may close it.
+# Kinds of failures after which a trio_uwsgi node keeps the connection open. After others it may close it.
 HARMLESS = frozenset(("exists", "full", "not-found"))
-# Bytes of the largest answer that is taken.
+# Bytes of the largest answer that is accepted.
 LARGEST = 64 * 1024 * 1024
 RECEIVE = 65536
 
@@ -57,8 +57,7 @@ RECEIVE = 65536
 class _Connection:
     """One connection to a node, for one call at a time.
 
-    Bytes go straight to the socket and come from it when Trio says that there are some: each layer in between costs as
-    much as the call.
+    It uses the socket directly and waits for it with Trio: each layer in between would cost as much as the call.
 
     Args:
         node: as the caller wrote it.
@@ -70,25 +69,25 @@ class _Connection:
     def __init__(self, node: str, sock: socket.socket) -> None:
         self.node = node
         self.socket = sock
-        self.greeted = False  # the node is one of ours: calls follow each other
+        self.greeted = False  # the node is trio_uwsgi: many calls per connection
         self._timed_out: NodeTimeout | None = None
 
     @property
     def alive(self) -> bool:
-        """Between calls: one that can be read has ended, as nothing is due on it."""
+        """Between calls: is it open? It is not if it can be read, as no answer is due."""
         poll = select.poll()  # select() takes no descriptors from 1024 on
         poll.register(self.socket, select.POLLIN)
         return not poll.poll(0)
 
     def expire(self, error: NodeTimeout) -> None:
-        """End the call that runs with this error."""
+        """End the running call with this error."""
         self._timed_out = error
         trio.lowlevel.notify_closing(self.socket)
 
     async def exchange(self, call: NodeCall | HelloCall, data: bytes) -> tuple[Answer | None, bool]:
-        """Send a call and read its answer, None where the connection ended instead; and say whether another may follow.
+        """Send a call. Returns its answer (None if the connection ended instead), and whether another call may follow.
 
-        Checkpoints after it has sent. Whatever it raises, the connection is of no use any more.
+        Checkpoints after it has sent. After any exception the connection is unusable.
         """
         reader = AnswerReader(call, LARGEST)
         try:
@@ -101,12 +100,12 @@ class _Connection:
         except RemoteProtocolError as error:
             raise NodeClosed(self.node, f"its answer cannot be read: {error}") from error
         except trio.ClosedResourceError:
-            assert self._timed_out is not None, "nobody else closes it during a call"
+            assert self._timed_out is not None, "only a timeout closes it during a call"
             raise self._timed_out from None
         except OSError as error:
             if isinstance(call, HelloCall):
                 return None, False
-            raise NodeClosed(self.node, "the connection broke; what was asked may have been done or not") from error
+            raise NodeClosed(self.node, "the connection broke; the call may have been done or not") from error
 
     async def _send(self, data: bytes) -> None:
         left = memoryview(data)
@@ -127,11 +126,11 @@ class _Connection:
             await wait_readable(self.socket)
             try:
                 return self.socket.recv(RECEIVE)
-            except BlockingIOError:  # the kernel may take back what it has announced
+            except BlockingIOError:  # a socket that was readable may have nothing to read
                 continue
 
     def _check_time(self) -> None:
-        """`expire` wakes only who waits: this task may have been on its way already, for a part of the answer."""
+        """Raise if the call has timed out: `expire` wakes the task only while it waits for the socket."""
         if self._timed_out is not None:
             raise self._timed_out
 
@@ -140,7 +139,7 @@ class Nodes:
     """Connections to other nodes.
 
     Args:
-        timeout: seconds for one call, where the caller says nothing.
+        timeout: seconds for one call, unless the caller gives another.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -151,7 +150,7 @@ class Nodes:
         self._serving = False
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep connections until cancelled; then close them."""
+        """Watch the deadlines of calls until cancelled; then close the connections."""
         task_status.started()
         self._serving = True
         try:
@@ -166,18 +165,18 @@ class Nodes:
             self._kept.popitem()[0].socket.close()
 
     async def ask(self, node: str, call: NodeCall, timeout: float | None = None) -> Answer | None:
-        """Make a call. A cancelled one closes its connection.
+        """Make a call. A cancellation closes its connection.
 
         Returns:
-            The answer; a failure only of a kind that is not an error below. None: the node closed without a byte, which
-            is how a uWSGI says no.
+            The answer; failures that are errors below are raised. None: the node closed the connection without a byte,
+            which is how a uWSGI node refuses.
         Raises:
             RpcError, CacheError: the call is too large; nothing was sent.
             ConfigError: the node is not an address.
             NodeUnreachable: there is no connection; nothing was sent.
-            NodeTimeout: the time was up.
-            NodeClosed: the answer is cut off, or none.
-            RpcNotFound, RpcFailed: the node says so.
+            NodeTimeout: there was no answer in time.
+            NodeClosed: the answer is cut off or missing.
+            RpcNotFound, RpcFailed: the node answered with that failure.
         """
         limit = self._timeout if timeout is None else timeout
         if not limit > 0:
@@ -187,7 +186,7 @@ class Nodes:
         await checkpoint_if_cancelled()
         connection = self._take(node)
         if connection is not None and timeout is None and self._serving:
-            # A scope for each call would cost a good part of it: one task looks after all that have the same time.
+            # A cancel scope for each call is expensive: one task watches all calls with the default timeout.
             self._calls.add(connection, trio.current_time())
             try:
                 return await self._ask(connection, call, data)
@@ -210,9 +209,7 @@ class Nodes:
                 connection.socket.close()
         node = connection.node
         if answer is None and connection.greeted:
-            raise NodeClosed(
-                node, "it closed the connection without an answer; what was asked may have been done or not"
-            )
+            raise NodeClosed(node, "it closed the connection without an answer; the call may have been done or not")
         if isinstance(answer, Failure):
             _raise_failure(node, call, answer)
         return answer
@@ -223,7 +220,7 @@ class Nodes:
     # ----- connections
 
     def _take(self, node: str) -> _Connection | None:
-        """The newest connection that is kept and lives."""
+        """The most recently used kept connection to the node that is still open."""
         for connection in [connection for connection in reversed(self._kept) if connection.node == node]:
             del self._kept[connection]
             if connection.alive:
@@ -255,12 +252,12 @@ class Nodes:
 
 
 def _timed_out(node: str, limit: float) -> NodeTimeout:
-    return NodeTimeout(node, f"it did not answer within {limit:g} s; what was asked may have been done or not")
+    return NodeTimeout(node, f"it did not answer within {limit:g} s; the call may have been done or not")
 
 
 @functools.lru_cache(NO_HELLO_NODES)
 def _address(node: str) -> Address:
-    """Where a node is.
+    """Parse the address of a node.
 
     Raises:
         ConfigError: it is not an address, or not one to connect to.
@@ -272,10 +269,10 @@ def _address(node: str) -> Address:
 
 
 async def open_node(node: str, address: Address) -> socket.socket:
-    """Connect, and give a socket in non-blocking mode. A cancelled try leaves nothing.
+    """Connect, and return a socket in non-blocking mode. A cancelled attempt leaves nothing open.
 
     Raises:
-        NodeUnreachable: it cannot be done.
+        NodeUnreachable: the connection failed.
     """
     try:
         if address.kind == "tcp":
@@ -285,14 +282,14 @@ async def open_node(node: str, address: Address) -> socket.socket:
             sock = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
             try:
                 await sock.connect("\0" + path[1:] if path.startswith("@") else path)
-                sock.getpeername()  # a unix socket whose queue is full looks as if it had been connected
+                sock.getpeername()  # fails if the queue of a unix socket was full, which connect() does not report
             except BaseException:
                 sock.close()
                 raise
     except (OSError, UnicodeError) as error:
         full = getattr(error, "errno", 0) == errno.ENOTCONN
-        why = "its queue of connections is full: it is too busy, or its backlog too short" if full else error
-        raise NodeUnreachable(node, f"no connection ({why}); nothing was sent") from error
+        reason = "its queue of connections is full: it is too busy, or its backlog too short" if full else error
+        raise NodeUnreachable(node, f"no connection ({reason}); nothing was sent") from error
     plain = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
     plain.setblocking(False)
     return plain

@@ -1,4 +1,4 @@
-"""RPC functions as they are called here: for members of this runtime, and for other nodes."""
+"""Calls RPC functions of this runtime, for its own members and for other nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["WrongCount", "call_function"]
 
 
 class WrongCount(RpcFailed):
-    """The function does not take so many arguments: its caller is wrong, and it was not called."""
+    """The call has the wrong number of arguments; the function was not called."""
 
 
 async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes:
@@ -26,7 +26,7 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
 
     Raises:
         RpcNotFound: there is no such function.
-        RpcFailed: it raised something (which is the cause), or returned no bytes; `WrongCount` if it was not called.
+        RpcFailed: it raised (the cause), or did not return bytes; `WrongCount` if it was not called.
     """
     function = unit.member.registry.rpc.get(name)
     if function is None:

@@ -1,4 +1,4 @@
-"""A function for remote procedure calls, and what it may be called. Pure."""
+"""A function for remote procedure calls, and the rules for its name and arguments. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trio_uwsgi.errors import RegistrationError
 
 __all__ = ["RpcFunction", "check_rpc_name", "rpc_function"]
 
-# What the wire can carry: the length of a name in one byte, and 254 arguments beside it.
+# The limits of the protocol: the length of a name in one byte, and 254 arguments.
 LONGEST_RPC_NAME = 255
 MOST_RPC_ARGUMENTS = 254
 
@@ -29,10 +29,10 @@ class RpcFunction:
 
 
 def rpc_function(name: str, func: Callable[..., object], argc: int) -> RpcFunction:
-    """Look at what is to be registered.
+    """Check a function that is to be registered.
 
     Raises:
-        RegistrationError: it cannot be.
+        RegistrationError: it cannot be registered.
     """
     check_rpc_name(name)
     if not callable(func):
@@ -43,7 +43,7 @@ def rpc_function(name: str, func: Callable[..., object], argc: int) -> RpcFuncti
 
 
 def check_rpc_name(name: str) -> None:
-    """Refuse what cannot be called over the network; and a function, where a decorator lacks its parentheses."""
+    """Refuse names that cannot be sent; and a function, which means that a decorator lacks its parentheses."""
     try:
         size = len(name.encode()) if isinstance(name, str) else 0
     except UnicodeEncodeError:

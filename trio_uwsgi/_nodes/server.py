@@ -1,9 +1,9 @@
-"""Answers what other servers ask over the uwsgi protocol: RPC, signals, caches, pings.
+"""Answers calls of other nodes over the uwsgi protocol: RPC, signals, jobs, caches, pings.
 
-A `Driver` as `asgi.py` and `wsgi_threads.py` are: each packet is an exchange and so a unit of work, run in the tasks of
-`runners.py`, most of them without waiting.
+It is a `Driver`, as in `_apps/asgi.py` and `_apps/wsgi_threads.py`: each packet is an exchange and so a unit of work,
+run in the tasks of `_apps/runners.py`, usually without waiting.
 
-Who may ask what is decided here, before anything of the packet is looked at. uWSGI lets everybody ask everything.
+Access is checked here, before the packet is decoded. uWSGI has no access rules.
 
 Without a hello (see `_protocol/remote_calls.py`) a failure is a connection that closes without a byte, as with uWSGI.
 """
@@ -66,7 +66,7 @@ _ANSWERED = {SPOOL: "spool", PING: "ping", SIGNAL: "signal", CACHE: "cache", RPC
 
 
 class PacketExchange(RunnerExchange):
-    """An exchange that is a packet and its answer."""
+    """A packet and its answer, as an exchange."""
 
     __slots__ = ()
 
@@ -77,12 +77,12 @@ class PacketDriver(RunnerDriver[PacketExchange]):
     """Answers the packets of one worker.
 
     Args:
-        access: who may ask what.
+        access: which clients may send which packets.
         calls: the member's, for reporting failures.
     """
 
     exchange_type = PacketExchange
-    timeout_reason = "the time was up"
+    timeout_reason = "the call timed out"
 
     def __init__(self, access: AccessRules, calls: Calls) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         """Answer one packet."""
         UNIT.set(exchange)
         try:
-            if exchange.cancelled:  # while it was waiting for its turn
+            if exchange.cancelled:  # while it was in the queue
                 pass
             elif self._is_allowed(exchange):
                 await self._answer(exchange)
@@ -103,7 +103,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             runner.where = location(group)
             raise
         except* ClientDisconnected:
-            exchange.drop()  # nobody is left to answer
+            exchange.drop()  # the client is gone
         except* RemoteProtocolError as group:
             error = only_error(group)
             logger.warning("%s: refused %s: %s", peer_name(exchange.session.peer), exchange.name, error)
@@ -114,17 +114,17 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         peer = exchange.session.peer
         name = _ANSWERED.get(modifier)
         if modifier == HELLO:
-            return True  # it only asks who we are
+            return True  # it has no effect, and answers nothing about this server but its kind
         if name is None:
             logger.warning(
-                "%s: modifier %d is not answered here; for the application, nginx's uwsgi_modifier1 is 0 or 30",
+                "%s: modifier %d is not supported; for the application, set nginx's uwsgi_modifier1 to 0 or 30",
                 peer_name(peer),
                 modifier,
             )
             return False
         if not self._access.allow(modifier, None if peer.client is None else peer.client[0], peer.listener):
             logger.warning(
-                "%s may not use %s over the uwsgi protocol; Config(modifiers={%r: ...}) says who may",
+                "%s may not use %s over the uwsgi protocol; set Config(modifiers={%r: ...}) to allow it",
                 peer_name(peer),
                 name,
                 name,
@@ -162,7 +162,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             self._close(exchange)
 
     async def _body(self, exchange: Exchange) -> bytes:
-        """The value that a cache is to store; refused before it is read where no cache takes as much."""
+        """The value that a cache is to store; refused before it is read if it is too large for every cache."""
         largest = exchange.member.services.caches.largest
         if (exchange.request.content_length or 0) > largest:
             raise CacheItemTooLarge("", "value", exchange.request.content_length or 0, largest)
@@ -172,18 +172,18 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         return b"".join(pieces)
 
     def _refuse(self, exchange: Exchange, failure: Failure) -> None:
-        """Answer without having read what comes; the connection ends."""
+        """Answer without reading the rest of the request; the connection ends."""
         logger.warning("%s: refused: %s", peer_name(exchange.session.peer), failure.reason)
         exchange.response.keep_alive = False
         exchange.deliver(failure.encode() if exchange.request.keep_alive else b"", False)
 
     def _close(self, exchange: Exchange) -> None:
-        """The answer is a connection that ends without a byte; after a hello, it is the reason."""
+        """Refuse: close the connection without a byte, or answer with the reason after a hello."""
         exchange.response.keep_alive = False
         if exchange.over:
             pass
         elif exchange.request.keep_alive:
-            exchange.cut(403, "this is not answered to you")
+            exchange.cut(403, "this call is not allowed, or not supported")
         else:
             exchange.deliver(b"", False)
 

@@ -1,14 +1,14 @@
-"""uwsgi packets: the format of client requests, of what servers ask each other, and of spool files. Pure.
+"""Packets of the uwsgi protocol: the format of client requests, of calls between nodes, and of spool files. Pure.
 
 A packet is
 
-    modifier1   1 byte    what it is about: one of the constants below
+    modifier1   1 byte    its kind: one of the constants below
     size        2 bytes   of the body, little endian
     modifier2   1 byte    details, by modifier1
     body        `size` bytes: vars (names and values), an array, or raw bytes
 
-where every name, value and item has its size before it, in 2 bytes too. What is longer is refused here; uWSGI sends
-the lower 16 bits of its length. What the packets mean is in `uwsgi_requests.py` and `remote_calls.py`.
+where every name, value and item has its size before it, also in 2 bytes. Longer ones are refused here; uWSGI sends the
+lower 16 bits of their length. `_http/uwsgi_requests.py` and `remote_calls.py` interpret the packets.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ MAX_BODY = 65535
 
 WSGI = 0
 SPOOL = 17
-MANAGED = 30  # as WSGI, and the server is to take SCRIPT_NAME off PATH_INFO
+MANAGED = 30  # as WSGI, and the server has to remove SCRIPT_NAME from PATH_INFO
 PING = 100
 SIGNAL = 110
 CACHE = 111
 RPC = 173
-HELLO = 174  # our own: no uWSGI has a handler for it
+HELLO = 174  # our own: uWSGI has no handler for it
 RESPONSE = 255
 
 _HEADER = Struct("<BHB")
@@ -72,11 +72,11 @@ def decode_header(data: bytes | bytearray, position: int = 0) -> tuple[int, int,
     """Read the first `HEADER_SIZE` bytes of the packet at `position`: modifier1, the size of its body, modifier2.
 
     Raises:
-        RemoteProtocolError: there are not as many bytes.
+        RemoteProtocolError: there are fewer bytes.
     """
-    there = len(data) - position
-    if there < HEADER_SIZE:
-        raise RemoteProtocolError(f"the header of a uwsgi packet has {HEADER_SIZE} bytes, and this one has {there}")
+    size = len(data) - position
+    if size < HEADER_SIZE:
+        raise RemoteProtocolError(f"the header of a uwsgi packet has {HEADER_SIZE} bytes, and this one has {size}")
     header: tuple[int, int, int] = _unpack_header(data, position)
     return header
 
@@ -91,7 +91,7 @@ def _size(what: str, value: bytes) -> bytes:
 
 
 def encode_vars(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Make a body of names and values, in their order. A name may come more than once.
+    """Make a body of names and values, in their order. A name may be repeated.
 
     Raises:
         ValueError: a name is empty, or a name or a value has more than `MAX_BODY` bytes.
@@ -115,7 +115,7 @@ def decode_vars(body: bytes, max_vars: int) -> list[tuple[bytes, bytes]]:
     size = len(body)
     try:
         while position < size:
-            # A name or value that is cut off shows by what is behind it: nothing, or a place behind the end.
+            # If a name or value is cut off, the next position is at or beyond the end.
             start = position + 2
             end = start + body[position] + (body[position + 1] << 8)
             value = end + 2

@@ -1,4 +1,4 @@
-"""What servers answer each other over the uwsgi protocol, as values and bytes. Pure. Calls: `remote_calls.py`.
+"""Answers to calls over the uwsgi protocol, as values and bytes. Pure. Calls are in `remote_calls.py`.
 
 A server encodes answers (`encode_answer`), a client reads them with an `AnswerReader`.
 """
@@ -49,13 +49,13 @@ __all__ = [
     "encode_answer",
 ]
 
-LARGE = 5  # modifier2 of an answer to RPC whose result is behind the packet
-MAX_REASON = 4096  # bytes; what is longer is cut
+LARGE = 5  # modifier2 of an answer to RPC whose result follows the packet
+MAX_REASON = 4096  # bytes; longer reasons are cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HelloAnswer:
-    """This is one of ours: more calls may follow."""
+    """This node is trio_uwsgi: more calls may follow."""
 
     def encode(self) -> bytes:
         """The packet."""
@@ -64,7 +64,7 @@ class HelloAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingAnswer:
-    """It answers; `warning` is what uWSGI was told to say along with it, usually nothing."""
+    """This node is reachable; `warning` is the message that a uWSGI node was configured to add, usually none."""
 
     warning: bytes = b""
 
@@ -75,7 +75,7 @@ class PingAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalAnswer:
-    """The signal or the job was accepted, or there was no room for it."""
+    """Whether the signal or the job was accepted; it is refused if the queue is full."""
 
     accepted: bool
 
@@ -86,33 +86,33 @@ class SignalAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcAnswer:
-    """What the function returned."""
+    """The result of the function."""
 
     result: bytes
 
     def encode(self) -> bytes:
-        """The packet, with the result behind it if it is too long for one."""
+        """The packet, followed by the result if that is too long for it."""
         if len(self.result) <= MAX_BODY:
             return encode_packet(RPC, 0, self.result)
-        told = encode_vars([(b"CONTENT_LENGTH", b"%d" % len(self.result))])
-        return encode_packet(RPC, LARGE, told) + self.result
+        length = encode_vars([(b"CONTENT_LENGTH", b"%d" % len(self.result))])
+        return encode_packet(RPC, LARGE, length) + self.result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheAnswer:
-    """The command was done.
+    """The command was executed.
 
     Args:
-        value: what `get` found; the new number as decimal text, for arithmetic and `num`; an array of the keys, for
-            `keys` (`decode_array` reads it). None for the others.
-        expires: when what `get` found expires, in seconds since the epoch; 0 is never.
+        value: for `get` the value; for arithmetic and `num` the new number as decimal text; for `keys` an array of the
+            keys (`decode_array` reads it). None for the others.
+        expires: for `get`, when the item expires, in seconds since the epoch; 0 is never.
     """
 
     value: bytes | None = None
     expires: int = 0
 
     def encode(self) -> bytes:
-        """The packet, with the value behind it."""
+        """The packet, followed by the value."""
         pairs = [(b"status", b"ok")]
         if self.value is not None:
             pairs.append((b"size", b"%d" % len(self.value)))
@@ -123,10 +123,10 @@ class CacheAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The call was not done.
+    """The call failed or was refused.
 
     Args:
-        kind: a word for programs: `not-found`, `failed`, `refused`, `full`, `exists`, `too-large`, or another.
+        kind: a word for code: `not-found`, `failed`, `refused`, `full`, `exists`, `too-large`, or another.
         reason: a sentence for people.
     """
 
@@ -143,10 +143,10 @@ Answer = RpcAnswer | SignalAnswer | CacheAnswer | PingAnswer | HelloAnswer | Fai
 
 
 def encode_answer(call: Call, answer: Answer, *, greeted: bool) -> bytes:
-    """The bytes that answer a call; `b""` where closing the connection is the answer.
+    """The bytes that answer a call; `b""` if the answer is to close the connection.
 
     Args:
-        call: what was asked.
+        call: the call that is answered.
         answer: of the call's kind, or a failure.
         greeted: the connection began with a hello.
     uWSGI: the same bytes, except that its answers to old cache commands have a pointer of its memory for a header.
@@ -156,13 +156,13 @@ def encode_answer(call: Call, answer: Answer, *, greeted: bool) -> bytes:
     if isinstance(answer, Failure) and not greeted:
         return SignalAnswer(accepted=False).encode() if isinstance(call, SignalCall | SpoolCall) else b""
     if isinstance(call, RpcCall) and isinstance(answer, RpcAnswer) and not greeted:
-        # To uWSGI an empty result is none, and it sends nothing for either.
+        # To uWSGI an empty result is the same as none: it sends nothing for both.
         return answer.result if call.style == 1 or not answer.result else answer.encode()
     return answer.encode()
 
 
 def _encode_old(form: int, answer: Answer) -> bytes:
-    """The answer to an old cache command. Missing and too long for the form are not told apart: so it is, or was."""
+    """The answer to an old cache command. The old protocol does not distinguish missing and too long values."""
     value = answer.value if isinstance(answer, CacheAnswer) else None
     if form == OLD_STREAM:
         return encode_packet(CACHE, value is not None, b"") + (value or b"")
@@ -183,13 +183,13 @@ _FITTING: dict[type[Call], tuple[int, tuple[int, ...] | None]] = {
 
 
 class AnswerReader:
-    """Reads the answer to one call. Holds no more than one packet, the largest result, and what one read gave.
+    """Reads the answer to one call. Buffers at most one packet, the largest result, and the data of one read.
 
-    `rest` is what came behind the answer: on a greeted connection the next one's beginning, otherwise nothing.
+    `rest` is the data after the answer, which only a connection that began with a hello may have.
 
     Args:
-        call: what was asked; no `OldCacheCall`.
-        max_result: bytes of the largest result or value to take.
+        call: the call; not an `OldCacheCall`.
+        max_result: bytes of the largest result or value to accept.
     """
 
     __slots__ = ("_answer", "_bare", "_buffer", "_call", "_end", "_max", "_start", "rest")
@@ -199,18 +199,18 @@ class AnswerReader:
         self._max = max_result
         self._bare = isinstance(call, RpcCall) and call.style == 1
         self._buffer = bytearray()
-        self._answer: Answer | None = None  # as far as the packet told; its value is behind it
-        self._start = self._end = 0  # of that value, in the buffer
+        self._answer: Answer | None = None  # of the packet; its value follows
+        self._start = self._end = 0  # position of that value in the buffer
         self.rest = b""
 
     def feed(self, data: bytes) -> Answer | None:
-        """Read what the server sent.
+        """Parse input of the server.
 
         Returns:
-            The answer once it is whole; do not feed more then.
+            The answer once it is whole; do not feed more after it.
         Raises:
-            RemoteProtocolError: this is not an answer to the call, or is larger than `max_result`. The connection is of
-                no use any more.
+            RemoteProtocolError: this is not an answer to the call, or is larger than `max_result`. The connection is
+                unusable then.
         """
         buffer = self._buffer
         buffer += data
@@ -238,7 +238,7 @@ class AnswerReader:
         """The server closed the connection.
 
         Returns:
-            The answer, if that was its end; None if there was not one byte: uWSGI's failure of any kind.
+            The answer, if the end completes it; None if there was not one byte, which is how uWSGI reports any failure.
         Raises:
             RemoteProtocolError: the answer is cut off.
         """
@@ -247,14 +247,14 @@ class AnswerReader:
             return None
         if self._bare:
             return RpcAnswer(result=bytes(self._buffer))
-        raise RemoteProtocolError(f"the connection ended after {seen} bytes of the answer, which is longer")
+        raise RemoteProtocolError(f"the connection ended after {seen} bytes of the answer, which is incomplete")
 
     def _check_size(self, size: int) -> None:
         if size > self._max:
             raise RemoteProtocolError(f"the answer is larger than {self._max} bytes")
 
     def _read_packet(self) -> Answer | None:
-        """Read the packet, if it is whole, and where the value behind it is."""
+        """Read the packet, if it is whole, and find the value after it."""
         buffer = self._buffer
         if len(buffer) < HEADER_SIZE:
             return None

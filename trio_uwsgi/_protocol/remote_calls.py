@@ -1,10 +1,11 @@
-"""What servers ask each other over the uwsgi protocol, as values and bytes. Pure. Answers: `remote_answers.py`.
+"""Calls between nodes over the uwsgi protocol, as values and bytes. Pure. Answers are in `remote_answers.py`.
 
-A client encodes calls, a server decodes them (`decode_call`). Who asks whom, and what is done then, is elsewhere.
+A client encodes calls, a server decodes them (`decode_call`). `_nodes/` sends and executes them.
 
-uWSGI takes one call per connection, and says "no" to most of them by closing it without a byte. Our own servers take
-a `HelloCall` first: uWSGI closes (it knows no modifier 174), ours answers in kind. From then on the connection takes
-one call after the other, every answer is a packet that says where it ends, and a failure is a `Failure` with a reason.
+uWSGI accepts one call per connection, and reports most failures by closing it without a byte. A trio_uwsgi client sends
+a `HelloCall` first: uWSGI closes the connection (it has no handler for modifier 174), trio_uwsgi answers. From then on
+the connection takes one call after the other, every answer is a packet with a length, and a failure is a `Failure` with
+a reason.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ MAX_VARS = 64  # uWSGI's own limit; a call uses seven at most
 MAX_JOB_VARS = 4096
 
 # modifier2 of packets about caches.
-VARS = 17  # the protocol of today: vars, and the value behind the packet
+VARS = 17  # the protocol since 1.9: vars, and the value after the packet
 OLD_GET, OLD_SET, OLD_DEL, OLD_STREAM = 0, 1, 2, 5
 
-# uWSGI has the first six. The others exist between our own servers only.
+# uWSGI has get, set, update, del, exists and clear. The others exist between trio_uwsgi nodes only.
 STORING = frozenset(("set", "update"))
 ARITHMETIC = frozenset(("inc", "dec", "mul", "div"))
 WITHOUT_KEY = frozenset(("clear", "keys"))
@@ -62,10 +63,10 @@ _NUMBER = re.compile(rb"-?[0-9]{1,19}")
 
 
 def decode_size(what: str, text: bytes) -> int:
-    """Read a number of bytes or seconds, as decimal text.
+    """Parse a number of bytes or seconds, as decimal text.
 
     Raises:
-        RemoteProtocolError: it is something else, or has more than 18 digits.
+        RemoteProtocolError: it is not a number, or has more than 18 digits.
     """
     if _SIZE.fullmatch(text) is None:
         raise RemoteProtocolError(f"{what} is {text[:40]!r}, which is not a number of at most 18 digits")
@@ -74,7 +75,7 @@ def decode_size(what: str, text: bytes) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HelloCall:
-    """Ask whether the other end is one of ours, and to keep the connection for more calls if it is."""
+    """Ask whether the other node is trio_uwsgi; if it is, the connection stays open for more calls."""
 
     def encode(self) -> bytes:
         """The packet."""
@@ -83,7 +84,7 @@ class HelloCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PingCall:
-    """Ask whether the other end answers at all."""
+    """Ask whether the other node is reachable."""
 
     def encode(self) -> bytes:
         """The packet."""
@@ -92,7 +93,7 @@ class PingCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalCall:
-    """Raise a signal, 0 to 255, at the other end."""
+    """Raise a signal, 0 to 255, at the other node."""
 
     signum: int
 
@@ -103,13 +104,13 @@ class SignalCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcCall:
-    """Call a function at the other end.
+    """Call a function at the other node.
 
     Args:
         name: 1 to 255 bytes.
         args: 254 at most.
-        style: what the answer looks like: 0 is a packet, 1 the bare result; 2 is asked and answered as over HTTP, see
-            `uwsgi_requests.py`.
+        style: of the answer: 0 is a packet, 1 the bare result; 2 has the form of an HTTP request and response, see
+            `_http/uwsgi_http.py`.
     """
 
     name: bytes
@@ -126,10 +127,10 @@ class RpcCall:
         return encode_packet(RPC, self.style, encode_array((self.name, *self.args)))
 
     def check(self) -> None:
-        """Refuse what cannot be sent.
+        """Refuse a call that cannot be sent.
 
         Raises:
-            RpcError: the name or the arguments are longer or more than the protocol takes.
+            RpcError: the name or the arguments exceed the limits of the protocol.
         uWSGI: cuts arguments to the lower 16 bits of their length, and makes the call.
         """
         name = self.name
@@ -151,7 +152,7 @@ class RpcCall:
         """Read the body of a packet, of a call in style 0 or 1.
 
         Raises:
-            RemoteProtocolError: it is not a call, or has more arguments than 254.
+            RemoteProtocolError: it is not a call, or has more than 254 arguments.
         """
         items = decode_array(packet, MAX_ARGS + 1)
         if not items or not 1 <= len(items[0]) <= MAX_NAME:
@@ -161,14 +162,14 @@ class RpcCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheCall:
-    """Do something with a cache of the other end.
+    """Execute a command on a cache of the other node.
 
     Args:
         command: one of `COMMANDS`. All but `get`, `set`, `update`, `del`, `exists`, `clear` are our own.
         key: empty for `clear` and `keys`.
-        value: what `set` and `update` store; the operand of `inc`, `dec`, `mul`, `div` as decimal text.
+        value: the value for `set` and `update`; the operand of `inc`, `dec`, `mul`, `div` as decimal text.
         expires: seconds from now; 0 is never, or, with our own commands, unchanged.
-        cache: its name; `b""` or None is the first one. (They differ on the wire, and uWSGI sends both.)
+        cache: its name; `b""` or None is the first one. (They differ in the packet, and uWSGI sends both.)
     """
 
     command: str
@@ -179,14 +180,14 @@ class CacheCall:
 
     @property
     def operand(self) -> int:
-        """The number that an arithmetic command works with."""
+        """The operand of an arithmetic command."""
         return int(self.value)
 
     def encode(self) -> bytes:
-        """The packet, with the value behind it if there is one to store.
+        """The packet, followed by the value if there is one to store.
 
         Raises:
-            CacheError: the command is not known, lacks its key or number, or is longer than the protocol takes.
+            CacheError: the command is not known, lacks its key or number, or exceeds the limits of the protocol.
         """
         command = self.command
         self._check(CacheError)
@@ -201,7 +202,7 @@ class CacheCall:
         if self.expires > 0:
             pairs.append((b"expires", b"%d" % self.expires))
         if stored is not None:
-            pairs.append((b"size", stored))  # again, as uWSGI does: what we send is what it sends, byte for byte
+            pairs.append((b"size", stored))  # repeated, as uWSGI does: the bytes are the same
         if self.cache is not None:
             pairs.append((b"cache", self.cache))
         try:
@@ -212,10 +213,10 @@ class CacheCall:
 
     @classmethod
     def decode(cls, packet: bytes, body: bytes) -> CacheCall:
-        """Read the body of a packet, and the value that came behind it.
+        """Read the body of a packet, and the value after it.
 
         Raises:
-            RemoteProtocolError: it is not a command, or the value is not as long as it says.
+            RemoteProtocolError: it is not a command, or the value does not have the announced length.
         """
         found = dict(decode_vars(packet, MAX_VARS))
         command = found.get(b"cmd", b"").decode("latin-1")
@@ -223,7 +224,9 @@ class CacheCall:
         if command in STORING:
             value = body
             if len(body) != decode_size("the size of a value", found.get(b"size", b"")):
-                raise RemoteProtocolError(f"the cache command {command} came with a value of {len(body)} bytes")
+                raise RemoteProtocolError(
+                    f"the cache command {command} has a value of {len(body)} bytes, which is not the announced size"
+                )
         call = cls(
             command=command,
             key=found.get(b"key", b""),
@@ -246,12 +249,12 @@ class CacheCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OldCacheCall:
-    """Do something with the first cache of the other end, in the protocol of before 1.9. We answer it; we never ask.
+    """Execute a command on the first cache of the other node, in the protocol before 1.9, which we only answer.
 
     Args:
-        form: 0 and 5 get, 1 sets, 2 deletes. 1 and 2 are not answered: the connection just ends.
+        form: 0 and 5 get, 1 sets, 2 deletes. 1 and 2 have no answer: the connection ends.
         key: the key.
-        value: what 1 stores.
+        value: the value that 1 stores.
     """
 
     form: int
@@ -262,7 +265,7 @@ class OldCacheCall:
         """The packet.
 
         Raises:
-            ValueError: key and value are longer than the protocol takes.
+            ValueError: key and value exceed the limits of the protocol.
         """
         body = encode_array((self.key, self.value)) if self.form == OLD_SET else self.key
         return encode_packet(CACHE, self.form, body)
@@ -289,7 +292,7 @@ class OldCacheCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolCall:
-    """Queue a job at the other end, with these vars. One called `body` is its body."""
+    """Queue a job at the other node, with these vars. The var `body` is its body."""
 
     pairs: tuple[tuple[bytes, bytes], ...]
 
@@ -297,13 +300,13 @@ class SpoolCall:
         """The packet.
 
         Raises:
-            SpoolError: the vars are longer than the protocol takes.
+            SpoolError: the vars exceed the limits of the protocol.
         """
         try:
             return encode_packet(SPOOL, 0, encode_vars(self.pairs))
         except ValueError as error:
             raise SpoolError(
-                f"the job was not sent: {error}; queue it here, or send what is long another way"
+                f"the job was not sent: {error}; queue it here, or transfer the data another way"
             ) from None
 
     @classmethod
@@ -311,7 +314,7 @@ class SpoolCall:
         """Read the body of a packet.
 
         Raises:
-            RemoteProtocolError: it is cut off, or has more vars than 4096.
+            RemoteProtocolError: it is cut off, or has more than 4096 vars.
         """
         return cls(pairs=tuple(decode_vars(packet, MAX_JOB_VARS)))
 
@@ -320,15 +323,16 @@ Call = RpcCall | SpoolCall | SignalCall | CacheCall | OldCacheCall | PingCall | 
 
 
 def decode_call(modifier1: int, modifier2: int, packet: bytes, body: bytes = b"") -> Call:
-    """Read a call.
+    """Decode a call.
 
     Args:
         modifier1: of the packet.
         modifier2: of the packet.
         packet: its body.
-        body: what came behind it; as much as `value_size` says.
+        body: the data after the packet, with the length that `value_size` returns.
     Raises:
-        RemoteProtocolError: these modifiers are no call (that of style 2 is not read here), or the rest does not fit.
+        RemoteProtocolError: these modifiers are not those of a call (style 2 is not decoded here), or the
+            rest is invalid.
     """
     if modifier1 == RPC and modifier2 <= 1:
         return RpcCall.decode(packet, modifier2)
@@ -342,14 +346,14 @@ def decode_call(modifier1: int, modifier2: int, packet: bytes, body: bytes = b""
         return PingCall()
     if modifier1 == HELLO and modifier2 == 1:
         return HelloCall()
-    raise RemoteProtocolError(f"nobody answers modifier1 {modifier1} with modifier2 {modifier2} here")
+    raise RemoteProtocolError(f"modifier1 {modifier1} with modifier2 {modifier2} is not supported")
 
 
 def value_size(packet: bytes) -> int:
     """How many bytes of value follow this body of a packet with the modifiers 111 and 17.
 
     Raises:
-        RemoteProtocolError: it does not say so in a way that can be read.
+        RemoteProtocolError: the body or the size in it is malformed.
     """
     if b"\x04\x00size" not in packet:
         return 0

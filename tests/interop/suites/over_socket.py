@@ -45,7 +45,7 @@ from trio_uwsgi._runtime.registry import Registry
 
 MODE = os.environ["OVER_SOCKET_MODE"]
 REPORT = Path(os.environ["OVER_SOCKET_REPORT"])
-PATIENCE = 10.0  # seconds for whatever is waited for
+TIMEOUT = 10.0  # seconds for whatever is waited for
 
 
 class Run:
@@ -58,7 +58,7 @@ class Run:
 
     def wait(self) -> None:
         """Wait until the application has returned, and raise what it raised."""
-        if not self.ended.wait(PATIENCE):
+        if not self.ended.wait(TIMEOUT):
             raise AssertionError("the application did not return after its response")
         if self.error is not None:
             raise self.error
@@ -86,7 +86,7 @@ class Server:
         self._app = app
         self._thread = threading.Thread(target=self._main, daemon=True)
         self._thread.start()
-        assert self._up.wait(PATIENCE), "the server did not start"
+        assert self._up.wait(TIMEOUT), "the server did not start"
 
     @classmethod
     def shared(cls, app: object, interface: str) -> Server:
@@ -118,7 +118,7 @@ class Server:
         """Stop gracefully, which must end well and in time."""
         with contextlib.suppress(trio.RunFinishedError, AttributeError):  # it has ended, or has not begun
             self._token.run_sync_soon(self._runtime.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
         assert not self._thread.is_alive(), "the server did not stop"
         if self.crash is not None:
             raise AssertionError(f"the server that {self._user} asked ended by itself") from self.crash
@@ -199,7 +199,7 @@ def run_over_socket(app: Any, environ: Any, buffered: bool = False) -> tuple[Ite
     run = Run()
     port = Server.shared(wsgi_app, "wsgi").port
     Server.requests += 1
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     connection.connect()
     try:
         key = str(connection.sock.getsockname()[1])
