@@ -235,8 +235,8 @@ async def _serve_in_processes(
                     shared=shared,
                     generations=generations,
                 )
-                nobody = Application(None, "wsgi", 1, multithread=False)
-                runtime = Runtime(nobody, generations.current.registry, settings, standing)
+                no_app = Application(None, "wsgi", 1, multithread=False)  # the master runs none
+                runtime = Runtime(no_app, generations.current.registry, settings, standing)
                 generations.caches = lambda: runtime.caches_folder
                 async with trio.open_nursery() as nursery:
                     await nursery.start(runtime.run)
