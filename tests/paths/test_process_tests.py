@@ -162,7 +162,7 @@ async def test_two_runtimes_have_one_time(autojump_clock: trio.testing.MockClock
 
 
 async def test_a_reload_forks_anew(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
-    """New members have what the test has by then, and do not keep open what the test closes."""
+    """New members have the test's objects as of their fork, and keep no descriptors open that the test closes."""
     version = 1
 
     async def app(scope: Any, receive: Any, send: Any) -> None:  # whatever the specification says
@@ -184,7 +184,7 @@ async def test_a_reload_forks_anew(autojump_clock: trio.testing.MockClock, uwsgi
 
 @pytest.mark.real
 async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
-    """Without a mock clock members live in the test's real time."""
+    """Without a mock clock, members run on the real clock, as the test does."""
     notes: Notes[float] = Notes()
     began = trio.current_time()
 
@@ -202,7 +202,7 @@ async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
 async def test_a_system_that_refuses_what_processes_need(
     uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test fails at once, with the call and the way out; it does not wait for a member that cannot come."""
+    """The test fails at once, with the call and the remedy; it does not wait for a member that cannot start."""
 
     def refused(*args: object) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -216,7 +216,7 @@ async def test_a_system_that_refuses_what_processes_need(
 async def test_a_fork_that_is_refused(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A member that never comes to be has failed to start, and after three of them so has the test."""
+    """A member that ends before it connects has failed to start; after three of them, so has the test."""
     fork, here = os.fork, os.getpid()
 
     def refused() -> int:
@@ -233,7 +233,7 @@ async def test_a_fork_that_is_refused(
 async def test_a_reload_that_waits_for_ever(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what it waits for, and after a while the next one does not wait for it."""
+    """The log says what the reload waits for, and after a while the next reload does not wait for it."""
     caplog.set_level(logging.INFO)
     hangs = False
 
