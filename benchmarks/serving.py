@@ -57,10 +57,11 @@ def serve(interface: str, port: int, access_log: bool) -> None:
     import trio
 
     from trio_uwsgi._apps.asgi import AsgiDriver
-    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.limits import Limits
     from trio_uwsgi._http.listeners import open_listeners
+    from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.reactor import serve_sockets
-    from trio_uwsgi._http.service import Driver, HttpOptions, HttpService
+    from trio_uwsgi._http.service import Driver, HttpService
     from trio_uwsgi._nodes.server import PacketDriver
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._units.calls import Calls

@@ -64,7 +64,7 @@ async def serve_and_report(app: object, config: Any) -> None:  # Any: it is only
         if not known:  # it starts
             return
         (runtime,) = known
-        shared = runtime._environment.shared
+        shared = runtime._tree.environment.shared
         assert shared is not None
         facts = {
             "tasks": tasks_below(trio.lowlevel.current_root_task()),

@@ -83,7 +83,7 @@ class Run:
             self.seconds = time.monotonic() - began
             while self.busy():  # noqa: ASYNC110  # other processes end it
                 await trio.sleep(0.1)
-            self.total = self.runtime._member_factory.services.caches.get("default").num("n")
+            self.total = self.runtime._tree.member_factory.services.caches.get("default").num("n")
             self.runtime.stop()
 
     def busy(self) -> bool:
@@ -96,7 +96,7 @@ class Run:
 
     def kill_one(self, min_age: float) -> None:
         """Kill the oldest member; if there is a lock, mostly its holder."""
-        shared = self.runtime._environment.shared
+        shared = self.runtime._tree.environment.shared
         assert shared is not None
         now = time.monotonic()
         self.since = {pid: self.since.get(pid, now) for row in shared.scoreboard.rows if (pid := int(row.get("pid")))}

@@ -10,8 +10,9 @@ from __future__ import annotations
 import timeit
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._http.http1 import Limits, RequestParser, Response
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.http1 import RequestParser, Response
+from trio_uwsgi._http.limits import Limits
+from trio_uwsgi._http.peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 
+PACKAGE = Path(__file__).parents[1] / "trio_uwsgi"
+
 # Seconds that a test may take; and after how many more whatever then still waits in it is interrupted again.
 LONGEST, AGAIN = 300, 30
+# As measured: fewer leave the cores idle, and more only start and collect more often.
+WORKERS_PER_CORE, MOST_WORKERS = 2, 8
 
 
 def _take_signals() -> None:
@@ -38,6 +44,33 @@ _take_signals()
 signal.signal(signal.SIGALRM, _too_long)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run a whole run in several processes, since most of what is slow here waits.
+
+    A run of a file, of a folder or of some names (`-k`), and one that a debugger or a reader of the output watches,
+    stays in one process: workers need seconds to start. Whoever says `-n` or `-p no:xdist` gets that.
+    """
+    option = config.option
+    if hasattr(config, "workerinput") or not hasattr(option, "numprocesses"):
+        return
+    watched = option.usepdb or option.trace or option.collectonly or option.capture == "no"
+    if option.numprocesses is None and not (option.file_or_dir or option.keyword or watched or option.tx):
+        option.numprocesses = min(MOST_WORKERS, WORKERS_PER_CORE * (os.cpu_count() or 1))
+    if option.numprocesses and option.dist == "no":
+        option.dist = "worksteal"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the package for the programs that tests start.
+
+    They write no bytecode, as they import files that change, and pytest's own is not for them: without this, each of
+    hundreds of them would compile the whole package.
+    """
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(PACKAGE, quiet=2)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, bool, bool]:
     """End a test that hangs, wherever: each wait for anything has an end here, but for that of a debugger."""
@@ -56,6 +89,22 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, object] | None, object]:
+    """Let a worker's report reach the process that prints it: what was logged may be no UTF-8, which is not sent."""
+    return _encodable((yield))
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_encodable(item) for item in value)
+    return value
 
 
 @pytest.fixture

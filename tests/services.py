@@ -15,9 +15,10 @@ from trio_uwsgi._apps.asgi import AsgiDriver
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
 from trio_uwsgi._http.connection import serve_stream
-from trio_uwsgi._http.http1 import Limits
-from trio_uwsgi._http.request import Peer
-from trio_uwsgi._http.service import HttpOptions, HttpService
+from trio_uwsgi._http.limits import Limits
+from trio_uwsgi._http.options import HttpOptions
+from trio_uwsgi._http.peer import Peer
+from trio_uwsgi._http.service import HttpService
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.calls import Calls

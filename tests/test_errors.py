@@ -22,18 +22,18 @@ SENTENCES = [
     (errors.MessageQueueFull("mule2", 5), "the message was not queued: mule2 has 5 messages waiting"),
     (
         errors.Harakiri("worker1", "request GET /slow", 30.0004, "app.py:3 in view (sleep(60))"),
-        "harakiri on worker1: request GET /slow was ended after 30.000 s, stuck at app.py:3 in view (sleep(60))",
+        "harakiri on worker1: request GET /slow was cancelled after 30.00 s, stuck at app.py:3 in view (sleep(60))",
     ),
     (
         errors.JobTooLarge("the value of 'image'", 70_000, 65_535),
-        "the job was not accepted: the value of 'image' may have 65535 bytes, and here there are 70000; give",
+        "the job was not accepted: the value of 'image' may have at most 65535 bytes, but has 70000; give",
     ),
     (
         errors.NoSpooler("jobs", ("/a", "/b")),
         "the job was not accepted: no spooler has the directory 'jobs'; use '/a' or '/b'",
     ),
     (errors.NoSpooler("", ()), "the job was not accepted: there is no spooler; set Config(spooler='DIR')"),
-    (errors.BadSpoolFile("it is empty", cut_off=True), "this is no whole spool file: it is empty"),
+    (errors.BadSpoolFile("it is empty", cut_off=True), "not a complete spool file: it is empty"),
     (
         errors.ThreadCancelled("request GET /slow", "app.py:3 in view"),
         "request GET /slow was cancelled in its thread at app.py:3 in view",

@@ -34,11 +34,11 @@ from trio_uwsgi._program import app_import as own_import
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS, in_options, shortened
 from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
 from trio_uwsgi._program.module_config import config_in, config_read_elsewhere, may_have_config
-from trio_uwsgi._program.process_one import begin_program
+from trio_uwsgi._program.process_one import prepare_command
 from trio_uwsgi._program.process_setup import set_up_process
-from trio_uwsgi._program.program import obey_stops
+from trio_uwsgi._program.program import install_stop_handlers
 from trio_uwsgi._spool.command import main as spool_command
-from trio_uwsgi._system.interpreter_exit import AT_LEAST, allow, begin, exit_code, leave, seconds_left
+from trio_uwsgi._system.interpreter_exit import AT_LEAST, end_process, exit_code, mark_started, seconds_left, set_mercy
 from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.options import ProcessOptions
@@ -51,8 +51,8 @@ FAILED = 1
 BAD_OPTIONS = 2
 CANNOT_LISTEN = 3
 CANNOT_START = own_import.CANNOT_START
-AT_ONCE = 128  # and the number of a posix signal, as a shell says it
-INTERRUPTED = AT_ONCE + 2  # SIGINT
+SIGNAL_BASE = 128  # and the number of a posix signal, as a shell says it
+INTERRUPTED = SIGNAL_BASE + 2  # SIGINT
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _DEFAULTS = Config()
@@ -94,38 +94,38 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
     if argv is not None:
-        return _run(argv, serve, ours=False)
-    begin_program()
+        return _run(argv, serve, own_process=False)
+    prepare_command()
     code = FAILED
     try:
-        code = _run(sys.argv[1:], serve, ours=True)
+        code = _run(sys.argv[1:], serve, own_process=True)
     except SystemExit as error:
         code = exit_code(error)
     except BaseException:
         sys.excepthook(*sys.exc_info())
         raise
     finally:  # nothing unwinds any further: Python's own end would have no limit
-        begin()  # what comes now is late
-        leave(code, AT_LEAST if code > AT_ONCE else seconds_left())
+        mark_started()
+        end_process(code, AT_LEAST if code > SIGNAL_BASE else seconds_left())
 
 
-def _run(words: Sequence[str], serve: Callable[..., Any], *, ours: bool) -> int:
+def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) -> int:
     if words and words[0] == "spool":
         return spool_command(words[1:])
     try:
         arguments = _parse(words)
-        start = _Start(arguments.app, arguments.factory, _fields(arguments))
+        start = _Invocation(arguments.app, arguments.factory, _fields(arguments))
         start.set_up_process()
     except (_UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
-    if ours:
-        allow(start.alone.mercy)
-        obey_stops()
+    if own_process:
+        set_mercy(start.alone.mercy)
+        install_stop_handlers()
     try:
         app, config = start.load()
-        if ours:
-            allow(config.mercy)
+        if own_process:
+            set_mercy(config.mercy)
         trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -141,7 +141,7 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, ours: bool) -> int:
     return 0
 
 
-class _Start:
+class _Invocation:
     """From the options that were given to an application and its `Config`. `alone` is what they say by themselves.
 
     Args:
@@ -224,22 +224,22 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         _UsageError: all that cannot be read.
     """
     parser = _parser()
-    words, wrong = _without_lonely(argv)
+    words, wrong = _without_incomplete(argv)
     arguments, unknown = parser.parse_known_args(words)
-    strangers = [text for text in unknown if text.startswith("-")]
-    wrong += map(_unknown_option, strangers)
+    unknown_options = [text for text in unknown if text.startswith("-")]
+    wrong += map(_unknown_option, unknown_options)
     wrong += _unreadable(arguments)
     # What an option that is not known would have taken looks like an application.
-    if not strangers and arguments.app is None:
+    if not unknown_options and arguments.app is None:
         wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
-    if not strangers and unknown:
+    if not unknown_options and unknown:
         wrong.append(f"one application is served, and {unknown[0]!r} is one too many")
     if wrong:
         raise _UsageError(wrong)
     return arguments
 
 
-def _without_lonely(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def _without_incomplete(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words without options that lack their value, or have one and take none; and what is wrong with those."""
     takes = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
     takes |= {"-p": True, "--processes": True, "--log-level": True}

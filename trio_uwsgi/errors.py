@@ -1,7 +1,7 @@
-"""Every exception this package raises on purpose. Pure.
+"""Every exception that this package raises on purpose. Pure.
 
-A class takes facts and writes its own sentence: what happened, with values; what was allowed; what to do. The second
-base is what uWSGI's Python module raises today, so `except ValueError` around `register_signal` or `mule_msg` keeps
+A class gets facts and writes the sentence: what happened, with values; what is allowed; what to do. The second base
+class is the one that uWSGI's Python module raises, so `except ValueError` around `register_signal` or `mule_msg` keeps
 working. Conditions that are not errors keep Trio's classes (`trio.BusyResourceError`, `trio.ClosedResourceError`, ...).
 """
 
@@ -47,16 +47,16 @@ __all__ = [
 
 
 class UwsgiError(Exception):
-    """Root of everything this package raises on purpose."""
+    """Base class of everything that this package raises on purpose."""
 
 
 class ConfigError(UwsgiError, ValueError):
-    """Options that contradict each other or cannot be met. Raised before anything starts.
+    """Options that are impossible or contradict each other. Raised before anything starts.
 
     Args:
         problem: what is wrong, with the values.
         remedy: what to write instead.
-        also: what else is wrong; each is one more line of the text.
+        also: further errors; each is one more line of the text.
     """
 
     def __init__(self, problem: str, remedy: str, also: tuple[ConfigError, ...] = ()) -> None:
@@ -71,10 +71,10 @@ class BootError(UwsgiError):
 
 
 class ListenError(BootError, OSError):
-    """An address cannot be listened on. Nothing was started, and what had been opened before it is closed again.
+    """An address cannot be listened on. Nothing was started; sockets that had been opened before are closed again.
 
     Args:
-        address: the address, as it was written.
+        address: the address as it was given.
         problem, remedy: as in `ConfigError`.
     """
 
@@ -89,7 +89,7 @@ class NotServing(UwsgiError, RuntimeError):
     Args:
         call: the name of the call, as in `uwsgi.set_user_harakiri`.
         remedy: where the call works, or what to use instead.
-        where: where it was made.
+        where: where the call was made.
     """
 
     def __init__(self, call: str, remedy: str, where: str = "outside of a running worker or mule") -> None:
@@ -97,7 +97,7 @@ class NotServing(UwsgiError, RuntimeError):
 
 
 class CannotWait(UwsgiError, RuntimeError):
-    """Synchronous code asked for something that it would have to wait for, where or in a way in which it cannot."""
+    """Synchronous code made a call that has to wait, in a place where it cannot wait."""
 
     def __init__(self, what: str, remedy: str, who: str = "code on Trio's own thread") -> None:
         super().__init__(f"{what} has to wait, which {who} cannot; {remedy}")
@@ -112,19 +112,19 @@ class MuleError(UwsgiError, ValueError):
 
 
 class SignalQueueFull(UwsgiError):
-    """The signal was not raised: a recipient has as many signals waiting as its queue holds.
+    """The signal was not raised: the queue of a recipient is full.
 
-    Everything accepted before stays queued. uWSGI drops the signal and only logs it.
+    Signals that were accepted before stay queued. uWSGI drops the signal and only logs it.
 
     Args:
         signum: the signal that was refused.
         recipient: the member whose queue is full.
-        size: how many signals that queue holds (`Config.signal_queue`).
+        size: the size of that queue (`Config.signal_queue`).
     """
 
     def __init__(self, signum: int, recipient: str, size: int) -> None:
         super().__init__(
-            f"signal {signum} was not raised: {recipient} has {size} signals waiting, which is all its queue holds; "
+            f"signal {signum} was not raised: {recipient} has {size} signals waiting, and its queue holds no more; "
             f"raise it later, or set Config(signal_queue=...) higher than {size}"
         )
         self.signum = signum
@@ -133,16 +133,16 @@ class SignalQueueFull(UwsgiError):
 
 
 class MessageQueueFull(UwsgiError):
-    """The message was not queued: the mule has as many messages waiting as its queue holds.
+    """The message was not queued: the queue of the mule is full.
 
     Args:
         recipient: the mule whose queue is full.
-        size: how many messages that queue holds (`Config.message_queue`).
+        size: the size of that queue (`Config.message_queue`).
     """
 
     def __init__(self, recipient: str, size: int) -> None:
         super().__init__(
-            f"the message was not queued: {recipient} has {size} messages waiting, which is all its queue holds; "
+            f"the message was not queued: {recipient} has {size} messages waiting, and its queue holds no more; "
             f"send it later, add mules, or set Config(message_queue=...) higher than {size}"
         )
         self.recipient = recipient
@@ -150,11 +150,11 @@ class MessageQueueFull(UwsgiError):
 
 
 class LockError(UwsgiError, ValueError):
-    """A user lock that does not exist, that the caller holds already, or that it does not hold. Nothing changed."""
+    """A user lock that does not exist, is held by the caller already, or is not held by it. No lock changed."""
 
 
 class AlarmError(UwsgiError, ValueError):
-    """An alarm that is not configured, or a message that cannot be one. Nothing was raised."""
+    """An alarm that is not configured, or a message of the wrong type. No alarm was raised."""
 
 
 class CacheError(UwsgiError, ValueError):
@@ -162,12 +162,12 @@ class CacheError(UwsgiError, ValueError):
 
 
 class CacheFull(CacheError):
-    """The item was not stored: the cache holds as many items as it may, and none of them may be dropped for it.
+    """The item was not stored: the cache holds `items` items, and its options let it drop none of them.
 
     Args:
         cache: the name of the cache.
-        items: how many items it holds (`Cache.items`); 0 where another node did not tell.
-        told: what another node said about it.
+        items: how many items it holds (`Cache.items`); 0 if another node did not say.
+        told: the text of the error that another node sent.
     """
 
     def __init__(self, cache: str, items: int, told: str = "") -> None:
@@ -186,15 +186,15 @@ class CacheItemTooLarge(CacheError):
     Args:
         cache: the name of the cache.
         part: what is too long, `key` or `value`.
-        size: its bytes.
-        limit: the bytes it may have (`Cache.max_key`, `Cache.max_value`); 0 where another node did not tell.
-        told: what another node said about it.
+        size: its length in bytes.
+        limit: the longest possible (`Cache.max_key`, `Cache.max_value`); 0 if another node did not say.
+        told: the text of the error that another node sent.
     """
 
     def __init__(self, cache: str, part: str, size: int, limit: int, told: str = "") -> None:
         super().__init__(
             told
-            or f"cache {cache!r} takes a {part} of at most {limit} bytes, and this one has {size}; "
+            or f"cache {cache!r} takes a {part} of at most {limit} bytes, but this one has {size}; "
             f"make it shorter, or set Cache({cache!r}, max_{part}={size})"
         )
         self.cache = cache
@@ -208,11 +208,11 @@ class RpcError(UwsgiError, ValueError):
 
 
 class RpcNotFound(RpcError):
-    """No function of that name is registered where the call was to run.
+    """No function of that name is registered on the node that was called.
 
     Args:
         name: the function's name.
-        node: where it was looked for; `""` is here.
+        node: the node that was called; `""` is this runtime.
     """
 
     def __init__(self, name: str, node: str) -> None:
@@ -223,11 +223,11 @@ class RpcNotFound(RpcError):
 
 
 class RpcFailed(RpcError):
-    """The function ran, or could not be run with these arguments, and gave no result.
+    """The function failed, or could not be called with these arguments.
 
     Args:
         name: the function's name.
-        node: where it ran; `""` is here.
+        node: the node that was called; `""` is this runtime.
         reason: what went wrong there, in one line.
     """
 
@@ -240,10 +240,10 @@ class RpcFailed(RpcError):
 
 
 class NodeError(UwsgiError, OSError):
-    """Another server did not do what it was asked for, as far as is known. Abstract: one of those below is raised.
+    """A call to another server failed, or its result is unknown. Abstract: one of the classes below is raised.
 
     Args:
-        node: the server, as the caller wrote it.
+        node: the server, as the caller named it.
         problem: what happened, and what it means for the call.
     """
 
@@ -258,37 +258,37 @@ class NodeUnreachable(NodeError):
 
 
 class NodeTimeout(NodeError, TimeoutError):
-    """The time was up before the answer was whole: the call may have been made or not."""
+    """The call timed out before the answer was complete: the other server may have run it or not."""
 
 
 class NodeClosed(NodeError):
-    """The connection ended, or gave bytes of another protocol, before the answer was whole."""
+    """The connection ended, or carried bytes of another protocol, before the answer was complete."""
 
 
 class SpoolRefused(NodeError, ValueError):
-    """The other server did not take the job: it has no spooler, or could not store it."""
+    """The other server did not accept the job: it has no spooler, or could not store it."""
 
 
 class SignalRefused(NodeError, ValueError):
-    """The other server did not take the signal: its queue is full."""
+    """The other server did not accept the signal: its queue is full."""
 
 
 class SpoolError(UwsgiError, ValueError):
-    """A job that was not accepted, not found, or not changed. The spooler's directory is as it was."""
+    """A job that was not accepted, not found, or not changed. The spooler's directory is unchanged."""
 
 
 class JobTooLarge(SpoolError):
-    """The job was not accepted: its names and values are longer than a spool file takes. A body has no such limit.
+    """The job was not accepted: its names and values are longer than a spool file allows. A body has no such limit.
 
     Args:
         what: what is too long, as in `the value of 'image'` or `the names and values`.
-        size: its bytes.
-        limit: the bytes it may have.
+        size: its length in bytes.
+        limit: the longest possible.
     """
 
     def __init__(self, what: str, size: int, limit: int) -> None:
         super().__init__(
-            f"the job was not accepted: {what} may have {limit} bytes, and here there are {size}; "
+            f"the job was not accepted: {what} may have at most {limit} bytes, but has {size}; "
             f"give large data as body=, which has no limit"
         )
         self.what = what
@@ -300,7 +300,7 @@ class NoSpooler(SpoolError):
     """The job was not accepted: no spooler has the directory that was asked for, or there is no spooler at all.
 
     Args:
-        asked: the directory, as the caller wrote it; `""` where none was asked for.
+        asked: the directory, as the caller named it; `""` if none was named.
         known: the directories that have spoolers (`Config.spooler`).
     """
 
@@ -315,31 +315,31 @@ class NoSpooler(SpoolError):
 
 
 class BadSpoolFile(SpoolError):
-    """A file with the name of a job is not a whole one.
+    """A file with the name of a job is not a complete spool file.
 
     Args:
         problem: what is wrong with its bytes.
-        cut_off: it begins well, and ends too early: it may be still being written.
+        cut_off: the beginning is valid and the rest is missing: it may still be being written.
     """
 
     def __init__(self, problem: str, cut_off: bool = False) -> None:
-        super().__init__(f"this is no whole spool file: {problem}")
+        super().__init__(f"not a complete spool file: {problem}")
         self.problem = problem
         self.cut_off = cut_off
 
 
 class Harakiri(UwsgiError):
-    """User code passed its deadline and was ended.
+    """User code passed its time limit (harakiri) and was cancelled.
 
     Args:
-        member: who ran it, as in `worker1`.
-        what: the unit of work, as in `request GET /slow` or `signal 17 (refresh)`.
+        member: the member that ran it, as in `worker1`.
+        what: the unit of work, as in `request GET /slow` or `signal 17`.
         seconds: how long it had run.
         where: the await or the line at which it was stuck.
     """
 
     def __init__(self, member: str, what: str, seconds: float, where: str) -> None:
-        super().__init__(f"harakiri on {member}: {what} was ended after {seconds:.3f} s, stuck at {where}")
+        super().__init__(f"harakiri on {member}: {what} was cancelled after {seconds:.2f} s, stuck at {where}")
         self.member = member
         self.what = what
         self.seconds = seconds
@@ -347,40 +347,40 @@ class Harakiri(UwsgiError):
 
 
 class ProtocolError(UwsgiError):
-    """Somebody broke a wire protocol. Abstract: raise one of the two below.
+    """A violation of a wire protocol. Abstract: raise one of the two classes below.
 
     Args:
-        message: what was wrong with it.
+        message: what was wrong.
         status_hint: the HTTP status to answer with.
     """
 
     def __init__(self, message: str, status_hint: int) -> None:
         if type(self) is ProtocolError:
-            raise TypeError("raise LocalProtocolError or RemoteProtocolError: the reader must know who is at fault")
+            raise TypeError("raise LocalProtocolError or RemoteProtocolError: the reader must know which side is wrong")
         super().__init__(message)
         self.status_hint = status_hint
 
 
 class LocalProtocolError(ProtocolError):
-    """The application, or this package, broke the rules of WSGI, ASGI or HTTP."""
+    """The application, or this package, violated WSGI, ASGI or HTTP."""
 
     def __init__(self, message: str, status_hint: int = 500) -> None:
         super().__init__(message, status_hint)
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent what the protocol forbids, or more than a limit allows."""
+    """The peer sent something that the protocol forbids, or more than a limit allows."""
 
     def __init__(self, message: str, status_hint: int = 400) -> None:
         super().__init__(message, status_hint)
 
 
 class ClientDisconnected(UwsgiError, OSError):
-    """The client went away before its request was read or its response was sent."""
+    """The client disconnected before its request was read or its response was sent."""
 
 
 class ThreadCancelled(UwsgiError):
-    """Synchronous user code was cancelled in its thread, or before it got one, and did not return a result.
+    """Synchronous user code was cancelled in its thread, or while it waited for one, and returned no result.
 
     Args:
         what: the unit of work, as in `request GET /slow`.
@@ -394,4 +394,4 @@ class ThreadCancelled(UwsgiError):
 
 
 class ThreadAbandoned(ThreadCancelled):
-    """The thread did not end when it was cancelled: nobody waits for it any more, and it goes on in the background."""
+    """The thread did not end when it was cancelled: it was abandoned and keeps running in the background."""

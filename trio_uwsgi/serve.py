@@ -23,9 +23,9 @@ import trio
 
 from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._apps.interface import interface_of
-from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.listeners import Listener, open_listeners
-from trio_uwsgi._http.service import HttpOptions
+from trio_uwsgi._http.options import HttpOptions
 from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.locks import UserLocks
 from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice
@@ -33,16 +33,16 @@ from trio_uwsgi._process.generation import MemberPlan, open_generations
 from trio_uwsgi._process.launcher import Launcher
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi._program.app_import import in_time, load_where_signals_are_obeyed
-from trio_uwsgi._program.process_setup import Settle, refuse_process_options, set_up_process, settled
+from trio_uwsgi._program.process_setup import FinishSetup, finish_process_setup, refuse_process_options, set_up_process
 from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
-from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi.config.addresses import Address
 
 __all__ = ["serve"]
@@ -115,11 +116,11 @@ async def serve(
     if task_status is trio.TASK_STATUS_IGNORED:
         set_up_process(config.process_options)
         config = _with_passed_sockets(config)
-        settle = partial(settled, config.process_options)
-        run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, settle=settle)
+        finish_setup = partial(finish_process_setup, config.process_options)
+        run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, finish_setup=finish_setup)
         await run_standalone(run, config, _folders(app) if config.reload else [])
     else:
-        await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=task_status)
+        await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=_StatusOfRuntime(task_status))
 
 
 def _folders(app: object) -> list[str]:
@@ -138,25 +139,36 @@ def _with_passed_sockets(config: Config) -> Config:
     return config
 
 
+class _StatusOfRuntime:
+    """Passes on to an embedder only the `Runtime` of the tree that serves."""
+
+    def __init__(self, task_status: trio.TaskStatus[Runtime]) -> None:
+        self._task_status = task_status
+
+    def started(self, value: NurseryTree | None = None) -> None:
+        assert value is not None
+        self._task_status.started(value.runtime)
+
+
 async def _serve_in(
     environment: Environment,
     app: object,
     config: Config,
     registry: Registry,
     *,
-    settle: Settle | None = None,
-    task_status: trio.TaskStatus[Runtime] = trio.TASK_STATUS_IGNORED,
+    finish_setup: FinishSetup | None = None,
+    task_status: trio.TaskStatus[NurseryTree] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`serve` in given surroundings, and with no regard to posix signals. Without `settle` the process is somebody
-    else's.
+    """`serve` in a given environment, without handling posix signals. Without `finish_setup` the process belongs to an
+    embedder.
     """
-    if settle is None:
+    if finish_setup is None:
         refuse_process_options(config.process_options)
     with plain_start_errors():
         if config.placement == "process":
-            await _serve_in_processes(environment, app, config, registry, settle, task_status)
+            await _serve_in_processes(environment, app, config, registry, finish_setup, task_status)
         else:
-            await _serve_in_tasks(environment, app, config, registry, settle, task_status)
+            await _serve_in_tasks(environment, app, config, registry, finish_setup, task_status)
 
 
 async def _serve_in_tasks(
@@ -164,10 +176,10 @@ async def _serve_in_tasks(
     app: object,
     config: Config,
     registry: Registry,
-    settle: Settle | None,
-    task_status: trio.TaskStatus[Runtime],
+    finish_setup: FinishSetup | None,
+    task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
-    async with _listening(config, settle) as listeners:
+    async with _listening(config, finish_setup) as listeners:
         if isinstance(app, AppReference):
             with in_time(str(app), config.import_timeout):
                 app = await load_where_signals_are_obeyed(app)
@@ -175,22 +187,22 @@ async def _serve_in_tasks(
         threads = config.threads or 1
         application = Application(app, interface, threads, multithread=threads * config.workers > 1)
         standing = dataclasses.replace(environment, listeners=listeners)
-        runtime = Runtime(application, registry, _settings(config), standing)
+        tree = NurseryTree(application, registry, _settings(config), standing)
         async with trio.open_nursery() as nursery:
-            await nursery.start(runtime.run)
-            _announce(app, interface, config, runtime)
-            task_status.started(runtime)
+            await nursery.start(tree.run)
+            _announce(app, interface, config, tree.runtime)
+            task_status.started(tree)
 
 
 @contextlib.asynccontextmanager
-async def _listening(config: Config, settle: Settle | None) -> AsyncIterator[list[Listener]]:
+async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncIterator[list[Listener]]:
     """Open the sockets, which may need root, and then finish the setup of the process: its user, its folder."""
     async with (
         open_listeners(config.addresses, config.socket_options) as http,
         open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
     ):
         listeners = [*http, *packets]
-        with contextlib.nullcontext() if settle is None else settle(listeners):
+        with contextlib.nullcontext() if finish_setup is None else finish_setup(listeners):
             yield listeners
 
 
@@ -199,8 +211,8 @@ async def _serve_in_processes(
     app: object,
     config: Config,
     registry: Registry,
-    settle: Settle | None,
-    task_status: trio.TaskStatus[Runtime],
+    finish_setup: FinishSetup | None,
+    task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     """As `_serve_in_tasks`, with one process per member, where the application is imported."""
     require_processes()
@@ -212,7 +224,7 @@ async def _serve_in_processes(
     names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
     with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1)) as scoreboard:
-        async with _listening(config, settle) as listeners:
+        async with _listening(config, finish_setup) as listeners:
             plan = MemberPlan(
                 launcher=launcher,
                 interface=config.interface,
@@ -236,12 +248,12 @@ async def _serve_in_processes(
                     generations=generations,
                 )
                 no_app = Application(None, "wsgi", 1, multithread=False)  # the master runs none
-                runtime = Runtime(no_app, generations.current.registry, settings, standing)
-                generations.caches = lambda: runtime.caches_folder
+                tree = NurseryTree(no_app, generations.current.registry, settings, standing)
+                generations.caches = lambda: tree.caches_folder
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(runtime.run)
-                    _announce(launcher.app, config.interface, config, runtime)
-                    task_status.started(runtime)
+                    await nursery.start(tree.run)
+                    _announce(launcher.app, config.interface, config, tree.runtime)
+                    task_status.started(tree)
 
 
 def _launcher(app: object, registry: Registry) -> Launcher:

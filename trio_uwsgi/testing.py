@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import trio
 import trio.testing
 
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._runtime.placement import Died, Ending, MakeMember, MemberTask, Placement, in_task, over_memory
 from trio_uwsgi._runtime.settings import Environment
 from trio_uwsgi._signals.ticker import WallClock, time_of_day
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
     from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.runtime import Runtime
+    from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._testing.processes import ProcessMemberAccess
     from trio_uwsgi._units.unit import Member
 
@@ -192,8 +192,8 @@ class RuntimeUnderTest:
     `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are the `Runtime`'s.
     """
 
-    def __init__(self, runtime: Runtime, client: httpx.AsyncClient, log: EventLog, members: _MemberAccess) -> None:
-        self.runtime = runtime
+    def __init__(self, tree: NurseryTree, client: httpx.AsyncClient, log: EventLog, members: _MemberAccess) -> None:
+        self.runtime = runtime = tree.runtime
         self.client = client
         self.log = log
         self.signal = runtime.signal
@@ -202,6 +202,7 @@ class RuntimeUnderTest:
         self.spool = runtime.spool
         self.statistics = runtime.statistics
         self.stop = runtime.stop
+        self._tree = tree
         self._members = members
         self._ports = itertools.count(49152)
 
@@ -213,7 +214,7 @@ class RuntimeUnderTest:
 
         Checkpoint: never.
         """
-        return self._members.connect(self.runtime, _peer(next(self._ports), protocol))[0]
+        return self._members.connect(self._tree, _peer(next(self._ports), protocol))[0]
 
     def kill(self, member: str) -> None:
         """Kill a member, as `kill -9` of its process would.
@@ -276,12 +277,12 @@ async def open_runtime(
             log.catch_up = members.catch_up
             async with trio.open_nursery() as nursery:
                 serve = partial(_serve_in, members.environment, application, quiet, declarations)
-                runtime: Runtime = await nursery.start(serve)
-                async with _open_client(members, runtime) as client:
+                tree: NurseryTree = await nursery.start(serve)
+                async with _open_client(members, tree) as client:
                     await members.wait_until_idle()
                     _let_the_runtime_be_first()
-                    yield RuntimeUnderTest(runtime, client, log, members)
-                runtime.stop()
+                    yield RuntimeUnderTest(tree, client, log, members)
+                tree.stopping.set()
     except BaseExceptionGroup as group:
         # If the test's body has raised as well, because its request failed for example, that error is in the context.
         error = journal.failure or only_error(group)
@@ -305,7 +306,7 @@ class _MemberAccess(Protocol):
 
     environment: Environment
 
-    def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
+    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
         """Connect to a worker: the connection, and a function that says whether the worker has closed it."""
 
     def kill(self, name: str) -> None: ...
@@ -326,7 +327,7 @@ class _TaskMemberAccess:
         self.kill = killable.kill
         self.catch_up = _nothing
 
-    def connect(self, runtime: Runtime, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
+    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
         near, far = trio.testing.memory_stream_pair()
         closed = False
         deliver_end = far.send_stream.close_hook
@@ -338,7 +339,7 @@ class _TaskMemberAccess:
                 deliver_end()
 
         far.send_stream.close_hook = close_hook
-        runtime.take(far, peer)
+        tree.runtime.take(far, peer)
         return near, lambda: closed
 
     async def wait_until_idle(self) -> None:
@@ -353,7 +354,7 @@ async def _open_members(
     began, posix = trio.current_time(), begin.timestamp()
 
     def environment(settle: Callable[[], Awaitable[None]]) -> Environment:
-        wall = WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True, settle=settle)
+        wall = WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True, let_others_run=settle)
         placement = over_memory if config.placement == "memory" else in_task
         return Environment(journal=journal, wall=wall, placement=placement, chance=random.Random(0).random)
 
@@ -405,7 +406,7 @@ def _peer(port: int, protocol: Literal["http", "uwsgi"] = "http") -> Peer:
     return Peer(client=("127.0.0.1", port), server=("testserver", 80), scheme="http", protocol=protocol)
 
 
-def _open_client(members: _MemberAccess, runtime: Runtime) -> httpx.AsyncClient:
+def _open_client(members: _MemberAccess, tree: NurseryTree) -> httpx.AsyncClient:
     import httpx
 
     from trio_uwsgi._testing.memory_client import MemoryTransport
@@ -417,7 +418,7 @@ def _open_client(members: _MemberAccess, runtime: Runtime) -> httpx.AsyncClient:
     ports = itertools.count(32768)
     # No timeout: on a mock clock httpx's default of 5 s would pass while a handler sleeps.
     return httpx.AsyncClient(
-        transport=MemoryTransport(lambda: members.connect(runtime, _peer(next(ports)))),
+        transport=MemoryTransport(lambda: members.connect(tree, _peer(next(ports)))),
         base_url="http://testserver",
         timeout=None,
         event_hooks={"response": [finish]},

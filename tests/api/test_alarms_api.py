@@ -202,7 +202,7 @@ async def test_commands_and_posts(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         )
         await done.wait()
         runtime.stop()  # what was raised before is done before the end
-        await runtime.ended.wait()
+        await runtime._tree.ended.wait()
         web.stop()
     assert "fire" == (tmp_path / "out").read_text()
     assert [b"fire", b"fire"] == bodies

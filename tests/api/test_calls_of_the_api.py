@@ -13,8 +13,8 @@ import pytest
 import trio
 
 from trio_uwsgi import Cache, Config, Registry, uwsgi
-from trio_uwsgi._apps import hidden_trio as plain_code
-from trio_uwsgi._apps.hidden_trio import run_plain
+from trio_uwsgi._apps import loop_detection
+from trio_uwsgi._apps.loop_detection import run_sync_code
 from trio_uwsgi.errors import CannotWait
 from trio_uwsgi.testing import open_runtime
 
@@ -68,7 +68,7 @@ async def test_a_thread_that_does_not_await_is_refused(name: str, autojump_clock
 async def test_code_on_trios_thread_that_does_not_await(name: str, caplog: pytest.LogCaptureFixture) -> None:
     """Without greenback it is refused; with it, a coroutine that is dropped, or whose truth is tested, is an error."""
     with pytest.raises(CannotWait, match="set threads=1 or more"):
-        run_plain(AWAITED[name])
+        run_sync_code(AWAITED[name])
     await greenback.ensure_portal()
 
     def forgets() -> None:
@@ -78,12 +78,12 @@ async def test_code_on_trios_thread_that_does_not_await(name: str, caplog: pytes
         if AWAITED[name]():
             raise AssertionError
 
-    run_plain(forgets)
+    run_sync_code(forgets)
     gc.collect()
     assert f"{name}() was called by synchronous code and not awaited" in caplog.text
     assert f"greenback.await_({name}(...))" in caplog.text
     with pytest.raises(CannotWait, match=re.escape(f"write greenback.await_({name}(...))")):
-        run_plain(decides)
+        run_sync_code(decides)
 
 
 async def test_what_is_awaited_with_greenback() -> None:
@@ -98,25 +98,25 @@ async def test_what_is_awaited_with_greenback() -> None:
         await uwsgi.suspend()
         return "done"
 
-    assert run_plain(lambda: greenback.await_(uwsgi.suspend())) is None
-    assert "done" == run_plain(lambda: greenback.await_(below()))
-    coroutine = run_plain(uwsgi.suspend)
+    assert run_sync_code(lambda: greenback.await_(uwsgi.suspend())) is None
+    assert "done" == run_sync_code(lambda: greenback.await_(below()))
+    coroutine = run_sync_code(uwsgi.suspend)
     with pytest.raises(KeyError):
         coroutine.throw(KeyError())
-    run_plain(uwsgi.suspend).close()
-    await run_plain(uwsgi.suspend)
+    run_sync_code(uwsgi.suspend).close()
+    await run_sync_code(uwsgi.suspend)
 
 
 def test_unexpected_thread_data_of_trio_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """If Trio has moved its thread-local data, its own error text stays."""
     monkeypatch.setattr(trio._threads, "PARENT_TASK_DATA", object())
-    plain_code.explain()
+    loop_detection.hide_trio()
 
     class Local(threading.local):
         """As Trio's."""
 
     monkeypatch.setattr(trio._threads, "PARENT_TASK_DATA", Local())
-    plain_code.explain()
+    loop_detection.hide_trio()
     data = trio._threads.PARENT_TASK_DATA
     with pytest.raises(AttributeError):
         del data.token

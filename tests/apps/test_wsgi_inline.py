@@ -172,7 +172,7 @@ async def test_what_comes_back_late_is_a_504(
         client = world.connect()
         assert 504 == (await client.get(path)).status
     assert 3 == world.service.calls.harakiris
-    assert "request GET /late was ended after 5.000 s, stuck at its end, which came too late" in caplog.text
+    assert "request GET /late was cancelled after 5.00 s, stuck at its end, which came too late" in caplog.text
     assert [] == world.journal.failures
 
 

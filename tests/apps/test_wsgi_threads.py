@@ -583,7 +583,7 @@ async def test_harakiri_of_a_stuck_thread(open_http: Any, caplog: pytest.LogCapt
     start = time.monotonic()
     await slow.send(GET.replace(b"/ ", b"/slow "))
     assert 504 == (await slow.response()).status
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 8
     assert 1 == world.threads.stuck
     assert "proceed.wait(10)  # stuck here" in caplog.text
     assert b"fast" == (await world.connect().get()).body

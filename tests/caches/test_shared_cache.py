@@ -184,7 +184,7 @@ async def test_caches_of_a_runtime_share_a_folder(tmp_path: Path) -> None:
         assert folder.is_dir()
         caches.get("").update("x", "1")
         caches.get("c").inc("n", 5)
-        caches.forget_the_dead()
+        caches.clear_dead_readers()
         assert "<LocalCache 'c': CacheStatistics(items=1, hits=0, misses=0, full=0)>" == repr(caches.get("c"))
         nursery.cancel_scope.cancel()
     assert not folder.exists()
@@ -207,10 +207,10 @@ def test_folders_of_which_nothing_is_left_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "c.cache").write_text("x")
     also = SharedFolder(mine.path)
-    mine.leave()
+    mine.close()
     again = SharedFolder.make(tmp_path)
     assert {also.path.name, again.path.name, "other"} == {path.name for path in tmp_path.iterdir()}
-    also.leave()
+    also.close()
     again.remove()
     assert not again.path.exists()
 

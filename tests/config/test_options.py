@@ -216,7 +216,7 @@ def test_rpc_functions_are_registered() -> None:
     assert {"f": RpcFunction("f", print, 2)} == registry.rpc
     with pytest.raises(RegistrationError, match="registered already, as print"):
         registry.register_rpc("f", len)
-    registry.open(Headcount(1, 0), lambda timer: None, lambda timer: None)
+    registry._open(Headcount(1, 0), lambda timer: None, lambda timer: None)
     registry.register_rpc("f", len)
     assert len is registry.rpc["f"].func
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from tests.services import open_http as open_http
-from trio_uwsgi._http.http1 import Limits, RequestParser
+from trio_uwsgi._http.http1 import RequestParser
+from trio_uwsgi._http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

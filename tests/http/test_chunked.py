@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trio_uwsgi._http.chunked import ChunkedBody
-from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.limits import Limits
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:

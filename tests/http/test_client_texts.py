@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 
 FRONT = Peer(client=("192.0.2.9", 4711), server=("192.0.2.2", 80), scheme="http", protocol="uwsgi")
@@ -82,7 +82,7 @@ async def test_no_line_of_harakiri_can_be_forged(
     await client.send(packet(REQUEST_METHOD=EVIL, PATH_INFO=b"/" + EVIL, REQUEST_URI=b"/" + EVIL))
     await client.read_all()
     (line,) = lines_of(caplog)
-    assert line.startswith(f"harakiri on worker1: request {ESCAPED} /{ESCAPED} was ended")
+    assert line.startswith(f"harakiri on worker1: request {ESCAPED} /{ESCAPED} was cancelled")
 
 
 async def test_no_line_over_http_can_be_forged(open_http: Any, caplog: pytest.LogCaptureFixture) -> None:

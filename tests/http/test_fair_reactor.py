@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import trio
 
-from trio_uwsgi._http.fair_reactor import Share, serve_fairly
+from trio_uwsgi._http.accept_share import Share
+from trio_uwsgi._http.fair_reactor import serve_fairly
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._link.scoreboard import Row, Scoreboard
 from trio_uwsgi.config.addresses import Address
@@ -81,7 +82,7 @@ async def until(row: Row, connections: int) -> None:
             await trio.sleep(0.001)
 
 
-async def test_connections_are_on_the_board_at_once(world: Any, rows: list[Row]) -> None:
+async def test_connections_are_in_the_scoreboard_at_once(world: Any, rows: list[Row]) -> None:
     """The number is there when a client has its answer, and goes down when it leaves."""
     streams = [(await request(world))[0] for _ in range(3)]
     assert 3 == rows[0].get("open")
@@ -90,23 +91,23 @@ async def test_connections_are_on_the_board_at_once(world: Any, rows: list[Row])
         await until(rows[0], 2 - left)
 
 
-def test_only_who_can_take_a_client_is_compared_with(rows: list[Row]) -> None:
-    """A worker that stopped, is stuck, or accepts no more holds nobody back."""
+def test_only_workers_that_can_accept_count(rows: list[Row]) -> None:
+    """A worker that stopped, is blocked, or accepts no more does not delay the others."""
     share = Share(rows[0], rows[1:])
-    share.has(9)
+    share.set_open(9)
     accepting(rows[1], 1)
-    assert 0.002 == pytest.approx(share.patience())
+    assert 0.002 == pytest.approx(share.accept_delay())
     rows[1].set("heartbeat", time.monotonic() - 1.1)
-    assert 0 == share.patience()
+    assert 0 == share.accept_delay()
     accepting(rows[1], 1)
     rows[1].set("accepting", 0)
-    assert 0 == share.patience()
+    assert 0 == share.accept_delay()
     rows[1].clear()
-    assert 0 == share.patience()
+    assert 0 == share.accept_delay()
 
 
-async def test_who_has_more_waits_once_and_then_takes(world: Any, rows: list[Row]) -> None:
-    """Clients that the other worker does not take are taken, each after a wait, though the mean stays below."""
+async def test_a_worker_with_more_waits_once_and_then_accepts(world: Any, rows: list[Row]) -> None:
+    """Clients that the other worker does not accept are accepted after one delay each, though the mean stays below."""
     accepting(rows[1], 0)
     clients = []
     for _ in range(12):
@@ -116,8 +117,8 @@ async def test_who_has_more_waits_once_and_then_takes(world: Any, rows: list[Row
     assert min(seconds for _, seconds in clients[4:]) >= 0.001
 
 
-async def test_clients_are_served_while_another_one_is_left_to_others(world: Any, rows: list[Row]) -> None:
-    """Whoever was accepted is answered during the wait, which does not begin again each time."""
+async def test_clients_are_served_while_accepting_is_delayed(world: Any, rows: list[Row]) -> None:
+    """Accepted clients are answered during the delay, which does not start again each time."""
     accepting(rows[1], 0)
     streams = [(await request(world))[0] for _ in range(8)]
     rows[1].set("heartbeat", time.monotonic())
@@ -129,8 +130,8 @@ async def test_clients_are_served_while_another_one_is_left_to_others(world: Any
     assert 9 == rows[0].get("open")
 
 
-async def test_a_burst_is_taken_one_after_the_other(world: Any, rows: list[Row]) -> None:
-    """Many at once, which nobody else takes, are all served, also when the other worker has stopped by then."""
+async def test_a_burst_is_accepted_one_by_one(world: Any, rows: list[Row]) -> None:
+    """Many clients at once, which no other worker accepts, are all served, even if the other worker has stopped."""
     accepting(rows[1], 0)
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
@@ -139,8 +140,8 @@ async def test_a_burst_is_taken_one_after_the_other(world: Any, rows: list[Row])
     assert 60 == world.service.statistics().connections
 
 
-async def test_who_accepts_no_more_says_so(world: Any, rows: list[Row]) -> None:
-    """Others do not wait for a worker that drains; clients that it had left to them are taken before it stops."""
+async def test_a_worker_that_stops_accepting_is_not_waited_for(world: Any, rows: list[Row]) -> None:
+    """Others do not wait for a worker that drains; it accepts the clients that it has delayed before it stops."""
     accepting(rows[1], 0)
     streams = [(await request(world))[0] for _ in range(8)]
     assert 1 == rows[0].get("accepting")
@@ -156,10 +157,10 @@ async def test_who_accepts_no_more_says_so(world: Any, rows: list[Row]) -> None:
     assert 0 == rows[0].get("open")
 
 
-async def test_without_files_a_worker_is_not_waited_for(
+async def test_a_worker_without_file_descriptors_is_not_waited_for(
     world: Any, rows: list[Row], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While it cannot accept because files are short, others take its clients; afterwards it takes part again."""
+    """Without free file descriptors it does not accept, and others do in its place; afterwards it takes part again."""
     failures = iter([OSError(24, "Too many open files")])
     sock = world.listener.socket
 

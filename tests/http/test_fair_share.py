@@ -1,10 +1,10 @@
-"""How long a worker leaves a new connection to others."""
+"""How long a worker delays accepting a new connection."""
 
 from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._http.fair_share import LONGEST, patience
+from trio_uwsgi._http.fair_share import LONGEST, accept_delay
 
 pytestmark = pytest.mark.pure
 
@@ -28,17 +28,17 @@ pytestmark = pytest.mark.pure
         (100, [1, 1], LONGEST),
     ],
 )
-def test_who_has_more_than_the_mean_waits(mine: int, others: list[float], seconds: float) -> None:
-    """Nobody waits at the mean or a little above it; beyond, the longer the more there are, up to a limit."""
-    assert seconds == pytest.approx(patience(mine, others))
+def test_a_worker_above_the_mean_waits(mine: int, others: list[float], seconds: float) -> None:
+    """There is no delay at the mean or slightly above it; beyond, it grows with the excess, up to a limit."""
+    assert seconds == pytest.approx(accept_delay(mine, others))
 
 
-def test_taking_turns_by_the_rule_is_fair() -> None:
+def test_the_rule_is_fair() -> None:
     """Sixty-four connections that stay, each taken by whoever waits least and was first, go to four in equal parts."""
     workers = [0, 0, 0, 0]
     for turn in range(64):
         order = [(turn * 7 + n) % 3 for n in range(4)]  # the first one to look is not always the same
-        waits = [patience(mine, workers[:n] + workers[n + 1 :]) for n, mine in enumerate(workers)]
+        waits = [accept_delay(mine, workers[:n] + workers[n + 1 :]) for n, mine in enumerate(workers)]
         workers[min(range(4), key=lambda n: (waits[n], order[n]))] += 1
     assert max(workers) <= 1.2 * 16
     assert min(workers) >= 0.8 * 16

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trio_uwsgi._http import heads, http1
-from trio_uwsgi._http.http1 import Limits, RequestParser
+from trio_uwsgi._http.http1 import RequestParser
+from trio_uwsgi._http.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -462,7 +462,7 @@ async def test_who_waits_in_a_pause_is_left_to_others(listen: Any) -> None:
     waiting = await connect(world)
     await waiting.send(GET)
     await trio.testing.wait_all_tasks_blocked(0.05)
-    world.service.drain(patient=True)
+    world.service.drain(others_serve=True)
     assert 0 == world.service.connections
 
 
@@ -588,7 +588,7 @@ async def test_slow_lorises_do_not_stop_others(listen: Any) -> None:
                 sock.send(bytes([byte]))
             for _ in range(20):
                 assert b"/" == (await client.get()).body
-        assert trio.current_time() - start < 5
+        assert trio.current_time() - start < 20
         assert 1001 == world.service.statistics().open
     finally:
         for sock in lorises:

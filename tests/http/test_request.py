@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trio_uwsgi._http import request as request_module
-from trio_uwsgi._http.http1 import Limits, RequestParser
-from trio_uwsgi._http.request import Peer, Request, split_host
+from trio_uwsgi._http.http1 import RequestParser
+from trio_uwsgi._http.limits import Limits
+from trio_uwsgi._http.peer import Peer
+from trio_uwsgi._http.request import Request, split_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,8 @@ import h11
 import pytest
 
 from trio_uwsgi._http import response as response_module
-from trio_uwsgi._http.http1 import CONTINUE, Limits, RequestParser, Response, error_response
+from trio_uwsgi._http.http1 import CONTINUE, RequestParser, Response, error_response
+from trio_uwsgi._http.limits import Limits
 from trio_uwsgi.errors import LocalProtocolError
 
 pytestmark = pytest.mark.pure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from trio_uwsgi._http import uwsgi_http
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._http.uwsgi_http import RpcRequest, UwsgiRequest, UwsgiResponse, without_script_name
 from trio_uwsgi._protocol.remote_calls import RpcCall
 from trio_uwsgi.errors import LocalProtocolError

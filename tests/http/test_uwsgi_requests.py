@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.uwsgi_requests import (
     EARLY,
     PacketRequest,

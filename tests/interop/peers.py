@@ -29,6 +29,8 @@ PATIENCE = 30.0  # seconds for whatever is waited for; nothing here takes a tent
 
 # Below the ports that the kernel hands out to clients, which would take one between its choice and its use.
 _PORTS = iter(range(20_000 + os.getpid() % 8_000, 32_000))
+# UDP sockets of the same numbers, which keep other processes that run tests at the same time from choosing them, too.
+_CHOSEN: list[socket.socket] = []
 
 
 class Raised(NamedTuple):
@@ -50,11 +52,15 @@ def find_program(*names: str) -> str | None:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """A TCP port of 127.0.0.1 that nobody listens on, and that no other process gets from here while this one lives."""
     for port in _PORTS:
+        claim = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as sock, contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", port))
             sock.bind(("127.0.0.1", port))
+            _CHOSEN.append(claim)
             return port
+        claim.close()
     raise AssertionError("no port is free")
 
 

@@ -530,6 +530,10 @@ def test_however_it_is_cut(server: Server, size: int) -> None:
     stream = b"".join(request for request, _, _ in requests) + TAIL
     with Client(server.port) as client:
         for at in range(0, len(stream), size):
-            client.send(stream[at : at + size])
+            try:
+                client.send(stream[at : at + size])
+            except ConnectionError:  # the server may have closed already, after the last request
+                assert len(stream) - len(TAIL) < at
+                break
         assert [said for _, _, said in requests] == [client.answer().body.decode() for _ in requests]
         assert b"" == client.rest()

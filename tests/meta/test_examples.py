@@ -290,7 +290,10 @@ IN_PROCESSES = ("cron", "farm", "hello_asgi", "spooler")
 @pytest.mark.real
 @pytest.mark.parametrize(
     ("path", "where"),
-    [*((path, "tasks") for path in PATHS), *((EXAMPLES / f"{name}.py", "processes") for name in IN_PROCESSES)],
+    [
+        *((path, "tasks") for path in PATHS),
+        *(pytest.param(EXAMPLES / f"{name}.py", "processes", marks=pytest.mark.long) for name in IN_PROCESSES),
+    ],
     ids=lambda value: value.stem if isinstance(value, Path) else value,
 )
 def test_examples_start_from_the_command_line(path: Path, where: str, tmp_path: Path) -> None:

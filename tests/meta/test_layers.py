@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.meta.layout import LAYER, PATHS, ROOT, SOURCES, imports, is_pure, job, module_name, own_imports, package
+from tests.meta.picture import PICTURE, draw
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
@@ -88,6 +89,21 @@ def test_pure_modules_only_compute(path: Path) -> None:
 def test_modules_say_their_job(path: Path) -> None:
     """A module opens with the one job it has; and a package with what is in it."""
     assert job(path).endswith((".", ":"))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=module_name)
+def test_packages_say_what_is_in_them(path: Path) -> None:
+    """The docstring of a package with an underscore names each of its modules, for whoever reads it first."""
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    there = {module.name for module in path.parent.glob("*.py")} - {"__init__.py"}
+    named = set(re.findall(r"(?<!/)`(\w+\.py)`", doc))
+    if path.parent.name.startswith("_") or path.parent.name == "config":
+        assert there <= named
+
+
+def test_the_picture_is_of_this_code() -> None:
+    """`python -m tests.meta.picture` draws it anew."""
+    assert PICTURE.read_text() == draw()
 
 
 def test_the_rules_see_what_they_look_for(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements"]
+__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements", "with_long_processes"]
 
 Placement = Literal["task", "memory", "process"]
 
@@ -19,6 +19,14 @@ _PROCESS = pytest.param("process", marks=pytest.mark.processes)
 
 all_placements = pytest.mark.parametrize(
     "placement", ["task", "memory", _PROCESS] if HAS_PROCESSES else ["task", "memory"]
+)
+
+# For stories that take many seconds in processes, where each member costs a process.
+with_long_processes = pytest.mark.parametrize(
+    "placement",
+    ["task", "memory", pytest.param("process", marks=[pytest.mark.processes, pytest.mark.long])]
+    if HAS_PROCESSES
+    else ["task", "memory"],
 )
 
 

@@ -151,11 +151,11 @@ async def test_hooks_have_what_is_left_of_the_mercy(
         runtime.signal(1)
         runtime.stop()
         began = trio.current_time()
-        await runtime.runtime.ended.wait()
+        await runtime.runtime._tree.ended.wait()
         assert 4.7 < trio.current_time() - began < 5
     assert {"worker1": ["late"]} == ends.of
-    assert f"harakiri on worker1: atexit endless was ended after {4.75 - busy:.3f} s" in caplog.text
-    assert "harakiri on worker1: atexit late was ended after 0.00" in caplog.text
+    assert f"harakiri on worker1: atexit endless was cancelled after {4.75 - busy:.2f} s" in caplog.text
+    assert "harakiri on worker1: atexit late was cancelled after 0.00" in caplog.text
 
 
 async def test_who_leaves_or_is_killed(autojump_clock: MockClock, uwsgi_registry: Registry, ends: Ends) -> None:

@@ -99,7 +99,7 @@ async def test_what_came_too_early_is_an_error(placement: Placement, autojump_cl
 
     async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         assert b"raw" == await _talk(runtime, GET * 2)
-    assert ["bytes came before the first uwsgi.send(), and were taken for another request"] == errors
+    assert ["bytes arrived before the first uwsgi.send(), and were taken for another request"] == errors
 
 
 @all_placements
@@ -148,7 +148,7 @@ async def test_no_response_follows_raw_bytes(
 
     async with open_runtime(_asgi(program), Config(placement=placement)) as runtime:
         assert b"raw" == await _talk(runtime, GET)
-    said = "bytes went around the response with uwsgi.send(): nothing of it can follow them"
+    said = "uwsgi.send() has sent bytes outside of the response: no part of the response can follow"
     assert [said if started else "the headers have been sent already"] == errors
 
 
@@ -184,7 +184,7 @@ async def test_a_wsgi_response_after_raw_bytes_fails(
         assert b"raw" == await _talk(runtime, GET)
         failures = [event.what for event in runtime.log if "failed" in event.what]
     assert 1 == len(failures)
-    assert "bytes went around the response" in failures[0]
+    assert "sent bytes outside of the response" in failures[0]
 
 
 @pytest.mark.parametrize("kind", ["list", "nothing", "short", "late"])

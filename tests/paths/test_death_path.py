@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from tests.paths.placements import Placement, all_placements, task_placements
+from tests.paths.placements import Placement, all_placements, task_placements, with_long_processes
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi._runtime.statistics import MessageStatistics
 from trio_uwsgi.testing import Event, Notes, open_runtime
@@ -44,7 +44,7 @@ async def test_what_waits_outlives_its_mule(
         assert [(0.4, b"1")] == got
         runtime.kill("mule1")
         await trio.sleep(0.5)
-        assert "resting" == runtime.statistics().members[1].state
+        assert "backing off" == runtime.statistics().members[1].state
         await trio.sleep(10)
         assert [0.6] == runtime.log.times("died", "mule1")
     assert [(0.4, b"1"), (2.0, b"2"), (2.4, b"3")] == got
@@ -319,7 +319,7 @@ async def test_a_worker_that_dies(placement: Placement, autojump_clock: MockCloc
             runtime.kill("worker1")
             runtime.kill("worker2")
             await trio.sleep(0.5)
-        with pytest.raises(LookupError, match="no worker is ready: worker1 is resting"):
+        with pytest.raises(LookupError, match="no worker is ready: worker1 is backing off"):
             await runtime.client.get("/")
         await trio.sleep(10)
         assert (done, 3) == (runtime.statistics().members[0].done, runtime.statistics().members[0].deaths)
@@ -363,7 +363,7 @@ async def story(placement: Placement, registry: Registry) -> list[Event]:
     return list(runtime.log)
 
 
-@all_placements
+@with_long_processes
 async def test_many_runs_give_one_log(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:

@@ -79,7 +79,7 @@ async def test_only_the_slow_request_is_ended(
             assert 3 == runtime.statistics().members[0].harakiri
             assert [2.0, 5.0, 5.0] == runtime.log.times("request GET /3600 harakiri")
             assert 200 == (await runtime.client.get("/0")).status_code
-    assert "harakiri on worker1: request GET /3600 was ended after 5.000 s, stuck at " in caplog.text
+    assert "harakiri on worker1: request GET /3600 was cancelled after 5.00 s, stuck at " in caplog.text
     assert "test_harakiri_path.py" in caplog.text
     assert "trio.sleep" in caplog.text
 

@@ -523,7 +523,7 @@ async def story(registry: Registry, folder: Path) -> list[Event]:
     return list(runtime.log)
 
 
-@pytest.mark.parametrize("run", range(20))
+@pytest.mark.parametrize("run", [0, *(pytest.param(run, marks=pytest.mark.long) for run in range(1, 20))])
 async def test_twenty_runs_give_one_log(
     run: int, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
 ) -> None:

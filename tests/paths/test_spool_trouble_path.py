@@ -174,9 +174,9 @@ async def test_a_stop_between_two_jobs(
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
-        lives.append(runtime.runtime._member_factory.calls["spooler1"])
+        lives.append(runtime.runtime._tree.member_factory.calls["spooler1"])
         if len(lives) == TURN - 1:
-            runtime.runtime._master._instances["spooler1"].link.send(Stop())
+            runtime.runtime._tree.master._instances["spooler1"].link.send(Stop())
 
     config = Config(spooler=str(folder), spooler_cheap=cheap)
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
@@ -184,7 +184,7 @@ async def test_a_stop_between_two_jobs(
             await runtime.spool(a="b")
         await trio.sleep(1)
         assert TURN - 1 == len(lives)
-        assert lives[0] is not runtime.runtime._member_factory.calls["spooler1"]
+        assert lives[0] is not runtime.runtime._tree.member_factory.calls["spooler1"]
 
 
 @all_placements

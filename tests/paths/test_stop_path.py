@@ -82,7 +82,7 @@ async def test_running_work_ends_within_the_mercy(
             await trio.sleep(1)
             runtime.stop()
             runtime.stop()
-            await runtime.runtime.ended.wait()
+            await runtime.runtime._tree.ended.wait()
     assert "mercy" not in caplog.text
     assert [200] == statuses
     expected = [("startup", 0), ("signal", 3), ("shutdown", 5), ("program", 5), ("signal", 6)]
@@ -109,8 +109,8 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
             await trio.sleep(1)
     assert 21 == round(trio.current_time() - began, 3)
     assert "mule1 ended with 2 signals not run: 2, 2" in caplog.text
-    assert "what the workers still ran after the mercy of 10 s was cancelled" in caplog.text
-    assert "what the mules still ran after the mercy of 10 s was cancelled" in caplog.text
+    assert "the mercy of 10 s is over: cancelled what the workers still ran" in caplog.text
+    assert "the mercy of 10 s is over: cancelled what the mules still ran" in caplog.text
 
 
 async def test_threads_that_end_take_no_virtual_time(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
@@ -124,7 +124,7 @@ async def test_threads_that_end_take_no_virtual_time(autojump_clock: MockClock, 
         await trio.sleep(3.5)
         began = trio.current_time()
         runtime.stop()
-        await runtime.runtime.ended.wait()
+        await runtime.runtime._tree.ended.wait()
         assert began == trio.current_time()
 
 

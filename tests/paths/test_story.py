@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.paths.placements import Placement, all_placements
+from tests.paths.placements import Placement, with_long_processes
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.testing import Event, Notes, RuntimeUnderTest, open_runtime
 
@@ -106,7 +106,7 @@ def first_log() -> list[Event]:
     return run_the_story()[0]
 
 
-@all_placements
+@with_long_processes
 def test_a_year_passes_in_seconds(placement: Placement, first_log: list[Event]) -> None:
     """Each Monday at 03:00 local time, in summer and in winter; with the same events wherever the members live."""
     began = time.perf_counter()
@@ -119,7 +119,7 @@ def test_a_year_passes_in_seconds(placement: Placement, first_log: list[Event]) 
         assert expected == monday
 
 
-@pytest.mark.parametrize("run", range(1, 20))
+@pytest.mark.parametrize("run", [1, *(pytest.param(run, marks=pytest.mark.long) for run in range(2, 20))])
 def test_twenty_runs_give_one_log(run: int, first_log: list[Event]) -> None:
     """The same story gives the same events, at the same times, in the same order."""
     assert first_log == run_the_story()[0]

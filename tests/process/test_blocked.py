@@ -31,8 +31,8 @@ def test_the_earlier_limit_counts(limit: float, heartbeat: float, deadline: floa
 
 def test_an_excused_member_has_its_time_anew() -> None:
     """What happened before an excuse does not count, for either limit."""
-    pulse = BlockedLimit(2)
-    pulse.excuse(110)
-    assert 112 + GRACE == pulse.due(100, 0)
-    assert 110 + GRACE == pulse.due(100, 101)
-    assert 122 + GRACE == pulse.due(120, 0)
+    blocked_limit = BlockedLimit(2)
+    blocked_limit.restart(110)
+    assert 112 + GRACE == blocked_limit.due(100, 0)
+    assert 110 + GRACE == blocked_limit.due(100, 101)
+    assert 122 + GRACE == blocked_limit.due(120, 0)

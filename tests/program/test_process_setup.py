@@ -13,7 +13,7 @@ import trio
 
 from trio_uwsgi import Config, serve
 from trio_uwsgi._program.pidfile import open_pidfile
-from trio_uwsgi._program.process_setup import set_up_process, settled
+from trio_uwsgi._program.process_setup import finish_process_setup, set_up_process
 from trio_uwsgi._system.privileges import Identity, identity_of
 from trio_uwsgi.config.options import ProcessOptions
 from trio_uwsgi.errors import ConfigError
@@ -138,7 +138,10 @@ def test_where_a_process_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     """A user that does not exist leaves no pidfile."""
     file = tmp_path / "app.pid"
-    with pytest.raises(ConfigError, match="no such user"), settled(ProcessOptions(uid=MISSING, pidfile=str(file)), []):
+    with (
+        pytest.raises(ConfigError, match="no such user"),
+        finish_process_setup(ProcessOptions(uid=MISSING, pidfile=str(file)), []),
+    ):
         pass  # pragma: no cover
 
 

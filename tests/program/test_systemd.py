@@ -37,7 +37,7 @@ async def test_a_service_from_its_start_to_its_end(manager: Manager, autojump_cl
     assert {"HOME": "/"} == environ
     stopping = trio.Event()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(notifier.follow, stopping.wait)
+        nursery.start_soon(notifier.report_states, stopping.wait)
         await trio.sleep(3)
         ready = ["READY=1", f"MAINPID={ME}", "STATUS=serving"]
         assert [ready, ["WATCHDOG=1"], ["WATCHDOG=1"]] == manager.heard()
@@ -52,7 +52,7 @@ async def test_an_end_without_a_stop(manager: Manager, autojump_clock: MockClock
     """A hard stop is told, too; and signs of life are for nobody else."""
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
     with trio.move_on_after(10):
-        await Notifier.from_environment(environ).follow(trio.sleep_forever)
+        await Notifier.from_environment(environ).report_states(trio.sleep_forever)
     assert ["READY=1", "STOPPING=1"] == [lines[0] for lines in manager.heard()]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from trio_uwsgi._http.http1 import Limits
+from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.uwsgi_requests import PacketRequest, UwsgiParser, UwsgiRequest, UwsgiResponse
 from trio_uwsgi._protocol.packet import SPOOL, WSGI, decode_header, decode_vars, encode_packet, encode_vars
 from trio_uwsgi._protocol.remote_answers import (

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from trio_uwsgi._http.http1 import Limits
-from trio_uwsgi._http.request import Peer
+from trio_uwsgi._http.limits import Limits
+from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest, UwsgiParser, UwsgiRequest
 from trio_uwsgi._protocol.packet import encode_array, encode_packet, encode_vars
 from trio_uwsgi._protocol.remote_answers import (

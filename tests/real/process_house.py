@@ -86,7 +86,7 @@ class House:
     @property
     def pids(self) -> list[int]:
         """The processes of the workers, as they say on the board; 0 where none is; of two on a seat, one."""
-        rows = self.runtime._environment.shared
+        rows = self.runtime._tree.environment.shared
         assert rows is not None
         members = self.runtime.statistics().members
         names = [member.name for member in members if member.name.startswith("worker")]
@@ -134,7 +134,7 @@ def dechunked(body: bytes) -> bytes:
     return whole
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Wait until it holds."""
     deadline = trio.current_time() + seconds
     while not condition():
@@ -176,7 +176,7 @@ class Program:
         """What it wrote to standard error so far."""
         return self._errors.read_text()
 
-    def wait_for(self, text: str, seconds: float = 10) -> str:
+    def wait_for(self, text: str, seconds: float = 20) -> str:
         """Wait until it has said so."""
         deadline = time.monotonic() + seconds
         while text not in self.said:
@@ -185,7 +185,7 @@ class Program:
             time.sleep(0.01)
         return self.said
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+    def end(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Send it a posix signal, and wait for its end."""
         self.process.send_signal(number)
         return self.process.wait(seconds)

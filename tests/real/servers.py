@@ -45,7 +45,9 @@ def pid():
     return os.getpid()
 """
 
-every_mode = pytest.mark.parametrize("mode", MODES)
+every_mode = pytest.mark.parametrize(
+    "mode", [pytest.param(mode, marks=() if mode in ("tasks", "processes") else pytest.mark.long) for mode in MODES]
+)
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -94,7 +96,7 @@ class Server:
         until(lambda: all(text in self.said for text in texts), seconds, lambda: self.said)
         return self.said
 
-    def end(self, number: int = signal.SIGTERM, seconds: float = 10) -> int:
+    def end(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
         """Send it a posix signal, and wait for its end."""
         self.process.send_signal(number)
         try:
@@ -103,7 +105,7 @@ class Server:
             raise AssertionError(f"it does not end\n{self.said}") from None
 
 
-def until(condition: Callable[[], object], seconds: float = 10, say: Callable[[], object] = lambda: "") -> None:
+def until(condition: Callable[[], object], seconds: float = 20, say: Callable[[], object] = lambda: "") -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():

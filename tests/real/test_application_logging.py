@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from trio_uwsgi import __main__ as command
-from trio_uwsgi._units.own_loggers import enable_own_loggers
+from trio_uwsgi._units.loggers import enable_own_loggers
 
 pytestmark = pytest.mark.real
 
@@ -63,7 +63,16 @@ def served(folder: Path, source: str, *words: str) -> Iterator[list[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("words", [[], ["--threads", "2"], ["-p", "1"], ["-p", "1", "--lazy-apps"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        pytest.param(["--threads", "2"], marks=pytest.mark.long),
+        ["-p", "1"],
+        pytest.param(["-p", "1", "--lazy-apps"], marks=pytest.mark.long),
+    ],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("where", ["import", "post_fork"])
 def test_a_configuration_does_not_silence_the_server(tmp_path: Path, where: str, words: list[str]) -> None:
     """After a dictConfig that disables what it does not name, failures and requests are logged, by its handlers."""

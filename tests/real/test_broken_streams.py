@@ -56,9 +56,15 @@ NOTHING = "0<&- 1>&- 2>&-"
 @pytest.mark.parametrize(
     ("how", "mode"),
     [
-        *(("full", mode) for mode in MODES),
-        *((NOTHING, mode) for mode in MODES),
-        *((how, mode) for how in ("no reader", "2>&-", "1>&- 2>&-", "0<&-") for mode in ("tasks", "processes")),
+        ("full", "tasks"),
+        (NOTHING, "processes"),
+        *(pytest.param("full", mode, marks=pytest.mark.long) for mode in MODES if mode != "tasks"),
+        *(pytest.param(NOTHING, mode, marks=pytest.mark.long) for mode in MODES if mode != "processes"),
+        *(
+            pytest.param(how, mode, marks=pytest.mark.long)
+            for how in ("no reader", "2>&-", "1>&- 2>&-", "0<&-")
+            for mode in ("tasks", "processes")
+        ),
     ],
 )
 def test_orders_that_print(tmp_path: Path, how: str, mode: str) -> None:

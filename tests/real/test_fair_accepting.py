@@ -56,4 +56,4 @@ def test_the_clients_of_a_stopped_worker_go_to_the_other(tmp_path: Path) -> None
         finally:
             os.kill(pids["1"], signal.SIGCONT)
         assert ["2"] * 40 == served
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10

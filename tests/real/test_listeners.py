@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_uwsgi._http.connection import peer_of
+from trio_uwsgi._http.accepting import peer_of
 from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.options import SocketOptions

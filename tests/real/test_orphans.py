@@ -57,7 +57,7 @@ def test_orphans_of_requests(tmp_path: Path, mode: str) -> None:
         assert 0 == server.end()
 
 
-@pytest.mark.parametrize("mode", ["processes", "lazy"])
+@pytest.mark.parametrize("mode", ["processes", pytest.param("lazy", marks=pytest.mark.long)])
 def test_orphans_that_outlive_their_zygote(tmp_path: Path, mode: str) -> None:
     """After a reload they are the master's, who reaps them when they end."""
     with serving(tmp_path, SOURCE, mode) as server:

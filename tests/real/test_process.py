@@ -232,7 +232,7 @@ async def test_several_tasks_wait_and_fork() -> None:
             async with await zygote.fork(f"worker{number}", {"exit": number}) as child, trio.open_nursery() as nursery:
                 pids.append((await facts(child))["pid"])
                 nursery.start_soon(child.wait)
-                child.ask()
+                child.request_stop()
                 assert ExitStatus(code=number) == await child.wait()
 
         async with trio.open_nursery() as nursery:
@@ -251,7 +251,7 @@ async def test_a_stuck_child_shows_its_stack_and_is_killed(how: str, capfd: pyte
         assert b"stuck\n" == await line(child)
         began = trio.current_time()
         assert ExitStatus(signal=signal.SIGKILL) == await child.end(0.1)
-        assert trio.current_time() - began < 1.5
+        assert trio.current_time() - began < 10  # it is stuck for ever
     err = capfd.readouterr().err
     assert "in _be_stuck" in err
     assert ("Trio tasks" in err) == (how != "gil")
@@ -337,7 +337,7 @@ async def test_a_dead_zygote_takes_nobody_with_it() -> None:
         await line(first)
         await line(second)
         os.kill(zygote.pid, signal.SIGKILL)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await zygote.died.wait()
         assert f"<Zygote, process {zygote.pid}: 2 children, killed by SIGKILL>" == repr(zygote)
         with pytest.raises(ZygoteDied):
@@ -354,7 +354,7 @@ async def test_a_zygote_that_dies_during_a_fork() -> None:
     """Whoever waits for the child is told, at once."""
     async with open_zygote(plan()) as zygote:
         os.kill(zygote.pid, signal.SIGSTOP)
-        with trio.fail_after(5), pytest.RaisesGroup(ZygoteDied):
+        with trio.fail_after(20), pytest.RaisesGroup(ZygoteDied):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(zygote.fork, "worker1")
                 await trio.testing.wait_all_tasks_blocked()
@@ -370,7 +370,7 @@ async def test_a_retired_zygote_leaves_with_its_last_child() -> None:
             await zygote.died.wait()
         assert not zygote.died.is_set()
         assert ExitStatus(code=0) == await child.end(5)
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await zygote.died.wait()
         assert ExitStatus(code=0) == zygote.status
 
@@ -570,7 +570,7 @@ async def test_a_cancelled_fork_leaves_no_child() -> None:
             with trio.move_on_after(delay):
                 async with await zygote.fork("worker2") as child:
                     await child.wait()
-            with trio.fail_after(2):
+            with trio.fail_after(20):
                 while children(zygote.pid):  # noqa: ASYNC110  # nothing tells this process of them
                     await trio.sleep(0.01)  # nothing tells this process of the zygote's children
             assert before == (open_files().keys(), open_files(zygote.pid).keys())

@@ -14,19 +14,12 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.interop.peers import free_port
 from tests.real.process_house import ROOT, Program, alive, children, descendants, get, living, program, until
 from trio_uwsgi import Config, serve
 from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def serving(port: int, options: str = "") -> str:
@@ -56,7 +49,7 @@ def is_free(port: int) -> bool:
         return True
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     """Wait until it holds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -87,7 +80,7 @@ async def stick():
                 (zygote,) = children(master.process.pid)
                 os.kill(zygote, signal.SIGKILL)
             master.end(signal.SIGKILL)
-            wait_until(lambda: not any(alive(pid) for pid in pids) and is_free(port), 2)
+            wait_until(lambda: not any(alive(pid) for pid in pids) and is_free(port))
 
 
 SLOW = """
@@ -198,8 +191,8 @@ async def stick():
             nursery.start_soon(house.get, "/stick")
             await until(house.noted)
             house.runtime.stop()
-            with trio.fail_after(4):
-                await house.runtime.ended.wait()
+            with trio.fail_after(20):
+                await house.runtime._tree.ended.wait()
     assert not any(alive(pid) for pid in house_pids)
 
 

@@ -125,7 +125,11 @@ async def test_two_reloads_lose_no_request(tmp_path: Path, caplog: pytest.LogCap
 
 @pytest.mark.parametrize(
     "broken",
-    ["raise ValueError('broken')", "uwsgi.add_timer(1, 60)\nuwsgi.mule(7)(print)", "uwsgi.mule_message_handler(print)"],
+    [
+        "raise ValueError('broken')",
+        pytest.param("uwsgi.add_timer(1, 60)\nuwsgi.mule(7)(print)", marks=pytest.mark.long),
+        pytest.param("uwsgi.mule_message_handler(print)", marks=pytest.mark.long),
+    ],
 )
 async def test_a_version_that_is_not_imported(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str) -> None:
     """What was served is served on, by the same processes; the log says why; and the next version can come."""
@@ -285,7 +289,7 @@ async def test_a_stop_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureF
             await trio.sleep(seconds)
             with trio.fail_after(15):
                 house.runtime.stop()
-                await house.runtime.ended.wait()
+                await house.runtime._tree.ended.wait()
     assert children(os.getpid()) == before
 
 

@@ -229,7 +229,7 @@ from trio_uwsgi.config.options import ProcessOptions, SocketOptions
 
 async def change(uid, gid):
     async with open_listeners([Address.unix("s")], SocketOptions(backlog=1, mode=None)) as listeners:
-        with own_process.settled(ProcessOptions(uid=uid, gid=gid, pidfile="p"), listeners):
+        with own_process.finish_process_setup(ProcessOptions(uid=uid, gid=gid, pidfile="p"), listeners):
             print(sorted(os.listdir()), os.getresuid(), os.getresgid(), os.getgroups())
             if os.stat(".").st_uid == uid:
                 os.chmod(".", 0o555)
@@ -268,7 +268,7 @@ def test_a_change_of_the_user(tmp_path: Path) -> None:
     else:
         assert changed.startswith(f"['p', 's'] {(UID,) * 3} {(GID,) * 3}")
     assert f"the pidfile {folder}/p stays, this user may not remove it: Permission denied" == pidfile
-    assert f"the socket file {folder}/s stays, this user may not remove it: Permission denied" == file
+    assert f"cannot remove the socket file {folder}/s: Permission denied" == file
     others = f"{user_name(1)} with {group_name(1)}"
     assert f"{user_name(UID)} cannot become {others}; start it as root, or leave uid and gid out" == again
     folder.chmod(0o755)

@@ -81,7 +81,7 @@ def tell(peer: Peer, what: object) -> None:
     peer.stdin.flush()
 
 
-@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_no_increment_is_lost_or_counted_twice(
     start: Start, folder: SharedFolder, tmp_path: Path, stored: bool
 ) -> None:

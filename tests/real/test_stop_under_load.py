@@ -71,7 +71,7 @@ async def test_every_client_gets_its_answer(nursery: trio.Nursery) -> None:
         socket.create_connection(("127.0.0.1", port), timeout=20)
     late.sendall(REQUEST)
     with trio.fail_after(20):
-        await runtime.ended.wait()
+        await runtime._tree.ended.wait()
     for client in clients:
         client.join(20)
     assert 0 == sum(client.lost for client in clients)

@@ -23,6 +23,8 @@ from trio_uwsgi._process.app_name import AppReference
 pytestmark = pytest.mark.real
 
 APP = AppReference("name", f"{Path(__file__).parent}/stuck_members.py:app")
+# Seconds that a machine which runs other tests at the same time may add; what is stuck here is stuck for an hour.
+BUSY = 10
 STUCK = {
     "sleep": ("BLOCKING(3600)",),
     "busy": ("while True:", "pass"),
@@ -131,11 +133,8 @@ async def stick_one_of_two(how: str) -> float:
 
 @pytest.mark.parametrize("how", ["sleep", "busy", "native"])
 async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    """Within 1.5 s of its deadline it is dead and replaced, with its stack in the log; the other worker serves on."""
-    seconds = await stick_one_of_two(how)
-    if seconds > 2.5:  # on a machine that is busy with something else; its own time is not what is measured
-        seconds = await stick_one_of_two(how)
-    assert 1 <= seconds <= 2.5
+    """Soon after its deadline it is dead and replaced, with its stack in the log; the other worker serves on."""
+    assert 1 <= await stick_one_of_two(how) <= 1.5 + BUSY
     assert f"blocked by request GET /{how} for" in caplog.text
     stack = capfd.readouterr().err
     lines = (Path(__file__).parent / "stuck_members.py").read_text().splitlines()
@@ -164,7 +163,7 @@ async def test_nothing_is_ended_without_a_limit(caplog: pytest.LogCaptureFixture
         async with trio.open_nursery() as nursery:
             nursery.start_soon((await world.connect()).get, "own")
             seconds = await until(lambda: world.deaths("worker") == [("ready", 1)])
-        assert 0.5 <= seconds <= 2
+        assert 0.5 <= seconds <= 1 + BUSY
     assert "beyond the deadline that it set for itself" in caplog.text
 
 
@@ -172,7 +171,7 @@ async def test_a_stuck_mule(capfd: pytest.CaptureFixture[str]) -> None:
     """A mule is ended by its own limit; the message that did it is given again, once."""
     async with served(mules=1, mule_harakiri=1) as world:
         world.runtime.mule_msg(b"sleep")
-        assert 1 <= await until(lambda: world.deaths("mule") == [("ready", 1)]) <= 2.5
+        assert 1 <= await until(lambda: world.deaths("mule") == [("ready", 1)]) <= 1.5 + BUSY
         await until(lambda: world.deaths("mule") == [("ready", 2)])
         assert (1, 1) == (world.runtime.statistics().messages.redelivered, world.runtime.statistics().messages.lost)
         assert [("ready", 0)] == world.deaths("worker")
@@ -183,7 +182,7 @@ async def test_a_stuck_spooler(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     """A spooler is ended by its own limit, and that was a try of its job."""
     async with served(spooler=str(tmp_path / "jobs"), spooler_harakiri=1) as world:
         await world.runtime.spool(ud_spool_func="work", how="busy")
-        assert 1 <= await until(lambda: world.deaths("spooler") == [("ready", 1)]) <= 2.6
+        assert 1 <= await until(lambda: world.deaths("spooler") == [("ready", 1)]) <= 1.5 + BUSY
     assert "in work" in capfd.readouterr().err
 
 

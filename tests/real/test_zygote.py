@@ -252,7 +252,7 @@ def test_names_that_lead_nowhere() -> None:
     with pytest.raises(BootError, match=r"tests\.real\.zygote_members has no 'gone' in a new process"):
         AppReference("object", MEMBERS, "gone").load()
     with pytest.raises(BootError, match="reading nowhere failed: ImportError: there is no module nowhere"):
-        AppReference("program", "nowhere", "app").load()
+        AppReference("module", "nowhere", "app").load()
     assert zygote_members.app is AppReference("object", MEMBERS, "app").load()
 
 

@@ -32,7 +32,7 @@ def served(headcount: Headcount) -> tuple[Registry, list[Timer]]:
     """An empty registry that is being served, and the timers that were armed."""
     registry = Registry()
     armed: list[Timer] = []
-    registry.open(headcount, armed.append, lambda timer: None)
+    registry._open(headcount, armed.append, lambda timer: None)
     return registry, armed
 
 

@@ -100,8 +100,8 @@ def test_roster_shows_its_seats() -> None:
     dispatcher.give_message(b"", 1, "x")
     dispatcher.begun(dispatcher.slots()[0], 1)
     assert (
-        "<Roster: <Seat worker1: starting, 1 signals and 0 messages waiting, 1 running>, "
-        "<Seat mule1: starting, 0 signals and 1 messages waiting, 0 running>>"
+        "<Dispatcher: <Slot worker1: starting, 1 signals and 0 messages waiting, 1 running>, "
+        "<Slot mule1: starting, 0 signals and 1 messages waiting, 0 running>>"
     ) == repr(dispatcher)
 
 
@@ -162,7 +162,7 @@ def test_nobody_to_lend() -> None:
     """Lending from a kind that has ended, or of which nobody is ready, is a LookupError that says so."""
     dispatcher = make(1)
     dispatcher.slots()[0].state = SlotState.BACKING_OFF
-    with pytest.raises(LookupError, match="no worker is ready: worker1 is resting"):
+    with pytest.raises(LookupError, match="no worker is ready: worker1 is backing off"):
         dispatcher.lend("worker")
     dispatcher.retire(dispatcher.slots()[0])
     with pytest.raises(LookupError, match="every worker has ended"):
@@ -628,7 +628,7 @@ def test_what_moves_hires() -> None:
     dispatcher = pool(1, 2)
     post(dispatcher)
     remains = dispatcher.member_died(dispatcher.slots()[0], rests=True)
-    assert (["mule2"], ["resting", "starting"]) == (names(slot for slot, _ in remains.moved), states(dispatcher))
+    assert (["mule2"], ["backing off", "starting"]) == (names(slot for slot, _ in remains.moved), states(dispatcher))
 
 
 def test_what_waits_is_for_the_one_that_follows() -> None:

@@ -44,7 +44,7 @@ def forget(timer: Timer) -> None:
 
 
 def opened(registry: Registry, workers: int = 1, mules: int = 0) -> Registry:
-    registry.open(Headcount(workers, mules), forget, forget)
+    registry._open(Headcount(workers, mules), forget, forget)
     return registry
 
 
@@ -127,12 +127,12 @@ def test_target_is_checked_at_once_while_serving() -> None:
 def test_free_numbers_come_from_the_top() -> None:
     """The highest number that nobody has is taken, out of the way of hand-written ones."""
     registry = Registry()
-    assert 255 == registry.free_signum()
+    assert 255 == registry._free_signum()
     registry.register_signal(255, "", refresh)
     registry.register_signal(253, "", refresh)
-    assert 254 == registry.free_signum()
+    assert 254 == registry._free_signum()
     registry.register_signal(254, "", refresh)
-    assert 252 == registry.free_signum()
+    assert 252 == registry._free_signum()
 
 
 def test_no_number_is_free_any_more() -> None:
@@ -266,7 +266,7 @@ def test_refused_timer_declares_nothing(decorate: Callable[[Registry], Any], han
 def test_timer_is_cancelled_before_it_is_armed() -> None:
     """A declared timer can be cancelled while no runtime serves, and again."""
     registry = Registry()
-    timer = registry.declare(Timer(1, Every(5)))
+    timer = registry._declare(Timer(1, Every(5)))
     assert registry.due(timer) is None
     registry.cancel(timer)
     registry.cancel(timer)
@@ -276,12 +276,12 @@ def test_timer_is_cancelled_before_it_is_armed() -> None:
 def test_timer_is_cancelled_where_it_is_armed() -> None:
     """While a runtime serves, cancelling goes to the one who armed it, and not any more when it has ended."""
     registry = Registry()
-    timer = registry.declare(Timer(1, Every(5)))
+    timer = registry._declare(Timer(1, Every(5)))
     asked: list[Timer] = []
-    registry.open(Headcount(1, 0), forget, asked.append)
+    registry._open(Headcount(1, 0), forget, asked.append)
     registry.cancel(timer)
     assert [timer] == asked
-    registry.close()
+    registry._close()
     registry.cancel(timer)
     assert [timer] == asked
     assert timer.cancelled
@@ -307,17 +307,17 @@ def test_timers_of_a_registry() -> None:
 def test_timers_are_armed_by_whoever_serves() -> None:
     """Declared timers are armed when serving starts, others as they are declared; a refused start arms none."""
     registry = Registry()
-    early = registry.declare(Timer(1, Every(5)))
+    early = registry._declare(Timer(1, Every(5)))
     registry.mule(1)(print)
     armed: list[Timer] = []
     with pytest.raises(RegistrationError):
-        registry.open(Headcount(1, 0), armed.append, forget)
+        registry._open(Headcount(1, 0), armed.append, forget)
     assert [] == armed
-    registry.open(Headcount(1, 1), armed.append, forget)
-    late = registry.declare(Timer(2, Every(5)))
+    registry._open(Headcount(1, 1), armed.append, forget)
+    late = registry._declare(Timer(2, Every(5)))
     assert [early, late] == armed
-    registry.close()
-    registry.declare(Timer(3, Every(5)))
+    registry._close()
+    registry._declare(Timer(3, Every(5)))
     assert [early, late] == armed
 
 
@@ -378,7 +378,7 @@ def test_what_nobody_would_run_is_refused(declare: Callable[[Registry], Any], to
         assert told in str(caught.value)
         assert served.headcount is None
         headcount = Headcount(1, 1, 1, farms={"a": [1]})
-        served.open(headcount, forget, forget)
+        served._open(headcount, forget, forget)
 
 
 @pytest.mark.parametrize(
@@ -399,7 +399,7 @@ def test_what_nobody_would_run_is_refused_while_serving(declare: Callable[[Regis
     with pytest.raises(RegistrationError, match="must be callable"):
         registry.mule_message_handler(None)  # type: ignore[type-var]
     registry = Registry()
-    registry.open(Headcount(1, 1, 1), forget, forget)
+    registry._open(Headcount(1, 1, 1), forget, forget)
     declare(registry)
     assert before != repr(registry)
 
@@ -410,7 +410,7 @@ def test_registry_is_served_by_one_runtime_at_a_time() -> None:
     with pytest.raises(RegistrationError, match=r"give each runtime a Registry\(\) of its own"):
         opened(registry, workers=2)
     assert Headcount(1, 0) == registry.headcount
-    registry.close()
+    registry._close()
     assert Headcount(2, 0) == opened(registry, workers=2).headcount
 
 
@@ -420,7 +420,7 @@ def test_declarations_stay_when_a_runtime_ends() -> None:
     registry.timer(5)(rebuild)
     opened(registry)
     registry.timers[0].due = 12.0
-    registry.close()
+    registry._close()
     assert registry.timers[0].due is None
     assert [255] == list(registry.signals)
     with pytest.raises(RegistrationError, match="registered already"):
@@ -443,7 +443,7 @@ def test_mule_gets_its_program() -> None:
 @pytest.mark.parametrize("number", [0, -1, True, "1", 1.0, refresh])
 def test_mules_are_numbered_from_one(number: Any) -> None:
     """A number that is none, and the bare decorator, are refused with how to write it."""
-    with pytest.raises(RegistrationError, match=r"mules are numbered from 1, and .* is none; write @mule\(1\)"):
+    with pytest.raises(RegistrationError, match=r"is not a mule's number; these start from 1: write @mule\(1\)"):
         Registry().mule(number)
 
 
@@ -496,7 +496,7 @@ def test_registry_shows_what_it_holds() -> None:
     registry = Registry()
     registry.timer(5)(rebuild)
     registry.mule(1)(Slotted)
-    counts = "1 signals, 1 timers, 1 mule programs, 0 message handlers, 0 farms, 0 RPC functions, 0 for jobs"
+    counts = "1 signals, 1 timers, 1 mule programs, 0 message handlers, 0 farms, 0 RPC functions, 0 job functions"
     assert f"<Registry: {counts}>" == repr(registry)
 
 
@@ -570,12 +570,12 @@ def test_what_is_declared_in_a_member_goes_to_its_master() -> None:
     """What a member in a process of its own declares later is told; what was declared before, the master knows."""
     registry = Registry()
     registry.register_signal(1, "", refresh)
-    early = registry.declare(Timer(1, Every(5)))
+    early = registry._declare(Timer(1, Every(5)))
     told: list[object] = []
-    registry.join(Headcount(1, 2), told.append, told.append, lambda timer: told.append(("cancel", timer)))
+    registry._join(Headcount(1, 2), told.append, told.append, lambda timer: told.append(("cancel", timer)))
     assert [] == told
     replaced = registry.register_signal(1, "mule2", rebuild)
-    late = registry.declare(Timer(1, Every(5)))
+    late = registry._declare(Timer(1, Every(5)))
     registry.cancel(early)
     assert [replaced, late, ("cancel", early)] == told
     with pytest.raises(RegistrationError, match=r"set Config\(mules=3\)"):
@@ -595,7 +595,7 @@ def test_hooks_are_kept_in_their_order_until_serving() -> None:
     for declare in (registry.post_fork, registry.atexit):
         with pytest.raises(RegistrationError, match="must be callable without arguments, not 7"):
             declare(7)  # type: ignore[type-var]  # that is the mistake
-    registry.open(Headcount(1, 0), lambda timer: None, lambda timer: None)
+    registry._open(Headcount(1, 0), lambda timer: None, lambda timer: None)
     for declare in (registry.post_fork, registry.atexit):
         with pytest.raises(RegistrationError, match="members have begun already"):
             declare(print)

@@ -16,7 +16,7 @@ from trio_uwsgi._link.frames import Begun, Deliver, Ended, Frame, Ready, Stop
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.registry import Registry
-from trio_uwsgi._signals.inbox import TURN, Inbox
+from trio_uwsgi._signals.inbox import HANDLERS_PER_TURN, Inbox
 from trio_uwsgi._signals.targets import Headcount, parse_target
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.unit import UNIT, Member, Unit
@@ -147,7 +147,7 @@ async def test_burst_from_a_handler_is_run_whole(mule: Mule) -> None:
         nursery.start_soon(mule.inbox.serve_signals)
         nursery.start_soon(others)
     assert [2 + n % 5 for n in range(3000)] == mule.ran
-    assert turns >= 3000 // TURN
+    assert turns >= 3000 // HANDLERS_PER_TURN
     assert (0, 3001) == (mule.slot.load, mule.calls.done)
 
 
@@ -206,12 +206,12 @@ async def test_cancelled_in_the_middle_of_a_handler(mule: Mule, autojump_clock: 
 async def test_cancelled_between_two_signals(mule: Mule) -> None:
     """A cancellation between handlers leaves a whole number of them done."""
     mule.registry.register_signal(1, "mule1", mule.note_signal)
-    for _ in range(TURN + 2):
+    for _ in range(HANDLERS_PER_TURN + 2):
         mule.signal(1)
     with trio.CancelScope() as scope:
         scope.cancel()
         await mule.inbox.serve_signals()
-    assert [1] * TURN == mule.ran
+    assert [1] * HANDLERS_PER_TURN == mule.ran
     assert (0, 2) == (len(mule.slot.running), len(mule.slot.signals))
 
 
@@ -397,7 +397,7 @@ async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: 
 async def test_programmed_mule_keeps_messages_for_its_program(mule: Mule, nursery: trio.Nursery) -> None:
     """Without handlers, messages wait until the program asks for them, and are reported if it never does."""
     async with trio.open_nursery() as loop:
-        mule.inbox.messages.programmed = True
+        mule.inbox.messages.has_program = True
         loop.start_soon(mule.inbox.messages.serve)
         mule.message(b"a")
         mule.message(b"b")
@@ -419,7 +419,7 @@ async def test_program_takes_over_from_the_handlers(mule: Mule, nursery: trio.Nu
         mule.ran.append(b"handler " + message)
 
     mule.registry.mule_message_handler(note)
-    mule.inbox.messages.programmed = True
+    mule.inbox.messages.has_program = True
     nursery.start_soon(mule.inbox.messages.serve)
     mule.message(b"1")
     await wait_all_tasks_blocked()
@@ -431,7 +431,7 @@ async def test_program_takes_over_from_the_handlers(mule: Mule, nursery: trio.Nu
     assert [b"handler 1", b"program 2", b"program 3"] == mule.ran
     assert ([3], [4]) == (list(mule.slot.running), list(mule.slot.messages))
     mule.inbox.messages.release()
-    mule.inbox.messages.give_back()
+    mule.inbox.messages.program_ended()
     await wait_all_tasks_blocked()
     assert b"handler 4" == mule.ran[-1]
     assert 0 == mule.slot.load

@@ -77,7 +77,7 @@ async def test_a_function_has_its_farm_to_itself(mule: Mule) -> None:
     assert b"" == await mule.get()
     assert b"b" == await mule.get()
     assert await mule.get() is None
-    mule.messages.give_back()
+    mule.messages.program_ended()
     for farm in ("", "a", "b"):
         mule.send(farm.encode(), farm)
     mule.messages.finish()
@@ -118,7 +118,7 @@ async def test_who_waits_gets_what_it_wants(mule: Mule, nursery: trio.Nursery, a
 async def test_what_a_program_leaves_goes_to_the_handlers(mule: Mule, nursery: trio.Nursery) -> None:
     """While it reads, handlers get nothing; a program of farms leaves them the mule's own; at its end they get all."""
     mule.handled_by("handler")
-    mule.messages.programmed = True
+    mule.messages.has_program = True
     nursery.start_soon(mule.messages.serve)
     await wait_all_tasks_blocked()
     assert await mule.get(own=False) is None
@@ -131,7 +131,7 @@ async def test_what_a_program_leaves_goes_to_the_handlers(mule: Mule, nursery: t
     mule.send(b"2", "a")
     await wait_all_tasks_blocked()
     assert 1 == len(mule.ran)
-    mule.messages.give_back()
+    mule.messages.program_ended()
     await wait_all_tasks_blocked()
     assert [("handler", b"1"), ("handler", b"2")] == mule.ran[1:]
     mule.messages.finish()

@@ -60,7 +60,7 @@ def test_what_cannot_be_a_function_is_refused(declare: Callable[[Registry], Any]
 def test_functions_are_declared_before_serving() -> None:
     """While mules run it is too late."""
     registry = Registry()
-    registry.open(Headcount(1, 1, farms={"a": [1]}), lambda timer: None, lambda timer: None)
+    registry._open(Headcount(1, 1, farms={"a": [1]}), lambda timer: None, lambda timer: None)
     with pytest.raises(RegistrationError, match="mules have started already; declare the functions of farms before"):
         registry.farm("a")(print)
 

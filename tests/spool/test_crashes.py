@@ -96,10 +96,10 @@ def jobs(folder: SpoolFolder) -> int:
         assert isinstance(claim, Claim), claim
         assert (PAIRS, BODY) == (claim.pairs, claim.read_body())
         claim.keep()
-    graves = list(dead(folder))
-    for grave in graves:
+    dead_folders = list(dead(folder))
+    for grave in dead_folders:
         assert Path(folder.path, grave.name).read_bytes().endswith(BODY)
-    return len(list(folder.scan())) + len(graves)
+    return len(list(folder.scan())) + len(dead_folders)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -69,14 +69,14 @@ def test_the_longest_head() -> None:
     head = encode_job([(b"a", b"x" * (65_535 - 5))])
     assert LONGEST_HEAD == len(head)
     assert LONGEST_HEAD == decode_head(head + b"body")[1]
-    with pytest.raises(JobTooLarge, match=r"the names and values, .* may have 65535 bytes, and here there are 65536; "):
+    with pytest.raises(JobTooLarge, match=r"the names and values, .* may have at most 65535 bytes, but has 65536; "):
         encode_job([(b"a", b"x" * (65_535 - 4))])
 
 
 @pytest.mark.parametrize(
     ("pair", "what"),
     [
-        ((b"image", b"x" * 70_000), "the value of 'image' may have 65535 bytes, and here there are 70000; .* as body="),
+        ((b"image", b"x" * 70_000), "the value of 'image' may have at most 65535 bytes, but has 70000; .* as body="),
         ((b"n\xff" * 40_000, b""), "the name 'n\ufffdn"),
     ],
 )

@@ -22,17 +22,17 @@ from tests.spool.crashes import MODULES, KilledOs
 from trio_uwsgi._spool.claim import Claim, NotClaimed, release
 from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._spool.paths import Found, read_record
-from trio_uwsgi._spool.running_jobs import Records, Running, recover
+from trio_uwsgi._spool.running_jobs import Running, RunningRecords, recover
 from trio_uwsgi._spool.tools import (
     dead,
+    delay_reason,
     find,
-    hurry,
+    make_due,
     names,
-    peek,
     purge,
+    read_details,
     requeue,
     state_of,
-    why_later,
 )
 from trio_uwsgi._system import file_locks as file_lock
 from trio_uwsgi.errors import ConfigError, JobTooLarge, SpoolError
@@ -513,10 +513,10 @@ def test_a_file_that_is_cut_off(folder: SpoolFolder, clock: Clock, data: bytes) 
     name = put(folder, data, age=3)
     claim = refused(folder, name)
     assert ("unfinished", NOW + 7) == (claim.why, claim.until)
-    assert f"{name}: this is no whole spool file: it ends after {len(data)} bytes" in claim.detail
+    assert f"{name}: not a complete spool file: it ends after {len(data)} bytes" in claim.detail
     clock.now += 7
     claim = refused(folder, name)
-    assert ("buried", None) == (claim.why, claim.until)
+    assert ("dead", None) == (claim.why, claim.until)
     assert claim.detail.endswith(f"; it was moved to dead/, and is {folder.path}/dead/{name} now")
     assert [f"dead/{name}", f"dead/{name}.report"] == listing(folder)
     assert data == Path(folder.path, "dead", name).read_bytes()
@@ -527,7 +527,7 @@ def test_a_corrupt_file(folder: SpoolFolder, name: str) -> None:
     """Is moved to dead/ at once; what died there before stays."""
     os.mkdir(f"{folder.path}/5")
     for data in (b"garbage", b"more garbage", b"%PDF"):
-        assert "buried" == refused(folder, put(folder, data, name, age=0)).why
+        assert "dead" == refused(folder, put(folder, data, name, age=0)).why
     there = [Path(folder.path, found.name).read_bytes() for found in dead(folder)]
     assert [b"%PDF", b"garbage", b"more garbage"] == sorted(there)
     assert 6 == len(listing(folder))
@@ -542,7 +542,7 @@ def test_a_corrupt_file_that_cannot_be_moved(folder: SpoolFolder) -> None:
     assert claim.detail.endswith("it cannot be moved to dead/ (No space left on device)")
     assert name in listing(folder)
     folder.now = lambda: NOW + 60
-    assert "buried" == refused(folder, name).why
+    assert "dead" == refused(folder, name).why
 
 
 @pytest.mark.parametrize("call", ["open", "fstat", "pread"])
@@ -588,7 +588,7 @@ def test_a_file_from_the_future(folder: SpoolFolder) -> None:
     failed = spooled(folder, body=b"2")
     claimed(folder, failed).retry(year, "no")
     assert NotClaimed("delayed", until=year) == refused(folder, odd)
-    assert [None, "at", "retry"] == [why_later(folder, find(folder, name)) for name in (odd, meant, failed)]
+    assert [None, "at", "retry"] == [delay_reason(folder, find(folder, name)) for name in (odd, meant, failed)]
 
 
 # ----- how jobs end
@@ -631,7 +631,7 @@ def test_bury_and_requeue(folder: SpoolFolder, priority: int | None) -> None:
     assert (f"dead/{name}", priority) == (grave.name, grave.priority)
     assert 60 > abs(time.time() - grave.due)
     assert (grave, grave) == (find(folder, name), find(folder, f"{folder.path}/dead/{name}"))
-    found = peek(folder, grave, preview=3)
+    found = read_details(folder, grave, preview=3)
     assert ("dead", PAIRS, b"bod", 4, (2, "second"), "") == (
         found.state,
         found.pairs,
@@ -697,11 +697,11 @@ def test_damaged_records(tmp_path: Path) -> None:
 
 
 def test_a_killed_job_is_counted(folder: SpoolFolder) -> None:
-    """As a failed try, once; it waits as long as it is told, and at last is buried."""
+    """As a failed try, once; it waits as long as it is told, and at last is dead."""
     name = spooled(folder)
     asked: list[int] = []
 
-    def decide(claim: Claim, tries: int) -> float | None:
+    def delay_after_failure(claim: Claim, tries: int) -> float | None:
         asked.append(tries)
         return 10 if tries < 2 else None
 
@@ -709,12 +709,12 @@ def test_a_killed_job_is_counted(folder: SpoolFolder) -> None:
         running = Running(folder)
         claim = claimed(folder, name)
         running.begin(claim)
-        assert [] == recover(folder, decide)  # it is alive
+        assert [] == recover(folder, delay_after_failure)  # it is alive
         release(running._fd)  # both locks end with the process
-        assert [] == recover(folder, decide)  # somebody else has the job already
+        assert [] == recover(folder, delay_after_failure)  # somebody else has the job already
         release(claim._fd)
-        assert [name if expected else f"dead/{name}"] == recover(folder, decide)
-        assert [] == recover(folder, decide)
+        assert [name if expected else f"dead/{name}"] == recover(folder, delay_after_failure)
+        assert [] == recover(folder, delay_after_failure)
         assert expected == next((found.due for found in folder.scan()), None)
         folder.now = lambda: NOW + 20
     assert [1, 2] == asked
@@ -756,21 +756,21 @@ def test_a_spooler_that_ends_leaves_nothing(folder: SpoolFolder) -> None:
 
 def test_a_death_is_seen_before_anything_is_counted(folder: SpoolFolder) -> None:
     """Who is about to run a job asks whether somebody has died: not while all live, and not once it was dealt with."""
-    records = Records(folder)
-    assert not records.one_is_left()
+    records = RunningRecords(folder)
+    assert not records.has_leftover()
     others = [Running(folder), Running(folder)]
     for other in others:
         other.end()
     os.utime(f"{folder.path}/.running", (1, 1))  # so that a coarse clock does not hide the next change
-    assert not records.one_is_left()
-    others[0].leave()
-    assert records.one_is_left()
+    assert not records.has_leftover()
+    others[0].abandon()
+    assert records.has_leftover()
     assert [] == recover(folder, lambda claim, tries: 0)
-    assert not records.one_is_left()
+    assert not records.has_leftover()
     others[1].close()
-    assert not records.one_is_left()
+    assert not records.has_leftover()
     shutil.rmtree(f"{folder.path}/.running")
-    assert not records.one_is_left()
+    assert not records.has_leftover()
     records.close()
 
 
@@ -815,8 +815,8 @@ def test_what_runs_is_not_written_down_by_force(
         running.begin(claim)
     assert 1 == caplog.text.count("its .running cannot be written (No space left on device): a job that ends its")
     running.begin(claim)
-    running.leave()
-    claim.lose()
+    running.abandon()
+    claim.abandon()
     assert [name] == recover(folder, lambda claim, tries: 0)
 
 
@@ -825,10 +825,10 @@ def test_care_is_not_taken_for_ever(folder: SpoolFolder) -> None:
     name = spooled(folder)
     other = claimed(SpoolFolder(folder.path, folder.now), name)
     assert "locked" == refused(folder, name).why
-    assert {name} == folder._careful
+    assert {name} == folder._probe_first
     other.done()
     assert [] == list(folder.scan())
-    assert set() == folder._careful
+    assert set() == folder._probe_first
 
 
 # ----- tools
@@ -841,20 +841,20 @@ def test_states(folder: SpoolFolder) -> None:
     assert ["waiting", "delayed", "running"] == [
         state_of(folder, find(folder, name)) for name in (waiting, delayed, running)
     ]
-    for act, what in ((hurry, "is running; stop it first"), (purge, "is running")):
+    for act, what in ((make_due, "is running; stop it first"), (purge, "is running")):
         with pytest.raises(SpoolError, match=what):
             act(folder, find(folder, running))
     claim.keep()
 
 
-def test_hurry(folder: SpoolFolder) -> None:
+def test_make_due(folder: SpoolFolder) -> None:
     """A job that was to wait does not."""
     name = spooled(folder, at=NOW + 1)
     found = find(folder, name)
-    hurry(folder, found)
+    make_due(folder, found)
     claimed(folder, name).done()
     with pytest.raises(SpoolError, match="is gone; it may have run"):
-        hurry(folder, found)
+        make_due(folder, found)
 
 
 def test_purge(folder: SpoolFolder) -> None:
@@ -878,7 +878,7 @@ def test_requeue_replaces_nothing(folder: SpoolFolder) -> None:
 
 @pytest.mark.parametrize(
     ("act", "call", "sentence"),
-    [(hurry, "utime", "changed"), (purge, "unlink", "removed"), (requeue, "rename", "put back")],
+    [(make_due, "utime", "changed"), (purge, "unlink", "removed"), (requeue, "rename", "put back")],
 )
 def test_tools_on_a_disk_that_fails(folder: SpoolFolder, act: Any, call: str, sentence: str) -> None:
     """Say so, and the job is still there."""
@@ -894,8 +894,8 @@ def test_tools_on_a_disk_that_fails(folder: SpoolFolder, act: Any, call: str, se
 def test_peek_at_what_cannot_be_read(folder: SpoolFolder) -> None:
     """It says why, and does nothing to it."""
     bad = find(folder, put(folder, b"garbage"))
-    assert "it begins with 103" in peek(folder, bad).problem
-    assert "No such file or directory" == peek(folder, Found("uwsgi_spoolfile_on_no", 0, 0)).problem
+    assert "it begins with 103" in read_details(folder, bad).problem
+    assert "No such file or directory" == read_details(folder, Found("uwsgi_spoolfile_on_no", 0, 0)).problem
     with failing("open", errno.EACCES):
         assert "waiting" == state_of(folder, bad)
 

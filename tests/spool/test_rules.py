@@ -289,8 +289,8 @@ def test_a_scan_may_leave_out_what_is_there() -> None:
     index = SpoolIndex()
     index.notice("a", 5, 0)
     index.begin_scan()
-    index.saw("a")
-    index.saw("b")
+    index.still_there("a")
+    index.still_there("b")
     index.end_scan()
     assert 5 == index.next_due(0)
 

@@ -273,7 +273,7 @@ async def test_async_handler_is_ended_and_its_await_is_logged(
     assert (0, 0, 1) == counted(calls)
     assert [("worker1", "signal 17 harakiri")] == journal.notes
     (line,) = caplog.messages
-    assert "harakiri on worker1: signal 17 was ended after 30.000 s, stuck at " in line
+    assert "harakiri on worker1: signal 17 was cancelled after 30.00 s, stuck at " in line
     assert "test_calls.py:" in line
     assert "in deeper (await trio.sleep(3600)  # here it is stuck) < " in line
     assert line.endswith(" in slow")
@@ -315,7 +315,7 @@ async def test_clean_up_that_fails_during_a_harakiri(
         ("worker1", "signal 17 failed: ValueError: clean-up failed"),
         ("worker1", "signal 17 harakiri"),
     ] == journal.notes
-    assert "was ended after 30.000 s" in caplog.text
+    assert "was cancelled after 30.00 s" in caplog.text
 
 
 async def test_cancellation_from_outside_passes_through(

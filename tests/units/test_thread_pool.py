@@ -20,7 +20,7 @@ from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi._units.pool_thread import PoolThread
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.thread_pool import Job, ThreadPool, ThreadStatistics, pools_of_this_run
-from trio_uwsgi._units.trio_threads import Tie
+from trio_uwsgi._units.trio_threads import TaskLink
 from trio_uwsgi._units.unit import UNIT, Member, Unit
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
 
@@ -415,8 +415,8 @@ async def test_a_harakiri_says_at_which_line_the_thread_was(
     assert calls.harakiris == 2
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert [line.partition(", stuck")[0] for line in lines] == [
-        "harakiri on worker1: signal 17 was ended after 30.000 s",
-        "harakiri on worker1: signal 18 was ended after 30.000 s",
+        "harakiri on worker1: signal 17 was cancelled after 30.00 s",
+        "harakiri on worker1: signal 18 was cancelled after 30.00 s",
     ]
     assert "(trio.from_thread.run(trio.sleep, 3600))" in lines[0]
     assert "(assert self.opened.wait(PATIENCE))" in lines[1]
@@ -608,13 +608,13 @@ async def test_a_carrier_is_not_stopped_for_a_job_that_is_over(unit: Unit) -> No
     pool_thread, job = PoolThread(1, "worker1-1"), Job(int, (), unit, lambda _result: None)
     job.ended = True
     assert pool_thread.stop(job) is False
-    assert pool_thread.leaving is False
+    assert pool_thread.exiting is False
     assert pool_thread.scope.cancel_called is False
 
 
 def test_a_thread_that_trio_did_not_start_has_no_tie() -> None:
     """Where Trio keeps nothing about the thread, `found` is False instead of an error."""
-    assert Tie().found is False
+    assert TaskLink().found is False
 
 
 async def test_without_the_private_name_a_stop_waits_for_the_thread(
@@ -622,11 +622,11 @@ async def test_without_the_private_name_a_stop_waits_for_the_thread(
 ) -> None:
     """With a Trio that keeps its state elsewhere the job is told all the same, and the stop says what it waits for."""
 
-    class Missing(Tie):
+    class Missing(TaskLink):
         def __init__(self) -> None:
             self.found = False
 
-    monkeypatch.setattr("trio_uwsgi._units.pool_thread.Tie", Missing)
+    monkeypatch.setattr("trio_uwsgi._units.pool_thread.TaskLink", Missing)
     pool = ThreadPool(1, "mule1")
     results = Results()
 

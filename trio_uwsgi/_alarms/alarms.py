@@ -36,14 +36,14 @@ alarm_logger = logging.getLogger("trio_uwsgi.alarm")
 # Alarms that wait. More are dropped, counted, and told of when there is room again.
 QUEUE = 1000
 # Alarms that are done at once, and the seconds each of them has.
-AT_ONCE = 8
-SECONDS = 30.0
+CONCURRENT = 8
+TIME_LIMIT = 30.0
 # The kind of the units that alarms are. (`uwsgi.alarm` raises none from them.)
 ALARM = "alarm"
 # Bytes of what a failing command said that are logged.
-TAIL = 2000
+OUTPUT_TAIL = 2000
 
-_alarming: ContextVar[bool] = ContextVar("trio_uwsgi_alarming", default=False)
+_doing_alarm: ContextVar[bool] = ContextVar("trio_uwsgi_alarming", default=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Alarms:
         self._router = router
         self._repeat_filter = RepeatFilter(options.freq)
         self._raised = self._suppressed = self._dropped = self._failed = 0
-        self._untold = 0  # of the dropped ones
+        self._unlogged = 0  # of the dropped ones
         self._send, self._receive = trio.open_memory_channel[tuple["Alarm", str]](QUEUE)
         if any(alarm.kind == "curl" for alarm in options.alarms.values()):
             _import_httpx()
@@ -111,7 +111,7 @@ class Alarms:
     def drop(self) -> None:
         """Count an alarm that there was no room for."""
         self._dropped += 1
-        self._untold += 1
+        self._unlogged += 1
 
     def finish(self) -> None:
         """Let `serve` return when what was raised before is done."""
@@ -124,7 +124,7 @@ class Alarms:
             logging.getLogger().addHandler(handler)
         try:
             async with trio.open_nursery() as nursery:
-                for _ in range(AT_ONCE if self._options.alarms else 1):
+                for _ in range(CONCURRENT if self._options.alarms else 1):
                     nursery.start_soon(self._work)
                 task_status.started()
         finally:
@@ -136,19 +136,19 @@ class Alarms:
                 logger.error("%d alarms were not done before the end", undone)
 
     async def _work(self) -> None:
-        _alarming.set(True)
+        _doing_alarm.set(True)
         async for alarm, message in self._receive:
-            if self._untold:
-                untold, self._untold = self._untold, 0
-                logger.error("%d alarms were dropped: %d were waiting already", untold, QUEUE)
+            if self._unlogged:
+                unlogged, self._unlogged = self._unlogged, 0
+                logger.error("%d alarms were dropped: %d were waiting already", unlogged, QUEUE)
             self._calls.member.journal.note(self._calls.member.name, f"alarm {alarm.name}")
-            with trio.move_on_after(SECONDS) as scope:
+            with trio.move_on_after(TIME_LIMIT) as scope:
                 try:
                     await self._do(alarm, message)
                 except* Exception as group:  # whatever it is, the next alarm is rung
                     self._fail(alarm, str(only_error(group)))
             if scope.cancelled_caught:
-                self._fail(alarm, f"it was not done after {SECONDS:g} s")
+                self._fail(alarm, f"it was not done after {TIME_LIMIT:g} s")
 
     def _fail(self, alarm: Alarm, problem: str) -> None:
         self._failed += 1
@@ -184,7 +184,7 @@ class Alarms:
 
         async def listen(output: trio.lowlevel.FdStream) -> None:
             async for piece in output:
-                said[:] = (said + piece)[-TAIL:]
+                said[:] = (said + piece)[-OUTPUT_TAIL:]
 
         async with trio.open_nursery() as listening:
             async with trio.open_nursery() as running:
@@ -197,13 +197,13 @@ class Alarms:
             with contextlib.suppress(BlockingIOError, trio.ClosedResourceError):
                 said += os.read(output.fileno(), 65536)  # all that a pipe holds
         if process.returncode:
-            shown = said[-TAIL:].decode("utf-8", "replace").strip()
+            shown = said[-OUTPUT_TAIL:].decode("utf-8", "replace").strip()
             self._fail(alarm, f"{alarm.argument!r} ended with {process.returncode}: {shown}")
 
     async def _post(self, alarm: Alarm, data: bytes) -> None:
         httpx = _import_httpx()
         try:
-            async with httpx.AsyncClient(timeout=SECONDS) as client:
+            async with httpx.AsyncClient(timeout=TIME_LIMIT) as client:
                 headers = {"content-type": "text/plain; charset=utf-8"}
                 answer = await client.post(alarm.argument, content=data, headers=headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -234,7 +234,7 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Look at one line. What alarms log themselves is not looked at."""
-        if _alarming.get() or record.name == alarm_logger.name:
+        if _doing_alarm.get() or record.name == alarm_logger.name:
             return
         try:
             line = record.getMessage()

@@ -1,1 +1,15 @@
-"""The package apps."""
+"""How an application is called for a request.
+
+    `interface.py`       ASGI or WSGI, when nobody says it
+    `asgi.py`            ASGI 3, in the tasks of `runners.py`
+    `lifespan.py`        the lifespan of an ASGI application
+    `wsgi_threads.py`    WSGI: each request in a thread of the member's pool
+    `wsgi_inline.py`     WSGI: one request at a time on Trio's own thread, as in uWSGI's default mode
+    `hidden_trio.py`     what synchronous code on Trio's thread must not see of Trio
+    `wsgi_streams.py`    `wsgi.input`, `wsgi.errors`, and what all environs have
+    `async_cores.py`     uWSGI's async cores: waits that a generator registers and commits
+
+A driver takes exchanges (`_http/exchange.py`) from the service of its worker, runs the application, and enforces time
+limits. Elsewhere: units of work, threads and journals are in `_units/`; importing an application is in
+`_process/loader.py`.
+"""

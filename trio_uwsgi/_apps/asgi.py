@@ -45,7 +45,7 @@ class AsgiExchange(RunnerExchange):
             return {"type": "http.request", "body": body, "more_body": more}
         while not self.gone:
             await self.session.wait_arrival()
-        self.tell()
+        self.set_notified()
         if self.cancelled or self.runner.is_ended():
             await trio.lowlevel.checkpoint()
         else:

@@ -22,7 +22,7 @@ import trio
 
 from trio_uwsgi._http.exchange import Exchange
 from trio_uwsgi._units.journal import only_error
-from trio_uwsgi._units.trio_threads import is_foreign_thread
+from trio_uwsgi._units.trio_threads import is_system_task
 from trio_uwsgi._units.unit import UNIT, Unit
 
 __all__ = ["FOREVER", "Wait", "Waits", "current_waits", "registered_waits", "until_ready"]
@@ -85,7 +85,7 @@ class Waits:
         if isinstance(self._core, int):
             if isinstance(core, int):
                 return core == self._core
-            if is_foreign_thread(core):
+            if is_system_task(core):
                 return True
             if self._host is None and self._core != threading.get_ident():
                 self._host = core

@@ -68,7 +68,7 @@ class Lifespan:
                         self._report(error)
                     raise passing from passing.__cause__
         self._ended.set()
-        self._judge(error or (LeftOpen("lifespan") if fence.spoilt else None))
+        self._judge(error or (LeftOpen("lifespan") if fence.left_open else None))
 
     def _judge(self, error: BaseException | None) -> None:
         """The application's lifespan ended: what does that mean?"""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from trio_uwsgi._http.exchange import Exchange
-from trio_uwsgi._units.first_step import go_on
+from trio_uwsgi._units.first_step import rest_of
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Runner:
         """Was what this task runs cancelled as a whole, by its own deadline or with the worker?"""
         return self.driver.ending or self.scope.cancel_called
 
-    def leave(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
+    def abort_park(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
         """The worker is being cancelled while this task is parked."""
         self.driver.parked.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
@@ -93,7 +93,7 @@ class RunnerDriver(Generic[E]):
     called, or run and do not wait inside of an exchange: as long as there is one, everything in `_ready` will be taken.
     """
 
-    late = "Gateway Timeout"  # what a client is told whose exchange took too long
+    timeout_reason = "Gateway Timeout"  # what a client is told whose exchange took too long
 
     def __init__(self) -> None:
         self.parked: list[Runner] = []
@@ -155,10 +155,10 @@ class RunnerDriver(Generic[E]):
             if exchange.abandoned:
                 exchange.drop()
             elif not (runner.returned and exchange.over):  # it was cut off, or it never began
-                exchange.cut(504, self.late)
+                exchange.cut(504, self.timeout_reason)
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
-            if fence.spoilt:
+            if fence.left_open:
                 self._awake -= 1
                 if self._ready and not self._awake:
                     self._wake(1)
@@ -182,7 +182,7 @@ class RunnerDriver(Generic[E]):
                     return
                 self.parked.append(runner)
                 task.context = self._context  # lets go of what the last request kept in its own
-                await trio.lowlevel.wait_task_rescheduled(runner.leave)
+                await trio.lowlevel.wait_task_rescheduled(runner.abort_park)
                 turn_ends = now() + TURN_SECONDS
                 continue
             runner.exchange = exchange = ready.popleft()
@@ -212,7 +212,7 @@ class RunnerDriver(Generic[E]):
         if self._ready and not self._awake:
             self._wake(min(len(self._ready), PARKED))
         try:
-            await go_on(coroutine, trap)
+            await rest_of(coroutine, trap)
         finally:
             self._awake += 1
 

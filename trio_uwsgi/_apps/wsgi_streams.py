@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from trio_uwsgi._apps.wsgi_threads import WsgiExchange
+    from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
 
 __all__ = ["BodyStream", "ErrorStream", "FileWrapper", "base_environ"]
 

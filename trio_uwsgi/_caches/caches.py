@@ -196,11 +196,11 @@ class Caches:
         """
         return None if self._folder is None else self._folder.path
 
-    def forget_the_dead(self) -> None:
+    def clear_dead_readers(self) -> None:
         """A process of this runtime has died. Optional: makes its places in shared caches free at once."""
         for cache in self._caches.values():
             if isinstance(cache.stored, SharedRules):
-                cache.stored.forget_the_dead()
+                cache.stored.clear_dead_readers()
 
     def get(self, name: str) -> LocalCache:
         """The cache of that name; `""` is the first one.
@@ -249,7 +249,7 @@ class Caches:
                 if opened is not None and opened.stored is not None:
                     opened.stored.close(sync=spec.store is not None and not joins)
             if self._folder is not None:
-                self._folder.leave() if joins else self._folder.remove()
+                self._folder.close() if joins else self._folder.remove()
 
 
 async def _sync(store: Store | SharedRules, seconds: float) -> None:

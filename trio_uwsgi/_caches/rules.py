@@ -84,7 +84,7 @@ COUNTS = 3
 
 # Expired items that one call drops when it needs room for one: a call that pays for a thousand would keep others
 # waiting. As each call adds at most one item, what has expired still becomes less and less.
-_MOST_DROPPED = 16
+_MAX_DROPPED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ class CacheRules(CacheLookups):
                     self._make_room(now)
                 self._items.put(key, (value, expires))
             else:
-                self._tell(key, None)
+                self._notify(key, None)
 
     def statistics(self, now: float) -> CacheStatistics:
         """What there is, and what happened."""
@@ -275,11 +275,11 @@ class CacheRules(CacheLookups):
 
     def drop_expired(self, now: float) -> bool:
         """Drop some of the items that have expired; False if there are no more."""
-        for _ in range(_MOST_DROPPED):
+        for _ in range(_MAX_DROPPED):
             key = self._items.first_expired(now)
             if key is None:
                 return False
-            self._tell(key, None)
+            self._notify(key, None)
             self._items.drop(key)
         return True
 
@@ -313,13 +313,13 @@ class CacheRules(CacheLookups):
         item = self._find(key)
         if item is None:
             return False
-        self._tell(key, None)
+        self._notify(key, None)
         self._items.drop(key)
         return item[1] > now
 
     def clear(self) -> None:
         """Drop all items."""
-        self._tell(None, None)
+        self._notify(None, None)
         self._items.clear()
 
     def change(self, key: bytes, change: Callable[[int], int], expires: float, now: float) -> int:
@@ -358,7 +358,7 @@ class CacheRules(CacheLookups):
         # In this order: most calls replace an item, or find room.
         if len(self._items) >= self.spec.items and self._find(key) is None:
             self._make_room(now)
-        self._tell(key, item)
+        self._notify(key, item)
         self._items.put(key, item)
 
     def _make_room(self, now: float) -> None:
@@ -367,7 +367,7 @@ class CacheRules(CacheLookups):
             return
         if self.spec.lru:
             oldest = self._items.oldest()
-            self._tell(oldest, None)
+            self._notify(oldest, None)
             self._items.drop(oldest)
         elif self.spec.clear_on_full:
             self.clear()
@@ -375,6 +375,6 @@ class CacheRules(CacheLookups):
             self._counts[2] += 1
             raise CacheFull(self.spec.name, self.spec.items)
 
-    def _tell(self, key: bytes | None, item: Item | None) -> None:
+    def _notify(self, key: bytes | None, item: Item | None) -> None:
         if self._changed is not None:
             self._changed(key, item)

@@ -5,7 +5,7 @@ others that change something wait for it, in this process without the interprete
 when its holder is killed, LMDB gives it to the next one, and what was not committed has never been.
 
 A process that was killed while it read has left its place in LMDB's table of readers, and pages that it could see are
-not used again. `forget_the_dead` clears such places: when a file is opened, every so many changes, when there is no
+not used again. `clear_dead_readers` clears such places: when a file is opened, every so many changes, when there is no
 room, and whenever the master knows of a death.
 """
 
@@ -33,7 +33,7 @@ from trio_uwsgi._caches.files import (
 )
 from trio_uwsgi._caches.records import PREPARED, PREPARED_NAME, USES, decode_use
 from trio_uwsgi._caches.rules import COUNTS, CacheLookups, CacheRules, CacheStatistics
-from trio_uwsgi._caches.shared_items import ItemReader, MoreToDo, SharedItems, Uses
+from trio_uwsgi._caches.shared_items import CommitAndRepeat, ItemReader, SharedItems, UseTimes
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class _Tables:
         os.close(self._fd)
 
 
-class _Disowned:
+class _OpenedBeforeFork:
     """In the place of a file that was opened before a fork."""
 
     def begin(self, *_: object, **__: object) -> Transaction:
@@ -125,18 +125,18 @@ class SharedRules:
         _opened.add(self)
 
     def _open(self, run: bytes, now: float) -> None:
-        uses = Uses(self._tables.uses)
-        noted = uses if self.spec.lru else None
+        uses = UseTimes(self._tables.uses)
+        use_times = uses if self.spec.lru else None
         self._uses = uses
         self._env: Environment = open_file(self.spec, self._path)
         try:
             self._env.reader_check()
-            self._items = SharedItems(self._env, noted)
+            self._items = SharedItems(self._env, use_times)
             self._rules = CacheRules(self.spec, items=self._items, counts=self._tables.counts)
-            self._gets_from = ItemReader(self._env, noted)
-            self._gets = CacheLookups(self.spec, self._gets_from, self._tables.counts)
+            self._counting_reader = ItemReader(self._env, use_times)
+            self._counted_lookups = CacheLookups(self.spec, self._counting_reader, self._tables.counts)
             self._reader = ItemReader(self._env, None)
-            self._asks = CacheLookups(self.spec, self._reader, self._tables.counts)
+            self._lookups = CacheLookups(self.spec, self._reader, self._tables.counts)
             with self._env.begin(write=True) as transaction:
                 self._prepare(transaction, run, now)
         except BaseException:
@@ -149,18 +149,18 @@ class SharedRules:
         limits = (spec.items, spec.max_key, spec.max_value, spec.lru)
         found = PREPARED.unpack(transaction.get(PREPARED_NAME)) if is_shared(transaction) else None
         if found is not None and found[0] == run:
-            uses.later = found[1]
+            uses.offset = found[1]
             return
         if found is not None and found[2:] == limits:
             cursor = transaction.cursor()
             if spec.lru and cursor.last() and cursor.key()[:1] == USES:
                 # The system's clock began anew with the system, and the uses in the file did not.
-                uses.later = max(0, decode_use(cursor.key())[0] + 1 - uses.now())
-            transaction.put(PREPARED_NAME, PREPARED.pack(run, uses.later, *limits))
+                uses.offset = max(0, decode_use(cursor.key())[0] + 1 - uses.now())
+            transaction.put(PREPARED_NAME, PREPARED.pack(run, uses.offset, *limits))
             return
         records = sorted(read_records(transaction), key=lambda record: record[3])
         empty(self._env, transaction)
-        transaction.put(PREPARED_NAME, PREPARED.pack(run, uses.later, *limits))
+        transaction.put(PREPARED_NAME, PREPARED.pack(run, uses.offset, *limits))
         self._items.begin(transaction, uses.now())
         self._rules.load([(key, item) for key, item, _, _ in records], now)
         self._items.end()
@@ -168,16 +168,16 @@ class SharedRules:
     # ----- the calls of CacheRules
 
     def get(self, key: bytes, now: float) -> Item | None:
-        return self._gets.get(key, now)
+        return self._counted_lookups.get(key, now)
 
     def exists(self, key: bytes, now: float) -> bool:
-        return self._asks.exists(key, now)
+        return self._lookups.exists(key, now)
 
     def keys(self, now: float) -> list[bytes]:
-        return self._asks.keys(now)
+        return self._lookups.keys(now)
 
     def number(self, key: bytes, now: float) -> int:
-        return self._gets.number(key, now)
+        return self._counted_lookups.number(key, now)
 
     def statistics(self, now: float) -> CacheStatistics:
         """Exact, but for what a killed process had answered and not counted yet: one `get` for each."""
@@ -202,7 +202,7 @@ class SharedRules:
 
     # ----- of a file
 
-    def forget_the_dead(self) -> None:
+    def clear_dead_readers(self) -> None:
         """Clear the places of readers that were killed, so that pages are used again."""
         self._env.reader_check()
 
@@ -215,10 +215,10 @@ class SharedRules:
         close(self._env, sync)
         self._tables.close()
 
-    def disown(self) -> None:
+    def disable(self) -> None:
         """This process is a fork of the one that opened it: whatever it does with it would hurt the other."""
         self._before_fork = self._env  # kept, because letting go of it would close it
-        self._env = self._gets_from.env = self._reader.env = self._items.env = _Disowned()
+        self._env = self._counting_reader.env = self._reader.env = self._items.env = _OpenedBeforeFork()
 
     # ----- below
 
@@ -243,7 +243,7 @@ class SharedRules:
                 self._items.begin(transaction, began)
                 result = change(self._rules)
                 self._items.end()
-            except MoreToDo:
+            except CommitAndRepeat:
                 self._items.end()
                 transaction.commit()
                 continue
@@ -257,9 +257,9 @@ class SharedRules:
 _opened: weakref.WeakSet[SharedRules] = weakref.WeakSet()
 
 
-def _disown_all() -> None:
+def _disable_all() -> None:
     for rules in _opened:
-        rules.disown()
+        rules.disable()
 
 
-os.register_at_fork(after_in_child=_disown_all)
+os.register_at_fork(after_in_child=_disable_all)

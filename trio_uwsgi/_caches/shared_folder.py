@@ -53,7 +53,7 @@ class SharedFolder:
         if memory is None:
             memory = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
         for left in memory.glob(f"{_PREFIX}*"):
-            _remove_if_left(left)
+            _remove_if_unused(left)
         while True:
             try:
                 path = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=memory)
@@ -63,12 +63,12 @@ class SharedFolder:
                     f"make it writable, with room, or let members be tasks, without --processes"
                 ) from None
             folder = cls(Path(path))
-            if folder.is_there:  # else another one that started took it for left, before it was locked
+            if folder.exists:  # else another one that started took it for left, before it was locked
                 return folder
-            folder.leave()
+            folder.close()
 
     @property
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         """Is it still in its place?"""
         try:
             return os.path.samestat(os.fstat(self._lock), os.stat(self.path))
@@ -80,17 +80,17 @@ class SharedFolder:
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         return self.path / f"{urllib.parse.quote(name, safe='')[:80]}-{digest}.{kind}"
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """This process has no file of it open any more."""
         os.close(self._lock)
 
     def remove(self) -> None:
         """The runtime has ended. Processes that are late keep what they have open."""
         shutil.rmtree(self.path, ignore_errors=True)
-        self.leave()
+        self.close()
 
 
-def _remove_if_left(path: Path) -> None:
+def _remove_if_unused(path: Path) -> None:
     with contextlib.suppress(OSError):  # it is another user's, in use, or being removed by another one
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:

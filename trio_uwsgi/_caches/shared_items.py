@@ -45,34 +45,34 @@ from trio_uwsgi.errors import CacheError
 if TYPE_CHECKING:
     from trio_uwsgi._caches.rules import Item
 
-__all__ = ["ItemReader", "MoreToDo", "SharedItems", "Uses"]
+__all__ = ["CommitAndRepeat", "ItemReader", "SharedItems", "UseTimes"]
 
 _INFINITY = float("inf")
 _EMPTY = COUNT.pack(0, 0)
 # Items that are moved in the index of uses in one transaction, so that it stays short however many were used.
-_MOST_MOVED = 16
+_MAX_MOVED = 16
 
 
-class MoreToDo(Exception):
+class CommitAndRepeat(Exception):
     """What was done so far is to be committed, and the call to be made again. Never leaves `shared_cache.py`."""
 
 
-class Uses:
+class UseTimes:
     """When the items of a cache were used: a number for each slot, in memory that all processes have.
 
     Time is the system's monotonic clock in nanoseconds, which is one clock for all processes, plus what makes it
     later than all uses that the file has from earlier boots.
     """
 
-    __slots__ = ("later", "table")
+    __slots__ = ("offset", "table")
 
     def __init__(self, table: memoryview[int]) -> None:
         self.table = table
-        self.later = 0
+        self.offset = 0
 
     def now(self) -> int:
         """The time of a use that begins now."""
-        return time.monotonic_ns() + self.later
+        return time.monotonic_ns() + self.offset
 
     def note(self, slot: int, used: int) -> None:
         """An item was used. Two processes that do this at one instant may leave the earlier of their two times."""
@@ -90,7 +90,7 @@ class ItemReader:
 
     __slots__ = ("_uses", "env")
 
-    def __init__(self, environment: Environment, uses: Uses | None) -> None:
+    def __init__(self, environment: Environment, uses: UseTimes | None) -> None:
         self.env = environment
         self._uses = uses
 
@@ -149,7 +149,7 @@ class SharedItems:
 
     __slots__ = ("_began", "_counted", "_items", "_slots", "_transaction", "_uses", "env")
 
-    def __init__(self, environment: Environment, uses: Uses | None) -> None:
+    def __init__(self, environment: Environment, uses: UseTimes | None) -> None:
         self.env = environment
         self._uses = uses
         self._transaction: Transaction
@@ -234,7 +234,7 @@ class SharedItems:
     def oldest(self) -> bytes:
         assert self._uses is not None
         transaction = self._transaction
-        for _ in range(_MOST_MOVED):
+        for _ in range(_MAX_MOVED):
             cursor = transaction.cursor()
             cursor.set_range(USES)  # the last kind of records, and there is one for each item
             place = bytes(cursor.key())
@@ -249,7 +249,7 @@ class SharedItems:
             transaction.delete(place)
             transaction.put(encode_use(last, name), b"")
             transaction.put(name, encode_item(key, item, slot, last))
-        raise MoreToDo
+        raise CommitAndRepeat
 
     # ----- below
 

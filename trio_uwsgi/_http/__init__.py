@@ -1,1 +1,28 @@
-"""The package http."""
+"""HTTP and uwsgi connections: from bytes to requests, and from responses to bytes.
+
+Pure, in the order of a request: bytes in, values out.
+
+    `http1.py`            HTTP/1.1 requests, with `heads.py` (target and headers), `bodies.py` and `chunked.py`
+    `uwsgi_requests.py`   the same of uwsgi packets, with `uwsgi_http.py` (requests as CGI vars)
+    `request.py`          one request, as applications get it
+    `response.py`         status, headers and pieces of body, as bytes
+    `fair_share.py`       how long a worker leaves a new connection to the others
+
+Synchronous, one object for each connection or request:
+
+    `session.py`          a connection from its first byte to its end, in phases
+    `transport.py`        how a session's bytes leave and arrive; `lingering.py`: how a connection is closed in stages
+    `exchange.py`         one request and its response, as applications' drivers see them
+    `service.py`          what all connections of a worker share: driver, limits, deadlines, counters
+    `deadlines.py`        many things with one time limit
+    `access_log.py`       one line for each response
+
+Asynchronous, around them:
+
+    `listeners.py`        open the sockets
+    `reactor.py`          all sockets of a worker, in one task with an epoll set: the fast path
+    `fair_reactor.py`     the same where processes share listeners
+    `connection.py`       one client on any other Trio stream: tests, TLS, systems without epoll
+
+Elsewhere: how an application is called is in `_apps/`; uwsgi packets that are no requests go to `_nodes/server.py`.
+"""

@@ -1,6 +1,6 @@
-"""The body of a request, as both parsers read it: of a length, or in chunks. Pure.
+"""Reads the body of a request for both parsers: of a length, or in chunks. Pure.
 
-Where a body begins is the business of `http1.py` and `uwsgi_requests.py`, and so is everything about heads and packets.
+`http1.py` and `uwsgi_requests.py` read heads and packets, and decide where a body begins.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BODY", "DONE", "START", "BodyParser"]
 
-# States of every parser; each has others of its own.
+# States of every parser; each adds its own.
 START, BODY, DONE = range(3)
 
 
 class BodyParser:
-    """What a parser is while it reads a body."""
+    """The part of a parser that reads a body."""
 
     __slots__ = ("_body", "_left", "_request", "_state")
 
-    held = b""  # input that was not read yet: `feed` with nothing goes on with it
+    held = b""  # input that was not parsed yet; `feed(b"")` continues with it
 
     _body: ChunkedBody | None  # None: it has a length
     _left: int  # bytes missing of a body that has one

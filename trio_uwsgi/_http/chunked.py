@@ -1,8 +1,8 @@
 """The chunked transfer coding of request bodies. Pure.
 
-llhttp could read it, but it does not say where in its input a body ended, nor how much of the input was not body. Both
+llhttp could read it, but it does not tell where in its input a body ended, nor how much of the input was not body. Both
 are needed here: the next pipelined head starts at the first, and the limits count the second. Trailers are checked and
-dropped: merged into the headers they would let a client set headers behind the back of whoever checked those.
+dropped: merged into the headers, they would let a client set headers that a proxy in front has not checked.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["ChunkedBody"]
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
 _EXTENSION = rb";[\t ]*%b(?:[\t ]*=[\t ]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
-# No white space around the size, and no sign: servers that disagree about those are how requests get smuggled.
+# No white space around the size, and no sign: servers that disagree about those let requests be smuggled.
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:%b(?:[\t ]*%b)*)?\r\n" % (_EXTENSION, _EXTENSION))
 _TRAILER = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
 
-# A size line of this many bytes is normal. What is longer (extensions) has to be paid for with body bytes, see `_size`.
+# A size line of this many bytes is normal. Longer ones (extensions) count against body bytes, see `_take_size`.
 _FREE = 16
 
 _SIZE, _DATA, _CRLF, _TRAILERS = range(4)
@@ -31,7 +31,7 @@ class ChunkedBody:
 
     Args:
         max_body: bytes of body at most; 0 means no limit.
-        max_overhead: bytes of trailers at most, and of chunk extensions that no body bytes pay for.
+        max_overhead: bytes of trailers at most, and of chunk extensions beyond the bytes of body.
         max_trailers: number of trailer lines at most.
     """
 
@@ -65,7 +65,7 @@ class ChunkedBody:
             The position after the last byte used: the end of `data`, or of the body (then `complete` is set).
         Raises:
             RemoteProtocolError: the input is not chunked coding (400), the body is too large (413), or its extensions
-                or trailers are (431). The body cannot be read on; pieces appended before are right.
+                or trailers are (431). No more of the body can be read; pieces appended before are right.
         """
         size = len(data)
         while position < size and not self.complete:
@@ -119,7 +119,7 @@ class ChunkedBody:
         self._total += size
         if self._max_body and self._total > self._max_body:
             raise RemoteProtocolError(f"the body is larger than {self._max_body} bytes", 413)
-        # Long extensions on tiny chunks make us work for nothing. Signed uploads put 80 bytes on 64 KiB, which is fine.
+        # Long extensions on tiny chunks would cost work for little body. Signed uploads have 80 bytes per 64 KiB.
         self._overhead = max(0, self._overhead + len(line) - _FREE - size)
         self._left = size
         self._state = _DATA

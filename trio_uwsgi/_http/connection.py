@@ -1,40 +1,31 @@
-"""One client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll.
+"""Serves one client on any `trio.abc.Stream`: memory streams of tests, TLS, sockets where there is no epoll.
 
-The same sessions, codec and drivers as `reactor.py`; here a task reads and a task writes. Only Trio's time is used, so
-a mock clock rules it.
+Sessions, codec and drivers are those of `reactor.py`; here one task reads and one writes. Only Trio's clock is used, so
+it works with a mock clock.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.exchange import MARK
-from trio_uwsgi._http.request import Peer
-from trio_uwsgi._http.session import CLOSED, Session
+from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
+from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.phases import CLOSED
+from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
-    AnySocket = socket.socket | trio.socket.SocketType
-
 logger = logging.getLogger("trio_uwsgi")
-
-# With no file descriptor left, the client stays in the kernel's queue and the listener stays readable: without a pause
-# that would spin. Half a second is short for the client and long for the processor.
-OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-ACCEPT_PAUSE = 0.5
-# The client was gone before it was accepted; that is between it and the kernel.
-LOST_CLIENT = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR))
 
 
 class StreamSession(Session):
@@ -75,9 +66,9 @@ class StreamSession(Session):
                 continue
             piece = self._output.popleft()
             try:
-                # In parts, so that a slow client's progress is seen and its stall is noticed.
-                for start in range(0, len(piece), MARK):
-                    part = piece[start : start + MARK]
+                # In parts, so that the progress of a slow client shows, and a stall is noticed.
+                for start in range(0, len(piece), HIGH_WATER):
+                    part = piece[start : start + HIGH_WATER]
                     await self._stream.send_all(part)
                     self.pending -= len(part)
                     if self.pending:
@@ -110,7 +101,7 @@ class StreamSession(Session):
     def _shut(self) -> bool:
         if not isinstance(self._stream, trio.abc.HalfCloseableStream):
             return False
-        self._output.append(b"")  # the mark of the end: no piece is empty
+        self._output.append(b"")  # stands for the end: no other piece is empty
         self._written.set()
         return True
 
@@ -124,15 +115,15 @@ class StreamSession(Session):
 
 
 async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer) -> None:
-    """Serve one client until it leaves, misbehaves, or `service.drain()` lets its last request end.
+    """Serve one client until it disconnects, breaks the protocol, or has its last response after `service.drain()`.
 
     Args:
         service: what the worker's connections share; its `serve` must be running.
         stream: the client. Closed at the end, whatever happens.
-        peer: the client's facts, as the application sees them.
+        peer: the facts of the connection, as the application sees them.
 
     Checkpoint: always.
-    Cancellation: the stream is closed at once; a running request is told that its client is gone.
+    Cancellation: the stream is closed at once; to a running request its client is gone.
     """
     session = StreamSession(service, stream, peer)
     try:
@@ -146,11 +137,12 @@ async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer
 
 
 async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -> None:
-    """Accept clients and serve each in a task of its own, until `service.drain()` was called and the last one ended.
+    """Accept clients and serve each in a task of its own, until `service.drain()` was called and the last connection
+    ended.
 
     Args:
         service: what the worker's connections share; its `serve` must be running.
-        listeners: listening sockets, which stay the caller's.
+        listeners: listening sockets; the caller closes them.
 
     Checkpoint: always.
     Cancellation: all connections are closed at once.
@@ -170,7 +162,7 @@ async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -
 
 
 class _TaskAcceptor:
-    """Ends the round of accepting that goes on; at once, as the sockets may be closed when `drain` returns."""
+    """Cancels the tasks that accept: at once, as the sockets may be closed when `drain` returns."""
 
     round: trio.CancelScope
 
@@ -188,29 +180,12 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
             sock, address = await listening.accept()
         except OSError as error:
             if error.errno in OUT_OF_FILES:
-                logger.error("%s: cannot accept: %s; trying again in %g s", listener.address, error, ACCEPT_PAUSE)
+                logger.error(
+                    "%s: cannot accept connections: %s; retrying in %g s", listener.address, error, ACCEPT_PAUSE
+                )
                 await trio.sleep(ACCEPT_PAUSE)
             elif error.errno not in LOST_CLIENT:
                 raise
         else:
             stream = trio.SocketStream(sock)
             connections.start_soon(serve_stream, service, stream, peer_of(sock, address, listener))
-
-
-def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
-    """The facts of an accepted connection."""
-    client: tuple[str, int] | None = None
-    server: tuple[str, int | None]
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        assert isinstance(address, tuple)
-        client, server = _plain(address), _plain(sock.getsockname())
-    else:
-        name = sock.getsockname()
-        path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
-        server = path, None
-    return Peer(client=client, server=server, scheme="http", protocol=listener.protocol, listener=listener.name)
-
-
-def _plain(name: tuple[Any, ...]) -> tuple[str, int]:
-    """Host and port; those of IPv4 in their own form, also where a socket that serves both families accepted them."""
-    return name[0].removeprefix("::ffff:") if "." in name[0] else name[0], name[1]

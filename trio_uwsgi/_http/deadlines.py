@@ -1,8 +1,8 @@
-"""Many things with one time limit, and the one task that ends those which pass it.
+"""A table of entries with the same time limit, and the one task that expires them.
 
-A dict keeps insertion order, so with a single limit the oldest entry is the first to be late: no heap, and an entry
-costs a dict store and a dict delete. The task sleeps until the oldest entry it saw is due, then looks again; entries
-that left in the meantime cost nothing. It never polls: with an empty table it waits to be woken by the next entry.
+A dict keeps insertion order, so with a single limit the oldest entry is due first: no heap is needed, and an entry
+costs a dict store and a dict delete. The task sleeps until the oldest entry is due, then looks again; entries that were
+removed meanwhile cost nothing. It never polls: with an empty table it sleeps until the next entry wakes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Entries that may stay for `limit` seconds each, or `inf`; `expire` is called with those that stayed longer."""
+    """Entries that may stay for `limit` seconds each, or `inf`; `expire` is called with each that stays longer."""
 
     __slots__ = ("_expire", "_lot", "asleep", "limit", "since")
 
@@ -29,18 +29,18 @@ class Deadlines(Generic[T]):
         self._lot = trio.lowlevel.ParkingLot()
 
     def add(self, entry: T, now: float) -> None:
-        """Start the entry's time. It must not be in the table: `discard` it first, otherwise it keeps its old place."""
+        """Start the entry's time. If it is in the table, `discard` it first: otherwise it keeps its old place."""
         self.since[entry] = now
         if self.asleep:
             self.wake()
 
     def wake(self) -> None:
-        """Tell the sleeping task that the table is no longer empty. (The hot path writes `since` itself.)"""
+        """Wake the sleeping task: the table is no longer empty. (The hot path writes `since` itself.)"""
         self.asleep = False
         self._lot.unpark()
 
     def discard(self, entry: T) -> None:
-        """Stop the entry's time, if it runs."""
+        """Stop the entry's time, if it was started."""
         self.since.pop(entry, None)
 
     async def serve(self) -> None:
@@ -64,7 +64,7 @@ class Deadlines(Generic[T]):
             if not late:
                 await trio.sleep_until(due)
             for entry, start in late:
-                if since.get(entry) == start:  # the checkpoint below may have let it go, or start anew
+                if since.get(entry) == start:  # it may have been removed, or started again, during the checkpoint below
                     del since[entry]
                     self._expire(entry)
                     await trio.lowlevel.checkpoint()

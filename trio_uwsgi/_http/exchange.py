@@ -1,11 +1,11 @@
 """One request and its response, as the drivers see them: the same for sockets and for streams.
 
-An `Exchange` is the request's unit of work (see `calls.py`): it saves an allocation, and code below the application
-finds it through the same `ContextVar`. It knows how to hand body bytes up and response bytes down with back-pressure;
-what happens to the connection before and after is `session.py`.
+An `Exchange` is also the request's unit of work (`_units/unit.py`), which saves an allocation. It passes body bytes to
+the application and response bytes to the connection, with back-pressure; the connection before and after is in
+`session.py`.
 
-Methods are called on Trio's thread, except `start` and `encode`, which a WSGI thread calls while it is the only one to
-use the response.
+Methods are called on Trio's thread, except `start` and `encode`: a WSGI thread calls those while no other uses the
+response.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.access_log import escape
+from trio_uwsgi._http.access_record import escape
+from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response import CONTINUE
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.unit import Unit
@@ -31,16 +32,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_uwsgi")
 
-# A sender waits while the client has this many bytes unread in our memory, and a client is not read while the
-# application has this many bytes of its body unread. So a connection holds at most this, and one read or one piece of
-# the application.
-MARK = 65536
-# What a client is told whose request's body ended before its time.
+# The error for a request whose body is shorter than announced.
 BODY_CUT = "the body ended too early"
 
 _GONE = "the client is gone, or was disconnected with uwsgi.disconnect(): nothing can be sent to it"
 
-# What says that a program is wrong, whoever was there to be answered.
+# Errors that show a mistake in the application, whether or not its client is gone.
 _MISTAKES = (
     ArithmeticError,
     AssertionError,
@@ -61,27 +58,27 @@ _MISTAKES = (
 class Exchange(Unit):
     """One request while its application runs.
 
-    Invariants: `over` is set once, when the response is complete or was given up; after that nothing of this exchange
+    Invariants: `over` is set once, when the response is complete or was aborted; after that nothing of this exchange
     reaches the client. `lost` implies `over`: the client did not get the whole response of the application.
     """
 
     __slots__ = (
-        "abandoned",  # cancelled because the client left, which is not harakiri
-        "body_read",  # the application was given the end of the body
+        "abandoned",  # cancelled because the client disconnected, not by a time limit (harakiri)
+        "body_read",  # the application has read the end of the body
         "cancelled",  # by the driver
-        "continued",  # the client was told to send its body
-        "driver",  # that runs it
+        "continued",  # 100 Continue was sent
+        "driver",  # which runs this exchange
         "head_sent",
         "headers",  # of the response, as the application gave them
         "lost",
+        "notified",  # the application was informed that its client disconnected early
         "over",
-        "raw",  # the application has sent bytes around its response
+        "raw",  # the application has sent bytes outside of its response, with uwsgi.send()
         "request",
         "response",
         "sent",  # body bytes of the response
         "session",
         "status",
-        "told",  # the application knows that its client left early
     )
 
     kind = "request"
@@ -102,7 +99,7 @@ class Exchange(Unit):
         self.sent = 0
         self.headers: Iterable[tuple[bytes, bytes]] = ()
         self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = False
-        self.over = self.raw = self.told = False
+        self.over = self.raw = self.notified = False
 
     @property
     def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
@@ -113,18 +110,18 @@ class Exchange(Unit):
 
     @property
     def gone(self) -> bool:
-        """Is the client gone, as far as we know: for `http.disconnect`, `cancel_on_disconnect`, and what failures mean?
+        """Is the client gone, as far as we know: for `http.disconnect`, `cancel_on_disconnect`, and judging failures?
 
-        A client that has ended its sending side counts as gone, though it may still read: it looks like one that has
-        closed the connection. Whoever is told nothing answers it in full.
+        A client that has shut its sending side counts as gone: it looks like one that has closed the connection. It may
+        still read, and gets the whole response of an application that does not ask.
         """
         return self.over or self.session.eof or (self.session.hangup and self.request.complete)
 
     async def receive_body(self) -> bytes:
-        """Wait for the next bytes of the body; `b""` at its end. Asks the client for it, if it waits to be asked.
+        """Wait for the next bytes of the body; `b""` at its end. Sends `100 Continue` if the client waits for it.
 
         Raises:
-            ClientDisconnected: the body will not come whole.
+            ClientDisconnected: the rest of the body will not arrive.
         """
         while (body := self.body_at_hand()) is None:
             self.ask_for_body()
@@ -132,7 +129,7 @@ class Exchange(Unit):
         return body
 
     def body_at_hand(self) -> bytes | None:
-        """As `receive_body`; None where that would wait."""
+        """As `receive_body`; None if that would wait."""
         request = self.request
         if request.buffered:
             body = request.take_body()
@@ -166,14 +163,14 @@ class Exchange(Unit):
         self.headers = headers
 
     def encode_head(self, piece: bytes) -> bytes:
-        """The head alone, when the last piece is large enough to be worth a second write: one for both would copy it.
+        """The head alone, if the last piece is so large that a second write is cheaper than a copy.
 
-        `b""` where it must go with the piece, because the application did not say the piece's length.
+        `b""` if the head must go with the piece, because the application gave no length.
         """
-        if len(piece) < MARK or self.response.sent_head:
+        if len(piece) < HIGH_WATER or self.response.sent_head:
             return b""
-        told = any(name.lower() == b"content-length" for name, _ in self.headers)
-        return self.encode(b"", True) if told else b""
+        has_length = any(name.lower() == b"content-length" for name, _ in self.headers)
+        return self.encode(b"", True) if has_length else b""
 
     def encode(self, piece: bytes, more: bool) -> bytes:
         """Turn the next piece of the response into bytes of the connection.
@@ -185,9 +182,11 @@ class Exchange(Unit):
         service = self.session.service
         request = self.request
         if self.raw:
-            raise LocalProtocolError("bytes went around the response with uwsgi.send(): nothing of it can follow them")
+            raise LocalProtocolError(
+                "uwsgi.send() has sent bytes outside of the response: no part of the response can follow"
+            )
         if service.draining or (request.expect_continue and not (self.continued or request.complete)):
-            # A client that was not asked for its body may send it or not: what follows could not be told apart from it.
+            # Without 100 Continue a client may send its body or not: its next request could not be told from the body.
             response.keep_alive = False
         data = response.data(piece, more, service.date())
         self.sent += len(piece)
@@ -197,7 +196,7 @@ class Exchange(Unit):
         """Hand encoded bytes to the connection; without `more` the response is complete. Never waits.
 
         Raises:
-            ClientDisconnected: the client is gone, or the exchange was given up.
+            ClientDisconnected: the client is gone, or the exchange was aborted.
             LocalProtocolError: the response was complete already.
         """
         if self.over:
@@ -219,14 +218,14 @@ class Exchange(Unit):
         """
         if self.over:
             self.deliver(b"", False)  # raises what fits
-        if len(piece) >= MARK:
+        if len(piece) >= HIGH_WATER:
             self.deliver(self.encode_head(piece), True)
         data = self.encode(piece, False)
         self.head_sent = self.over = True
         self.session.finish(self, data)
 
     async def send_piece(self, piece: bytes) -> None:
-        """Send a piece that is not the last, and wait until the client has room for another.
+        """Send a piece that is not the last, and wait until there is space for another.
 
         Raises:
             ClientDisconnected: as `deliver`.
@@ -236,19 +235,19 @@ class Exchange(Unit):
             self.deliver(self.encode(piece, True), True)
         else:
             self.deliver(b"", True)  # raises what fits
-        await self.wait_room()
+        await self.wait_for_space()
 
-    async def wait_room(self) -> None:
+    async def wait_for_space(self) -> None:
         """Wait until the client has read enough. Always a checkpoint: an endless response must let others run."""
-        if self.session.pending <= MARK:
+        if self.session.pending <= HIGH_WATER:
             await trio.lowlevel.checkpoint()
-        while self.session.pending > MARK and not self.over:
-            await self.session.wait_room()
+        while self.session.pending > HIGH_WATER and not self.over:
+            await self.session.wait_for_space()
         if self.lost:
             raise self.disconnected(_GONE)
 
     async def send_raw(self, data: bytes) -> None:
-        """Send bytes as they are. There is no response after them, and no other request: the connection is the code's.
+        """Send bytes as they are. No response and no other request follow: the application owns the connection.
 
         Raises:
             ClientDisconnected, LocalProtocolError: as `deliver`.
@@ -257,24 +256,26 @@ class Exchange(Unit):
             self.raw = self.response.sent_head = True
             self.response.keep_alive = False
         self.deliver(data, True)
-        await self.wait_room()
+        await self.wait_for_space()
 
     async def receive_raw(self, size: int) -> bytes:
         """Wait for up to `size` bytes of the request's body; `b""` at its end.
 
-        Once bytes were sent around the response: of the body, then of whatever follows; `b""` at the client's end.
+        Once bytes were sent outside of the response: of the body, then of what follows it; `b""` at the end of input.
 
         Raises:
             ClientDisconnected: as `receive_body`.
-            LocalProtocolError: what follows the body came too early, and was read as another request.
+            LocalProtocolError: bytes after the body arrived too early, and were read as another request.
         """
         request = self.request
         session = self.session
         data = await self.receive_body()
         while not data and self.raw and not (self.over or session.eof):
             if session.queue or not session.parser.idle:
-                raise LocalProtocolError("bytes came before the first uwsgi.send(), and were taken for another request")
-            session.read_on()
+                raise LocalProtocolError(
+                    "bytes arrived before the first uwsgi.send(), and were taken for another request"
+                )
+            session.read_beyond_request()
             await session.wait_arrival()
             data = await self.receive_body()
         if len(data) > size:
@@ -283,14 +284,14 @@ class Exchange(Unit):
         return data[:size]
 
     async def until_ready(self, writing: bool) -> None:
-        """Wait until the client has read enough of what was sent; or until it has sent more of the body, or whatever
-        follows bytes that went around the response, or has left.
+        """Wait until the client has read enough output; or else until it has sent more input, or disconnected. Input is
+        the body and, once bytes were sent outside of the response, what follows it.
 
         Raises:
-            ClientDisconnected: as `wait_room`.
+            ClientDisconnected: as `wait_for_space`.
         """
         if writing:
-            await self.wait_room()
+            await self.wait_for_space()
             return
         request = self.request
         complete = request.complete
@@ -298,54 +299,56 @@ class Exchange(Unit):
         while not (request.buffered or self.gone or request.complete != complete):
             self.ask_for_body()
             if self.raw and complete:
-                self.session.read_on()
+                self.session.read_beyond_request()
             await self.session.wait_arrival()
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def disconnected(self, reason: str) -> ClientDisconnected:
-        """What tells the application that its client is gone."""
-        self.tell()
+        """The error that informs the application that its client is gone."""
+        self.set_notified()
         return ClientDisconnected(reason)
 
-    def tell(self) -> None:
-        """Remember that the application knows that its client is gone, if that was so before its response was whole."""
-        self.told |= self.lost or not self.over
+    def set_notified(self) -> None:
+        """Remember that the application was informed, if its client was gone before the response was complete."""
+        self.notified |= self.lost or not self.over
 
     def failed(self, error: BaseException) -> bool:
-        """End the response of an application that raised. Is that a failure, which is to be reported?
+        """End the response of an application that raised. True: it is a failure, which is to be reported.
 
-        It is none if the client was gone first, and the application has been told so: then this is how a program ends
-        that has nobody to answer, in whatever exception its framework has for that. An error that says that the program
-        is wrong, as in its clean-up, is a failure all the same, unless it was raised from ours.
+        It is not if the client was gone first and the application was informed: then the error is how its framework
+        ends a request without a client. An error that shows a mistake in the application, as in its clean-up, is a
+        failure all the same, unless ours is its cause.
         """
-        if self.told and _because_of_client(error):
-            logger.debug("%s: %s ended, as its client had left: %s", self.member.name, self.what, summary(error))
+        if self.notified and _because_of_client(error):
+            logger.debug(
+                "%s: %s ended because its client disconnected: %s", self.member.name, self.what, summary(error)
+            )
             self.leave_unanswered()
             return False
         self.cut(500, "Internal Server Error")
         return True
 
     def leave_unanswered(self) -> None:
-        """The client is gone, and so is the application."""
+        """End an exchange whose client is gone and whose application has returned."""
         if self.request.complete:
             self.drop()
         else:
             self.cut(400, BODY_CUT)
 
     def hang_up(self) -> None:
-        """Close the connection when what was sent has gone out; what is sent later is an error. The code goes on."""
+        """Close the connection once all output is flushed; sending more is an error. The application continues."""
         if not self.over:
             self.over = self.lost = True
             self.session.hang_up(self)
 
     def drop(self) -> None:
-        """Give the response up and close: nobody is left to answer. Does nothing to an exchange that is over."""
+        """Discard the response and close: the client is gone. Does nothing to an exchange that is over."""
         if not self.over:
             self.session.close(reset=True)
 
     def cut(self, status: int, reason: str) -> None:
-        """Give the response up: answer `status` while that is possible, otherwise abort so that the client can tell.
+        """Abort the response: answer `status` if that is possible, otherwise reset the connection to show the client.
 
         Does nothing to an exchange that is over.
         """
@@ -357,7 +360,7 @@ class Exchange(Unit):
 
 
 def _because_of_client(error: BaseException) -> bool:
-    """May the application have raised this because it was told that its client is gone?"""
+    """May the application have raised this because it was informed that its client is gone?"""
     if isinstance(error, BaseExceptionGroup):
         return all(map(_because_of_client, error.exceptions))
     if isinstance(error, ClientDisconnected) or (isinstance(error, Exception) and not isinstance(error, _MISTAKES)):

@@ -1,108 +1,48 @@
-"""A reactor that shares its listeners with those of other processes, and takes its part of their clients.
+"""A reactor that shares its listeners with other worker processes, and accepts its share of their connections.
 
-The rule is `fair_share.py`; the numbers are on the board, written at once. A listener that is left to others for a
-moment is taken out of the epoll set, which would otherwise wake us for it again and again; the wait for the set then
-has a deadline. At that one connection is taken, if one is still there, and the listener is back in the set. Requests of
-the clients that are here are served meanwhile.
+The rule is `fair_share.py`; the numbers are in the scoreboard, written at once (`accept_share.py`). While accepting is
+delayed, the listener is out of the epoll set, which would otherwise wake the worker for it all the time, and the wait
+for the set has a deadline. At the deadline one connection is accepted, if it still waits, and the listener is back in
+the set. Requests of open connections are served meanwhile.
 
-Workers that are tasks of one process accept in one reactor each, too, but only one of them can run: nothing of this is
-theirs.
+Workers that are tasks of one process do not use this: only one of them runs at a time.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.fair_share import STALE, patience
-from trio_uwsgi._http.reactor import ACCEPTS, Reactor, SocketSession
+from trio_uwsgi._http.accept_share import CountedSessions
+from trio_uwsgi._http.reactor import ACCEPTS, Reactor
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.accept_share import Share
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.service import HttpService
-    from trio_uwsgi._link.scoreboard import Row
 
-__all__ = ["FairReactor", "Share", "serve_fairly"]
-
-
-# Seconds between two looks for workers that have come.
-LOOK = 0.05
-
-
-class Share:
-    """One worker's part in accepting.
-
-    Args:
-        mine: its row.
-        others: those of the other workers.
-    """
-
-    __slots__ = ("_looked", "_mine", "_others", "_present")
-
-    def __init__(self, mine: Row, others: Sequence[Row]) -> None:
-        self._mine = mine
-        self._others = others
-        self._present: list[Row] = []  # those of `_others` where somebody was at the last look
-        self._looked = -math.inf
-
-    def patience(self) -> float:
-        """Seconds to leave a new connection to others; 0 is to take it now."""
-        now = time.monotonic()
-        if now - self._looked > LOOK:  # most rows are for workers that may be added, and this is asked for each client
-            self._looked = now
-            self._present = [row for row in self._others if row.get("heartbeat")]
-        since = now - STALE
-        others = [row.get("open") for row in self._present if row.get("accepting") and row.get("heartbeat") > since]
-        return patience(self._mine.get("open"), others)
-
-    def has(self, connections: int) -> None:
-        """This many are open now."""
-        self._mine.set("open", connections)
-
-    def accepts(self, accepting: bool) -> None:
-        """Others may leave connections to this worker, or not any more."""
-        self._mine.set("accepting", accepting)
-
-
-class _Counted(dict[int, SocketSession]):
-    """A reactor's sessions, whose number all workers know."""
-
-    __slots__ = ("_share",)
-
-    def __init__(self, share: Share) -> None:
-        super().__init__()
-        self._share = share
-
-    def __setitem__(self, fd: int, session: SocketSession) -> None:
-        super().__setitem__(fd, session)
-        self._share.has(len(self))
-
-    def __delitem__(self, fd: int) -> None:
-        super().__delitem__(fd)
-        self._share.has(len(self))
+__all__ = ["FairReactor", "serve_fairly"]
 
 
 class FairReactor(Reactor):
-    """The epoll set of a worker that is a process among others."""
+    """The epoll set of one of several worker processes."""
 
-    __slots__ = ("_due", "_left", "_share")
+    __slots__ = ("_delayed", "_due", "_share")
 
     def __init__(self, service: HttpService, listeners: Sequence[Listener], share: Share) -> None:
         super().__init__(service, listeners)
-        self.sessions = _Counted(share)
+        self.sessions = CountedSessions(share)
         self._share = share
-        self._left: list[Listener] = []  # to others, until `_due`; they are not in the set
+        self._delayed: list[Listener] = []  # listeners that are out of the set until `_due`
         self._due = 0.0
 
     async def serve(self) -> None:
         try:
             await super().serve()
         finally:
-            self._share.accepts(False)
+            self._share.set_accepting(False)
 
     async def _serve_batches(self) -> None:
         descriptor = self.epoll.fileno()
@@ -110,11 +50,11 @@ class FairReactor(Reactor):
             if self._fresh:
                 await trio.lowlevel.checkpoint()
                 self._register_fresh()
-            if self._left:
+            if self._delayed:
                 with trio.CancelScope(deadline=self._due):
                     await trio.lowlevel.wait_readable(descriptor)
                 if trio.current_time() >= self._due:
-                    self._take_what_is_left()
+                    self._accept_delayed()
             else:
                 await trio.lowlevel.wait_readable(descriptor)
             self._serve_batch()
@@ -125,41 +65,41 @@ class FairReactor(Reactor):
                 self._accept_fairly(self._listeners[fd])
 
     def _accept_fairly(self, listener: Listener) -> None:
-        if seconds := self._share.patience():
-            if not self._left:
+        if seconds := self._share.accept_delay():
+            if not self._delayed:
                 self._due = trio.current_time() + seconds
-            self._left.append(listener)
+            self._delayed.append(listener)
             self._unwatch(listener)
             return
         for _ in range(ACCEPTS):
-            # Above our part, what is there makes another batch: by then it may be gone.
-            if not self._accept(listener, 1) or self._share.patience():
+            # Above our share, the rest waits for the next batch: by then a peer may have accepted it.
+            if not self._accept(listener, 1) or self._share.accept_delay():
                 return
 
-    def _take_what_is_left(self) -> None:
-        """One connection, however many we have: the others may not be as able as they look."""
-        left, self._left = self._left, []
-        for listener in left:
+    def _accept_delayed(self) -> None:
+        """Accept one connection, however many we have: the peers may be busier than their numbers say."""
+        delayed, self._delayed = self._delayed, []
+        for listener in delayed:
             self._watch(listener)
             self._accept(listener, 1)
 
     def _pause_accepting(self, listener: Listener, error: OSError) -> None:
-        self._share.accepts(False)
+        self._share.set_accepting(False)
         super()._pause_accepting(listener, error)
 
     async def _resume_accepting(self, listener: Listener) -> None:
         await super()._resume_accepting(listener)
-        self._share.accepts(not self.service.draining and not self.service.paused)
+        self._share.set_accepting(not self.service.draining and not self.service.paused)
 
     def pause_accepting(self, paused: bool) -> None:
-        self._left.clear()
+        self._delayed.clear()
         super().pause_accepting(paused)
-        self._share.accepts(not paused)
+        self._share.set_accepting(not paused)
 
     def stop_accepting(self) -> None:
-        self._left.clear()
+        self._delayed.clear()
         super().stop_accepting()
-        self._share.accepts(False)
+        self._share.set_accepting(False)
 
 
 async def serve_fairly(
@@ -169,6 +109,6 @@ async def serve_fairly(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """`serve_sockets` for a worker process among others. Members are processes only where there is epoll."""
+    """`serve_sockets` for one of several worker processes. Members are processes only where there is epoll."""
     task_status.started()
     await FairReactor(service, listeners, share).serve()

@@ -1,33 +1,33 @@
-"""How long a worker leaves a new connection to the others who wait for it too. Pure.
+"""How long a worker delays accept(), so that its peers get their share of new connections. Pure.
 
-All workers wait for the same listening sockets, and who is woken first takes what is there: without a rule one of them
-may have all connections. The rule: who has more than the mean waits a little, once, and then takes one all the same. So
-nobody is starved by others who are slow, and the wait is the longer the more there are that should have come first.
+All workers wait for the same listening sockets, and the first one that wakes accepts what is waiting: without a rule
+one worker may get all connections. The rule: a worker with more connections than the mean waits once, the longer the
+more it has, and then accepts one all the same. So slow peers cannot keep a client waiting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["STALE", "patience"]
+__all__ = ["STALE", "accept_delay"]
 
-# Seconds without a sign of life after which a worker counts no more: it is stopped, stuck or dead.
+# Seconds without a heartbeat after which a worker does not count: it is stopped, blocked or dead.
 STALE = 1.0
-# Seconds to wait for each connection above the mean, and at most. 3 ms is what a client may notice, just.
+# Seconds of delay for each connection above the mean, and the limit of the sum. A client hardly notices 3 ms.
 EACH = 0.0005
 LONGEST = 0.003
-# Connections above the mean that are as good as none, and the same as a part of the mean: or two equal workers would
+# Connections above the mean that do not count, as a number and as a part of the mean. Otherwise two equal workers would
 # take turns in waiting.
 SLACK = 0.5
 SLACK_PART = 1 / 16
 
 
-def patience(mine: float, others: Sequence[float]) -> float:
-    """Seconds to leave a new connection to others; 0 is to take it now.
+def accept_delay(mine: float, others: Sequence[float]) -> float:
+    """Seconds to delay accepting; 0 is to accept now.
 
     Args:
-        mine: connections that are open here.
-        others: the same of each of the others who can take one.
+        mine: open connections of this worker.
+        others: open connections of each other worker that can accept.
     """
     mean = (mine + sum(others)) / (1 + len(others))
     excess = mine - mean

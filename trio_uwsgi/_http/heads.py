@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["FIELDS", "Found", "HeadReader"]
 
-# Headers about framing and routing. Only lists may be repeated: with the others it is never an innocent accident.
+# Headers about framing and routing. Only lists may be repeated: a repetition of the others may be an attack.
 FIELDS = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
 _LISTS = (b"connection", b"transfer-encoding")
 
 # llhttp knows a list of methods, which depends on its release, and other protocols for some of them; HTTP allows any
-# token. So it is shown these as they are, and POST in place of any other: to llhttp a method changes nothing behind it,
-# but for CONNECT, which is refused here, and PRI, the preface of HTTP/2.
+# token. So llhttp gets these as they are, and POST in place of any other: to llhttp a method changes nothing after it,
+# except CONNECT, which is refused here, and PRI, the preface of HTTP/2.
 _SHOWN = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PRI")}
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 
 _NOT_HTTP = "this is not HTTP: a request begins with a method and a space"
 
-# What llhttp says where 400 is not the best answer. Should its words change, these become 400 as well.
+# Errors of llhttp for which 400 is not the best status. Should their text change, they become 400 as well.
 _STATUS_OF = {"Pause on PRI/Upgrade": 505}
 
 _COMPLAINTS = (HttpParserError, HttpParserUpgrade)
 
-# Header name as sent -> lower-cased. Strangers choose them, so the cache is bounded.
+# Header name as sent -> lower-cased. Clients choose them, so the cache is bounded.
 _CACHED = 1024
 _lowered: dict[bytes, bytes] = {}
 
@@ -46,7 +46,7 @@ class Found:
     `fields` has the headers of `FIELDS`, joined with a comma where they were repeated; `repeated` is the name of one
     that must not be, or b"". `ended` says that llhttp, too, has seen the end of the head.
 
-    It does not know its reader: the two would keep each other alive until the cycle collector comes.
+    It has no reference to its reader: a cycle would keep both alive until the garbage collector runs.
     """
 
     __slots__ = ("ended", "fields", "headers", "repeated", "target")
@@ -91,10 +91,10 @@ def _lower(name: bytes) -> bytes:
 
 
 class HeadReader:
-    """Reads heads, one after the other, whole or in pieces. `found` fills up; whoever takes what is in it clears it.
+    """Reads heads, one after the other, whole or in pieces. It fills `found`; the caller clears that after each head.
 
-    `method` is that of the newest head, "" until it is known. `spent` says that llhttp is in no state to read another
-    head: call `renew` first.
+    `method` is that of the newest head, "" until it is known. `spent` says that llhttp cannot read another head: call
+    `renew` first.
     """
 
     __slots__ = ("_feed", "_llhttp", "found", "method", "spent")
@@ -105,10 +105,10 @@ class HeadReader:
         self.renew()
 
     def renew(self) -> None:
-        """Start afresh, between two heads."""
+        """Make a new llhttp parser, between two heads."""
         self._llhttp = HttpRequestParser(self.found)
-        # Whether a request may follow is for `http1.py` to decide; llhttp would stop after "Proxy-Connection: close".
-        # So are versions: llhttp knows some by heart.
+        # `http1.py` decides whether a request may follow (llhttp would stop after "Proxy-Connection: close"), and which
+        # versions are supported (llhttp has a fixed list).
         self._llhttp.set_dangerous_leniencies(lenient_keep_alive=True, lenient_version=True)
         self._feed = self._llhttp.feed_data
         self.spent = False
@@ -135,8 +135,8 @@ class HeadReader:
         """Read the next piece of a head that comes in pieces.
 
         Args:
-            partial: what has come of the head.
-            seen: how many bytes of that were read before.
+            partial: the part of the head that has arrived.
+            seen: how many of its bytes were read before.
         Raises:
             RemoteProtocolError: as `read`.
         """
@@ -153,15 +153,15 @@ class HeadReader:
             raise RemoteProtocolError(_NOT_HTTP)
 
     def _judge(self, error: Exception) -> None:
-        # Of a head that has ended llhttp tells that it asks for an upgrade, and what is wrong with its
-        # Transfer-Encoding. `http1.py` judges both.
+        # After the end of a head llhttp reports a request for an upgrade, and errors of Transfer-Encoding. `http1.py`
+        # decides about both.
         if not (self.found.ended or isinstance(error, HttpParserUpgrade)):
             raise RemoteProtocolError(f"the head is malformed: {error}", _STATUS_OF.get(str(error), 400)) from None
         self.spent = True
 
 
 def _own_method(token: bytes) -> str:
-    """A method that is not shown to llhttp: WebDAV's, or the application's own."""
+    """A method that llhttp does not get: WebDAV's, or the application's own."""
     if not token or _TOKEN.fullmatch(token) is None:
         raise RemoteProtocolError(_NOT_HTTP)
     if token == b"CONNECT":

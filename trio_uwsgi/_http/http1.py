@@ -1,18 +1,19 @@
 """HTTP/1.1 requests: bytes in, `Request` values out. Pure. The way back is in `response.py`.
 
-Theory. llhttp is the grammar of a head (`heads.py`). It is fed heads only, never a body: where a head ends is found
-here, by its empty line, and where a body ends is computed here, from headers that passed. That makes three things exact
-which llhttp does not say: the number of bytes a head took (limits), the place where the next request starts, and the
-body of a request that asks for an upgrade. (llhttp stops there without reading it; taking its bytes for the next
-request would be smuggling.)
+Theory. llhttp is the grammar of a head (`heads.py`). It gets heads only, never a body: the end of a head is found
+here, by its empty line, and the end of a body is computed here, from headers that were accepted. So three things are
+exact that llhttp does not tell: the number of bytes of a head (limits), the start of the next request, and the body of
+a request that asks for an upgrade. (llhttp stops there without reading it; taking its bytes for the next request would
+be smuggling.)
 
-Whatever the client sends, `feed` never raises: `error` says what was wrong. Nothing depends on how the input is cut.
+`feed` never raises, whatever the client sends: `error` says what was wrong. The result does not depend on how the input
+is cut.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.bodies import BODY, DONE, START, BodyParser
 from trio_uwsgi._http.chunked import ChunkedBody
@@ -21,7 +22,10 @@ from trio_uwsgi._http.request import Headers, Request, split_host
 from trio_uwsgi._http.response import CONTINUE, Response, error_response
 from trio_uwsgi.errors import RemoteProtocolError
 
-__all__ = ["CONTINUE", "Limits", "RequestParser", "Response", "error_response"]
+if TYPE_CHECKING:
+    from trio_uwsgi._http.limits import Limits
+
+__all__ = ["CONTINUE", "RequestParser", "Response", "error_response"]
 
 _END = b"\r\n\r\n"
 _CR, _LF, _SLASH, _HASH = b"\r\n/#"
@@ -29,31 +33,16 @@ _CR, _LF, _SLASH, _HASH = b"\r\n/#"
 _VERSIONS = {b"HTTP/1.%d\r\n" % minor: "1.1" if minor else "1.0" for minor in range(10)}
 _HIGHER = re.compile(rb"[^\r\n]* HTTP/[2-9]\.[0-9]\r\n")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)([^?]*)(.*)", re.DOTALL)
-# Value of Connection -> what it asks for. Strangers choose it, so the cache is bounded.
+# Value of Connection -> what it asks for. Clients choose it, so the cache is bounded.
 _CACHED = 1024
 _connections: dict[bytes, tuple[bool | None, bool]] = {}
 
-# States of this parser, beside those of all.
+# States of this parser, in addition to those of `bodies.py`.
 _PARTIAL, _BLANK = 3, 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one request may take.
-
-    Args:
-        max_header_size: bytes of the whole head, request line and empty line included; also of trailers.
-        max_headers: number of header lines.
-        max_body: bytes of body; 0 means no limit.
-    """
-
-    max_header_size: int
-    max_headers: int
-    max_body: int
-
-
 def _connection(value: bytes) -> tuple[bool | None, bool]:
-    """What a Connection header asks for: to keep the connection (None: not said), and to upgrade it."""
+    """What a Connection header asks for: to keep the connection (None: it does not say), and to upgrade it."""
     known = _connections.get(value)
     if known is None:
         tokens = {token.strip() for token in value.lower().split(b",")}
@@ -68,7 +57,7 @@ class RequestParser(BodyParser):
     """Reads the requests of one connection.
 
     `error` is set instead of raising; its `status_hint` is the status to answer with. Nothing is read after it.
-    Requests returned before it stay valid; the newest of them stays incomplete when its body was what went wrong.
+    Requests returned before it stay valid; the newest one stays incomplete if the error was in its body.
 
     Args:
         limits: what one request may take.
@@ -98,32 +87,32 @@ class RequestParser(BodyParser):
         self.error: RemoteProtocolError | None = None
 
     def refusal(self, status: int, message: str, date: bytes, method: str) -> bytes:
-        """The answer to a request, or to what should have been one, that no application answers."""
+        """The response to a request, or to input that is not one, that no application answers."""
         return error_response(status, message, date, method == "HEAD")
 
     @property
     def method(self) -> str:
-        """The method of the newest head, "" until it is known: what is wrong with a HEAD is answered without a body."""
+        """The method of the newest head, "" until it is known: an error response to a HEAD has no body."""
         return self._reader.method
 
     @property
     def idle(self) -> bool:
-        """Between two requests: not one byte of a next head was seen. (Empty lines do not belong to a head.)"""
+        """Is it between two requests, without a byte of the next head? (Empty lines do not belong to a head.)"""
         return self._state in (START, _BLANK, DONE) and self.error is None
 
     @property
     def in_head(self) -> bool:
-        """A head has begun and has not ended."""
+        """Has a head begun and not ended?"""
         return self._state == _PARTIAL
 
     def feed(self, data: bytes) -> list[Request]:
-        """Read what the client sent.
+        """Parse input of the client.
 
         Args:
             data: bytes in the order of arrival, in pieces of any size.
         Returns:
             The requests whose head ended in `data`, in order. Bytes of a body go to the newest request's `chunks`;
-            every request but the newest is complete. What follows a request that asked to close is ignored.
+            every request but the newest is complete. Input after a request that asked to close is ignored.
         """
         requests: list[Request] = []
         position = 0
@@ -169,7 +158,7 @@ class RequestParser(BodyParser):
         return position + 1
 
     def _read_partial(self, data: bytes, position: int, requests: list[Request]) -> int:
-        """Read a head that does not lie whole in one piece, or is too long."""
+        """Read a head that is not whole in one piece of input, or is too long."""
         partial = self._partial
         seen = len(partial)
         partial += data[position : position + self._max - seen]
@@ -230,7 +219,7 @@ class RequestParser(BodyParser):
         else:
             self._state = BODY
             self._request = request
-            reader.spent = True  # llhttp waits for the body now, which it will not get
+            reader.spent = True  # llhttp expects the body now, and does not get it
         if reader.spent:
             reader.renew()
         return request
@@ -278,10 +267,10 @@ def _other_form(method: str, target: bytes, version: str, headers: Headers, fiel
     match = _ABSOLUTE.fullmatch(target)
     if match is None:
         raise RemoteProtocolError("the target is malformed")
-    # RFC 9112 3.2.2: the target's host replaces the one of the Host header, which 1.1 demands all the same.
+    # RFC 9112 3.2.2: the target's host replaces that of the Host header, which 1.1 requires all the same.
     host = match[1]
     if b"@" in host:
-        raise RemoteProtocolError("the target has a user before its host (user@host), which http has not")
+        raise RemoteProtocolError("the target has a user before its host (user@host), which http does not allow")
     if b"host" in fields:
         headers[:] = [(name, host if name == b"host" else value) for name, value in headers]
         fields[b"host"] = host

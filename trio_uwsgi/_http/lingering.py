@@ -1,11 +1,11 @@
-"""The end of a connection whose last response is on its way: closing in stages (RFC 9112 9.6).
+"""Closes a connection in stages after its last response, so that the response arrives (RFC 9112 9.6).
 
-Closing a socket with unread input, or before late input, resets the connection, and the reset destroys what the client
-has not read of its last response. So the sending side is shut, and what the client sends is thrown away until it closes
-or has had its time. That also lets those come to an end who read nothing before they have sent it all: nginx makes a
-502 of an upload that breaks off, and a client library an error without a status.
+If a socket is closed with unread input, or gets input later, the kernel resets the connection, and the client loses
+what it has not read of the last response. So the sending side is shut first, and input is discarded until the client
+closes or its time is up. This also serves clients that send their whole request before they read: nginx turns a broken
+upload into a 502, and a client library into an error without a status.
 
-Where nothing can go wrong there is no such stage: when the whole request was read, and its response has been received.
+The connection is closed at once if the whole request was read and the response has been received.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from trio_uwsgi._http.transport import Transport
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
-# How long may a client be silent after the last response, neither sending nor reading; how long may it take to send and
-# to read; and how much may it send? nginx has 5 s, 30 s, and no limit.
+# After the last response: seconds without a byte sent or read by the client; seconds in all; bytes that it may send.
+# nginx has 5 s, 30 s, and no limit.
 LINGER_SECONDS = 2.0
 LINGER_LIMIT = 30.0
 LINGER_BYTES = 1 << 28
@@ -28,17 +28,17 @@ LINGER_BYTES = 1 << 28
 class Lingering(Transport):
     """A transport that can be closed in stages."""
 
-    __slots__ = ("_early", "_last", "_thrown", "_unsent_before")
+    __slots__ = ("_discarded", "_early", "_last", "_unsent_before")
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         super().__init__(service, peer)
-        self._early = False  # there was input that nobody wanted when the end began
-        self._thrown = 0  # bytes thrown away in the current phase
+        self._early = False  # there was unread input when the end began
+        self._discarded = 0  # bytes discarded in the current phase
         self._last = 0.0  # when lingering ends in any case
-        self._unsent_before = 0  # bytes that the client had not received when we looked last
+        self._unsent_before = 0  # bytes that the client had not received at the last check
 
     def _flushed_last(self) -> None:
-        """All output was given to the kernel, and no other will come: close, or shut and linger."""
+        """The kernel has all output, and there will be no more: close, or shut and linger."""
         if not self.eof:
             self._unsent_before = self._unsent()
             if (self._early or self._unsent_before) and self._shut():
@@ -48,17 +48,17 @@ class Lingering(Transport):
                 return
         self.close()
 
-    def _throw_away(self, count: int) -> None:
-        """The client sent so many bytes after its last request, or of a body that nobody wants."""
-        self._thrown += count
+    def _discard(self, count: int) -> None:
+        """Count bytes that the client sent after its last request, or of a body that is not read."""
+        self._discarded += count
         lingers = self._timer is self.service.linger
-        if self._thrown > LINGER_BYTES or (lingers and self.service.clock() > self._last):
+        if self._discarded > LINGER_BYTES or (lingers and self.service.clock() > self._last):
             self.close()
         elif lingers and not self.service.draining:
             self._watch(self.service.linger)
 
-    def lingered(self) -> None:
-        """The client sent nothing for a while: wait on as long as it reads."""
+    def linger_timed_out(self) -> None:
+        """The client sent nothing for `LINGER_SECONDS`: wait longer only if it has read something."""
         unsent = self._unsent()
         if 0 < unsent < self._unsent_before and self.service.clock() < self._last:
             self._unsent_before = unsent
@@ -67,5 +67,5 @@ class Lingering(Transport):
             self.close()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the transport now; `reset` makes sure that the client does not take a cut response for a whole one."""
+        """Close the transport now; `reset` lets the client see that its response was cut."""
         raise NotImplementedError

@@ -1,11 +1,10 @@
-"""Open the sockets that a runtime listens on, and leave nothing behind.
+"""Opens the sockets that a runtime listens on, and closes and removes them at the end.
 
 An address becomes one listening socket or, where a name stands for several (`localhost`, or all interfaces), several
-with one port. Sockets come out non-blocking and ready to accept; accepting is the business of `reactor.py` and
-`connection.py`.
+with one port. Sockets are non-blocking and ready to accept; `reactor.py` and `connection.py` accept.
 
-A unix socket leaves a file. One that nobody listens on any more is removed before binding, and our own is removed at
-the end, if it is still ours: a newer server may have put its own in the same place.
+A unix socket has a file. A stale one, on which no process listens, is removed before binding. Our own is removed at the
+end, if it is still ours: a newer server may have replaced it.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
-from trio_uwsgi._system.close_on_fork import is_copied
+from trio_uwsgi._system.close_on_fork import close_in_forked_children
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ListenError
 
@@ -33,29 +32,29 @@ logger = logging.getLogger("trio_uwsgi")
 
 Protocol = Literal["http", "uwsgi"]
 
-# Tries to find a port that is free in IPv4 and in IPv6, for names that need both. A second try is already rare.
-_PORT_TRIES = 10
+# Attempts to find a port that is free in IPv4 and in IPv6, for names that need both. A second one is already rare.
+_PORT_ATTEMPTS = 10
 
 # A family, and the socket name that goes with it: (host, port), and for IPv6 a flow label and a scope.
 _Place: TypeAlias = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
-# A host may have IPv6 in its resolver and not in its kernel. These say so, and count only when no family of a name
-# works.
+# A host may have IPv6 in its resolver and not in its kernel. These errors show that; they are raised only if no family
+# of a name works.
 _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 
 
 class Listener:
     """One socket that accepts connections.
 
-    `socket` is non-blocking; `address` is what it is really bound to, with the real port, and `name` is that as text;
-    `family` is that of the socket module. `protocol` is what its clients are to speak.
+    `socket` is non-blocking; `address` is what it is bound to, with the real port, and `name` is that as text; `family`
+    is that of the socket module; `protocol` is that of its clients.
     """
 
     __slots__ = ("__weakref__", "_file", "_identity", "address", "family", "name", "protocol", "socket")
 
     def __init__(self, sock: socket.socket, file: str | None = None) -> None:
         """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
-        sock.setblocking(False)  # where the application has set a default timeout, a new object has that
+        sock.setblocking(False)  # if the application has set a default timeout, a new socket object has it
         self.protocol: Protocol = "http"
         self.socket = sock
         self.family = sock.family
@@ -63,33 +62,33 @@ class Listener:
         self.name = str(self.address)
         self._file = file
         self._identity = _identity(file) if file is not None else None
-        is_copied(self)
+        close_in_forked_children(self)
 
     def close_copies(self) -> None:
-        """See `close_on_fork.py`. The file is the parent's."""
+        """See `close_on_fork.py`. The file belongs to the parent."""
         self._file = None
         self.socket.close()
 
     def close(self) -> None:
         """Stop listening and remove the socket file, if it is still ours. Calling it again does nothing."""
-        # In this order: as long as the socket is open, its inode cannot be given to a newer file.
+        # In this order: while the socket is open, a newer file cannot get its inode.
         if self._file is not None:
             try:
                 if _identity(self._file) == self._identity:
                     os.unlink(self._file)
-            except OSError as error:  # the user that we have become may not
-                logger.warning("the socket file %s stays, this user may not remove it: %s", self._file, error.strerror)
+            except OSError as error:  # after the change of user there may be no permission
+                logger.warning("cannot remove the socket file %s: %s", self._file, error.strerror)
         self._file = None
         self.socket.close()
 
     def give_to(self, uid: int, gid: int) -> None:
-        """Let the socket file be this user's, if it is ours. Only for root."""
+        """Change the owner of the socket file, if it is ours. Only for root."""
         if self._file is None:
             return
         if sys.platform != "linux":
             os.chown(self._file, uid, gid, follow_symlinks=False)
             return
-        # Somebody who may write to the directory could put another file in its place after a look at it.
+        # A user who may write to the directory could replace the file between a check and a chown by path.
         held = os.open(self._file, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(held)
@@ -111,12 +110,12 @@ async def open_listeners(
     Args:
         addresses: what to listen on. An inherited descriptor is taken over: it is closed at the end.
         options: the backlog, and the mode of unix socket files.
-        protocol: what is spoken there.
+        protocol: that of the clients.
     Yields:
         The listeners in the order of the addresses.
     Raises:
         ListenError: an address is in use, may not be used, or does not exist. Those opened before it are closed.
-    Checkpoint: on the way in, while a name is resolved; a cancel there closes what was opened.
+    Checkpoint: on entry, while a name is resolved; a cancellation there closes what was opened.
     """
     with contextlib.ExitStack() as stack:
         listeners: list[Listener] = []
@@ -153,9 +152,9 @@ async def _open_tcp(address: Address, backlog: int) -> list[Listener]:
     except (socket.gaierror, UnicodeError) as error:
         problem = f"{address.host!r} cannot be resolved ({error})"
         raise ListenError(str(address), problem, "check the host name") from error
-    # A resolver may name one address twice. IPv4 comes first, because the first address is the one that is told.
+    # A resolver may name one address twice. IPv4 comes first, because logs show the first address.
     places = sorted({(info[0], info[4]) for info in found}, key=lambda place: place[0])
-    for _ in range(_PORT_TRIES - 1):
+    for _ in range(_PORT_ATTEMPTS - 1):
         try:
             return _bind_all(places, address.port, backlog)
         except OSError as error:
@@ -165,7 +164,7 @@ async def _open_tcp(address: Address, backlog: int) -> list[Listener]:
 
 
 def _bind_all(places: Sequence[_Place], port: int, backlog: int) -> list[Listener]:
-    """Listen on one port at every place; a family the kernel lacks is left out as long as another one works."""
+    """Listen on one port at every place; families that the kernel lacks are left out, unless no other works."""
     opened: list[Listener] = []
     missing: OSError | None = None
     with contextlib.ExitStack() as undo:
@@ -189,7 +188,7 @@ def _bind_all(places: Sequence[_Place], port: int, backlog: int) -> list[Listene
 def _bind(family: socket.AddressFamily, name: tuple[str | int, ...], backlog: int) -> Listener:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # Connections of a server that has just ended must not keep the next one from starting.
+        # Old connections of a server that has just stopped must not prevent the next one from starting.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             # Otherwise [::] would take the port of 0.0.0.0 too, on some systems and not on others, and :8000 could not
@@ -209,8 +208,8 @@ def _listening(sock: socket.socket, backlog: int, file: str | None = None) -> Li
 
 def _ready(sock: socket.socket, file: str | None = None) -> Listener:
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        # Accepted sockets inherit it, which saves a system call for each of them. We write whole responses, so there is
-        # nothing to gain from waiting for more.
+        # Accepted sockets inherit it, which saves a system call for each. We write whole responses, so there is nothing
+        # to gain from Nagle's algorithm.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Listener(sock, file)
 
@@ -232,7 +231,7 @@ def _open_unix(address: Address, options: SocketOptions) -> Listener:
         sock.bind("\0" + address.path[1:] if abstract else address.path)
         bound = True
         if file is not None and options.mode is not None:
-            # Before listen(): until then a connection is refused, so nobody comes in under the looser mode.
+            # Before listen(): until then connections are refused, so no client can connect under the looser mode.
             os.chmod(file, options.mode)
         return _listening(sock, options.backlog, file)
     except BaseException:
@@ -244,7 +243,7 @@ def _open_unix(address: Address, options: SocketOptions) -> Listener:
 
 
 def _remove_stale(address: Address, file: str) -> None:
-    """Remove the socket file of a server that has ended. Whatever else is there stays, and is an error."""
+    """Remove the socket file of a server that has stopped. Any other file is not removed, and is an error."""
     try:
         mode = os.lstat(file).st_mode
     except FileNotFoundError:
@@ -291,7 +290,7 @@ def _open_inherited(address: Address) -> Listener:
         or sock.type != socket.SOCK_STREAM
         or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     ):
-        sock.detach()  # not what was promised, so not ours to close
+        sock.detach()  # not the socket that was announced, so we must not close it
         raise ListenError(
             str(address), "the socket is not a listening stream socket", "the parent process has to call listen() on it"
         )
@@ -306,7 +305,7 @@ def _bound_address(sock: socket.socket) -> Address:
     name = sock.getsockname()
     if sock.family != socket.AF_UNIX:
         return Address(kind="tcp", host=name[0], port=name[1])
-    if isinstance(name, bytes):  # the abstract namespace, with its NUL in front
+    if isinstance(name, bytes):  # the abstract namespace, with its leading NUL
         return Address(kind="unix", path="@" + os.fsdecode(name[1:]))
     return Address(kind="unix", path=name)
 

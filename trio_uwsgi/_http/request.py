@@ -1,8 +1,8 @@
 """One HTTP request as values, and as what WSGI and ASGI applications get. Pure.
 
-Bytes become a `Request` in `http1.py`, or its subclasses in `uwsgi_requests.py`; the drivers of floor 2 have it made
-into an environ or a scope. That happens once per request, so names are looked up in bounded caches and nothing is
-called per header.
+`http1.py` makes a `Request` of bytes, `uwsgi_requests.py` its subclasses; the drivers in `_apps/` have it make an
+environ or a scope. That happens once per request, so names are looked up in bounded caches and no function is called
+per header.
 Not here: limits, framing, and anything that reads a body from somewhere.
 """
 
@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["Headers", "Peer", "Request", "split_host"]
+if TYPE_CHECKING:
+    from trio_uwsgi._http.peer import Peer
+
+__all__ = ["Headers", "Request", "split_host"]
 
 Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
 
-# Names and hosts come from strangers, so the caches stop growing here. Real traffic uses a few dozen of each.
+# Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
 _CACHED = 1024
 
 # As numbers, because looking for a number in bytes takes a tenth of the time.
@@ -30,25 +32,6 @@ _PERCENT, _UNDERSCORE = b"%_"
 _HOST = re.compile(
     rb"(\[(?:[0-9A-Fa-f:.]+|[Vv][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]*))?"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """The facts of one connection.
-
-    Args:
-        client: address and port of the client; None on a unix socket.
-        server: address and port it connected to; path and None on a unix socket; None when not known.
-        scheme: "http" or "https".
-        protocol: what it speaks: HTTP, or the uwsgi protocol.
-        listener: the address that was listened on, as it is told; "" where there was none.
-    """
-
-    client: tuple[str, int] | None
-    server: tuple[str, int | None] | None
-    scheme: str
-    protocol: Literal["http", "uwsgi"] = "http"
-    listener: str = ""
 
 
 class Request:
@@ -73,7 +56,7 @@ class Request:
         "expect_continue",  # the client waits for CONTINUE before it sends the body
         "headers",
         "http_version",
-        "keep_alive",  # the client lets the connection live on
+        "keep_alive",  # the client allows another request on the connection
         "method",
         "path",  # percent-decoded, as UTF-8; bytes that are not UTF-8 become U+FFFD
         "query",
@@ -82,7 +65,7 @@ class Request:
         "upgrade",  # lower-cased value of an Upgrade header that Connection names, or b""
     )
 
-    # Of the uwsgi protocol: 0 asks for the application. It decides who answers a request.
+    # Of the uwsgi protocol: 0 is for the application, others for the driver of packets.
     modifier1: int = 0
 
     def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
@@ -116,7 +99,7 @@ class Request:
         return body
 
     def remote(self) -> tuple[bytes, bytes]:
-        """Address and port of the client, where the request tells them and the connection is somebody else's."""
+        """Address and port of the client, if the request has them because the connection is that of a front server."""
         return b"", b""
 
     def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:

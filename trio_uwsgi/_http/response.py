@@ -24,15 +24,15 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-# Hop-by-hop headers that say nothing which the server does not say by itself: left out. Any other is an error.
+# Hop-by-hop headers that add nothing to what the server sends: left out. Any other is an error.
 _LEFT_OUT = (b"keep-alive", b"proxy-connection")
 # Hop-by-hop headers that are lists, and the members that may be in them.
 _MEMBERS = {b"connection": {b"close", b"keep-alive"}, b"transfer-encoding": {b"chunked"}}
 
-# Applications use few headers and status lines, but strangers may make them echo others: the caches are bounded.
+# Applications use few headers and status lines, but clients may make them echo others: the caches are bounded.
 _CACHED = 1024
 _CACHED_LINE = 256
-_DIGITS = 18  # more than any disk holds, and still a plain integer elsewhere
+_DIGITS = 18  # more than any disk holds, and still a 64-bit integer elsewhere
 
 # Headers that are not passed on unread. They belong to the connection, which is the server's, or say something about
 # the body.
@@ -51,8 +51,8 @@ _NOTED = frozenset(
     )
 )
 _HOP_BY_HOP = (
-    "%s: %r is a hop-by-hop header: it is about one connection, and for the server to say; leave it out, as a proxy "
-    "does with those of the answers that it passes on"
+    "%s: %r is a hop-by-hop header, which only the server may set; leave it out, as a proxy does with those of the "
+    "responses that it forwards"
 )
 _lines: dict[object, bytes] = {}  # header that is passed on, checked -> its line
 _status_lines: dict[tuple[int, bytes], bytes] = {}
@@ -126,10 +126,10 @@ def _status_line(status: int, reason: bytes) -> bytes:
 class Response:
     """The bytes of the response to one request.
 
-    `keep_alive` says, once the response is complete, whether the connection lives on. Set it to False before the first
-    `data` to close the connection after this response; nothing ever sets it back to True.
+    `keep_alive` says, once the response is complete, whether the connection stays open. Set it to False before the
+    first `data` to close the connection after this response; it never becomes True again.
 
-    `bodyless` says that no body is sent, whatever the application gives.
+    `bodyless` says that no body is sent, even if the application gives one.
 
     `left` is how many bytes of body the application's Content-Length still allows, -1 if it gave none or if no body is
     sent. A WSGI driver stops iterating when it reaches 0 (PEP 3333).
@@ -160,7 +160,7 @@ class Response:
         self.keep_alive = request.keep_alive
         self.started = False  # `start` was called
         self.bodyless = False
-        self.sent_head = False  # `data` has given the head away: no other answer is possible
+        self.sent_head = False  # `data` has returned the head: no other response is possible
         self.complete = False
         self.status = 0
         self.left = -1
@@ -169,7 +169,7 @@ class Response:
         self._chunked = False
 
     def start(self, status: int, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
-        """Say status and headers. Nothing is sent; may be called again until the first `data`.
+        """Set status and headers. Nothing is sent; may be called again until the first `data`.
 
         Args:
             status: 200 to 999.
@@ -177,8 +177,8 @@ class Response:
                 obeyed; `keep-alive`, `Transfer-Encoding: chunked`, Keep-Alive and Proxy-Connection are left out.
             reason: the reason phrase; by default the usual one.
         Raises:
-            LocalProtocolError: a name or value cannot be sent, or it is another hop-by-hop header. What an earlier call
-                said stays.
+            LocalProtocolError: a name or value cannot be sent, or it is another hop-by-hop header. The head of an
+                earlier call stays.
         """
         if self.sent_head:
             raise LocalProtocolError("the headers have been sent already")
@@ -218,14 +218,14 @@ class Response:
         self.started = True
 
     def data(self, piece: bytes, more: bool, date: bytes) -> bytes:
-        """Add a piece of body, and get the bytes to send now; the first call brings the head along.
+        """Add a piece of body, and get the bytes to send now; those of the first call have the head.
 
         Args:
             piece: bytes of the body; may be empty. Not sent in answer to HEAD, nor with 204 and 304.
             more: whether other pieces follow. A first piece that is the last one gets a Content-Length.
             date: the value of the Date header.
         Raises:
-            LocalProtocolError: not started, complete, or more or fewer bytes than the Content-Length said. If
+            LocalProtocolError: not started, complete, or more or fewer bytes than the Content-Length. If
                 `sent_head` is set, the connection must be aborted: the client has to notice.
         """
         if self.complete or not self.started:
@@ -281,7 +281,7 @@ class Response:
 
 
 def error_response(status: int, message: str, date: bytes, head_only: bool = False) -> bytes:
-    """Make the whole response of a request that no application answers; the connection closes after it.
+    """Make the whole response to a request that no application answers; the connection closes after it.
 
     Args:
         status: 400 to 599.

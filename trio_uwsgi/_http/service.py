@@ -1,12 +1,11 @@
-"""What all connections of one worker share: driver, limits, deadlines, counters, and the way to stop them.
+"""What all connections of one worker share: drivers, limits, deadlines, counters, and how they drain.
 
-The transports (`reactor.py` for sockets, `connection.py` for any stream) make sessions with it; `session.py` tells the
-story of one connection. `serve` runs the tasks that belong to nobody else: the driver's, the reapers, the access log.
+The transports (`reactor.py` for sockets, `connection.py` for any stream) make sessions with it; `session.py` is one
+connection. `serve` runs the tasks of the drivers, the deadlines and the access log.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from email.utils import formatdate
@@ -18,15 +17,15 @@ from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.lingering import LINGER_SECONDS
 from trio_uwsgi._http.session import Session
+from trio_uwsgi._http.statistics import HttpStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_uwsgi._http.exchange import Exchange
-    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.request import Request
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi.config.options import HttpTimeouts
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -36,13 +35,13 @@ class Driver(Protocol):
 
     @property
     def exchange_type(self) -> Callable[[Session, Request], Exchange]:
-        """What makes the exchanges this driver understands."""
+        """The class of this driver's exchanges."""
 
     def begin(self, exchange: Exchange) -> None:
         """Start the application for this exchange. Must not run it before returning."""
 
     def cancel(self, exchange: Exchange) -> None:
-        """End the application's work for this exchange, as far as it can be ended."""
+        """Cancel the application's work for this exchange, as far as possible."""
 
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -51,36 +50,13 @@ class Driver(Protocol):
 
 
 class Acceptor(Protocol):
-    """Takes clients from listeners for a service; begins as the service is, paused or not."""
+    """Accepts connections for a service; starts paused if the service is paused."""
 
     def stop_accepting(self) -> None:
-        """Accept who is waiting, as far as that can be seen, and then nobody."""
+        """Accept the connections that are known to wait, and then no more."""
 
     def pause_accepting(self, paused: bool) -> None:
-        """Leave whoever comes where they wait, or accept again."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpOptions:
-    """What a user may set about HTTP. `cancel_on_disconnect` ends requests whose client left."""
-
-    limits: Limits
-    timeouts: HttpTimeouts
-    access_log: bool = True
-    cancel_on_disconnect: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpStatistics:
-    """One worker, or all that sat on its seat one after the other: `requests` and `connections` so far, `running`
-    requests and `open` connections now. `name` is that of the worker, as in the statistics of members.
-    """
-
-    name: str
-    requests: int
-    connections: int
-    running: int
-    open: int
+        """Leave new connections in the kernel's queue, or accept again."""
 
 
 class HttpService:
@@ -88,7 +64,7 @@ class HttpService:
 
     Args:
         driver: runs the application.
-        packets: answers what is asked over the uwsgi protocol and is not for the application.
+        packets: answers packets of the uwsgi protocol that are not requests for the application.
         calls: the member's, for its harakiri limit and for reporting failures.
         options: what the user set.
     """
@@ -110,26 +86,26 @@ class HttpService:
         self.connections = 0
         self.running = 0
         self.draining = False
-        self.patient = False  # draining, and clients that are idle now have a moment for one more request
+        self.others_serve = False  # while this one drains: idle clients get time for one more request
         self.drain_called = trio.Event()
-        self.paused = False  # nobody is accepted
+        self.paused = False  # no connections are accepted
         self.acceptors: list[Acceptor] = []
         # Every session is in at most one of these four; running exchanges are in the fifth.
-        self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_late)
+        self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_timed_out)
         self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
         self.stall: Deadlines[Session] = Deadlines(timeouts.socket, Session.stalled)
-        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.lingered)
+        self.linger: Deadlines[Session] = Deadlines(LINGER_SECONDS, Session.linger_timed_out)
         self.harakiri: Deadlines[Exchange] = Deadlines(self.limit, self._harakiri)
         self._idle = trio.Event()
         self._date = b""
         self._date_ends = -math.inf
         self._wall_offset = 0.0
         self._compare_at = -math.inf
-        # A journal that only logs has nothing to note about a request; the access log has it.
+        # A journal that only logs does not need requests: they are in the access log.
         self._journal = self.member.journal if self.member.journal.remembers else None
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the application's tasks and the deadlines until cancelled. Sessions must have ended, or are cut off."""
+        """Run the application's tasks and the deadlines until cancelled. Sessions that are open then are closed."""
         self.clock = trio.lowlevel.current_clock().current_time  # several times cheaper than trio.current_time
         self.token = trio.lowlevel.current_trio_token()
         self._compare_clocks(self.clock())
@@ -150,7 +126,7 @@ class HttpService:
                 session.close()
 
     def statistics(self) -> HttpStatistics:
-        """What happened so far, and what is going on."""
+        """The counters, and what is running and open now."""
         return HttpStatistics(
             name=self.member.name,
             requests=self.requests,
@@ -161,7 +137,7 @@ class HttpService:
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
-    def drain(self, *, patient: bool = False) -> None:
+    def drain(self, *, others_serve: bool = False) -> None:
         """Stop gracefully: idle connections close now, running requests end with `connection: close`. Never waits.
 
         Args:
@@ -170,7 +146,7 @@ class HttpService:
         """
         if self.draining:
             return
-        self.patient = patient
+        self.others_serve = others_serve
         self.draining = True
         self.drain_called.set()
         for acceptor in self.acceptors:
@@ -180,7 +156,7 @@ class HttpService:
         self._check_idle()
 
     def pause(self, paused: bool) -> None:
-        """Accept nobody for now, or accept again; the clients that are there are served. Never waits."""
+        """Pause or resume accepting; open connections are served meanwhile. Never waits."""
         self.paused = paused
         if not self.draining:
             for acceptor in self.acceptors:
@@ -196,13 +172,13 @@ class HttpService:
 
     # --- called by sessions and drivers -------------------------------------------------------------------------------
 
-    def joined(self, session: Session) -> None:
-        """A connection begins."""
+    def opened(self, session: Session) -> None:
+        """A connection was opened."""
         self.connections += 1
         self.sessions[session] = None
 
-    def left(self, session: Session) -> None:
-        """A connection ended."""
+    def closed(self, session: Session) -> None:
+        """A connection was closed."""
         self.sessions.pop(session, None)
         if self.draining:
             self._check_idle()
@@ -223,7 +199,7 @@ class HttpService:
         exchange.driver.begin(exchange)
 
     def ended(self, exchange: Exchange) -> None:
-        """The application returned, or was given up."""
+        """The application returned, or was aborted."""
         self.running -= 1
         self.harakiri.since.pop(exchange, None)
         self.calls.done += 1
@@ -231,8 +207,8 @@ class HttpService:
         if self.draining:
             self._check_idle()
 
-    def abandoned(self, exchange: Exchange) -> None:
-        """The exchange's client left: end the application's work, if the user wants that."""
+    def client_left(self, exchange: Exchange) -> None:
+        """The exchange's client disconnected: cancel the application's work, if the user has set that."""
         if self.options.cancel_on_disconnect and not exchange.abandoned and not exchange.cancelled:
             exchange.abandoned = True
             exchange.driver.cancel(exchange)
@@ -241,7 +217,7 @@ class HttpService:
         exchange.driver.cancel(exchange)
 
     def date(self) -> bytes:
-        """The value of the `Date` header, made anew once a second. May be called from any thread."""
+        """The value of the `Date` header, renewed once a second. May be called from any thread."""
         now = self.clock()
         if now >= self._date_ends:
             wall = self._wall_offset + now
@@ -250,6 +226,6 @@ class HttpService:
         return self._date
 
     def _compare_clocks(self, now: float) -> None:
-        """Note how the wall clock stands against Trio's: it may be asked on Trio's thread only."""
+        """Store the offset of the wall clock to Trio's, which may be read on Trio's thread only."""
         self._wall_offset = self.member.wall_now() - now
         self._compare_at = now + 1

@@ -1,70 +1,57 @@
-"""One client's connection: what follows what, from its first byte to its end.
+"""One client's connection, from its first byte to its end, as a machine of states.
 
 Theory. A session has one phase, and is in at most one table of deadlines:
 
     IDLE      no request runs. Waits for a head: `keep_alive` between two requests, `header` for the first one and from
               the first byte of a head on.
-    BUSY      one exchange runs. `stall` while its body is on the way, or output is not taken.
-    SKIPPING  the response is complete but its request's body is not: up to SKIP bytes are thrown away (`stall`).
+    BUSY      one exchange runs. `stall` while the client sends the body, or does not read output.
+    SKIPPING  the response is complete but its request's body is not: up to SKIP bytes are discarded (`stall`).
     BLOCKED   the next request waits until the client has read the responses before it (`stall`).
-    ENDING    nothing more is answered: output is flushed (`stall`), then the connection is closed in stages (`linger`),
-              see `lingering.py`. Input is thrown away.
+    ENDING    no more requests are answered: output is flushed (`stall`), then the connection is closed in stages
+              (`linger`), see `lingering.py`. Input is discarded.
     CLOSED    the transport is closed.
 
-Requests of a connection run one at a time; those that came early wait in `queue` and the client is not read meanwhile,
-so the queue is bounded by what one read can hold. Methods never wait and never raise: they are called from batches,
-tasks and reapers alike.
+Requests of a connection run one at a time; pipelined ones wait in `queue`, and the client is not read meanwhile, so one
+read bounds the queue. Methods never wait and never raise: they are called from batches, from tasks, and when deadlines
+pass.
 
-Bytes go in and out by a subclass with the hooks of `transport.py`: `reactor.py` has sockets, `connection.py` has
+A subclass with the hooks of `transport.py` moves the bytes: `socket_session.py` for sockets, `connection.py` for
 streams.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._http.access_log import Record, cut_record, peer_name
-from trio_uwsgi._http.exchange import BODY_CUT, MARK
+from trio_uwsgi._http.access_record import Record, cut_record, peer_name
+from trio_uwsgi._http.exchange import BODY_CUT
 from trio_uwsgi._http.http1 import RequestParser
+from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.lingering import Lingering
+from trio_uwsgi._http.phases import BLOCKED, BUSY, CLOSED, ENDING, IDLE, SKIPPING
 from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
-    from trio_uwsgi._http.request import Peer, Request
+    from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.request import Request
     from trio_uwsgi._http.service import HttpService
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Bytes of an unread request body that are thrown away to keep the connection; for more a new connection is cheaper.
+# Bytes of an unread request body that are discarded to keep the connection; beyond, a new connection is cheaper.
 SKIP = 65536
 
 Parser = RequestParser | UwsgiParser
 PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
 
 
-class Phase(enum.Enum):
-    """Where in its life a connection is; see the theory above."""
-
-    IDLE = enum.auto()
-    BUSY = enum.auto()
-    SKIPPING = enum.auto()
-    BLOCKED = enum.auto()
-    ENDING = enum.auto()
-    CLOSED = enum.auto()
-
-
-# Every request compares phases; a global is found faster than a member of an enum.
-IDLE, BUSY, SKIPPING, BLOCKED, ENDING, CLOSED = Phase
-
-
 class Session(Lingering):
-    """One connection, from the client's point of view."""
+    """One connection with its parser, its phase and its requests."""
 
     __slots__ = ("exchange", "parser", "phase", "queue", "request")
 
@@ -75,7 +62,7 @@ class Session(Lingering):
         self.exchange: Exchange | None = None  # set while BUSY, and only then
         self.request: Request | None = None  # of the exchange, or being skipped
         self.queue: deque[Request] = deque()
-        service.joined(self)
+        service.opened(self)
         self._watch(service.header)
 
     def __repr__(self) -> str:
@@ -98,7 +85,7 @@ class Session(Lingering):
             elif self._timer is not self.service.header:
                 self._watch(self.service.header)
         elif phase is ENDING:
-            self._throw_away(len(data))
+            self._discard(len(data))
         elif self.exchange is not None and self.exchange.raw and self.exchange.request.complete:
             self.exchange.request.chunks.append(data)
             self.exchange.request.buffered += len(data)
@@ -108,12 +95,12 @@ class Session(Lingering):
             self._received_early()
 
     def _received_early(self) -> None:
-        """Input came while a request runs or is skipped: more of its body, or requests that must wait."""
+        """Handle input while a request runs or is skipped: more of its body, or requests that must wait."""
         request = self.request
         if self.phase is SKIPPING and request is not None:
             self._skip(request)
             return
-        if self.queue or (request is not None and (request.complete or request.buffered > MARK)):
+        if self.queue or (request is not None and (request.complete or request.buffered > HIGH_WATER)):
             self._stop_reading()
         error = self.parser.error
         if error is not None and self.exchange is not None and not self.exchange.request.complete:
@@ -133,18 +120,18 @@ class Session(Lingering):
             self._look_for_client()
 
     def hung_up(self) -> None:
-        """The client sent its last byte, which may wait unread behind what came before it."""
+        """The client sent its last byte; there may be unread input before it."""
         self.hangup = True
         self._look_for_client()
 
     def _look_for_client(self) -> None:
-        """Let the exchange know if it has lost its client; `Exchange.gone` says what that means."""
+        """Notify the exchange if it has lost its client, as `Exchange.gone` defines it."""
         if self.exchange is not None and self.exchange.gone:
             self._arrived()
-            self.service.abandoned(self.exchange)
+            self.service.client_left(self.exchange)
 
     def body_taken(self, request: Request) -> None:
-        """The application took the buffered part of its body: read on, if more is to come."""
+        """The application took the buffered part of its body: read more, if it is not complete."""
         if self.request is request and not request.complete:
             if not self.queue:
                 self._start_reading()
@@ -176,7 +163,7 @@ class Session(Lingering):
             self._look_for_client()
 
     def finish(self, exchange: Exchange, data: bytes) -> None:
-        """The exchange's response ends with `data`: send it and go on with the next request, or end."""
+        """Send `data`, the end of the exchange's response, and begin the next request, or end."""
         request = exchange.request
         if self.service.access is not None:
             self._log(exchange)
@@ -194,13 +181,13 @@ class Session(Lingering):
                 self._next()
             elif self.service.draining:
                 self._end()
-            else:  # `_next` comes to the same in the usual case: nothing else is going on
+            else:  # a shortcut for the usual case, in which `_next` would do the same
                 self.phase = IDLE
                 self.request = None
                 self._watch(self.service.keep_alive)
         else:
             self.phase = SKIPPING
-            self._thrown = 0
+            self._discarded = 0
             self._skip(request)
 
     def _next(self) -> None:
@@ -208,7 +195,7 @@ class Session(Lingering):
         if self.parser.held and not self.queue:
             self.queue.extend(self.parser.feed(b""))
         error = self.parser.error
-        if self.pending > MARK:
+        if self.pending > HIGH_WATER:
             self.phase = BLOCKED
             self._stop_reading()
             self.retime()
@@ -225,12 +212,12 @@ class Session(Lingering):
             self.retime()
 
     def _skip(self, request: Request) -> None:
-        self._thrown += len(request.take_body())
+        self._discarded += len(request.take_body())
         if self.parser.error is not None and not request.complete:
             self._end()
         elif request.complete:
             self._next()
-        elif self._thrown > SKIP or self.eof:
+        elif self._discarded > SKIP or self.eof:
             self._end()
         else:
             self._start_reading()
@@ -240,7 +227,7 @@ class Session(Lingering):
 
     def flushed(self) -> None:
         """The transport has sent everything that was pending."""
-        self._roomy()
+        self._space_freed()
         if self.phase is BLOCKED:
             self._next()
         elif self.phase is ENDING:
@@ -250,17 +237,19 @@ class Session(Lingering):
 
     def progressed(self) -> None:
         """The transport has sent a part of what was pending."""
-        if self.pending <= MARK:
-            self._roomy()
+        if self.pending <= HIGH_WATER:
+            self._space_freed()
         self.retime()
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
     def cut(self, exchange: Exchange, status: int, reason: str) -> None:
-        """The exchange was given up: answer `status`, or abort when its response has begun."""
+        """Abort the exchange: answer `status`, or reset the connection if its response has begun."""
         if self.exchange is not exchange:
             return
-        if status == 500 and self.eof and not exchange.request.complete:  # whatever the application made of it
+        if (
+            status == 500 and self.eof and not exchange.request.complete
+        ):  # the cause of whatever error the application raised
             status, reason = 400, BODY_CUT
         answer = b""
         if not exchange.head_sent:
@@ -276,7 +265,7 @@ class Session(Lingering):
             self._end()
 
     def hang_up(self, exchange: Exchange) -> None:
-        """The application wants no more of its client."""
+        """The application disconnects its client."""
         if self.exchange is exchange:
             self._log_end(exchange)
             self.exchange = None
@@ -293,14 +282,14 @@ class Session(Lingering):
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
 
     def _end(self) -> None:
-        """Answer nothing more; close when the output is flushed and the client had its chance to read it."""
+        """Answer no more requests; close when the output is flushed and the client had time to read it."""
         if self.phase is CLOSED:
             return
         if self.phase is not ENDING:
             self.phase = ENDING
-            # Early input is waiting, or on its way: anything else would have made the parser idle.
+            # There is unread input, or the rest of a request on its way: otherwise the parser would be idle.
             self._early = self.paused or not self.parser.idle
-            self._thrown = 0
+            self._discarded = 0
             self.queue.clear()
         if not self.pending:
             self._flushed_last()
@@ -309,7 +298,7 @@ class Session(Lingering):
             self.retime()
 
     def close(self, *, reset: bool = False) -> None:
-        """Close the transport now; `reset` makes sure that the client does not take a cut response for a whole one."""
+        """Close the transport now; `reset` lets the client see that its response was cut."""
         if self.phase is CLOSED:
             return
         self.phase = CLOSED
@@ -320,16 +309,16 @@ class Session(Lingering):
         if exchange is not None:
             exchange.over = exchange.lost = True
             self._log_end(exchange)
-            self.service.abandoned(exchange)
+            self.service.client_left(exchange)
         self._arrived()
-        self._roomy()
+        self._space_freed()
         self._close(reset)
-        self.service.left(self)
+        self.service.closed(self)
 
     def drain(self) -> None:
-        """The service stops: close if no response is due. A running request's response will close the connection."""
-        if self.phase is IDLE and (self.service.patient or self._timer is self.service.header):
-            if self.parser.idle:  # a request is probably on its way: surely the first one, if it has just connected
+        """The service drains: close if no response is due. The response of a running request closes the connection."""
+        if self.phase is IDLE and (self.service.others_serve or self._timer is self.service.header):
+            if self.parser.idle:  # a request may be on its way: certainly the first one of a new connection
                 self._watch(self.service.linger)
         elif self.phase in (IDLE, SKIPPING):
             self._end()
@@ -342,14 +331,14 @@ class Session(Lingering):
             access.add(Record(self.peer, exchange.request, exchange.status, sent, now - exchange.started))
 
     def _log_end(self, exchange: Exchange, answer: bytes = b"") -> None:
-        """Log a request whose response is not the application's, or not all of it; `answer` is what is sent instead."""
+        """Log a request whose response is not, or not wholly, the application's; `answer` is sent instead."""
         if self.service.access is not None:
             self.service.access.add(cut_record(exchange, answer, self.service.clock()))
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def retime(self) -> None:
-        """Start the time that belongs to what the session waits for now."""
+        """Start the deadline of what the session waits for now."""
         service = self.service
         phase = self.phase
         if phase is IDLE and not self.pending:
@@ -367,19 +356,19 @@ class Session(Lingering):
             return False
         return exchange.continued or not exchange.request.expect_continue
 
-    def head_late(self) -> None:
-        """The head did not come in time."""
+    def head_timed_out(self) -> None:
+        """The head was not received in time."""
         if self.parser.idle:
             self.close()
         else:
-            self._refuse(RemoteProtocolError("the request's head did not come in time", 408))
+            self._refuse(RemoteProtocolError("the request's head was not received in time", 408))
 
     def stalled(self) -> None:
-        """The client neither sent its body nor took its response for too long."""
+        """The client neither sent its body nor read its response for too long."""
         exchange = self.exchange
         if exchange is None or self.pending:
             self.close(reset=True)
         else:
-            error = RemoteProtocolError("the request's body did not come in time", 408)
+            error = RemoteProtocolError("the request's body was not received in time", 408)
             self._log_refusal(error)
             exchange.cut(408, str(error))

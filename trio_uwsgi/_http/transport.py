@@ -1,7 +1,7 @@
-"""The way a session's bytes go: hooks, and the events and deadlines that waiting for bytes takes.
+"""The base of a session: the hooks for its bytes, and the events and deadlines of waiting for them.
 
-A session decides (`session.py`) and its transport obeys: write, read or do not read, shut, close. Transports are
-subclasses of `Session`, because a connection that is one object saves a hop for everything that happens on it.
+A session (`session.py`) decides what its transport does: write, read or not, shut, close. A transport is a subclass of
+`Session`, because one object per connection saves a call for everything that happens on it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from trio_uwsgi.errors import CannotWait
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.deadlines import Deadlines
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
 
 def unsent(descriptor: int) -> int:
     """Bytes that a TCP socket has sent and the other side has not acknowledged; 1 where the system does not say."""
-    answer = bytearray(4)  # bytes would take three times as long
+    answer = bytearray(4)  # with bytes it would take three times as long
     try:
         fcntl.ioctl(descriptor, termios.TIOCOUTQ, answer)
     except OSError:
@@ -32,9 +32,9 @@ def unsent(descriptor: int) -> int:
 
 
 class Transport:
-    """One client's bytes. `pending` counts those that were written and not taken by the client's side yet."""
+    """The bytes of one client. `pending` counts those that were written and are not sent yet."""
 
-    __slots__ = ("_arrival", "_room", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
+    __slots__ = ("_arrival", "_space", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         self.service = service
@@ -44,8 +44,8 @@ class Transport:
         self.eof = False  # the client sent its last byte, and we read it
         self.hangup = False  # the client sent its last byte, and we may not have read it yet
         self._arrival: trio.Event | None = None
-        self._room: trio.Event | None = None
-        self._timer: Deadlines[Any] | None = None  # the one table we are in; Any: it holds sessions, which are below
+        self._space: trio.Event | None = None
+        self._timer: Deadlines[Any] | None = None  # the one table that has this entry; Any: it holds sessions
 
     # --- what an application waits for --------------------------------------------------------------------------------
 
@@ -55,30 +55,30 @@ class Transport:
             self._arrival = trio.Event()
         await self._arrival.wait()
 
-    def read_on(self) -> None:
-        """The application takes what the client sends behind its request, too."""
+    def read_beyond_request(self) -> None:
+        """Read what the client sends after its request, for the application."""
         self._start_reading()
 
-    async def wait_room(self) -> None:
+    async def wait_for_space(self) -> None:
         """Wait until output was sent, or the connection ended."""
-        if self._room is None:
-            self._room = trio.Event()
-        await self._room.wait()
+        if self._space is None:
+            self._space = trio.Event()
+        await self._space.wait()
 
     def _arrived(self) -> None:
         if self._arrival is not None:
             self._arrival.set()
             self._arrival = None
 
-    def _roomy(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    def _space_freed(self) -> None:
+        if self._space is not None:
+            self._space.set()
+            self._space = None
 
     def _watch(self, timer: Deadlines[Any] | None) -> None:
-        """Be in this table of deadlines from now on, and in no other."""
+        """Move this connection to a table of deadlines, and out of the one that it was in."""
         if self._timer is not None:
-            self._timer.since.pop(self, None)  # it may have let go of us, when our time was up
+            self._timer.since.pop(self, None)  # the table has removed us already if our time was up
         self._timer = timer
         if timer is not None:
             timer.add(self, self.service.clock())
@@ -89,13 +89,14 @@ class Transport:
         return -1
 
     def block(self, writing: bool, seconds: float) -> bool:
-        """Let this thread, and all tasks, wait until bytes were sent or received, or the other side is gone. False: the
-        time was up first.
+        """Block this thread, and all its tasks, until bytes were sent or received, or the other side is gone.
 
+        Returns:
+            False if the time was up first.
         Raises:
-            CannotWait: only sockets can be waited for like that.
+            CannotWait: the connection is not a socket.
         """
-        raise CannotWait("a connection that is no socket", "install greenback, or set threads=1 or more")
+        raise CannotWait("a connection that is not a socket", "install greenback, or set threads=1 or more")
 
     # --- what a subclass does -----------------------------------------------------------------------------------------
 
@@ -114,17 +115,17 @@ class Transport:
         raise NotImplementedError
 
     def _reading_changed(self) -> None:
-        """Obey `paused`."""
+        """Start or stop reading, as `paused` says."""
         raise NotImplementedError
 
     def _shut(self) -> bool:
-        """Shut the sending side; False where the transport cannot do that."""
+        """Shut the sending side; False if the transport cannot do that."""
         raise NotImplementedError
 
     def _unsent(self) -> int:
-        """Bytes that the other side's kernel does not have, and that late input would destroy if we had closed."""
+        """Bytes that the other side has not received, and would lose if input arrived after a close."""
         return 0
 
     def _close(self, reset: bool) -> None:
-        """Close at once, throwing away what is pending."""
+        """Close at once and discard what is pending."""
         raise NotImplementedError

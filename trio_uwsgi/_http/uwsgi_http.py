@@ -1,8 +1,7 @@
 """Clients' requests as front servers pass them on in packets of CGI vars, and the responses to them. Pure.
 
-nginx, Apache and uWSGI's own router speak HTTP with clients and send us what they made of it: the path is decoded, and
-headers are vars. What they want back is HTTP, without what belongs to the connection of somebody else. Packets are
-taken apart in `uwsgi_requests.py`.
+nginx, Apache and uWSGI's own router speak HTTP with clients and forward requests as vars, with the path decoded. They
+expect an HTTP response without anything about the connection, which is theirs. `uwsgi_requests.py` reads packets.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from trio_uwsgi._protocol.packet import RPC, encode_vars
 from trio_uwsgi._protocol.remote_calls import RpcCall
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
 
 __all__ = ["HTTP_STYLE", "RpcRequest", "UwsgiRequest", "UwsgiResponse", "without_script_name"]
 
-HTTP_STYLE = 2  # modifier2 of RPC that is asked and answered as over HTTP
+HTTP_STYLE = 2  # modifier2 of an RPC call that has the form of an HTTP request and response
 
 _VERSIONS = {
     **{b"HTTP/1.%d" % minor: "1.1" for minor in range(1, 10)},
@@ -31,26 +30,26 @@ _VERSIONS = {
     b"HTTP/3.0": "3",
     b"HTTP/3": "3",
 }
-# The front server may pass on what the client says, so nothing else becomes a scheme.
+# The front server may forward what the client sends, so no other value becomes a scheme.
 _SCHEMES = {b"http": "http", b"https": "https"}
 _URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
-# What a client may have sent, and nginx passes on, though it should have been percent-encoded.
+# Bytes that should have been percent-encoded; nginx forwards them if a client sends them.
 _RAW = re.compile(rb"[^\x21-\x7e]")
-# Names come from strangers, so the caches stop growing here.
+# Clients choose names, so the caches are bounded.
 _CACHED = 1024
-# Var -> its header, b"" for the vars that are none. These two come as vars of their own, and as headers from some.
+# Var -> its header, b"" for vars that are not headers. These two are vars without HTTP_; some servers send both forms.
 _header_names: dict[bytes, bytes] = {
     b"CONTENT_TYPE": b"content-type",
     b"CONTENT_LENGTH": b"content-length",
     b"HTTP_CONTENT_TYPE": b"",
     b"HTTP_CONTENT_LENGTH": b"",
 }
-_SENT_EMPTY = (b"CONTENT_TYPE", b"CONTENT_LENGTH")  # by nginx, when there is none
+_SENT_EMPTY = (b"CONTENT_TYPE", b"CONTENT_LENGTH")  # by nginx, if the client sent none
 # Var -> key of the environ, "" for those that are left out; see `Request.wsgi_environ` about "Proxy".
 _environ_names: dict[bytes, str] = {b"HTTP_PROXY": ""}
 # One media type, without "*".
 _MEDIA_TYPE = re.compile(rb"[!#$%&'+.^_`|~0-9A-Za-z-]+/[!#$%&'+.^_`|~0-9A-Za-z-]+")
-# Keys with these beginnings are for the server to set.
+# Only the server may set keys with these prefixes.
 _OURS = (b"wsgi.", b"uwsgi.", b"x-wsgiorg.")
 
 
@@ -62,7 +61,7 @@ def _header_name(var: bytes) -> bytes:
 
 
 def _root(name: bytes) -> bytes:
-    """A SCRIPT_NAME as PEP 3333 has it: that of the root is empty, and any other begins with "/" and ends without."""
+    """A SCRIPT_NAME as in PEP 3333: "" for the root; any other begins with "/" and does not end with it."""
     name = name.rstrip(b"/")
     return name if not name or name.startswith(b"/") else b"/" + name
 
@@ -73,12 +72,12 @@ def _below(root: bytes, path: bytes) -> bytes:
 
 
 def _rooted(path: bytes) -> bytes:
-    """A PATH_INFO as PEP 3333 has it: empty, or with "/" before it. `OPTIONS *` asks about no path."""
+    """A PATH_INFO as in PEP 3333: empty, or with a leading "/". `OPTIONS *` has no path."""
     return path if not path or path.startswith(b"/") else b"" if path == b"*" else b"/" + path
 
 
 def _path_of(uri: bytes) -> bytes:
-    """The path of a REQUEST_URI without its query, in the form for proxies, too."""
+    """The path of a REQUEST_URI without its query; it may have the form for proxies."""
     if uri.startswith(b"/"):
         return uri
     url = _URL.fullmatch(uri)
@@ -86,7 +85,7 @@ def _path_of(uri: bytes) -> bytes:
 
 
 def without_script_name(pairs: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The vars of a packet with modifier 30, which asks the server to take SCRIPT_NAME off PATH_INFO."""
+    """The vars of a packet with modifier 30, which asks the server to remove SCRIPT_NAME from PATH_INFO."""
     root = _root(dict(pairs).get(b"SCRIPT_NAME", b""))
     return [(name, _below(root, value) if name == b"PATH_INFO" else value) for name, value in pairs]
 
@@ -99,13 +98,13 @@ def _environ_name(var: bytes) -> str:
 
 
 class UwsgiRequest(Request):
-    """A client's request as a front server passes it on.
+    """A client's request as a front server forwards it.
 
-    `path`, `query` and `headers` are made of the vars when they are asked for, which is once, by ASGI applications.
-    Path and query are what the front server may have rewritten; `target` and `raw_path` are what the client sent.
+    `path`, `query` and `headers` are made of the vars on access, which happens once, for ASGI applications. The front
+    server may have rewritten path and query; `target` and `raw_path` are what the client sent.
 
     Args:
-        pairs: its vars. Where one is repeated, the last one counts.
+        pairs: its vars. If one is repeated, the last one counts.
     """
 
     __slots__ = ("pairs", "vars")
@@ -129,7 +128,7 @@ class UwsgiRequest(Request):
         self.keep_alive = False  # the end of the connection is the end of the response
         self.content_length = None
         self.chunked = False
-        self.expect_continue = False  # the front server has taken care of it
+        self.expect_continue = False  # the front server has handled it
         self.upgrade = b""
         self.chunks = []
         self.buffered = 0
@@ -146,7 +145,7 @@ class UwsgiRequest(Request):
         return _below(self._script_name(), unquote_to_bytes(self.raw_path)) if b"REQUEST_URI" in self.vars else b""
 
     @property
-    def path(self) -> str:  # type: ignore[override]  # made of what never changes, so there is nothing to set
+    def path(self) -> str:  # type: ignore[override]  # computed of values that never change, so there is nothing to set
         return (self._script_name() + self._path_info()).decode("utf-8", "replace")
 
     @property
@@ -167,19 +166,19 @@ class UwsgiRequest(Request):
         return headers
 
     def encode(self) -> bytes:
-        """The body of the packet that this request came in."""
+        """The body of the packet of this request."""
         return encode_vars(self.pairs)
 
     def _scheme(self, peer: Peer) -> str:
         get = self.vars.get
-        if (told := get(b"UWSGI_SCHEME")) and (scheme := _SCHEMES.get(told.lower())):
+        if (value := get(b"UWSGI_SCHEME")) and (scheme := _SCHEMES.get(value.lower())):
             return scheme
         if (https := get(b"HTTPS")) and (https[:2].lower() == b"on" or https[:1] == b"1"):
             return "https"
         return _SCHEMES.get(get(b"REQUEST_SCHEME", b"").lower()) or peer.scheme
 
     def remote(self) -> tuple[bytes, bytes]:
-        """Address and port of the client, as the front server tells them: any bytes."""
+        """Address and port of the client, as the front server sends them: any bytes."""
         return self.vars.get(b"REMOTE_ADDR", b""), self.vars.get(b"REMOTE_PORT", b"")
 
     def _server(self, scheme: str) -> tuple[str, str]:
@@ -195,19 +194,19 @@ class UwsgiRequest(Request):
     def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
         """Make the environ of this request: a copy of `base`, and the vars, as they are.
 
-        But SCRIPT_NAME and PATH_INFO, put together, are a path: "/" and "/app/" are "" and "/app" as a SCRIPT_NAME, and
-        a PATH_INFO that is not there is cut out of REQUEST_URI. `wsgi.url_scheme` is "http" or "https".
+        But SCRIPT_NAME and PATH_INFO together are a path: SCRIPT_NAME is "" for "/" and "/app" for "/app/", and a
+        missing PATH_INFO is computed from REQUEST_URI. `wsgi.url_scheme` is "http" or "https".
 
-        Texts are bytes read as latin-1 (PEP 3333). What PEP 3333 needs and the front server did not send is added;
-        REMOTE_ADDR is not, because the client of the front server is not known then. HTTP_PROXY is left out (see
-        `Request.wsgi_environ`), and so are vars whose names are the server's: `wsgi.` and the like.
+        Texts are bytes read as latin-1 (PEP 3333). Keys that PEP 3333 requires and the front server did not send are
+        added; REMOTE_ADDR is not, because then the client of the front server is unknown. HTTP_PROXY is left out (see
+        `Request.wsgi_environ`), and so are vars whose names only the server may set: `wsgi.` and the like.
 
         Args:
             peer: the facts of its connection.
             base: what all requests have in common. Not changed.
         Returns:
             A new dict that belongs to the caller.
-        uWSGI: the same vars, as they came; it adds none, and takes any text for the scheme.
+        uWSGI: the same vars, unchanged; it adds none, and accepts any text as scheme.
         """
         environ: dict[str, object] = {"SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.0", **base}
         names = _environ_names
@@ -232,8 +231,8 @@ class UwsgiRequest(Request):
     def asgi_scope(self, peer: Peer, state: dict[str, object]) -> dict[str, object]:
         """Make the ASGI 3 scope (spec 2.4) of this request.
 
-        Path and query are those that the front server may have rewritten; `raw_path` is what the client sent. The path
-        begins with SCRIPT_NAME, which is `root_path` too. What is not percent-encoded in the query, and should be, is.
+        The front server may have rewritten path and query; `raw_path` is what the client sent. The path begins with
+        SCRIPT_NAME, which is also `root_path`. Bytes of the query that should be percent-encoded become so.
 
         Args:
             peer: the facts of its connection.
@@ -269,12 +268,12 @@ def _quoted(raw: re.Match[bytes]) -> bytes:
 
 
 def _port(text: bytes) -> int:
-    """A port, 0 for what is none."""
+    """A port; 0 if the text is not one."""
     return int(text) if text.isdigit() and len(text) <= 5 else 0
 
 
 class RpcRequest(UwsgiRequest):
-    """An RPC call that is asked and answered as over HTTP: modifier1 173, modifier2 2. nginx can send it."""
+    """An RPC call in the form of an HTTP request and response: modifier1 173, modifier2 2. nginx can send it."""
 
     __slots__ = ()
 
@@ -282,23 +281,23 @@ class RpcRequest(UwsgiRequest):
     modifier2 = HTTP_STYLE
 
     def call(self) -> RpcCall | None:
-        """The call: the parts of PATH_INFO are its name and its arguments. None: there are none, which answers 500."""
+        """The call: the parts of PATH_INFO are its name and its arguments. None: the path is empty, which is a 500."""
         parts = [part for part in self.vars.get(b"PATH_INFO", b"").split(b"/") if part]
         return RpcCall(name=parts[0], args=tuple(parts[1:]), style=HTTP_STYLE) if parts else None
 
     def content_type(self) -> bytes:
-        """The Content-Type to answer with: what the client accepts, if that is one type, otherwise bytes.
+        """The Content-Type of the response: the type that the client accepts, if that is a single one, otherwise bytes.
 
-        uWSGI: sends the client's Accept back, whatever is in it.
+        uWSGI: sends the client's Accept back unchanged.
         """
         accept = self.vars.get(b"HTTP_ACCEPT", b"")
         return accept if _MEDIA_TYPE.fullmatch(accept) else b"application/binary"
 
 
 class UwsgiResponse(Response):
-    """The response to a front server: status and headers are the application's alone, and its end is the connection's.
+    """The response to a front server: status and headers are the application's alone; the connection's end is its end.
 
-    uWSGI: the same, but for HTTP/2 and later, which uWSGI repeats in the status line, where no client expects it.
+    uWSGI: the same, except that it repeats HTTP/2 and later in the status line, where no client expects it.
     """
 
     __slots__ = ()

@@ -1,10 +1,11 @@
-"""Requests over the uwsgi protocol: bytes in, the values that a session understands out. Pure.
+"""Requests over the uwsgi protocol: bytes in, requests for a session out. Pure.
 
-A front server sends a packet of CGI vars, then the body: `UwsgiRequest`, see `uwsgi_http.py`. Other servers send
-packets that are calls: `PacketRequest`; what is in them is in `remote_calls.py`. A connection ends after one of either,
-unless it began with a hello. `UwsgiParser` reads all of it, and has the face of `http1.RequestParser`.
+A front server sends a packet of CGI vars, then the body: `UwsgiRequest`, see `uwsgi_http.py`. Other nodes send packets
+that are calls: `PacketRequest`; `_protocol/remote_calls.py` decodes them. A connection ends after one of either, unless
+it began with a hello. `UwsgiParser` reads both, with the interface of `http1.RequestParser`.
 
-Whatever the client sends, `feed` never raises: `error` says what was wrong. Nothing depends on how the input is cut.
+`feed` never raises, whatever the client sends: `error` says what was wrong. The result does not depend on how the input
+is cut.
 """
 
 from __future__ import annotations
@@ -34,22 +35,22 @@ from trio_uwsgi._protocol.remote_calls import VARS, Call, decode_call, decode_si
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.http1 import Limits
+    from trio_uwsgi._http.limits import Limits
 
 __all__ = ["PacketRequest", "RpcRequest", "UwsgiParser", "UwsgiRequest", "UwsgiResponse"]
 
-# A front server sends a few dozen vars that are not headers; Apache adds its own environment.
+# Vars that are not headers. A front server sends a few dozen; Apache adds its own environment.
 OTHER_VARS = 128
 
-# Packets read at once. A packet of 4 bytes is a request of 400, so one piece of input would be megabytes of them; our
-# own clients wait for an answer before they ask again.
+# Packets parsed at once. A packet of 4 bytes becomes a request of 400, so one piece of input could become megabytes;
+# our own clients wait for an answer before they send the next call.
 EARLY = 64
 
 
 class PacketRequest(Request):
-    """A packet that is a call, or is of no kind we know: whoever handles it says so.
+    """A packet that is a call, or is of an unknown kind, which its handler refuses.
 
-    What follows a packet (the value that a cache stores) comes like the body of a request.
+    Data after a packet (the value that a cache stores) is like the body of a request.
 
     Args:
         modifier1: of the packet.
@@ -60,19 +61,19 @@ class PacketRequest(Request):
     __slots__ = ("modifier1", "modifier2", "packet")
 
     def __init__(self, modifier1: int, modifier2: int, packet: bytes) -> None:
-        # What a log shows of it: "UWSGI 173/0".
+        # A log shows it as "UWSGI 173/0".
         super().__init__("UWSGI", b"%d/%d" % (modifier1, modifier2), "1.0", [])
         self.modifier1 = modifier1
         self.modifier2 = modifier2
         self.packet = packet
 
     def call(self, body: bytes = b"") -> Call:
-        """What it asks for.
+        """Decode the call.
 
         Args:
-            body: all that came behind the packet, once it is complete.
+            body: all data after the packet, once it is complete.
         Raises:
-            RemoteProtocolError: it cannot be read, or nobody answers these modifiers.
+            RemoteProtocolError: it cannot be read, or these modifiers are not supported.
         """
         return decode_call(self.modifier1, self.modifier2, self.packet, body)
 
@@ -82,12 +83,12 @@ class UwsgiParser(BodyParser):
 
     `error` is set instead of raising; `refusal` makes the answer to it. Nothing is read after it.
 
-    Holds one packet at most, and that only until it is whole. Bytes of a body are in its request, as with HTTP: whoever
-    collects them looks at `content_length` first, because `max_body` may say that there is no limit.
+    Buffers one packet at most, until it is whole. Bytes of a body are in its request, as with HTTP: code that collects
+    them must check `content_length` first, because `max_body` may be no limit.
 
     Args:
-        limits: what one request may take. The bytes of headers are those of the packet that has them, and the number
-            of headers is that of the vars that are headers.
+        limits: what one request may take. `max_header_size` limits the packet of vars, and `max_headers` the vars that
+            are headers.
     """
 
     __slots__ = (
@@ -108,35 +109,35 @@ class UwsgiParser(BodyParser):
         self._limits = limits
         self._state = START
         self._partial = bytearray()  # the beginning of a packet
-        self._size = HEADER_SIZE  # bytes of that packet, as far as is known
+        self._size = HEADER_SIZE  # bytes of that packet, as far as known
         self._modifiers = 0, 0  # of that packet
-        self._http = False  # the newest packet is answered by HTTP
+        self._http = False  # the newest packet gets an HTTP response
         self._request: Request | None = None  # whose body is being read
         self._body: ChunkedBody | None = None
         self._left = 0  # bytes missing of a body that is not chunked
         self.error: RemoteProtocolError | None = None
-        self.held = b""  # packets that came with `EARLY` others
+        self.held = b""  # input after `EARLY` packets
         self.method = ""  # of the newest request, once it is known
-        self.greeted = False  # the client is one of ours: packets follow each other, and get reasons
+        self.greeted = False  # the client is trio_uwsgi: many packets per connection, and failures have reasons
 
     @property
     def idle(self) -> bool:
-        """Between two requests: not one byte of a next packet was seen."""
+        """Is it between two requests, without a byte of the next packet?"""
         return self._state != BODY and not self._partial and not self.held and self.error is None
 
     @property
     def in_head(self) -> bool:
-        """A packet has begun and has not ended."""
+        """Has a packet begun and not ended?"""
         return bool(self._partial)
 
     def refusal(self, status: int, message: str, date: bytes, method: str) -> bytes:
-        """The answer to the newest packet, or to what should have been one, that no application answers."""
+        """The answer to the newest packet, or to input that is not one, that no application answers."""
         if self.greeted:
             return Failure(kind="refused" if status < 500 else "failed", reason=message).encode()
         return error_response(status, message, date, method == "HEAD") if self._http else b""
 
     def feed(self, data: bytes) -> list[Request]:
-        """Read what the client sent.
+        """Parse input of the client.
 
         Args:
             data: bytes in the order of arrival, in pieces of any size.
@@ -167,12 +168,12 @@ class UwsgiParser(BodyParser):
         return requests
 
     def _read_packet(self, data: bytes, position: int, requests: list[Request]) -> int:
-        """Read as much of a packet as there is."""
+        """Read as much of a packet as has arrived."""
         partial = self._partial
         if not partial and len(data) - position >= HEADER_SIZE:
             self._announced(*decode_header(data, position))
             end = position + self._size
-            if end <= len(data):  # it lies whole in one piece, which is usual
+            if end <= len(data):  # it is whole in one piece of input, as usual
                 requests.append(self._finish(data[position + HEADER_SIZE : end]))
                 return end
             self._size = HEADER_SIZE
@@ -202,7 +203,7 @@ class UwsgiParser(BodyParser):
         return request
 
     def _announced(self, modifier1: int, size: int, modifier2: int) -> None:
-        """A packet begins: refuse what would be refused anyway before it takes memory."""
+        """Handle a packet's header: refuse the packet here if possible, before it takes memory."""
         self._http = modifier1 in (WSGI, MANAGED) or (modifier1 == RPC and modifier2 == HTTP_STYLE)
         if self.greeted and not _is_framed(modifier1, modifier2):
             raise RemoteProtocolError(
@@ -227,7 +228,7 @@ class UwsgiParser(BodyParser):
         get = request.vars.get
         length = get(b"CONTENT_LENGTH")
         if length:
-            # nginx sends a length, and takes the chunks apart, even where it passes the client's coding on as a header.
+            # nginx decodes chunks and sends a length, even if it forwards the client's Transfer-Encoding as a header.
             self._expect(request, decode_size("CONTENT_LENGTH", length))
         elif get(b"HTTP_TRANSFER_ENCODING", b"").lower() == b"chunked":
             request.chunked = True
@@ -253,5 +254,5 @@ class UwsgiParser(BodyParser):
 
 
 def _is_framed(modifier1: int, modifier2: int) -> bool:
-    """Does the answer to such a packet say where it ends, so that another can follow?"""
+    """Does the answer to such a packet have a length, so that another can follow?"""
     return modifier1 in (PING, SIGNAL, SPOOL) or (modifier1, modifier2) in ((RPC, 0), (CACHE, VARS), (HELLO, 1))

@@ -21,7 +21,7 @@ from typing import Protocol
 import trio
 
 from trio_uwsgi._link.frames import Answer, Frame, FrameReader, Post, Raise, encode
-from trio_uwsgi._system.close_on_fork import is_copied
+from trio_uwsgi._system.close_on_fork import close_in_forked_children
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull, UwsgiError
 
 __all__ = ["Link", "StreamLink", "direct_links"]
@@ -93,7 +93,7 @@ class StreamLink:
         self._finishing = False
         self._cut = False
         self.refused = 0
-        is_copied(self)
+        close_in_forked_children(self)
 
     def close_copies(self) -> None:
         """See `close_on_fork.py`. What the child says goes nowhere: the answers would be for its parent."""

@@ -19,13 +19,13 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task
 
 from trio_uwsgi._locks.rules import LockTable
-from trio_uwsgi._units.trio_threads import is_foreign_thread
+from trio_uwsgi._units.trio_threads import is_system_task
 from trio_uwsgi.errors import LockError, NotServing
 
 if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Unit
 
-__all__ = ["Holder", "LockClaims", "Locks", "UserLocks", "left_behind", "refuse_stranger", "warn_of_holder"]
+__all__ = ["Holder", "LockClaims", "Locks", "UserLocks", "check_holder", "unit_ended_error", "warn_not_unlocked"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -98,7 +98,7 @@ class LockClaims:
             LockError, NotServing: it cannot be had by the task that runs.
         """
         me = (unit, current_task())
-        if is_foreign_thread(me[1]):
+        if is_system_task(me[1]):
             raise LockError(
                 f"user lock {number} cannot be held by a thread that may be left behind; lock it in the task that "
                 f"starts the thread, or start it with abandon_on_cancel=False"
@@ -143,7 +143,7 @@ class UserLocks:
         holder = self._holder(number)
         if holder is None:
             raise LockError(f"user lock {number} cannot be unlocked: nobody holds it")
-        refuse_stranger(number, holder, unit)
+        check_holder(number, holder, unit)
         self._hand_over(number)
 
     def is_locked(self, number: int) -> bool:
@@ -163,14 +163,14 @@ class UserLocks:
         for number, waiter in self._table.waiters():
             if waiter[0] is unit:
                 self._table.forget(number, waiter)
-                trio.lowlevel.reschedule(waiter[1], outcome.Error(left_behind(number)))
+                trio.lowlevel.reschedule(waiter[1], outcome.Error(unit_ended_error(number)))
         for number, holder in self._table.held():
             if holder[0] is unit:
-                warn_of_holder(number, holder)
+                warn_not_unlocked(number, holder)
                 self._hand_over(number)
 
 
-def refuse_stranger(number: int, holder: Holder, unit: Unit) -> None:
+def check_holder(number: int, holder: Holder, unit: Unit) -> None:
     """Raise LockError unless it is this task, in this unit, that holds the lock."""
     if holder != (unit, current_task()):
         raise LockError(
@@ -184,11 +184,11 @@ def _name(holder: Holder) -> str:
     return f"{unit.what} of {unit.member.name}"
 
 
-def left_behind(number: int) -> NotServing:
+def unit_ended_error(number: int) -> NotServing:
     """What a task gets that waits for a lock after its unit."""
     return NotServing(f"uwsgi.lock({number})", "its request or handler has ended; wait for the lock in it")
 
 
-def warn_of_holder(number: int, holder: Holder) -> None:
+def warn_not_unlocked(number: int, holder: Holder) -> None:
     """A unit ended without having unlocked."""
     logger.warning("%s ended and held user lock %d, which is unlocked now", _name(holder), number)

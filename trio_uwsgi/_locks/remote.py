@@ -16,7 +16,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task
 
 from trio_uwsgi._link.frames import Forget, Frame, Granted, Lock, Unlock
-from trio_uwsgi._locks.locks import Holder, LockClaims, left_behind, refuse_stranger, warn_of_holder
+from trio_uwsgi._locks.locks import Holder, LockClaims, check_holder, unit_ended_error, warn_not_unlocked
 from trio_uwsgi._locks.rules import LockTable
 from trio_uwsgi.errors import LockError
 
@@ -78,7 +78,7 @@ class RemoteLocks:
         if holder is None:
             nobody = "another member holds it" if self._scoreboard.is_locked(number) else "nobody holds it"
             raise LockError(f"user lock {number} cannot be unlocked: {nobody}")
-        refuse_stranger(number, holder, unit)
+        check_holder(number, holder, unit)
         self._unlock(number)
 
     def is_locked(self, number: int) -> bool:
@@ -101,10 +101,10 @@ class RemoteLocks:
         for ident, (number, waiter) in list(self._asked.items()):
             if waiter[0] is unit:
                 self._forget(ident)
-                trio.lowlevel.reschedule(waiter[1], outcome.Error(left_behind(number)))
+                trio.lowlevel.reschedule(waiter[1], outcome.Error(unit_ended_error(number)))
         for number, (_, holder) in list(self._held.items()):
             if holder[0] is unit:
-                warn_of_holder(number, holder)
+                warn_not_unlocked(number, holder)
                 self._unlock(number)
 
 

@@ -44,9 +44,9 @@ __all__ = ["Nodes", "open_node"]
 # Connections kept, of all nodes together; the one that was not used for the longest time goes first.
 KEPT = 32
 # How long a node that answered no hello is taken for a uWSGI.
-PLAIN_SECONDS = 60.0
+NO_HELLO_SECONDS = 60.0
 # Nodes remembered as plain.
-PLAIN_NODES = 1024
+NO_HELLO_NODES = 1024
 # Kinds of failures after which our servers go on with the connection. After others they may close it.
 HARMLESS = frozenset(("exists", "full", "not-found"))
 # Bytes of the largest answer that is taken.
@@ -65,16 +65,16 @@ class _Connection:
         sock: in non-blocking mode.
     """
 
-    __slots__ = ("_late", "greeted", "node", "socket")
+    __slots__ = ("_timed_out", "greeted", "node", "socket")
 
     def __init__(self, node: str, sock: socket.socket) -> None:
         self.node = node
         self.socket = sock
         self.greeted = False  # the node is one of ours: calls follow each other
-        self._late: NodeTimeout | None = None
+        self._timed_out: NodeTimeout | None = None
 
     @property
-    def lives(self) -> bool:
+    def alive(self) -> bool:
         """Between calls: one that can be read has ended, as nothing is due on it."""
         poll = select.poll()  # select() takes no descriptors from 1024 on
         poll.register(self.socket, select.POLLIN)
@@ -82,7 +82,7 @@ class _Connection:
 
     def expire(self, error: NodeTimeout) -> None:
         """End the call that runs with this error."""
-        self._late = error
+        self._timed_out = error
         trio.lowlevel.notify_closing(self.socket)
 
     async def exchange(self, call: NodeCall | HelloCall, data: bytes) -> tuple[Answer | None, bool]:
@@ -101,8 +101,8 @@ class _Connection:
         except RemoteProtocolError as error:
             raise NodeClosed(self.node, f"its answer cannot be read: {error}") from error
         except trio.ClosedResourceError:
-            assert self._late is not None, "nobody else closes it during a call"
-            raise self._late from None
+            assert self._timed_out is not None, "nobody else closes it during a call"
+            raise self._timed_out from None
         except OSError as error:
             if isinstance(call, HelloCall):
                 return None, False
@@ -132,8 +132,8 @@ class _Connection:
 
     def _check_time(self) -> None:
         """`expire` wakes only who waits: this task may have been on its way already, for a part of the answer."""
-        if self._late is not None:
-            raise self._late
+        if self._timed_out is not None:
+            raise self._timed_out
 
 
 class Nodes:
@@ -146,7 +146,7 @@ class Nodes:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._kept: OrderedDict[_Connection, None] = OrderedDict()
-        self._plain: dict[str, float] = {}
+        self._without_hello: dict[str, float] = {}
         self._calls: Deadlines[_Connection] = Deadlines(timeout, self._expire)
         self._serving = False
 
@@ -226,7 +226,7 @@ class Nodes:
         """The newest connection that is kept and lives."""
         for connection in [connection for connection in reversed(self._kept) if connection.node == node]:
             del self._kept[connection]
-            if connection.lives:
+            if connection.alive:
                 return connection
             connection.socket.close()
         return None
@@ -238,7 +238,7 @@ class Nodes:
 
     async def _connect(self, node: str, address: Address) -> _Connection:
         connection = _Connection(node, await open_node(node, address))
-        if trio.current_time() < self._plain.get(node, 0):
+        if trio.current_time() < self._without_hello.get(node, 0):
             return connection
         try:
             hello = HelloCall()
@@ -248,9 +248,9 @@ class Nodes:
                 connection.socket.close()
         if connection.greeted:
             return connection
-        if len(self._plain) >= PLAIN_NODES:
-            self._plain.clear()
-        self._plain[node] = trio.current_time() + PLAIN_SECONDS
+        if len(self._without_hello) >= NO_HELLO_NODES:
+            self._without_hello.clear()
+        self._without_hello[node] = trio.current_time() + NO_HELLO_SECONDS
         return _Connection(node, await open_node(node, address))
 
 
@@ -258,7 +258,7 @@ def _timed_out(node: str, limit: float) -> NodeTimeout:
     return NodeTimeout(node, f"it did not answer within {limit:g} s; what was asked may have been done or not")
 
 
-@functools.lru_cache(PLAIN_NODES)
+@functools.lru_cache(NO_HELLO_NODES)
 def _address(node: str) -> Address:
     """Where a node is.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
-from trio_uwsgi._http.access_log import peer_name
+from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest
 from trio_uwsgi._link.frames import Raise
 from trio_uwsgi._nodes.cache_calls import answer_cache_call
@@ -82,7 +82,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
     """
 
     exchange_type = PacketExchange
-    late = "the time was up"
+    timeout_reason = "the time was up"
 
     def __init__(self, access: AccessRules, calls: Calls) -> None:
         super().__init__()

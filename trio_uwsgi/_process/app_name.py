@@ -25,7 +25,7 @@ from trio_uwsgi._process.loader import PassingThrough, import_failure, is_failur
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi.errors import BootError, ConfigError
 
-__all__ = ["AppReference", "Served", "in_a_child_process", "reference_of", "refuse_to_serve_twice"]
+__all__ = ["AppReference", "Served", "mark_child_process", "reference_of", "refuse_to_serve_twice"]
 
 _REMEDY = "make it at the top of a module, or give its name: 'module:attribute'"
 
@@ -40,18 +40,18 @@ class Served(PassingThrough):
         self.app = app
 
 
-_importing = False
+_is_child_process = False
 
 
-def in_a_child_process() -> None:
+def mark_child_process() -> None:
     """From now on this process is a zygote or a member: `serve` means another process, and ends the run here."""
-    global _importing
-    _importing = True
+    global _is_child_process
+    _is_child_process = True
 
 
 def refuse_to_serve_twice(app: object) -> None:
     """What `serve` calls first. Raises `Served` in a process that only wanted to import the application."""
-    if _importing:
+    if _is_child_process:
         raise Served(app)
 
 
@@ -66,7 +66,7 @@ class AppReference:
         program   likewise of the module `target`, which was run by `python -m`
     """
 
-    how: Literal["name", "object", "script", "program"]
+    how: Literal["name", "object", "script", "module"]
     target: str
     attribute: str = ""
     factory: bool = False
@@ -107,15 +107,15 @@ class AppReference:
                     raise
                 raise import_failure(f"importing {self.target}", error) from error
         else:
-            module = _run_again(self.target, by_name=self.how == "program")
+            module = _run_again(self.target, by_name=self.how == "module")
         found: object = module
         for part in self.attribute.split("."):
             if not hasattr(found, part):
-                raise BootError(self._lost(part))
+                raise BootError(self._missing(part))
             found = getattr(found, part)
         return found
 
-    def _lost(self, part: str) -> str:
+    def _missing(self, part: str) -> str:
         if self.how == "object":
             return f"{self.target} has no {part!r} in a new process; {_REMEDY}"
         return (
@@ -228,7 +228,7 @@ def _in_module(module: ModuleType, attribute: str) -> AppReference:
 
 def _in_main(main: ModuleType, attribute: str) -> AppReference:
     if main.__spec__ is not None:
-        return AppReference("program", main.__spec__.name, attribute)
+        return AppReference("module", main.__spec__.name, attribute)
     path = getattr(main, "__file__", None)
     if path is None or not os.path.isfile(path):
         problem = f"members in processes of their own cannot find {attribute!r}: this Python is not running a file"

@@ -24,11 +24,11 @@ class BlockedLimit:
 
     def __init__(self, limit: float) -> None:
         self._limit = limit or math.inf
-        self._excused = -math.inf
+        self._restarted_at = -math.inf
 
-    def excuse(self, now: float) -> None:
+    def restart(self, now: float) -> None:
         """It could not run until now, and nothing of that was its fault: its time begins anew."""
-        self._excused = now
+        self._restarted_at = now
 
     def due(self, heartbeat: float, deadline: float) -> float:
         """When it is to be ended, if it shows no other sign of life until then.
@@ -40,7 +40,7 @@ class BlockedLimit:
         """
         if not heartbeat:
             return math.inf
-        due = max(heartbeat, self._excused) + self._limit
+        due = max(heartbeat, self._restarted_at) + self._limit
         if heartbeat < deadline:
-            due = min(due, max(deadline, self._excused))
+            due = min(due, max(deadline, self._restarted_at))
         return due + GRACE

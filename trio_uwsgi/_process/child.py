@@ -20,7 +20,7 @@ from typing import Self
 import trio
 
 from trio_uwsgi._system.pidfds import send_signal
-from trio_uwsgi._system.subreaper import KIN
+from trio_uwsgi._system.subreaper import OWN_CHILDREN
 from trio_uwsgi._units.stack_dumps import STACKS, TASK_TREE
 
 __all__ = ["KILL_TIMEOUT", "Child", "ExitStatus"]
@@ -30,9 +30,9 @@ logger = logging.getLogger("trio_uwsgi")
 # All in seconds. A killed process is gone within milliseconds, unless it hangs in the kernel (a dead network disk).
 KILL_TIMEOUT = 10.0
 # The report of a death is on its way when the death is seen.
-_REPORT = 1.0
+_REPORT_TIMEOUT = 1.0
 # Python writes a task tree in less, and faulthandler too.
-_TREE, _STACKS = 0.3, 0.2
+_TREE_TIME, _STACKS_TIME = 0.3, 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Child:
         self._reported = trio.Event()
         self._ended = trio.Event()
         self.status: ExitStatus | None = None
-        KIN.add(pid)
+        OWN_CHILDREN.add(pid)
 
     def __repr__(self) -> str:
         return f"<Child {self.name}, process {self.pid}: {self.status or 'running'}>"
@@ -89,7 +89,7 @@ class Child:
         if self._pidfd >= 0:
             send_signal(self._pidfd, self.pid, number)
 
-    def ask(self) -> None:
+    def request_stop(self) -> None:
         """Let it read the end of its stream: it is to leave. What it says until then still arrives."""
         with contextlib.suppress(OSError, trio.ClosedResourceError):  # it, or we, closed it before
             self.ctl.socket.shutdown(socket.SHUT_WR)
@@ -100,9 +100,9 @@ class Child:
         Checkpoint: always, for half a second, which is what a stuck process may need.
         """
         self.kill(TASK_TREE)
-        await trio.sleep(_TREE)
+        await trio.sleep(_TREE_TIME)
         self.kill(STACKS)
-        await trio.sleep(_STACKS)
+        await trio.sleep(_STACKS_TIME)
 
     async def end(self, grace: float, *, dump: bool = True) -> ExitStatus:
         """Ask it to leave, and kill it if it is still there after `grace` seconds, with its stacks printed before.
@@ -110,7 +110,7 @@ class Child:
         Cancellation: cuts grace and dumps short. It is killed, and waited for, all the same.
         """
         try:
-            self.ask()
+            self.request_stop()
             with trio.move_on_after(grace):
                 return await self.wait()
             if dump:
@@ -145,13 +145,13 @@ class Child:
     async def watch(self, orphaned: trio.Event) -> None:
         """See its end, and find out its status. `orphaned` is set when no report will come any more."""
         await trio.lowlevel.wait_readable(self._pidfd)
-        with trio.move_on_after(_REPORT):
+        with trio.move_on_after(_REPORT_TIMEOUT):
             async with trio.open_nursery() as nursery:
                 for event in (self._reported, orphaned):
-                    nursery.start_soon(_set_off, event, nursery.cancel_scope)
-        self.finish(self._report or self._ask_the_kernel())
+                    nursery.start_soon(_cancel_when_set, event, nursery.cancel_scope)
+        self.finish(self._report or self._status_from_kernel())
 
-    def _ask_the_kernel(self) -> ExitStatus:
+    def _status_from_kernel(self) -> ExitStatus:
         """The zygote died before it reaped this child, which is ours since then."""
         try:
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
@@ -176,10 +176,10 @@ class Child:
         os.close(self._pidfd)
         os.close(self._lifeline)
         self._pidfd = -1
-        KIN.discard(self.pid)
+        OWN_CHILDREN.discard(self.pid)
         self._ended.set()
 
 
-async def _set_off(event: trio.Event, scope: trio.CancelScope) -> None:
+async def _cancel_when_set(event: trio.Event, scope: trio.CancelScope) -> None:
     await event.wait()
     scope.cancel()

@@ -1,8 +1,9 @@
 """A member's process from its first line to its last.
 
 It comes from a fork of the zygote, or, with lazy applications, from an interpreter that was just started; here they
-become alike. What a fork copies and must not be shared is made new (`renew`), `main` runs, and the process ends the way
-a Python program ends (`leave`), except that it never unwinds into the zygote's frames, and that it ends in time.
+become alike. What a fork copies and must not be shared is made new (`_reset_inherited_state`), `main` runs, and the
+process ends the way a Python program ends (`end_process`), except that it never unwinds into the zygote's frames, and
+that it ends in time.
 
 The lifeline is the read end of a pipe that nobody writes to. Its write ends are with the master and the zygote, so it
 closes when both are dead: the one case in which nobody is left to end a child that does not end itself. The kernel then
@@ -26,18 +27,18 @@ from typing import Any, NoReturn
 
 import trio._core._run
 
-from trio_uwsgi._system.forks import ignored, in_forked_children, install_fork_hooks
-from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE, exit_code, leave
+from trio_uwsgi._system.forks import call_in_forked_children, ignored_signals, install_fork_hooks
+from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE, end_process, exit_code
 from trio_uwsgi._system.job_control import JOB_CONTROL, has_terminal
 from trio_uwsgi._units.stack_dumps import answer_dumps
 
-__all__ = ["ChildSpec", "ignore_sigterm", "run_child", "set_posix_signals", "wake_at_the_end_of_children"]
+__all__ = ["ChildSpec", "ignore_sigterm", "run_child", "set_posix_signals", "wake_on_child_exit"]
 
 logger = logging.getLogger("trio_uwsgi")
 
 # By default these end the process, and that is what they shall do here, whatever the application did at import.
-_DEFAULTS = (signal.SIGTERM, signal.SIGCHLD)
-_MASTERS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+_DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
+_MASTER_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,13 +59,13 @@ def set_posix_signals() -> None:
     all, and only the master acts.
 
     That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts. But under a
-    terminal SIGTTIN and SIGTTOU are ignored: see `job_control.py`.
+    terminal SIGTTIN and SIGTTOU are ignored_signals: see `job_control.py`.
     """
     if has_terminal():
-        ignored.update(JOB_CONTROL)
-    for number in _MASTERS:
-        signal.signal(number, signal.SIG_IGN if number in ignored else _leave_it_to_the_master)
-    for number in _DEFAULTS:
+        ignored_signals.update(JOB_CONTROL)
+    for number in _MASTER_SIGNALS:
+        signal.signal(number, signal.SIG_IGN if number in ignored_signals else _ignore)
+    for number in _DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends the process
     answer_dumps()
@@ -73,16 +74,16 @@ def set_posix_signals() -> None:
 
 def ignore_sigterm() -> None:
     """Of a zygote: whoever ends all processes of a service with it, as systemd may, still needs what members say."""
-    signal.signal(signal.SIGTERM, _leave_it_to_the_master)
+    signal.signal(signal.SIGTERM, _ignore)
 
 
-def wake_at_the_end_of_children(descriptor: int) -> None:
+def wake_on_child_exit(descriptor: int) -> None:
     """Of a zygote: have something written there, a socket that never blocks, when a child has ended."""
-    signal.signal(signal.SIGCHLD, _leave_it_to_the_master)
+    signal.signal(signal.SIGCHLD, _ignore)
     signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
 
-def _leave_it_to_the_master(signum: int, frame: FrameType | None) -> None:
+def _ignore(signum: int, frame: FrameType | None) -> None:
     pass
 
 
@@ -95,10 +96,10 @@ def run_child(spec: ChildSpec) -> NoReturn:
     seconds: float | None = None
     try:
         try:
-            _renew()
-            _arm(spec.lifeline)
+            _reset_inherited_state()
+            _arm_lifeline(spec.lifeline)
             install_fork_hooks()
-            in_forked_children(partial(os.close, spec.lifeline))
+            call_in_forked_children(partial(os.close, spec.lifeline))
             seconds = pkgutil.resolve_name(spec.main)(spec.descriptors, spec.setup)
             code = 0
         except SystemExit as error:
@@ -107,10 +108,10 @@ def run_child(spec: ChildSpec) -> NoReturn:
             traceback.print_exc()
             raise
     finally:  # not after it: nothing may unwind any further, into the zygote's frames
-        leave(code, AFTER_A_FAILURE if seconds is None else seconds, spec.name)
+        end_process(code, AFTER_A_FAILURE if seconds is None else seconds, spec.name)
 
 
-def _renew() -> None:
+def _reset_inherited_state() -> None:
     """What all children of one zygote would have in common. `random` and `ssl` renew themselves; an application's own
     `random.Random()` is the application's to renew.
     """
@@ -125,7 +126,7 @@ def _renew() -> None:
         numpy_random.seed()
 
 
-def _arm(lifeline: int) -> None:
+def _arm_lifeline(lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)

@@ -56,12 +56,12 @@ logger = logging.getLogger("trio_uwsgi")
 # Members of one seat that may fail to start one after the other before the runtime gives up.
 MOST_BOOT_FAILURES = 3
 # Seconds in which the last words of a process that has ended arrive.
-FINAL_FRAMES = 1.0
+FINAL_FRAMES_TIMEOUT = 1.0
 # Seconds until another zygote is started.
-PAUSE = 1.0
+ZYGOTE_RESTART_DELAY = 1.0
 # Seconds after its last word in which a process has ended by itself, which bounds its own end: see
 # `interpreter_exit.py`.
-OVERDUE = AFTER_A_FAILURE + 2
+END_TIMEOUT = AFTER_A_FAILURE + 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Generation:
     def __init__(self, plan: MemberPlan) -> None:
         self._plan = plan
         self._zygote: Zygote
-        self._tried = trio.Event()  # when there is another one, or could be none
+        self._restart_tried = trio.Event()  # when there is another one, or could be none
         self._failures: dict[str, int] = {}
         self._adopted = False
         self._watchdog = Watchdog(plan.settings.blocked_limits)
@@ -110,7 +110,7 @@ class Generation:
         async with trio.open_nursery() as nursery:
             imported = trio.Event()
             nursery.start_soon(log_slow_start, lambda: f"the import of {self._plan.launcher.app}", imported)
-            self._zygote = zygote = await nursery.start(self._have_zygote)
+            self._zygote = zygote = await nursery.start(self._run_zygote)
             imported.set()
             self.registry = declared(zygote.imported.described)
             if self._plan.launcher.watched:
@@ -119,15 +119,15 @@ class Generation:
             while True:
                 await zygote.died.wait()
                 logger.error("the zygote died (%s); its members serve on, and another one is started", zygote.status)
-                await trio.sleep(PAUSE)
+                await trio.sleep(ZYGOTE_RESTART_DELAY)
                 try:
-                    self._zygote = zygote = await nursery.start(self._have_zygote)
+                    self._zygote = zygote = await nursery.start(self._run_zygote)
                 except BootError as error:
                     logger.error("no other zygote could be started, members that die are not replaced: %s", error)
-                self._tried.set()
-                self._tried = trio.Event()
+                self._restart_tried.set()
+                self._restart_tried = trio.Event()
 
-    async def _have_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
+    async def _run_zygote(self, *, task_status: trio.TaskStatus[Zygote]) -> None:
         launcher = self._plan.launcher
         plan = Plan(
             app=launcher.app,
@@ -173,17 +173,17 @@ class Generation:
             for listener in listeners:
                 descriptors.append(os.dup(listener.socket.fileno()))
                 copies.callback(os.close, descriptors[-1])
-            deaths = 0
+            zygote_deaths = 0
             while True:
-                zygote, tried = self._zygote, self._tried
+                zygote, tried = self._zygote, self._restart_tried
                 try:
                     return await zygote.fork(slot.name, setup, descriptors)
                 except ZygoteDied as error:
-                    deaths += 1
-                    if master.is_stopping(slot) or _is_prepared(instance):
+                    zygote_deaths += 1
+                    if master.is_stopping(slot) or _waits_for_slot(instance):
                         raise
-                    if deaths >= MOST_BOOT_FAILURES and not master.all_ready.is_set():
-                        raise BootError(f"{slot.name} cannot start, {deaths} zygotes died: {error}") from None
+                    if zygote_deaths >= MOST_BOOT_FAILURES and not master.all_ready.is_set():
+                        raise BootError(f"{slot.name} cannot start, {zygote_deaths} zygotes died: {error}") from None
                     logger.error("%s waits for another zygote: %s", slot.name, error)
                     await tried.wait()
 
@@ -191,7 +191,7 @@ class Generation:
         """A placement: the member is a process. `make_member` is not called here, but there."""
         self._instances_running += 1
         try:
-            return await self._live(master, instance, window)
+            return await self._run_in_process(master, instance, window)
         finally:
             self._instances_running -= 1
             self._end_if_over()
@@ -205,7 +205,7 @@ class Generation:
         if self._retired and not self._instances_running:
             self._scope.cancel()
 
-    async def _live(self, master: Master, instance: MemberInstance, window: int) -> Ending:
+    async def _run_in_process(self, master: Master, instance: MemberInstance, window: int) -> Ending:
         try:
             child = await self._fork(master, instance)
         except ForkRefused as error:
@@ -226,7 +226,7 @@ class Generation:
         row = self._plan.scoreboard.rows[self._plan.rows[instance.name]]
         slot = instance.slot
 
-        def obey(frame: Frame) -> None:
+        def handle(frame: Frame) -> None:
             if isinstance(frame, BootFailed):
                 start.failed(frame)
             elif isinstance(frame, Declared):
@@ -235,41 +235,41 @@ class Generation:
             elif isinstance(frame, SpoolerFrequency):
                 self.frequency.set(frame.seconds)
             else:
-                watched.serves = watched.serves or isinstance(frame, Ready)
+                watched.started = watched.started or isinstance(frame, Ready)
                 master.obey(instance, frame)
 
-        link = MemberLink(child.ctl, obey, window)
+        link = MemberLink(child.ctl, handle, window)
         ended = trio.Event()
 
-        async def talk() -> None:
+        async def run_link() -> None:
             await link.run()
             ended.set()
-            if self._plan.launcher.watched and not link.told:  # who was told to end has the mercy
-                await trio.sleep(OVERDUE)
+            if self._plan.launcher.watched and not link.stop_requested:  # who was told to end has the mercy
+                await trio.sleep(END_TIMEOUT)
                 child.kill()
 
         try:
             with self._watchdog.watching(child, slot.kind, row) as watched:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(talk)
+                    nursery.start_soon(run_link)
                     if self._plan.lazy and self._plan.import_timeout:
                         nursery.start_soon(self._limit_import, child, start)
                     master.attach(instance, link)
                     if slot.kind == "spooler" and self.frequency.seconds:
                         link.send(SpoolerFrequency(self.frequency.seconds))
                     status = await child.wait()
-                    with trio.move_on_after(FINAL_FRAMES):
+                    with trio.move_on_after(FINAL_FRAMES_TIMEOUT):
                         await ended.wait()
                     nursery.cancel_scope.cancel()
         finally:
             master.detach(instance)
         row.clear()
-        if watched.verdict:
+        if watched.kill_reason:
             row.set("harakiri", row.get("harakiri") + 1)
-            return Died(f"{watched.verdict}; {status}", at_once=True)
-        if status.code == 0 and link.told:
+            return Died(f"{watched.kill_reason}; {status}", at_once=True)
+        if status.code == 0 and link.stop_requested:
             return Stopped()
-        if start.failure is None and not (instance.ready or link.told or master.all_ready.is_set()):
+        if start.failure is None and not (instance.ready or link.stop_requested or master.all_ready.is_set()):
             start.failed(BootFailed(f"it ended before it served: {status}", ""))
         if start.failure is not None and not instance.ready:
             return self._cannot_start(instance, start.failure)
@@ -297,17 +297,17 @@ class Generation:
         error = BootError(failure.reason)
         if failure.traceback:
             error.__cause__ = RemoteTraceback(failure.traceback)
-        if _is_prepared(instance):
+        if _waits_for_slot(instance):
             logger.error("%s cannot start: %s", slot.name, error, exc_info=error.__cause__)
             return Died(f"it cannot start: {failure.reason}")
-        tries = self._failures[slot.name] = self._failures.get(slot.name, 0) + 1
-        if tries >= MOST_BOOT_FAILURES:
+        failures = self._failures[slot.name] = self._failures.get(slot.name, 0) + 1
+        if failures >= MOST_BOOT_FAILURES:
             raise error
         logger.error("%s cannot start: %s", slot.name, error, exc_info=error.__cause__)
         return Died(f"it cannot start: {failure.reason}")
 
 
-def _is_prepared(instance: MemberInstance) -> bool:
+def _waits_for_slot(instance: MemberInstance) -> bool:
     """Does another one have the seat, and keep it if this one does not start?"""
     return instance.replacement and not instance.holds_slot
 
@@ -328,7 +328,7 @@ class Generations:
     def __init__(self, plan: MemberPlan, nursery: trio.Nursery) -> None:
         self._plan = plan
         self._nursery = nursery
-        self._living: dict[Generation, None] = {}
+        self._running: dict[Generation, None] = {}
         self.frequency = SharedFrequency()
         self.current: Generation
         self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
@@ -353,18 +353,18 @@ class Generations:
         return generation
 
     async def _serve(self, generation: Generation, *, task_status: trio.TaskStatus[None]) -> None:
-        self._living[generation] = None
+        self._running[generation] = None
         try:
             await generation.serve(task_status=task_status)
         finally:
-            del self._living[generation]
+            del self._running[generation]
 
     async def dump_stacks(self) -> None:
         """Let the members of all versions print their tasks and stacks, one after the other."""
-        for child in [child for generation in self._living for child in generation.children.values()]:
+        for child in [child for generation in self._running for child in generation.children.values()]:
             await child.dump_stacks()
 
-    def follow(self, generation: Generation) -> None:
+    def switch_to(self, generation: Generation) -> None:
         """This version is served from now on; the former one ends with its last member."""
         former, self.current = self.current, generation
         former.retire()

@@ -28,7 +28,7 @@ _INTERVAL = 0.25
 _STUCK_BEATS = 4
 # Not the generator that all share: an application that seeds it would let all members go at once, and would not get the
 # numbers that it seeded it for.
-_chance = random.SystemRandom().random
+_random = random.SystemRandom().random
 
 
 class HeartbeatLoop:
@@ -42,12 +42,12 @@ class HeartbeatLoop:
         self._row = row
         self._stuck = 0  # beats since there is such a thread
         self._recycling = (
-            RecyclingCheck(member_factory.recycling_limits, _chance(), trio.current_time())
+            RecyclingCheck(member_factory.recycling_limits, _random(), trio.current_time())
             if member.kind == "worker"
             else None
         )
         member_factory.follow(member.name, row)
-        self._before = row.get("requests")  # of those who sat here before
+        self._requests_before = row.get("requests")  # of those who sat here before
         row.set("pid", os.getpid())
 
     def beat(self) -> None:
@@ -62,7 +62,9 @@ class HeartbeatLoop:
             reason = f"{stuck} of its threads still run code that was given up"
         elif self._recycling is not None:
             memory = _memory() if self.member_factory.recycling_limits.rss else 0
-            reason = self._recycling.reason(trio.current_time(), self._row.get("requests") - self._before, memory)
+            reason = self._recycling.reason(
+                trio.current_time(), self._row.get("requests") - self._requests_before, memory
+            )
         if reason:
             self.member.link.send(ReplaceMe(reason))
 
@@ -71,14 +73,14 @@ class HeartbeatLoop:
         self.member_factory.note(self.member.name, self._row)
 
 
-async def beat(heart: HeartbeatLoop) -> None:
+async def beat(heartbeat_loop: HeartbeatLoop) -> None:
     """Let it beat until cancelled, and write down how it went."""
     try:
         while True:
-            heart.beat()
+            heartbeat_loop.beat()
             await trio.sleep(_INTERVAL)
     finally:
-        heart.note()
+        heartbeat_loop.note()
 
 
 def _memory() -> int:

@@ -21,7 +21,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from trio_uwsgi._process.patched_modules import undo_import_changes
-from trio_uwsgi._system.privileges import barred_folder, user_name
+from trio_uwsgi._system.privileges import inaccessible_folder, user_name
 from trio_uwsgi.errors import BootError
 
 __all__ = ["PassingThrough", "import_failure", "import_took_too_long", "is_failure", "load_app"]
@@ -132,7 +132,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # Only a missing part of the name itself is "not found": a missing dependency is the application's own failure.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            _refuse_barred(folder, listed=True)
+            _refuse_inaccessible(folder, listed=True)
             raise BootError(_not_found(name, error.name, folder)) from None
         raise import_failure(f"importing {name}", error) from error
     except BaseException as error:
@@ -159,7 +159,7 @@ def _not_found(name: str, missing: str, folder: str) -> str:
 def _import_file(path: str) -> ModuleType:
     path = os.path.abspath(path)
     folder, base = os.path.split(path)
-    _refuse_barred(folder)
+    _refuse_inaccessible(folder)
     if not os.path.isfile(path):
         can_list = os.path.isdir(folder) and os.access(folder, os.R_OK)
         names = [name for name in os.listdir(folder) if name.endswith(".py")] if can_list else []
@@ -183,13 +183,13 @@ def _import_file(path: str) -> ModuleType:
     return module
 
 
-def _refuse_barred(folder: str, *, listed: bool = False) -> None:
+def _refuse_inaccessible(folder: str, *, listed: bool = False) -> None:
     """Python does not tell a folder that it may not enter from one that is empty.
 
     Raises:
         BootError: this is such a folder, or on the way to one.
     """
-    barred = barred_folder(folder, listed=listed)
+    barred = inaccessible_folder(folder, listed=listed)
     if barred is not None:
         raise BootError(
             f"{user_name(os.geteuid())} cannot enter {barred}, where the application is looked for; "

@@ -60,12 +60,12 @@ logger = logging.getLogger("trio_uwsgi")
 # The exit code of a member whose application does not start.
 CANNOT_START = 4
 # Seconds before the end of the mercy at which Python's own end is cut off; never more than half of the mercy.
-_LEEWAY = 0.15
+_EXIT_MARGIN = 0.15
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a member's process is told. `rows` are those of all members on the board, by name, and `row` is the name of
+    """What a member's process is given. `rows` are those of all members on the board, by name, and `row` is the name of
     this one's; `protocols` are those of the listeners. An `replacement` follows another one, which has the seat. `lazy`
     when it is the first in its process to import the application.
     """
@@ -105,7 +105,7 @@ class MemberEnvironment:
     wall: WallClock = dataclasses.field(default_factory=lambda: WallClock(time.time))
     chance: Callable[[], float] = random.SystemRandom().random  # the application may seed the one that all share
     clock: trio.abc.Clock | None = None
-    run_clock_agent: Callable[[HeartbeatLoop], Awaitable[None]] = beat
+    run_heartbeat: Callable[[HeartbeatLoop], Awaitable[None]] = beat
 
 
 def prepare(setup: Any) -> None:
@@ -117,16 +117,16 @@ def main(
     descriptors: list[int], setup: str, registry: Registry, member_environment: MemberEnvironment = MemberEnvironment()
 ) -> float:
     """Be the member. The process ends when this returns, in as many seconds as this gives back."""
-    told = Setup.from_json(setup)
-    set_title(f"{told.kind} {told.number}")
-    failure = _import() if told.lazy else None
+    settings = Setup.from_json(setup)
+    set_title(f"{settings.kind} {settings.number}")
+    failure = _import() if settings.lazy else None
     with failures_reported():
-        instance_left: float | None = trio.run(
-            _live, descriptors, told, registry, member_environment, failure, clock=member_environment.clock
+        exit_seconds: float | None = trio.run(
+            _run, descriptors, settings, registry, member_environment, failure, clock=member_environment.clock
         )
-    if instance_left is None:
+    if exit_seconds is None:
         raise SystemExit(CANNOT_START)
-    return instance_left
+    return exit_seconds
 
 
 def _import() -> BootError | None:
@@ -139,7 +139,7 @@ def _import() -> BootError | None:
     return None
 
 
-async def _live(
+async def _run(
     descriptors: list[int],
     setup: Setup,
     registry: Registry,
@@ -147,13 +147,13 @@ async def _live(
     failure: BootError | None,
 ) -> float | None:
     """Be the member; then say how long Python's own end may take, None if this one could not start."""
-    process = _Process(setup, registry, member_environment, _Inheritance.of(descriptors, setup))
+    process = _MemberProcess(setup, registry, member_environment, _Inherited.of(descriptors, setup))
     with bounded_end(setup.settings.mercy, lambda: 1) as bound:
         await process.run(failure, bound)
     return None if process.failed else process.seconds_left()
 
 
-class _Inheritance(NamedTuple):
+class _Inherited(NamedTuple):
     """What came as descriptors."""
 
     stream: trio.SocketStream
@@ -161,7 +161,7 @@ class _Inheritance(NamedTuple):
     listeners: list[Listener]
 
     @classmethod
-    def of(cls, descriptors: list[int], setup: Setup) -> _Inheritance:
+    def of(cls, descriptors: list[int], setup: Setup) -> _Inherited:
         ctl, memory, *sockets = descriptors
         scoreboard = Scoreboard(memory, len(setup.rows), setup.settings.locks + 1)
         listeners = []
@@ -173,20 +173,20 @@ class _Inheritance(NamedTuple):
         return cls(stream, scoreboard, listeners)
 
 
-class _Process:
+class _MemberProcess:
     """One member's process."""
 
     def __init__(
-        self, setup: Setup, registry: Registry, member_environment: MemberEnvironment, inherited: _Inheritance
+        self, setup: Setup, registry: Registry, member_environment: MemberEnvironment, inherited: _Inherited
     ) -> None:
         self.failed = False
         self._registry = registry
         self._setup = setup
-        self._run_clock_agent = member_environment.run_clock_agent
+        self._run_heartbeat = member_environment.run_heartbeat
         scoreboard = inherited.scoreboard
         self._row = scoreboard.rows[setup.rows[setup.row]]
         self._locks = RemoteLocks(setup.settings.locks, scoreboard, self._send)
-        self._link = StreamLink(inherited.stream, self._obey, setup.settings.signal_queue)
+        self._link = StreamLink(inherited.stream, self._handle, setup.settings.signal_queue)
         self._member: Member
         self._inbox: Inbox | None = None
         self._environment = Environment(
@@ -208,11 +208,11 @@ class _Process:
     def _send(self, frame: Frame) -> None:
         self._link.send(frame)
 
-    def _obey(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> None:
         if isinstance(frame, Granted):
             self._locks.granted(frame.number, frame.ident)
         elif isinstance(frame, SpoolerFrequency):
-            self._member.services.spools.heed_frequency(frame.seconds)
+            self._member.services.spools.apply_frequency(frame.seconds)
         else:
             self._member.inbox.obey(frame)
 
@@ -220,20 +220,20 @@ class _Process:
         """What is left of the mercy for Python's own end, so that this process can say itself what held it up: when the
         mercy is over the master comes, who cannot know.
         """
-        if self._inbox is None or self._inbox.told_at == math.inf:  # it leaves by itself, or the master has gone
+        if self._inbox is None or self._inbox.stop_requested_at == math.inf:  # it exits by itself, or the master has
             return AFTER_A_FAILURE
         mercy = self._setup.settings.mercy
-        return max(self._inbox.told_at + max(mercy - _LEEWAY, mercy / 2) - trio.current_time(), 0.05)
+        return max(self._inbox.stop_requested_at + max(mercy - _EXIT_MARGIN, mercy / 2) - trio.current_time(), 0.05)
 
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
         """Live, until told to stop, or until the link ends. With a failure, only say so."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bound)
-            nursery.start_soon(self._talk, nursery.cancel_scope)
+            nursery.start_soon(self._run_link, nursery.cancel_scope)
             try:
                 if failure is not None:
                     raise failure
-                await self._be_member()
+                await self._run_member()
             except* (BootError, ConfigError) as group:
                 error = only_error(group)
                 self.failed = True
@@ -241,16 +241,16 @@ class _Process:
                 self._send(BootFailed(str(error), cause))
             self._link.finish()
 
-    async def _talk(self, everything: trio.CancelScope) -> None:
+    async def _run_link(self, everything: trio.CancelScope) -> None:
         await self._link.run()
         everything.cancel()
 
-    async def _be_member(self) -> None:
+    async def _run_member(self) -> None:
         setup = self._setup
         member_factory = MemberFactory(self._application(), self._registry, setup.settings, self._environment)
         if setup.lazy:
             self._send(Declared(describe(self._registry)))
-        self._registry.join(
+        self._registry._join(
             setup.settings.headcount,
             lambda signal: self._send(Register(signal.signum, signal.target.text)),
             lambda timer: self._member.timers.add(timer),
@@ -262,10 +262,10 @@ class _Process:
         self._member = member = member_task.member
         self._inbox = member.inbox
         member.link = self._link
-        member_factory.services.spools.tell_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
+        member_factory.services.spools.send_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
         member.heartbeat = Heartbeat(self._row)
         async with trio.open_nursery() as services:
-            services.start_soon(self._run_clock_agent, HeartbeatLoop(self._row, member_factory, member))
+            services.start_soon(self._run_heartbeat, HeartbeatLoop(self._row, member_factory, member))
             services.start_soon(_obey_sigterm, member)
             await services.start(member_factory.services.caches.serve)
             await services.start(member_factory.services.nodes.serve)

@@ -15,10 +15,10 @@ __all__ = ["MemberLink", "SharedFrequency", "Start"]
 class MemberLink(StreamLink):
     """The master's end of a link, which knows whether the member was told to end."""
 
-    told = False
+    stop_requested = False
 
     def send(self, frame: Frame) -> None:
-        self.told = self.told or isinstance(frame, Stop | Drain)
+        self.stop_requested = self.stop_requested or isinstance(frame, Stop | Drain)
         super().send(frame)
 
 

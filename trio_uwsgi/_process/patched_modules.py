@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 from trio_uwsgi._system.standard_streams import have_standard_descriptors
-from trio_uwsgi._units.own_loggers import enable_own_loggers
+from trio_uwsgi._units.loggers import enable_own_loggers
 from trio_uwsgi.errors import BootError
 
 __all__ = ["undo_import_changes"]

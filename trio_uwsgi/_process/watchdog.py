@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.access_log import escape
+from trio_uwsgi._http.access_record import escape
 from trio_uwsgi._process.blocked import BlockedLimit
 
 if TYPE_CHECKING:
@@ -38,37 +38,37 @@ logger = logging.getLogger("trio_uwsgi")
 # Seconds between two looks, at most.
 INTERVAL = 0.25
 # A look that comes so much later says that this process could not run, and the members perhaps could not either.
-ABSENCE = 1.0
+OWN_PAUSE = 1.0
 
 
 class Watched:
     """One member under watch.
 
-    `serves` says that it has started, and so is judged. `verdict` says why it was ended; empty if it was not.
+    `started` says that it has started, and so is judged. `kill_reason` says why it was ended; empty if it was not.
     """
 
     def __init__(self, child: Child, row: Row, limit: float) -> None:
         self.child = child
-        self.serves = False
-        self.verdict = ""
+        self.started = False
+        self.kill_reason = ""
         self._row = row
         self._blocked_limit = BlockedLimit(limit)
         self._ending = False
 
-    def excuse(self, now: float) -> None:
+    def restart_limit(self, now: float) -> None:
         """It could not run until now."""
-        self._blocked_limit.excuse(now)
+        self._blocked_limit.restart(now)
 
     def due(self) -> float:
         """When it is to be ended, as it looks now."""
-        if self._ending or not self.serves:
+        if self._ending or not self.started:
             return math.inf
         return self._blocked_limit.due(self._row.get("heartbeat"), self._row.get("deadline"))
 
-    def look(self, now: float) -> bool:
+    def is_due(self, now: float) -> bool:
         """Is it to be ended? To be called four times a second."""
         if now - self._row.get("heartbeat") > INTERVAL and _is_stopped(self.child.pid):
-            self.excuse(now)
+            self.restart_limit(now)
         return self.due() <= now
 
     async def end(self) -> None:
@@ -89,7 +89,7 @@ class Watched:
             logger.warning("%s came back by itself, and lives on", self.child.name)
             self._ending = False
             return
-        self.verdict = f"harakiri: {why}"
+        self.kill_reason = f"harakiri: {why}"
         self.child.kill()
 
 
@@ -116,18 +116,18 @@ class Watchdog:
 
     async def serve(self) -> None:
         """Look after all of them, until cancelled."""
-        looked = time.monotonic()
+        last_check = time.monotonic()
         async with trio.open_nursery() as nursery:
             while True:
                 due = min((watched.due() for watched in self._watched), default=math.inf)
                 await trio.sleep(max(0.01, min(INTERVAL, due - time.monotonic())))
                 now = time.monotonic()
                 for watched in self._watched:
-                    if now - looked > ABSENCE:
-                        watched.excuse(now)
-                    if watched.look(now):
+                    if now - last_check > OWN_PAUSE:
+                        watched.restart_limit(now)
+                    if watched.is_due(now):
                         nursery.start_soon(watched.end)
-                looked = now
+                last_check = now
 
 
 def _is_stopped(pid: int) -> bool:

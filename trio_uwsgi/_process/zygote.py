@@ -42,13 +42,13 @@ import traceback
 from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
-from trio_uwsgi._process.app_name import AppReference, in_a_child_process
+from trio_uwsgi._process.app_name import AppReference, mark_child_process
 from trio_uwsgi._process.child_main import (
     ChildSpec,
     ignore_sigterm,
     run_child,
     set_posix_signals,
-    wake_at_the_end_of_children,
+    wake_on_child_exit,
 )
 from trio_uwsgi._process.loader import import_failure
 from trio_uwsgi._process.zygote_channel import ANCILLARY, READ_SIZE, close_all, descriptors_of
@@ -66,17 +66,17 @@ from trio_uwsgi._process.zygote_frames import (
     encode,
 )
 from trio_uwsgi._system.forks import fork
-from trio_uwsgi._system.interpreter_exit import flush_output, leave
+from trio_uwsgi._system.interpreter_exit import end_process, flush_output
 from trio_uwsgi._system.process_titles import set_title
 from trio_uwsgi.errors import BootError
 
-__all__ = ["adopt_orphans", "application", "command", "live", "sys_path_line", "wake"]
+__all__ = ["application", "become_subreaper", "command", "run_zygote", "sys_path_line"]
 
 _PR_SET_CHILD_SUBREAPER = 36
 _IMPORT_FAILED = 3
 
 # The first line is sys.path, so that this package is found wherever the master found it. It is read byte by byte:
-# what comes behind it is for `live` or `wake`.
+# what comes behind it is for `run_zygote` or `run_lazy_child`.
 _BOOTSTRAP = (
     "import json, sys; fd = int(sys.argv[1]); "
     "sys.path[:] = json.loads(open(fd, 'rb', 0, closefd=False).readline()); "
@@ -85,7 +85,7 @@ _BOOTSTRAP = (
 
 
 def command(start: str, descriptor: int) -> list[str]:
-    """The command line of an interpreter like this one that begins with `live` or `wake`."""
+    """The command line of an interpreter like this one that begins with `run_zygote` or `run_lazy_child`."""
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return [sys.executable, *flags, "-c", _BOOTSTRAP.format(start=start), str(descriptor)]
 
@@ -95,7 +95,7 @@ def sys_path_line() -> bytes:
     return json.dumps([entry for entry in sys.path if isinstance(entry, str)]).encode() + b"\n"
 
 
-def adopt_orphans() -> None:
+def become_subreaper() -> None:
     """Become the parent of descendants whose own parent dies, instead of init. It cannot fail where it exists."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -130,25 +130,25 @@ def _import(hello: Hello) -> Any:
         raise import_failure("preparing", error) from error
 
 
-def _be(hello: Hello) -> None:
+def _apply_hello(hello: Hello) -> None:
     global _hello
     _hello = hello
     sys.argv[:] = hello.argv
-    in_a_child_process()
+    mark_child_process()
     set_posix_signals()
 
 
 # ----- its life
 
 
-def live(descriptor: int, app: object = None) -> NoReturn:
+def run_zygote(descriptor: int, app: object = None) -> NoReturn:
     """Be a zygote on this socket to the master, or one of its children, to the end of the process. An application that
     is there already is not imported.
     """
     global _application
     _application = app
     zygote = _Zygote(socket.socket(fileno=descriptor))
-    spec = zygote.serve() if zygote.begin() else None
+    spec = zygote.serve() if zygote.import_application() else None
     if spec is not None:
         run_child(spec)
     # The application's atexit functions are for the members, where they run.
@@ -175,8 +175,10 @@ class _Zygote:
         self._children: dict[int, _ChildRecord] = {}
         self._poll = select.poll()
         self._poll.register(master, select.POLLIN)
-        self._wake, self._woken = socket.socketpair()  # SIGCHLD writes to it: of adopted processes there is no pidfd
-        for sock in (self._wake, self._woken):
+        self._sigchld_writer, self._sigchld_reader = (
+            socket.socketpair()
+        )  # SIGCHLD writes to it: of adopted processes there is no pidfd
+        for sock in (self._sigchld_writer, self._sigchld_reader):
             sock.setblocking(False)
         self._retired = False
 
@@ -199,16 +201,16 @@ class _Zygote:
 
     # ----- importing
 
-    def begin(self) -> bool:
+    def import_application(self) -> bool:
         """Import the application. False: it failed, or the master is gone; there is nothing left to do."""
         while not self._frames:
             if not self._receive():
                 return False
         hello, _ = self._frames.popleft()
         assert isinstance(hello, Hello)
-        _be(hello)
+        _apply_hello(hello)
         set_title("zygote")
-        adopt_orphans()  # what members leave behind is reaped here, so it does not gather in the master
+        become_subreaper()  # what members leave behind is reaped here, so it does not gather in the master
         began = time.monotonic()
         described = b""
         try:
@@ -222,8 +224,8 @@ class _Zygote:
             return False
         set_posix_signals()  # once more: importing may have set others
         ignore_sigterm()
-        wake_at_the_end_of_children(self._wake.fileno())
-        self._poll.register(self._woken, select.POLLIN)
+        wake_on_child_exit(self._sigchld_writer.fileno())
+        self._poll.register(self._sigchld_reader, select.POLLIN)
         codecs.lookup("idna")  # otherwise each child imports that with its first name of a host, as in Flask's requests
         gc.collect()
         gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
@@ -269,11 +271,11 @@ class _Zygote:
             self._refuse(frame, [*descriptors, held], "fork", error)
             return None
         if pid == 0:
-            self._forget()
+            self._close_inherited()
             os.close(held)
             assert _hello is not None
             spec = ChildSpec(frame.name, _hello.main, descriptors[:-1], frame.setup, lifeline)
-            return _start_afresh(_hello, spec) if _hello.lazy else spec
+            return _exec_interpreter(_hello, spec) if _hello.lazy else spec
         try:
             pidfd = os.pidfd_open(pid)
         except OSError as error:  # no room for one more: what cannot be watched shall not be
@@ -292,13 +294,13 @@ class _Zygote:
         close_all(descriptors)
         self._send(ForkFailed(frame.ident, f"the system refused {call}: {error}"))
 
-    def _forget(self) -> None:
+    def _close_inherited(self) -> None:
         """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""
         signal.set_wakeup_fd(-1)
-        for sock in (self._master, self._wake, self._woken):
+        for sock in (self._master, self._sigchld_writer, self._sigchld_reader):
             sock.close()
-        for kin in self._children.values():
-            close_all([kin.pidfd, kin.lifeline])
+        for record in self._children.values():
+            close_all([record.pidfd, record.lifeline])
         for _, descriptors in self._frames:
             close_all(descriptors)
         close_all(self._reader.unclaimed)
@@ -306,7 +308,7 @@ class _Zygote:
     def _reap(self) -> None:
         """Take the status of whoever has ended; of adopted processes too, which nobody asks for."""
         with contextlib.suppress(BlockingIOError):
-            while self._woken.recv(READ_SIZE):
+            while self._sigchld_reader.recv(READ_SIZE):
                 pass
         while True:
             try:
@@ -315,11 +317,11 @@ class _Zygote:
                 return
             if pid == 0:
                 return
-            kin = self._children.pop(pid, None)
-            if kin is not None:
-                self._poll.unregister(kin.pidfd)
-                close_all([kin.pidfd, kin.lifeline])
-                self._send(Exited(kin.ident, os.waitstatus_to_exitcode(status)))
+            record = self._children.pop(pid, None)
+            if record is not None:
+                self._poll.unregister(record.pidfd)
+                close_all([record.pidfd, record.lifeline])
+                self._send(Exited(record.ident, os.waitstatus_to_exitcode(status)))
 
     def _end_children(self) -> None:
         """The master is gone. The children see that by themselves; what is left after the grace is killed."""
@@ -329,8 +331,8 @@ class _Zygote:
         while self._children and (left := deadline - time.monotonic()) > 0:
             self._poll.poll(left * 1000)
             self._reap()
-        for kin in self._children.values():
-            os.kill(kin.pid, signal.SIGKILL)  # nobody else can have its pid before it is reaped, which is here
+        for record in self._children.values():
+            os.kill(record.pid, signal.SIGKILL)  # nobody else can have its pid before it is reaped, which is here
         while self._children:
             self._poll.poll()
             self._reap()
@@ -347,10 +349,10 @@ def _import_failed(error: BaseException) -> ImportFailed:
 # ----- lazy applications
 
 
-def _start_afresh(hello: Hello, spec: ChildSpec) -> NoReturn:
+def _exec_interpreter(hello: Hello, spec: ChildSpec) -> NoReturn:
     """In a child: become a fresh interpreter, which reads from a file in memory what it is to be."""
     try:
-        memory = os.memfd_create("duty")
+        memory = os.memfd_create("child spec")
         fork = Fork(0, spec.name, [spec.setup, spec.descriptors, spec.lifeline], 0)
         with open(memory, "wb", closefd=False) as file:
             file.write(sys_path_line() + encode(hello) + encode(fork))
@@ -359,22 +361,22 @@ def _start_afresh(hello: Hello, spec: ChildSpec) -> NoReturn:
             os.set_inheritable(descriptor, True)
         # Python sets its own handler of SIGINT before ours; nobody shall see it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        os.execv(sys.executable, command("wake", memory))
+        os.execv(sys.executable, command("run_lazy_child", memory))
     except OSError:
         traceback.print_exc()
     finally:
-        leave(1)
+        end_process(1)
 
 
-def wake(memory: int) -> NoReturn:
+def run_lazy_child(memory: int) -> NoReturn:
     """Be the fresh interpreter that a lazy zygote's child became."""
     with open(memory, "rb") as file:
-        parcels = list(ZygoteFrameReader().feed(file.read(), []))
-    (hello, _), (fork, _) = parcels
+        frames = list(ZygoteFrameReader().feed(file.read(), []))
+    (hello, _), (fork, _) = frames
     assert isinstance(hello, Hello)
     assert isinstance(fork, Fork)
     setup, descriptors, lifeline = fork.setup
     for descriptor in (lifeline, *descriptors):
         os.set_inheritable(descriptor, False)
-    _be(hello)
+    _apply_hello(hello)
     run_child(ChildSpec(fork.name, hello.main, descriptors, setup, lifeline))

@@ -28,7 +28,7 @@ import trio
 
 from trio_uwsgi._process.child import KILL_TIMEOUT, Child, ExitStatus
 from trio_uwsgi._process.loader import import_took_too_long
-from trio_uwsgi._process.zygote import adopt_orphans, sys_path_line
+from trio_uwsgi._process.zygote import become_subreaper, sys_path_line
 from trio_uwsgi._process.zygote_channel import ANSWER, ZygoteChannel, ZygoteDied, close_all
 from trio_uwsgi._process.zygote_frames import (
     Exited,
@@ -44,7 +44,7 @@ from trio_uwsgi._process.zygote_frames import (
 )
 from trio_uwsgi._process.zygote_start import StartZygote, ZygoteProcess, check_threads, start_zygote
 from trio_uwsgi._system.pidfds import send_signal
-from trio_uwsgi._system.subreaper import KIN, children_of
+from trio_uwsgi._system.subreaper import OWN_CHILDREN, children_of
 from trio_uwsgi._units.stack_dumps import STACKS
 from trio_uwsgi.errors import BootError, UwsgiError
 
@@ -70,7 +70,7 @@ _FINAL_FRAMES = 1.0
 # Seconds that faulthandler may need to print a stack.
 _STACKS = 0.2
 # Seconds in which what an import had started ends, when the import was cut short.
-_ORPHANS = 1.0
+_LEFTOVERS_TIMEOUT = 1.0
 
 
 class ForkRefused(UwsgiError):
@@ -114,12 +114,12 @@ class Plan:
 
 
 @dataclasses.dataclass(slots=True)
-class _Birth:
+class _PendingFork:
     """A child that was asked for."""
 
     name: str
     ctl: trio.SocketStream
-    asked: bool = False
+    sent: bool = False
     answered: trio.Event = dataclasses.field(default_factory=trio.Event)
     child: Child | None = None
     refusal: str = ""
@@ -130,18 +130,19 @@ class Zygote:
     `ended` when all of its children have ended, too.
     """
 
-    def __init__(self, plan: Plan, process: ZygoteProcess, line: ZygoteChannel, imported: Imported) -> None:
+    def __init__(self, plan: Plan, process: ZygoteProcess, channel: ZygoteChannel, imported: Imported) -> None:
         self.imported = imported
         self.died = trio.Event()
         self.ended = trio.Event()
         self._plan = plan
         self._process = process
-        self._line = line
-        self._number = 0
-        self._births: dict[int, _Birth] = {}
+        self._channel = channel
+        self._last_ident = 0
+        self._pending_forks: dict[int, _PendingFork] = {}
         self._children: dict[int, Child] = {}
         self._scope = trio.CancelScope(shield=True)
-        self._heard = trio.CancelScope()  # of waits for what `serve` hears: cancelled when that has ended, or failed
+        # Around the waits of `aclose` for what `serve` receives: cancelled when `serve` has ended, or failed.
+        self._close_scope = trio.CancelScope()
 
     def __repr__(self) -> str:
         end = f", {self.status}" if self.died.is_set() else ""
@@ -173,38 +174,38 @@ class Zygote:
         if self.died.is_set():
             raise ZygoteDied("the zygote has ended")
         near, far = socket.socketpair()
-        birth = _Birth(name, trio.SocketStream(trio.socket.from_stdlib_socket(near)))
-        self._number += 1
-        ident = self._number
-        self._births[ident] = birth
+        pending = _PendingFork(name, trio.SocketStream(trio.socket.from_stdlib_socket(near)))
+        self._last_ident += 1
+        ident = self._last_ident
+        self._pending_forks[ident] = pending
         try:
             with far:
                 fork = Fork(ident, name, setup, 1 + len(descriptors))
-                await self._line.send(encode(fork), [far.fileno(), *descriptors])
-                birth.asked = True
+                await self._channel.send(encode(fork), [far.fileno(), *descriptors])
+                pending.sent = True
             with trio.move_on_after(ANSWER) as answer:
-                await birth.answered.wait()
+                await pending.answered.wait()
             if answer.cancelled_caught:
                 self._process.kill()
-            if birth.refusal:
-                raise ForkRefused(f"no process for {name}: {birth.refusal}")
-            if birth.child is None:
+            if pending.refusal:
+                raise ForkRefused(f"no process for {name}: {pending.refusal}")
+            if pending.child is None:
                 raise ZygoteDied(f"the zygote has ended, or does not answer: no process for {name}")
         except BaseException:
             with trio.CancelScope(shield=True):
-                await self._give_up(ident, birth)
+                await self._abandon(ident, pending)
             raise
-        return birth.child
+        return pending.child
 
-    async def _give_up(self, ident: int, birth: _Birth) -> None:
+    async def _abandon(self, ident: int, pending: _PendingFork) -> None:
         """Nobody wants the child any more, wherever it is on its way."""
-        if birth.asked:
+        if pending.sent:
             with trio.move_on_after(ANSWER):
-                await birth.answered.wait()
-        self._births.pop(ident, None)  # if it comes even later, `_born` kills it
-        await trio.aclose_forcefully(birth.ctl)
-        if birth.child is not None:
-            await birth.child.aclose()
+                await pending.answered.wait()
+        self._pending_forks.pop(ident, None)  # if it comes even later, `_on_forked` kills it
+        await trio.aclose_forcefully(pending.ctl)
+        if pending.child is not None:
+            await pending.child.aclose()
 
     async def retire(self) -> None:
         """Let it fork no more, and leave when its last child has ended.
@@ -212,7 +213,7 @@ class Zygote:
         Raises:
             ZygoteDied: it has left already.
         """
-        await self._line.send(encode(Retire()))
+        await self._channel.send(encode(Retire()))
 
     # ----- its two sides: listening, and ending
 
@@ -221,48 +222,48 @@ class Zygote:
         try:
             with self._scope:
                 async with trio.open_nursery() as watchers:
-                    watchers.start_soon(self._see_its_end)
-                    while (parcel := await self._line.receive()) is not None:
-                        self._obey(*parcel, watchers)
+                    watchers.start_soon(self._watch_process)
+                    while (received := await self._channel.receive()) is not None:
+                        self._handle(*received, watchers)
                     # It is the end of the process that makes us its children's parent, not that of its socket.
                     with trio.move_on_after(KILL_TIMEOUT):
                         await self._process.wait()
                     self.died.set()
-                    for birth in self._births.values():
-                        birth.answered.set()
+                    for pending in self._pending_forks.values():
+                        pending.answered.set()
             self.ended.set()
         finally:
-            self._heard.cancel()
+            self._close_scope.cancel()
 
-    async def _see_its_end(self) -> None:
-        """When its process has ended, so has its line, which what it forked by itself may hold open."""
+    async def _watch_process(self) -> None:
+        """When its process has ended, so has its channel, which what it forked by itself may hold open."""
         await self._process.wait()
         with trio.move_on_after(_FINAL_FRAMES):
             await self.died.wait()
-        self._line.close()
+        self._channel.close()
 
-    def _obey(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
+    def _handle(self, frame: ZygoteFrame, descriptors: list[int], watchers: trio.Nursery) -> None:
         if isinstance(frame, Forked):
-            self._born(frame, descriptors, watchers)
+            self._on_forked(frame, descriptors, watchers)
         elif isinstance(frame, ForkFailed):
-            birth = self._births.pop(frame.ident, None)
-            if birth is not None:
-                birth.refusal = frame.reason
-                birth.answered.set()
+            pending = self._pending_forks.pop(frame.ident, None)
+            if pending is not None:
+                pending.refusal = frame.reason
+                pending.answered.set()
         elif isinstance(frame, Exited) and frame.ident in self._children:
             self._children[frame.ident].report(frame.status)
 
-    def _born(self, frame: Forked, descriptors: list[int], watchers: trio.Nursery) -> None:
+    def _on_forked(self, frame: Forked, descriptors: list[int], watchers: trio.Nursery) -> None:
         pidfd, lifeline = descriptors
-        birth = self._births.pop(frame.ident, None)
-        if birth is None:  # so late that nobody waits for it
+        pending = self._pending_forks.pop(frame.ident, None)
+        if pending is None:  # so late that nobody waits for it
             send_signal(pidfd, frame.pid, signal.SIGKILL)
             close_all(descriptors)
             return
-        birth.child = Child(birth.name, birth.ctl, frame.pid, pidfd, lifeline)
-        self._children[frame.ident] = birth.child
-        watchers.start_soon(self._watch, frame.ident, birth.child)
-        birth.answered.set()
+        pending.child = Child(pending.name, pending.ctl, frame.pid, pidfd, lifeline)
+        self._children[frame.ident] = pending.child
+        watchers.start_soon(self._watch, frame.ident, pending.child)
+        pending.answered.set()
 
     async def _watch(self, ident: int, child: Child) -> None:
         await child.watch(self.died)
@@ -270,11 +271,11 @@ class Zygote:
 
     async def aclose(self) -> None:
         """Ask all children to leave, kill those that do not, and end the zygote. Bounded, and not to be cancelled."""
-        self._line.finish()  # the zygote, for its part, does the same as here
+        self._channel.finish()  # the zygote, for its part, does the same as here
         children = list(self._children.values())
         for child in children:
-            child.ask()
-        with self._heard:
+            child.request_stop()
+        with self._close_scope:
             with trio.move_on_after(self._plan.orphan_grace):
                 for child in children:
                     await child.wait()
@@ -287,17 +288,17 @@ class Zygote:
         for child in children:
             child.kill()
         self._scope.cancel()
-        self._line.close()
-        await _put_down(self._process)
+        self._channel.close()
+        await _kill_process(self._process)
         for child in children:
             await trio.aclose_forcefully(child.ctl)
 
 
-async def _put_down(process: ZygoteProcess) -> None:
+async def _kill_process(process: ZygoteProcess) -> None:
     process.kill()
     with trio.move_on_after(KILL_TIMEOUT, shield=True):
         await process.wait()
-    KIN.discard(process.pid)
+    OWN_CHILDREN.discard(process.pid)
 
 
 # ----- the start
@@ -315,9 +316,9 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
             `RemoteTraceback`), was not imported in time, or started threads.
     Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
     """
-    adopt_orphans()
-    process, line, imported = await _start(plan)
-    zygote = Zygote(plan, process, line, imported)
+    become_subreaper()
+    process, channel, imported = await _start(plan)
+    zygote = Zygote(plan, process, channel, imported)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(zygote.serve)  # no `await` before this: what it holds would be left behind
         try:
@@ -328,25 +329,25 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
 
 
 async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteChannel, Imported]:
-    process, line = await plan.start_zygote()
-    KIN.add(process.pid)
+    process, channel = await plan.start_zygote()
+    OWN_CHILDREN.add(process.pid)
     try:
-        imported = await _hear(plan, process, line)
+        imported = await _import_application(plan, process, channel)
         check_threads(plan.app, imported, allowed=plan.threads == "allow")
     except BaseException:
-        line.close()
+        channel.close()
         started = children_of(process.pid)
-        await _put_down(process)
-        await _reap(started)
+        await _kill_process(process)
+        await _reap_leftovers(started)
         raise
-    return process, line, imported
+    return process, channel, imported
 
 
-async def _reap(started: list[int]) -> None:
+async def _reap_leftovers(started: list[int]) -> None:
     """Wait for programs that an import had started (Trio's runs ldconfig), which are children of ours when that was cut
     short, and which nobody else would reap. They have a moment; who stays longer is somebody's daemon.
     """
-    with trio.move_on_after(_ORPHANS, shield=True):
+    with trio.move_on_after(_LEFTOVERS_TIMEOUT, shield=True):
         for pid in started:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 pidfd = os.pidfd_open(pid)
@@ -357,22 +358,22 @@ async def _reap(started: list[int]) -> None:
                     os.close(pidfd)
 
 
-async def _hear(plan: Plan, process: ZygoteProcess, line: ZygoteChannel) -> Imported:
+async def _import_application(plan: Plan, process: ZygoteProcess, channel: ZygoteChannel) -> Imported:
     reference = list(dataclasses.astuple(plan.app))
     hello = Hello(sys.argv, reference, plan.main, plan.prepare, plan.setup, plan.describe, plan.lazy, plan.orphan_grace)
-    said: tuple[ZygoteFrame, list[int]] | None = None
+    received: tuple[ZygoteFrame, list[int]] | None = None
     with trio.move_on_after(plan.start_timeout) as limit, contextlib.suppress(ZygoteDied):
-        await line.send(sys_path_line() + encode(hello))
-        said = await line.receive()
+        await channel.send(sys_path_line() + encode(hello))
+        received = await channel.receive()
     if limit.cancelled_caught:
         process.send_signal(STACKS)
         await trio.sleep(_STACKS)
         raise BootError(import_took_too_long(str(plan.app), plan.start_timeout))
-    frame = said[0] if said is not None else None
+    frame = received[0] if received is not None else None
     if isinstance(frame, ImportFailed):
         raise BootError(frame.reason) from (RemoteTraceback(frame.traceback) if frame.traceback else None)
     if not isinstance(frame, Imported):
-        line.close()
+        channel.close()
         status = ExitStatus.of(await process.wait())
         raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
     return frame

@@ -58,19 +58,19 @@ async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
     """
     near, far = socket.socketpair()
     far.setblocking(True)  # the application may have set a default timeout, and a zygote waits for its master
-    line = ZygoteChannel(trio.socket.from_stdlib_socket(near))
+    channel = ZygoteChannel(trio.socket.from_stdlib_socket(near))
     try:
         with far:
-            process = await trio.lowlevel.open_process(command("live", far.fileno()), pass_fds=[far.fileno()])
+            process = await trio.lowlevel.open_process(command("run_zygote", far.fileno()), pass_fds=[far.fileno()])
     except OSError as error:
-        line.close()
+        channel.close()
         raise BootError(
             f"no process can be started that forks the members: {error}; mend that, or {TASKS_NEED_NONE}"
         ) from None
     except BaseException:
-        line.close()
+        channel.close()
         raise
-    return process, line
+    return process, channel
 
 
 def check_threads(app: AppReference, imported: Imported, *, allowed: bool) -> None:

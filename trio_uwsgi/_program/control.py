@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._system.forks import held
-from trio_uwsgi._system.job_control import JOB_CONTROL, hold, in_background, let_go, next_orders, open_orders
+from trio_uwsgi._system.forks import blocked_signals
+from trio_uwsgi._system.job_control import (
+    JOB_CONTROL,
+    block_job_control,
+    in_background,
+    next_sent_signals,
+    open_sent_signals,
+    unblock_job_control,
+)
 from trio_uwsgi._units.stack_dumps import dump_here
 from trio_uwsgi.errors import NotServing
 
@@ -26,7 +33,7 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Posix signals that Trio has not looked at when one more ends the process at once, as it does by default: something
 # keeps Trio's thread, so the stops that were asked for cannot even begin.
-_UNNOTICED = 2
+_MAX_UNHANDLED = 2
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
@@ -45,7 +52,7 @@ class Control:
         self.runtime: Runtime | None = None
         self.hard = 0
         self._everything = everything
-        self._unnoticed = 0
+        self._unhandled = 0
         self._dumping = False
         self._signals: Mapping[int, Callable[[str], None]] = {
             signal.SIGINT: self.stop,
@@ -75,7 +82,7 @@ class Control:
     async def obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Obey posix signals until cancelled. On the main thread only."""
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends all
-        orders = set(self._signals) - held
+        orders = set(self._signals) - blocked_signals
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, orders)  # the application may have blocked some
         try:
             await self._obey_signals(task_status)
@@ -90,26 +97,26 @@ class Control:
             async for number in received:
                 if number in JOB_CONTROL and in_background():  # to a thread that has not blocked it: the kernel's
                     continue
-                self._unnoticed = 0
+                self._unhandled = 0
                 self.hard = number if number in _STOPS else 0  # if this one ends everything at once
                 self._signals[number](signal.Signals(number).name)
 
     async def obey_job_control(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Where there is a terminal, obey SIGTTIN and SIGTTOU that somebody has sent, until cancelled."""
-        before = hold()
+        before = block_job_control()
         if before is None:
             task_status.started()
             return
-        held.update(JOB_CONTROL)
+        blocked_signals.update(JOB_CONTROL)
         try:
-            with open_orders() as descriptor:
+            with open_sent_signals() as descriptor:
                 task_status.started()
                 while True:
-                    for number in await next_orders(descriptor):
+                    for number in await next_sent_signals(descriptor):
                         self._signals[number](number.name)
         finally:
-            held.clear()
-            let_go(before)
+            blocked_signals.clear()
+            unblock_job_control(before)
 
     def _count(self, wanted: signal.Signals) -> None:
         """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""
@@ -117,8 +124,8 @@ class Control:
         assert callable(trios)
 
         def handler(number: int, frame: FrameType | None) -> None:
-            self._unnoticed += 1
-            if self._unnoticed > _UNNOTICED:
+            self._unhandled += 1
+            if self._unhandled > _MAX_UNHANDLED:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             trios(number, frame)

@@ -1,4 +1,4 @@
-"""The `config` beside an application, which the command line takes for what it is not told itself.
+"""The `config` beside an application, which the command line takes for what it is not request itself.
 
 Where members are tasks, this process imports the application anyway. Where they are processes, or another user is
 become first, it does not: then a process of its own, which ends at once, imports the module and answers with what its
@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any, NoReturn
 
-from trio_uwsgi._process.app_name import Served, in_a_child_process
+from trio_uwsgi._process.app_name import Served, mark_child_process
 from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
@@ -38,8 +38,8 @@ _NAME = "config"
 _DEFAULT = Config()
 _PR_SET_PDEATHSIG = 1
 _BOOTSTRAP = (
-    "import json, sys; told = json.loads(sys.stdin.buffer.readline()); sys.path[:] = told['path']; "
-    "from trio_uwsgi._program.module_config import answer; answer(told)"
+    "import json, sys; request = json.loads(sys.stdin.buffer.readline()); sys.path[:] = request['path']; "
+    "from trio_uwsgi._program.module_config import answer; answer(request)"
 )
 
 
@@ -123,7 +123,7 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
         ConfigError: there is no such user, or the config cannot be taken from another process.
     """
     root = logging.getLogger()
-    told = {
+    request = {
         "path": [entry for entry in sys.path if isinstance(entry, str)],
         "argv": sys.argv,
         "spec": spec,
@@ -136,13 +136,13 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
         command = [sys.executable, *flags, "-c", _BOOTSTRAP]
         with contextlib.closing(os.fdopen(writer, "wb")):
-            told["answer"] = writer
+            request["answer"] = writer
             process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(writer,))
         with process:
             try:
                 assert process.stdin is not None
                 with contextlib.suppress(BrokenPipeError):
-                    process.stdin.write(json.dumps(told).encode() + b"\n")
+                    process.stdin.write(json.dumps(request).encode() + b"\n")
                     process.stdin.close()
                 said = answers.readline()  # not to its end: what the module has started may keep it open
             except BaseException:
@@ -165,25 +165,25 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
     return found
 
 
-def answer(told: Mapping[str, Any]) -> NoReturn:
+def answer(request: Mapping[str, Any]) -> NoReturn:
     """Be that process."""
     said: list[object]
     try:
-        uid, gid = told["user"]
+        uid, gid = request["user"]
         if (identity := identity_of(uid, gid)) is not None and (uid, gid) != (None, None):
             become(identity)
         if sys.platform == "linux":  # whoever asked is killed: nobody reads the answer
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        sys.argv[:] = told["argv"]
-        in_a_child_process()
-        logging.basicConfig(level=told["level"], format=told["format"])
-        found = _read(told["spec"])
+        sys.argv[:] = request["argv"]
+        mark_child_process()
+        logging.basicConfig(level=request["level"], format=request["format"])
+        found = _read(request["spec"])
         said = ["config", None if found is None else plain(found)]
     except ConfigError as error:
         said = ["refused", error.problem, error.remedy]
     except BootError as error:
         said = ["failed", str(error), "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""]
-    os.write(told["answer"], json.dumps(said).encode() + b"\n")
+    os.write(request["answer"], json.dumps(said).encode() + b"\n")
     flush_output()
     os._exit(0)  # whatever threads the module has started
 

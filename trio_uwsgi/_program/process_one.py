@@ -18,11 +18,11 @@ import signal
 import threading
 from typing import NoReturn
 
-from trio_uwsgi._system.job_control import hold
+from trio_uwsgi._system.job_control import block_job_control
 from trio_uwsgi._system.process_titles import set_title
 from trio_uwsgi._system.standard_streams import have_standard_streams
 
-__all__ = ["begin_program"]
+__all__ = ["prepare_command"]
 
 # What says that the process itself is broken is not to be waited for, but to be had.
 _OWN_FAULTS = {
@@ -36,17 +36,17 @@ _OWN_FAULTS = {
 }
 _SIGNALS = signal.valid_signals() - _OWN_FAULTS - {signal.SIGKILL, signal.SIGSTOP}
 # With these systemd and its like say which process they mean.
-_MEANT = ("LISTEN_PID", "WATCHDOG_PID")
+_PID_VARIABLES = ("LISTEN_PID", "WATCHDOG_PID")
 
 
-def begin_program() -> None:
+def prepare_command() -> None:
     """What a program does first of all, before there is anything that would have to be put right later."""
     have_standard_streams()
-    _go_on_in_a_child()
-    hold()  # so that threads of the application's import have it, too
+    _continue_in_child()
+    block_job_control()  # so that threads of the application's import have it, too
 
 
-def _go_on_in_a_child() -> None:
+def _continue_in_child() -> None:
     """Where this is process 1, return in a child of it, and never here. To be called before there are threads."""
     if os.getpid() != 1 or threading.active_count() > 1 or not hasattr(signal, "sigwaitinfo"):
         return
@@ -56,21 +56,21 @@ def _go_on_in_a_child() -> None:
     except OSError:  # then without
         child = 0
     if child:
-        _watch_over(child)
+        _run_init(child)
     os.setpgid(0, 0)
-    for name in _MEANT:
+    for name in _PID_VARIABLES:
         if os.environ.get(name) == "1":
             os.environ[name] = str(os.getpid())
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _watch_over(child: int) -> NoReturn:
+def _run_init(child: int) -> NoReturn:
     """Pass signals on, and reap, until that one has ended; its exit code is that of the process."""
     set_title("init")
     with contextlib.suppress(OSError):
         os.setpgid(child, child)  # whoever is first
     _hand_over_the_terminal(child)
-    _close_what_was_passed()
+    _close_inherited()
     while True:
         number = signal.sigwaitinfo(_SIGNALS).si_signo
         if number != signal.SIGCHLD:
@@ -103,7 +103,7 @@ def _hand_over_the_terminal(child: int) -> None:
     os.close(terminal)
 
 
-def _close_what_was_passed() -> None:
+def _close_inherited() -> None:
     """Sockets, say: as long as they are open here, nobody sees that the server has closed them."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:

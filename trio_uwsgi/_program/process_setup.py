@@ -1,7 +1,7 @@
 """What a process becomes that is there for the runtime and for nothing else.
 
-In two steps: `set_up_process` before anything, and `settled` when the sockets are open, which may need rights that the
-application is not to have.
+In two steps: `set_up_process` before anything, and `finish_process_setup` when the sockets are open, which may need
+rights that the application is not to have.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi.config.options import ProcessOptions
 
-__all__ = ["Settle", "refuse_process_options", "set_up_process", "settled"]
+__all__ = ["FinishSetup", "finish_process_setup", "refuse_process_options", "set_up_process"]
 
 # Members are started and modules imported as another user; what is out of reach would be found out piece by piece.
 _PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
 
-Settle: TypeAlias = Callable[[Sequence["Listener"]], AbstractContextManager[None]]
+FinishSetup: TypeAlias = Callable[[Sequence["Listener"]], AbstractContextManager[None]]
 
 
 def set_up_process(options: ProcessOptions) -> None:
@@ -61,7 +61,7 @@ def refuse_process_options(options: ProcessOptions) -> None:
 
 
 @contextlib.contextmanager
-def settled(options: ProcessOptions, listeners: Sequence[Listener]) -> Iterator[None]:
+def finish_process_setup(options: ProcessOptions, listeners: Sequence[Listener]) -> Iterator[None]:
     """Have a pidfile while the body runs, and be who the options say from now on; socket files are that user's, too.
 
     Raises:

@@ -20,7 +20,7 @@ from trio_uwsgi._program.control import Control
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
 from trio_uwsgi._program.systemd import Notifier
-from trio_uwsgi._system.interpreter_exit import begin, flush_output, has_begun, lingering, stop_begins
+from trio_uwsgi._system.interpreter_exit import flush_output, has_started, lingering, mark_started, mark_stopping
 from trio_uwsgi._system.privileges import identity_of
 from trio_uwsgi._system.process_titles import with_title
 from trio_uwsgi._system.subreaper import reap_orphans
@@ -28,13 +28,14 @@ from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi.config import Config
 
-__all__ = ["obey_stops", "plain_start_errors", "run_standalone"]
+__all__ = ["install_stop_handlers", "plain_start_errors", "run_standalone"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Reports the `Runtime` when everything serves.
+# Reports the `NurseryTree` when everything serves.
 Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
@@ -42,7 +43,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
     """Run a runtime, show a log if nobody set one up, and do what the program is told from outside.
 
     Args:
-        serve: runs the runtime, and gives it to its `task_status` when everything serves.
+        serve: runs a `NurseryTree`, and gives it to its `task_status` when everything serves.
         config: what concerns the program is taken from it.
         sources: folders of the application's code.
     Raises:
@@ -58,7 +59,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
     if config.reload:
         require_watchfiles()
     try:
-        hard = await _obey_and_serve(serve, config, sources)
+        hard = await _serve_and_control(serve, config, sources)
     finally:
         if names := lingering():
             logger.warning("the runtime has ended; Python ends when these have, too: %s", ", ".join(names))
@@ -66,7 +67,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
         raise SystemExit(128 + hard)
 
 
-async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) -> int:
+async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str]) -> int:
     """Give back the posix signal that ended everything at once; 0 if none did."""
     touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
     notifier = Notifier.from_environment(os.environ)
@@ -85,21 +86,22 @@ async def _obey_and_serve(serve: Serve, config: Config, sources: Sequence[str]) 
             if threading.current_thread() is threading.main_thread():
                 await everything.start(control.obey_job_control)
                 await everything.start(control.obey_signals)
-                begin()
+                mark_started()
                 if config.placement == "process":
                     everything.start_soon(reap_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
-            control.runtime = runtime = await everything.start(serve)
-            runtime.on_reloading(notifier.reloading)
-            everything.start_soon(notifier.follow, runtime.wait_stopping)
-            everything.start_soon(_note_stop, runtime.wait_stopping)
-            everything.start_soon(_end_if_overdue, runtime.overdue, config.mercy)
+            tree: NurseryTree = await everything.start(serve)
+            control.runtime = tree.runtime
+            tree.on_reloading(notifier.reloading)
+            everything.start_soon(notifier.report_states, tree.stopping.wait)
+            everything.start_soon(_mark_stop, tree.stopping.wait)
+            everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
                 everything.start_soon(watch_sources, sources, control.reload_for)
-            await runtime.ended.wait()
+            await tree.ended.wait()
             everything.cancel_scope.cancel()
     return control.hard
 
@@ -114,12 +116,12 @@ async def _end_if_overdue(overdue: trio.Event, mercy: float) -> None:
     end_now(mercy)
 
 
-async def _note_stop(told: Callable[[], Awaitable[None]]) -> None:
+async def _mark_stop(told: Callable[[], Awaitable[None]]) -> None:
     await told()
-    stop_begins()
+    mark_stopping()
 
 
-def obey_stops() -> None:
+def install_stop_handlers() -> None:
     """Obey the posix signals that stop a program from now on, before Trio has a look at them, and again when it has
     none any more. They end the process at once: nothing is open that would have to be closed, and Python's own end may
     be what hangs. One that is ignored stays so. Main thread only.
@@ -131,7 +133,7 @@ def obey_stops() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     name = signal.Signals(number).name
-    gently = not has_begun() and number != signal.SIGQUIT
+    gently = not has_started() and number != signal.SIGQUIT
     try:
         if gently:
             logger.info("%s: stopping before anything was served", name)

@@ -101,7 +101,7 @@ class Notifier:
         else:
             self.send("READY=1", "STATUS=serving")
 
-    async def follow(self, told_to_stop: Callable[[], Awaitable[None]]) -> None:
+    async def report_states(self, told_to_stop: Callable[[], Awaitable[None]]) -> None:
         """Say that everything serves, then when it stops, and meanwhile, until cancelled, that it lives.
 
         Args:

@@ -53,7 +53,7 @@ def adopt(registry: Registry, description: bytes) -> None:
     for signum, target in found.get("signals", ()):
         registry.register_signal(signum, target, stand_in)
     for signum, rule, late, overlap in found.get("timers", ()):
-        registry.declare(Timer(signum, rule_from_values(rule), late=late, overlap=overlap))
+        registry._declare(Timer(signum, rule_from_values(rule), late=late, overlap=overlap))
     for number in found.get("programs", ()):
         registry.mules.declare_program(number, stand_in)
     for name in found.get("handlers", ()):
@@ -65,7 +65,7 @@ def adopt(registry: Registry, description: bytes) -> None:
     if found.get("other_jobs"):
         registry.spool.declare_catch_all(_named(found["other_jobs"]))
     if registry.headcount is not None:
-        registry.check(registry.headcount)
+        registry._check(registry.headcount)
 
 
 def _named(name: str) -> Callable[..., object]:

@@ -61,11 +61,11 @@ class Declarations:
         Raises:
             RegistrationError: they do not fit the members; nothing has changed.
         """
-        registry.open(headcount, self._ticker.add, self._ticker.cancel)
+        registry._open(headcount, self._ticker.add, self._ticker.cancel)
         former, self.registry = self.registry, registry
         for timer in (*former.timers, *self._timers.values()):
             self._ticker.cancel(timer)
         self._timers.clear()
-        former.close()
+        former._close()
         for instance in instances:
             instance.outdated = instance.holds_slot or instance.drained

@@ -82,7 +82,7 @@ class Dispatcher:
         self._tickets = 0
 
     def __repr__(self) -> str:
-        return f"<Roster: {', '.join(repr(slot) for slot in self.slots())}>"
+        return f"<Dispatcher: {', '.join(repr(slot) for slot in self.slots())}>"
 
     def slots(self, kind: Kind | None = None) -> list[Slot]:
         """The seats of one kind, or all: workers, mules, spoolers, each kind by number."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._units.journal import summary
-from trio_uwsgi._units.own_loggers import enable_own_loggers
+from trio_uwsgi._units.loggers import enable_own_loggers
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def _run_atexit(calls: Calls) -> None:
     """The last one that was declared first. All of them are called, and together have what is left of the mercy."""
     member = calls.member
     mercy = member.services.mercy
-    deadline = member.inbox.told_at + max(mercy - _LEEWAY, mercy / 2)
+    deadline = member.inbox.stop_requested_at + max(mercy - _LEEWAY, mercy / 2)
     for hook in reversed(member.registry.atexit_hooks):
         left = deadline - trio.current_time()
         await calls.run("atexit", getattr(hook, "__name__", ""), hook, limit=max(left, 0.001))

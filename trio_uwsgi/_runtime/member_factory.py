@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._caches.caches import Caches
-from trio_uwsgi._http.fair_reactor import Share
-from trio_uwsgi._http.service import HttpStatistics
+from trio_uwsgi._http.accept_share import Share
+from trio_uwsgi._http.statistics import HttpStatistics
 from trio_uwsgi._link.scoreboard import TOTALS
 from trio_uwsgi._locks.locks import UserLocks
 from trio_uwsgi._nodes.client import Nodes
@@ -105,7 +105,7 @@ class MemberFactory:
         slot = instance.slot
         member = self.member(slot)
         if instance.replacement:
-            member.inbox.inherit()
+            member.inbox.wait_for_slot()
         bodies = {"worker": self._worker, "mule": self._mule, "spooler": self._spooler}
         return MemberTask(member, partial(_until_told, bodies[slot.kind](member)))
 
@@ -165,7 +165,7 @@ class MemberFactory:
             max_tries=self._registry.spool.max_tries,
             fsync=options.fsync,
             chance=self._environment.chance,
-            onlooker=self._shared is not None and self._shared.caches is True,  # the master
+            watch_only=self._shared is not None and self._shared.caches is True,  # the master
         )
         return Spool(SpoolFolder(directory, wall.now), settings, wall)
 

@@ -55,8 +55,8 @@ class MemberInstance:
         self.on_change: Callable[[], None] = _ignore_change
 
     def __repr__(self) -> str:
-        steps = {"ready": self.ready, "seated": self.holds_slot, "gave way": self.drained}
-        return f"<Tenure {self.name}: {', '.join(word for word, yes in steps.items() if yes) or 'new'}>"
+        steps = {"ready": self.ready, "holds the slot": self.holds_slot, "drained": self.drained}
+        return f"<MemberInstance {self.name}: {', '.join(word for word, yes in steps.items() if yes) or 'new'}>"
 
 
 def second_name(name: str) -> str:

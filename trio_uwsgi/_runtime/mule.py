@@ -35,7 +35,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     inbox: Inbox = member.inbox
     messages = inbox.messages
     program = member.registry.mules.programs.get(member.number)
-    messages.programmed = program is not None
+    messages.has_program = program is not None
     async with trio.open_nursery() as nursery:
         await nursery.start(member.threads.serve, name=f"threads {member.threads.name}")
         await nursery.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
@@ -50,7 +50,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
                 member.link.send(Ready())
                 await inbox.stopping.wait()
                 programs.cancel_scope.cancel()
-                messages.give_back()
+                messages.program_ended()
                 inbox.finish()
             await messages.wait_begun()
             inbox.drain()  # now that the program has ended: there are never two of them
@@ -67,7 +67,7 @@ async def _run_program(member: Member, calls: Calls, program: Program) -> None:
         result = await calls.run("program", getattr(program, "__name__", ""), program, limit=0)
         member.inbox.messages.release()
         if result.returned:  # from now on this mule is like one without a program
-            member.inbox.messages.give_back()
+            member.inbox.messages.program_ended()
             return
         pause = next_pause(pause, trio.current_time() - started) or FIRST_PAUSE
         logger.warning("%s: its program is started again in %g s", member.name, pause)

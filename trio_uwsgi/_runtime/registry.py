@@ -1,8 +1,8 @@
 """What an application declared: signals, timers, mule programs, message handlers, RPC functions. Pure.
 
-Importing the application fills a registry. There is a default one behind `trio_uwsgi.uwsgi`; tests and embedders make
-their own and pass it to `serve`. Here are the tables and their rules only: who runs a handler is decided in
-`dispatcher.py`, when a timer is due in `schedule.py`, and how a handler is called in `_units/calls.py`.
+Importing the application fills a registry. The default registry is behind `trio_uwsgi.uwsgi`; tests and embedders make
+their own and pass it to `serve`. This module has the tables and their rules only: `dispatcher.py` decides which member
+runs a handler, `_signals/schedule.py` when a timer is due, and `_units/calls.py` how a handler is called.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ class Signal:
 
 
 class Registry:
-    """The declarations of one application.
+    """The declarations of one application: its signal handlers, timers, crons, mule programs, message handlers, RPC
+    functions, job functions and hooks.
 
-    `headcount` is set while a runtime serves it: from then on targets and mule numbers are checked against it at once,
-    and a signal may be registered again (it replaces the handler, as in a uWSGI worker); before, a second registration
-    is an error.
+    Pass it to `serve` as `registry=`. While a runtime serves it, targets and mule numbers are checked against the
+    runtime's members at once, and a signal may be registered again, which replaces its handler, as in a uWSGI worker;
+    before, a second registration is an error.
     """
 
     def __init__(self) -> None:
@@ -65,43 +66,45 @@ class Registry:
         self.spool = SpoolFunctions()
         self.post_fork_hooks: list[Callable[[], object]] = []
         self.atexit_hooks: list[Callable[[], object]] = []
-        self.headcount: Headcount | None = None
-        self._arm: Callable[[Timer], None] = _leave_unarmed
+        self.headcount: Headcount | None = None  # None while no runtime serves it
+        self._arm: Callable[[Timer], None] = _ignore
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
-        self._registered: Callable[[Signal], None] = _tell_nobody
+        self._registered: Callable[[Signal], None] = _ignore
 
     def __repr__(self) -> str:
         mules = self.mules
         return (
             f"<Registry: {len(self.signals)} signals, {len(self.timers)} timers, {len(mules.programs)} mule programs, "
             f"{len(mules.message_handlers)} message handlers, {len(mules.farms)} farms, {len(self.rpc)} RPC functions, "
-            f"{len(self.spool)} for jobs>"
+            f"{len(self.spool)} job functions>"
         )
 
-    def open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
-        """Start serving with these members: what was declared must fit them.
+    # ----- for the runtime
+
+    def _open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
+        """A runtime begins to serve this registry; what was declared must fit its members.
 
         Args:
-            headcount: the members there are.
-            arm: starts a timer; called for all declared ones now, and for others as they are declared.
-            cancel: cancels one that was armed.
+            headcount: the members of the runtime.
+            arm: starts a timer; called for all declared timers now, and for later ones as they are declared.
+            cancel: cancels an armed timer.
         Raises:
-            RegistrationError: a target or a mule program names a member that does not exist, or there is nobody who
-                would run a function; or the registry is being served already.
+            RegistrationError: a target or a mule program names a member that does not exist, or no member would run a
+                function; or another runtime serves the registry.
         """
         if self.headcount is not None:
             raise RegistrationError(
                 "this registry is being served by another runtime; give each runtime a Registry() of its own"
             )
-        self.check(headcount)
+        self._check(headcount)
         self.headcount = headcount
         self._arm = arm
         self._cancel = cancel
         for timer in self.timers:
             arm(timer)
 
-    def check(self, headcount: Headcount) -> None:
-        """Refuse what these members would never run.
+    def _check(self, headcount: Headcount) -> None:
+        """Refuse declarations that these members would never run.
 
         Raises:
             RegistrationError: something is declared for a member that does not exist.
@@ -111,32 +114,33 @@ class Registry:
         self.mules.check(headcount)
         self.spool.check(headcount.spoolers)
 
-    def join(
+    def _join(
         self,
         headcount: Headcount,
         registered: Callable[[Signal], None],
         arm: Callable[[Timer], None],
         cancel: Callable[[Timer], None],
     ) -> None:
-        """A member in a process of its own begins; the master serves what was declared so far.
+        """A member in its own process begins. The master serves what was declared up to now, so only later
+        declarations are passed on.
 
         Args:
-            headcount: the members there are.
+            headcount: the members of the runtime.
             registered: called with each signal that is registered from now on.
-            arm: starts a timer that is declared from now on.
-            cancel: cancels one.
+            arm: called with each timer that is declared from now on.
+            cancel: called with each timer that is cancelled.
         """
         self.headcount = headcount
         self._registered = registered
         self._arm = arm
         self._cancel = cancel
 
-    def close(self) -> None:
-        """The runtime ended; the declarations stay and can be served again."""
+    def _close(self) -> None:
+        """The runtime has ended. The declarations are kept and can be served again."""
         self.headcount = None
-        self._arm = _leave_unarmed
+        self._arm = _ignore
         self._cancel = _cancel_unarmed
-        self._registered = _tell_nobody
+        self._registered = _ignore
         for timer in self.timers:
             timer.due = None
 
@@ -161,9 +165,9 @@ class Registry:
         self._registered(signal)
         return signal
 
-    def free_signum(self) -> int:
-        """The highest number nobody has registered. (uWSGI takes the lowest, where hand-written numbers collide with
-        it.)
+    def _free_signum(self) -> int:
+        """The highest number that is not registered. (uWSGI takes the lowest, which collides with hand-written
+        numbers.)
 
         Raises:
             RegistrationError: all 256 are taken.
@@ -183,7 +187,7 @@ class Registry:
         """Decorate a signal's handler; see `trio_uwsgi.uwsgi.signal_handler`."""
 
         def register(handler: Callable[[int], U]) -> SignalHandler[U]:
-            number = self.free_signum() if signum is None or callable(signum) else signum
+            number = self._free_signum() if signum is None or callable(signum) else signum
             replaced = self.signals.get(number)
             self.register_signal(number, target, handler)
             try:
@@ -193,40 +197,40 @@ class Registry:
                 if replaced is not None:
                     self.signals[number] = replaced
                 raise RegistrationError(
-                    f"@signal_handler cannot leave the number on {handler!r}; "
+                    f"@signal_handler cannot set the attribute `signum` of {handler!r}; "
                     f"use register_signal({number}, {target!r}, ...)"
                 ) from None
             return cast("SignalHandler[U]", handler)
 
         return register(signum) if callable(signum) else register
 
-    # ----- timers: each returns the handle, which is armed when a runtime starts
+    # ----- timers: the methods return a `Timer`, which is armed when a runtime starts
 
-    def declare(self, timer: Timer) -> Timer:
-        """Keep a timer or cron for every runtime that serves this registry; while one does, it is armed at once."""
+    def _declare(self, timer: Timer) -> Timer:
+        """Add a timer or cron. It is armed in each runtime that serves this registry; at once if one does now."""
         self._arm(timer)
         self.timers.append(timer)
         return timer
 
     def add_timer(self, signum: int, seconds: float, *, late: str = "skip", overlap: bool = False) -> Timer:
-        """Declare a timer; see `trio_uwsgi.uwsgi.add_timer`. Give what it returns to `cancel` and `due`."""
+        """Declare a timer; see `trio_uwsgi.uwsgi.add_timer`. Pass the result to `cancel` or `due`."""
         check_signum(signum)
-        return self.declare(Timer(signum, Every(seconds), late=late, overlap=overlap))
+        return self._declare(Timer(signum, Every(seconds), late=late, overlap=overlap))
 
     def add_rb_timer(
         self, signum: int, seconds: float, iterations: int = 0, *, late: str = "skip", overlap: bool = False
     ) -> Timer:
-        """Declare a timer that ends; see `trio_uwsgi.uwsgi.add_rb_timer`. Its result is for `cancel` and `due`."""
+        """Declare a timer that ends; see `trio_uwsgi.uwsgi.add_rb_timer`. Pass the result to `cancel` or `due`."""
         check_signum(signum)
-        return self.declare(Timer(signum, Again(seconds, iterations), late=late, overlap=overlap))
+        return self._declare(Timer(signum, Again(seconds, iterations), late=late, overlap=overlap))
 
     def add_cron(self, signum: int, *when: int | str, late: str = "skip", overlap: bool = False) -> Timer:
-        """Declare a cron; see `trio_uwsgi.uwsgi.cron` for `when`. Give what it returns to `cancel` and `due`."""
+        """Declare a cron; see `trio_uwsgi.uwsgi.cron` for `when`. Pass the result to `cancel` or `due`."""
         check_signum(signum)
-        return self.declare(Timer(signum, Cron(cron_spec(*when)), late=late, overlap=overlap))
+        return self._declare(Timer(signum, Cron(cron_spec(*when)), late=late, overlap=overlap))
 
     def cancel(self, timer: Timer) -> None:
-        """A declared timer fires no more, now or in a later runtime. May be called again."""
+        """Stop a declared timer, in this runtime and in later ones. May be called again."""
         self._cancel(timer)
 
     def due(self, timer: Timer) -> float | None:
@@ -249,10 +253,10 @@ class Registry:
 
     def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Registering:
         def register(handler: Callable[[int], T]) -> SignalHandler[T]:
-            signum = self.free_signum()
+            signum = self._free_signum()
             timer = Timer(signum, rule, late=late, overlap=overlap)
             registered = self.signal_handler(signum, target=target)(handler)
-            self.declare(timer)
+            self._declare(timer)
             return registered
 
         return register
@@ -260,9 +264,9 @@ class Registry:
     # ----- mules
 
     def mule(self, number: int) -> Callable[[P], P]:
-        """Decorate mule `number`'s program; see `trio_uwsgi.uwsgi.mule`."""
+        """Decorate the program of mule `number`; see `trio_uwsgi.uwsgi.mule`."""
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise RegistrationError(f"mules are numbered from 1, and {number!r} is none; write @mule(1)")
+            raise RegistrationError(f"{number!r} is not a mule's number; these start from 1: write @mule(1)")
 
         def register(program: P) -> P:
             self._check_not_serving("mules have started already; declare their programs before serving")
@@ -297,7 +301,7 @@ class Registry:
     # ----- members
 
     def post_fork(self, func: F) -> F:
-        """Decorate a function that every member calls when it begins; see `trio_uwsgi.uwsgi.post_fork`."""
+        """Decorate a function that every member calls when it starts; see `trio_uwsgi.uwsgi.post_fork`."""
         return self._hook(self.post_fork_hooks, "a post_fork hook", func)
 
     def atexit(self, func: F) -> F:
@@ -381,12 +385,8 @@ class Registry:
             check_spooler(what, self.headcount.spoolers)
 
 
-def _leave_unarmed(timer: Timer) -> None:
-    pass
-
-
-def _tell_nobody(signal: Signal) -> None:
-    pass
+def _ignore(declared: Timer | Signal) -> None:
+    """While no runtime serves the registry."""
 
 
 def _cancel_unarmed(timer: Timer) -> None:

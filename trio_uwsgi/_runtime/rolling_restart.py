@@ -158,7 +158,7 @@ class RollingRestart:
             generation = await self._begin(first)
         if generation is None:
             return
-        self._generations.follow(generation)
+        self._generations.switch_to(generation)
         # Who had died, and came again before the others were prepared, has the old code.
         missed = [supervisor for supervisor in first if not supervisor.drain()]
         for supervisor in missed + later:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
     from trio_uwsgi._http.listeners import Listener
-    from trio_uwsgi._http.service import HttpOptions
+    from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._locks.locks import Locks
     from trio_uwsgi._process.generation import Generations

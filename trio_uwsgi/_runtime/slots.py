@@ -26,7 +26,7 @@ class SlotState(enum.Enum):
 
     STARTING = "starting"
     READY = "ready"
-    BACKING_OFF = "resting"
+    BACKING_OFF = "backing off"
     VACANT = "vacant"
     ENDED = "ended"
 
@@ -126,9 +126,14 @@ class Slot:
         self.leaving: dict[int, Delivery] = {}
         self.last_given = 0
 
+    def __str__(self) -> str:
+        waiting = len(self.signals) + len(self.messages)
+        counts = f" ({waiting} waiting, {len(self.running)} running)" if self.load else ""
+        return f"{self.name} {self.state.value}{counts}"
+
     def __repr__(self) -> str:
         waiting = f"{len(self.signals)} signals and {len(self.messages)} messages waiting"
-        return f"<Seat {self.name}: {self.state.value}, {waiting}, {len(self.running)} running>"
+        return f"<Slot {self.name}: {self.state.value}, {waiting}, {len(self.running)} running>"
 
     @property
     def load(self) -> int:

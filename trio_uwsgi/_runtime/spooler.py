@@ -70,7 +70,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
                     inbox.finish()
                     if member.heartbeat is not None:  # a process, which is killed when the mercy is over
                         mercy = member.services.mercy
-                        loops.cancel_scope.deadline = inbox.told_at + max(mercy - LEEWAY, mercy / 2)
+                        loops.cancel_scope.deadline = inbox.stop_requested_at + max(mercy - LEEWAY, mercy / 2)
         services.cancel_scope.cancel()
 
 
@@ -113,19 +113,19 @@ class Jobs:
 
     async def _serve_in_one_task(self) -> None:
         """The same, until a job has left something open in the task."""
-        spoilt = False
-        while not (self._finishing or spoilt):
+        left_open = False
+        while not (self._finishing or left_open):
             shared = SharedScope()
             with shared.opened():
                 await self._run_jobs(shared)
-            spoilt = shared.spoilt
-            if (harakiri := self._calls.settle(shared)) is not None:
+            left_open = shared.left_open
+            if (harakiri := self._calls.block_ended(shared)) is not None:
                 self._settle(Result(False, None, harakiri))
 
     def _abandon(self, claim: Claim) -> None:
         if self._member.killed:
-            self._running.leave()
-            self._spool.lose(claim)
+            self._running.abandon()
+            self._spool.abandon(claim)
         else:  # the runtime ends at once
             self._running.end()
             self._spool.keep(claim)
@@ -174,7 +174,7 @@ class Jobs:
         self._running.begin(claim)
         # A job that fails ten times says where with the first and the last; in between `_fail` says what, in one line.
         what = f"job {function.name}"
-        self._calls.again = what if claim.tries and not self._spool.is_last_try(claim) else ""
+        self._calls.retried = what if claim.tries and not self._spool.is_last_try(claim) else ""
         if member.journal.remembers:
             member.journal.note(member.name, what)
         try:

@@ -46,9 +46,9 @@ class Spoolers:
         for slot in vacant[: max(0, spool.unfinished - there)]:
             self._master.dispatcher.activate(slot)
 
-    def tell_frequency(self, seconds: float) -> None:
+    def send_frequency(self, seconds: float) -> None:
         """A member has said how often directories are looked through: here, and by spoolers that are processes."""
-        self._spools.heed_frequency(seconds)
+        self._spools.apply_frequency(seconds)
         for slot in self._master.dispatcher.slots("spooler"):
             for name in (slot.name, second_name(slot.name)):
                 self._master.send(name, SpoolerFrequency(seconds))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_uwsgi._alarms.alarms import AlarmStatistics
-    from trio_uwsgi._http.service import HttpStatistics
+    from trio_uwsgi._http.statistics import HttpStatistics
     from trio_uwsgi._runtime.member_factory import MemberStatistics
     from trio_uwsgi._spool.directory import SpoolStatistics
 

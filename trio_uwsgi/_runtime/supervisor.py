@@ -100,7 +100,7 @@ class Supervisor:
         finally:
             self._master.retire(self.slot)
         if self.scope.cancelled_caught:
-            logger.warning("what %s still ran after the mercy of %g s was cancelled", self.slot.name, self._mercy)
+            logger.warning("the mercy of %g s is over: cancelled what %s still ran", self._mercy, self.slot.name)
 
     async def _look_after(self) -> None:
         slot = self.slot

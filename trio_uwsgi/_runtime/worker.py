@@ -11,19 +11,23 @@ import trio
 
 from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
-from trio_uwsgi._apps.wsgi_threads import WsgiApp, WsgiDriver
+from trio_uwsgi._apps.wsgi_threads import WsgiDriver
 from trio_uwsgi._http.connection import serve_stream
-from trio_uwsgi._http.fair_reactor import Share, serve_fairly
+from trio_uwsgi._http.fair_reactor import serve_fairly
 from trio_uwsgi._http.reactor import serve_sockets
-from trio_uwsgi._http.service import HttpOptions, HttpService, HttpStatistics
+from trio_uwsgi._http.service import HttpService
 from trio_uwsgi._link.frames import Closed, Ready
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
+    from trio_uwsgi._apps.wsgi_exchange import WsgiApp
+    from trio_uwsgi._http.accept_share import Share
     from trio_uwsgi._http.listeners import Listener
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.options import HttpOptions
+    from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.statistics import HttpStatistics
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
     from trio_uwsgi.config.options import AccessRules
@@ -119,7 +123,7 @@ class Worker:
                     await self._nursery.start(serve, self._service, self._listeners)
                 member.link.send(Ready())
                 await member.inbox.stopping.wait()
-                self._service.drain(patient=member.inbox.patient)
+                self._service.drain(others_serve=member.inbox.patient)
                 member.link.send(Closed())
                 await self._service.wait_drained()
                 member.inbox.finish()

@@ -1,1 +1,20 @@
-"""The package signals."""
+"""uwsgi signals, timers, crons and messages of mules, between the declaration and the handler.
+
+    `targets.py`           what a target such as `workers` or `mule1` means (pure)
+    `handlers.py`          what the decorators make of a function (pure)
+    `mule_functions.py`    mules' programs, message handlers and farms, as declared (pure)
+
+Timers and crons, all pure but the ticker:
+
+    `timer.py`             the rules of due times, and a live timer; `timer_specs.py`: the rules as frames have them
+    `cron.py`              when a cron fires, also when a time zone changes its offset
+    `schedule.py`          the order of all that is due; late and overlapping ticks are decided here
+    `ticker.py`            the task that sleeps until the first of them; the clock on the wall
+
+In a member:
+
+    `inbox.py`             runs what the master delivered, in order
+    `messages.py`          in a mule: which handler, function of a farm, or program gets a message
+
+Elsewhere: which member is given a signal is decided in `_runtime/dispatcher.py`, and sent by `_runtime/master.py`.
+"""

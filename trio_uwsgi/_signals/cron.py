@@ -185,7 +185,7 @@ def next_fire(spec: Spec, after_wall: float, zone: tzinfo | None) -> float:
     first, again = _instants(here, zone)
     if first < again:
         # This minute comes twice. If it is the first of the two, the clock will be put back to minutes before it.
-        put_back = _local(_turn(first, again, zone), zone)
+        put_back = _local(_offset_change(first, again, zone), zone)
         fires += _instants(spec.next_local(put_back - _MINUTE), zone)
     return min(fire for fire in fires if fire > after)
 
@@ -193,11 +193,11 @@ def next_fire(spec: Spec, after_wall: float, zone: tzinfo | None) -> float:
 def _fixed_fire(spec: Spec, here: datetime, after: int, zone: tzinfo | None) -> float:
     first, again = _instants(spec.next_local(here), zone)
     if first > again:  # skipped: it runs at the end of the gap
-        return _turn(again, first, zone)
+        return _offset_change(again, first, zone)
     if first > after:
         return first
     # `after` is in the second pass of a repeated hour, and everything in that hour ran in the first: go on behind it.
-    end = _local(_turn(first, again, zone), zone) + timedelta(seconds=again - first)
+    end = _local(_offset_change(first, again, zone), zone) + timedelta(seconds=again - first)
     return _instants(spec.next_local(end - _MINUTE), zone)[0]
 
 
@@ -205,7 +205,7 @@ def _outside_gap(spec: Spec, local: datetime, zone: tzinfo | None) -> datetime:
     first, again = _instants(local, zone)
     if first <= again:
         return local
-    return spec.next_local(_local(_turn(again, first, zone), zone) - _MINUTE)
+    return spec.next_local(_local(_offset_change(again, first, zone), zone) - _MINUTE)
 
 
 def _local(instant: float, zone: tzinfo | None) -> datetime:
@@ -217,7 +217,7 @@ def _instants(local: datetime, zone: tzinfo | None) -> tuple[float, ...]:
     return local.replace(tzinfo=zone).timestamp(), local.replace(tzinfo=zone, fold=1).timestamp()
 
 
-def _turn(before: float, behind: float, zone: tzinfo | None) -> float:
+def _offset_change(before: float, behind: float, zone: tzinfo | None) -> float:
     """The first second of the offset that is in force at `behind` and was not at `before`."""
     low, high = int(before), int(behind)
     offset = _offset(high, zone)

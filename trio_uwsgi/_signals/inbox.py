@@ -17,7 +17,7 @@ import trio
 from trio.lowlevel import Task, current_task, reschedule
 
 from trio_uwsgi._link.frames import Begun, Deliver, Drain, Drained, Ended, Frame, Pause, Stop, TakeOver
-from trio_uwsgi._signals.messages import Messages, parked
+from trio_uwsgi._signals.messages import Messages, wait_rescheduled
 from trio_uwsgi._units.calls import SharedScope
 from trio_uwsgi._units.leftovers import in_own_task
 
@@ -34,7 +34,7 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Handlers run before others get their turn: a burst of those that never wait must not keep Trio for itself. Counted and
 # not timed, so that two runs of a story go the same way.
-TURN = 4
+HANDLERS_PER_TURN = 4
 
 
 class Inbox:
@@ -55,28 +55,28 @@ class Inbox:
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
-        self.told_at = math.inf  # when it was first told to stop
-        self.holds_slot = trio.Event()  # at once, but for one who follows another one
+        self.stop_requested_at = math.inf  # when it was first told to stop
+        self.holds_slot = trio.Event()  # at once, but for one who draining another one
         self.holds_slot.set()
-        self.follows = False  # another one follows this one: what waits here is for that
+        self.draining = False  # another one draining this one: what waits here is for that
         self.patient = False  # others serve on when this one ends
-        self.on_pause: Callable[[bool], None] = _accepts_nobody
+        self.on_pause: Callable[[bool], None] = _ignore_pause
 
-    def inherit(self) -> None:
+    def wait_for_slot(self) -> None:
         """Another one has the seat: wait until the master says otherwise."""
         self.messages.holds_slot = self.holds_slot = trio.Event()
 
     def obey(self, frame: Frame) -> None:
         """Take a frame from the master."""
         if isinstance(frame, Stop | Drain):
-            self.told_at = min(self.told_at, trio.current_time())
+            self.stop_requested_at = min(self.stop_requested_at, trio.current_time())
         if isinstance(frame, Stop):
             self.patient = frame.patient
             self.stopping.set()
         elif isinstance(frame, Pause):
             self.on_pause(frame.paused)
         elif isinstance(frame, Drain):
-            self.follows = self.patient = True
+            self.draining = self.patient = True
             self._signals.clear()
             self.messages.drop()
             self.stopping.set()
@@ -94,7 +94,7 @@ class Inbox:
 
     def drain(self) -> None:
         """Nothing is begun here any more, should another one follow: that can begin."""
-        if self.follows:
+        if self.draining:
             self._member.link.send(Drained())
 
     def finish(self) -> None:
@@ -112,13 +112,13 @@ class Inbox:
 
     async def _serve_in_one_task(self) -> None:
         """The same, until a handler has left something open in the task."""
-        spoilt = False
-        while (self._signals or not self._finishing) and not spoilt:
+        left_open = False
+        while (self._signals or not self._finishing) and not left_open:
             shared = SharedScope()
             with shared.opened():
                 await self._run_signals(shared)
-            spoilt = shared.spoilt
-            if self._calls.settle(shared) is not None:
+            left_open = shared.left_open
+            if self._calls.block_ended(shared) is not None:
                 self._signal_ended()
 
     async def _run_signals(self, shared: SharedScope) -> None:
@@ -146,7 +146,7 @@ class Inbox:
                 )
                 send(Ended(delivery.ticket))
             ran += 1
-            if usable and signals and ran % TURN == 0:
+            if usable and signals and ran % HANDLERS_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
     async def _run_signal(self, shared: SharedScope, signal: Signal) -> bool:
@@ -172,8 +172,8 @@ class Inbox:
         """Wait until this member has run a handler, of `signum` or of any signal. A cancelled wait leaves nothing."""
         waiter = (signum, current_task())
         self._signal_waiters.append(waiter)
-        return cast("int", await parked(lambda: self._signal_waiters.remove(waiter)))
+        return cast("int", await wait_rescheduled(lambda: self._signal_waiters.remove(waiter)))
 
 
-def _accepts_nobody(paused: bool) -> None:
+def _ignore_pause(paused: bool) -> None:
     """Of members that serve no clients."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
 
-__all__ = ["Messages", "parked"]
+__all__ = ["Messages", "wait_rescheduled"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -49,15 +49,15 @@ class Messages:
     def __init__(self, member: Member, calls: Calls) -> None:
         self._member = member
         self._calls = calls
-        self._lanes: dict[str, deque[tuple[int, Deliver]]] = {}
+        self._queues: dict[str, deque[tuple[int, Deliver]]] = {}
         self._arrived = 0
         self._readers: list[_Reader] = []
         self._held: int | None = None  # ticket of the message that the program works on
         self.holds_slot = trio.Event()  # as in `Inbox`
         self.holds_slot.set()
-        self._on_the_way = 0  # messages that readers were given, who have not run since
+        self._handed_over = 0  # messages that readers were given, who have not run since
         self._finishing = False
-        self.programmed = False  # a program runs, and may begin to read messages at any time
+        self.has_program = False  # a program runs, and may begin to read messages at any time
         self._program_reads = False
         self._program_reads_farms = False
 
@@ -68,17 +68,17 @@ class Messages:
                 self._hand_over(reader, frame)
                 return
         self._arrived += 1
-        self._lanes.setdefault(frame.farm, deque()).append((self._arrived, frame))
+        self._queues.setdefault(frame.farm, deque()).append((self._arrived, frame))
 
     def _hand_over(self, reader: _Reader, frame: Deliver | None) -> None:
         self._readers.remove(reader)
-        self._on_the_way += frame is not None
+        self._handed_over += frame is not None
         reschedule(reader.task, outcome.Value(frame))
 
     def _take(self, wants: Wants) -> Deliver | None:
         """The one that has waited longest of those that are wanted."""
-        heads = [(lane[0][0], farm) for farm, lane in self._lanes.items() if lane and wants(farm)]
-        return self._lanes[min(heads)[1]].popleft()[1] if heads else None
+        heads = [(queue[0][0], farm) for farm, queue in self._queues.items() if queue and wants(farm)]
+        return self._queues[min(heads)[1]].popleft()[1] if heads else None
 
     async def _next(self, wants: Wants, *, ends: bool) -> Deliver | None:
         """The next one that is wanted. Where it `ends`, None after `finish` when none waits.
@@ -89,24 +89,24 @@ class Messages:
             return frame
         reader = _Reader(current_task(), wants, ends)
         self._readers.append(reader)
-        frame = cast("Deliver | None", await parked(lambda: self._readers.remove(reader)))
-        self._on_the_way -= frame is not None
+        frame = cast("Deliver | None", await wait_rescheduled(lambda: self._readers.remove(reader)))
+        self._handed_over -= frame is not None
         return frame
 
-    def give_back(self) -> None:
+    def program_ended(self) -> None:
         """The program has ended: from now on the handlers get its messages."""
-        self.programmed = self._program_reads = self._program_reads_farms = False
+        self.has_program = self._program_reads = self._program_reads_farms = False
         for reader in list(self._readers):
             if (frame := self._take(reader.wants)) is not None:
                 self._hand_over(reader, frame)
 
     def drop(self) -> None:
         """What waits is for another member, which the master gives it to."""
-        self._lanes.clear()
+        self._queues.clear()
 
     async def wait_begun(self) -> None:
         """Wait until what readers were given is theirs in the master's eyes, too."""
-        while self._on_the_way:
+        while self._handed_over:
             await trio.lowlevel.checkpoint()
 
     def finish(self) -> None:
@@ -143,7 +143,7 @@ class Messages:
         functions = self._member.registry.mules
         if farm in functions.farms or (self._program_reads_farms if farm else self._program_reads):
             return False
-        return bool(functions.message_handlers) or not self.programmed
+        return bool(functions.message_handlers) or not self.has_program
 
     async def _handle(self, message: MuleMessage) -> None:
         handlers = self._member.registry.mules.message_handlers
@@ -197,7 +197,7 @@ def _message(frame: Deliver) -> MuleMessage:
     return MuleMessage(frame.message, frame.farm, redelivered=frame.redelivered)
 
 
-async def parked(forget: Callable[[], None]) -> object:
+async def wait_rescheduled(forget: Callable[[], None]) -> object:
     """Park until rescheduled with a value; a cancelled wait is forgotten by its queue first, so nothing is handed to
     it.
     """

@@ -81,7 +81,7 @@ class _Heap:
         """Let go of the first one: nothing is to come."""
         heapq.heappop(self._entries)[2].due = None
 
-    def cancelled_one(self) -> None:
+    def note_cancelled(self) -> None:
         self._cancelled += 1
         if self._cancelled > len(self):
             self._entries = [entry for entry in self._entries if not entry[2].cancelled]
@@ -140,7 +140,7 @@ class Schedule:
             raise RegistrationError(
                 f"this timer of signal {timer.signum} is armed already; make another one of its rule"
             )
-        self._correct(wall_now)
+        self._check_wall_clock(wall_now)
         self._orders += 1
         timer.arm(self._orders, now)
         self._timers[timer.order] = timer
@@ -156,11 +156,11 @@ class Schedule:
         timer.held = 0
         if self._timers.get(timer.order) is timer:
             del self._timers[timer.order]
-            (self._wall if isinstance(timer.rule, Cron) else self._clock).cancelled_one()
+            (self._wall if isinstance(timer.rule, Cron) else self._clock).note_cancelled()
 
     def next_wake(self, now: float, wall_now: float) -> float:
         """Seconds until something is due: 0 if it is already, `inf` if nothing is armed."""
-        self._correct(wall_now)
+        self._check_wall_clock(wall_now)
         return max(0.0, min(self._clock.first_due() - now, self._wall.first_due() - wall_now))
 
     def pop_due(self, now: float, wall_now: float, limit: int = sys.maxsize) -> list[Timer]:
@@ -172,7 +172,7 @@ class Schedule:
             The timers whose signal is to be raised, in order of due time, within a microsecond in order of
             registration. One is listed more than once if it makes up for late ticks and its runs may overlap.
         """
-        self._correct(wall_now)
+        self._check_wall_clock(wall_now)
         ticks: list[tuple[int, int, Timer]] = []
         for heap, time in ((self._clock, now), (self._wall, wall_now)):
             while heap.first_due() <= time and len(ticks) < limit:
@@ -257,7 +257,7 @@ class Schedule:
             due = self._fires[spec] = next_fire(spec, second, self._zone)
         return due
 
-    def _correct(self, wall_now: float) -> None:
+    def _check_wall_clock(self, wall_now: float) -> None:
         """Notice a wall clock that was far ahead and has been put right: crons follow it."""
         if wall_now >= self._wall_latest - CLOCK_CORRECTION:
             self._wall_latest = max(self._wall_latest, wall_now)

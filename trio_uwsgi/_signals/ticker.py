@@ -43,7 +43,7 @@ class WallClock:
 
     now: Callable[[], float]
     steady: bool = False
-    settle: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    let_others_run: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
 
 
 def time_of_day(begin: float, elapsed: float) -> float:
@@ -102,7 +102,7 @@ class Ticker:
                 await self._changed.wait()
             self._changed = trio.Event()
             if self._under_way:
-                await self._wall.settle()
+                await self._wall.let_others_run()
 
     def _raise(self, timer: Timer) -> None:
         self._under_way += 1

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from trio_uwsgi._spool.file_format import LONGEST_HEAD, decode_head
 from trio_uwsgi._spool.paths import (
     DEAD,
-    LOOK,
+    READ_FLAGS,
     TRIES,
     Record,
     due_of,
@@ -40,15 +40,15 @@ from trio_uwsgi.errors import BadSpoolFile, SpoolError
 if TYPE_CHECKING:
     from trio_uwsgi._spool.file_format import Pairs
 
-__all__ = ["Claim", "NotClaimed", "ask_carefully", "claim_job", "open_job"]
+__all__ = ["Claim", "NotClaimed", "claim_job", "open_job", "probe_job"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-Why: TypeAlias = Literal["gone", "locked", "delayed", "unfinished", "buried", "unreadable"]
+Why: TypeAlias = Literal["gone", "locked", "delayed", "unfinished", "dead", "unreadable"]
 
-_OPEN = LOOK | os.O_RDWR
+_CLAIM_FLAGS = READ_FLAGS | os.O_RDWR
 # Seconds that a file may take to get its head. Who writes without our renaming (uWSGI) needs milliseconds for it.
-PATIENCE = 10
+WRITE_TIME = 10
 # The mode of a job that has a record in `.tries`. uWSGI's jobs, as ours, are for reading and writing.
 _FAILED_BEFORE = stat.S_IXUSR
 # Seconds for which a job is held back whose end, or burial, the disk refused.
@@ -62,7 +62,7 @@ class NotClaimed:
     Args:
         why: `gone`: there is no such file any more. `locked`: somebody else runs it, or is still writing it.
             `delayed`: it may not run yet. `unfinished`: it is empty or cut off, and may be being written.
-            `buried`: it is no whole job, and was moved to `dead`. `unreadable`: it is still there, and cannot be used.
+            `dead`: it is no whole job, and was moved to `dead`. `unreadable`: it is still there, and cannot be used.
         detail: a sentence for the log; `""` where there is nothing to tell.
         until: when to look again, in seconds since the epoch; None if there is nothing to wait for, or a change of the
             file tells.
@@ -191,7 +191,7 @@ class Claim:
         finally:
             self._release()
 
-    def lose(self) -> None:
+    def abandon(self) -> None:
         """Leave it as a process does that is killed: its death is counted by whoever finds that (`recover`)."""
         self._release()
 
@@ -215,8 +215,8 @@ def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClai
         claim = Claim(root, name, fd, (data, status), now)
         return claim
     except BadSpoolFile as error:
-        if error.cut_off and now() - due < PATIENCE:
-            return NotClaimed("unfinished", f"{root}/{name}: {error}", until=due + PATIENCE)
+        if error.cut_off and now() - due < WRITE_TIME:
+            return NotClaimed("unfinished", f"{root}/{name}: {error}", until=due + WRITE_TIME)
         return _move_bad_to_dead(root, name, fd, error, now)
     except OSError as error:
         hold_back(fd, now)
@@ -226,11 +226,11 @@ def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClai
             release(fd)
 
 
-def ask_carefully(root: str, name: str, now: Callable[[], float]) -> NotClaimed | None:
+def probe_job(root: str, name: str, now: Callable[[], float]) -> NotClaimed | None:
     """Why a job would not be claimed, without a lock and without anybody being told; None: try it."""
     path = f"{root}/{name}"
     try:
-        fd = os.open(path, LOOK)
+        fd = os.open(path, READ_FLAGS)
     except FileNotFoundError:
         return NotClaimed("gone")
     except OSError:
@@ -241,7 +241,7 @@ def ask_carefully(root: str, name: str, now: Callable[[], float]) -> NotClaimed 
         status = os.fstat(fd)
         decode_head(os.pread(fd, min(status.st_size, LONGEST_HEAD), 0))
     except BadSpoolFile as error:
-        until = due_of(status) + PATIENCE
+        until = due_of(status) + WRITE_TIME
         if error.cut_off and now() < until:
             return NotClaimed("unfinished", f"{path}: {error}", until=until)
     except OSError as error:
@@ -254,7 +254,7 @@ def ask_carefully(root: str, name: str, now: Callable[[], float]) -> NotClaimed 
 def open_job(path: str) -> tuple[int, os.stat_result] | NotClaimed:
     """Open and lock a job's file, whether it is due or not; `release` it in the end."""
     try:
-        fd = os.open(path, _OPEN)
+        fd = os.open(path, _CLAIM_FLAGS)
     except FileNotFoundError:
         return NotClaimed("gone")
     except OSError as error:
@@ -330,7 +330,7 @@ def _move_bad_to_dead(root: str, name: str, fd: int, error: BadSpoolFile, now: C
     except OSError as problem:
         hold_back(fd, now)
         return NotClaimed("unreadable", f"{path}: {error}; it cannot be moved to {DEAD}/ ({problem.strerror})")
-    return NotClaimed("buried", f"{path}: {error}; it was moved to {DEAD}/, and is {target} now")
+    return NotClaimed("dead", f"{path}: {error}; it was moved to {DEAD}/, and is {target} now")
 
 
 def _failed(path: str, what: str, error: OSError) -> SpoolError:

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._spool.rules import first_names
 from trio_uwsgi._spool.tools import (
-    Peek,
+    JobDetails,
     dead,
     find,
-    hurry,
     is_dead,
+    make_due,
     names,
-    peek,
     purge,
+    read_details,
     requeue,
     state_of,
 )
@@ -128,13 +128,13 @@ def _ls(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     state = arguments.state
     # However many there are: only names that are shown are held, and without a state only those files are looked at.
     first, alive = first_names(names(folder) if state is None else _names_in(folder, state), last)
-    corpses = (found.name.removeprefix(DEAD) for found in dead(folder)) if state in (None, "dead") else ()
-    buried, dead_count = first_names(corpses, last - len(first))
-    first += [DEAD + name for name in buried]
+    dead_names = (found.name.removeprefix(DEAD) for found in dead(folder)) if state in (None, "dead") else ()
+    dead_shown, dead_count = first_names(dead_names, last - len(first))
+    first += [DEAD + name for name in dead_shown]
     rows = []
     for name in first[last - arguments.limit :]:
         with suppress(SpoolError):  # it ran meanwhile
-            rows.append(peek(folder, find(folder, name)))
+            rows.append(read_details(folder, find(folder, name)))
     if arguments.json:
         jobs = [_facts(row) for row in rows]
         print(json.dumps({"jobs": jobs, "alive": alive, "dead": dead_count}, indent=1))
@@ -152,7 +152,7 @@ def _names_in(folder: SpoolFolder, state: str) -> Iterator[str]:
             yield found.name
 
 
-def _facts(row: Peek) -> dict[str, object]:
+def _facts(row: JobDetails) -> dict[str, object]:
     return {
         "state": row.state,
         "priority": row.found.priority,
@@ -164,11 +164,11 @@ def _facts(row: Peek) -> dict[str, object]:
     }
 
 
-def _function(row: Peek) -> str:
+def _function(row: JobDetails) -> str:
     return dict(row.pairs).get(b"ud_spool_func", b"").decode("utf-8", "backslashreplace")
 
 
-def _print_table(rows: list[Peek], now: float) -> None:
+def _print_table(rows: list[JobDetails], now: float) -> None:
     lines = [_COLUMNS]
     for row in rows:
         priority = row.found.priority
@@ -188,11 +188,11 @@ def _print_table(rows: list[Peek], now: float) -> None:
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _total(state: str | None, alive: int, buried: int, rows: int) -> str:
+def _total(state: str | None, alive: int, dead: int, rows: int) -> str:
     of = f"{rows} shown of {{}}"
     if state is None:
-        return of.format(f"{alive:,} {'job' if alive == 1 else 'jobs'} and {buried:,} dead")
-    return of.format(f"{alive + buried:,} {state}")
+        return of.format(f"{alive:,} {'job' if alive == 1 else 'jobs'} and {dead:,} dead")
+    return of.format(f"{alive + dead:,} {state}")
 
 
 def _when(seconds: float) -> str:
@@ -222,7 +222,7 @@ def _escaped(character: str) -> str:
 
 
 def _show(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
-    row = peek(folder, find(folder, arguments.name), _PREVIEW)
+    row = read_details(folder, find(folder, arguments.name), _PREVIEW)
     found = row.found
     due = datetime.datetime.fromtimestamp(found.due).astimezone().isoformat(" ", "microseconds")
     print(f"name      {shown(found.name)}")
@@ -257,7 +257,7 @@ def _retry(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
         if is_dead(found):
             print(f"put back  {shown(requeue(folder, found))}")
         else:
-            hurry(folder, found)
+            make_due(folder, found)
             print(f"now due   {shown(found.name)}")
 
     return _each(folder, dead(folder) if arguments.all_dead else arguments.names, retry)
@@ -269,17 +269,17 @@ def _purge(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     if arguments.older_than is not None and not arguments.dead:
         raise _UsageError("--older-than is about dead jobs; say --dead too")
 
-    def throw_away(found: Found) -> None:
+    def remove_job(found: Found) -> None:
         purge(folder, found)
         print(f"purged    {shown(found.name)}")
 
     if not arguments.dead:
-        return _each(folder, arguments.names, throw_away)
+        return _each(folder, arguments.names, remove_job)
     end = folder.now() - (arguments.older_than or 0)
-    doomed = [found for found in dead(folder) if found.due <= end]
-    if doomed and not arguments.yes:
-        raise _UsageError(f"{len(doomed):,} dead jobs would be gone for ever; say --yes")
-    return _each(folder, doomed, throw_away)
+    old = [found for found in dead(folder) if found.due <= end]
+    if old and not arguments.yes:
+        raise _UsageError(f"{len(old):,} dead jobs would be gone for ever; say --yes")
+    return _each(folder, old, remove_job)
 
 
 def _each(folder: SpoolFolder, items: Iterable[str | Found], act: Any) -> int:  # Any: one of the two above

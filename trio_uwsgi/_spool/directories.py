@@ -25,7 +25,7 @@ class Spools:
     def __init__(self, spools: Sequence[Spool]) -> None:
         self.all = tuple(spools)
         self.pids: Callable[[], list[int]] = list  # of the spoolers; set by whoever places them
-        self.tell_frequency: Callable[[float], None] = _nobody  # set where spoolers are other processes
+        self.send_frequency: Callable[[float], None] = _no_other_process  # set where spoolers are other processes
 
     def get(self, directory: str | None) -> Spool:
         """The spooler's directory of that name, written as in the `Config` or as a full path; None is the first one.
@@ -75,16 +75,16 @@ class Spools:
             NoSpooler: there is none.
         """
         self.get(None)
-        self.heed_frequency(seconds)
-        self.tell_frequency(seconds)
+        self.apply_frequency(seconds)
+        self.send_frequency(seconds)
 
-    def heed_frequency(self, seconds: float) -> None:
+    def apply_frequency(self, seconds: float) -> None:
         """Somebody has said how often."""
         for spool in self.all:
             spool.set_frequency(seconds)
 
 
-def _nobody(seconds: float) -> None:
+def _no_other_process(seconds: float) -> None:
     """All who look are here."""
 
 

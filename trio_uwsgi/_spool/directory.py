@@ -34,7 +34,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from trio_uwsgi._spool.claim import HOLD_BACK, Claim
 from trio_uwsgi._spool.paths import DEAD
 from trio_uwsgi._spool.rules import SpoolIndex, is_priority
-from trio_uwsgi._spool.running_jobs import Records
+from trio_uwsgi._spool.running_jobs import RunningRecords
 from trio_uwsgi._spool.scan import Scan, read_job, report_deaths, sorted_names
 from trio_uwsgi._spool.settings import SpoolSettings, SpoolStatistics
 from trio_uwsgi._system.inotify import open_watch
@@ -73,17 +73,19 @@ class Spool:
         self._wall = wall
         self._index = SpoolIndex()
         # Until when; and those that were looked at and left. Both begin anew with each look at everything.
-        self._quiet: dict[str, float] = {}
-        self._passed: set[str] = set()
-        self._looked_at: set[str] = set()
+        self._quiet_until: dict[str, float] = {}
+        self._skipped: set[str] = set()
+        self._inspected: set[str] = set()
         self._idle: dict[int, Task] = {}
         self._changed = trio.Event()
-        self._noticing = False  # the index is kept here, and only what the system does not tell is told by `submit`
+        self._without_watch = (
+            False  # the index is kept here, and only what the system does not tell is told by `submit`
+        )
         self._rescan = False
         self._scan_wanted = trio.Event()
-        self._told = False  # all changes
-        self._left = math.inf  # since when something is left to look at again
-        self._records = Records(folder)
+        self._watch_complete = False  # all changes
+        self._rescan_after = math.inf  # since when something is left to look at again
+        self._records = RunningRecords(folder)
         self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
         self.running = self.done = self.failed = self.dead = 0
 
@@ -125,7 +127,7 @@ class Spool:
         # A cancellation waits for the thread: then the job is queued, and this call was not cancelled.
         slow = self._settings.fsync or len(request.body) > SMALL
         path = await trio.to_thread.run_sync(write) if slow else write()
-        if self._noticing:
+        if self._without_watch:
             self.notice(self._name(path))
         return os.fsencode(path)
 
@@ -138,16 +140,16 @@ class Spool:
             BootError: the directory cannot be used.
         """
         await trio.to_thread.run_sync(self.folder.prepare)
-        watch = open_watch(removals=self._settings.onlooker)
+        watch = open_watch(removals=self._settings.watch_only)
         with watch or contextlib.nullcontext(), contextlib.closing(self._records):
             async with trio.open_nursery() as nursery:
                 if watch is not None and watch.add(self.folder.path):
                     nursery.start_soon(self._watch, watch)
                 else:
-                    self._noticing = True
+                    self._without_watch = True
                 await self._scan(watch)
                 task_status.started()
-                nursery.start_soon(self._look_through, watch)
+                nursery.start_soon(self._scan_when_due, watch)
                 await self._hand_out()
 
     async def _watch(self, watch: Watch) -> None:
@@ -159,22 +161,22 @@ class Spool:
                     self._rescan = True
                     self._scan_wanted.set()
                 elif change.is_folder or change.folder.startswith(f"{root}/{DEAD}"):  # the dead are counted then
-                    self._remember()
+                    self._request_rescan()
                 else:
                     self.notice(self._name(f"{change.folder}/{change.file}"))
 
     def _name(self, path: str) -> str:
         return path.removeprefix(f"{self.folder.path}/")
 
-    def _remember(self) -> None:
+    def _request_rescan(self) -> None:
         """There is something to look at again, which nobody will tell."""
-        if self._left == math.inf:
-            self._left = trio.current_time()
+        if self._rescan_after == math.inf:
+            self._rescan_after = trio.current_time()
             self._scan_wanted.set()
 
     def notice(self, name: str) -> None:
         """A file was written or changed; it may be a job, and may be gone again."""
-        if self._quiet and self._quiet.get(name, -math.inf) > self._wall.now():
+        if self._quiet_until and self._quiet_until.get(name, -math.inf) > self._wall.now():
             return
         found = self.folder.look(name)
         if found is None:
@@ -182,20 +184,20 @@ class Spool:
         else:
             self._index.notice(name, found.due, now := self._wall.now())
             if found.due > now:  # perhaps nobody has that in mind
-                self._remember()
+                self._request_rescan()
             if self._idle or self.on_work is not None:
                 self._changed.set()
 
-    async def _look_through(self, watch: Watch | None) -> None:
+    async def _scan_when_due(self, watch: Watch | None) -> None:
         """Read everything whenever that is due. Jobs are noticed and handed out meanwhile, however long it takes."""
         scanned = trio.current_time()
         while True:
-            due = min(self._left, math.inf if self._told else scanned) + self.frequency
+            due = min(self._rescan_after, math.inf if self._watch_complete else scanned) + self.frequency
             if trio.current_time() >= due or self._rescan:
                 self._rescan = False
-                self._left = math.inf
-                self._quiet.clear()
-                self._passed.clear()
+                self._rescan_after = math.inf
+                self._quiet_until.clear()
+                self._skipped.clear()
                 await self._scan(watch)
                 scanned = trio.current_time()
             elif self._index.wants_scan:  # for what it has not held: so not for what has just been left
@@ -209,22 +211,22 @@ class Spool:
         """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
         index = self._index
         index.begin_scan()
-        scan = Scan(self.folder, watch, None if self._settings.onlooker else self._pause_after, self._looked_at)
+        scan = Scan(self.folder, watch, None if self._settings.watch_only else self._pause_after, self._inspected)
         try:
             while not scan.ended:
                 batch = await trio.to_thread.run_sync(scan.read_some)
                 now = self._wall.now()
                 for name, due, _ in batch:
-                    if name in self._passed or self._quiet.get(name, -math.inf) > now:
-                        index.saw(name)
+                    if name in self._skipped or self._quiet_until.get(name, -math.inf) > now:
+                        index.still_there(name)
                     else:
                         index.notice(name, due, now)
                 self._changed.set()
         except SpoolError as error:
             logger.error("%s", error)  # what is known stays known
-            self._told = False
+            self._watch_complete = False
             return
-        self._told = scan.told
+        self._watch_complete = scan.watch_complete
         index.end_scan()
         self.dead = scan.dead
         self.failed += scan.deaths
@@ -305,26 +307,26 @@ class Spool:
             self._scan_wanted.set()
         while (entry := self._index.pop(self._wall.now())) is not None:
             claim = self.folder.claim(entry.name)
-            if isinstance(claim, Claim) and self._records.one_is_left():
+            if isinstance(claim, Claim) and self._records.has_leftover():
                 # Perhaps it is this job which ended somebody's process: then it has failed, and is not due yet.
-                claim.lose()
+                claim.abandon()
                 self.failed += len(report_deaths(self.folder, self._pause_after))
                 claim = self.folder.claim(entry.name)
             if isinstance(claim, Claim):
                 self.running += 1
                 return claim
             if claim.why != "gone":
-                self._remember()
+                self._request_rescan()
             if claim.until is None:  # whoever has it locked closes it in the end, which is noticed
                 self._index.forget(entry.name)
                 if claim.why != "gone":
-                    self._passed.add(entry.name)
+                    self._skipped.add(entry.name)
             else:
                 self._index.put_back(entry, claim.until)
-                self._quiet[entry.name] = claim.until
+                self._quiet_until[entry.name] = claim.until
             if claim.detail:
                 logger.warning("spooler %s: %s", self.folder.path, claim.detail)
-                self.dead += claim.why == "buried"
+                self.dead += claim.why == "dead"
         return None
 
     async def jobs(self) -> list[bytes]:
@@ -357,8 +359,8 @@ class Spool:
     def ignore(self, claim: Claim) -> None:
         """It is another program's: leave it, and look at it again when everything is looked at."""
         self._end(claim, claim.keep)
-        self._quiet[claim.name] = math.inf
-        self._remember()
+        self._quiet_until[claim.name] = math.inf
+        self._request_rescan()
 
     def repeat(self, claim: Claim) -> None:
         """It is done, and to be done again and again."""
@@ -366,9 +368,9 @@ class Spool:
         self._end(claim, partial(claim.keep, self._wall.now() + self.frequency))
         self.notice(claim.name)
 
-    def lose(self, claim: Claim) -> None:
+    def abandon(self, claim: Claim) -> None:
         """Its spooler died while it ran: whoever claims the next job sees that, and counts it as a failed try."""
-        self._end(claim, claim.lose)
+        self._end(claim, claim.abandon)
         self.notice(claim.name)
 
     def fail(self, claim: Claim, report: str) -> float | None:
@@ -394,7 +396,7 @@ class Spool:
             how()
         except SpoolError as error:  # the disk does not do its part; the job is still there
             logger.error("spooler %s: %s", self.folder.path, error)
-            self._quiet[claim.name] = math.inf
-            self._remember()
+            self._quiet_until[claim.name] = math.inf
+            self._request_rescan()
             return False
         return True

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from trio_uwsgi._spool.claim import Claim, NotClaimed, ask_carefully, claim_job, release, set_due
+from trio_uwsgi._spool.claim import Claim, NotClaimed, claim_job, probe_job, release, set_due
 from trio_uwsgi._spool.file_format import encode_job
 from trio_uwsgi._spool.paths import (
     DEAD,
@@ -58,7 +58,7 @@ class SpoolFolder:
         now: the time of day, in seconds since the epoch.
     """
 
-    __slots__ = ("_careful", "_durable", "_host", "now", "path")
+    __slots__ = ("_durable", "_host", "_probe_first", "now", "path")
 
     def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
         self.path = os.path.realpath(path)
@@ -67,7 +67,7 @@ class SpoolFolder:
         # Directories of priorities whose names this process has seen to the disk.
         self._durable: set[str] = set()
         # Jobs that could not be claimed the last time, see `claim.py`.
-        self._careful: set[str] = set()
+        self._probe_first: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<SpoolFolder {self.path!r}>"
@@ -86,7 +86,7 @@ class SpoolFolder:
                 make_folder(f"{self.path}/{folder}", 0o700)
             self._clear()
         except OSError as error:
-            raise ConfigError(f"spooler {self.path}: {_reason(error)}", self._who_may()) from None
+            raise ConfigError(f"spooler {self.path}: {_reason(error)}", self._permission_hint()) from None
 
     def _make(self) -> None:
         missing = []
@@ -102,7 +102,7 @@ class SpoolFolder:
         if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=effective):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    def _who_may(self) -> str:
+    def _permission_hint(self) -> str:
         try:
             status = os.stat(self.path)
         except OSError:
@@ -217,11 +217,11 @@ class SpoolFolder:
         Raises:
             SpoolError: the directory cannot be read.
         """
-        self._careful.clear()  # of most of them nothing would be heard any more: whoever had them has done them
+        self._probe_first.clear()  # of most of them nothing would be heard any more: whoever had them has done them
         try:
             yield from self._scan_folder("")
         except OSError as error:
-            raise SpoolError(f"spooler {self.path}: {_reason(error)}; {self._who_may()}") from error
+            raise SpoolError(f"spooler {self.path}: {_reason(error)}; {self._permission_hint()}") from error
         for folder in self.priorities():
             try:
                 yield from self._scan_folder(f"{folder}/")
@@ -251,14 +251,14 @@ class SpoolFolder:
 
     def claim(self, name: str) -> Claim | NotClaimed:
         """Lock a job, to run it. See `NotClaimed` for what else may come of it."""
-        if name in self._careful:
-            answer = ask_carefully(self.path, name, self.now)
+        if name in self._probe_first:
+            answer = probe_job(self.path, name, self.now)
             if answer is not None and answer.why != "gone":
                 return answer
-            self._careful.discard(name)
+            self._probe_first.discard(name)
         claim = claim_job(self.path, name, self.now)
         if isinstance(claim, NotClaimed) and claim.why in ("locked", "unfinished", "unreadable"):
-            self._careful.add(name)
+            self._probe_first.add(name)
         return claim
 
 

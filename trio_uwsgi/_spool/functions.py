@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from trio_uwsgi._signals.targets import option
-from trio_uwsgi._spool.request import SpoolRequest, make_request, once_each
+from trio_uwsgi._spool.request import SpoolRequest, make_request, unique_keys
 from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
@@ -32,7 +32,7 @@ __all__ = [
 
 Encoding = Literal["vars", "json", "pickle"]
 # Vars of `uwsgidecorators`, and what `spool` takes for itself beside the arguments of a function that has some.
-TAKEN = ("spooler", "priority", "at")
+RESERVED = ("spooler", "priority", "at")
 FUNCTION = b"ud_spool_func"
 VERDICT = b"ud_spool_ret"
 ARGS, KWARGS = b"args", b"kwargs"
@@ -100,7 +100,7 @@ class SpoolFunction:
             if FUNCTION.decode() in given:
                 raise SpoolError(f"{self.name}.spool() itself says {FUNCTION.decode()!r}; call it something else")
             return make_request({FUNCTION.decode(): self.name, **given})
-        special = {name: given[name] for name in TAKEN if name in given}
+        special = {name: given[name] for name in RESERVED if name in given}
         kwargs = {name: value for name, value in given.items() if name not in special}
         if self.encoding == "pickle":  # as uwsgidecorators does with pass_arguments
             try:
@@ -113,7 +113,7 @@ class SpoolFunction:
     def _json(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes:
         try:
             text = json.dumps([args, kwargs], ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            json.loads(text, object_pairs_hook=once_each)
+            json.loads(text, object_pairs_hook=unique_keys)
             return text.encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise SpoolError(
@@ -196,10 +196,10 @@ class SpoolFunctions:
             )
         if max_tries is not None and (type(max_tries) is not int or max_tries < 0):
             raise RegistrationError(f"max_tries={max_tries!r} is not possible; use 1 or more, or 0 for no limit")
-        if encoding != "vars" and (own := _taken_parameters(func)):
+        if encoding != "vars" and (own := _reserved_parameters(func)):
             raise RegistrationError(
                 f"{called}() has a parameter {own[0]!r}, which {called}.spool() takes for itself, as it does "
-                f"{', '.join(map(repr, TAKEN))}; give the parameter another name"
+                f"{', '.join(map(repr, RESERVED))}; give the parameter another name"
             )
         function = SpoolFunction(called, func, encoding, max_tries)
         try:
@@ -246,14 +246,14 @@ def check_spooler(what: str, spoolers: int) -> None:
         )
 
 
-def _taken_parameters(func: Callable[..., object]) -> list[str]:
+def _reserved_parameters(func: Callable[..., object]) -> list[str]:
     """Parameters that nobody could give by their names. Whoever takes `**kwargs` names none, and may not mean them."""
     try:
         parameters = inspect.signature(func).parameters.values()
     except (TypeError, ValueError):  # some of the C library's have none
         return []
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [parameter.name for parameter in parameters if parameter.name in TAKEN and parameter.kind in named]
+    return [parameter.name for parameter in parameters if parameter.name in RESERVED and parameter.kind in named]
 
 
 def verdict(returned: object, variables: Mapping[bytes, bytes]) -> int | None:

@@ -22,8 +22,8 @@ from trio_uwsgi._spool.rules import PREFIX, priority
 
 __all__ = [
     "DEAD",
-    "LOOK",
     "NEW",
+    "READ_FLAGS",
     "RUNNING",
     "TRIES",
     "Found",
@@ -48,11 +48,11 @@ RUNNING = ".running"
 NEW = ".new_"
 _REPORT = ".report"
 # More than anybody tries; what is written down of a job that runs has 32 bits for it.
-_MOST_TRIES = 2**31
+_MAX_TRIES = 2**31
 
 # How files are opened to be looked at. O_NONBLOCK: opening a pipe that somebody put there does not wait. O_NOFOLLOW: a
 # link could lead to somebody else's file.
-LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _counter = itertools.count(1)
 
@@ -128,7 +128,7 @@ def read_record(path: str) -> Record:
         tries = int(head.removeprefix("tries: "))
     except (OSError, ValueError):
         return Record(0, "")
-    return Record(tries, report) if 0 <= tries < _MOST_TRIES else Record(0, "")
+    return Record(tries, report) if 0 <= tries < _MAX_TRIES else Record(0, "")
 
 
 def make_folders(root: str, name: str, mode: int = 0o700) -> None:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from trio_uwsgi.errors import SpoolError
 
-__all__ = ["SPECIAL", "JobVars", "SpoolRequest", "make_request", "named_vars", "once_each", "request_of"]
+__all__ = ["SPECIAL", "JobVars", "SpoolRequest", "make_request", "named_vars", "request_of", "unique_keys"]
 
 # Names and values as callers have them; a mapping's keys are of one type to a type checker.
 JobVars: TypeAlias = Mapping[str, object] | Mapping[bytes, object] | Mapping[str | bytes, object]
@@ -49,7 +49,7 @@ def make_request(given: Mapping[str, object]) -> SpoolRequest:
             continue
         data = _SPECIAL_TEXTS[name](value) if name in _SPECIAL_TEXTS else _as_bytes(name, value)
         if (key := _encoded(name)) in pairs:
-            raise _twice(name)
+            raise _duplicate(name)
         pairs[key] = data
     body, priority, at = given.get("body"), given.get("priority"), given.get("at")
     where = given.get("spooler")
@@ -78,7 +78,7 @@ def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[st
             raise TypeError(f"spool(): the name {name!r} is neither bytes nor str")
         text = name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
         if text in given:
-            raise _twice(text)
+            raise _duplicate(text)
         given[text] = value
     return {**given, **more}
 
@@ -91,15 +91,15 @@ def request_of(pairs: Sequence[tuple[bytes, bytes]]) -> SpoolRequest:
     """
     if len(given := dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _twice(next(name for name in given if names.count(name) > 1).decode("utf-8", "replace"))
+        raise _duplicate(next(name for name in given if names.count(name) > 1).decode("utf-8", "replace"))
     return make_request(named_vars(given, {}))
 
 
-def _twice(name: str) -> SpoolError:
+def _duplicate(name: str) -> SpoolError:
     return SpoolError(f"spool: {name!r} is there twice, perhaps as bytes and as text, which is one name; give it once")
 
 
-def once_each(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A mapping as it comes out of JSON, where all keys are texts. Raises ValueError if two have become one."""
     mapping: dict[str, object] = {}
     for name, value in pairs:

@@ -36,7 +36,7 @@ PREFIX = "uwsgi_spoolfile_on_"
 # Behind all numbers of priority directories, which are file names and so have at most 255 digits.
 _NO_PRIORITY = 10**256
 # A name has at most 255 bytes, and the numbers in it need up to 80 of them.
-_LONGEST_HOST = 100
+_MAX_HOST = 100
 
 # Priority, 1 if the name does not tell its time, seconds, microseconds, counter, and the name to decide between equals.
 Order: TypeAlias = tuple[int, int, int, int, int, str]
@@ -67,7 +67,7 @@ def make_name(host: str, writer: tuple[int, int], chance: int, now: float) -> st
         now: the time, in seconds since the epoch.
     """
     micro = round(now * 1_000_000)
-    return str(JobName(host.replace("/", "-")[:_LONGEST_HOST], *writer, chance, micro // 1_000_000, micro % 1_000_000))
+    return str(JobName(host.replace("/", "-")[:_MAX_HOST], *writer, chance, micro // 1_000_000, micro % 1_000_000))
 
 
 def parse_name(file: str) -> JobName | None:
@@ -207,7 +207,7 @@ class SpoolIndex:
             self.forget(name)
         self._add(Entry(order(name), name, due), now)
 
-    def saw(self, name: str) -> None:
+    def still_there(self, name: str) -> None:
         """There still is such a job, as far as it is known."""
         self._unseen.discard(name)
 

@@ -21,7 +21,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_uwsgi._spool.claim import Claim, release
-from trio_uwsgi._spool.paths import LOOK, RUNNING, make_folder, new_path
+from trio_uwsgi._spool.paths import READ_FLAGS, RUNNING, make_folder, new_path
 from trio_uwsgi._spool.rules import is_job
 from trio_uwsgi._system.file_locks import locked_elsewhere, try_lock
 from trio_uwsgi.errors import SpoolError
@@ -29,7 +29,7 @@ from trio_uwsgi.errors import SpoolError
 if TYPE_CHECKING:
     from trio_uwsgi._spool.files import SpoolFolder
 
-__all__ = ["Decide", "Records", "Running", "recover"]
+__all__ = ["DelayAfter", "Running", "RunningRecords", "recover"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -41,19 +41,19 @@ _LONGEST = _HEAD.size + 2 * 256
 REPORT = "its process died while it ran"
 
 # What says how long a job waits that has failed so often, in seconds; None: it is given up.
-Decide: TypeAlias = Callable[[Claim, int], float | None]
+DelayAfter: TypeAlias = Callable[[Claim, int], float | None]
 
 
 class Running:
     """What one spooler runs. Close it when the spooler ends; a process that dies leaves it to `recover`."""
 
-    __slots__ = ("_fd", "_folder", "_path", "_told")
+    __slots__ = ("_fd", "_folder", "_logged", "_path")
 
     def __init__(self, folder: SpoolFolder) -> None:
         self._folder = folder.path
         self._fd = -1  # until the first job
         self._path = ""
-        self._told = False
+        self._logged = False
 
     def begin(self, claim: Claim) -> None:
         """This job is about to run. To be called before anything of it is."""
@@ -70,17 +70,17 @@ class Running:
                 make_folder(f"{self._folder}/{RUNNING}", 0o700)
                 self._path, self._fd = _new_file(f"{self._folder}/{RUNNING}")
             os.pwrite(self._fd, data, 0)
-            self._told = False
+            self._logged = False
         except OSError as error:
-            if not self._told:
-                self._told = True
+            if not self._logged:
+                self._logged = True
                 logger.error(
                     "spooler %s: its %s cannot be written (%s): a job that ends its process will not count as failed; "
                     "check the disk, and who may write there",
                     *(self._folder, RUNNING, error.strerror),
                 )
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """The spooler has died: leave what it ran to `recover`, as a process that is killed does."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -91,10 +91,10 @@ class Running:
         if self._fd >= 0:
             with suppress(OSError):  # somebody cleaned up
                 os.unlink(self._path)
-            self.leave()
+            self.abandon()
 
 
-class Records:
+class RunningRecords:
     """What everybody runs who runs jobs of one directory, to see that somebody has died. Close it in the end.
 
     To be asked with each job: looking costs two system calls, and one more for each spooler that there is.
@@ -107,7 +107,7 @@ class Records:
         self._fds: list[int] = []
         self._listed = -1  # when the folder had been changed that the descriptors are of
 
-    def one_is_left(self) -> bool:
+    def has_leftover(self) -> bool:
         """Is there one that nobody holds? Then `recover` has something to do."""
         try:
             changed = os.stat(self._folder).st_mtime_ns
@@ -116,7 +116,7 @@ class Records:
                 self._listed = changed
                 for file in os.listdir(self._folder):
                     with suppress(OSError):  # its spooler has ended meanwhile
-                        self._fds.append(os.open(f"{self._folder}/{file}", LOOK))
+                        self._fds.append(os.open(f"{self._folder}/{file}", READ_FLAGS))
             return not all(map(locked_elsewhere, self._fds))
         except OSError:  # there are none
             return False
@@ -138,12 +138,12 @@ def _new_file(folder: str) -> tuple[str, int]:
         os.close(fd)
 
 
-def recover(folder: SpoolFolder, decide: Decide) -> list[str]:
+def recover(folder: SpoolFolder, delay_after_failure: DelayAfter) -> list[str]:
     """Count the failure of jobs whose process died while they ran.
 
     Args:
         folder: where to look.
-        decide: what becomes of such a job.
+        delay_after_failure: what becomes of such a job.
     Returns:
         Where those jobs are now: their names, or `dead/` and their names.
     """
@@ -154,7 +154,7 @@ def recover(folder: SpoolFolder, decide: Decide) -> list[str]:
         files = []
     for file in files:
         try:
-            name = _recover_one(folder, f"{folder.path}/{RUNNING}/{file}", decide)
+            name = _recover_one(folder, f"{folder.path}/{RUNNING}/{file}", delay_after_failure)
         except (OSError, SpoolError) as error:
             logger.warning("spooler %s: what ran when a process died is left for later: %s", folder.path, error)
         else:
@@ -163,7 +163,7 @@ def recover(folder: SpoolFolder, decide: Decide) -> list[str]:
     return names
 
 
-def _recover_one(folder: SpoolFolder, path: str, decide: Decide) -> str:
+def _recover_one(folder: SpoolFolder, path: str, delay_after_failure: DelayAfter) -> str:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     if not try_lock(fd):
         os.close(fd)
@@ -176,7 +176,7 @@ def _recover_one(folder: SpoolFolder, path: str, decide: Decide) -> str:
         if is_job(name):
             claim = folder.claim(name)
             if isinstance(claim, Claim):
-                counted = _count(folder, claim, tries, decide)
+                counted = _count(folder, claim, tries, delay_after_failure)
             elif claim.why == "locked":  # it runs again already; whoever comes next sees how that ended
                 return ""
             elif claim.detail:
@@ -187,11 +187,11 @@ def _recover_one(folder: SpoolFolder, path: str, decide: Decide) -> str:
         release(fd)
 
 
-def _count(folder: SpoolFolder, claim: Claim, tries: int, decide: Decide) -> str:
+def _count(folder: SpoolFolder, claim: Claim, tries: int, delay_after_failure: DelayAfter) -> str:
     if claim.tries != tries:
         claim.keep()
         return ""
-    delay = decide(claim, tries + 1)
+    delay = delay_after_failure(claim, tries + 1)
     if delay is None:
         claim.move_to_dead(REPORT)
     else:

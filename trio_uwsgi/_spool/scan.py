@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from trio_uwsgi._spool.file_format import decode_head
 from trio_uwsgi._spool.functions import Job
-from trio_uwsgi._spool.paths import DEAD, LOOK, TRIES, read_record
+from trio_uwsgi._spool.paths import DEAD, READ_FLAGS, TRIES, read_record
 from trio_uwsgi._spool.rules import order
-from trio_uwsgi._spool.running_jobs import Decide, recover
-from trio_uwsgi._spool.tools import dead, why_later
+from trio_uwsgi._spool.running_jobs import DelayAfter, recover
+from trio_uwsgi._spool.tools import dead, delay_reason
 from trio_uwsgi._system.inotify import is_local
 from trio_uwsgi.errors import BadSpoolFile
 
@@ -32,7 +32,7 @@ BATCH = 2000
 # Seconds by which the clocks of two machines may differ without a warning.
 SOON = 60
 # Delayed jobs that are looked into, each once.
-MOST_LOOKED_AT = 10_000
+MAX_INSPECTED = 10_000
 
 
 class Scan:
@@ -42,16 +42,16 @@ class Scan:
         self,
         folder: SpoolFolder,
         watch: Watch | None,
-        pause_after: Decide | None,
-        looked_at: set[str],
+        pause_after: DelayAfter | None,
+        inspected: set[str],
     ) -> None:
         self._folder = folder
         self._watch = watch
         self._pause_after = pause_after  # None: deaths are counted by those who know the jobs' functions
-        self._looked_at = looked_at  # delayed jobs of which it is known why
+        self._inspected = inspected  # delayed jobs of which it is known why
         self._found: Iterator[Found] | None = None
         self.ended = False
-        self.told = False  # whatever changes from now on will be told
+        self.watch_complete = False  # whatever changes from now on will be told
         self.dead = 0
         self.deaths = 0  # of processes that ran a job
 
@@ -65,7 +65,7 @@ class Scan:
         if self._found is None:
             # Before they are read, so that nothing is missed.
             if self._watch is not None and os.path.isdir(folder.path):
-                self.told = _watch_all(self._watch, folder)
+                self.watch_complete = _watch_all(self._watch, folder)
             if self._pause_after is not None:
                 self.deaths = len(report_deaths(folder, self._pause_after))
             self._found = folder.scan()
@@ -73,19 +73,19 @@ class Scan:
         if len(some) < BATCH:
             self.dead = sum(1 for _ in dead(folder))
             self.ended = True
-        self._warn_of_the_future(some)
+        self._warn_about_future_times(some)
         return some
 
-    def _warn_of_the_future(self, some: list[Found]) -> None:
+    def _warn_about_future_times(self, some: list[Found]) -> None:
         """A file's time may be wrong, and then its job waits for something that nobody has in mind. If the time of day
         was set back, that is every job that waits: so one line stands for all.
         """
         soon = self._folder.now() + SOON
         odd = []
         for found in some:
-            if found.due > soon and found.name not in self._looked_at and len(self._looked_at) < MOST_LOOKED_AT:
-                self._looked_at.add(found.name)
-                if why_later(self._folder, found) is None:
+            if found.due > soon and found.name not in self._inspected and len(self._inspected) < MAX_INSPECTED:
+                self._inspected.add(found.name)
+                if delay_reason(self._folder, found) is None:
                     odd.append(found)
         if odd:
             logger.warning(
@@ -104,13 +104,13 @@ def _watch_all(watch: Watch, folder: SpoolFolder) -> bool:
     """
     above = [place for place in itertools.accumulate(folder.path.split("/")[:-1], "{}/{}".format) if place]
     places = [folder.path, *(f"{folder.path}/{priority}" for priority in folder.priorities())]
-    graves = [f"{folder.path}/{place}" for place in (DEAD, *folder.priorities(DEAD))]
+    dead_folders = [f"{folder.path}/{place}" for place in (DEAD, *folder.priorities(DEAD))]
     watched = [watch.add(place) for place in places]
-    watched += [watch.add(place, removals=True) for place in graves if os.path.isdir(place)]
+    watched += [watch.add(place, removals=True) for place in dead_folders if os.path.isdir(place)]
     return all((*watched, *map(watch.add_itself, above), *map(is_local, places)))
 
 
-def report_deaths(folder: SpoolFolder, pause_after: Decide) -> list[str]:
+def report_deaths(folder: SpoolFolder, pause_after: DelayAfter) -> list[str]:
     """Count the failure of jobs whose process died while they ran, and say so; gives where they are now."""
     places = recover(folder, pause_after)
     for place in places:
@@ -129,7 +129,7 @@ def read_job(folder: SpoolFolder, path: str) -> Job | None:
     """The job in this file; None if there is none that can be read."""
     path = os.path.realpath(path)
     try:
-        with open(os.open(path, LOOK), "rb") as file:
+        with open(os.open(path, READ_FLAGS), "rb") as file:
             data = file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         pairs, begin = decode_head(data)
     except (OSError, BadSpoolFile):

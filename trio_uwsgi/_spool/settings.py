@@ -16,7 +16,7 @@ __all__ = ["SpoolSettings", "SpoolStatistics"]
 class SpoolSettings:
     """What a spooler is told: seconds between two looks at everything, when a job is tried again, and how often at most
     where its vars say which function it is for; whether to wait for the disk; and `chance`, which gives numbers from 0
-    to below 1. `onlooker`: the jobs are done in other processes.
+    to below 1. `watch_only`: the jobs are done in other processes.
     """
 
     frequency: float
@@ -24,7 +24,7 @@ class SpoolSettings:
     max_tries: Callable[[Mapping[bytes, bytes]], int | None]
     fsync: bool
     chance: Callable[[], float]
-    onlooker: bool = False
+    watch_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

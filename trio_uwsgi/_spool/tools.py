@@ -17,7 +17,7 @@ from trio_uwsgi._spool.claim import NotClaimed, open_job, release, set_due
 from trio_uwsgi._spool.file_format import LONGEST_HEAD, decode_head
 from trio_uwsgi._spool.paths import (
     DEAD,
-    LOOK,
+    READ_FLAGS,
     TRIES,
     Found,
     Record,
@@ -38,26 +38,26 @@ if TYPE_CHECKING:
     from trio_uwsgi._spool.files import SpoolFolder
 
 __all__ = [
-    "Peek",
+    "JobDetails",
     "State",
     "dead",
+    "delay_reason",
     "find",
-    "hurry",
     "is_dead",
+    "make_due",
     "names",
-    "peek",
     "purge",
+    "read_details",
     "record_of",
     "requeue",
     "state_of",
-    "why_later",
 ]
 
 State: TypeAlias = Literal["waiting", "delayed", "running", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
-class Peek:
+class JobDetails:
     """What is in a job's file.
 
     Args:
@@ -135,7 +135,7 @@ def state_of(folder: SpoolFolder, found: Found) -> State:
     if is_dead(found):
         return "dead"
     with suppress(OSError):
-        fd = os.open(f"{folder.path}/{found.name}", LOOK)
+        fd = os.open(f"{folder.path}/{found.name}", READ_FLAGS)
         try:
             if locked_elsewhere(fd):
                 return "running"
@@ -150,29 +150,29 @@ def record_of(folder: SpoolFolder, found: Found) -> Record:
     return read_record(report_of(path) if is_dead(found) else f"{folder.path}/{TRIES}/{found.name}")
 
 
-def peek(folder: SpoolFolder, found: Found, preview: int = 0) -> Peek:
+def read_details(folder: SpoolFolder, found: Found, preview: int = 0) -> JobDetails:
     """What is in a job's file, with the first `preview` bytes of its body. Takes no lock."""
     state, record = state_of(folder, found), record_of(folder, found)
     try:
-        with open(os.open(f"{folder.path}/{found.name}", LOOK), "rb") as file:
+        with open(os.open(f"{folder.path}/{found.name}", READ_FLAGS), "rb") as file:
             data = file.read(min(LONGEST_HEAD + preview, max(found.size, 1)))
             size = os.fstat(file.fileno()).st_size
         pairs, begin = decode_head(data)
     except OSError as error:
-        return Peek(found, state, [], b"", 0, record, error.strerror or str(error))
+        return JobDetails(found, state, [], b"", 0, record, error.strerror or str(error))
     except BadSpoolFile as error:
-        return Peek(found, state, [], b"", 0, record, error.problem)
-    return Peek(found, state, pairs, data[begin : begin + preview], size - begin, record, "")
+        return JobDetails(found, state, [], b"", 0, record, error.problem)
+    return JobDetails(found, state, pairs, data[begin : begin + preview], size - begin, record, "")
 
 
-def why_later(folder: SpoolFolder, found: Found) -> Literal["at", "retry"] | None:
+def delay_reason(folder: SpoolFolder, found: Found) -> Literal["at", "retry"] | None:
     """Why a job may not run yet: it was spooled so, or has failed. None: nobody said so, its file has an odd time."""
     if record_of(folder, found).tries:
         return "retry"
-    return "at" if any(name == b"at" for name, _ in peek(folder, found).pairs) else None
+    return "at" if any(name == b"at" for name, _ in read_details(folder, found).pairs) else None
 
 
-def hurry(folder: SpoolFolder, found: Found) -> None:
+def make_due(folder: SpoolFolder, found: Found) -> None:
     """Have a job run now, whenever it was to.
 
     Raises:

@@ -1,7 +1,7 @@
 """Sockets of ours that a forked child of the application must not keep open.
 
-Who has some says so once (`is_copied`), and is asked in the child to close them: with its own objects, which otherwise
-would close the number once more, later, when something else has it.
+Who has some says so once (`close_in_forked_children`), and is asked in the child to close them: with its own objects,
+which otherwise would close the number once more, later, when something else has it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
-__all__ = ["close_copies", "is_copied"]
+__all__ = ["close_copies", "close_in_forked_children"]
 
 
 class _Copied(Protocol):
@@ -20,7 +20,7 @@ class _Copied(Protocol):
 _copied: weakref.WeakSet[_Copied] = weakref.WeakSet()
 
 
-def is_copied(owner: _Copied) -> None:
+def close_in_forked_children(owner: _Copied) -> None:
     """From now on, as long as it lives, this one is asked."""
     _copied.add(owner)
 

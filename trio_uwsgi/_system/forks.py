@@ -25,7 +25,7 @@ import trio._core._run
 
 from trio_uwsgi._system.close_on_fork import close_copies
 
-__all__ = ["fork", "held", "ignored", "in_forked_children", "install_fork_hooks"]
+__all__ = ["blocked_signals", "call_in_forked_children", "fork", "ignored_signals", "install_fork_hooks"]
 
 # All that anything here or in Trio handles.
 _HANDLED = frozenset(
@@ -52,27 +52,27 @@ class _Fork(threading.local):
     mask: set[int] | set[signal.Signals] | None = None
 
 
-_this = _Fork()
-_undone: list[Callable[[], object]] = []
-_minded = False
+_current = _Fork()
+_undo_functions: list[Callable[[], object]] = []
+_installed = False
 
 # Signals that this process blocks, and that it ignores, for reasons of its own.
-held: set[signal.Signals] = set()
-ignored: set[signal.Signals] = set()
+blocked_signals: set[signal.Signals] = set()
+ignored_signals: set[signal.Signals] = set()
 
 
 def install_fork_hooks() -> None:
     """Do what this module is for, from now on, in the children of this process."""
-    global _minded
-    if not _minded:
-        _minded = True
+    global _installed
+    if not _installed:
+        _installed = True
         os.register_at_fork(before=_before, after_in_parent=_in_the_parent, after_in_child=_in_the_child)
 
 
-def in_forked_children(undo: Callable[[], object]) -> None:
+def call_in_forked_children(undo: Callable[[], object]) -> None:
     """Have this called in children that the application forks, from now on; it must not fail."""
-    if undo not in _undone:
-        _undone.append(undo)
+    if undo not in _undo_functions:
+        _undo_functions.append(undo)
 
 
 def fork() -> int:
@@ -81,43 +81,43 @@ def fork() -> int:
     Raises:
         OSError: there is no room for one more.
     """
-    _this.own = True
+    _current.own = True
     try:
         with warnings.catch_warnings():
             # From 3.12 on Python warns of threads here. What becomes of them is the callers' matter.
             warnings.simplefilter("ignore", DeprecationWarning)
             return os.fork()
     finally:
-        _this.own = False
+        _current.own = False
 
 
 def _before() -> None:
-    if not _this.own:
-        _this.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    if not _current.own:
+        _current.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
 
 
 def _in_the_parent() -> None:
-    if _this.mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _this.mask)
-        _this.mask = None
+    if _current.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _current.mask)
+        _current.mask = None
 
 
 def _in_the_child() -> None:
-    if _this.own:
+    if _current.own:
         return
-    _put_handlers_back()
+    _reset_handlers()
     close_copies()
-    for undo in _undone:
+    for undo in _undo_functions:
         undo()
-    _undone.clear()  # the child's own children have nothing of it
-    _forget_the_run()
-    if _this.mask is not None:
-        _this.mask -= held
-    held.clear()
+    _undo_functions.clear()  # the child's own children have nothing of it
+    _clear_trio_state()
+    if _current.mask is not None:
+        _current.mask -= blocked_signals
+    blocked_signals.clear()
     _in_the_parent()  # what came meanwhile finds it all done
 
 
-def _forget_the_run() -> None:
+def _clear_trio_state() -> None:
     """Otherwise code of the child that runs a loop of its own would be told that one runs already."""
     context = trio._core._run.GLOBAL_RUN_CONTEXT.__dict__
     if "runner" in context:
@@ -126,7 +126,7 @@ def _forget_the_run() -> None:
         sys.set_asyncgen_hooks(firstiter=None, finalizer=None)
 
 
-def _put_handlers_back() -> None:
+def _reset_handlers() -> None:
     woken = False
     for number in _HANDLED:
         handler = signal.getsignal(number)
@@ -134,8 +134,8 @@ def _put_handlers_back() -> None:
         if callable(handler) and module.partition(".")[0] in _OURS:
             woken = True
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        elif handler is signal.SIG_IGN and number in ignored:
+        elif handler is signal.SIG_IGN and number in ignored_signals:
             signal.signal(number, signal.SIG_DFL)
-    ignored.clear()
+    ignored_signals.clear()
     if woken:
         signal.set_wakeup_fd(-1)

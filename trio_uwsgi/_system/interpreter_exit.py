@@ -27,15 +27,15 @@ __all__ = [
     "AFTER_A_FAILURE",
     "AT_LEAST",
     "LONGEST",
-    "allow",
-    "begin",
+    "end_process",
     "exit_code",
     "flush_output",
-    "has_begun",
-    "leave",
+    "has_started",
     "lingering",
+    "mark_started",
+    "mark_stopping",
     "seconds_left",
-    "stop_begins",
+    "set_mercy",
 ]
 
 logger = logging.getLogger("trio_uwsgi")
@@ -47,43 +47,43 @@ AT_LEAST = 1.0
 # What a thread can wait for at once, in seconds, counted from now: Python fails where the end is beyond TIMEOUT_MAX.
 LONGEST = threading.TIMEOUT_MAX / 2
 # Seconds in which the log has taken a line. Its lock may be with a thread that is stuck.
-_LINE = 1.0
+_LOG_TIMEOUT = 1.0
 
 _IDLE = concurrent.futures.thread._worker.__code__
 
 _mercy = AFTER_A_FAILURE
-_told_at: float | None = None  # on the monotonic clock
-_begun = False
+_stop_requested_at: float | None = None  # on the monotonic clock
+_started = False
 
 
-def allow(mercy: float) -> None:
+def set_mercy(mercy: float) -> None:
     """What keeps Python from ending may take as long as what the runtime runs."""
     global _mercy
     _mercy = mercy
 
 
-def begin() -> None:
+def mark_started() -> None:
     """This program obeys posix signals by itself from now on; whatever ends it later cuts something off."""
-    global _begun
-    _begun = True
+    global _started
+    _started = True
 
 
-def has_begun() -> bool:
+def has_started() -> bool:
     """Has it?"""
-    return _begun
+    return _started
 
 
-def stop_begins() -> None:
+def mark_stopping() -> None:
     """This program was told to stop."""
-    global _told_at
-    _told_at = time.monotonic()
+    global _stop_requested_at
+    _stop_requested_at = time.monotonic()
 
 
 def seconds_left() -> float:
     """What Python's own end may take in this program, which has ended what it did, or could not begin."""
-    if _told_at is None:
+    if _stop_requested_at is None:
         return min(_mercy, AFTER_A_FAILURE)
-    return max(AT_LEAST, _told_at + _mercy - time.monotonic())
+    return max(AT_LEAST, _stop_requested_at + _mercy - time.monotonic())
 
 
 def exit_code(error: SystemExit) -> int:
@@ -124,7 +124,7 @@ def flush_output() -> None:
             continue
 
 
-def leave(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this program") -> NoReturn:
+def end_process(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this program") -> NoReturn:
     """End the process as Python does, after its threads and with its atexit functions, but from here; after so many
     seconds also without them.
 
@@ -146,14 +146,14 @@ def leave(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this program"
 def _end_in_time(code: int, seconds: float, who: str) -> None:
     time.sleep(min(seconds, LONGEST))
     try:
-        line = threading.Thread(target=_say_who_stays, args=(seconds, who), daemon=True)
+        line = threading.Thread(target=_log_lingering, args=(seconds, who), daemon=True)
         line.start()
-        line.join(_LINE)
+        line.join(_LOG_TIMEOUT)
     finally:
         os._exit(code)
 
 
-def _say_who_stays(seconds: float, who: str) -> None:
+def _log_lingering(seconds: float, who: str) -> None:
     names = lingering()
     if not names:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)

@@ -20,7 +20,15 @@ from collections.abc import Iterator
 
 import trio
 
-__all__ = ["JOB_CONTROL", "has_terminal", "hold", "in_background", "let_go", "next_orders", "open_orders"]
+__all__ = [
+    "JOB_CONTROL",
+    "block_job_control",
+    "has_terminal",
+    "in_background",
+    "next_sent_signals",
+    "open_sent_signals",
+    "unblock_job_control",
+]
 
 JOB_CONTROL = (signal.SIGTTIN, signal.SIGTTOU)
 
@@ -52,12 +60,12 @@ def in_background() -> bool:
         os.close(terminal)
 
 
-def hold() -> set[signal.Signals] | set[int] | None:
+def block_job_control() -> set[signal.Signals] | set[int] | None:
     """If there is a terminal, block both in this thread and those that it starts, and give what was blocked before."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL) if has_terminal() else None
 
 
-def let_go(before: set[signal.Signals] | set[int]) -> None:
+def unblock_job_control(before: set[signal.Signals] | set[int]) -> None:
     """Have the signals blocked that were before. What has come meanwhile, and was not taken, is dropped: it would stop
     the process.
     """
@@ -68,8 +76,8 @@ def let_go(before: set[signal.Signals] | set[int]) -> None:
 
 
 @contextlib.contextmanager
-def open_orders() -> Iterator[int]:
-    """A descriptor from which `next_order` reads, while both are held.
+def open_sent_signals() -> Iterator[int]:
+    """A descriptor from which `next_sent_signals` reads, while both are held.
 
     Raises:
         OSError: this system has no such thing.
@@ -87,7 +95,7 @@ def open_orders() -> Iterator[int]:
         os.close(descriptor)
 
 
-async def next_orders(descriptor: int) -> list[signal.Signals]:
+async def next_sent_signals(descriptor: int) -> list[signal.Signals]:
     """Wait for signals, and give those that somebody has sent on purpose."""
     await trio.lowlevel.wait_readable(descriptor)
     try:

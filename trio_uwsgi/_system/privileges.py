@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["Identity", "barred_folder", "become", "group_name", "identity_of", "out_of_reach", "user_name"]
+__all__ = ["Identity", "become", "group_name", "identity_of", "inaccessible_folder", "out_of_reach", "user_name"]
 
 
 class Identity(NamedTuple):
@@ -89,7 +89,7 @@ def group_name(gid: int) -> str:
         return f"group {gid}"
 
 
-def barred_folder(path: str, *, listed: bool = False) -> str | None:
+def inaccessible_folder(path: str, *, listed: bool = False) -> str | None:
     """The first folder on the way to this one, or itself, that the user of this process may not enter; None where there
     is none. `listed`: this one may not be listed either.
     """
@@ -114,7 +114,7 @@ def out_of_reach(identity: Identity, files: Iterable[tuple[str, int]]) -> str | 
         ConfigError: only root can.
     """
     former = Identity(os.geteuid(), os.getegid(), os.getgroups())
-    with _told_who_can(identity):
+    with _explain_refusal(identity):
         os.setgroups(identity.groups)
         os.setegid(identity.gid)
         os.seteuid(identity.uid)
@@ -132,14 +132,14 @@ def become(identity: Identity) -> None:
     Raises:
         ConfigError: only root can.
     """
-    with _told_who_can(identity):
+    with _explain_refusal(identity):
         os.setgroups(identity.groups)
         os.setgid(identity.gid)
         os.setuid(identity.uid)
 
 
 @contextlib.contextmanager
-def _told_who_can(identity: Identity) -> Iterator[None]:
+def _explain_refusal(identity: Identity) -> Iterator[None]:
     try:
         yield
     except PermissionError:

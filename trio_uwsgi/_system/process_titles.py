@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-__all__ = ["set_title", "whoami", "with_title"]
+__all__ = ["process_label", "set_title", "with_title"]
 
 _role = ""
 
@@ -22,7 +22,7 @@ def set_title(role: str) -> None:
     setproctitle.setproctitle(f"trio-uwsgi {role}")
 
 
-def whoami() -> str:
+def process_label() -> str:
     """This process, for whoever reads what it says: its role, where it has one, and its number."""
     return f"{_role} (process {os.getpid()})" if _role else f"process {os.getpid()}"
 

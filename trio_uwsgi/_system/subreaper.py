@@ -17,13 +17,13 @@ from pathlib import Path
 
 import trio
 
-__all__ = ["KIN", "children_of", "reap_orphans"]
+__all__ = ["OWN_CHILDREN", "children_of", "reap_orphans"]
 
 # Zygotes and members, by pid: whoever runs them takes their status.
-KIN: set[int] = set()
+OWN_CHILDREN: set[int] = set()
 
 # Seconds in which whoever waits for a child has its status. In Trio's own loop it is a matter of its next turn.
-_PATIENCE = 1.0
+_GRACE = 1.0
 
 
 def children_of(pid: int) -> list[int]:
@@ -42,9 +42,9 @@ async def reap_orphans() -> None:
             dead = [pid for pid in children_of(os.getpid()) if pid not in others and _is_dead(pid)]
             if not dead:
                 continue
-            await trio.sleep(_PATIENCE)  # who ends meanwhile is looked at after this
+            await trio.sleep(_GRACE)  # who ends meanwhile is looked at after this
             for pid in dead:
-                if pid not in KIN:
+                if pid not in OWN_CHILDREN:
                     with contextlib.suppress(ChildProcessError):
                         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222  # it has ended
 

@@ -63,7 +63,7 @@ class ClockAgent(trio.abc.Instrument):
         if self._notify:
             self._send_active()
 
-    async def run_clock_agent(self, heartbeat_loop: HeartbeatLoop) -> None:
+    async def run_heartbeat(self, heartbeat_loop: HeartbeatLoop) -> None:
         """Serve the test's requests until cancelled, or until the test closes the channel."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as self._channel, hold_clock() as hold:
             self._channel.connect(self._address)

@@ -64,7 +64,7 @@ def run_zygote(inherited: InheritedState, descriptor: int) -> NoReturn:
     root.handlers[:] = [_EventBufferHandler()]
     while os.read(descriptor, 1) != b"\n":  # skip the line that tells a new interpreter where this package is
         continue
-    zygote.live(descriptor, inherited.app)
+    zygote.run_zygote(descriptor, inherited.app)
 
 
 def prepare(setup: Any) -> None:
@@ -85,7 +85,7 @@ def main(descriptors: list[int], setup: str) -> float:
         wall=WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True),
         chance=random.Random(0).random,
         clock=clock,
-        run_clock_agent=ClockAgent(inherited.address).run_clock_agent,
+        run_heartbeat=ClockAgent(inherited.address).run_heartbeat,
     )
     return member_process.main(descriptors, setup, inherited.registry, member_environment)
 

@@ -31,10 +31,10 @@ from trio_uwsgi._testing.process_table import ProcessTable
 from trio_uwsgi._testing.virtual_clock import SharedClock
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.request import Peer
+    from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.runtime import Runtime
     from trio_uwsgi._runtime.settings import Environment
+    from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._testing.members import InheritedState
     from trio_uwsgi._units.journal import Event
@@ -102,9 +102,9 @@ class ProcessMemberAccess:
         assert self._failure is not None
         raise self._failure
 
-    def connect(self, runtime: Runtime, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
+    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[trio.SocketStream, Callable[[], bool]]:
         """Connect to the next worker: the stream, and a function that says whether the worker has closed it."""
-        name = runtime.lend_worker()
+        name = tree.lend_worker()
         near = self.process_table.connect(name, pickle.dumps(peer))
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(near))
         return stream, partial(_is_closed, near)
@@ -179,11 +179,11 @@ def served_by_members(registry: Registry, headcount: Headcount) -> Iterator[None
     Raises:
         RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
     """
-    registry.open(headcount, _ignore_timer, _ignore_timer)
+    registry._open(headcount, _ignore_timer, _ignore_timer)
     try:
         yield
     finally:
-        registry.close()
+        registry._close()
 
 
 def _ignore_timer(timer: object) -> None:

@@ -1,1 +1,28 @@
-"""The package units."""
+"""Running user code: one unit of work at a time, in a task or in a thread, within its time limit (harakiri).
+
+A unit of work is one request, one call of a handler, one message, one job, one run of a mule's program. Whatever user
+code raises ends its unit and nothing else.
+
+    `unit.py`           the member that runs code, and one unit of it: its cancel scope, its two deadlines
+    `calls.py`          calls all user code but requests and lifespans
+    `failures.py`       what user code raised: its own failure, or a cancellation that passes through
+    `leftovers.py`      cancel scopes and nurseries that a unit left open
+    `journal.py`        where a runtime reports events and failures
+    `loggers.py`        the loggers of this package, whose handlers are the application's and may fail
+    `own_loggers.py`    they stay enabled, however the application sets up logging
+
+How it runs:
+
+    `asynchrony.py`     is a function `async`? (pure)
+    `first_step.py`     run the first step of a coroutine at once, and only what waits in a task
+    `thread_pool.py`    the threads of a member, with `pool_thread.py` (one of them and its jobs)
+    `trio_threads.py`   threads of `trio.to_thread.run_sync`, as they look from outside
+
+When it does not end:
+
+    `stuck.py`          the line at which code was when its time was up
+    `stack_dumps.py`    all tasks and threads of a process, printed
+    `heartbeat.py`      what a member process shows to the watchdog, which is in `_process/`
+
+Elsewhere: how an application is called for a request is in `_apps/`.
+"""

@@ -22,7 +22,7 @@ import trio
 
 from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi._units.failures import split_failure
-from trio_uwsgi._units.first_step import go_on
+from trio_uwsgi._units.first_step import rest_of
 from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._units.stuck import location
@@ -49,8 +49,9 @@ class Result(NamedTuple):
 class SharedScope:
     """A cancel scope for one unit after the other, as a new one for each would cost more than most handlers.
 
-    Whoever opens it runs units in the block with `Calls.run_under`, as long as it is `usable`, and calls `Calls.settle`
-    behind the block. One that was `spoilt` is followed by another one in another task: see `leftovers.py`.
+    The opener runs units in the block with `Calls.run_under` as long as it is `usable`, and calls `Calls.block_ended`
+    after the block. A scope in which a unit left something open (`left_open`) is replaced, with its task: see
+    `leftovers.py`.
     """
 
     __slots__ = ("_fence", "running", "scope", "unit")
@@ -79,9 +80,9 @@ class SharedScope:
         return not self.scope.cancel_called and self.task._cancel_status is self._fence.status
 
     @property
-    def spoilt(self) -> bool:
+    def left_open(self) -> bool:
         """Behind the block: has a unit left something open in the task?"""
-        return self._fence.spoilt
+        return self._fence.left_open
 
 
 class Calls:
@@ -95,7 +96,7 @@ class Calls:
     def __init__(self, member: Member, limit: float) -> None:
         self.member = member
         self.limit = limit
-        self.again = ""
+        self.retried = ""
         self.done = 0
         self.failures = 0
         self.harakiris = 0
@@ -143,8 +144,8 @@ class Calls:
 
         with trio.CancelScope() as scope:
             unit = Unit(self.member, kind, name, scope, 0)
-            spoilt = await in_own_task(run, unit.what)
-        return failure or (LeftOpen(unit.what) if spoilt else None)
+            left_open = await in_own_task(run, unit.what)
+        return failure or (LeftOpen(unit.what) if left_open else None)
 
     async def _in_own_task(self, unit: Unit, func: Callable[..., object], args: tuple[object, ...]) -> Result:
         """Await `func(*args)` in a task of its own: what it leaves open there is gone with it."""
@@ -186,7 +187,7 @@ class Calls:
             task.context = context  # takes effect with the task's next step
             unit.set_user_deadline(unit.user_deadline)
             try:
-                result = await go_on(coroutine, trap)
+                result = await rest_of(coroutine, trap)
             finally:
                 task.context = base
             scope.deadline = math.inf
@@ -194,9 +195,9 @@ class Calls:
         self.done += result.returned
         return result
 
-    def settle(self, shared: SharedScope) -> Harakiri | None:
+    def block_ended(self, shared: SharedScope) -> Harakiri | None:
         """Behind the block of a scope: report what its last unit left open; and that its time was up, if it was."""
-        if shared.spoilt:
+        if shared.left_open:
             self.failed(shared.unit, LeftOpen(shared.unit.what))
         if shared.running and shared.scope.cancel_called:
             shared.running = False
@@ -235,7 +236,7 @@ class Calls:
         journal = self.member.journal
         self.failures += 1
         journal.note(self.member.name, f"{what} failed: {summary(error)}")
-        if journal.remembers or what != self.again:  # a test hears of each
+        if journal.remembers or what != self.retried:  # a test hears of each
             journal.failed(self.member.name, what, error)
 
     def expired(self, unit: Unit, where: str) -> Harakiri:

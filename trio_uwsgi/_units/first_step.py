@@ -9,7 +9,7 @@ own nor a deadline. So a task that runs many of them takes the first step itself
     except StopIteration:
         ...  # it never waited
     else:
-        await go_on(coroutine, trap)
+        await rest_of(coroutine, trap)
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import TypeVar
 
-__all__ = ["go_on"]
+__all__ = ["rest_of"]
 
 T = TypeVar("T")
 
 
 @types.coroutine
-def go_on(coroutine: Coroutine[object, object, T], trap: object) -> Generator[object, object, T]:
+def rest_of(coroutine: Coroutine[object, object, T], trap: object) -> Generator[object, object, T]:
     """Await a coroutine whose first step ended in `trap`.
 
     Trio resumes a task by `send`, and throws only to refuse what another library yields. What is thrown goes on into

@@ -32,11 +32,11 @@ class Heartbeat:
         """The loop runs."""
         self._row.set("heartbeat", time.monotonic())
 
-    def begins(self, what: bytes) -> None:
+    def begin_request(self, what: bytes) -> None:
         """Something begins that keeps the loop to itself until `rests`, or the next one."""
         self._row.mark(time.monotonic(), what)
 
-    def rests(self) -> None:
+    def end_request(self) -> None:
         """It is over."""
         self._row.write(b"")
 

@@ -73,14 +73,14 @@ def report_failure(error: BaseException) -> None:
     depth of ten only, which is less than that of a worker's tasks.
     """
     for number, leaf in enumerate(_leaves(error)):
-        if number == _MOST_LEAVES:
+        if number == _MAX_LEAVES:
             logger.critical("and more errors, which are not shown")
             break
         logger.critical("the runtime failed: %s", summary(leaf), exc_info=leaf)
 
 
 # Of one group: the first one is the cause, as a rule, and the others come of it.
-_MOST_LEAVES = 3
+_MAX_LEAVES = 3
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

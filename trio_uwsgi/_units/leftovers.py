@@ -39,15 +39,15 @@ class LeftOpen(UwsgiError, RuntimeError):
 class Fence:
     """Around the units of one task: `task._cancel_status is fence.status` as long as none has left anything open.
 
-    `spoilt` says, after the block, that one has: the task is to end.
+    `left_open` says, after the block, that one has: the task is to end.
     """
 
-    __slots__ = ("spoilt", "status", "task")
+    __slots__ = ("left_open", "status", "task")
 
     def __init__(self) -> None:
         self.task = trio.lowlevel.current_task()
         self.status = self.task._cancel_status
-        self.spoilt = False
+        self.left_open = False
 
 
 @contextlib.contextmanager
@@ -63,11 +63,11 @@ def fenced(scope: trio.CancelScope) -> Iterator[Fence]:
             try:
                 yield fence
             finally:
-                fence.spoilt = fence.task._cancel_status is not fence.status
-                if fence.spoilt:
-                    _disown(fence.task, before)
+                fence.left_open = fence.task._cancel_status is not fence.status
+                if fence.left_open:
+                    _close_nurseries(fence.task, before)
     except RuntimeError as misnested:
-        if fence is None or not fence.spoilt:
+        if fence is None or not fence.left_open:
             raise
         others = _without_cancelled(misnested.__context__)
         if others is not None:
@@ -78,18 +78,18 @@ async def in_own_task(run: Callable[[], Awaitable[None]], name: str) -> bool:
     """Await `run()` in a task of its own, under the scopes of the caller, and say whether it left anything open there.
     What it raises is raised without a group of its own.
     """
-    spoilt = False
+    left_open = False
 
     async def fence() -> None:
-        nonlocal spoilt
+        nonlocal left_open
         task = trio.lowlevel.current_task()
         status = task._cancel_status
         try:
             await run()
         finally:
-            spoilt = task._cancel_status is not status
-            if spoilt:
-                _disown(task, 0)
+            left_open = task._cancel_status is not status
+            if left_open:
+                _close_nurseries(task, 0)
 
     try:
         async with trio.open_nursery() as nursery:
@@ -97,10 +97,10 @@ async def in_own_task(run: Callable[[], Awaitable[None]], name: str) -> bool:
     except BaseExceptionGroup as group:
         error = only_error(group)
         raise error from error.__cause__
-    return spoilt
+    return left_open
 
 
-def _disown(task: trio.lowlevel.Task, before: int) -> None:
+def _close_nurseries(task: trio.lowlevel.Task, before: int) -> None:
     # Trio would end our nursery with an error when the task ends with these.
     for nursery in task._child_nurseries[before:]:
         nursery.cancel_scope.cancel()

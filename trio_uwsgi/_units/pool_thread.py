@@ -20,7 +20,7 @@ import trio
 
 from trio_uwsgi._units.leftovers import Fence, fenced
 from trio_uwsgi._units.stuck import location
-from trio_uwsgi._units.trio_threads import Tie, asks_its_task, thread_calls
+from trio_uwsgi._units.trio_threads import TaskLink, asks_its_task, thread_calls
 from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import ThreadCancelled
 
@@ -30,7 +30,18 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """One call of user code, from `submit` until its `done` was called."""
 
-    __slots__ = ("abandoned", "args", "cancelled", "context", "done", "ended", "func", "pool_thread", "spared", "unit")
+    __slots__ = (
+        "abandoned",
+        "args",
+        "cancelled",
+        "context",
+        "done",
+        "ended",
+        "func",
+        "may_go_on",
+        "pool_thread",
+        "unit",
+    )
 
     def __init__(
         self, func: Callable[..., T], args: tuple[object, ...], unit: Unit, done: Callable[[outcome.Outcome[T]], None]
@@ -44,7 +55,7 @@ class Job(Generic[T]):
         self.pool_thread: PoolThread | None = None
         self.ended = False  # written by the thread: user code is over
         self.cancelled = False
-        self.spared = False  # cancelled, but not to be left behind
+        self.may_go_on = False  # cancelled, but not to be left behind
         self.abandoned = math.nan  # when; on Trio's clock
 
 
@@ -58,22 +69,22 @@ class PoolThread:
 
     __slots__ = (
         "ended",
+        "exiting",
         "fence",
         "ident",
         "last",
-        "leaving",
         "name",
         "number",
         "queue",
         "scope",
         "task",
-        "tie",
+        "task_link",
         "unwound",
     )
 
     fence: Fence  # around what threads have asked of the task
     last: Unit  # that the thread ran; written by the thread
-    tie: Tie  # once the thread has started, and so whenever it has a job to be stuck in
+    task_link: TaskLink  # once the thread has started, and so whenever it has a job to be stuck in
 
     def __init__(self, number: int, name: str) -> None:
         self.number = number
@@ -83,28 +94,28 @@ class PoolThread:
         self.queue: SimpleQueue[AnyJob | None] = SimpleQueue()
         self.scope = trio.CancelScope(shield=True)
         self.ident = 0  # until the thread has started
-        self.leaving = False  # take no other job
+        self.exiting = False  # take no other job
         self.ended = False  # written by the thread: it is out of `work`. Also: nobody waits for it any more
         self.unwound = threading.Event()
 
-    async def carry(self, waiting: deque[AnyJob], report: Report, limiter: trio.CapacityLimiter) -> bool:
+    async def run_jobs(self, waiting: deque[AnyJob], report: Report, limiter: trio.CapacityLimiter) -> bool:
         """Run a thread under a new scope until it was told to end (False), or has left (True) after a job that was
         cancelled, or asked the task for something which left a scope open.
         """
         self.task = trio.lowlevel.current_task()
-        self.leaving = self.ended = False
+        self.exiting = self.ended = False
         self.ident = 0
-        go_on = False
+        again = False
         # Shielded: a cancel from outside is for the pool, which cancels the jobs one by one.
         self.scope = trio.CancelScope(shield=True)
         with fenced(self.scope) as self.fence:
-            go_on = await trio.to_thread.run_sync(self.work, waiting, report, thread_name=self.name, limiter=limiter)
-        return go_on
+            again = await trio.to_thread.run_sync(self.work, waiting, report, thread_name=self.name, limiter=limiter)
+        return again
 
     def work(self, waiting: deque[AnyJob], report: Report) -> bool:
         """In the thread: do one job after another, from the queue or, in between, whatever has waited longest."""
         self.ident = threading.get_ident()
-        self.tie = Tie()
+        self.task_link = TaskLink()
         try:
             while True:
                 job = self.queue.get()
@@ -113,10 +124,10 @@ class PoolThread:
                 while job is not None:
                     job.pool_thread = self
                     result = outcome.capture(job.context.run, job.func, *job.args)
-                    job.ended = True  # before `leaving` is read: see `stop`
+                    job.ended = True  # before `exiting` is read: see `stop`
                     self.last = job.unit
                     # The task waits for this thread, so its scopes are what the jobs have made of them.
-                    if self.leaving or self.fence.task._cancel_status is not self.fence.status:
+                    if self.exiting or self.fence.task._cancel_status is not self.fence.status:
                         report(job, result, None)
                         return True
                     following = take(waiting)
@@ -130,13 +141,13 @@ class PoolThread:
     def stop(self, job: AnyJob) -> bool:
         """Have the thread end after this job, and cancel its waits in `from_thread`; False if the job is over already.
 
-        The thread writes `ended` and then reads `leaving`; here it is the other way round. So either the thread sees
+        The thread writes `ended` and then reads `exiting`; here it is the other way round. So either the thread sees
         that it must leave, or it is seen here that it may have gone on to another job, which must not be cancelled.
         """
         self.unwound.clear()
-        self.leaving = True
+        self.exiting = True
         if job.ended:
-            self.leaving = False
+            self.exiting = False
             return False
         self.scope.cancel()
         return True
@@ -145,7 +156,7 @@ class PoolThread:
         """Is the thread running user code, or about to, and not waiting for something it asked of Trio?"""
         return self.task is None or not self.ident or thread_calls(self.task)[:1] != [False]
 
-    def let_go(self, token: trio.lowlevel.TrioToken) -> None:
+    def detach(self, token: trio.lowlevel.TrioToken) -> None:
         """End the task while its thread goes on, now or as soon as no question of the thread is on its way.
 
         If the task serves the thread, under a shield of the user's own, this does nothing: call again after the task's
@@ -153,13 +164,13 @@ class PoolThread:
         """
         if self.ended or self.task is None:
             return
-        self.tie.refuse()
+        self.task_link.refuse_calls()
         if not asks_its_task(self.ident):
             self.ended = True
-            self.tie.cut(self.task)
+            self.task_link.detach(self.task)
         elif self.runs_code():
             # The question, the answer or the refusal is under way: a matter of microseconds.
-            token.run_sync_soon(self.let_go, token)
+            token.run_sync_soon(self.detach, token)
 
 
 def take(waiting: deque[AnyJob]) -> AnyJob | None:

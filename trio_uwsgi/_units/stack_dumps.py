@@ -22,8 +22,8 @@ from types import FrameType
 
 import trio
 
-from trio_uwsgi._system.forks import in_forked_children
-from trio_uwsgi._system.process_titles import whoami
+from trio_uwsgi._system.forks import call_in_forked_children
+from trio_uwsgi._system.process_titles import process_label
 from trio_uwsgi._system.standard_streams import write_error
 from trio_uwsgi._units.stuck import is_plumbing
 from trio_uwsgi._units.trio_threads import await_frames
@@ -41,7 +41,7 @@ def answer_dumps() -> None:
     """Let this process answer both signals. Main thread only. A forked child inherits it, what it executes does not."""
     faulthandler.unregister(STACKS)  # it would not do it again where the application has set the signal otherwise since
     faulthandler.register(STACKS, file=_STDERR, all_threads=True, chain=False)
-    in_forked_children(_ignore_stacks)
+    call_in_forked_children(_ignore_stacks)
     signal.signal(TASK_TREE, _print_task_tree)
 
 
@@ -71,13 +71,13 @@ def task_tree() -> Iterator[str]:
     except RuntimeError:
         root = None
     if root is None:
-        yield f"{whoami()}: no Trio run"
+        yield f"{process_label()}: no Trio run"
         return
     yield from _tree_of(root)
 
 
 def _tree_of(root: trio.lowlevel.Task) -> Iterator[str]:
-    yield f"{whoami()}: Trio tasks"
+    yield f"{process_label()}: Trio tasks"
     yield from _subtree(root, 1)
 
 

@@ -34,7 +34,7 @@ import trio
 from trio_uwsgi._units.leftovers import LeftOpen
 from trio_uwsgi._units.pool_thread import AnyJob, Job, PoolThread, take, without_cancelled
 from trio_uwsgi._units.stuck import thread_location
-from trio_uwsgi._units.trio_threads import LetGo
+from trio_uwsgi._units.trio_threads import ThreadDetached
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:
@@ -86,10 +86,10 @@ class ThreadPool:
         # Bounded by the callers: a request, handler or message in flight has one job.
         self._waiting: deque[AnyJob] = deque()
         self._finished: deque[tuple[AnyJob, outcome.Outcome[Any], PoolThread | None]] = deque()
-        self._woken = False
+        self._collect_scheduled = False
         self._pool_threads: dict[int, PoolThread] = {}
         self._idle: list[int] = []  # a heap
-        self._left_behind: dict[PoolThread, None] = {}  # carriers of stuck threads
+        self._abandoned: dict[PoolThread, None] = {}  # carriers of stuck threads
         self._limiter = trio.CapacityLimiter(math.inf)  # `size` is the limit
         self._nursery: trio.Nursery | None = None
         self._stopping = False
@@ -167,7 +167,7 @@ class ThreadPool:
         job: Job[T] = Job(func, args, unit, done)
         self._jobs[job] = None
         if self._idle:
-            self._hand(self._pool_threads[heapq.heappop(self._idle)], job)
+            self._give(self._pool_threads[heapq.heappop(self._idle)], job)
         elif len(self._pool_threads) < self.size:
             self._start(self._nursery, job)
         else:
@@ -214,9 +214,9 @@ class ThreadPool:
         Checkpoint: never.
         """
         if job.cancelled or job.ended:
-            if job.spared and abandon and job.pool_thread is not None:
-                job.spared = False
-                self._grant(job, job.pool_thread)
+            if job.may_go_on and abandon and job.pool_thread is not None:
+                job.may_go_on = False
+                self._abandon_after_grace(job, job.pool_thread)
             return
         if self._take_back(job):
             job.cancelled = True
@@ -227,9 +227,9 @@ class ThreadPool:
             self._token.run_sync_soon(partial(self.cancel, job, abandon=abandon))
         elif job.pool_thread.stop(job):
             job.cancelled = True
-            job.spared = not abandon
+            job.may_go_on = not abandon
             if abandon:
-                self._grant(job, job.pool_thread)
+                self._abandon_after_grace(job, job.pool_thread)
 
     def threads_running_code(self) -> Iterator[bool]:
         """For each job: does a thread run it now, or is about to, instead of waiting for what it asked of Trio?
@@ -246,34 +246,34 @@ class ThreadPool:
 
     def tasks(self) -> list[trio.lowlevel.Task]:
         """The tasks that wait for the pool's threads, those of `stuck` ones too."""
-        pool_threads = [*self._pool_threads.values(), *self._left_behind]
+        pool_threads = [*self._pool_threads.values(), *self._abandoned]
         return [pool_thread.task for pool_thread in pool_threads if pool_thread.task is not None]
 
     def _start(self, nursery: trio.Nursery, job: AnyJob) -> None:
         """Add a carrier with the lowest free number, for this job."""
         number = next(n for n in range(1, self.size + 1) if n not in self._pool_threads)
         pool_thread = self._pool_threads[number] = PoolThread(number, f"{self.name}-{number}")
-        self._hand(pool_thread, job)
-        nursery.start_soon(self._carry, nursery, pool_thread, name=f"thread {pool_thread.name}")
+        self._give(pool_thread, job)
+        nursery.start_soon(self._run_thread, nursery, pool_thread, name=f"thread {pool_thread.name}")
 
-    async def _carry(self, nursery: trio.Nursery, pool_thread: PoolThread) -> None:
+    async def _run_thread(self, nursery: trio.Nursery, pool_thread: PoolThread) -> None:
         try:
-            with contextlib.suppress(LetGo):
-                while await pool_thread.carry(self._waiting, self._report, self._limiter):
-                    if pool_thread.fence.spoilt:
+            with contextlib.suppress(ThreadDetached):
+                while await pool_thread.run_jobs(self._waiting, self._report, self._limiter):
+                    if pool_thread.fence.left_open:
                         unit = pool_thread.last
                         unit.member.journal.failed(unit.member.name, unit.what, LeftOpen(unit.what))
-                    if self._stopping or pool_thread in self._left_behind or pool_thread.fence.spoilt:
+                    if self._stopping or pool_thread in self._abandoned or pool_thread.fence.left_open:
                         break
                     self._free(pool_thread)
         finally:
-            self._left_behind.pop(pool_thread, None)
+            self._abandoned.pop(pool_thread, None)
             if self._pool_threads.get(pool_thread.number) is pool_thread:
                 del self._pool_threads[pool_thread.number]
                 if not self._stopping and (following := take(self._waiting)) is not None:
                     self._start(nursery, following)
 
-    def _hand(self, pool_thread: PoolThread, job: AnyJob) -> None:
+    def _give(self, pool_thread: PoolThread, job: AnyJob) -> None:
         job.pool_thread = pool_thread
         pool_thread.queue.put(job)
 
@@ -282,7 +282,7 @@ class ThreadPool:
         if self._stopping:
             pool_thread.queue.put(None)
         elif (job := take(self._waiting)) is not None:
-            self._hand(pool_thread, job)
+            self._give(pool_thread, job)
         else:
             heapq.heappush(self._idle, pool_thread.number)
 
@@ -302,19 +302,19 @@ class ThreadPool:
     def _report(self, job: AnyJob, result: outcome.Outcome[Any], idle: PoolThread | None) -> None:
         """On any thread: have `_collect` tell what came of the job."""
         self._finished.append((job, result, idle))
-        if not self._woken:
-            self._woken = True  # two threads may both get here: one wake-up too many does no harm
+        if not self._collect_scheduled:
+            self._collect_scheduled = True  # two threads may both get here: one wake-up too many does no harm
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._collect)
 
     def _collect(self) -> None:
         # Cleared first: a thread that reports from here on wakes Trio again, so this round can be bounded.
-        self._woken = False
+        self._collect_scheduled = False
         finished = self._finished
         for _ in range(len(finished)):
             job, result, idle = finished.popleft()
             try:
-                self._tell(job, result)
+                self._deliver(job, result)
             except BaseException:  # a bug, or a strict journal: Trio ends the run, which waits for all threads
                 self._token.run_sync_soon(self._collect)
                 raise
@@ -322,7 +322,7 @@ class ThreadPool:
                 if idle is not None:
                     self._free(idle)
 
-    def _tell(self, job: AnyJob, result: outcome.Outcome[Any]) -> None:
+    def _deliver(self, job: AnyJob, result: outcome.Outcome[Any]) -> None:
         if job.done is not None:
             del self._jobs[job]
             done, job.done = job.done, None
@@ -332,7 +332,7 @@ class ThreadPool:
             seconds = trio.current_time() - job.abandoned
             logger.warning("%s: the abandoned thread of %s ended %.3f s later", self.name, job.unit.what, seconds)
 
-    def _grant(self, job: AnyJob, pool_thread: PoolThread) -> None:
+    def _abandon_after_grace(self, job: AnyJob, pool_thread: PoolThread) -> None:
         """Have a thread of Trio's cache look again when the job has ended, or after `grace` real seconds."""
 
         def over(_result: outcome.Outcome[bool]) -> None:
@@ -342,19 +342,19 @@ class ThreadPool:
         trio.lowlevel.start_thread_soon(lambda: pool_thread.unwound.wait(self.grace), over, name=f"{self.name}-grace")
 
     def _abandon(self, job: AnyJob, pool_thread: PoolThread) -> None:
-        """Stop waiting for the job's thread, unless its code is over. It will take no other job: it is `leaving`."""
+        """Stop waiting for the job's thread, unless its code is over. It will take no other job: it is `exiting`."""
         if job.ended:
             return
         where = thread_location(pool_thread.ident)
         job.abandoned = trio.current_time()
         self.stuck += 1
-        self._left_behind[pool_thread] = None
+        self._abandoned[pool_thread] = None
         del self._pool_threads[pool_thread.number]
         self._report(job, outcome.Error(ThreadAbandoned(job.unit.what, where)), None)
         message = "%s: abandoned the thread of %s, which goes on at %s (%d stuck)"
         logger.warning(message, self.name, job.unit.what, where, self.stuck)
         if self._stopping:
-            self._let_go(pool_thread)
+            self._detach(pool_thread)
         elif self._nursery is not None and (following := take(self._waiting)) is not None:
             self._start(self._nursery, following)
 
@@ -365,20 +365,20 @@ class ThreadPool:
         self._idle.clear()
         for job in list(self._jobs):
             self.cancel(job)
-        for pool_thread in list(self._left_behind):
-            self._let_go(pool_thread)
+        for pool_thread in list(self._abandoned):
+            self._detach(pool_thread)
 
-    def _let_go(self, pool_thread: PoolThread) -> None:
-        if pool_thread.tie.found:
-            pool_thread.let_go(self._token)
+    def _detach(self, pool_thread: PoolThread) -> None:
+        if pool_thread.task_link.found:
+            pool_thread.detach(self._token)
         else:
             logger.warning("%s: this version of Trio cannot leave a thread behind; waiting for it to end", self.name)
 
     def watched(self, task: trio.lowlevel.Task) -> None:
         """While the pool stops: `task` took a step, perhaps the last one of what a thread asked for."""
-        for pool_thread in self._left_behind:
-            if pool_thread.task is task and pool_thread.tie.found:
-                self._token.run_sync_soon(pool_thread.let_go, self._token)
+        for pool_thread in self._abandoned:
+            if pool_thread.task is task and pool_thread.task_link.found:
+                self._token.run_sync_soon(pool_thread.detach, self._token)
 
 
 class _Watch(trio.abc.Instrument):

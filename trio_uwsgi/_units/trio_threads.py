@@ -17,9 +17,9 @@ from types import FrameType
 import outcome
 import trio
 
-_ASKING = frozenset({trio.from_thread.run.__code__, trio.from_thread.run_sync.__code__})
-_CALL = inspect.unwrap(trio.to_thread.run_sync).__code__
-_PARKED = inspect.unwrap(trio.lowlevel.wait_task_rescheduled).__code__
+_FROM_THREAD = frozenset({trio.from_thread.run.__code__, trio.from_thread.run_sync.__code__})
+_TO_THREAD = inspect.unwrap(trio.to_thread.run_sync).__code__
+_WAITING = inspect.unwrap(trio.lowlevel.wait_task_rescheduled).__code__
 
 
 def asks_its_task(ident: int) -> bool:
@@ -30,7 +30,7 @@ def asks_its_task(ident: int) -> bool:
     """
     frame = sys._current_frames().get(ident)
     while frame is not None:
-        if frame.f_code in _ASKING:
+        if frame.f_code in _FROM_THREAD:
             return frame.f_locals.get("trio_token") is None
         frame = frame.f_back
     return False
@@ -45,10 +45,10 @@ def thread_calls(task: trio.lowlevel.Task) -> list[bool]:
     if getattr(task.coro, "cr_frame", task) is None:  # it has ended; not all versions of Trio can look into that
         return []
     codes = [frame.f_code for frame in await_frames(task)]
-    return [inner is _PARKED for outer, inner in pairwise(codes) if outer is _CALL]
+    return [inner is _WAITING for outer, inner in pairwise(codes) if outer is _TO_THREAD]
 
 
-def is_foreign_thread(task: trio.lowlevel.Task) -> bool:
+def is_system_task(task: trio.lowlevel.Task) -> bool:
     """Is it a system task? A thread that may be left behind (`abandon_on_cancel=True`) has one for each call of
     `from_thread`, and it ends with the call: it is nobody who could hold anything.
     """
@@ -68,7 +68,7 @@ class _Stepped:
 def await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
     """The frames a task is in, outermost first.
 
-    Some first steps are run by hand: to Python, the chain of awaits ends in the generator that goes on, `go_on`, which
+    Some first steps are run by hand: for Python the chain of awaits ends in the generator `rest_of`, which
     has the rest of it in its variable `coroutine`. (A parked task's last frame is one of Trio's otherwise.)
     """
     frames = [frame for frame, _line in task.iter_await_frames()]  # type: ignore[misc]  # it reads nothing but `coro`
@@ -76,11 +76,11 @@ def await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
     return frames if stepped is None else frames + await_frames(_Stepped(stepped))
 
 
-class LetGo(Exception):
-    """Raised out of `to_thread.run_sync` when `Tie.cut` ended it before its thread did."""
+class ThreadDetached(Exception):
+    """Raised out of `to_thread.run_sync` when `TaskLink.cut` ended it before its thread did."""
 
 
-class Tie:
+class TaskLink:
     """What ties the calling thread to the task that waits for it. Made in the thread, used on Trio's.
 
     `to_thread.run_sync` fixes at its start whether a cancel may leave the thread behind. If it may, `from_thread.run`
@@ -104,19 +104,19 @@ class Tie:
         except AttributeError:
             self.found = False
 
-    def refuse(self) -> None:
+    def refuse_calls(self) -> None:
         """Let every later `from_thread` call of this thread raise `trio.RunFinishedError`: its task will be gone."""
         self._locals["token"] = _Ended()
 
-    def cut(self, task: trio.lowlevel.Task) -> None:
-        """Raise `LetGo` in `task` now; the thread's late report is dropped by Trio.
+    def detach(self, task: trio.lowlevel.Task) -> None:
+        """Raise `ThreadDetached` in `task` now; the thread's late report is dropped by Trio.
 
         Only after `refuse`, while the thread runs the function it was given, and `asks_its_task` is False: then no
         question of the thread is on its way (it would stand in `from_thread` until the answer), none will come, and
         `task` is parked.
         """
         self._register[0] = None
-        trio.lowlevel.reschedule(task, outcome.Value(outcome.Error(LetGo())))
+        trio.lowlevel.reschedule(task, outcome.Value(outcome.Error(ThreadDetached())))
 
 
 class _Ended:

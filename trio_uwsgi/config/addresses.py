@@ -1,7 +1,7 @@
 """Where a runtime listens, as a value. Pure.
 
-`Address` is re-exported by `config.py`, whose option `http` is made of them. Nothing here touches the operating system:
-whether an address can be had is found out in `_http/listeners.py`.
+The options `http` and `socket` of `config.py` are made of `Address` values. Nothing here asks the operating system:
+`_http/listeners.py` finds out whether an address can be used.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Address"]
 
-# Linux keeps a socket's path in 108 bytes, with a NUL at its end; macOS and the BSDs in 104, where the
-# kernel says so.
+# Linux stores a socket's path in 108 bytes with a NUL at the end. (macOS and the BSDs have 104; there the kernel
+# refuses a longer path.)
 _MAX_SOCKET_PATH = 107
 
 _SHAPES = "write host:port, [v6 address]:port, :port, /path/to.sock, unix:path, @name or fd://number"
@@ -93,12 +93,12 @@ class Address:
         """Read an address as it is written in options.
 
         Args:
-            text: `127.0.0.1:8000`, `localhost:0`, `[::1]:8000`, `:8000` (all interfaces, of IPv4 and IPv6; `[::]:8000`
-                is those of IPv6 only), `/run/app.sock`, `unix:app.sock`, `@name` (abstract namespace), or `fd://3`.
+            text: `127.0.0.1:8000`, `localhost:0`, `[::1]:8000`, `:8000` (all interfaces, IPv4 and IPv6; `[::]:8000` is
+                IPv6 only), `/run/app.sock`, `unix:app.sock`, `@name` (abstract namespace), or `fd://3`.
         Raises:
             ConfigError: it is none of these; the error says what was probably meant.
-        uWSGI: the same forms. A bare word is a unix socket there and is refused here, because `localhost` without its
-        port is one.
+        uWSGI: the same forms. A bare word is a unix socket there; here it is refused, because it may be a host name
+        without a port.
         """
         if not isinstance(text, str):
             raise ConfigError(f"{text!r} is not an address but {type(text).__name__}", f"use a str: {_SHAPES}")

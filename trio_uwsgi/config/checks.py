@@ -1,6 +1,6 @@
 """What a `Config` refuses: wrong types, impossible values, contradictions. Pure.
 
-Read `config.py` first; this is its other half, apart because it is long. Each refusal says what to write instead.
+Read `config.py` first; this is a module of its own only because of the length. Each error says what to write instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["all_of", "caches", "contradictions", "impossible_values", "paths", "several_addresses"]
 
-# Smallest value of each number, and what to write instead of a smaller one.
+# Smallest value of each number, and the advice for a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
     "listen": (1, "use 1 or more"),
     "workers": (1, "use 1 or more"),
@@ -28,15 +28,15 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "spooler_processes": (1, "use 1 or more; without spooler= there is none"),
     "spooler_max_tries": (0, "use 0 for no limit"),
     "spooler_harakiri": (0, "use 0 for no limit"),
-    "locks": (0, "use 0 or more: it is the highest number"),
-    "signal_queue": (1, "use 1 or more: a signal has to wait somewhere until its handler runs"),
-    "message_queue": (1, "use 1 or more: a message has to wait somewhere until a mule takes it"),
+    "locks": (0, "use 0 or more: it is the highest number of a lock"),
+    "signal_queue": (1, "use 1 or more: signals are queued until their handler runs"),
+    "message_queue": (1, "use 1 or more: messages are queued until a mule takes them"),
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
     "max_headers": (1, "use 1 or more: every HTTP/1.1 request has a Host header"),
     "max_body": (0, "use 0 for no limit"),
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
-    "mercy": (0, "use 0 to wait for nothing"),
+    "mercy": (0, "use 0 to cancel running requests at once"),
     "import_timeout": (0, "use 0 for no limit"),
     "alarm_freq": (0, "use 0 to repeat every message"),
 }
@@ -56,7 +56,7 @@ _INTEGERS = (
     "max_requests_delta",
     "reload_on_rss",
 )
-# Waits of nothing would leave the other side no time, or try again without a pause.
+# 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
@@ -80,11 +80,11 @@ def all_of(errors: Sequence[ConfigError]) -> ConfigError:
 
 
 def impossible_values(config: Config, choices: Mapping[str, Sequence[str]]) -> Iterator[ConfigError]:
-    """Values of the wrong type or out of their range, each by itself.
+    """Values that are of the wrong type or out of range, each checked by itself.
 
     Args:
-        config: to look at.
-        choices: what the fields that are names may be.
+        config: to check.
+        choices: the possible values of fields that are names.
     """
     wrong = dict(_wrong_types(config))
     yield from wrong.values()
@@ -127,12 +127,12 @@ def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
         if value < smallest:
             yield ConfigError(f"{name}={value} is too small", remedy)
         elif name in (*_RECYCLING, "max_requests_delta") and not 0 <= value < math.inf:
-            yield ConfigError(f"{name}={value} is no limit", "use more than 0, or 0 for no limit")
+            yield ConfigError(f"{name}={value} is not a limit", "use more than 0, or 0 for no limit")
         elif name in _TIMEOUTS and value <= 0:
             remedy = "use more than 0, or math.inf for no limit"
-            yield ConfigError(f"{name}={value} leaves the other side no time at all", remedy)
+            yield ConfigError(f"{name}={value} leaves the peer no time", remedy)
         elif name in _PAUSES and not 0.001 <= value <= 365 * 86400:
-            yield ConfigError(f"{name}={value} is no pause", "use 0.001 seconds to a year")
+            yield ConfigError(f"{name}={value} is out of range", "use 0.001 seconds to a year (31,536,000 s)")
         elif name in _HARAKIRIS and math.isinf(value):
             yield ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
 
@@ -164,7 +164,7 @@ def several_addresses(option: str, given: object) -> tuple[Address, ...]:
     """Read the value of an option that is one address or several.
 
     Raises:
-        ConfigError: it is something else, or names one twice.
+        ConfigError: it is neither, or names an address twice.
     """
     items = [given] if isinstance(given, str | Address) else given
     if not isinstance(items, Iterable) or isinstance(items, bytes):
@@ -176,7 +176,7 @@ def several_addresses(option: str, given: object) -> tuple[Address, ...]:
         if not isinstance(item, str | Address):
             raise ConfigError(
                 f"{option} has {item!r} in it, which is not an address",
-                f"write {option}='127.0.0.1:8000', or a list of these",
+                f"write {option}='127.0.0.1:8000', or a list of such addresses",
             )
         address = Address.parse(item) if isinstance(item, str) else item
         if address in found and not _takes_a_free_port(address):
@@ -193,7 +193,7 @@ def caches(given: object) -> tuple[Cache, ...]:
     """Read the value of `caches`.
 
     Raises:
-        ConfigError: it is no list of caches, or two have one name or one store.
+        ConfigError: it is not a list of caches, or two of them have the same name or store.
     """
     if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
         raise ConfigError(f"caches={given!r} is not a list", "write caches=[Cache('default', items=1000)]")
@@ -202,9 +202,9 @@ def caches(given: object) -> tuple[Cache, ...]:
         if not isinstance(cache, Cache):
             raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
         if cache.name in found:
-            raise ConfigError(f"two caches are called {cache.name!r}", "give each a name of its own")
+            raise ConfigError(f"two caches are called {cache.name!r}", "give each its own name")
         if cache.store is not None and cache.store in [other.store for other in found.values()]:
-            raise ConfigError(f"two caches have the store {cache.store!r}", "give each a file of its own")
+            raise ConfigError(f"two caches have the store {cache.store!r}", "give each its own file")
         found[cache.name] = cache
     return tuple(found.values())
 
@@ -213,7 +213,7 @@ def paths(option: str, given: object) -> tuple[str, ...]:
     """Read the value of an option that is one path or several.
 
     Raises:
-        ConfigError: it is something else, or names one twice.
+        ConfigError: it is neither, or names a path twice.
     """
     items = [given] if isinstance(given, str) else given
     if not isinstance(items, Iterable) or isinstance(items, bytes):
@@ -223,39 +223,39 @@ def paths(option: str, given: object) -> tuple[str, ...]:
         if not isinstance(item, str) or not item or "\0" in item:
             raise ConfigError(f"{option} has {item!r} in it, which is not a path", f"write {option}='jobs'")
         if item in found:
-            raise ConfigError(f"{option} names {item} twice", "name each once")
+            raise ConfigError(f"{option} names {item} twice", "name each path once")
         found[item] = None
     return tuple(found)
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
-    """Values that cannot stand beside each other, or mean nothing without another one."""
+    """Values that contradict each other, or have no effect without another one."""
     for address in config.addresses:
         if address in config.uwsgi_addresses and not _takes_a_free_port(address):
-            yield ConfigError(f"http and socket both name {address}", "give each protocol an address of its own")
+            yield ConfigError(f"http and socket both name {address}", "give each protocol its own address")
     if config.chmod_socket is not None and not any(
         a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses
     ):
         yield ConfigError(
-            "chmod_socket is set, and neither http nor socket names a unix socket file",
+            "chmod_socket is set, but neither http nor socket names a unix socket file",
             "add one, as in http='/run/app.sock', or leave chmod_socket out",
         )
     if config.lazy_apps and config.placement != "process":
         yield ConfigError(
-            "lazy_apps is set, and members are tasks of one process, which have one import of the application",
+            "lazy_apps is set, but members are tasks of one process, which imports the application once",
             "set placement='process', or leave lazy_apps out",
         )
     for name, is_set in (("spooler_cheap", config.spooler_cheap), ("spooler_processes", config.spooler_processes > 1)):
         if is_set and not config.spooler:
-            yield ConfigError(f"{name} is set, and there is no spooler", "add spooler='jobs', or leave it out")
+            yield ConfigError(f"{name} is set, but there is no spooler", f"add spooler='jobs', or leave {name} out")
     for alarm in config.alarm_options.alarms.values():
         if alarm.kind == "mule" and (most := config.mule_pool.max) < max(1, alarm.number):
-            problem = f"alarm {alarm.name!r} goes to a mule that does not exist: there {_are(most)}"
+            problem = f"alarm {alarm.name!r} goes to a mule that does not exist: {_mules(most)}"
             yield ConfigError(problem, f"set mules={max(1, alarm.number)}, or use another number")
     if config.spooler_retry_longest < config.spooler_retry:
         yield ConfigError(
             f"spooler_retry_longest={config.spooler_retry_longest:g} is less than spooler_retry",
-            f"set it to {config.spooler_retry:g} or more",
+            f"set spooler_retry_longest to {config.spooler_retry:g} or more",
         )
     yield from _without_replacements(config)
     if config.interface == "wsgi" and config.lifespan == "on":
@@ -263,16 +263,16 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
 
 
 def _without_replacements(config: Config) -> Iterator[ConfigError]:
-    """What says how members are followed by others asks for members that can be."""
+    """Options that replace members, where members cannot be replaced."""
     for name in (*_RECYCLING, "chain_reload", "touch_reload", "reload"):
         if getattr(config, name) and config.placement != "process":
             yield ConfigError(
-                f"{name} is set, and members are tasks of one process, which cannot be exchanged",
+                f"{name} is set, but members are tasks of one process, which cannot be replaced",
                 f"set placement='process', or leave {name} out",
             )
     if config.max_requests_delta and not config.max_requests:
-        yield ConfigError("max_requests_delta is set, and max_requests is not", "set both, or leave it out")
+        yield ConfigError("max_requests_delta is set, but max_requests is not", "set both, or leave it out")
 
 
-def _are(count: int) -> str:
-    return f"are {count or 'none'}" if count != 1 else "is 1"
+def _mules(count: int) -> str:
+    return f"there {'is' if count == 1 else 'are'} {count or 'no'} {'mule' if count == 1 else 'mules'}"

@@ -1,11 +1,10 @@
 """The options of a runtime. Pure.
 
-`Config` is written once and never changes. Values that are impossible, or that contradict each other, are refused when
-it is made, with the remedy in the error: nothing has been started by then. What needs the operating system to be judged
-(a port in use, a stale socket file) is not here but in `_http/listeners.py`; reading options from a command line is in
-`__main__.py` and `command_options.py`.
+`Config` is immutable. It refuses impossible values and contradictions when it is made, before anything has started; the
+error says what to write instead. What only the operating system can tell (a port in use, a stale socket file) is
+checked in `_http/listeners.py`. Options are read from a command line in `__main__.py` and `command_options.py`.
 
-No part below floor 4 gets the whole `Config`: the properties at its end make the small groups that are handed down.
+Lower layers do not get the whole `Config`: the properties at its end make the small groups that they get.
 """
 
 from __future__ import annotations
@@ -51,239 +50,242 @@ _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "p
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything a runtime can be told. Names are uWSGI's, with underscores; times are seconds, sizes are bytes.
+    """All options of a runtime. Names are uWSGI's, with underscores; times are in seconds, sizes in bytes.
 
-    A `Config` never changes; `dataclasses.replace(config, mules=2)` makes another one.
+    A `Config` is immutable; `dataclasses.replace(config, mules=2)` makes a changed copy.
 
     Raises:
-        ConfigError: a value is of the wrong type or out of its range, or two of them contradict each other.
+        ConfigError: a value is of the wrong type or out of range, or two values contradict each other.
     Example:
         Config(http=["127.0.0.1:8000", "/run/app.sock"], chmod_socket=0o660, mules=1, harakiri=30)
     """
 
     # ----- listeners
 
-    # Where HTTP is served: one address, or several; the forms are in `Address.parse`. An empty sequence opens no
-    # socket, for tests. Left out, it is what systemd passes to the program, or 127.0.0.1:8000, unless `socket` is
-    # given: reachable from this machine only, because nothing in front of it has been configured yet. uWSGI's `http`
-    # starts a router process in front of the workers; here the workers serve the sockets themselves. It is parsed when
-    # the Config is made: read `addresses`.
+    # Where HTTP is served: one address or several; `Address.parse` has the forms. An empty sequence opens no socket,
+    # for tests. Default: the sockets that systemd passes to the process; without these, 127.0.0.1:8000, which only this
+    # machine can reach, unless `socket` is given. uWSGI's `http` starts a router process in front of the workers; here
+    # the workers serve the sockets themselves. `addresses` has the parsed values.
     http: str | Address | Sequence[str | Address] | None = None
 
-    # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for other servers' RPC,
-    # signals and caches. Read `uwsgi_addresses`.
+    # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for the RPC, signal, cache
+    # and spooler requests of other servers. `uwsgi_addresses` has the parsed values.
     socket: str | Address | Sequence[str | Address] = ()
 
-    # Who may use the uwsgi protocol for something else than the application: names of modifiers ("rpc", "signal",
-    # "cache", "spool", "ping") with a source, or several: "unix", "loopback", "any", a network as in "10.0.0.0/8", or
-    # the address of one listener. What is not named here is for unix sockets and loopback. uWSGI accepts everything
-    # from everybody. Read `access_rules`.
+    # Which clients may use the uwsgi protocol for anything but the application: names of modifiers ("rpc", "signal",
+    # "cache", "spool", "ping"), each with one source or several: "unix", "loopback", "any", a network as in
+    # "10.0.0.0/8", or the address of a listener. Modifiers that are not named accept unix sockets and loopback only.
+    # uWSGI accepts every modifier from every client. `access_rules` has the parsed values.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
-    # Connections the kernel keeps for us until they are accepted. It takes at most /proc/sys/net/core/somaxconn, 4096
-    # on current systems, without saying so. uWSGI's default is 100, gunicorn's and uvicorn's 2048, Trio asks for as
-    # many as it can get.
+    # Backlog of the listening sockets: connections that the kernel queues until a worker accepts them. The kernel
+    # silently limits it to /proc/sys/net/core/somaxconn, 4096 on current systems. uWSGI's default is 100, gunicorn's
+    # and uvicorn's 2048; Trio's is as many as possible.
     listen: int = 1024
 
-    # Mode of unix socket files, as in 0o660. None leaves it to the umask (0o755 with the usual one, so only the owner
-    # connects).
+    # Mode of unix socket files, as in 0o660. None leaves it to the umask; the usual one makes it 0o755, so that only
+    # the owner can connect.
     chmod_socket: int | None = None
 
     # ----- application
 
-    # How the application is called. "auto" looks at it, and says so when it cannot tell.
+    # How the application is called. "auto" inspects it; if that does not decide, the start fails with an error.
     interface: Interface = "auto"
 
-    # ASGI's lifespan protocol. "auto" takes an application that raises on it as one without; "on" takes that as a
-    # failed start.
+    # ASGI's lifespan protocol. If the application raises when it gets a lifespan scope, "auto" serves it without
+    # lifespan, and "on" fails the start.
     lifespan: Lifespan = "auto"
 
-    # Cancel a request, ASGI or WSGI, when its client has gone away, wherever it waits for Trio then or later; code that
-    # does something else goes on. Off, because work that was begun for a client (a payment, a job) is often meant to be
-    # finished. A client that has ended its sending side only (`nc -N`) counts as gone, as it does for ASGI's
-    # `http.disconnect`: nothing tells it from one that has closed its connection. Without this it is answered in full.
+    # Cancel a request, ASGI or WSGI, when its client disconnects. The cancellation arrives wherever the request's code
+    # waits for Trio, then or later; code that does not wait keeps running. Off by default, because work that a request
+    # began (a payment, a job) should usually be finished. A client that closed only its sending side (`nc -N`) counts
+    # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished. With False such a client gets
+    # its full response.
     cancel_on_disconnect: bool = False
 
     # ----- members
 
-    # Workers of the runtime. They serve the same sockets.
+    # Number of workers. All serve the same sockets.
     workers: int = 1
 
-    # WSGI requests that run at once in each worker, each in its own thread. None is one at a time, as in uWSGI:
-    # applications need not be thread-safe. Where workers are tasks that takes one thread; where they are processes it
-    # takes none, which is faster, and leaves what blocks too long to the master.
+    # Threads for WSGI requests in each worker, one per concurrent request. None serves one WSGI request at a time, as
+    # in uWSGI, so applications need not be thread-safe. Workers that are tasks use one thread for that. Workers that
+    # are processes use none: that is faster, and the master kills a worker whose request blocks past its time limit.
     threads: int | None = None
 
-    # Mules: members that serve no requests, but run their own programs, signal handlers and messages. Mules(min=1,
-    # max=4) is a pool, that grows with the work that waits for it. Read `mule_pool`.
+    # Number of mules: members that serve no requests, but run programs, signal handlers and message handlers.
+    # Mules(min=1, max=4) is a pool that scales with the work that waits. `mule_pool` has the parsed value.
     mules: int | Mules = 0
 
-    # Farms: names for several mules each, as in {"images": [1, 2]}. A message or signal to a farm goes to the one of
-    # them whose turn it is.
+    # Farms: named groups of mules, as in {"images": [1, 2]}. Messages and signals to a farm are distributed round-robin
+    # among its mules.
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)
 
-    # Signals that may wait at each member; one more is refused with `SignalQueueFull`. uWSGI's queue is a socket buffer
-    # of some hundred signals that drops what does not fit.
+    # Signals queued per member at most; beyond, `SignalQueueFull` is raised. uWSGI's queue is a socket buffer of some
+    # hundred signals; it drops what does not fit.
     signal_queue: int = 10_000
 
-    # Messages that may wait at each mule; one more is refused with `MessageQueueFull`.
+    # Messages queued per mule at most; beyond, `MessageQueueFull` is raised.
     message_queue: int = 10_000
 
-    # Directories of the spooler: jobs wait in them as files, and survive everything. Empty: there is no spooler. One is
-    # made if it does not exist. A real uWSGI may use the same directory at the same time. One path becomes a tuple of
-    # it when the Config is made.
+    # Directories of the spooler. Jobs wait there as files, so they survive restarts and crashes. Empty: no spooler. A
+    # directory is created if it does not exist. uWSGI may use the same directory at the same time. A single path
+    # becomes a tuple when the Config is made.
     spooler: str | Sequence[str] = ()
 
-    # Spoolers of each of these directories. Each runs one job at a time.
+    # Spoolers per directory. Each runs one job at a time.
     spooler_processes: int = 1
 
-    # Seconds after which a directory is looked through again, where the system does not tell all that happens in it (a
-    # network's disk), or something was left there, such as another program's job. A new job is noticed at once. uWSGI's
-    # option of this name is also what a job waits for that is tried again.
+    # Seconds between two scans of a directory. New jobs are noticed at once; scans find what the system does not report
+    # (on a network file system) and jobs that were left there, such as those of another program. In uWSGI this is also
+    # the delay before a failed job is retried.
     spooler_frequency: float = 30
 
-    # How often a job is tried before it goes to the directory's `dead/`; 0 is for ever, as in uWSGI.
+    # Attempts before a failing job is moved to `dead/` in its directory; 0 retries for ever, as uWSGI does.
     spooler_max_tries: int = 10
 
-    # Seconds until a job that failed is tried again: this after the first time, twice as much each time after that, but
-    # no more than the longest; and up to a quarter more, by chance, so that jobs which failed together do not again.
+    # Seconds before a failed job is retried: `spooler_retry` after the first attempt, doubled after each further one,
+    # up to `spooler_retry_longest`; plus a random amount of up to a quarter, so that jobs that failed together are not
+    # retried together.
     spooler_retry: float = 5
     spooler_retry_longest: float = 3600
 
-    # Accept a job only when it is on the disk, so that it survives a power cut too. False is as much as uWSGI does:
-    # faster, and enough against crashes of the program.
+    # Accept a job only after it has been written to the disk (fsync), so that it survives a power cut. False is faster;
+    # jobs then survive a crash of the server, as with uWSGI, but not of the machine.
     spooler_fsync: bool = True
 
-    # Start a spooler when there is work for it, and end it when there was none for a while.
+    # Start a spooler when there is work for it, and stop it after 10 seconds without work.
     spooler_cheap: bool = False
 
-    # Caches, which all members share. The first one is used where no name is given.
+    # Caches, shared by all members. The first one is the default where a call names none.
     caches: Sequence[Cache] = ()
 
-    # The highest user lock; 0 is always there. uWSGI's option of this name counts in the same way.
+    # The highest number of a user lock. Lock 0 always exists. uWSGI's option of this name counts in the same way.
     locks: int = 0
 
-    # What each alarm does: "log:PREFIX", "cmd:SHELL", "signal:N", "mule:N", "curl:URL", or a function of the message.
+    # Alarms and what each does: "log:PREFIX", "cmd:SHELL", "signal:N", "mule:N", "curl:URL", or a function that is
+    # called with the message.
     alarms: Mapping[str, str | Callable[[str], object]] = dataclasses.field(default_factory=dict, hash=False)
 
     # Log lines that raise alarms, as in "name REGEX" or "name,name REGEX".
     alarm_log: Sequence[str] = ()
 
-    # How members are run: "task", in this process; "process", each in one of its own, on Linux. "memory" is a task that
-    # is spoken to in bytes, which tests use to keep that path honest.
+    # How members run: "task", as Trio tasks of this process; "process", each in its own process, on Linux. "memory" is
+    # for tests: tasks whose frames are encoded as if they were processes.
     placement: Placement = "task"
 
-    # Let each process import the application itself, instead of being forked from one that has: for code that starts
-    # threads or opens connections when it is imported. It takes the time and the memory of an import for each. uWSGI's
-    # option of this name.
+    # Import the application in each process, instead of forking members from a process that has imported it: for code
+    # that starts threads or opens connections when it is imported. Each member then takes the time and the memory of an
+    # import. uWSGI's option of this name.
     lazy_apps: bool = False
 
-    # Import the application anew for one worker at a time in a reload: start one, let the old one end, and so on. Where
-    # memory has no room for all workers twice. Between the first and the last one both versions serve.
+    # Reload one worker at a time: start a new one, stop the old one, then go on to the next. For machines without
+    # memory for all workers twice. Until the reload has finished, both versions of the application serve requests.
     chain_reload: bool = False
 
-    # ----- the process of a program: `serve` refuses these where it is a part of somebody else's
+    # ----- the process of a standalone server; `serve` refuses these when embedded with `nursery.start`
 
-    # The user and the group to become, names or numbers, when the sockets and the pidfile are there and before the
-    # application is imported (by the command line or by members; a script that has the object has imported it before).
-    # Without a group it is the user's own; uWSGI keeps root's then.
+    # The user and the group to change to, names or numbers, after the sockets and the pidfile have been opened and
+    # before the application is imported by the command line or by members. (A script that passes the application object
+    # has imported it already.) The default group is the user's own; uWSGI keeps root's.
     uid: str | int | None = None
     gid: str | int | None = None
 
-    # The directory to go to before anything else, so that other paths are seen from there; the mode bits that files do
-    # not get, as in 0o027; and what is added to the environment.
+    # The working directory, entered first, so that other paths are relative to it; the umask, as in 0o027; and
+    # environment variables to set.
     chdir: str | None = None
     umask: int | None = None
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
-    # File with the master's pid, from when the sockets are open until the end. That of a program that runs is refused.
+    # File for the master's pid, written after the sockets have been opened and removed at the end. The start fails if
+    # the file belongs to a server that is running.
     pidfile: str | None = None
 
-    # Files: when one of them is touched, written or replaced, the application is reloaded. uWSGI's option of this name.
+    # Files that trigger a reload when they are touched, written or replaced. uWSGI's option of this name.
     touch_reload: str | Sequence[str] = ()
 
-    # Reload when a Python file changes below the current directory or beside the application: for developers. It needs
-    # the extra `trio-uwsgi[reload]`. Where the system refuses to watch, files are looked at every second. uWSGI's
+    # Reload when a Python file below the current directory or beside the application changes; for development. Needs
+    # the extra `trio-uwsgi[reload]`. Where the system cannot watch files, they are checked every second. uWSGI's
     # `py-autoreload`.
     reload: bool = False
 
-    # A fifo that is made there, for this user only; each letter that is written into it is an order: q stops, Q stops
-    # now, r (also R, w, W) reloads, c reloads one worker at a time, + and - are one worker more or less, p pauses
-    # accepting and goes on, s writes statistics to the log. uWSGI's option of this name, and its letters.
+    # Path of a FIFO that is created for commands, writable by this user only. Each letter is one command: q stops
+    # gracefully, Q stops immediately, r (also R, w, W) reloads, c reloads one worker at a time, + and - add and remove
+    # a worker, p pauses and resumes accepting, s logs statistics. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
-    # ----- limits of workers that are processes; another one starts and follows, without a gap, one worker at a time.
-    # The worker looks four times a second, so it may do a little more. 0 is never.
+    # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
+    # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
+    # them slightly. 0 is no limit.
 
-    # Requests that a worker serves. uWSGI's option of this name ends the worker first, and then starts another one.
+    # Requests. uWSGI's option of this name stops the worker before it starts the next one.
     max_requests: int = 0
 
-    # Up to so many more, by chance, so that workers which started together are not followed together. uWSGI adds this
-    # much times the worker's number.
+    # Random extra requests per worker (jitter), so that workers that started together are not replaced together. uWSGI
+    # adds this value times the worker's number.
     max_requests_delta: int = 0
 
-    # Seconds that a worker lives.
+    # Seconds since the worker's start.
     max_worker_lifetime: float = 0
 
-    # Bytes of memory that a worker has, shared ones included. uWSGI's option of this name counts in MB, and so does
-    # that of the command line.
+    # Bytes of resident memory, shared memory included. uWSGI's option and the one of the command line are in MB.
     reload_on_rss: int = 0
 
     # ----- limits of requests
 
-    # Bytes of a request's line and headers together, answered with 431 beyond. One cookie may be 4 KiB, the token of a
-    # single sign-on 16 KiB. uWSGI takes 4 KiB (`buffer-size`), uvicorn 64 KiB.
+    # Bytes of the request line and the headers together; beyond, the answer is 431. One cookie may have 4 KiB, a single
+    # sign-on token 16 KiB. uWSGI's limit is 4 KiB (`buffer-size`), uvicorn's 64 KiB.
     max_header_size: int = 32_768
 
-    # Header fields of a request, answered with 431 beyond. Browsers behind two proxies send about 40.
+    # Header fields of a request; beyond, the answer is 431. Browsers behind two proxies send about 40.
     max_headers: int = 100
 
-    # Bytes of a request's body, answered with 413 beyond; 0 is no limit. Bodies are streamed, so size alone costs no
-    # memory.
+    # Bytes of a request body; beyond, the answer is 413. 0 is no limit: bodies are streamed, so a large one alone costs
+    # no memory.
     max_body: int = 0
 
     # ----- time
 
-    # Seconds that a request, signal handler or mule message may take before it is cancelled; 0 is no limit. Of a
-    # request it counts what comes after the response, too. uWSGI's option of this name takes whole seconds and ends the
-    # process.
+    # Time limit of a request, signal handler or mule message in seconds (harakiri is uWSGI's word for it); past it the
+    # code is cancelled. 0 is no limit. For a request, code that runs after the response counts too. uWSGI takes whole
+    # seconds and kills the process.
     harakiri: float = 0
 
-    # The same in mules, where `harakiri` does not count.
+    # The same in mules; `harakiri` does not apply there.
     mule_harakiri: float = 0
 
-    # The same for jobs, and signal handlers in spoolers.
+    # The same for jobs, and for signal handlers in spoolers.
     spooler_harakiri: float = 0
 
-    # Seconds that a graceful stop waits for what runs, before it is cancelled; 0 waits for nothing. 30 is what
-    # container schedulers give. uWSGI waits 60. What is left of it, but at least a second, is for what keeps Python
-    # itself from ending, where the process is ours (a member, or the command line): threads that are no daemons,
-    # executors, functions of `atexit`, and children of multiprocessing.
+    # Graceful shutdown timeout in seconds (mercy is uWSGI's word for it): running requests, handlers and jobs may
+    # finish, then they are cancelled. 0 cancels them at once. The default is what container schedulers grant; uWSGI's
+    # is 60. In a standalone server and in member processes the rest of it, at least 1 second, is for the exit of Python
+    # itself: non-daemon threads, executors, `atexit` functions and children of multiprocessing.
     mercy: float = 30
 
-    # Seconds that importing the application may take, at the start and in each reload, counted from the start of the
-    # process that does it; 0 is no limit. Beyond, its stack is printed, and the start, or the reload, has failed. It
-    # counts where this package imports: in processes, and on the command line. Lifespans and `post_fork` have no limit,
-    # and the log says now and then what a start waits for. uWSGI has no such option.
+    # Time limit of importing the application in seconds, at the start and in each reload, counted from the start of the
+    # importing process; 0 is no limit. Past it the stack of the import is printed, and the start or the reload fails.
+    # Applies where this package does the import: in member processes and on the command line. Lifespan startup and
+    # `post_fork` hooks have no limit; while a start waits for them, the log says so. uWSGI has no such option.
     import_timeout: float = 0
 
-    # Seconds for a whole request head to arrive, from its first byte (or from the connection being made). A browser
-    # sends it at once; 15 is enough for a bad mobile network, and short enough for clients that dribble on purpose.
+    # Seconds for a complete request head, from its first byte or, for the first request, from the connection. Browsers
+    # send it at once; 15 is enough for a bad mobile network and short enough against slow-request attacks.
     header_timeout: float = 15
 
-    # Seconds that a connection may be idle between two requests. Longer than the 60 of usual load balancers, so that
-    # they close first and never send a request into a connection that is just being closed.
+    # Seconds that a connection may be idle between two requests. The default is longer than the usual 60 of load
+    # balancers, so that they close first and do not send a request while this side closes.
     keep_alive_timeout: float = 75
 
-    # Seconds that a client may neither send nor take a byte while a body is on its way. Long transfers that move are
-    # not limited.
+    # Seconds without progress in a body: the client neither sends nor takes a byte. Long transfers that make progress
+    # are not limited.
     socket_timeout: float = 60
 
-    # Seconds for a call to another node (RPC, signal, cache) from the connection to the last byte of the answer. uWSGI
-    # has 4 for each step (`socket-timeout`).
+    # Seconds for a call to another node (RPC, signal, cache), from connecting to the last byte of the answer. uWSGI
+    # allows 4 for each step (`socket-timeout`).
     node_timeout: float = 10
 
-    # Seconds in which an alarm with the same message as before is not repeated. uWSGI's option of this name.
+    # Seconds during which an alarm with an unchanged message is not repeated. uWSGI's option of this name.
     alarm_freq: float = 3
 
     # Time zone of crons, as in "Europe/Rome"; None is the system's.
@@ -291,7 +293,7 @@ class Config:
 
     # ----- logging
 
-    # No access log, as with uWSGI's option of this name. Warnings, errors and start-up messages are logged regardless.
+    # Disable the access log, as uWSGI's option of this name. Warnings, errors and start-up messages are still logged.
     disable_logging: bool = False
 
     def __post_init__(self) -> None:
@@ -301,7 +303,7 @@ class Config:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:
                 problems.append(error)
-        for group in ("access_rules", "alarm_options", "process_options"):  # refuse what they refuse
+        for group in ("access_rules", "alarm_options", "process_options"):  # made for their checks only
             try:
                 getattr(self, group)
             except ConfigError as error:
@@ -314,7 +316,7 @@ class Config:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """`http`, parsed: what to listen on, in the order it was given; the default where nothing was."""
+        """`http`, parsed: the addresses in the given order, or the default if none was given."""
         if self.http is None:
             return () if self.socket else (_DEFAULT,)
         return cast("tuple[Address, ...]", self.http)
@@ -326,7 +328,7 @@ class Config:
 
     @property
     def mule_pool(self) -> Mules:
-        """`mules` as a pool; a number is one that neither grows nor shrinks."""
+        """`mules` as a pool; a number is a pool of constant size."""
         return self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
 
     @property
@@ -362,7 +364,7 @@ class Config:
 
     @property
     def recycling_limits(self) -> RecyclingLimits:
-        """After how much workers are followed by others."""
+        """The limits at which workers are replaced."""
         return RecyclingLimits(
             requests=self.max_requests,
             requests_delta=self.max_requests_delta,
@@ -387,5 +389,5 @@ class Config:
 
     @property
     def process_options(self) -> ProcessOptions:
-        """What the process of a program becomes."""
+        """The settings of a standalone server's process."""
         return ProcessOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ProcessOptions)})

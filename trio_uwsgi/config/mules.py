@@ -1,6 +1,6 @@
 """The options of mules: pools and farms. Pure.
 
-A part of `options.py`, where people find `Mules`, that is apart because both are long.
+`options.py` exports `Mules`; this is a module of its own only because of the length.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _FARM_NAME = re.compile("[A-Za-z0-9_.-]+")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mules:
-    """A pool of mules: it grows with the work that waits, and shrinks when there is none.
+    """A pool of mules that scales with the work that waits.
 
-    Work for any mule goes to the lowest number that has nothing to do; if all that are there have something to do, one
-    more is started. Work for a certain mule that is not there starts it.
+    Work for any mule goes to the idle mule with the lowest number; if all running mules are busy, one more is started.
+    Work for a mule that is not running starts it.
 
     Args:
-        max: the most mules there are at once.
-        min: mules that are always there; only these have programs.
-        idle: seconds after which one of the others leaves that had nothing to do; `math.inf` keeps them.
+        max: the most mules that run at once.
+        min: mules that always run; only these can have programs.
+        idle: seconds without work after which one of the others stops; `math.inf` keeps them.
     Raises:
         ConfigError: a value is impossible.
     """
@@ -42,20 +42,23 @@ class Mules:
                 raise ConfigError(f"mules: {name}={getattr(self, name)!r} is not a whole number", f"write {name}=1")
         if not 0 <= self.min <= self.max:
             raise ConfigError(
-                f"mules: min={self.min} and max={self.max} make no pool", "use a min from 0 on, and a max from min on"
+                f"mules: min={self.min} and max={self.max} make no pool",
+                "use 0 or more for min, and min or more for max",
             )
         if type(self.idle) not in (int, float) or not self.idle > 0:
-            raise ConfigError(f"mules: idle={self.idle!r} is no pause", "use more than 0 seconds, or math.inf for ever")
+            raise ConfigError(
+                f"mules: idle={self.idle!r} is not possible", "use more than 0 seconds, or math.inf to keep idle mules"
+            )
 
     def __str__(self) -> str:
         return f"{self.min}-{self.max}"
 
     @classmethod
     def parse(cls, text: str) -> int | Mules:
-        """Read what stands on a command line: `"2"`, or `"1-4"` for a pool.
+        """Read the value of `--mules`: `"2"`, or `"1-4"` for a pool.
 
         Raises:
-            ConfigError: it is not of that form, or impossible.
+            ConfigError: it does not have that form, or is impossible.
         """
         numbers = re.fullmatch("([0-9]+)(?:-([0-9]+))?", text)
         if numbers is None:
@@ -64,13 +67,13 @@ class Mules:
 
 
 def farms(given: object, mules: int) -> dict[str, tuple[int, ...]]:
-    """Read `Config.farms`: names, with the numbers of mules.
+    """Read `Config.farms`: names with the numbers of their mules.
 
     Args:
-        given: what was written.
+        given: the value of the option.
         mules: the highest number of a mule.
     Raises:
-        ConfigError: a name or a number is impossible, or a farm has no mule or the same one twice.
+        ConfigError: a name or a number is impossible, or a farm has no mule or one mule twice.
     """
     if not isinstance(given, Mapping):
         raise ConfigError(f"farms={given!r} is not a mapping", "write farms={'images': [1, 2]}")
@@ -79,7 +82,9 @@ def farms(given: object, mules: int) -> dict[str, tuple[int, ...]]:
         if not isinstance(name, str) or not _FARM_NAME.fullmatch(name):
             raise ConfigError(f"farms: {name!r} is not the name of a farm", "use letters, digits, '_', '-' and '.'")
         if isinstance(numbers, str | bytes) or not isinstance(numbers, Iterable):
-            raise ConfigError(f"farm {name!r} has {numbers!r}, which are no mules", f"write farms={{{name!r}: [1, 2]}}")
+            raise ConfigError(
+                f"farm {name!r} has {numbers!r}, which is not a list of mules", f"write farms={{{name!r}: [1, 2]}}"
+            )
         found[name] = tuple(numbers)
         for number in found[name]:
             if type(number) is not int or not 1 <= number <= mules:

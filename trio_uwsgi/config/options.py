@@ -1,6 +1,6 @@
-"""The parts of `Config` that have fields or a grammar of their own: caches, alarms, who may call what. Pure.
+"""The parts of `Config` that have fields or a grammar of their own: caches, alarms, access rules. Pure.
 
-Each refuses what is impossible when it is made, with the remedy in the error, as `Config` does.
+Like `Config`, each refuses impossible values when it is made; the error says what to write instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """How much of a request is accepted, see the fields of `Config` with these names."""
+    """Limits of a request's size, see the fields of `Config` with these names."""
 
     max_header_size: int
     max_headers: int
@@ -46,7 +46,7 @@ class HttpLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpTimeouts:
-    """How long a client may take, in seconds: for a head, between two requests, and for each step of a body."""
+    """Timeouts for clients, in seconds: a request head, an idle connection, a body without progress."""
 
     header: float
     keep_alive: float
@@ -63,7 +63,7 @@ class SocketOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolerOptions:
-    """What spoolers need: their directories, and how many each has; the rest as the fields of `Config` say."""
+    """What spoolers need: their directories, spoolers per directory, and the fields of `Config` with these names."""
 
     directories: tuple[str, ...]
     processes: int
@@ -89,18 +89,19 @@ class Cache:
     """One cache of a runtime, shared by its members; the keys of uWSGI's `cache2` that make sense here.
 
     Args:
-        name: what it is called by; not empty, and without `@`, which separates it from a node.
-        items: how many items it holds. (uWSGI's holds one less than it is told.)
+        name: its name; not empty, and without `@`, which separates it from a node's address.
+        items: the most items it holds. (uWSGI's holds one less than its option says.)
         max_value: bytes of the longest value. uWSGI's `blocksize`.
         max_key: bytes of the longest key. uWSGI's `keysize`.
-        lru: when full, drop the item that was not used for the longest time. uWSGI's `purge_lru`, under which items do
-            not expire; here they do.
-        clear_on_full: when full, drop everything.
-        math_initial: what `cache_inc` and its siblings begin with when there is no item.
-        store: file that keeps the items over restarts; made if it does not exist. What was acknowledged is in it when
-            the process is killed.
-        store_sync: seconds between two writes of the store from the system's memory to its disk, for what must survive
-            a crash of the machine; 0 leaves that to the system.
+        lru: when full, drop the least recently used item. uWSGI's `purge_lru`, under which items do not expire; here
+            they do.
+        clear_on_full: when full, drop all items.
+        math_initial: the number that `cache_inc`, `cache_dec`, `cache_mul` and `cache_div` start from when there is no
+            item.
+        store: file that keeps the items across restarts; created if it does not exist. A change that has returned
+            survives `kill -9`.
+        store_sync: seconds between two flushes of the store to the disk, so that older changes also survive a crash of
+            the machine; 0 leaves flushing to the system.
     Raises:
         ConfigError: a value is impossible, or `lru` and `clear_on_full` contradict each other.
     """
@@ -145,7 +146,7 @@ class Cache:
         """Read uWSGI's `cache2`: `"name=default,items=1000,purge_lru=1"`.
 
         Raises:
-            ConfigError: a key or a value makes no sense, or `name` or `items` is missing.
+            ConfigError: a key or a value is not possible, or `name` or `items` is missing.
         """
         found: dict[str, str | int | float | bool] = {}
         for pair in text.split(","):
@@ -168,7 +169,7 @@ class Cache:
         return cls(**found)  # type: ignore[arg-type]  # each read as its field's type
 
 
-# The keys of `cache2`, where they are not the names of fields; and those with no meaning here, with the reason.
+# The keys of `cache2` that differ from the names of fields, and those that are not supported, with the reason.
 _CACHE2 = {
     **dict.fromkeys(("max_items", "maxitems"), "items"),
     **dict.fromkeys(("key_size", "keysize"), "max_key"),
@@ -179,7 +180,7 @@ _CACHE2 = {
 _NOT_HERE = {
     **dict.fromkeys(("blocks", "bitmap"), "a value takes the memory it needs, up to max_value"),
     **dict.fromkeys(("hash", "hashsize", "hash_size"), "there is no hash table of a fixed size"),
-    **dict.fromkeys(("lazy", "lazy_expire", "sweep_on_full"), "an expired item is never given, and makes room"),
+    **dict.fromkeys(("lazy", "lazy_expire", "sweep_on_full"), "expired items are never returned, and make room"),
     **dict.fromkeys(("node", "nodes", "udp", "udp_server", "udp_servers", "sync"), "caches are not replicated"),
     **dict.fromkeys(("ignore_full", "no_expire", "lastmod", "store_delete"), "it is not supported"),
 }
@@ -204,10 +205,10 @@ _HTTP_URL = re.compile(r"https?://[^/\s]+\S*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alarm:
-    """What an alarm does: `kind` and its argument as in uWSGI's `alarm` option, or `call`, a function of the message.
+    """The action of an alarm: `kind` and `argument` as in uWSGI's `alarm` option, or `call`, a function of the message.
 
-    Kinds: `log:PREFIX`, `cmd:SHELL` (the message on its standard input), `signal:N`, `mule:N` (0 for any), `curl:URL`
-    (an HTTP POST).
+    Kinds: `log:PREFIX`, `cmd:SHELL` (gets the message on standard input), `signal:N`, `mule:N` (0 for any mule),
+    `curl:URL` (an HTTP POST).
     """
 
     name: str
@@ -225,7 +226,7 @@ class Alarm:
         """Read one entry of `Config.alarms`.
 
         Raises:
-            ConfigError: it says nothing that can be done.
+            ConfigError: the name or the action is not possible.
         """
         if not isinstance(name, str) or not re.fullmatch(r"[^\s,]+", name):
             raise ConfigError(f"{name!r} is not the name of an alarm", "write a text without spaces and commas")
@@ -234,7 +235,7 @@ class Alarm:
         kind, colon, argument = action.partition(":") if isinstance(action, str) else ("", "", "")
         if not colon or kind not in _KINDS:
             kinds = ", ".join(f"'{kind}:...'" for kind in _KINDS)
-            raise ConfigError(f"alarm {name!r}: {action!r} is not something to do", f"write {kinds} or a function")
+            raise ConfigError(f"alarm {name!r}: {action!r} is not an action", f"write {kinds} or a function")
         if kind == "signal" and not (argument.isdecimal() and int(argument) < 256):
             raise ConfigError(f"alarm {name!r}: {argument!r} is not a signal", "write a number from 0 to 255")
         if kind == "mule" and not (argument.isdecimal() and len(argument) < 7):
@@ -248,7 +249,7 @@ class Alarm:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LogAlarm:
-    """Raise `names` with every log line that `pattern` is found in."""
+    """Every log line in which `pattern` is found raises the alarms `names`."""
 
     names: tuple[str, ...]
     pattern: re.Pattern[str]
@@ -258,7 +259,7 @@ class LogAlarm:
         """Read one entry of `Config.alarm_log`: uWSGI's `"a,b REGEX"`.
 
         Raises:
-            ConfigError: it is not of that form, names an alarm that is not `known`, or the expression is wrong.
+            ConfigError: it does not have that form, names an alarm that is not `known`, or the expression is invalid.
         """
         names, space, expression = rule.partition(" ") if isinstance(rule, str) else ("", "", "")
         if not space or not expression.strip():
@@ -272,7 +273,7 @@ class LogAlarm:
             return cls(tuple(names.split(",")), re.compile(expression))
         except re.error as error:
             raise ConfigError(
-                f"alarm_log: {expression!r} is not a regular expression ({error})", "mend it; it is one of Python's"
+                f"alarm_log: {expression!r} is not a regular expression ({error})", "write one in Python's syntax"
             ) from None
 
 
@@ -285,31 +286,32 @@ class AlarmOptions:
     freq: float
 
     def names_only(self) -> AlarmOptions:
-        """What members in processes of their own are told: the master does what an alarm does."""
+        """The names alone, for member processes: the master runs the actions."""
         alarms = {name: Alarm(name, "log", "") for name in self.alarms}
         return AlarmOptions(alarms=alarms, rules=(), freq=self.freq)
 
 
-# ----- who may call what
+# ----- access rules
 
-# Modifiers of the uwsgi protocol beside 0, the application, that a listener can accept.
+# Modifiers of the uwsgi protocol that a listener can accept besides 0, the application.
 _MODIFIERS = {"spool": 17, "ping": 100, "signal": 110, "cache": 111, "rpc": 173}
 _LOCAL = ("unix", "loopback")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessRules:
-    """Who may use which modifier of the uwsgi protocol; requests for the application are always accepted.
+    """Which clients may use which modifier of the uwsgi protocol; requests for the application are always accepted.
 
-    A source is `"unix"` (unix sockets), `"loopback"`, `"any"`, a network as in `"10.0.0.0/8"`, or the address of one
-    listener as in `Config.socket`, for whoever connects there. uWSGI accepts everything from everybody.
+    A source is `"unix"` (unix sockets), `"loopback"`, `"any"`, a network as in `"10.0.0.0/8"`, or the address of a
+    listener as in `Config.socket`, which allows all clients of that listener. uWSGI accepts every modifier from every
+    client.
     """
 
     sources: Mapping[int, tuple[str, ...]]
 
     @classmethod
     def parse(cls, rules: object) -> AccessRules:
-        """Read `Config.modifiers`: names of modifiers, with a source or several each.
+        """Read `Config.modifiers`: names of modifiers, each with one source or several.
 
         Raises:
             ConfigError: a modifier or a source does not exist.
@@ -357,7 +359,7 @@ def _source(name: str, item: object) -> str:
     )
 
 
-@functools.lru_cache(1024)  # a client asks again and again
+@functools.lru_cache(1024)  # the same clients send many requests
 def _matches(source: str, client: str | None, listener: str) -> bool:
     if source == "any" or source == listener:
         return True
@@ -376,9 +378,8 @@ def _matches(source: str, client: str | None, listener: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RecyclingLimits:
-    """After how much a worker is followed by another one. 0 is never.
-
-    In requests, and by up to how many more of them workers differ; in seconds; in bytes of memory.
+    """Limits at which a worker is replaced: requests (plus up to `requests_delta` random ones), seconds, bytes of
+    resident memory. 0 is no limit.
     """
 
     requests: int = 0

@@ -1,6 +1,6 @@
-"""The options of the process that a program is: who it is, and where. Pure.
+"""The options of a standalone server's process: user, group, directory, files. Pure.
 
-A part of `options.py`, that is apart because both are long.
+`options.py` exports them; this is a module of its own only because of the length.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from trio_uwsgi.errors import ConfigError
 
 __all__ = ["ProcessOptions"]
 
-# The largest but one of 32 bits: the largest means "leave it" to the kernel.
+# One less than the largest number of 32 bits, which means "unchanged" to the kernel.
 _LARGEST_ID = 2**32 - 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessOptions:
-    """What a process becomes, see the fields of `Config` with these names.
+    """Settings of the process, see the fields of `Config` with these names.
 
     Raises:
         ConfigError: a value is impossible.
@@ -48,10 +48,10 @@ class ProcessOptions:
 
     @property
     def given(self) -> list[str]:
-        """The names of those that say something."""
-        nothing = ProcessOptions()
+        """The names of those that differ from their defaults."""
+        defaults = ProcessOptions()
         names = [field.name for field in dataclasses.fields(self)]
-        return [name for name in names if getattr(self, name) != getattr(nothing, name)]
+        return [name for name in names if getattr(self, name) != getattr(defaults, name)]
 
 
 def _check_id(name: str, value: object) -> None:

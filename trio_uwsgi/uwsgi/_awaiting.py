@@ -15,8 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from trio.lowlevel import in_trio_task
 
-from trio_uwsgi._apps.hidden_trio import is_plain
-from trio_uwsgi._apps.wsgi_inline import greenback
+from trio_uwsgi._apps.loop_detection import is_sync_code
+from trio_uwsgi._apps.wsgi_inline_exchange import greenback
 from trio_uwsgi.errors import CannotWait
 
 __all__ = ["awaited"]
@@ -41,7 +41,7 @@ def called_as(name: str, func: Callable[P, Coroutine[Any, Any, T]]) -> Callable[
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         if not in_trio_task():
             raise CannotWait(f"{name}()", f"write trio.from_thread.run({name}, ...){_or_plain_call(name)}", _CALLER)
-        if is_plain(sys._getframe(1)):
+        if is_sync_code(sys._getframe(1)):
             if greenback is None or not greenback.has_portal():
                 how = f"set threads=1 or more, and write trio.from_thread.run({name}, ...)"
                 raise CannotWait(f"{name}()", f"{how}, or install greenback{_or_plain_call(name)}", _CALLER)

@@ -56,7 +56,7 @@ def _add(signum: int, rule: Rule, late: str, overlap: bool) -> TimerHandle:
     unit = UNIT.get(None)
     if unit is None:
         registry = default_registry()
-        return TimerHandle(registry.declare(timer), registry)
+        return TimerHandle(registry._declare(timer), registry)
     timers = unit.member.timers
     on_trios_thread(lambda: timers.add(timer))
     return TimerHandle(timer, timers)

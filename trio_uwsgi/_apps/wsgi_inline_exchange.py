@@ -1,0 +1,118 @@
+"""An exchange whose WSGI application runs on Trio's own thread; `wsgi_inline.py` runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
+
+import trio
+
+from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
+from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi.errors import CannotWait, Harakiri
+
+if TYPE_CHECKING:
+    from trio_uwsgi._apps.wsgi_inline import InlineDriver
+
+__all__ = ["InlineExchange", "greenback"]
+
+# An extra. Any: it is a module, or None.
+greenback: Any = importlib.import_module("greenback") if importlib.util.find_spec("greenback") else None
+
+# How long a thread of the application waits for Trio's to be free, in seconds. Where the request's code waits for that
+# thread without Trio, it would be for ever.
+TRIO_WAIT = 1.0
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class InlineExchange(WsgiExchange):
+    """An exchange whose application runs on Trio's thread, and so delivers by itself."""
+
+    __slots__ = ("whole",)
+
+    whole: bool  # all of the response is there, so that nothing is won by waiting for its client
+
+    @property
+    def _inline(self) -> InlineDriver:
+        return cast("InlineDriver", self.driver)
+
+    def set_user_deadline(self, deadline: float) -> None:
+        """As `Unit.set_user_deadline`. What does not wait for Trio is ended by the watchdog."""
+        self.user_deadline = deadline
+        self._inline.limit(self, deadline)
+
+    def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Wait for what Trio does, through greenback; in another thread, while the request waits through greenback.
+
+        Raises:
+            CannotWait: greenback is not installed; or, in another thread, the request's code keeps Trio from running.
+        """
+        if threading.get_ident() != self.thread:
+            return self._call_from_elsewhere(func, *args)
+        if not self._inline.portal:
+            name = getattr(func, "__qualname__", repr(func))
+            raise CannotWait(name, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
+        result: T = greenback.await_(func(*args))
+        return result
+
+    def _call_from_elsewhere(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        token = self.session.service.token
+        free = threading.Event()
+        token.run_sync_soon(free.set)
+        if not self._inline.portal or not free.wait(TRIO_WAIT):
+            raise CannotWait(
+                "a thread that reads wsgi.input or writes while the request's own code keeps Trio from running",
+                "set threads=1 or more, or wait for that thread with "
+                "greenback.await_(trio.to_thread.run_sync(thread.join)) (of trio-uwsgi[greenback])",
+            )
+        return trio.from_thread.run(func, *args, trio_token=token)
+
+    def next_body(self) -> bytes:
+        """As `Exchange.receive_body`."""
+        if self._inline.portal or threading.get_ident() != self.thread:
+            return self.call_trio(self.receive_body)
+        while (body := self.body_at_hand()) is None:
+            self.ask_for_body()
+            self._block(False)
+        return body
+
+    def deliver_soon(self, data: bytes, more: bool) -> None:
+        """Deliver at once."""
+        if not self.over:
+            self.deliver(data, more)
+
+    def respond(self, result: Iterable[bytes]) -> bytes | None:
+        """As `WsgiExchange.respond`."""
+        self.whole = isinstance(result, list | tuple)
+        return super().respond(result)
+
+    def _pass_on(self, data: bytes) -> None:
+        if not data:
+            return
+        if threading.get_ident() != self.thread:
+            self.call_trio(self._deliver_and_wait, data)
+            return
+        self.deliver(data, True)
+        while not self.whole and self.session.pending > HIGH_WATER and not self.over:
+            if self._inline.portal:
+                self.call_trio(self.wait_for_space)
+            else:
+                self._block(True)
+        if self.lost:
+            self.deliver(b"", True)  # raises what fits
+
+    def _block(self, writing: bool) -> None:
+        """Let the process wait for this client; not longer than the client, or this request, may take."""
+        service = self.session.service
+        now = service.clock()
+        client_limit = service.options.timeouts.socket
+        left = min(client_limit, self.option_deadline - now, self.user_deadline - now)
+        if left > 0 and self.session.block(writing, left):
+            return
+        if left < client_limit:
+            raise Harakiri(self.member.name, self.what, service.clock() - self.started, "a wait for its client")
+        self.session.stalled()

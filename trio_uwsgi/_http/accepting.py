@@ -1,0 +1,44 @@
+"""What `reactor.py` and `connection.py` share when they accept: the errors to expect, and the facts of a connection."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+from trio_uwsgi._http.peer import Peer
+
+if TYPE_CHECKING:
+    import trio
+
+    from trio_uwsgi._http.listeners import Listener
+
+    AnySocket = socket.socket | trio.socket.SocketType
+
+__all__ = ["ACCEPT_PAUSE", "LOST_CLIENT", "OUT_OF_FILES", "peer_of"]
+
+# Without a free file descriptor the client stays in the kernel's queue and the listener stays readable: without a pause
+# the loop would spin.
+OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+ACCEPT_PAUSE = 0.5
+# The client disconnected before it was accepted: there is nothing to do.
+LOST_CLIENT = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR))
+
+
+def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
+    """The facts of an accepted connection."""
+    client: tuple[str, int] | None = None
+    server: tuple[str, int | None]
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        assert isinstance(address, tuple)
+        client, server = _plain(address), _plain(sock.getsockname())
+    else:
+        name = sock.getsockname()
+        path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
+        server = path, None
+    return Peer(client=client, server=server, scheme="http", protocol=listener.protocol, listener=listener.name)
+
+
+def _plain(name: tuple[Any, ...]) -> tuple[str, int]:
+    """Host and port; IPv4 addresses in their own form, even if a socket for both families accepted them."""
+    return name[0].removeprefix("::ffff:") if "." in name[0] else name[0], name[1]

@@ -1,0 +1,64 @@
+"""One response as a value, and as a line of the access log.
+
+What the client chose is escaped, so that it cannot forge lines or send sequences to a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.request import Request
+
+__all__ = ["Record", "cut_record", "escape", "peer_name"]
+
+
+class Record(NamedTuple):
+    """One response: `sent` in body bytes, `seconds` from its request's head to its last byte handed to the socket.
+
+    `status` is 0 if none was sent; `end` marks an incomplete response: cut or dropped.
+    """
+
+    peer: Peer
+    request: Request
+    status: int
+    sent: int
+    seconds: float
+    end: str = ""
+
+    def __str__(self) -> str:
+        request = self.request
+        address, port = request.remote()
+        client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(self.peer)
+        return (
+            f'{client} - "{escape(request.method.encode("latin-1"))} {escape(request.target)} '
+            f'HTTP/{request.http_version}" {self.status or "-"} {self.sent}b {self.seconds * 1000:.1f}ms{self.end}'
+        )
+
+
+def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
+    """The record of a response that was cut in the middle, dropped, or replaced by the server's own `answer`."""
+    status, sent, end = exchange.status, exchange.sent, " cut"
+    if answer:
+        sent, end = len(answer.partition(b"\r\n\r\n")[2]), ""
+    elif not exchange.head_sent:
+        status, sent, end = 0, 0, " dropped"
+    elif exchange.response.bodyless:
+        sent = 0
+    return Record(exchange.session.peer, exchange.request, status, sent, now - exchange.started, end)
+
+
+def peer_name(peer: Peer) -> str:
+    """The client as a log shows it; clients of unix sockets are all `unix`."""
+    return "unix" if peer.client is None else f"{peer.client[0]}:{peer.client[1]}"
+
+
+def escape(text: bytes) -> str:
+    """Client-controlled bytes as printable ASCII, quotes and backslashes escaped too."""
+    if text.isascii():
+        plain = text.decode("ascii")
+        if plain.isprintable() and '"' not in plain and "\\" not in plain:
+            return plain
+    return "".join(chr(c) if 32 <= c < 127 and c not in b'"\\' else f"\\x{c:02x}" for c in text)

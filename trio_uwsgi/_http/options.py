@@ -1,0 +1,22 @@
+"""What a user may set about HTTP. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.limits import Limits
+    from trio_uwsgi.config.options import HttpTimeouts
+
+__all__ = ["HttpOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected."""
+
+    limits: Limits
+    timeouts: HttpTimeouts
+    access_log: bool = True
+    cancel_on_disconnect: bool = False

@@ -1,0 +1,27 @@
+"""The facts of one connection: the addresses of both ends, scheme and protocol. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Peer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The facts of one connection.
+
+    Args:
+        client: address and port of the client; None on a unix socket.
+        server: address and port it connected to; path and None on a unix socket; None when not known.
+        scheme: "http" or "https".
+        protocol: HTTP, or the uwsgi protocol.
+        listener: the address that was listened on, as text; "" if there was none.
+    """
+
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    scheme: str
+    protocol: Literal["http", "uwsgi"] = "http"
+    listener: str = ""

@@ -1,0 +1,196 @@
+"""A session whose transport is a socket in the epoll set of a reactor (`reactor.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import select
+import socket
+import struct
+from collections import deque
+from typing import TYPE_CHECKING
+
+from trio_uwsgi._http.phases import CLOSED, IDLE
+from trio_uwsgi._http.session import Session
+from trio_uwsgi._http.transport import unsent
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.reactor import Reactor
+
+__all__ = ["IN", "SocketSession"]
+
+RECEIVE = 65536
+# Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
+SMALL = 4096
+
+IN = getattr(select, "EPOLLIN", 0)
+OUT = getattr(select, "EPOLLOUT", 0)
+RDHUP = getattr(select, "EPOLLRDHUP", 0)
+DEAD = getattr(select, "EPOLLERR", 0) | getattr(select, "EPOLLHUP", 0)
+# The sockets stay in blocking mode, which saves a system call for each. So every call needs this flag.
+DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class SocketSession(Session):
+    """A session whose transport is a socket in the reactor's epoll set."""
+
+    __slots__ = ("_fd", "_mask", "_output", "_reactor", "_recv", "_send", "_socket")
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, peer: Peer) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._recv = sock.recv
+        self._send = sock.send
+        self._mask = -1  # events that the epoll set watches for; -1: not registered
+        self._output: deque[memoryview | bytearray] = deque()
+        reactor.sessions[self._fd] = self
+        super().__init__(reactor.service, peer)
+
+    # --- called by the reactor ----------------------------------------------------------------------------------------
+
+    def readable(self) -> None:
+        """Read once; the rest is for the next batch."""
+        try:
+            data = self._recv(RECEIVE, DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.close()
+            return
+        if data:
+            self.received(data)
+        else:
+            self.received_eof()
+            self.rearm()
+
+    def ready(self, events: int) -> None:
+        """Handle any event that is not input alone."""
+        if events & OUT and self.pending:
+            self._writable()
+        if self.phase is CLOSED:
+            pass
+        elif events & IN:
+            self.readable()
+        elif events & DEAD:
+            self.close()  # closed in both directions: no response can arrive
+        elif events & RDHUP:
+            self.hung_up()
+            self.rearm()
+
+    def rearm(self) -> None:
+        """Watch for the events that can be handled now, and no others: epoll would report those all the time."""
+        if self.phase is CLOSED:
+            return
+        mask = IN
+        if self.eof or self.paused:
+            mask = 0 if self.hangup else RDHUP
+        if self.pending:
+            mask |= OUT
+        if mask != self._mask:
+            if self._mask < 0:
+                self._reactor.epoll.register(self._fd, mask)
+            else:
+                self._reactor.epoll.modify(self._fd, mask)
+            self._mask = mask
+
+    def _writable(self) -> None:
+        output = self._output
+        before = self.pending
+        try:
+            while output:
+                piece = output[0]
+                sent = self._send(piece, DONTWAIT)
+                self.pending -= sent
+                if sent < len(piece):
+                    output[0] = memoryview(piece)[sent:]
+                    break
+                output.popleft()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        if not self.pending:
+            self.rearm()
+            self.flushed()
+        elif self.pending < before:
+            self.progressed()
+
+    @property
+    def descriptor(self) -> int:
+        return -1 if self.phase is CLOSED else self._fd
+
+    def block(self, writing: bool, seconds: float) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT if writing else select.POLLIN)
+        if not poll.poll(None if math.isinf(seconds) else max(0, seconds) * 1000):
+            return False
+        if writing:
+            self._writable()
+        else:
+            self.readable()
+        return True
+
+    # --- called by the session ----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self.pending:
+            self._keep(memoryview(data))
+            return
+        if self.phase is CLOSED:
+            return
+        try:
+            sent = self._send(data, DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.close()
+            return
+        if sent != len(data):
+            self._keep(memoryview(data)[sent:])
+            self.rearm()
+            self.retime()
+
+    def _keep(self, data: memoryview) -> None:
+        size = len(data)
+        self.pending += size
+        output = self._output
+        if size >= SMALL:
+            output.append(data)
+        elif output and isinstance(output[-1], bytearray) and len(output[-1]) < SMALL:
+            output[-1] += data
+        else:
+            output.append(bytearray(data))
+
+    def drain(self) -> None:
+        if self.phase is IDLE:
+            self.readable()  # a request that has arrived and was not read yet must not be lost
+        super().drain()
+
+    def _reading_changed(self) -> None:
+        if self._mask >= 0:
+            self.rearm()
+
+    def _unsent(self) -> int:
+        # A unix socket has no network in between: sent means received.
+        return 0 if self.peer.client is None else unsent(self._fd)
+
+    def _shut(self) -> bool:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            return True
+        return False
+
+    def _close(self, reset: bool) -> None:
+        self._output.clear()
+        del self._reactor.sessions[self._fd]
+        if self._mask >= 0:
+            # Closing is not enough if a forked child has the descriptor too: epoll would report the closed socket
+            # for ever.
+            self._reactor.epoll.unregister(self._fd)
+        if reset:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
