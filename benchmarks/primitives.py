@@ -1,10 +1,10 @@
-"""What uWSGI's primitives cost beside ours, in one run: `python benchmarks/primitives.py [--rounds 5]`.
+"""Compares the cost of uWSGI's primitives with ours in one run: `python benchmarks/primitives.py [--rounds 5]`.
 
-Caches, local calls, locks, rpc over a unix socket, signals to a mule. Needs a real uWSGI (`pip install pyuwsgi`). Two
-servers of each kind are started; what is measured runs inside of them, in a request, one call after the other. uWSGI
-has one process per server without threads, which is when its calls cost least, and a mule; ours has the default
-placement, everything in one process. Rounds take turns, because a machine's speed changes by the minute: compare only
-inside one table. Microseconds unless said otherwise: the median of the rounds (least to most).
+Measures caches, local calls, locks, rpc over a unix socket, and signals to a mule. Needs a real uWSGI (`pip install
+pyuwsgi`). Two servers of each kind are started; a request in them makes the calls, one after the other. A uWSGI server
+has one process without threads, which makes its calls fastest, and a mule. Our server has the default placement, with
+everything in one process. Rounds alternate, because a machine's speed changes by the minute: compare only numbers of
+one table. They are microseconds unless stated otherwise: the median of the rounds (minimum to maximum).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def note(rounds: Rounds, values: dict[str, float]) -> None:
 
 
 def percentiles(name: str, times: list[float]) -> dict[str, float]:
-    """The middle and the slow end."""
+    """The median and the slowest."""
     times = sorted(times)
     return {f"{name} p50": times[len(times) // 2], f"{name} p99": times[len(times) * 99 // 100]}
 

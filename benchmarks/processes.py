@@ -1,9 +1,9 @@
-"""What processes of their own cost: how long a member takes to be there again, and how much memory it has to itself.
+"""Measures what one process per member costs: the time to start one again, and its own memory.
 
     python benchmarks/processes.py [rounds]
 
-The application is `examples/hello_flask.py`. A member counts as there when its `main` runs with a Trio loop; serving is
-measured elsewhere. Memory is PSS: what a process shares is divided among those that share it.
+The application is `examples/hello_flask.py`. A member counts as started when its `main` runs with a Trio loop;
+serving is measured elsewhere. Memory is PSS: memory that several processes share is divided among them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAIN = "processes:member"
 
 
 def member(descriptors: list[int], setup: Any) -> None:
-    """Say when it runs, answer each byte with so many requests to the application, and end with the master."""
+    """Report that it runs, answer each byte by calling the application that many times, and end with the master."""
     trio.run(_member, descriptors[0])
 
 
@@ -66,7 +66,7 @@ def pss(pid: int) -> float:
 
 
 async def respawns(rounds: int, lazy: bool) -> None:
-    """Kill and fork again, so many times."""
+    """Kill and fork again, this number of times."""
     app = AppReference("name", f"{ROOT}/examples/hello_flask.py:app")
     began = time.perf_counter()
     async with open_zygote(Plan(app=app, main=MAIN, lazy=lazy)) as zygote:

@@ -1,4 +1,4 @@
--- For `reload.py --wrk`: counts answers by status and version, whole ones only; and wrk's own errors.
+-- For `reload.py --wrk`: counts answers by status and version, complete ones only; and wrk's own errors.
 
 local threads = {}
 

@@ -1,12 +1,12 @@
-"""Reloads and kills under load: 64 keep-alive clients that verify every answer, and counts of what they got.
+"""Reloads and kills under load: 64 keep-alive clients verify every response, and count what they get.
 
     python benchmarks/reload.py reloads    five SIGHUPs with changed code, in 60 seconds
     python benchmarks/reload.py kills      a kill -9 of a worker every two seconds
-    ... --wrk                              wrk is the clients, and counts by `reload.lua`
+    ... --wrk                              use wrk as the clients, which count with `reload.lua`
 
-An answer is whole if it has all its bytes, and all of one version. A request without one is `lost`; of those, `unsent`
-were given up by a connection that ended before a byte of an answer came. wrk counts a connection that ended so as a
-read error, whether it had a request in the worker or not, and a wrong status as an answer of that status.
+A response is complete if it has all its bytes, and all of them are of one version. A request without a complete
+response is `lost`; `unsent` counts those whose connection ended before a byte of the response arrived. wrk counts such
+a connection as a read error, whether a worker had its request or not, and a wrong status as a response of that status.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Counts:
-    """What all clients got."""
+    """The results of all clients."""
 
     def __init__(self) -> None:
         self.answers: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Counts:
 
 
 async def client(port: int, counts: Counts) -> None:
-    """Ask one thing after another, for ever."""
+    """Send one request after another, for ever."""
     while True:
         try:
             stream = await trio.open_tcp_stream("127.0.0.1", port)
@@ -87,7 +87,7 @@ async def ask(stream: trio.SocketStream, counts: Counts) -> bool:
 
 
 def length(data: bytes) -> int:
-    """What the head promises."""
+    """The length that the head announces."""
     found = re.search(rb"content-length: (\d+)", data.lower())
     return int(found[1]) if found else 1
 
@@ -103,7 +103,7 @@ def workers(server: int) -> list[int]:
 
 
 async def run_wrk(port: int, seconds: float, counts: Counts) -> None:
-    """Let wrk be the clients, a second less, so that it can say what it has seen."""
+    """Run wrk as the clients, for a second less, so that it can print its counts."""
     options = ["-t", "1", "-c", str(CLIENTS), "-d", f"{seconds - 1:.0f}s", "-s", str(HERE / "reload.lua")]
     done = await trio.run_process(["wrk", *options, f"http://127.0.0.1:{port}/"], capture_stdout=True)
     for kind, what, count in re.findall(r"^(answers|errors)\t(.*)\t(\d+)$", done.stdout.decode(), re.MULTILINE):
@@ -119,7 +119,7 @@ async def run_wrk(port: int, seconds: float, counts: Counts) -> None:
 async def measure(
     what: str, seconds: float, folder: Path, server: subprocess.Popen[str], port: int, wrk: bool
 ) -> Counts:
-    """Let the clients ask, and the other things happen meanwhile."""
+    """Run the clients, with the reloads or kills meanwhile."""
     counts = Counts()
     with trio.move_on_after(seconds + wrk):
         async with trio.open_nursery() as nursery:
@@ -131,7 +131,7 @@ async def measure(
             while True:
                 if what == "kills":
                     await trio.sleep(2)
-                    # Any of them: the one that a new client finds is the one that has the fewest.
+                    # Any of the workers: new clients are accepted by the one with the fewest connections.
                     os.kill(random.choice(workers(server.pid)), signal.SIGKILL)
                     counts.answers["(kills)"] += 1
                 else:
@@ -179,7 +179,7 @@ def main() -> None:
         log.join()
         kills = counts.answers.pop("(kills)", 0)
         total = counts.answers.total()
-        print(f"{total} whole answers in {took:.1f} s, by version: {dict(counts.answers)}")
+        print(f"{total} complete responses in {took:.1f} s, by version: {dict(counts.answers)}")
         print(f"broken {counts.broken}, lost {counts.lost} (unsent {counts.unsent}), refused {counts.refused}")
         print(f"kills {kills}, reloads {sum('reloaded in' in line for line in said)}, exit code {code}")
         for line in said:

@@ -1,7 +1,7 @@
-"""Small responses under load, beside other servers, in one run: `python benchmarks/serving.py --peers /path/to/venv`.
+"""Compares small responses under load with other servers: `python benchmarks/serving.py --peers /path/to/venv`.
 
-The server has one core (0) and wrk the other (1). Rounds are interleaved, because a machine's speed changes by the
-minute: compare only inside one table. Needs `wrk` and `taskset`; the peers' venv needs uvicorn[standard], gunicorn and
+The server has one core (0) and wrk the other (1). Rounds alternate, because a machine's speed changes by the minute:
+compare only numbers of one table. Needs `wrk` and `taskset`; the peers' venv needs uvicorn[standard], gunicorn and
 hypercorn[trio]. uWSGI is the one of the tests, with `--http-socket`.
 
 `--serve asgi|wsgi|inline --port N` is what runs as our server: an `HttpService` without the rest of the runtime, with

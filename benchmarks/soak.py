@@ -1,15 +1,15 @@
-"""Everything at once, for as long as you like: `python -m benchmarks.soak [--minutes 10]`.
+"""A soak test of all features at once: `python -m benchmarks.soak [--minutes 10]`.
 
-The command line serves `soak_app.py` with two workers, two mules, a spooler, caches, locks and a uwsgi socket.
-Meanwhile clients on loopback use all of it, a few hundred times a second; every 20 seconds the code changes and SIGHUP
-comes; every 5 seconds, and in every other reload, a member, or now and then the zygote, is killed.
+The command line serves `soak_app.py` with two workers, two mules, a spooler, caches, locks and a uwsgi socket. Clients
+on loopback use all of it, a few hundred times a second. Every 20 seconds the code is changed and SIGHUP is sent. Every
+5 seconds, and in every other reload, a member, or now and then the zygote, is killed.
 
-A look at the master every three seconds shows what it has of memory, descriptors, threads, children and Trio tasks; and
-at the end it is checked that nothing of that has grown, that what was done adds up with what was asked for, that each
-line of the log has a reason (`soak_checks.py`), and that nothing is left. Exit code 1 says that something is not so.
+Every three seconds the test prints the memory, descriptors, threads, children and Trio tasks of the master. At the end
+it checks that none of these has grown, that results and requests add up, that each line of the log has a reason
+(`soak_checks.py`), and that no process or file is left. Exit code 1 means that a check has failed.
 
-`--load 0.2` asks for less; `--reloads 5 --kills 2` are other seconds than these; `--keep` leaves the folder with the
-log and everything that was noted.
+`--load 0.2` sends fewer requests; `--reloads 5 --kills 2` set other intervals; `--keep` keeps the folder with the log
+and all records.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from typing import Any
 
 import trio
 
-from benchmarks.soak_checks import Look, Outcome, check, children, look_at
+from benchmarks.soak_checks import Outcome, Sample, check, children, take_sample
 from benchmarks.soak_clients import Clients
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERY_LOOK = 3.0  # seconds
+SAMPLE_INTERVAL = 3.0  # seconds
 OPTIONS = [
     *("--processes", "2", "--mules", "2", "--spooler-retry", "0.1", "--locks", "1", "--harakiri", "30"),
     *("--cache2", "name=default,items=10", "--cache2", "name=small,items=50,purge_lru=1"),
@@ -47,18 +47,18 @@ OPTIONS = [
 ]
 
 
-# ----- in the process that serves
+# ----- in the server's process
 
 
-async def serve_and_tell(app: object, config: Any) -> None:  # Any: it is only handed on
-    """What the command line runs, and a task that writes down what can only be seen from inside."""
+async def serve_and_report(app: object, config: Any) -> None:  # Any: it is only passed on
+    """Run what the command line runs, and a task that records what can only be seen from inside."""
     import trio_uwsgi
     from trio_uwsgi import Runtime
 
     known: list[Runtime] = []
     objects: Counter[str] = Counter()
 
-    def tell(name: str) -> None:
+    def report(name: str) -> None:
         if not known:
             known.extend(found for found in gc.get_objects() if isinstance(found, Runtime))
         if not known:  # it starts
@@ -66,37 +66,37 @@ async def serve_and_tell(app: object, config: Any) -> None:  # Any: it is only h
         (runtime,) = known
         shared = runtime._tree.environment.shared
         assert shared is not None
-        said = {
+        facts = {
             "tasks": tasks_below(trio.lowlevel.current_root_task()),
             "objects": objects,
             "statistics": dataclasses.asdict(runtime.statistics()),
             "pids": {member: int(shared.scoreboard.rows[row].get("pid")) for member, row in shared.rows.items()},
         }
-        Path("telling").write_text(json.dumps(said))
-        os.replace("telling", name)
+        Path("new_report").write_text(json.dumps(facts))
+        os.replace("new_report", name)
 
-    async def tell_often() -> None:
+    async def report_periodically() -> None:
         for number in itertools.count():
             await trio.sleep(0.5)
-            if number % 60 == 0:  # seldom, because others do not collect what is in circles either
+            if number % 60 == 0:  # rarely, because servers collect reference cycles rarely too
                 gc.collect()
                 objects.clear()
                 objects.update(type(found).__qualname__ for found in gc.get_objects())
-            tell("told")
+            report("report")
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell_often)
+        nursery.start_soon(report_periodically)
         await trio_uwsgi.serve(app, config)
         nursery.cancel_scope.cancel()
-        tell("told_last")
+        report("last_report")
 
 
 def tasks_below(task: Any) -> int:  # Any: Trio's Task, or None
-    """This one and all below."""
+    """The number of tasks in the tree below this one, with itself."""
     return 0 if task is None else 1 + sum(tasks_below(c) for n in task.child_nurseries for c in n.child_tasks)
 
 
-# ----- in the process that looks
+# ----- in the test's process
 
 
 class Soak:
@@ -115,7 +115,7 @@ class Soak:
         return (self.folder / "log").read_text()
 
     def port(self) -> int:
-        """Where it listens, once it serves."""
+        """The port that the server listens on; waits until it serves."""
         while "in processes of process" not in self.log():
             if self.server.poll() is not None:
                 raise SystemExit(self.log())
@@ -124,13 +124,13 @@ class Soak:
         assert found is not None
         return int(found[1])
 
-    def told(self) -> dict[str, Any]:  # Any: it is JSON
-        """What the master has written last."""
-        found: dict[str, Any] = json.loads((self.folder / "told").read_text())
+    def report(self) -> dict[str, Any]:  # Any: it is JSON
+        """The last report of the server."""
+        found: dict[str, Any] = json.loads((self.folder / "report").read_text())
         return found
 
     async def run(self) -> None:
-        """Be busy until the time is over, then wait until nothing is left to do, and end it."""
+        """Run the clients until the time is over, wait until no work is left, and stop the server."""
         await trio.sleep(1)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look_often)
@@ -149,12 +149,12 @@ class Soak:
     async def _look_often(self) -> None:
         began = time.monotonic()
         while True:
-            with contextlib.suppress(FileNotFoundError):  # somebody ended meanwhile
-                self.outcome.looks.append(look_at(time.monotonic() - began, self.server.pid, self.told()))
-                if len(self.outcome.looks) % 20 == 1:
-                    print(f"{Look.HEAD}" if len(self.outcome.looks) == 1 else "", end="")
-                    print(self.outcome.looks[-1], flush=True)
-            await trio.sleep(EVERY_LOOK)
+            with contextlib.suppress(FileNotFoundError):  # the process has ended meanwhile
+                self.outcome.samples.append(take_sample(time.monotonic() - began, self.server.pid, self.report()))
+                if len(self.outcome.samples) % 20 == 1:
+                    print(f"{Sample.HEAD}" if len(self.outcome.samples) == 1 else "", end="")
+                    print(self.outcome.samples[-1], flush=True)
+            await trio.sleep(SAMPLE_INTERVAL)
 
     async def _reload_often(self) -> None:
         every = self.options.reloads
@@ -175,7 +175,7 @@ class Soak:
             self._kill_one()
 
     def _kill_one(self) -> None:
-        members = {pid: name for name, pid in self.told()["pids"].items() if pid}
+        members = {pid: name for name, pid in self.report()["pids"].items() if pid}
         zygotes = [pid for pid in children(self.server.pid) if pid not in members]
         name, pid = random.choice([(name, pid) for pid, name in members.items()])
         if len(zygotes) == 1 and random.random() < 0.1:
@@ -185,35 +185,35 @@ class Soak:
             self.outcome.kills.append((time.monotonic(), name.strip("'0123456789")))
 
     async def _rest(self) -> None:
-        """Wait until all that was asked for has been done."""
+        """Wait until all work has been done."""
         with trio.move_on_after(90):
             while True:
-                await trio.sleep(1.5)  # what is told is young then
-                statistics = self.told()["statistics"]
+                await trio.sleep(1.5)  # longer than the interval of reports
+                statistics = self.report()["statistics"]
                 members, (spool,) = statistics["members"], statistics["spools"]
                 idle = all(m["state"] == "ready" and not m["waiting"] + m["running"] for m in members)
                 if idle and not spool["waiting"] + spool["delayed"] + spool["running"]:
                     return
-        self.outcome.problems.append(f"it did not come to rest: {self.told()['statistics']}")
+        self.outcome.problems.append(f"work was left after 90 s: {self.report()['statistics']}")
 
     def end(self) -> None:
-        """Stop it, and look what is left."""
+        """Stop the server, and list what is left."""
         outcome, folder = self.outcome, self.folder
         pids = [self.server.pid, *descendants(self.server.pid)]
         memory = list(Path("/dev/shm").glob(f"trio_uwsgi-{self.server.pid}-*"))
         self.server.terminate()
         outcome.exit_code = self.server.wait(60)
-        outcome.told = json.loads((folder / "told_last").read_text())
+        outcome.report = json.loads((folder / "last_report").read_text())
         outcome.left += [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
         outcome.left += [str(path) for path in [*memory, folder / "rpc.sock"] if path.exists()]
         files = [path for path in (folder / "spool").rglob("*") if path.is_file()]
-        # Who is killed while it writes a job leaves a part of it, which the next start removes.
+        # A process that is killed while it writes a job leaves a partial file, which the next start removes.
         outcome.parts = sum(path.name.startswith(".new_") for path in files)
         outcome.left += [str(path) for path in files if not path.name.startswith(".new_")]
 
 
 def write_version(folder: Path, version: int) -> None:
-    """The application's code, changed."""
+    """Write the application's code with another version."""
     source = (ROOT / "benchmarks/soak_app.py").read_text()
     (folder / "soak_app.py").write_text(source.replace("VERSION = 1\n", f"VERSION = {version}\n"))
 
@@ -227,9 +227,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--load", type=float, default=1.0, help="1 is about 300 requests a second")
-    parser.add_argument("--reloads", type=float, default=20.0, help="seconds from one to the next")
-    parser.add_argument("--kills", type=float, default=5.0, help="seconds from one to the next")
-    parser.add_argument("--keep", action="store_true", help="leave the folder")
+    parser.add_argument("--reloads", type=float, default=20.0, help="seconds between two")
+    parser.add_argument("--kills", type=float, default=5.0, help="seconds between two")
+    parser.add_argument("--keep", action="store_true", help="keep the folder")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     write_version(folder, 1)
@@ -245,14 +245,14 @@ def main() -> int:
         trio.run(soak.run)
     finally:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(5)  # if it ends by itself, it says why
+            server.wait(5)  # if it has ended by itself, the log says why
         if server.poll() != 0:
             print((folder / "log").read_text()[-5000:])
         server.kill()
         server.wait()
     problems = check(soak.outcome, soak.clients, folder)
     print(f"load of the machine: {os.getloadavg()}")
-    print("\n".join(f"WRONG: {problem}" for problem in problems) or "everything is as it should be")
+    print("\n".join(f"WRONG: {problem}" for problem in problems) or "all checks passed")
     if not options.keep:
         shutil.rmtree(folder)
     return 1 if problems else 0
@@ -262,5 +262,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
         from trio_uwsgi.__main__ import main as command_line
 
-        sys.exit(command_line(sys.argv[2:], serve_and_tell))
+        sys.exit(command_line(sys.argv[2:], serve_and_report))
     sys.exit(main())

@@ -1,7 +1,8 @@
-"""The application of `soak.py`, which uses all that there is, and writes down what it has done: a line for each thing,
-in a file for each kind of thing, with one write, so that a kill cannot cut a line. A reload gives it another `VERSION`.
+"""The application of `soak.py`. It uses every feature, and records what it has done.
 
-Its answers are the version, many times, and then what was asked for; so those that are cut or mixed are seen.
+It appends a line for each event to a file for each kind of event, with one write, so that a kill cannot cut a line. A
+reload gives it another `VERSION`. A response is the version, many times, and then the result; so responses that are cut
+or mixed are detected.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ def note(kind: str, what: object) -> None:
 
 
 def unique() -> str:
-    """What no other process has, nor this one another time."""
+    """A number that is unique among all processes and calls."""
     return f"{os.getpid()}-{trio.current_time():.6f}-{next(COUNTER)}"
 
 
-# ----- what members do
+# ----- handlers
 
 
 async def handle(signum: int) -> None:
-    """A signal, of whatever target."""
+    """A signal, of any target."""
     note("begun", signum)
-    await trio.sleep(0.005)  # so that kills come in between
+    await trio.sleep(0.005)  # so that some kills hit a handler that runs
     note("ended", signum)
 
 
@@ -59,7 +60,7 @@ uwsgi.add_timer(21, 1)
 
 @uwsgi.timer(1, target="mule2")
 async def tick(signum: int) -> None:
-    """A mule raises signals, and sends to the other one."""
+    """The program of a mule: raises signals, and sends messages to the other mule."""
     note("begun", signum)
     raise_signal(1)
     raise_signal(5)
@@ -69,7 +70,7 @@ async def tick(signum: int) -> None:
 
 @uwsgi.mule_message_handler
 async def message(text: uwsgi.MuleMessage) -> None:
-    """A message; every tenth one is counted in the file."""
+    """A message; every tenth one increments the number in the file."""
     await trio.sleep(0.005)
     if text.endswith(b"0"):
         note("locked", await locked())
@@ -78,7 +79,7 @@ async def message(text: uwsgi.MuleMessage) -> None:
 
 @uwsgi.spool_handler
 async def work(job: uwsgi.Job) -> None:
-    """A job, which another member has a part in."""
+    """A job, which involves another member."""
     raise_signal(6)
     await trio.sleep(0.02)
     note("ran", job["number"])
@@ -86,11 +87,11 @@ async def work(job: uwsgi.Job) -> None:
 
 @uwsgi.rpc_handler("double")
 async def double(text: bytes) -> bytes:
-    """For members, and for whoever connects."""
+    """For members, and for clients of the uwsgi socket."""
     return b"%d" % (2 * int(text))
 
 
-# ----- what is asked for
+# ----- requests
 
 
 def raise_signal(signum: int) -> None:
@@ -105,7 +106,7 @@ def post(mule: str) -> None:
 
 
 async def count() -> int:
-    """An increment of all workers."""
+    """Increment a number that all workers share."""
     return await uwsgi.cache_inc("n")
 
 
@@ -114,7 +115,7 @@ async def total() -> int:
 
 
 async def cache(key: str) -> str:
-    """Some of everything, in a cache that is too small for all the keys."""
+    """All operations, in a cache that is too small for all the keys."""
     await uwsgi.cache_update(key, key * 50, 5, "small")
     found = await uwsgi.cache_get(key, "small")
     if key.endswith("7"):
@@ -140,7 +141,7 @@ async def job() -> None:
 
 
 async def rpc(number: str) -> str:
-    """Ask another worker, or this one, over the socket; a kill may come between."""
+    """Call another worker, or this one, over the socket; a kill may interrupt it."""
     try:
         return (await uwsgi.rpc(NODE, "double", number, timeout=10)).decode()
     except (NodeClosed, NodeTimeout, NodeUnreachable) as error:

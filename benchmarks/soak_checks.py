@@ -1,4 +1,4 @@
-"""What `soak.py` has seen, and whether that is as it should be."""
+"""The results of `soak.py`, and the checks of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from benchmarks.soak_clients import CLIENTS, Clients
 
-# Lines of the log that are expected, and why. What else is there is a bug, here or there.
+# The lines of the log that are expected, and their reasons. Any other line is a bug, in this file or in the server.
 MEMBER = r"(worker|mule|spooler)\d"
 KILLED = r"killed by SIGKILL"
 EXPECTED = {
@@ -39,8 +39,8 @@ EXPECTED = {
 }
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (\w+) +")
 PARTS = {1: 2, 2: 1, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1, 8: 1}  # how many members run a signal of this number
-NEAR = 3.0  # seconds: what is lost in which is due to a kill
-# What may be more at the end, as a part. (A thread more is one that Trio keeps for its next call.)
+NEAR = 3.0  # seconds after a kill in which losses are due to it
+# The growth that is allowed until the end, as a fraction. (Trio may keep one more idle thread.)
 GROWTH = {
     "rss": 0.05,
     "pss": 0.05,
@@ -54,7 +54,7 @@ GROWTH = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Sample:
     """The master at one moment; memory in MiB."""
 
     HEAD: ClassVar = "  time     rss     pss anonymous  fds threads children zombies tasks objects requests\n"
@@ -85,13 +85,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
-def look_at(now: float, pid: int, told: dict[str, Any]) -> Look:  # Any: it is JSON
-    """Look at a process, which has told this of itself."""
+def take_sample(now: float, pid: int, report: dict[str, Any]) -> Sample:  # Any: it is JSON
+    """Take a sample of the master, which has sent this report."""
     proc = Path(f"/proc/{pid}")
     memory = dict(re.findall(r"^(Rss|Pss|Anonymous): +(\d+)", (proc / "smaps_rollup").read_text(), re.MULTILINE))
     below = children(pid)
     states = [Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] for child in below]
-    return Look(
+    return Sample(
         time=now,
         rss=int(memory["Rss"]) / 1024,
         pss=int(memory["Pss"]) / 1024,
@@ -100,31 +100,31 @@ def look_at(now: float, pid: int, told: dict[str, Any]) -> Look:  # Any: it is J
         threads=len(list((proc / "task").iterdir())),
         children=len(below),
         zombies=states.count("Z"),
-        tasks=told["tasks"],
-        objects=sum(told["objects"].values()),
-        types=Counter(told["objects"]),
-        requests=sum(member["done"] for member in told["statistics"]["members"]),
+        tasks=report["tasks"],
+        objects=sum(report["objects"].values()),
+        types=Counter(report["objects"]),
+        requests=sum(member["done"] for member in report["statistics"]["members"]),
     )
 
 
 @dataclasses.dataclass
 class Outcome:
-    """What was done to the server, and seen of it. `total` is that of the cache, `told` the master's last word."""
+    """What was done to the server and observed. `total` is the cache's; `report` is the last of the server."""
 
-    looks: list[Look] = dataclasses.field(default_factory=list)
+    samples: list[Sample] = dataclasses.field(default_factory=list)
     kills: list[tuple[float, str]] = dataclasses.field(default_factory=list)
     reloads: int = 0
     total: int = 0
     last_versions: set[str] = dataclasses.field(default_factory=set)
     exit_code: int | None = None
-    told: dict[str, Any] = dataclasses.field(default_factory=dict)  # Any: it is JSON
+    report: dict[str, Any] = dataclasses.field(default_factory=dict)  # Any: it is JSON
     left: list[str] = dataclasses.field(default_factory=list)
-    parts: int = 0  # files of jobs that were never whole
+    parts: int = 0  # partial files of jobs
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
 class Checks:
-    """All of them. Each prints its numbers, and notes what is wrong."""
+    """All checks. Each prints its numbers, and records problems."""
 
     def __init__(self, outcome: Outcome, clients: Clients, folder: Path) -> None:
         self.outcome = outcome
@@ -134,59 +134,64 @@ class Checks:
         self.killed = Counter(kind for _, kind in outcome.kills)
 
     def noted(self, kind: str) -> list[str]:
-        """The lines that members have written."""
+        """The lines of this kind that members have recorded."""
         path = self.folder / kind
         return path.read_text().splitlines() if path.exists() else []
 
-    def right(self, said: str, holds: bool) -> None:
-        """Print what was found, and note it if it is not right."""
-        print(said)
+    def check(self, finding: str, holds: bool) -> None:
+        """Print a finding, and record it as a problem unless it is as expected."""
+        print(finding)
         if not holds:
-            self.problems.append(said)
+            self.problems.append(finding)
 
     def growth(self) -> None:
-        """Of the master, from the second minute to the end; of shorter runs, from the second quarter. In less than two
-        minutes what it needs at first is not told from a leak.
+        """Compare the master's resources at the end with the second minute, or in shorter runs the second quarter.
+
+        Runs of less than two minutes are not checked: initial growth cannot be distinguished from a leak there.
         """
-        looks = self.outcome.looks
-        over = looks[-1].time
+        samples = self.outcome.samples
+        over = samples[-1].time
         start, width = (60.0, 60.0) if over > 240 else (over / 4, over / 4)
-        early = [look for look in looks if start <= look.time < start + width]
-        late = [look for look in looks if look.time >= over - width]
+        early = [sample for sample in samples if start <= sample.time < start + width]
+        late = [sample for sample in samples if sample.time >= over - width]
         for what, most in GROWTH.items():
-            # Of what a reload has twice for a moment, what there is at rest: the least.
+            # A reload doubles some resources for a moment, so the minimum is taken.
             typical = statistics.median if 0 < most < 1 else min
-            before, after = (typical([getattr(look, what) for look in part]) for part in (early, late))
-            said = f"master's {what}: {before:g} from {start:.0f} s to {start + width:.0f} s, {after:g} at the end"
-            self.right(said, over < 115 or after <= before * (1 + most))
+            before, after = (typical([getattr(sample, what) for sample in part]) for part in (early, late))
+            finding = f"master's {what}: {before:g} from {start:.0f} s to {start + width:.0f} s, {after:g} at the end"
+            self.check(finding, over < 115 or after <= before * (1 + most))
         late[-1].types.subtract(early[0].types)
-        print(f"objects that there are more of: {late[-1].types.most_common(8)}")
-        zombies = statistics.median(look.zombies for look in late)
-        self.right(f"zombies: {max(look.zombies for look in looks)} at most, {zombies:g} at the end", zombies == 0)
+        print(f"types with more objects: {late[-1].types.most_common(8)}")
+        zombies = statistics.median(sample.zombies for sample in late)
+        self.check(
+            f"zombies: {max(sample.zombies for sample in samples)} at most, {zombies:g} at the end", zombies == 0
+        )
 
     def requests(self) -> None:
-        """Nothing is broken, and what is lost is due to kills."""
+        """No response is broken, and lost requests are due to kills."""
         clients = self.clients
         asked, whole = clients.asked.total(), clients.versions.total()
-        print(f"{asked} requests, {whole} whole answers of {len(clients.versions)} versions: {dict(clients.asked)}")
-        self.right(f"broken: {len(clients.broken)} {clients.broken[:3]}", not clients.broken)
-        self.right(f"hanging: {len(clients.hanging)} {clients.hanging[:3]}", not clients.hanging)
-        self.right(f"the others were lost: {len(clients.lost)}", asked == whole + len(clients.lost))
+        print(
+            f"{asked} requests, {whole} complete responses of {len(clients.versions)} versions: {dict(clients.asked)}"
+        )
+        self.check(f"broken: {len(clients.broken)} {clients.broken[:3]}", not clients.broken)
+        self.check(f"hanging: {len(clients.hanging)} {clients.hanging[:3]}", not clients.hanging)
+        self.check(f"all others were lost: {len(clients.lost)}", asked == whole + len(clients.lost))
         for what, lost, most in (
             ("requests", clients.lost, CLIENTS * self.killed["worker"]),
             ("calls over the uwsgi socket", clients.calls_lost, self.killed["worker"]),
         ):
             far = [(when, path) for when, path in lost if not self.near_a_kill(when)]
-            self.right(f"lost {what}: {len(lost)}; not just after a kill: {far}", not far and len(lost) <= most)
-        print(f"calls over the uwsgi socket: {clients.calls} from outside, {clients.asked['/rpc']} between members")
+            self.check(f"lost {what}: {len(lost)}; not just after a kill: {far}", not far and len(lost) <= most)
+        print(f"calls over the uwsgi socket: {clients.calls} by clients, {clients.asked['/rpc']} between members")
         most = CLIENTS * self.killed["worker"]
-        self.right(f"those between members that had no answer: {dict(clients.nodes)}", clients.nodes.total() <= most)
+        self.check(f"calls between members without an answer: {dict(clients.nodes)}", clients.nodes.total() <= most)
 
     def near_a_kill(self, when: float) -> bool:
         return any(kind == "worker" and 0 <= when - killed < NEAR for killed, kind in self.outcome.kills)
 
     def counts(self) -> None:
-        """The cache and the file have what was acknowledged, and at most what kills have kept from being so."""
+        """The cache and the file have what was acknowledged, and more only because of kills."""
         kills = len(self.outcome.kills)
         locked = [*self.clients.locked, *map(int, self.noted("locked"))]
         number = int((self.folder / "number").read_text())
@@ -195,44 +200,44 @@ class Checks:
             ("increments of a file under a lock", locked, number, len(self.clients.lost) + kills),
         ):
             once = len(known) == len(set(known))
-            said = f"{what}: {len(known)} acknowledged{'' if once else ', SOME TWICE'}, {total} in all"
-            self.right(said, once and len(known) <= total <= len(known) + most)
+            finding = f"{what}: {len(known)} acknowledged{'' if once else ', SOME TWICE'}, {total} in all"
+            self.check(finding, once and len(known) <= total <= len(known) + most)
 
     def signals(self) -> None:
-        """Each is begun, or lost with a member, and said so."""
-        told = self.outcome.told["statistics"]["signals"]
+        """Each signal was begun, or was lost with a member and counted as lost."""
+        counts = self.outcome.report["statistics"]["signals"]
         raised, begun, ended = (Counter(map(int, self.noted(kind))) for kind in ("raised", "begun", "ended"))
-        print(f"signals: {told}; begun {begun.total()}, ended {ended.total()}, by members raised {raised.total()}")
-        kills, lost = len(self.outcome.kills), told["lost"]
-        none = not told["refused"] + told["unregistered"] + told["undelivered"]
-        self.right(f"signals, none undelivered: {told}", none)
-        between = told["delivered"] - lost <= ended.total() <= begun.total() <= told["delivered"]
-        self.right(f"signals: {told['delivered']} begun, {lost} of them lost, {ended.total()} ended", between)
+        print(f"signals: {counts}; begun {begun.total()}, ended {ended.total()}, by members raised {raised.total()}")
+        kills, lost = len(self.outcome.kills), counts["lost"]
+        none = not counts["refused"] + counts["unregistered"] + counts["undelivered"]
+        self.check(f"signals, none undelivered: {counts}", none)
+        between = counts["delivered"] - lost <= ended.total() <= begun.total() <= counts["delivered"]
+        self.check(f"signals: {counts['delivered']} begun, {lost} of them lost, {ended.total()} ended", between)
         for number, parts in PARTS.items():
             given = raised[number] * parts
             fits = given - lost <= ended[number] <= given + kills * parts
-            self.right(f"signal {number}: {raised[number]} raised for {parts}, {ended[number]} ended", fits)
+            self.check(f"signal {number}: {raised[number]} raised for {parts}, {ended[number]} ended", fits)
         ticks = {number: count for number, count in sorted(begun.items()) if number not in PARTS}
-        over = self.outcome.looks[-1].time
+        over = self.outcome.samples[-1].time
         few = [number for number, count in ticks.items() if number != 23 and not 0.8 * over <= count <= over + 20]
-        self.right(f"ticks by signal in {over:.0f} s (23 is the cron's): {ticks}", not few and len(ticks) >= 3)
+        self.check(f"ticks by signal in {over:.0f} s (23 is the cron's): {ticks}", not few and len(ticks) >= 3)
 
     def work(self) -> None:
-        """Jobs have run at least once, messages were handled once, or again where that was said."""
-        spool = self.outcome.told["statistics"]["spools"][0]
+        """Each job ran at least once; each message was handled once, or again if the log says so."""
+        spool = self.outcome.report["statistics"]["spools"][0]
         queued, ran = self.noted("queued"), Counter(self.noted("ran"))
         missing = set(queued) - set(ran)
-        said = f"jobs: {len(queued)} queued, {len(ran)} ran, {ran.total() - len(ran)} again, {spool['dead']} dead"
-        self.right(said, not missing and not spool["dead"])
-        told = self.outcome.told["statistics"]["messages"]
+        finding = f"jobs: {len(queued)} queued, {len(ran)} ran, {ran.total() - len(ran)} again, {spool['dead']} dead"
+        self.check(finding, not missing and not spool["dead"])
+        counts = self.outcome.report["statistics"]["messages"]
         posted, handled, again = (set(self.noted(kind)) for kind in ("posted", "handled", "again"))
         more = len(self.noted("handled")) - len(handled) + len(self.noted("again")) - len(again)
-        said = f"messages: {len(posted)} posted, {len(handled)} handled, {len(again)} given again; {told}"
-        fits = len(posted - handled - again) <= told["lost"] and not more and len(again) <= told["redelivered"]
-        self.right(said, fits and not told["undelivered"])
+        finding = f"messages: {len(posted)} posted, {len(handled)} handled, {len(again)} delivered again; {counts}"
+        fits = len(posted - handled - again) <= counts["lost"] and not more and len(again) <= counts["redelivered"]
+        self.check(finding, fits and not counts["undelivered"])
 
     def log(self) -> None:
-        """Each line has a reason, and there are as many as there were reasons."""
+        """Each line has a reason, and the lines about kills and reloads are as many as there were."""
         lines = (self.folder / "log").read_text().splitlines()
         found: Counter[str] = Counter()
         for line in lines:
@@ -246,29 +251,29 @@ class Checks:
             print(f"  {found[pattern]:5} {why}: {pattern}")
         deaths = sum(found[pattern] for pattern in EXPECTED if "KILL" in pattern)
         kills = len(self.outcome.kills)
-        # One that is killed in the instant in which it ends by itself, after it handed over, has died of that.
-        self.right(f"kills: {kills} {dict(self.killed)}, deaths in the log: {deaths}", 0.9 * kills <= deaths <= kills)
+        # A replaced member that is killed in the instant in which it exits is not counted as dead.
+        self.check(f"kills: {kills} {dict(self.killed)}, deaths in the log: {deaths}", 0.9 * kills <= deaths <= kills)
         newest = f"version {self.outcome.reloads + 1}"
         undone = sum(found[pattern] for pattern in EXPECTED if pattern.startswith("not reloaded"))
         done = sum(found[pattern] for pattern in EXPECTED if pattern.startswith("reloaded"))
-        self.right(
-            f"reloads: {self.outcome.reloads} asked for, {done} done, {undone} not, because of kills",
+        self.check(
+            f"reloads: {self.outcome.reloads} asked for, {done} done, {undone} failed because of kills",
             done + undone == self.outcome.reloads,
         )
 
         versions = self.outcome.last_versions
-        self.right(f"versions at the end: {versions}, the newest is {newest}", bool(undone) or versions == {newest})
+        self.check(f"versions at the end: {versions}, the newest is {newest}", bool(undone) or versions == {newest})
 
     def end(self) -> None:
-        """Nothing is left."""
-        self.right(f"exit code {self.outcome.exit_code}", self.outcome.exit_code == 0)
-        self.right(f"left: {self.outcome.left}", not self.outcome.left)
-        said = f"jobs that were being written when a kill came: {self.outcome.parts}"
-        self.right(said, self.outcome.parts <= self.killed["worker"])
+        """No process and no file is left."""
+        self.check(f"exit code {self.outcome.exit_code}", self.outcome.exit_code == 0)
+        self.check(f"left: {self.outcome.left}", not self.outcome.left)
+        finding = f"partial files of jobs, because of kills: {self.outcome.parts}"
+        self.check(finding, self.outcome.parts <= self.killed["worker"])
 
 
 def check(outcome: Outcome, clients: Clients, folder: Path) -> Sequence[str]:
-    """Make all checks; gives what is wrong."""
+    """Make all checks; returns the problems."""
     checks = Checks(outcome, clients, folder)
     each: list[Callable[[], None]] = [
         *(checks.growth, checks.requests, checks.counts, checks.signals, checks.work, checks.log, checks.end)

@@ -1,4 +1,4 @@
-"""The clients of `soak.py`: what they ask for, and what they have got."""
+"""The clients of `soak.py`: the requests that they send, and the responses that they get."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import trio
 
 CLIENTS = 12
 PAUSE = 0.04  # seconds between two requests of a client, on average, at a load of 1
-PATIENCE = 30.0  # seconds for an answer
+TIMEOUT = 30.0  # seconds for a response
 
-# What is asked for, how often, and with which arguments.
-WISHES = {
+# The requests, how often each is sent, and its arguments.
+REQUESTS = {
     "/count": (40, 0),
     "/cache": (20, 100),
     "/locked": (10, 0),
@@ -28,10 +28,10 @@ WISHES = {
 
 
 class Clients:
-    """All of them, and what they got: whole answers by version, and the numbers of counts and of locked counts.
+    """All clients, and their results: complete responses by version, and the numbers of counts and of locked counts.
 
     A request without an answer is lost, which is written down with the time; one with an answer that is not whole, or
-    not the right one, is broken; and one that has none after `PATIENCE` hangs.
+    not the right one, is broken; and one that has none after `TIMEOUT` hangs.
     """
 
     def __init__(self, folder: Path, port: int, load: float) -> None:
@@ -40,7 +40,7 @@ class Clients:
         self.asked: Counter[str] = Counter()
         self.counted: list[int] = []
         self.locked: list[int] = []
-        self.nodes: Counter[str] = Counter()  # what went wrong between members that called each other
+        self.nodes: Counter[str] = Counter()  # errors of calls between members
         self.lost: list[tuple[float, str]] = []
         self.broken: list[str] = []
         self.hanging: list[str] = []
@@ -51,7 +51,7 @@ class Clients:
         self._ends = 0.0
 
     async def run(self, ends: float) -> None:
-        """Ask until this time."""
+        """Send requests until this time."""
         self._ends = ends
         async with trio.open_nursery() as nursery:
             for _ in range(CLIENTS):
@@ -63,16 +63,16 @@ class Clients:
             async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
                 while time.monotonic() < self._ends:
                     await trio.sleep(random.uniform(0, 2 * self._pause))
-                    (path,) = random.choices(list(WISHES), [often for often, _ in WISHES.values()])
+                    (path,) = random.choices(list(REQUESTS), [often for often, _ in REQUESTS.values()])
                     if not await self._ask(stream, path):
                         break
 
     async def _ask(self, stream: trio.SocketStream, path: str) -> bool:
         """One request; is the connection kept?"""
-        argument = str(random.randrange(WISHES[path][1]) + (path == "/signal")) if WISHES[path][1] else ""
+        argument = str(random.randrange(REQUESTS[path][1]) + (path == "/signal")) if REQUESTS[path][1] else ""
         self.asked[path] += 1
         head = body = b""
-        with trio.move_on_after(PATIENCE) as patience:
+        with trio.move_on_after(TIMEOUT) as patience:
             head, body = await exchange(stream, f"{path}?{argument}")
         if patience.cancelled_caught:
             self.hanging.append(path)
@@ -98,7 +98,7 @@ class Clients:
             self.broken.append(f"{path}: {answer}")
 
     async def ask_one(self, path: str) -> tuple[str, str]:
-        """One answer, on a connection of its own, and the version that gave it."""
+        """The response to one request on a new connection, and the version that sent it."""
         async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
             _, body = await exchange(stream, path)
         version, *_, answer = body.decode().split(";")
@@ -112,7 +112,7 @@ class Clients:
             self.calls += 1
             items = b"".join(struct.pack("<H", len(item)) + item for item in (b"double", b"%d" % number))
             data = b""
-            with trio.move_on_after(PATIENCE) as patience, contextlib.suppress(OSError, trio.BrokenResourceError):
+            with trio.move_on_after(TIMEOUT) as patience, contextlib.suppress(OSError, trio.BrokenResourceError):
                 async with await trio.open_unix_socket(self.folder / "rpc.sock") as stream:
                     await stream.send_all(struct.pack("<BHB", 173, len(items), 0) + items)
                     data = b"".join([part async for part in stream])
@@ -125,7 +125,7 @@ class Clients:
 
 
 async def exchange(stream: trio.SocketStream, path: str) -> tuple[bytes, bytes]:
-    """Ask; gives head and body, both empty if the connection ended without a whole answer."""
+    """Send a request; returns head and body, both empty if the connection ended without a complete response."""
     data = b""
     try:
         await stream.send_all(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

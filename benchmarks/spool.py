@@ -1,10 +1,10 @@
-"""What uWSGI's spooler does beside ours, in one run: `python benchmarks/spool.py [--rounds 3] [--jobs 5000]`.
+"""Compares uWSGI's spooler with ours in one run: `python benchmarks/spool.py [--rounds 3] [--jobs 5000]`.
 
-Needs a real uWSGI (`pip install pyuwsgi`). Each server has one spooler: a process of its own in uWSGI, a task in ours.
-Completions: a directory full of jobs that do nothing, from the first one that begins to the last one. Submissions: one
-after the other, in a request, while the spooler runs them; uWSGI does not wait for the disk (no fsync), ours is shown
-with and without. Latency: from the call of `spool` to the beginning of the job, while nothing else happens; where uWSGI
-misses its own wake-up, the job waits until it looks again, which is set to 5 s here.
+Needs a real uWSGI (`pip install pyuwsgi`). Each server has one spooler: a process in uWSGI, a task in ours.
+Completions: a directory full of jobs that do nothing, from the start of the first job to that of the last. Submissions:
+one after the other, in a request, while the spooler runs them; uWSGI does not wait for the disk (no fsync), ours is
+shown with and without. Latency: from the call of `spool` to the start of the job, on an idle server. If uWSGI misses
+its own wake-up, the job waits until the next scan of the directory, which is set to 5 s here.
 """
 
 from __future__ import annotations

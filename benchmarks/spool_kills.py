@@ -1,13 +1,14 @@
 """Durable jobs under kill -9: `python benchmarks/spool_kills.py [--jobs 10000] [--every 0.3]`.
 
-A runtime queues jobs and runs them, and is killed again and again, without a warning, and started again, until all jobs
-are queued and the spooler's directory is empty. Printed is what became of the jobs: every one that was accepted (its
-`spool` had returned, and that was noted) has run at least once, none was seen with half of its data, and so many ran a
-second time, because the kill came after the work and before it was crossed off. (A job that was on the disk and not
-noted as accepted yet is queued again after the kill, as another job: that is this script's doing, counted apart.)
+A runtime queues jobs and runs them. It is killed and started again, over and over, until all jobs are queued and the
+spooler's directory is empty. The script prints what became of the jobs: each job that was accepted (its `spool` had
+returned, and that was recorded) has run at least once; none was run with incomplete data; and a number of jobs ran a
+second time, because the kill came after the work and before the job was removed. (A job that was on the disk but not
+recorded as accepted yet is queued again after the kill, as another job. This script causes that, and counts it
+separately.)
 
-Each job has a body of up to 100 KiB and its checksum. What is accepted and what has run is appended to two files with
-one write each, so that a kill cannot cut a line.
+Each job has a body of up to 100 KiB and its checksum. Accepted jobs and runs are appended to two files with one write
+each, so that a kill cannot cut a line.
 """
 
 from __future__ import annotations
@@ -65,12 +66,12 @@ def note(path: Path, line: str) -> None:
 
 
 def lines(path: Path) -> list[str]:
-    """What was noted."""
+    """The numbers in a file."""
     return path.read_text().splitlines() if path.exists() else []
 
 
 def serve(folder: Path, jobs: int, processes: int) -> None:
-    """Be the runtime: queue what is missing of the jobs, and run all there are."""
+    """Run as the runtime: queue the jobs that are missing, and run all jobs."""
 
     @uwsgi.spool_handler
     async def check(job: uwsgi.Job) -> None:
@@ -96,17 +97,17 @@ def serve(folder: Path, jobs: int, processes: int) -> None:
 
 
 async def app(scope: dict[str, object], receive: object, send: object) -> None:
-    """Nothing is asked for."""
+    """No request is sent."""
     raise RuntimeError("this application serves nothing")
 
 
 def waiting(folder: Path) -> int:
-    """How many jobs are in the directory."""
+    """The number of jobs in the directory."""
     return sum(path.name.startswith("uwsgi_spoolfile_on_") for path in (folder / "jobs").glob("*"))
 
 
 def kill_until_done(folder: Path, jobs: int, every: float, processes: int = 1, limit: float = 600) -> Outcome:
-    """Kill and start the runtime until nothing is left to do."""
+    """Kill and start the runtime until no job is left."""
     command = [sys.executable, __file__, "--serve", str(folder), "--jobs", str(jobs), "--processes", str(processes)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     begun = time.monotonic()

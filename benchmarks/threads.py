@@ -1,10 +1,10 @@
-"""What a hop to a thread and back costs: `ThreadPool` beside `trio.to_thread.run_sync`, in the same run.
+"""Compares the cost of a hop to a thread and back: `ThreadPool` and `trio.to_thread.run_sync`, in one run.
 
     python benchmarks/threads.py [jobs]
 
 "one" is one job after another, the latency of a hop. "64" is 64 jobs in flight on 4 threads, the load of a WSGI
-application. The user function is `int`: nothing but the hop is measured. Numbers are microseconds per job, the best of
-5 rounds that take turns.
+application. The user function is `int`, so that only the hop is measured. Numbers are microseconds per job, the best of
+5 rounds that alternate.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the members of `totals.py` do. The environment says what, how often, and where it is written down."""
+"""The application of `totals.py`. The environment says what its members do, how often, and where they record it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trio_uwsgi.errors import SignalQueueFull
 HERE = Path(os.environ.get("TOTALS_FOLDER", "."))
 WHAT = os.environ.get("TOTALS_WHAT", "")
 TIMES = int(os.environ.get("TOTALS_TIMES", "0"))
-MULES = {"increments": 4, "locks": 4, "signals": 1}  # that have a program
+MULES = {"increments": 4, "locks": 4, "signals": 1}  # with a program
 TARGETS = {1: ("workers", 2), 2: ("worker2", 1), 3: ("mules", 2), 4: ("spooler", 1)}  # and how many members these are
 NUMBER = Struct("<q")
 
@@ -25,7 +25,7 @@ def opened(name: str) -> int:
 
 
 async def program() -> None:
-    """Do it so many times in all, whoever did the first of them."""
+    """Run the operation `TIMES` times in all, counting those of earlier instances of this mule."""
     acknowledged = opened(f"acknowledged{uwsgi.mule_id()}")
     do = {"increments": increment, "locks": increment_file, "signals": raise_one}[WHAT]
     for number in range(os.fstat(acknowledged).st_size // NUMBER.size, TIMES):
@@ -49,7 +49,7 @@ async def increment_file(_: int, acknowledged: int) -> None:
 
 
 async def raise_one(number: int, acknowledged: int) -> None:
-    """The next one, of all targets in turn; a burst of forty, and then a pause."""
+    """Raise the next signal, of all targets in turn; a burst of forty, and then a pause."""
     signum = 1 + number % len(TARGETS)
     while True:
         try:
@@ -77,5 +77,5 @@ for number in range(MULES.get(WHAT, 0)):
 
 
 async def app(scope: dict[str, object], receive: object, send: object) -> None:
-    """Nothing is asked for."""
+    """No request is sent."""
     raise RuntimeError("this application serves nothing")

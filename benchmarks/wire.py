@@ -1,8 +1,8 @@
-"""How long the codec takes: a request head in, a response out. Prints a table of microseconds, the best of five runs.
+"""Measures the codec: a request head in, a response out. Prints a table of microseconds, the best of five runs.
 
     python benchmarks/wire.py
 
-What it leaves out: sockets, the application, Trio. The goals are what the server's speed was planned with.
+It leaves out sockets, the application and Trio. The goals are those that the server was planned with.
 """
 
 from __future__ import annotations

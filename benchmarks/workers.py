@@ -1,12 +1,12 @@
-"""What worker processes give and cost, over HTTP, of servers from the command line:
+"""Measures what worker processes gain and cost, over HTTP, with servers from the command line:
 
-    python benchmarks/workers.py cores     the same work in two workers and in one: how much of the time it takes
-    python benchmarks/workers.py respawn   from the kill of the only worker to the first whole response
+    python benchmarks/workers.py cores     the time of the same work in two workers and in one
+    python benchmarks/workers.py respawn   the time from the kill of the only worker to the first complete response
     python benchmarks/workers.py memory    the memory of four workers and of one, idle and after load
 
-The application is `examples/hello_flask.py`, but for `cores`, where a WSGI application computes for 30 ms or so. Rounds
-are interleaved, because a machine's speed changes by the minute, and medians are compared. Memory is PSS: what
-processes share is divided among them.
+The application is `examples/hello_flask.py`, except for `cores`, where a WSGI application computes for about 30 ms.
+Rounds alternate, because a machine's speed changes by the minute, and medians are compared. Memory is PSS: memory that
+several processes share is divided among them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Served:
 
 @contextlib.contextmanager
 def served(app: str, processes: int) -> Iterator[Served]:
-    """Serve an application with so many workers."""
+    """Serve an application with this number of workers."""
     command = [sys.executable, "-m", "trio_uwsgi", app, "--processes", str(processes), "--http", "127.0.0.1:0"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen([*command, "--disable-logging"], cwd=ROOT, stderr=log)
@@ -88,7 +88,7 @@ def children(pid: int) -> list[int]:
 
 
 def ask(client: socket.socket) -> bool:
-    """One request; was there a whole response?"""
+    """One request; was the response complete?"""
     data = b""
     try:
         client.sendall(REQUEST)
@@ -105,7 +105,7 @@ def ask(client: socket.socket) -> bool:
 
 
 def ask_often(server: Served, times: int, clients: int = CLIENTS) -> float:
-    """So many requests over several connections that are kept; gives the seconds that they took."""
+    """Send this number of requests over several keep-alive connections; returns the seconds that they took."""
     left = iter(range(times))
 
     def be_client() -> None:
@@ -123,7 +123,7 @@ def ask_often(server: Served, times: int, clients: int = CLIENTS) -> float:
 
 
 def cores(rounds: int) -> None:
-    """Two workers against one. How long they had a core tells a busy machine from an uneven share."""
+    """Two workers against one. Their processor time distinguishes a busy machine from an uneven share."""
     app = f"{Path(__file__).resolve()}:busy"
     ratios, shares = [], []
     with served(app, 1) as one, served(app, 2) as two:
@@ -143,23 +143,23 @@ def cores(rounds: int) -> None:
 
 
 def measured(server: Served) -> tuple[float, list[float]]:
-    """The seconds that 100 requests take, and for how long of these each worker had a core."""
+    """The seconds that 100 requests take, and the processor time of each worker meanwhile."""
     before = [worked(worker) for worker in server.workers]
     seconds = ask_often(server, 100)
     return seconds, [worked(worker) - earlier for worker, earlier in zip(server.workers, before, strict=True)]
 
 
 def worked(pid: int) -> float:
-    """Seconds in which this process had a core."""
+    """Processor time of this process in seconds."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def respawn(rounds: int) -> None:
-    """Kill, and ask again and again until there is a response."""
+    """Kill, and repeat a request until there is a response."""
     times, tries = [], []
     with served(FLASK, 1) as server:
         for _ in range(rounds):
-            time.sleep(1.2)  # one that dies in its first second is followed after a pause
+            time.sleep(1.2)  # a worker that dies in its first second is replaced after a pause
             (worker,) = server.workers
             tried = 0
             began = time.perf_counter()

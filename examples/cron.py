@@ -27,13 +27,13 @@ async def quarter(signum: int) -> None:
 
 @uwsgi.cron("0 3 * * 1")
 def monday(signum: int) -> None:
-    """Mondays at three, once also on the nights in which the clocks change."""
+    """Mondays at 03:00; runs once also in the nights in which the clocks change."""
     runs.append("monday")
 
 
 @uwsgi.signal_handler(17)
 async def christmas(signum: int) -> None:
-    """Registered apart from its cron, so that the cron's handle can be kept."""
+    """Registered without a decorator for crons, so that the handle of its cron can be kept below."""
     runs.append("christmas")
 
 
@@ -42,7 +42,7 @@ handle = uwsgi.add_cron(17, 0, 8, 25, 12, -1)
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
     """Show what ran, and how many days are left."""
-    assert handle.due is not None  # it is armed while a runtime serves it
+    assert handle.due is not None  # the cron is armed while a runtime serves
     due = datetime.datetime.fromtimestamp(handle.due, datetime.UTC)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"ran: {', '.join(runs) or 'nothing yet'}\nchristmas: {due:%Y-%m-%d %H:%M} UTC\n".encode()]

@@ -1,10 +1,10 @@
-"""A farm: a name for several mules, which share its work; and a pool, which has as many mules as there is work for.
+"""A farm, which is a named group of mules that share its messages; and a pool of mules that grows and shrinks.
 
-Shows      a farm's function, a pool that grows and shrinks, and a job that may come a second time.
+Shows      a farm's function, a pool of mules, and a message that may be delivered a second time.
 Try it     python examples/farm.py
            for n in 1 2 3 4 5 6; do curl -d "photo $n" http://127.0.0.1:8000/; done
            curl http://127.0.0.1:8000/
-Leaves out jobs that survive a restart: these live in memory, and a hard stop drops what waits.
+Leaves out work that survives a restart (spooler.py): messages are in memory, and a hard stop drops them.
 """
 
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -14,7 +14,7 @@ import trio
 import trio_uwsgi
 from trio_uwsgi import uwsgi
 
-# Mule 1 is always there. Mules 2 to 4 start when the others have something to do, and leave after a minute of nothing.
+# Mule 1 always runs. Mules 2 to 4 are started when the others are busy, and stopped after a minute without work.
 config = trio_uwsgi.Config(mules=trio_uwsgi.Mules(min=1, max=4), farms={"images": [2, 3, 4]}, mule_harakiri=60)
 done: list[str] = []
 
@@ -22,7 +22,7 @@ done: list[str] = []
 @uwsgi.farm("images")
 async def resize(message: uwsgi.MuleMessage) -> None:
     """Runs in mules 2, 3 and 4, one message at a time in each."""
-    if message.redelivered:  # a mule died while it had this one; look first what is there already
+    if message.redelivered:  # a mule died while it handled this message: check first what it has done
         done.append(f"{message.decode()} again")
     await trio.sleep(2)
     done.append(f"mule {uwsgi.mule_id()} resized {message.decode()}")

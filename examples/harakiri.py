@@ -1,14 +1,14 @@
-"""Harakiri: a request that takes too long is ended, and nothing else is.
+"""Harakiri: a time limit, after which a request is cancelled, and nothing else.
 
-Shows      the limit of all requests (2 s), a stricter one of a request's own, and code that limits a part of itself;
-           in async code, and in a WSGI application, whose threads are cancelled where they wait for Trio.
+Shows      a limit for all requests (2 s), a stricter one for one request, and one for a part of a request; in async
+           code, and in a WSGI application, whose threads are cancelled where they wait for Trio.
 Try it     python examples/harakiri.py                    or: python examples/harakiri.py wsgi
-           curl -i http://127.0.0.1:8000/wait               504 after 2 s; the log says at which line it was
+           curl -i http://127.0.0.1:8000/wait               504 after 2 s; the log has the line at which it was
            curl -i http://127.0.0.1:8000/own                504 after 0.5 s
            curl -i http://127.0.0.1:8000/part               504 after 1 s
            curl -i http://127.0.0.1:8000/                   200
-           curl -i http://127.0.0.1:8000/stuck              wsgi: 504; the thread is given up, and counted
-Leaves out handlers and messages, which `Config(harakiri=...)` and `Config(mule_harakiri=...)` limit likewise.
+           curl -i http://127.0.0.1:8000/stuck              wsgi: 504; the thread is abandoned, and counted
+Leaves out handlers and messages, which `Config(harakiri=...)` and `Config(mule_harakiri=...)` limit in the same way.
 """
 
 import sys

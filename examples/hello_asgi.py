@@ -1,6 +1,6 @@
 """The smallest ASGI application, served over HTTP as a Trio task per request.
 
-Shows      an ASGI 3 callable, `serve`, and where to listen: a port or a unix socket.
+Shows      an ASGI 3 callable, `serve`, and the address to listen on: a port or a unix socket.
 Try it     python examples/hello_asgi.py
            curl http://127.0.0.1:8000/
            python examples/hello_asgi.py ./hello.sock
@@ -23,9 +23,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-    """Say hello to everybody."""
+    """Answer every request with a greeting."""
     if scope["type"] != "http":
-        raise NotImplementedError(scope["type"])  # no lifespan here: the server takes that for an answer
+        raise NotImplementedError(scope["type"])  # says that there is no lifespan, as ASGI has it
     headers = [(b"content-type", b"text/plain")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"hello from ASGI\n"})

@@ -25,7 +25,7 @@ def hello() -> str:
 
 @app.post("/length")
 def length() -> dict[str, int]:
-    """Read the body as it arrives, in pieces: it is never whole in memory."""
+    """Read the body in pieces as it arrives, so that it is never in memory as a whole."""
     count = 0
     while piece := flask.request.stream.read(65536):
         count += len(piece)

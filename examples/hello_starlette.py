@@ -1,7 +1,7 @@
 """A Starlette application, as it would be written for any server.
 
 Shows      that a Starlette object is served as it is, with its lifespan, and that its endpoints are Trio tasks:
-           they may call anything of Trio's.
+           they may use all of Trio.
 Try it     pip install starlette
            python examples/hello_starlette.py
            curl http://127.0.0.1:8000/
@@ -33,7 +33,7 @@ async def hello(request: Request) -> PlainTextResponse:
 
 
 async def count(request: Request) -> StreamingResponse:
-    """Send a line every second, five of them; each leaves when it is made."""
+    """Send five lines, one per second; each is sent as soon as it is made."""
 
     async def lines() -> AsyncIterator[str]:
         for number in range(1, 6):

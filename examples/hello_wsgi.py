@@ -1,6 +1,6 @@
 """The smallest WSGI application, served over HTTP in worker threads.
 
-Shows      a WSGI callable (PEP 3333), of which four requests run at once.
+Shows      a WSGI callable (PEP 3333) that handles up to four requests at once.
 Try it     python examples/hello_wsgi.py
            curl http://127.0.0.1:8000/
            trio-uwsgi examples/hello_wsgi.py --threads 4
@@ -17,7 +17,7 @@ config = trio_uwsgi.Config(threads=4)
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    """Say hello to everybody."""
+    """Answer every request with a greeting."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello from WSGI\n"]
 

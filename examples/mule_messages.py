@@ -1,11 +1,11 @@
-"""Mules: members that serve no requests, and do what requests must not wait for.
+"""Mules: they serve no requests, and do work that requests must not wait for.
 
 Shows      a message handler (mule 1), a program that reads its messages itself (mule 2), and requests that send.
 Try it     python examples/mule_messages.py
            curl -d 'hello' http://127.0.0.1:8000/handler
            curl -d 'hello' http://127.0.0.1:8000/program
            curl http://127.0.0.1:8000/
-Leaves out messages that survive a restart: these live in memory, and a hard stop drops what waits.
+Leaves out work that survives a restart (spooler.py): messages are in memory, and a hard stop drops them.
 """
 
 from wsgiref.types import StartResponse, WSGIEnvironment

@@ -1,10 +1,10 @@
-"""RPC and a cache: a price that is asked for over the network once a minute, and shown to everybody.
+"""RPC and a cache: a price that the server asks another node for once a minute, and shows to all clients.
 
-Shows      an RPC function, calls of it here and on another node, a cache with an expiry, a lock, the uwsgi protocol.
+Shows      an RPC function, a call of it at another node, a cache with an expiry, a lock, the uwsgi protocol.
 Try it     python examples/rpc_and_cache.py
            curl http://127.0.0.1:8000/tea
            curl http://127.0.0.1:8000/coffee
-Leaves out a second machine: the node that is asked is this program itself, on 127.0.0.1:3031.
+Leaves out a second machine: the other node is this program itself, on 127.0.0.1:3031.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,12 +23,12 @@ prices = {b"tea": b"2.50", b"coffee": b"3.20"}
 
 @uwsgi.rpc_handler("price", argc=1)
 async def price(drink: bytes) -> bytes:
-    """Any trio_uwsgi or uWSGI that may connect can call this; so can members of this runtime, with `uwsgi.call`."""
+    """Other trio_uwsgi and uWSGI servers can call this; so can requests here, with `uwsgi.call`."""
     return prices[drink]
 
 
 async def cached_price(drink: str) -> bytes:
-    """The price, at most a minute old; asked for by one request at a time."""
+    """The price, at most a minute old. One request at a time asks for it."""
     async with uwsgi.locked():
         found = await uwsgi.cache_get(drink)
         if found is None:

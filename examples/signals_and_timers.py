@@ -1,4 +1,4 @@
-"""uwsgi signals: numbers that a request, a timer or a mule raises, and a member handles.
+"""uwsgi signals: numbers that a request, a timer or a mule raises, and a worker or mule handles.
 
 Shows      handlers with a number, a target, or neither; `async def` handlers as tasks and `def` handlers in threads;
            a timer, a timer that ends by itself, and a request that raises a signal.
@@ -22,7 +22,7 @@ runs: collections.Counter[str] = collections.Counter()
 
 @uwsgi.signal_handler(17)  # any worker: the least busy one
 async def refresh(signum: int) -> None:
-    """Raised by the timer below, and by whoever sends a POST."""
+    """Runs when the timer below fires, and at every POST request."""
     await trio.sleep(0.1)
     runs["refresh"] += 1
 
@@ -38,12 +38,12 @@ def heartbeat(signum: int) -> None:
 
 @uwsgi.rbtimer(1, iterations=3, target="workers")
 async def warm_up(signum: int) -> None:
-    """Three times only, in every worker."""
+    """Runs three times in every worker."""
     runs[f"warm up of worker {uwsgi.worker_id()}"] += 1
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    """GET shows what ran how often; POST raises signal 17, which never waits."""
+    """GET shows how often each handler ran; POST raises signal 17, and does not wait for its handler."""
     if environ["REQUEST_METHOD"] == "POST":
         uwsgi.signal(17)
     start_response("200 OK", [("Content-Type", "text/plain")])

@@ -1,12 +1,13 @@
-"""The spooler: work that is done later, and survives everything.
+"""The spooler: jobs that run later, and survive a crash of the server.
 
-Shows      a function whose calls are queued as files, with arguments, at a time, and with a body; retries; what waits.
+Shows      functions whose calls are queued as files: with arguments, at a given time, with a body; retries; a list of
+           the jobs that wait.
 Try it     python examples/spooler.py
            curl -d 'ada@example.com' http://127.0.0.1:8000/invoice
            curl --data-binary @README.md http://127.0.0.1:8000/picture
            curl http://127.0.0.1:8000/
            trio-uwsgi spool ls spooled
-           Kill it with -9 in the middle, and start it again: nothing is lost.
+           Kill the server with `kill -9` meanwhile, and start it again: no job is lost.
 Leaves out several directories, a real uWSGI that shares one, and pickled arguments.
 """
 
@@ -26,14 +27,14 @@ numbers = itertools.count(1)
 
 @uwsgi.spool_handler(pass_arguments=True)
 async def send_invoice(address: str, *, number: int) -> None:
-    """Called with the arguments that `spool` was given. What it raises has it tried again, later and later."""
+    """Called with the arguments that `spool` was given. If it raises, the job is retried after a growing pause."""
     await trio.sleep(0.1)
     done.append(f"invoice {number} sent to {address}")
 
 
 @uwsgi.spool_handler
 def shrink(job: uwsgi.Job) -> int:
-    """Called with the job. Not async: it has a thread of its own."""
+    """Called with the job. It is not async, so it runs in a thread."""
     done.append(f"picture of {len(job.body)} bytes, called {job['name']}, try {job.tries}")
     return uwsgi.SPOOL_OK
 

@@ -1,9 +1,9 @@
-"""Tests of a whole application, with its timers and time limits, that take no time.
+"""Tests of a whole application, with its timers and time limits, on a mock clock.
 
 Shows      `open_runtime`: real HTTP bytes over memory streams, the event log, and days that pass at once on Trio's mock
-           clock; a registry of one's own; user code that fails, which fails the test unless it is allowed to.
+           clock; a separate registry; an exception in user code, which fails the test unless failures are allowed.
 Try it     python examples/testing_on_mock_time.py        or: pytest examples/testing_on_mock_time.py
-Leaves out sockets and processes: what needs them is tested on the real clock.
+Leaves out tests that need sockets, which run on the real clock.
 """
 
 import datetime
@@ -22,18 +22,18 @@ config = trio_uwsgi.Config(mules=1, harakiri=30, timezone="Europe/Rome")
 
 @registry.cron("30 2 * * *", target="mule1")
 async def report(signum: int) -> None:
-    """What is tested: a report, every night."""
+    """The code under test: a report every night."""
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    """What is tested: a request that waits as long as it is told to, or fails."""
+    """The code under test: waits for the number of seconds in the path, and fails if that is not a number."""
     trio.from_thread.run(trio.sleep, float(environ["PATH_INFO"][1:]))
     start_response("200 OK", [])
     return [b"waited\n"]
 
 
 async def test_a_report_every_night(autojump_clock: trio.testing.MockClock) -> None:
-    """Also in the night of the year that has no half past two."""
+    """It runs also in the night in which 02:30 is skipped."""
     begin = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
     async with open_runtime(app, config, registry=registry, begin=begin) as runtime:
         await trio.sleep(31 * 86400)
@@ -41,7 +41,7 @@ async def test_a_report_every_night(autojump_clock: trio.testing.MockClock) -> N
 
 
 async def test_a_slow_request_is_ended(autojump_clock: trio.testing.MockClock) -> None:
-    """A request of 29 seconds is answered; one of an hour is not, and costs 30."""
+    """A request of 29 s is answered; a request of an hour is cancelled after 30 s."""
     async with open_runtime(app, config, registry=registry) as runtime:
         assert (await runtime.client.get("/29")).status_code == 200
         assert (await runtime.client.get("/3600")).status_code == 504
@@ -49,7 +49,7 @@ async def test_a_slow_request_is_ended(autojump_clock: trio.testing.MockClock) -
 
 
 async def test_a_failing_request_is_contained(autojump_clock: trio.testing.MockClock) -> None:
-    """With `allow_failures` it is as in production; without, the ValueError would be raised here."""
+    """With `allow_failures` the client gets a 500, as in production; without it, the ValueError is raised here."""
     async with open_runtime(app, config, registry=registry, allow_failures=True) as runtime:
         assert (await runtime.client.get("/soon")).status_code == 500
         assert (await runtime.client.get("/1")).status_code == 200

@@ -247,8 +247,8 @@ async def _serve_in_processes(
                     shared=shared,
                     generations=generations,
                 )
-                nobody = Application(None, "wsgi", 1, multithread=False)
-                tree = NurseryTree(nobody, generations.current.registry, settings, standing)
+                no_app = Application(None, "wsgi", 1, multithread=False)  # the master runs none
+                tree = NurseryTree(no_app, generations.current.registry, settings, standing)
                 generations.caches = lambda: tree.caches_folder
                 async with trio.open_nursery() as nursery:
                     await nursery.start(tree.run)

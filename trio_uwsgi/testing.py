@@ -124,7 +124,7 @@ class _RememberingJournal(LoggingJournal):
     def __init__(self, log: EventLog, *, allow_failures: bool) -> None:
         self._log = log
         self._allow_failures = allow_failures
-        self.failure: BaseException | None = None  # the first one that was not allowed
+        self.failure: BaseException | None = None  # the first, unless failures are allowed
         self._began = trio.current_time()
 
     def remember(self, event: Event) -> None:

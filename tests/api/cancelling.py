@@ -8,7 +8,7 @@ import trio
 
 
 class _CancelAt(trio.abc.Instrument):
-    """Cancels a scope after so many steps of a task."""
+    """Cancels a scope after a number of steps of a task."""
 
     def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, steps: int) -> None:
         self._task = task
@@ -26,8 +26,8 @@ class _CancelAt(trio.abc.Instrument):
 async def cancel_everywhere(make_call: Callable[[], Awaitable[object]], most: int = 50) -> AsyncIterator[int]:
     """Run a call again and again: cancelled before its first step, at its 1st, 2nd, ... checkpoint, and then whole.
 
-    Yields the number of the step after each, so that the test can look at the state that was left. Fails if the call
-    does not get to its end within `most` tries.
+    After each run, yields the number of the step, so that the test can check the state that is left. Fails if the call
+    is not finished within `most` runs.
     """
     for steps in range(most):
         with trio.CancelScope() as scope:

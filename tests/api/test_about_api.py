@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import InMule
 
 
-async def test_the_runtime_tells_about_itself(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
+async def test_options_version_host_and_process(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
     """Options under uWSGI's names, the master's process, version and host."""
 
     async def program() -> None:
@@ -54,8 +54,8 @@ mulemsg_loop postfork postfork_chain rbtimer spoolforever spoolraw thread timer
 
 
 @pytest.mark.parametrize("name", THEIRS.split())
-def test_names_of_uwsgi_that_are_not_here_say_so(name: str) -> None:
-    """Each name of uWSGI's either is here, or says what to use."""
+def test_names_of_uwsgi_that_are_missing_say_what_to_use(name: str) -> None:
+    """Each name of uWSGI's either exists here, or raises an error that says what to use."""
     if not hasattr(uwsgi, name):
         with pytest.raises(AttributeError, match=f"uWSGI's {name} is not in trio_uwsgi.uwsgi: ") as caught:
             getattr(uwsgi, name)
@@ -64,8 +64,8 @@ def test_names_of_uwsgi_that_are_not_here_say_so(name: str) -> None:
             assert hasattr(uwsgi, named)
 
 
-def test_names_that_nobody_has() -> None:
-    """They are an error as of any other module."""
+def test_names_that_uwsgi_lacks_too() -> None:
+    """They raise the same error as for any other module."""
     with pytest.raises(AttributeError, match=r"^module 'trio_uwsgi\.uwsgi' has no attribute 'chache_get'$"):
         uwsgi.chache_get  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(ImportError, match="cannot import name 'add_file_monitor'"):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._apps.asgi import Receive, Send
 
 
-async def test_an_alarm_does_what_it_is_told(
+async def test_an_alarm_does_what_is_configured(
     in_mule: InMule, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A log line, a signal, a message for a mule, an async and a plain function."""
@@ -44,7 +44,7 @@ async def test_an_alarm_does_what_it_is_told(
 
 
 async def test_the_same_message_is_held_back(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
-    """Of ten at half a second, those at 0 and 3 s are done."""
+    """Of ten alarms, one every half second, those at 0 and 3 s are raised."""
     times = []
 
     async def called(message: str) -> None:
@@ -115,10 +115,10 @@ async def test_a_failing_alarm_is_logged_and_counted(
     assert "alarm b could not be done" in caplog.text
 
 
-async def test_a_late_log_line_does_not_feed_itself(
+async def test_a_late_log_line_raises_no_further_alarm(
     in_mule: InMule, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line that matches while the last alarms are being done is told of once, and that line raises nothing."""
+    """A matching line that is logged during the last alarms is reported once, and that report raises no alarm."""
 
     async def slow(message: str) -> None:
         await trio.sleep(10)
@@ -137,10 +137,10 @@ async def test_a_late_log_line_does_not_feed_itself(
     assert (1, 1) == (runtime.statistics().alarms.raised, runtime.statistics().alarms.dropped)
 
 
-async def test_what_the_mercy_cuts_is_counted(
+async def test_alarms_that_the_mercy_cuts_off_are_counted(
     in_mule: InMule, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Eight are done at once; those that wait when the time is up are told of."""
+    """Eight run at once; the log says how many waited when the time was up."""
 
     async def endless(message: str) -> None:
         await trio.sleep_forever()
@@ -156,8 +156,8 @@ async def test_what_the_mercy_cuts_is_counted(
 
 
 @pytest.mark.real
-async def test_an_address_that_is_none_harms_nobody(in_mule: InMule, caplog: pytest.LogCaptureFixture) -> None:
-    """The alarm fails, and the runtime goes on."""
+async def test_an_invalid_address_fails_only_its_alarm(in_mule: InMule, caplog: pytest.LogCaptureFixture) -> None:
+    """The alarm fails, and the runtime continues."""
 
     async def program() -> None:
         uwsgi.alarm("a", "x")
@@ -168,7 +168,7 @@ async def test_an_address_that_is_none_harms_nobody(in_mule: InMule, caplog: pyt
 
 @pytest.mark.real
 async def test_commands_and_posts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A command gets the message on its standard input; an address gets it by POST; their failures are told."""
+    """A command gets the message on its standard input; an address gets it by POST; their failures are logged."""
     bodies = []
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -216,7 +216,7 @@ async def no_app(scope: MutableMapping[str, Any], receive: Receive, send: Send) 
 
 
 async def test_an_alarms_function_raises_no_alarm(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
-    """Neither itself, which would go on for ever, nor another one, from a task or a thread."""
+    """Neither itself, which would never end, nor another one; from a task or a thread."""
     refused: list[str] = []
 
     async def again(message: str) -> None:
@@ -241,7 +241,7 @@ async def test_an_alarms_function_raises_no_alarm(in_mule: InMule, autojump_cloc
 
 
 async def test_a_message_that_is_not_utf_8(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
-    """A name of a file may be in it, and in a log line: the alarm is done, with something in its place."""
+    """It may contain a file name, as may a log line: the alarm is raised, with replacements for the bytes."""
 
     async def program() -> None:
         uwsgi.alarm("a", "\udcff is full")
@@ -254,10 +254,10 @@ async def test_a_message_that_is_not_utf_8(in_mule: InMule, autojump_clock: trio
 
 
 @pytest.mark.real
-async def test_a_command_that_leaves_something_running(
+async def test_a_command_that_leaves_a_process_running(
     in_mule: InMule, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The alarm is done when the command has ended, and what it said is known."""
+    """The alarm is done when the command has ended and its output was read."""
     done = str(tmp_path / "done")
 
     async def program() -> None:

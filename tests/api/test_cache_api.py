@@ -1,4 +1,4 @@
-"""Caches as programs use them."""
+"""Caches as applications use them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def use(cache: str) -> None:
 async def test_a_local_cache(
     in_mule: InMule, autojump_clock: trio.testing.MockClock, stored: bool, tmp_path: Path
 ) -> None:
-    """All calls, in memory and with a file; the first cache has no need of a name."""
+    """All calls, in memory and with a file; the first cache needs no name."""
 
     async def program() -> None:
         await use("c")
@@ -90,7 +90,7 @@ async def test_a_local_cache(
 
 @pytest.mark.real
 async def test_a_cache_of_another_node(tmp_path: Path) -> None:
-    """The same calls with the same answers, from a program that is no member."""
+    """The same calls with the same results, from a program outside of members."""
     node = str(tmp_path / "n.sock")
 
     async def start(task_status: trio.TaskStatus[trio_uwsgi.Runtime]) -> None:
@@ -150,7 +150,7 @@ async def test_increments_are_exact(uwsgi_registry: Registry, autojump_clock: tr
 
 
 async def test_without_caches(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
-    """The error says how to have one; outside of a runtime, where they work."""
+    """The error says how to configure one; outside of a runtime, where caches work."""
 
     async def program() -> None:
         with pytest.raises(CacheError, match=r"set Config\(caches="):
@@ -184,7 +184,7 @@ async def test_a_store_survives_a_kill(
     """Killed in the middle of 10,000 updates, it opens again, and has every one that was acknowledged."""
     store = str(tmp_path / "c.store")
     command = [sys.executable, "-c", WRITER, store]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:  # noqa: ASYNC220  # nobody else waits
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:  # noqa: ASYNC220  # no other task waits
         assert writer.stdout is not None
         for _ in range(acknowledged):
             writer.stdout.readline()
@@ -223,8 +223,8 @@ def test_a_store_that_takes_no_more_ends_the_call_only(tmp_path: Path) -> None:
     assert b"1" == cache.get("a")
 
 
-async def test_another_node_is_not_asked_what_cannot_be(descriptors: Callable[[], int]) -> None:
-    """Wrong arguments are the same errors as for a local cache; a number as key would be as many zeros on the wire."""
+async def test_invalid_calls_are_not_sent_to_another_node(descriptors: Callable[[], int]) -> None:
+    """Wrong arguments are the same errors as for a local cache; a number as a key would become that many zero bytes."""
     calls: list[tuple[type[Exception], Callable[[], Awaitable[object]]]] = [
         (TypeError, lambda: uwsgi.cache_get(5, "c@127.0.0.1:1")),  # type: ignore[arg-type]
         (TypeError, lambda: uwsgi.cache_set("a", 5, cache="c@127.0.0.1:1")),  # type: ignore[arg-type]
@@ -261,8 +261,8 @@ async def test_wrong_arguments_of_a_local_cache(in_mule: InMule, autojump_clock:
     await in_mule(program, caches=[Cache("c", items=3)])
 
 
-def test_a_disk_that_cannot_be_written_to_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`store_sync` logs it and goes on; clearing a store takes one step."""
+def test_a_disk_that_cannot_be_written_to_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`store_sync` logs it and continues; clearing a store takes one step."""
     cache = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
     cache.update("a", "1")
     cache.clear()

@@ -1,4 +1,4 @@
-"""Calls of the API that cannot work: by synchronous code that does not await, and with arguments of another type."""
+"""Calls of the API that cannot work: by synchronous code that does not await, or with arguments of another type."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ async def test_what_is_awaited_with_greenback() -> None:
     await run_sync_code(uwsgi.suspend)
 
 
-def test_who_has_no_public_name_for_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where Trio has moved its thread local data, it says what it says."""
+def test_unexpected_thread_data_of_trio_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Trio has moved its thread-local data, its own error text stays."""
     monkeypatch.setattr(trio._threads, "PARENT_TASK_DATA", object())
     loop_detection.hide_trio()
 

@@ -1,4 +1,4 @@
-"""Every awaited call of the API, cancelled at each of its checkpoints: what is left is as if it had not been made."""
+"""Every awaited call of the API, cancelled at each of its checkpoints: the state is then as if it had not been made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Async cores as programs and WSGI generators use them."""
+"""Async cores as applications and WSGI generators use them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_the_first_of_many(autojump_clock: trio.testing.MockClock) -> None
 
 
 async def test_a_descriptor_has_one_waiter(autojump_clock: trio.testing.MockClock) -> None:
-    """The second gets an error, the first goes on waiting, and closing wakes it."""
+    """The second gets an error, the first still waits, and closing wakes it."""
     left, right = socket.socketpair()
     woken = []
 
@@ -138,9 +138,9 @@ async def test_connect_send_and_receive(tmp_path: Path, descriptors: Callable[[]
         await trio.sleep(0.1)
         assert before >= descriptors()
         nursery.cancel_scope.cancel()
-    for gone in (address, str(tmp_path / "none")):
+    for unreachable in (address, str(tmp_path / "none")):
         with pytest.raises(NodeUnreachable, match="no connection"):
-            await uwsgi.async_connect(gone)
+            await uwsgi.async_connect(unreachable)
     with pytest.raises(TypeError, match="encode it first"):
         await uwsgi.send(3, "text")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="1 or more"):
@@ -151,7 +151,7 @@ async def test_connect_send_and_receive(tmp_path: Path, descriptors: Callable[[]
 
 
 async def test_a_wsgi_generator_waits_by_yield(autojump_clock: trio.testing.MockClock) -> None:
-    """For time and for descriptors, and finds in its environ how the wait ended; harakiri ends such a wait."""
+    """It waits for time and for descriptors; its environ says how a wait ended; harakiri cancels such a wait."""
     left, right = socket.socketpair()
     found: list[Any] = []
 
@@ -178,7 +178,7 @@ async def test_a_wsgi_generator_waits_by_yield(autojump_clock: trio.testing.Mock
             assert 12 == round(trio.current_time() - began, 3)
 
 
-async def test_a_handler_goes_on_without_its_client(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_handler_continues_without_its_client(autojump_clock: trio.testing.MockClock) -> None:
     """What was sent arrives, what is sent later is an error, and the handler ends as usual."""
     done: list[object] = []
 
@@ -203,7 +203,7 @@ async def test_a_handler_goes_on_without_its_client(autojump_clock: trio.testing
 
 
 async def test_raw_bytes_around_the_response(autojump_clock: trio.testing.MockClock) -> None:
-    """The body in pieces of any size, and an answer in a protocol of one's own, which ends the connection."""
+    """The body in pieces of any size, and a response in another protocol, which ends the connection."""
 
     async def app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -249,7 +249,7 @@ async def test_the_descriptor_of_a_connection(uwsgi_registry: Registry) -> None:
 
 @pytest.mark.parametrize("abandon", [False, True])
 async def test_a_thread_waits_again_and_again(autojump_clock: trio.testing.MockClock, abandon: bool) -> None:
-    """Also one that may be left behind, of whose calls each is made by another task."""
+    """Also one that may be abandoned: each of its calls is made by another task."""
     took: list[float] = []
 
     def thread() -> None:
@@ -264,7 +264,7 @@ async def test_a_thread_waits_again_and_again(autojump_clock: trio.testing.MockC
 
 
 async def test_receiving_takes_no_more_memory_than_there_is_to_receive() -> None:
-    """A length without bounds is one without hurry."""
+    """Any length may be given; the buffer is bounded."""
     left, right = socket.socketpair()
     with left, right:
         for length in (10**12, 2**70):
@@ -273,7 +273,7 @@ async def test_receiving_takes_no_more_memory_than_there_is_to_receive() -> None
 
 
 async def test_any_thread_of_trio_may_close() -> None:
-    """It wakes who waits, without a runtime, too."""
+    """It wakes the tasks that wait, also without a runtime."""
     left, right = socket.socketpair()
 
     async def wait() -> None:

@@ -62,7 +62,7 @@ async def test_misuse_is_an_error(in_mule: InMule, autojump_clock: trio.testing.
     await in_mule(program)
 
 
-async def test_a_unit_that_ends_lets_go(
+async def test_a_unit_that_ends_releases_its_locks(
     uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A handler that returns, and one that harakiri ends, hold nothing afterwards; the next one gets the lock."""
@@ -95,7 +95,7 @@ async def test_a_unit_that_ends_lets_go(
 
 
 async def test_threads_lock_as_tasks_do(uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock) -> None:
-    """The thread of a `def` handler locks, is seen to, and unlocks."""
+    """The thread of a `def` handler locks, is seen as the holder, and unlocks."""
     seen = []
 
     @uwsgi_registry.signal_handler(1)
@@ -112,7 +112,7 @@ async def test_threads_lock_as_tasks_do(uwsgi_registry: Registry, autojump_clock
 
 
 async def test_a_cancelled_lock_is_not_held(in_mule: InMule, autojump_clock: trio.testing.MockClock) -> None:
-    """Wherever `lock` is cancelled, the lock is free when its holder has let go, and nobody waits."""
+    """Wherever `lock` is cancelled, the lock is free when its holder has released it, and no task waits."""
 
     async def hold(task_status: trio.TaskStatus[None]) -> None:
         async with uwsgi.locked():
@@ -136,7 +136,7 @@ async def test_outside_of_a_runtime() -> None:
         await uwsgi.lock()
 
 
-async def test_a_thread_that_may_be_left_behind_holds_no_lock(
+async def test_a_thread_that_may_be_abandoned_gets_no_lock(
     in_mule: InMule, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Each of its calls is made by another task, so it could not unlock: it is refused at once."""

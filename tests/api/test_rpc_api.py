@@ -88,7 +88,7 @@ async def test_local_calls(in_mule: InMule, uwsgi_registry: Registry, autojump_c
 async def test_local_calls_fail_with_a_reason(
     in_mule: InMule, uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock
 ) -> None:
-    """Unknown, wrong count, raised, no bytes, too large: each is an error of its own."""
+    """Unknown, wrong count, raised, no bytes, too large: each has its own error."""
     declare(uwsgi_registry)
 
     async def program() -> None:
@@ -158,7 +158,7 @@ async def test_calls_of_another_node(tmp_path: Path, descriptors: Callable[[], i
 
 @pytest.mark.real
 async def test_a_node_that_is_no_trio_uwsgi(tmp_path: Path) -> None:
-    """One that closes without a byte, one that refuses a signal, one that talks nonsense."""
+    """One that closes without a byte, one that refuses a signal, one that sends invalid bytes."""
     said = [b""]
 
     async def peer(stream: trio.SocketStream) -> None:
@@ -185,7 +185,7 @@ async def test_a_node_that_is_no_trio_uwsgi(tmp_path: Path) -> None:
 
 @pytest.mark.real
 async def test_a_trio_uwsgi_that_ends_is_no_answer(tmp_path: Path) -> None:
-    """It has answered the hello and closes then: that is an error, not a cache without the item."""
+    """It answers the hello and then closes: that is an error, not a missing item."""
 
     async def peer(stream: trio.SocketStream) -> None:
         async with stream:
@@ -205,7 +205,7 @@ async def test_a_trio_uwsgi_that_ends_is_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.real
 async def test_a_full_queue_is_no_connection(tmp_path: Path) -> None:
-    """A unix socket that takes no more clients, and a name that is none, are said to be unreachable."""
+    """A unix socket whose queue is full, and a name that cannot be resolved, are unreachable."""
     node = str(tmp_path / "full.sock")
     with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as clients:
         listener.bind(node)
@@ -223,7 +223,7 @@ async def test_a_full_queue_is_no_connection(tmp_path: Path) -> None:
 
 @pytest.mark.real
 async def test_members_keep_connections(tmp_path: Path) -> None:
-    """A member's calls go over one connection; one that has ended is not used again."""
+    """A member's calls go over one connection; a connection that has ended is not used again."""
     registry = Registry()
     declare(registry)
     node = str(tmp_path / "n.sock")

@@ -18,7 +18,7 @@ from trio_uwsgi import errors, uwsgi
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/api.md").read_text()
 
-# The owner's list: uWSGI's official API page. A remote signal is a call of its own here, because it waits.
+# The names on uWSGI's official API page. A remote signal is a separate call here, because it waits.
 CONTRACT = (
     *("signal", "register_rpc", "rpc", "call", "cache_get", "add_timer", "add_rb_timer", "lock", "unlock", "masterpid"),
     *("alarm", "suspend", "async_sleep", "connection_fd", "async_connect", "wait_fd_read", "wait_fd_write", "ready_fd"),
@@ -70,13 +70,13 @@ def names_of_tests(path: str) -> set[str]:
 
 
 def test_every_public_name_has_one_row() -> None:
-    """No name is missing, none is there twice, and none that does not exist."""
+    """No name is missing, twice, or unknown."""
     assert sorted(uwsgi.__all__) == sorted(row.name for row in rows())
 
 
 @pytest.mark.parametrize("name", CONTRACT)
 def test_the_contract_is_kept(name: str) -> None:
-    """Every name of the owner's list exists and has a row."""
+    """Every name of that page exists and has a row here."""
     assert hasattr(uwsgi, name)
     assert name in ROWS
 

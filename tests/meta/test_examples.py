@@ -29,7 +29,7 @@ PATHS = sorted(EXAMPLES.glob("*.py"))
 
 
 class Example:
-    """One example, imported with a default registry of its own, as if it were alone in its process."""
+    """One example, imported with a separate default registry, as if it were alone in its process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
@@ -275,7 +275,7 @@ async def test_an_example_as_a_program(tmp_path: Path) -> None:
     assert not address.exists()
 
 
-# What the start says of those with a config; none is told by the command line.
+# Log lines at the start of those with a `config`, which no option of the command line sets.
 STARTED = {
     "farm": "1 worker, 1 to 4 mules, in {} of process",
     "mule_messages": "1 worker, 2 mules, in {} of process",

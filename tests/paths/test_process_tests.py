@@ -1,4 +1,4 @@
-"""Tests whose members are processes: what is special about them."""
+"""`trio_uwsgi.testing` with members that are processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIG = Config(mules=1, placement="process")
 
 
 def descriptors() -> list[str]:
-    """What this process has open."""
+    """The open descriptors of this process."""
     return sorted(os.listdir("/proc/self/fd"))
 
 
@@ -41,21 +41,21 @@ async def test_nothing_is_left(autojump_clock: trio.testing.MockClock, uwsgi_reg
 async def test_starting_and_ending_take_no_time(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
-    """Whatever real time a fork and a death need, the clock waits for them."""
+    """The clock waits for a fork and for a death, however long they take in real time."""
     began = trio.current_time()
     async with open_runtime(None, CONFIG, registry=uwsgi_registry) as runtime:
         await trio.sleep(5)
         runtime.kill("mule1")
         await trio.sleep(0.001)
         assert [5.0] == runtime.log.times("died", "mule1")
-        assert "ready" == runtime.statistics().members[1].state  # it was old enough to be followed at once
+        assert "ready" == runtime.statistics().members[1].state  # it had run long enough to be replaced at once
     assert pytest.approx(5.001, abs=1e-5) == trio.current_time() - began
 
 
 async def test_time_waits_for_threads_of_members(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A thread that works for real is waited for, in any process; one that waits for virtual time is not."""
+    """The clock waits for a busy thread in any process, but not for a thread that waits for virtual time."""
     took: Notes[float] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="mule1")
@@ -75,7 +75,7 @@ async def test_time_waits_for_threads_of_members(
 async def test_what_wakes_a_member_from_outside_is_noticed(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
-    """With nothing due anywhere, a member that a program of its own wakes goes on, and so does time."""
+    """With no deadline anywhere, a member that an external program wakes continues, and so does the time."""
 
     read, write = os.pipe()
 
@@ -97,7 +97,7 @@ async def test_what_wakes_a_member_from_outside_is_noticed(
 async def test_a_failure_of_a_member_is_raised_here(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
-    """As itself, with a note of where it was raised; one whose class is local as its traceback's text."""
+    """It is raised itself, with a note of where it was raised; if its class is local, as its traceback's text."""
 
     class Local(Exception):
         pass
@@ -123,7 +123,7 @@ async def test_a_failure_of_a_member_is_raised_here(
 
 
 async def test_notes_are_for_the_test_to_read(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
-    """In a member they would be a copy that knows nothing of the others."""
+    """A member has only a copy, without the notes of other members."""
     notes: Notes[object] = Notes()
     notes.append("before")
 
@@ -143,7 +143,7 @@ async def test_notes_are_for_the_test_to_read(autojump_clock: trio.testing.MockC
 
 
 async def test_two_runtimes_have_one_time(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
-    """Members of both wait for each other's instants, and one may end before the other."""
+    """Both see each other's time pass, and one may end before the other."""
     notes: Notes[tuple[str, float]] = Notes()
     began = trio.current_time()
 
@@ -162,7 +162,7 @@ async def test_two_runtimes_have_one_time(autojump_clock: trio.testing.MockClock
 
 
 async def test_a_reload_forks_anew(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
-    """New members have what the test has by then, and do not keep open what the test closes."""
+    """New members have the test's objects as of their fork, and keep no descriptors open that the test closes."""
     version = 1
 
     async def app(scope: Any, receive: Any, send: Any) -> None:  # whatever the specification says
@@ -184,7 +184,7 @@ async def test_a_reload_forks_anew(autojump_clock: trio.testing.MockClock, uwsgi
 
 @pytest.mark.real
 async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
-    """Without a mock clock members live in the test's real time."""
+    """Without a mock clock, members run on the real clock, as the test does."""
     notes: Notes[float] = Notes()
     began = trio.current_time()
 
@@ -202,7 +202,7 @@ async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
 async def test_a_system_that_refuses_what_processes_need(
     uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test fails at once, with the call and the way out; it does not wait for a member that cannot come."""
+    """The test fails at once, with the call and the remedy; it does not wait for a member that cannot start."""
 
     def refused(*args: object) -> int:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -216,7 +216,7 @@ async def test_a_system_that_refuses_what_processes_need(
 async def test_a_fork_that_is_refused(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A member that never comes to be has failed to start, and after three of them so has the test."""
+    """A member that ends before it connects has failed to start; after three of them, so has the test."""
     fork, here = os.fork, os.getpid()
 
     def refused() -> int:
@@ -233,7 +233,7 @@ async def test_a_fork_that_is_refused(
 async def test_a_reload_that_waits_for_ever(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what it waits for, and after a while the next one does not wait for it."""
+    """The log says what the reload waits for, and after a while the next reload does not wait for it."""
     caplog.set_level(logging.INFO)
     hangs = False
 

@@ -16,6 +16,6 @@ async def test_signals_are_run_or_said_to_be_lost(tmp_path: Path, monkeypatch: p
     run = Run("signals", 800, tmp_path)
     for name in ("FOLDER", "WHAT", "TIMES"):
         monkeypatch.setenv(f"TOTALS_{name}", "")  # so that what is set is unset again
-    await run.measure(every=0.2, youth=0.0, most=5)  # each of them once, so that nobody waits for long
+    await run.measure(every=0.2, min_age=0.0, most=5)  # each member once, because repeated deaths make pauses
     assert run.kills
     assert run.report()

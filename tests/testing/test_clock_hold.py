@@ -107,10 +107,10 @@ async def test_one_busy_thread_holds_the_clock_for_those_that_wait(
     nursery.cancel_scope.cancel()
 
 
-async def test_a_job_in_line_does_not_hold_the_clock(
+async def test_a_queued_job_does_not_hold_the_clock(
     unit: Unit, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    """While every thread waits for the clock, those that wait for a thread do not stop it."""
+    """While every thread waits for the clock, jobs that wait for a thread do not stop it."""
     pool = ThreadPool(1, "worker1")
     await nursery.start(pool.serve)
     with hold_clock():
@@ -149,10 +149,10 @@ async def test_a_thread_below_a_thread_holds_the_clock(
 async def test_an_idle_pool_and_an_abandoned_thread_do_not_hold_the_clock(
     pool: ThreadPool, unit: Unit, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
-    """Nobody waits for a thread that was abandoned: time goes on although it is busy."""
+    """No task waits for an abandoned thread: time passes although it is busy."""
     entered, opened = threading.Event(), threading.Event()
 
-    def deaf() -> None:
+    def stuck() -> None:
         entered.set()
         opened.wait(10)
 
@@ -160,7 +160,7 @@ async def test_an_idle_pool_and_an_abandoned_thread_do_not_hold_the_clock(
         await pool.run(int, unit=unit)
         await trio.sleep(1)
         async with trio.open_nursery() as waiting:
-            waiting.start_soon(lambda: pool.run(deaf, unit=unit))
+            waiting.start_soon(lambda: pool.run(stuck, unit=unit))
             await trio.to_thread.run_sync(entered.wait, 10)
             waiting.cancel_scope.cancel()
         assert pool.stuck == 1
@@ -193,7 +193,7 @@ async def test_the_clocks_own_threshold_comes_back(autojump_clock: MockClock) ->
     assert autojump_clock.autojump_threshold == 0.002
 
 
-async def test_a_hold_that_ends_while_a_thread_is_busy_lets_the_clock_go(
+async def test_a_hold_that_ends_while_a_thread_is_busy_releases_the_clock(
     pool: ThreadPool, unit: Unit, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     """Leaving the block restores the threshold at once; entering it looks at the threads at once."""

@@ -1,4 +1,4 @@
-"""What `trio_uwsgi.testing` says to somebody who begins with it."""
+"""Error texts that a first use of `trio_uwsgi.testing` may meet."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ async def test_a_missing_httpx_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("placement", ["task", "memory", "process"])
-async def test_declarations_nobody_would_run_are_refused_in_tests(
+async def test_declarations_that_no_member_would_run_are_refused_in_tests(
     autojump_clock: trio.testing.MockClock, placement: Any
 ) -> None:
-    """As in production: a test without a spooler would not see that nobody runs the jobs."""
+    """As in production: otherwise a test without a spooler would not show that jobs are never run."""
     registry = Registry()
     registry.spool_handler(name="mail")(lambda job: None)
     with pytest.raises(RegistrationError, match="@spool_handler mail would never run: this runtime has no spooler"):

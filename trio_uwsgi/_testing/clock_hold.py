@@ -96,7 +96,7 @@ class ClockHold(trio.abc.Instrument):
 
 
 def _all_idle() -> bool:
-    """Is every thread that Trio knows of one of ours, without a job?"""
+    """Is every thread that Trio knows of an idle thread of a pool?"""
     idle = 0
     for pool in pools_of_this_run():
         if pool.busy:

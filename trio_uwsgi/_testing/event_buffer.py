@@ -1,7 +1,8 @@
 """The event buffer: memory to which the members' processes append entries, and from which the test reads them.
 
 The processes inherit it from the test, from which they are forked. An entry is readable as soon as it is written,
-whatever becomes of its writer. The kernel appends one entry after the other, so their order is the same for all.
+even if its writer is killed right afterwards. The kernel appends one entry after the other, so all processes see the
+same order.
 """
 
 from __future__ import annotations

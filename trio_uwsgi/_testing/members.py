@@ -110,7 +110,7 @@ def _portable(error: BaseException) -> BaseException:
     text = "".join(traceback.format_exception(error))
     try:
         copy = pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever its own methods raise
+    except Exception:  # its own methods may raise any exception
         return RemoteTraceback(text)
     copy.add_note(str(RemoteTraceback(text)))
     assert isinstance(copy, BaseException)

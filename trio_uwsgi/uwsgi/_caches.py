@@ -204,7 +204,7 @@ async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache:
     Args:
         key: as in `cache_set`.
         value: what to add.
-        expires: as in `cache_set`, for a new number; one that was there keeps its own.
+        expires: as in `cache_set`, for a new item; an existing item keeps its own expiry.
         cache: as in `cache_get`.
     Returns:
         The new number.
