@@ -303,7 +303,7 @@ async def cache_num(key: str | bytes, cache: str = "") -> int:
         return _local(name).num(key)
     value = await cache_get(key, cache)
     if value is not None and len(value) != 8:
-        raise CacheError(f"item {key!r} of {node} has {len(value)} bytes, so it is no number")
+        raise CacheError(f"item {key!r} of {node} is not a number: it has {len(value)} bytes")
     return int.from_bytes(value or b"", "little", signed=True)
 
 
