@@ -228,7 +228,7 @@ def test_write_and_find(folder: SpoolFolder, sync: bool, priority: int | None) -
     name = spooled(folder, body=body, priority=priority, at=at, sync=sync)
     (found,) = folder.scan()
     assert (name, at, priority) == (found.name, found.due, found.priority)
-    assert found == folder.look(name)
+    assert found == folder.stat_job(name)
     assert NotClaimed("delayed", until=at) == refused(folder, name)
     folder.now = lambda: at
     claim = claimed(folder, name)
@@ -336,10 +336,10 @@ def test_scan_finds_jobs_and_nothing_else(folder: SpoolFolder) -> None:
         (ODD, NOW - 60, 1),
     ]
     assert sorted(expected) == sorted(folder.scan())
-    assert expected == [folder.look(name) for name, *_ in expected]
+    assert expected == [folder.stat_job(name) for name, *_ in expected]
     assert {name for name, *_ in expected} < set(names(folder))
     for name in ("other", "uwsgi_spoolfile_on_folder", "uwsgi_spoolfile_on_link", "uwsgi_spoolfile_on_no", "dead/x"):
-        assert folder.look(name) is None
+        assert folder.stat_job(name) is None
 
 
 def test_a_directory_that_cannot_be_read(folder: SpoolFolder, caplog: pytest.LogCaptureFixture) -> None:

@@ -111,7 +111,7 @@ def empty(environment: Environment, transaction: Transaction) -> None:
 
 
 def close(environment: Environment, sync: bool) -> None:
-    """Close it, and write it to the disk before, if told so; a disk that takes nothing is no reason to keep it open."""
+    """Close the file; `sync`: flush it to the disk first, ignoring errors of that."""
     if sync:
         with contextlib.suppress(lmdb.Error):
             environment.sync(True)

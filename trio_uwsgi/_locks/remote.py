@@ -112,7 +112,7 @@ class LockKeeper:
     """The master's side: the table of the locks of all members.
 
     Args:
-        scoreboard: is told which locks are held.
+        scoreboard: gets the locks that are held.
         send: sends a frame to the member of this name.
     """
 

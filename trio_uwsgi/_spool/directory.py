@@ -76,9 +76,7 @@ class Spool:
         self._inspected: set[str] = set()  # by scans, see `scan.py`
         self._idle: dict[int, Task] = {}  # spoolers that wait for a job, by number
         self._changed = trio.Event()
-        self._without_watch = (
-            False  # the index is kept here, and only what the system does not tell is told by `submit`
-        )
+        self._without_watch = False  # no inotify: `submit` adds jobs to the index
         self._rescan = False
         self._scan_wanted = trio.Event()
         self._watch_complete = False  # the system reports all changes
@@ -176,7 +174,7 @@ class Spool:
         """A file was written or changed. It may not be a job, and may be gone again."""
         if self._quiet_until and self._quiet_until.get(name, -math.inf) > self._wall.now():
             return
-        found = self.folder.look(name)
+        found = self.folder.stat_job(name)
         if found is None:
             self._index.forget(name)
         else:

@@ -190,7 +190,7 @@ class SpoolFolder:
             if sync:
                 fsync_folder(folder)
         except OSError as error:
-            # After the rename only `fsync` can fail; what the disk then holds nobody knows, so it is taken back.
+            # After the rename only `fsync` can fail. The state of the disk is unknown then, so the job is removed.
             with suppress(OSError):
                 remove(f"{folder}/{name}")
                 remove(new)
@@ -239,7 +239,7 @@ class SpoolFolder:
                     if stat.S_ISREG(status.st_mode):
                         yield Found(folder + entry.name, due_of(status), status.st_size)
 
-    def look(self, name: str) -> Found | None:
+    def stat_job(self, name: str) -> Found | None:
         """One job; None if there is no such file, or if it is not a job."""
         if not is_job(name):
             return None
