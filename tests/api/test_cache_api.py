@@ -59,9 +59,9 @@ async def use(cache: str) -> None:
         await uwsgi.cache_set("d", "x", cache=cache)
     with pytest.raises(CacheItemTooLarge):
         await uwsgi.cache_update("b", bytes(1001), cache=cache)
-    with pytest.raises(CacheError, match=r"no(t a)? number"):
+    with pytest.raises(CacheError, match="is not a number"):
         await uwsgi.cache_inc("b", cache=cache)
-    with pytest.raises(CacheError, match=r"no(t a)? number"):
+    with pytest.raises(CacheError, match="is not a number"):
         await uwsgi.cache_num("b", cache)
     with pytest.raises(CacheError, match="divided by 0"):
         await uwsgi.cache_div("n", 0, cache=cache)
@@ -248,9 +248,9 @@ async def test_wrong_arguments_of_a_local_cache(in_mule: InMule, autojump_clock:
 
     async def program() -> None:
         cache = uwsgi.cache()
-        with pytest.raises(TypeError, match="a cache's key is bytes or str, not int"):
+        with pytest.raises(TypeError, match="a cache's key must be bytes or str, not int"):
             cache.update(5, b"")  # type: ignore[arg-type]
-        with pytest.raises(CacheError, match="not UTF-8"):
+        with pytest.raises(CacheError, match="cannot be encoded as UTF-8"):
             cache.update("\ud800", b"")
         with pytest.raises(TypeError, match="not by float"):
             cache.div("n", 1.0)  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ def test_a_disk_that_cannot_be_written_to_is_logged(tmp_path: Path, caplog: pyte
     assert cache.stored is not None
     cache.stored.close()
     cache.stored.sync()
-    assert "could not be written to its disk" in caplog.text
+    assert "could not be flushed to the disk" in caplog.text
     again = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
     assert [] == again.keys()
     assert again.stored is not None

@@ -44,8 +44,8 @@ def test_times_are_in_order_as_bytes() -> None:
 def test_what_is_no_item_is_refused() -> None:
     """In each version, and for each length of keys."""
     for name in (b"ikey", b"h" + bytes(32)):
-        with pytest.raises(ValueError, match="is none of a cache"):
+        with pytest.raises(ValueError, match="is not a cache's"):
             records.decode_item(name, b"short")
-    with pytest.raises(ValueError, match="is none of a cache"):
+    with pytest.raises(ValueError, match="is not a cache's"):
         records.decode_version_1(b"key", b"short")
     assert (b"key", (b"v", math.inf)) == records.decode_version_1(b"key", b"\0\0\0\0\0\0\xf0\x7fv")

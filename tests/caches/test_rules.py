@@ -119,7 +119,7 @@ def test_arithmetic_is_exact_and_keeps_the_expiry(rules: Make) -> None:
     with pytest.raises(CacheError, match="more than 64 bits"):
         cache.change(b"n", lambda number: 2**63, 0, 10)
     cache.update(b"text", b"12345", 0, 10)
-    with pytest.raises(CacheError, match="has 5 bytes, so it is no number"):
+    with pytest.raises(CacheError, match="is not a number: it has 5 bytes"):
         cache.change(b"text", abs, 0, 10)
     assert 4 == cache.number(b"n", 10)
 
@@ -258,7 +258,7 @@ def test_what_cannot_be_a_time_of_expiry(rules: Make, expires: float) -> None:
     cache.set(b"a", b"1", math.inf, 0)
     for call in (cache.set, cache.update):
         for key in (b"a", b"b"):
-            with pytest.raises(CacheError, match="use seconds from 0 on"):
+            with pytest.raises(CacheError, match="use 0 or more"):
                 call(key, b"2", expires, 0)
     assert [(b"a", (b"1", math.inf))] == [(key, cache.get(key, 1e17)) for key in cache.keys(1e17)]
 

@@ -20,8 +20,8 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(BootError) as refused:
         SharedFolder.make(missing)
     assert (
-        f"no folder can be made in {missing}, where processes share what they have: No such file or directory; "
-        "make it writable, with room, or let members be tasks, without --processes"
+        f"no folder for shared caches can be created in {missing}: No such file or directory; "
+        "make it writable and large enough, or run members as tasks, without --processes"
     ) == str(refused.value)
     assert refused.value.__cause__ is None
 

@@ -218,7 +218,7 @@ async def test_declarations_must_fit_the_farms(
     @uwsgi_registry.signal_handler(1, target="farm3")
     async def handler(signum: int) -> None: ...
 
-    with pytest.raises(RegistrationError, match=r"the 3\. farm, and this runtime has 2: images, mail"):
+    with pytest.raises(RegistrationError, match=r"farm number 3, but this runtime has 2: images, mail"):
         async with open_runtime(None, config, registry=uwsgi_registry):
             raise AssertionError("it must not start")
     uwsgi_registry.signals.clear()

@@ -191,14 +191,14 @@ async def test_a_pool_without_anybody(
 async def test_programs_are_for_mules_that_stay(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A mule that comes and goes cannot have a program; the error says which could."""
+    """A mule that does not always run cannot have a program; the error says which could."""
 
     @uwsgi_registry.mule(2)
     async def program() -> None:
         await trio.sleep_forever()
 
     with pytest.raises(
-        RegistrationError, match=r"mule that comes and goes; set Config\(mules=Mules\(min=2, \.\.\.\)\)"
+        RegistrationError, match=r"mule that does not always run; set Config\(mules=Mules\(min=2, \.\.\.\)\)"
     ):
         async with open_runtime(None, pool(placement), registry=uwsgi_registry):
             raise AssertionError("it must not start")

@@ -80,8 +80,8 @@ async def test_a_spooler_that_dies_has_failed_its_job(
     assert (0, 2, 1, 0) == (statistics.done, statistics.failed, statistics.dead, statistics.running)
     (report,) = (folder / "dead").glob("*.report")
     assert "tries: 2\n\nits process died while it ran" == report.read_text()
-    (line,) = (text for text in caplog.messages if "laid aside" in text)
-    assert line.endswith(f"was laid aside: {str(report).removesuffix('.report')}")
+    (line,) = (text for text in caplog.messages if "moved to" in text)
+    assert line.endswith(f"; this was the last attempt, moved to {str(report).removesuffix('.report')}")
 
 
 @task_placements("a disk that fails is one of the test's own process")
@@ -108,7 +108,7 @@ async def test_a_job_that_cannot_be_laid_aside_is_not_said_to_be(
         assert (1, 0) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(path)
         assert f"(the function returned SPOOL_RETRY) and is tried again in 60 s: {path}" in caplog.text
-        assert "was laid aside" not in caplog.text
+        assert "moved to /" not in caplog.text
         await trio.sleep(120)
         assert (2, 1) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(f"{folder}/dead/{os.path.basename(path)}")
@@ -225,7 +225,7 @@ async def test_jobs_run_on_a_full_disk(
         with failing("pwrite"):
             await trio.sleep(100)
     assert ["1"] == ran
-    assert 1 == caplog.text.count("its .running cannot be written (No space left on device)")
+    assert 1 == caplog.text.count(".running cannot be written (No space left on device)")
 
 
 async def test_a_body_that_cannot_be_read_is_a_failed_try(
@@ -270,7 +270,7 @@ async def test_a_directory_that_is_removed_and_made_again(
         shutil.rmtree(folder)
         runtime.kill("spooler1")
         await trio.sleep(1)
-        with pytest.raises(SpoolError, match="make the directory again"):
+        with pytest.raises(SpoolError, match="create the directory, or restart"):
             await runtime.spool(n="lost")
         folder.mkdir()
         await trio.sleep(31)

@@ -134,7 +134,7 @@ def test_show(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\ndied      " in out
     Path(folder.path, "uwsgi_spoolfile_on_bad").write_text("x")
     _, out, _ = run(capsys, "show", folder.path, "uwsgi_spoolfile_on_bad")
-    assert "problem   it begins with 120" in out
+    assert "problem   it begins with byte 120" in out
 
 
 def test_retry(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,12 +146,12 @@ def test_retry(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     claim = claimed(folder, running)
     code, out, err = run(capsys, "retry", folder.path, running, f"dead/{dead[0]}", later, "uwsgi_spoolfile_on_no")
     assert 1 == code
-    assert f"put back  {dead[0]}\nnow due   {later}\n" == out
+    assert f"requeued  {dead[0]}\nnow due   {later}\n" == out
     assert [
-        f"trio-uwsgi spool: {running} is running; stop it first, or wait",
-        f"trio-uwsgi spool: there is no job 'uwsgi_spoolfile_on_no' in {folder.path}; it may have run meanwhile",
+        f"trio-uwsgi spool: {running} is running; stop its spooler, or wait until it has ended",
+        f"trio-uwsgi spool: there is no job 'uwsgi_spoolfile_on_no' in {folder.path}; it may have been run meanwhile",
     ] == err.splitlines()
-    assert (0, f"put back  {dead[1]}\n", "") == run(capsys, "retry", folder.path, "--all-dead")
+    assert (0, f"requeued  {dead[1]}\n", "") == run(capsys, "retry", folder.path, "--all-dead")
     claim.done()
     for name in (*dead, later):
         claimed(folder, name).done()
@@ -167,7 +167,7 @@ def test_purge(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert (0, f"purged    {one}\n", "") == run(capsys, "purge", folder.path, one)
     assert 1 == run(capsys, "purge", folder.path, running)[0]
     code, out, err = run(capsys, "purge", folder.path, "--dead")
-    assert (2, "", "trio-uwsgi spool: 2 dead jobs would be gone for ever; say --yes\n") == (code, out, err)
+    assert (2, "", "trio-uwsgi spool: this removes 2 dead jobs for good; add --yes to confirm\n") == (code, out, err)
     code, out, _ = run(capsys, "purge", folder.path, "--dead", "--yes", "--older-than", "3600")
     assert (0, f"purged    dead/{dead[0]}\n") == (code, out)
     assert (0, f"purged    dead/{dead[1]}\n", "") == run(capsys, "purge", folder.path, "--dead", "--yes")
@@ -182,13 +182,13 @@ def test_purge(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
         ([], "the following arguments are required: ls|show|retry|purge"),
         (["dance", "DIR"], "invalid choice: 'dance'"),
         (["ls"], "the following arguments are required: "),
-        (["ls", "DIR/no"], "DIR/no is no directory; name the one of a spooler"),
+        (["ls", "DIR/no"], "DIR/no is not a directory; name the directory of a spooler"),
         (["ls", "DIR", "--limit", "0"], "'0' is not a number from 1 on"),
         (["ls", "DIR", "--state", "lost"], "invalid choice: 'lost'"),
-        (["retry", "DIR"], "retry which jobs? Name some, or say --all-dead"),
+        (["retry", "DIR"], "retry which jobs? Name them, or use --all-dead"),
         (["retry", "DIR", "x", "--all-dead"], "retry which jobs?"),
-        (["purge", "DIR"], "purge which jobs? Name some, or say --dead"),
-        (["purge", "DIR", "x", "--older-than", "3"], "--older-than is about dead jobs; say --dead too"),
+        (["purge", "DIR"], "purge which jobs? Name them, or use --dead"),
+        (["purge", "DIR", "x", "--older-than", "3"], "--older-than is for dead jobs; use it with --dead"),
     ],
 )
 def test_mistakes(words: list[str], sentence: str, folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +203,7 @@ def test_mistakes(words: list[str], sentence: str, folder: SpoolFolder, capsys: 
 def test_names_that_are_none(name: str, folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     """Are told, with exit code 1."""
     code, _, err = run(capsys, "show", folder.path, name)
-    assert (1, f"trio-uwsgi spool: {name!r} is no name of a job; use one that `spool ls` shows\n") == (code, err)
+    assert (1, f"trio-uwsgi spool: {name!r} is not the name of a job; use one that `spool ls` shows\n") == (code, err)
 
 
 def test_names_with_odd_bytes(folder: SpoolFolder) -> None:

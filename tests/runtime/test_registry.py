@@ -246,7 +246,7 @@ def test_timer_decorators_take_a_target(decorate: Callable[[Registry], Any]) -> 
     [
         (lambda registry: registry.timer(0), refresh, "give a finite number, 0.001 s or more"),
         (lambda registry: registry.timer(5, late="drop"), refresh, "give late='skip' or late='queue'"),
-        (lambda registry: registry.timer(5, target="x"), refresh, "Valid are"),
+        (lambda registry: registry.timer(5, target="x"), refresh, "valid targets:"),
         (lambda registry: registry.timer(5), None, "must be callable"),
         (lambda registry: registry.timer(5), Slotted(), "use register_signal(255"),
         (lambda registry: registry.rbtimer(5, iterations=-1), refresh, "0 for no end"),
@@ -357,7 +357,7 @@ def handle(message: bytes) -> None:
         (
             lambda registry: registry.spool_handler(name="mail")(lambda job: None),
             "@spool_handler mail would never run: this runtime has no spooler; "
-            "set Config(spooler='jobs'), on the command line --spooler jobs, which is a directory, or do not declare",
+            "set Config(spooler='jobs'), on the command line --spooler jobs (a directory), or do not declare",
         ),
         (lambda registry: registry.spooler(handle), "@spooler handle would never run: this runtime has no spooler"),
         (lambda registry: registry.farm("a")(handle), "there is no farm 'a'; set Config(farms={'a': [1]}), on the"),

@@ -388,7 +388,7 @@ async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: 
         (
             "trio_uwsgi",
             logging.WARNING,
-            "mule1: a message of 5 bytes was dropped: nothing handles messages; use @uwsgi.mule_message_handler",
+            "mule1: dropped a message of 5 bytes: there is no message handler; use @uwsgi.mule_message_handler",
         )
     ] == caplog.record_tuples
     assert 0 == mule.slot.load

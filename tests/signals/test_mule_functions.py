@@ -71,8 +71,12 @@ POOL = Headcount(1, 4, min_mules=2, farms={"images": [1, 2], "mail": [3]})
 @pytest.mark.parametrize(
     ("number", "farm", "remedy"),
     [
-        (5, "mail", r"to a mule that does not exist \(this runtime has 4\); set Config\(mules=5\)"),
-        (3, "mail", r"@mule\(3\) gives a program to a mule that comes and goes; set Config\(mules=Mules\(min=3, "),
+        (5, "mail", r"for a mule that does not exist \(this runtime has 4\); set Config\(mules=5\)"),
+        (
+            3,
+            "mail",
+            r"@mule\(3\) declares a program for a mule that does not always run; set Config\(mules=Mules\(min=3, ",
+        ),
         (
             2,
             "imgaes",

@@ -36,17 +36,17 @@ IMPOSSIBLE = [
     ("wroker", "did you mean 'worker'?"),
     ("active_workers", "did you mean 'active-workers'?"),
     ("Mules", "did you mean 'mules'?"),
-    ("spool", 'Valid are "" or "worker" (any worker)'),
-    ("farm", "Valid are"),
-    ("farm0", "Valid are"),
-    ("farm_", "Valid are"),
-    ("worker01", "Valid are"),
-    ("worker-1", "Valid are"),
-    ("worker1 ", "Valid are"),
-    ("worker1\n", "Valid are"),
-    ("mule1234567", "Valid are"),
-    ("mule٣", "Valid are"),  # a digit for str.isdigit and \d, not for us
-    ("\0", "Valid are"),
+    ("spool", 'valid targets: "" or "worker" (any worker)'),
+    ("farm", "valid targets:"),
+    ("farm0", "valid targets:"),
+    ("farm_", "valid targets:"),
+    ("worker01", "valid targets:"),
+    ("worker-1", "valid targets:"),
+    ("worker1 ", "valid targets:"),
+    ("worker1\n", "valid targets:"),
+    ("mule1234567", "valid targets:"),
+    ("mule٣", "valid targets:"),  # a digit for str.isdigit and \d, not for us
+    ("\0", "valid targets:"),
 ]
 
 MISFITS = [
@@ -72,11 +72,11 @@ MISFITS = [
         "use spooler1 to spooler2, or set Config(spooler='jobs', spooler_processes=3), on the command line --spooler ",
     ),
     ("active-workers", Headcount(0, 1), "this runtime has no worker; set Config(workers=1)"),
-    ("farm_x", Headcount(1, 2), "nobody to go to: there is no farm 'x'; set Config(farms={'x': [1]})"),
+    ("farm_x", Headcount(1, 2), "no recipient: there is no farm 'x'; set Config(farms={'x': [1]})"),
     ("farm_x", Headcount(1, 2, farms=FARMS), "there is no farm 'x'; There are 'images', 'mail'"),
     ("farm_mial", Headcount(1, 2, farms=FARMS), "there is no farm 'mial'; did you mean 'mail'? There are"),
-    ("farm3", Headcount(1, 2, farms=FARMS), "names the 3. farm, and this runtime has 2: images, mail; use farm_NAME"),
-    ("farm1", Headcount(1, 2), "names the 1. farm, and this runtime has 0; use farm_NAME, or set Config(farms=...)"),
+    ("farm3", Headcount(1, 2, farms=FARMS), "is farm number 3, but this runtime has 2: images, mail; use farm_NAME"),
+    ("farm1", Headcount(1, 2), "is farm number 1, but this runtime has 0; use farm_NAME, or set Config(farms=...)"),
 ]
 
 
@@ -123,7 +123,7 @@ def test_impossible_target_is_refused_where_it_is_written(text: str, remedy: str
 @pytest.mark.parametrize("text", [None, 1, b"worker", ["worker"]])
 def test_target_that_is_no_str_is_refused(text: Any) -> None:
     """A target of another type is refused like a wrong one, also if it cannot be hashed."""
-    with pytest.raises(RegistrationError, match=r"a signal's target is a str, not .*; valid are"):
+    with pytest.raises(RegistrationError, match=r"a signal's target must be a str, not .*; valid targets:"):
         parse_target(text)
 
 

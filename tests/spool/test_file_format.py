@@ -50,8 +50,8 @@ def test_a_file_is_cut_off_at_any_byte_of_its_head() -> None:
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"\x00\x00\x00\x00", "it begins with 0, and a spool file begins with 17"),
-        (b"%PDF", "it begins with 37"),
+        (b"\x00\x00\x00\x00", "it begins with byte 0, a spool file with 17"),
+        (b"%PDF", "it begins with byte 37"),
         (b"\x11\x01\x00\x00a", "var 1 is cut off"),
         (b"\x11\x04\x00\x00\x00\x00\x00\x00", "the name of var 1 is empty"),
         (b"\x11\x06\x00\x00\x01\x00a\xff\x00b", "var 1 is cut off: it ends at byte 260, the packet at 6"),

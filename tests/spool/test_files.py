@@ -165,7 +165,7 @@ def test_prepare_refuses_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file: Not a directory; it belongs to user"):
         SpoolFolder(str(tmp_path / "file")).prepare()
-    with pytest.raises(ConfigError, match=r"Not a directory; make it for user \S+, or"):
+    with pytest.raises(ConfigError, match=r"Not a directory; create it, writable by user \S+, or"):
         SpoolFolder(str(tmp_path / "file" / "below")).prepare()
 
 
@@ -228,7 +228,7 @@ def test_write_and_find(folder: SpoolFolder, sync: bool, priority: int | None) -
     name = spooled(folder, body=body, priority=priority, at=at, sync=sync)
     (found,) = folder.scan()
     assert (name, at, priority) == (found.name, found.due, found.priority)
-    assert found == folder.look(name)
+    assert found == folder.stat_job(name)
     assert NotClaimed("delayed", until=at) == refused(folder, name)
     folder.now = lambda: at
     claim = claimed(folder, name)
@@ -250,7 +250,7 @@ def test_a_job_that_is_too_large_leaves_nothing(folder: SpoolFolder) -> None:
         ("writev", errno.ENOSPC, "No space left on device; make room"),
         ("utime", errno.EPERM, "Operation not permitted; let user"),
         ("fsync", errno.EIO, "Input/output error; check the disk"),
-        ("rename", errno.ENOENT, "No such file or directory; make the directory again"),
+        ("rename", errno.ENOENT, "No such file or directory; create the directory, or restart"),
         ("mkdir", errno.EROFS, "Read-only file system; let user"),
     ],
 )
@@ -336,10 +336,10 @@ def test_scan_finds_jobs_and_nothing_else(folder: SpoolFolder) -> None:
         (ODD, NOW - 60, 1),
     ]
     assert sorted(expected) == sorted(folder.scan())
-    assert expected == [folder.look(name) for name, *_ in expected]
+    assert expected == [folder.stat_job(name) for name, *_ in expected]
     assert {name for name, *_ in expected} < set(names(folder))
     for name in ("other", "uwsgi_spoolfile_on_folder", "uwsgi_spoolfile_on_link", "uwsgi_spoolfile_on_no", "dead/x"):
-        assert folder.look(name) is None
+        assert folder.stat_job(name) is None
 
 
 def test_a_directory_that_cannot_be_read(folder: SpoolFolder, caplog: pytest.LogCaptureFixture) -> None:
@@ -362,11 +362,11 @@ def test_a_directory_that_cannot_be_read(folder: SpoolFolder, caplog: pytest.Log
     with pytest.MonkeyPatch.context() as monkeypatch:
         Blind().install(monkeypatch)
         assert [None] == [found.priority for found in folder.scan()]
-    assert "priority 1 is left out (Permission denied)" in caplog.text
+    assert "priority 1 cannot be read (Permission denied)" in caplog.text
     shutil.rmtree(folder.path)
     with pytest.raises(SpoolError, match="No such file or directory"):
         list(folder.scan())
-    with pytest.raises(SpoolError, match="No such file or directory; make the directory again"):
+    with pytest.raises(SpoolError, match="No such file or directory; create the directory, or restart"):
         folder.write(PAIRS)
 
 
@@ -517,7 +517,7 @@ def test_a_file_that_is_cut_off(folder: SpoolFolder, clock: Clock, data: bytes) 
     clock.now += 7
     claim = refused(folder, name)
     assert ("dead", None) == (claim.why, claim.until)
-    assert claim.detail.endswith(f"; it was moved to dead/, and is {folder.path}/dead/{name} now")
+    assert claim.detail.endswith(f"; moved to {folder.path}/dead/{name}")
     assert [f"dead/{name}", f"dead/{name}.report"] == listing(folder)
     assert data == Path(folder.path, "dead", name).read_bytes()
 
@@ -650,11 +650,11 @@ def test_bury_and_requeue(folder: SpoolFolder, priority: int | None) -> None:
 @pytest.mark.parametrize(
     ("call", "end", "sentence"),
     [
-        ("unlink", lambda claim: claim.done(), "is done, and cannot be removed, so it will run again"),
-        ("utime", lambda claim: claim.keep(NOW), "is kept, and cannot be delayed"),
-        ("utime", lambda claim: claim.retry(NOW, "x"), "has failed, and that cannot be written down"),
-        ("write", lambda claim: claim.retry(NOW + 9, "x"), "has failed, and that cannot be written down"),
-        ("rename", lambda claim: claim.move_to_dead("x"), "has failed too often, and cannot be moved to dead/"),
+        ("unlink", lambda claim: claim.done(), "is done, but cannot be removed, so it will run again"),
+        ("utime", lambda claim: claim.keep(NOW), "is kept, but cannot be delayed"),
+        ("utime", lambda claim: claim.retry(NOW, "x"), "has failed, but the failure cannot be recorded"),
+        ("write", lambda claim: claim.retry(NOW + 9, "x"), "has failed, but the failure cannot be recorded"),
+        ("rename", lambda claim: claim.move_to_dead("x"), "has used up its attempts, but cannot be moved to dead/"),
     ],
 )
 def test_a_disk_that_does_not_do_its_part(folder: SpoolFolder, call: str, end: Any, sentence: str) -> None:
@@ -784,7 +784,7 @@ def test_odd_records_of_what_ran(folder: SpoolFolder, caplog: pytest.LogCaptureF
         release(running._fd)
     assert [] == recover(folder, lambda claim, tries: 0)
     assert [f"dead/{bad}", f"dead/{bad}.report"] == listing(folder)
-    assert "it begins with 103" in caplog.text
+    assert "it begins with byte 103" in caplog.text
 
 
 def test_a_failure_that_cannot_be_counted_is_left_for_later(
@@ -799,7 +799,7 @@ def test_a_failure_that_cannot_be_counted_is_left_for_later(
     release(running._fd)
     with failing("write"):
         assert [] == recover(folder, lambda claim, tries: 0)
-    assert "what ran when a process died is left for later" in caplog.text
+    assert "the job of a process that died could not be checked, trying again later" in caplog.text
     assert [name] == recover(folder, lambda claim, tries: 0)
 
 
@@ -813,7 +813,7 @@ def test_what_runs_is_not_written_down_by_force(
     with failing(call):
         running.begin(claim)
         running.begin(claim)
-    assert 1 == caplog.text.count("its .running cannot be written (No space left on device): a job that ends its")
+    assert 1 == caplog.text.count(".running cannot be written (No space left on device): if a job kills its process")
     running.begin(claim)
     running.abandon()
     claim.abandon()
@@ -841,7 +841,7 @@ def test_states(folder: SpoolFolder) -> None:
     assert ["waiting", "delayed", "running"] == [
         state_of(folder, find(folder, name)) for name in (waiting, delayed, running)
     ]
-    for act, what in ((make_due, "is running; stop it first"), (purge, "is running")):
+    for act, what in ((make_due, "is running; stop its spooler"), (purge, "is running")):
         with pytest.raises(SpoolError, match=what):
             act(folder, find(folder, running))
     claim.keep()
@@ -853,7 +853,7 @@ def test_make_due(folder: SpoolFolder) -> None:
     found = find(folder, name)
     make_due(folder, found)
     claimed(folder, name).done()
-    with pytest.raises(SpoolError, match="is gone; it may have run"):
+    with pytest.raises(SpoolError, match="does not exist any more; it may have been run"):
         make_due(folder, found)
 
 
@@ -894,7 +894,7 @@ def test_tools_on_a_disk_that_fails(folder: SpoolFolder, act: Any, call: str, se
 def test_peek_at_what_cannot_be_read(folder: SpoolFolder) -> None:
     """It says why, and does nothing to it."""
     bad = find(folder, put(folder, b"garbage"))
-    assert "it begins with 103" in read_details(folder, bad).problem
+    assert "it begins with byte 103" in read_details(folder, bad).problem
     assert "No such file or directory" == read_details(folder, Found("uwsgi_spoolfile_on_no", 0, 0)).problem
     with failing("open", errno.EACCES):
         assert "waiting" == state_of(folder, bad)
@@ -903,7 +903,7 @@ def test_peek_at_what_cannot_be_read(folder: SpoolFolder) -> None:
 @pytest.mark.parametrize("name", ["x", "../uwsgi_spoolfile_on_x", "dead/dead/uwsgi_spoolfile_on_x", ""])
 def test_names_that_are_none(folder: SpoolFolder, name: str) -> None:
     """Lead nowhere."""
-    with pytest.raises(SpoolError, match="is no name of a job"):
+    with pytest.raises(SpoolError, match="is not the name of a job"):
         find(folder, name)
 
 

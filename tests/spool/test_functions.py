@@ -88,10 +88,10 @@ def test_times_of_jobs(at: object, seconds: float, text: bytes) -> None:
         ({"body": 17}, TypeError, "'body' is int"),
         ({"at": None, "x": None}, TypeError, "'x' is NoneType"),
         ({"at": True}, TypeError, "at=True is neither seconds since the epoch nor a datetime"),
-        ({"at": "soon"}, SpoolError, "at='soon' is no time"),
-        ({"at": -1}, SpoolError, "at=-1 is no time"),
-        ({"at": math.inf}, SpoolError, "at=inf is no time"),
-        ({"at": datetime.datetime.max}, SpoolError, "is no time"),
+        ({"at": "soon"}, SpoolError, "at='soon' is not a time"),
+        ({"at": -1}, SpoolError, "at=-1 is not a time"),
+        ({"at": math.inf}, SpoolError, "at=inf is not a time"),
+        ({"at": datetime.datetime.max}, SpoolError, "is not a time"),
         ({"priority": -1}, SpoolError, "priority=-1 is not possible; use a whole number from 0 (first) to 999999"),
         ({"priority": "high"}, SpoolError, "priority='high'"),
         ({"priority": b"12345678"}, SpoolError, "priority=b'12345678'"),
@@ -188,7 +188,9 @@ def test_arguments_that_cannot_be_written_are_refused() -> None:
     registry = Registry()
     registry.spool_handler(pass_arguments=True, name="f")(lambda: None)
     for bad in (b"bytes", {1, 2}, math.nan):
-        with pytest.raises(SpoolError, match="declare the function with pickle=True if nobody else can write"):
+        with pytest.raises(
+            SpoolError, match="declare the function with pickle=True if only trusted programs can write"
+        ):
             declared(registry, "f").request((bad,), {})
     registry.spool_handler(pass_arguments=True, pickle=True, name="g")(lambda: None)
     with pytest.raises(SpoolError, match="the arguments of g cannot be pickled"):
@@ -233,7 +235,7 @@ def test_jobs_without_a_function_go_to_the_catch_all() -> None:
         assert found is not None
         assert everything is found.func
     assert "f" == declared(registry, "f").name
-    with pytest.raises(RegistrationError, match="jobs without a function are run by everything already"):
+    with pytest.raises(RegistrationError, match="there is a function for all other jobs already, everything"):
         registry.spooler(everything)
 
 
@@ -249,10 +251,10 @@ class Slotted:
     ("func", "options", "message"),
     [
         (3, {}, "must be callable, not 3"),
-        (lambda: None, {"name": ""}, "has no name that a job could call it by; give it one with name="),
+        (lambda: None, {"name": ""}, "has no name for jobs to refer to; give it one with name="),
         (Slotted(), {}, "has no name"),
         (Slotted(), {"name": "slotted"}, "cannot be given .spool; decorate a function"),
-        (lambda: None, {"name": "taken"}, "jobs for 'taken' are run by test_spool_functions.taken already"),
+        (lambda: None, {"name": "taken"}, "'taken' is registered already, as test_spool_functions.taken;"),
         (lambda: None, {"name": "f", "max_tries": -1}, "max_tries=-1 is not possible"),
         (lambda: None, {"name": "f", "max_tries": True}, "max_tries=True is not possible"),
         (lambda: None, {"name": "f", "pickle": True}, "add pass_arguments=True"),
@@ -337,13 +339,13 @@ def test_two_names_that_become_one_are_refused(given: dict[str | bytes, Any], na
     """Otherwise one of the two values would be gone without a word."""
     with pytest.raises(SpoolError) as caught:
         make_request(named_vars(given, {}))
-    assert f"spool: {name!r} is there twice" in str(caught.value)
+    assert f"spool: {name!r} is given twice" in str(caught.value)
 
 
 def test_a_packet_with_a_name_twice_is_refused() -> None:
     """What another node sends is a list of pairs, of which a mapping would drop one."""
     assert make_request({"a": "1", "priority": "2"}) == request_of(((b"a", b"1"), (b"priority", b"2")))
-    with pytest.raises(SpoolError, match="spool: 'b' is there twice"):
+    with pytest.raises(SpoolError, match="spool: 'b' is given twice"):
         request_of(((b"a", b"1"), (b"b", b"1"), (b"b", b"1")))
 
 
@@ -376,7 +378,7 @@ def test_the_name_of_the_function_is_said_by_spool() -> None:
     """A var of the same name would have another function run the job."""
     registry = Registry()
     registry.spool_handler(name="f")(lambda job: None)
-    with pytest.raises(SpoolError, match=r"f\.spool\(\) itself says 'ud_spool_func'"):
+    with pytest.raises(SpoolError, match=r"f\.spool\(\) sets 'ud_spool_func' itself"):
         declared(registry, "f").request((), {"ud_spool_func": "g"})
 
 
@@ -395,8 +397,8 @@ def test_parameters_that_spool_takes_for_itself(func: Any, name: str, pickle: bo
     with pytest.raises(RegistrationError) as caught:
         registry.spool_handler(pass_arguments=True, pickle=pickle)(func)
     assert (
-        f"{func.__name__}() has a parameter {name!r}, which {func.__name__}.spool() takes for itself, as it does "
-        f"'spooler', 'priority', 'at'; give the parameter another name"
+        f"{func.__name__}() has a parameter {name!r}, but {func.__name__}.spool() takes 'spooler', 'priority', "
+        "'at' for itself; give the parameter another name"
     ) == str(caught.value)
     assert not hasattr(func, "spool")
 

@@ -53,6 +53,4 @@ async def test_code_for_asyncio_gets_a_hint(
     async with open_runtime(app, allow_failures=True) as runtime:
         assert 500 == (await runtime.client.get("/")).status_code
     (line,) = [record.getMessage() for record in caplog.records if "GET / failed" in record.getMessage()]
-    assert line.endswith(
-        "(this is asyncio's; here everything runs on Trio, so use Trio's or anyio's functions instead)"
-    )
+    assert line.endswith("(asyncio does not run here; use Trio's or anyio's functions instead)")

@@ -255,8 +255,8 @@ async def test_a_thread_that_does_not_listen_is_abandoned(
         assert sorted(map(str, await results.wait(2))) == ["0", "1"]
         gate.opened.set()
         await no_longer_stuck(pool)
-    assert [record.getMessage().partition(", which")[0] for record in caplog.records[:1]] == [
-        "worker1: abandoned the thread of request GET /slow"
+    assert [record.getMessage().partition(" at ")[0] for record in caplog.records[:1]] == [
+        "worker1: request GET /slow was cancelled but its thread is still running"
     ]
     assert f"{__file__}:" in caplog.records[0].getMessage()
     assert "the abandoned thread of request GET /slow ended" in caplog.records[1].getMessage()
@@ -642,7 +642,7 @@ async def test_without_the_private_name_a_stop_waits_for_the_thread(
             await gate.reached()
             others.start_soon(open_when_abandoned)
             nursery.cancel_scope.cancel()
-    assert [1] == [1 for record in caplog.records if "cannot leave a thread behind" in record.getMessage()]
+    assert [1] == [1 for record in caplog.records if "a thread cannot be abandoned" in record.getMessage()]
 
 
 def test_a_run_ends_while_an_abandoned_thread_goes_on(member: Member, gate: Gate) -> None:

@@ -1,8 +1,8 @@
-"""Alarms: does what the configuration says when one is raised.
+"""Alarms: run the configured action when an alarm is raised.
 
-Raising is plain and never waits; a task takes alarms from a bounded queue and does a few at once, each with a time
-limit. Whatever an alarm does, and whatever it logs, raises no other alarm: a context variable says so to the log
-handler. (uWSGI's `log` alarm feeds itself for as long as its line matches.)
+Raising never waits; tasks take alarms from a bounded queue and run up to `CONCURRENT` actions at once, each with a time
+limit. Log lines of an action raise no alarms: the log handler checks a context variable. (In uWSGI a `log` alarm whose
+line matches its own rule repeats for ever.)
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = ["ALARM", "AlarmStatistics", "Alarms"]
 logger = logging.getLogger("trio_uwsgi")
 alarm_logger = logging.getLogger("trio_uwsgi.alarm")
 
-# Alarms that wait. More are dropped, counted, and told of when there is room again.
+# The most alarms that wait. More are dropped and counted; the log says so when there is room again.
 QUEUE = 1000
-# Alarms that are done at once, and the seconds each of them has.
+# Alarms that run at once, and the time limit of each in seconds.
 CONCURRENT = 8
 TIME_LIMIT = 30.0
-# The kind of the units that alarms are. (`uwsgi.alarm` raises none from them.)
+# The kind of the units of alarm functions. (`uwsgi.alarm` raises no alarms from such units.)
 ALARM = "alarm"
-# Bytes of what a failing command said that are logged.
+# Bytes from the end of a failing command's output that are logged.
 OUTPUT_TAIL = 2000
 
 _doing_alarm: ContextVar[bool] = ContextVar("trio_uwsgi_alarming", default=False)
@@ -48,8 +48,8 @@ _doing_alarm: ContextVar[bool] = ContextVar("trio_uwsgi_alarming", default=False
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlarmStatistics:
-    """Alarms that were let through (`raised`), held back because they repeated the last message (`suppressed`), had no
-    room or no time before the end (`dropped`), or could not be done (`failed`, which are `raised` too).
+    """How many alarms were `raised`; `suppressed` because they repeated the last message; `dropped` because the queue
+    was full or the runtime ended; `failed` in their action (these count as `raised` too).
     """
 
     raised: int
@@ -59,7 +59,7 @@ class AlarmStatistics:
 
 
 class Router(Protocol):
-    """What alarms need of the master."""
+    """The part of the master that alarms use."""
 
     def raise_signal(self, signum: int, origin: str) -> None: ...
 
@@ -70,11 +70,11 @@ class Alarms:
     """The alarms of one runtime.
 
     Args:
-        options: what they do, how often, and which log lines raise them.
-        calls: runs those that are functions.
-        router: takes those that are signals and messages.
+        options: their actions, the interval for repetitions, and the rules for log lines.
+        calls: runs actions that are functions.
+        router: takes signals and messages.
     Raises:
-        ConfigError: one posts to an address, and httpx is not installed.
+        ConfigError: an action is a POST request, but httpx is not installed.
     """
 
     def __init__(self, options: AlarmOptions, calls: Calls, router: Router) -> None:
@@ -84,7 +84,7 @@ class Alarms:
         self._router = router
         self._repeat_filter = RepeatFilter(options.freq)
         self._raised = self._suppressed = self._dropped = self._failed = 0
-        self._unlogged = 0  # of the dropped ones
+        self._unlogged = 0  # dropped alarms that have not been logged yet
         self._send, self._receive = trio.open_memory_channel[tuple["Alarm", str]](QUEUE)
         if any(alarm.kind == "curl" for alarm in options.alarms.values()):
             _import_httpx()
@@ -94,7 +94,7 @@ class Alarms:
         return AlarmStatistics(self._raised, self._suppressed, self._dropped, self._failed)
 
     def ring(self, name: str, message: str) -> None:
-        """Raise an alarm that is configured. Never waits."""
+        """Raise a configured alarm. Never waits."""
         if not self._repeat_filter.allows(name, message, trio.current_time()):
             self._suppressed += 1
             return
@@ -104,21 +104,23 @@ class Alarms:
             self.drop()
         except trio.ClosedResourceError:
             self._dropped += 1
-            alarm_logger.warning("alarm %s was raised when the runtime had ended: %s", name, message)
+            alarm_logger.warning(
+                "alarm %s was dropped, because it was raised after the runtime's end: %s", name, message
+            )
         else:
             self._raised += 1
 
     def drop(self) -> None:
-        """Count an alarm that there was no room for."""
+        """Count an alarm that is dropped because the queue is full."""
         self._dropped += 1
         self._unlogged += 1
 
     def finish(self) -> None:
-        """Let `serve` return when what was raised before is done."""
+        """Let `serve` return when the alarms that have been raised are done."""
         self._send.close()
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Do alarms until `finish`, and listen to the log meanwhile. A cancellation ends those under way."""
+        """Run actions until `finish`, and raise alarms from log lines. A cancellation cancels running actions."""
         handler = _LogHandler(self, trio.lowlevel.current_trio_token())
         if self._options.rules:
             logging.getLogger().addHandler(handler)
@@ -133,29 +135,29 @@ class Alarms:
             if undone := self._receive.statistics().current_buffer_used:
                 self._raised -= undone
                 self._dropped += undone
-                logger.error("%d alarms were not done before the end", undone)
+                logger.error("dropped %d waiting alarms at the end of the runtime", undone)
 
     async def _work(self) -> None:
         _doing_alarm.set(True)
         async for alarm, message in self._receive:
             if self._unlogged:
                 unlogged, self._unlogged = self._unlogged, 0
-                logger.error("%d alarms were dropped: %d were waiting already", unlogged, QUEUE)
+                logger.error("dropped %d alarms: the queue was full with %d alarms", unlogged, QUEUE)
             self._calls.member.journal.note(self._calls.member.name, f"alarm {alarm.name}")
             with trio.move_on_after(TIME_LIMIT) as scope:
                 try:
                     await self._do(alarm, message)
-                except* Exception as group:  # whatever it is, the next alarm is rung
+                except* Exception as group:  # the next alarm must still run
                     self._fail(alarm, str(only_error(group)))
             if scope.cancelled_caught:
-                self._fail(alarm, f"it was not done after {TIME_LIMIT:g} s")
+                self._fail(alarm, f"timed out after {TIME_LIMIT:g} s")
 
     def _fail(self, alarm: Alarm, problem: str) -> None:
         self._failed += 1
-        logger.error("alarm %s could not be done: %s", alarm.name, problem)
+        logger.error("alarm %s failed: %s", alarm.name, problem)
 
     async def _do(self, alarm: Alarm, message: str) -> None:
-        data = message.encode("utf-8", "replace")  # a log line may have parts of names that are not UTF-8
+        data = message.encode("utf-8", "replace")  # log lines may have surrogates, from file names that are not UTF-8
         if alarm.call is not None:
             result = await self._calls.run(ALARM, alarm.name, alarm.call, message)
             self._failed += not result.returned
@@ -191,14 +193,14 @@ class Alarms:
                 process: trio.Process = await running.start(run)
                 assert isinstance(process.stdout, trio.lowlevel.FdStream)
                 listening.start_soon(listen, process.stdout)
-            # What it has left running in the background may keep its output open for ever.
+            # A process that the command left in the background may keep the pipe open for ever.
             listening.cancel_scope.cancel()
         async with process.stdout as output:
             with contextlib.suppress(BlockingIOError, trio.ClosedResourceError):
-                said += os.read(output.fileno(), 65536)  # all that a pipe holds
+                said += os.read(output.fileno(), 65536)  # the capacity of a pipe
         if process.returncode:
             shown = said[-OUTPUT_TAIL:].decode("utf-8", "replace").strip()
-            self._fail(alarm, f"{alarm.argument!r} ended with {process.returncode}: {shown}")
+            self._fail(alarm, f"{alarm.argument!r} exited with {process.returncode}: {shown}")
 
     async def _post(self, alarm: Alarm, data: bytes) -> None:
         httpx = _import_httpx()
@@ -218,27 +220,27 @@ def _import_httpx() -> ModuleType:
         import httpx
     except ModuleNotFoundError:
         raise ConfigError(
-            "an alarm posts to an address, and httpx is not installed", "pip install 'trio-uwsgi[alarms]'"
+            "a curl: alarm needs httpx, which is not installed", "pip install 'trio-uwsgi[alarms]'"
         ) from None
     return httpx
 
 
 class _LogHandler(logging.Handler):
-    """Raises the alarms of log lines; called by whatever thread logs."""
+    """Raises the alarms of log lines; called by the thread that logs."""
 
     def __init__(self, alarms: Alarms, token: trio.lowlevel.TrioToken) -> None:
         super().__init__()
         self._alarms = alarms
         self._token = token
-        self._waiting: deque[tuple[str, str]] = deque()  # alarms on their way to Trio's thread
+        self._waiting: deque[tuple[str, str]] = deque()  # alarms that wait for Trio's thread
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Look at one line. What alarms log themselves is not looked at."""
+        """Check one line. Lines that alarms log themselves are ignored."""
         if _doing_alarm.get() or record.name == alarm_logger.name:
             return
         try:
             line = record.getMessage()
-        except Exception:  # whoever logged it hears of it from the handler that shows it
+        except Exception:  # a wrong logging call; the other handlers report it
             return
         for name in alarms_of(line, self._alarms.rules):
             if len(self._waiting) < QUEUE:

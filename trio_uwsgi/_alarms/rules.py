@@ -1,4 +1,4 @@
-"""When an alarm is worth doing something about, and which log lines raise one. Pure."""
+"""The filter for repeated alarms, and the rules by which log lines raise alarms. Pure."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["RepeatFilter", "alarms_of"]
 
 
 class RepeatFilter:
-    """Holds back an alarm whose message is that of its last run, for `freq` seconds after it; as uWSGI does."""
+    """Suppresses an alarm with the same message as its last run, for `freq` seconds after that run, as uWSGI does."""
 
     def __init__(self, freq: float) -> None:
         self._freq = freq
-        self._last: dict[str, tuple[str, float]] = {}  # of each alarm: its last message that was let through, and when
+        self._last: dict[str, tuple[str, float]] = {}  # each alarm's last message that was not suppressed, and when
 
     def allows(self, name: str, message: str, now: float) -> bool:
-        """Is this alarm to be done? Time is an argument, in seconds."""
+        """Should this alarm run? `now` is in seconds."""
         last = self._last.get(name)
         if last is not None and last[0] == message and now - last[1] < self._freq:
             return False

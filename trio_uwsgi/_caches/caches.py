@@ -1,8 +1,8 @@
 """The caches of a runtime, for members and their threads.
 
-The rules are in `_caches/rules.py`. A cache of one process has them for itself, with a lock, because threads use it
-without asking Trio; one that processes share has them in `shared_cache.py`, where LMDB's transactions are the lock.
-Nobody who has a `LocalCache` knows which of the two it is.
+The rules are in `rules.py`. A cache of one process uses them with a lock, because threads call it directly; a cache
+that processes share uses them in `shared_cache.py`, where LMDB's transactions are the lock. `LocalCache` is the same
+interface for both.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = ["Caches", "LocalCache", "item_bytes"]
 
 
 def item_bytes(what: str, value: str | bytes) -> bytes:
-    """A key, a value or a name, as it is stored or sent.
+    """A key, a value or a name as bytes, to be stored or sent.
 
     Raises:
         TypeError: it is neither str nor bytes.
-        CacheError: it is a str that is not UTF-8.
+        CacheError: it is a str that cannot be encoded as UTF-8.
     """
     if type(value) is bytes:
         return value
@@ -41,19 +41,19 @@ def item_bytes(what: str, value: str | bytes) -> bytes:
         try:
             return value.encode()
         except UnicodeEncodeError as error:
-            raise CacheError(f"a cache's {what} is {value!r}, which is not UTF-8 ({error}); use bytes") from None
+            raise CacheError(f"a cache's {what} cannot be encoded as UTF-8: {value!r} ({error}); use bytes") from None
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    raise TypeError(f"a cache's {what} is bytes or str, not {type(value).__name__}; encode it first")
+    raise TypeError(f"a cache's {what} must be bytes or str, not {type(value).__name__}; encode it first")
 
 
 class LocalCache:
-    """One cache of the runtime, as a plain object that never waits; got from `uwsgi.cache(name)`, for any thread.
+    """One cache of the runtime, from `uwsgi.cache(name)`. Its methods never wait and may be called from any thread.
 
-    Keys and values are bytes, or str that are taken as UTF-8. `expires` is in seconds from now, fractions count, 0 is
-    never. Each call is atomic. What they raise: `TypeError` for keys and values of other types, `CacheError` for what
-    cannot be done, `CacheFull` and `CacheItemTooLarge` for what cannot be stored. The functions of `trio_uwsgi.uwsgi`
-    with the names `cache_...` do the same, and say how each differs from uWSGI.
+    Keys and values are bytes, or str, which are encoded as UTF-8. `expires` is in seconds from now, a number with or
+    without fractions; 0 is never. Each call is atomic. Exceptions: `TypeError` for keys and values of other types,
+    `CacheFull` and `CacheItemTooLarge` for items that cannot be stored, `CacheError` for other errors. The functions
+    `cache_...` of `trio_uwsgi.uwsgi` do the same; their docstrings say how they differ from uWSGI.
     """
 
     __slots__ = ("_file", "_lock", "_now", "_rules")
@@ -79,21 +79,21 @@ class LocalCache:
 
     @property
     def name(self) -> str:
-        """What it is called in `Config.caches`."""
+        """Its name in `Config.caches`."""
         return self._rules.spec.name
 
     @property
     def stored(self) -> Store | SharedRules | None:
-        """The file that it has, because it is stored or shared."""
+        """Its file, if it is stored or shared; else None."""
         return self._file
 
     def statistics(self) -> CacheStatistics:
-        """How many items there are, and what was asked."""
+        """The number of items, hits and misses."""
         with self._lock:
             return self._rules.statistics(self._now())
 
     def item(self, key: str | bytes) -> Item | None:
-        """The value of an item, and when it expires in seconds since the epoch (`inf`: never); None without one."""
+        """The value of an item and when it expires, in seconds since the epoch (`inf`: never); None without an item."""
         with self._lock:
             return self._rules.get(item_bytes("key", key), self._now())
 
@@ -109,7 +109,7 @@ class LocalCache:
             return self._rules.exists(item_bytes("key", key), self._now())
 
     def set(self, key: str | bytes, value: str | bytes, expires: float = 0) -> bool:
-        """Store a new item; False if there is one, which stays."""
+        """Store a new item; False if there is one already, which is unchanged."""
         name, data = item_bytes("key", key), item_bytes("value", value)
         with self._lock:
             return self._rules.set(name, data, expires, self._now())
@@ -141,19 +141,19 @@ class LocalCache:
             return self._rules.number(item_bytes("key", key), self._now())
 
     def inc(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
-        """Add to a number, and give the new one."""
+        """Add to a number and return the new one."""
         return self._change(key, value, lambda number: number + value, expires)
 
     def dec(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
-        """Subtract from a number, and give the new one."""
+        """Subtract from a number and return the new one."""
         return self._change(key, value, lambda number: number - value, expires)
 
     def mul(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
-        """Multiply a number, and give the new one."""
+        """Multiply a number and return the new one."""
         return self._change(key, value, lambda number: number * value, expires)
 
     def div(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
-        """Divide a number, cutting fractions off, and give the new one."""
+        """Divide a number, truncating fractions, and return the new one."""
         if not value:
             raise CacheError("a number in a cache cannot be divided by 0")
         return self._change(key, value, lambda number: _quotient(number, value), expires)
@@ -166,7 +166,7 @@ class LocalCache:
 
 
 def _quotient(number: int, divisor: int) -> int:
-    """As C divides: toward zero."""
+    """Division as in C: truncates toward zero."""
     quotient = abs(number) // abs(divisor)
     return quotient if (number < 0) == (divisor < 0) else -quotient
 
@@ -175,10 +175,10 @@ class Caches:
     """The caches of a runtime, or of a process of one.
 
     Args:
-        specs: what they are called, and their limits.
+        specs: their names and limits.
         now: the time of day.
-        shared: False: they are this process's own. True: this is the first process of a runtime that has others, which
-            makes a folder for them, and removes it at its end. The path of that folder: this is one of the others.
+        shared: False: only this process uses them. True: this is the master, which creates a folder for all processes
+            and removes it at the end. A path: this is a member process, and the path is that folder.
     """
 
     def __init__(self, specs: Sequence[Cache], now: Callable[[], float], shared: bool | str | Path = False) -> None:
@@ -190,14 +190,14 @@ class Caches:
 
     @property
     def folder(self) -> Path | None:
-        """Where other processes of this runtime find the caches, while they are open; None where they are not shared.
+        """The folder of shared caches, while they are open; None if they are not shared.
 
-        To be told to processes that are started; each opens the caches for itself, and after its last fork.
+        Member processes get the path, and each opens the caches itself, after its last fork.
         """
         return None if self._folder is None else self._folder.path
 
     def clear_dead_readers(self) -> None:
-        """A process of this runtime has died. Optional: makes its places in shared caches free at once."""
+        """Clear the slots of readers that were killed. Optional: `shared_cache.py` also clears them by itself."""
         for cache in self._caches.values():
             if isinstance(cache.stored, SharedRules):
                 cache.stored.clear_dead_readers()
@@ -206,7 +206,7 @@ class Caches:
         """The cache of that name; `""` is the first one.
 
         Raises:
-            CacheError: there is none; says which there are.
+            CacheError: there is no such cache; the text says which ones there are.
         """
         if not self._specs:
             raise CacheError(
@@ -216,15 +216,16 @@ class Caches:
         try:
             return self._caches[name or self._specs[0].name]
         except KeyError:
-            raise CacheError(f"there is no cache {name!r}; there is {', '.join(map(repr, self._caches))}") from None
+            known = ", ".join(map(repr, self._caches))
+            raise CacheError(f"there is no cache {name!r}; the caches are {known}") from None
 
     @property
     def largest(self) -> int:
-        """Bytes of the longest value that any of them takes."""
+        """The largest `max_value` of all caches, in bytes."""
         return max((spec.max_value for spec in self._specs), default=0)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Open them, be there until cancelled, close them.
+        """Open the caches, wait until cancelled, close them.
 
         Raises:
             BootError: a store cannot be opened.

@@ -1,7 +1,7 @@
-"""Opening the file of a cache, and what is the same whoever has it open.
+"""Opens the file of a cache; used for a file of one process (`store.py`) and a shared one (`shared_cache.py`).
 
-A file is an LMDB environment with the records of `_caches/records.py`. What a transaction has committed is in the
-system's memory, so it outlives a `kill -9` of any process at any instant, and no process ever sees half of one.
+A file is an LMDB environment with the records of `records.py`. A committed transaction is in the page cache, so it
+survives a `kill -9` of any process at any time, and no process sees a part of a transaction.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ __all__ = ["Environment", "Transaction", "close", "empty", "is_shared", "open_fi
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Of LMDB. Its own types leave open whether it gives bytes or memoryviews, which is decided by `buffers` at run time.
+# LMDB's types. Whether they return bytes or memoryviews depends on `buffers` at run time, so they are not used.
 Environment: TypeAlias = Any
 Transaction: TypeAlias = Any
 
-# Room for the pages of the tree beside the items. The file is sparse: it takes the space of what is in it.
+# Space for the pages of the tree besides the items. The file is sparse, so unused space takes no room on the disk.
 _SPARE = 64 * 1024 * 1024
-# Processes and their threads that may read at one instant; a place takes 64 bytes of shared memory.
+# The most threads of all processes that may read at once; a slot takes 64 bytes of shared memory.
 _READERS = 2048
 
 
 @contextmanager
 def opening(spec: Cache, path: str) -> Iterator[None]:
-    """Say of which cache and file it is what LMDB and the system complain about.
+    """Convert errors of LMDB and the system into a BootError that names the cache and the file.
 
     Raises:
-        BootError: they did.
+        BootError: the block raised such an error.
     """
     try:
         yield
@@ -57,22 +57,22 @@ def opening(spec: Cache, path: str) -> Iterator[None]:
             f"set items= or max_value= to less"
         ) from None
     except (lmdb.Error, OSError, ValueError) as error:
-        if spec.store is None:  # in shared memory, made a moment ago: it is not what is in it
+        if spec.store is None:  # a new file in shared memory, so the contents cannot be the cause
             raise BootError(
-                f"cache {spec.name!r}: {path} cannot be made ({error}); "
-                f"give the shared memory more room (a container's may have 64 MB), or the cache fewer items"
+                f"cache {spec.name!r}: {path} cannot be created ({error}); "
+                f"make the shared memory larger (a container's may have 64 MB), or give the cache fewer items"
             ) from None
         raise BootError(
             f"cache {spec.name!r}: {path} cannot be opened ({error}); move it away if it is not a cache's "
-            f"store, and check who may write there"
+            f"store, and check the permissions"
         ) from error
 
 
 def open_file(spec: Cache, path: str) -> Environment:
-    """Open it; once in a process, and never before a fork, because LMDB's locks are bound to the process.
+    """Open the file. At most once per process and never before a fork, because LMDB's locks belong to the process.
 
-    LMDB writes by system calls, and not into its map, though that would take a third less: where the disk or the
-    shared memory is full, a call fails and can be told of, while a store into the map would end the process.
+    LMDB is set to write by system calls and not into its memory map, which would be a third faster: if the disk or the
+    shared memory is full, a system call fails with an error, but a write to the map would kill the process.
     """
     size = 2 * spec.items * (spec.max_value + spec.max_key + 4096) + _SPARE
     return lmdb.open(path, subdir=False, map_size=size, sync=False, max_dbs=0, max_readers=_READERS)
@@ -82,7 +82,7 @@ def read_records(transaction: Transaction) -> Iterator[Record]:
     """All items of a file of any version.
 
     Raises:
-        ValueError: it is none of a cache.
+        ValueError: it is not the file of a cache.
     """
     cursor = transaction.cursor()
     if transaction.get(VERSION_NAME) != VERSION:
@@ -98,20 +98,20 @@ def read_records(transaction: Transaction) -> Iterator[Record]:
 
 
 def is_shared(transaction: Transaction) -> bool | None:
-    """Was the file made ready for several processes, or for one? None: it is new, or of version 1."""
+    """Was the file prepared for several processes (True) or for one? None: it is new, or of version 1."""
     if transaction.get(VERSION_NAME) != VERSION:
         return None
     return transaction.get(PREPARED_NAME) is not None
 
 
 def empty(environment: Environment, transaction: Transaction) -> None:
-    """Drop everything but the version. LMDB marks the pages as free, so this is quick, however much there is."""
+    """Drop everything but the version. LMDB only marks the pages as free, so this is fast for any size."""
     transaction.drop(environment.open_db(None, transaction), delete=False)
     transaction.put(VERSION_NAME, VERSION)
 
 
 def close(environment: Environment, sync: bool) -> None:
-    """Close it, and write it to the disk before, if told so; a disk that takes nothing is no reason to keep it open."""
+    """Close the file; `sync`: flush it to the disk first, ignoring errors of that."""
     if sync:
         with contextlib.suppress(lmdb.Error):
             environment.sync(True)
@@ -119,12 +119,11 @@ def close(environment: Environment, sync: bool) -> None:
 
 
 def sync(environment: Environment, path: str) -> None:
-    """Have the system write it to the disk. Takes its time; for a thread.
+    """Flush the file to the disk. Blocks; call it in a thread.
 
-    A disk that takes nothing now is told of, and asked again the next time: what it lacks is in the system's memory
-    still.
+    An error is logged and the next call tries again; the data is still in the page cache.
     """
     try:
         environment.sync(True)
     except (lmdb.Error, OSError) as error:
-        logger.error("%s could not be written to its disk (%s); it is tried again", path, error)
+        logger.error("%s could not be flushed to the disk (%s); retrying at the next store_sync", path, error)

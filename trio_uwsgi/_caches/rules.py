@@ -1,12 +1,11 @@
-"""The rules of a cache: expiry, room, arithmetic, statistics. Pure.
+"""The rules of a cache: expiry, capacity, arithmetic, statistics. Pure.
 
-Time is an argument, in seconds since the epoch. An item that has expired does not exist any more, whether it has been
-dropped yet or not; those that are dropped late are dropped when their room is needed, so a cache never keeps more than
-`Cache.items` of them.
+Time is an argument, in seconds since the epoch. An expired item does not exist any more for callers, whether it has
+been dropped yet or not. Expired items are dropped when space is needed, so a cache never holds more than `Cache.items`
+items.
 
-The rules do not know where items are: `Items` is all they need of it. `MemoryItems` is a dict of this process;
-`_caches/shared_items.py` is a file that several processes have open. Whoever keeps a copy of the items is told of every
-change before the call returns.
+The rules access items through the protocol `Items`. `MemoryItems` is a dict of this process; `shared_items.py` is a
+file that several processes have open. The callback `changed` gets every change before it is made, to keep a copy.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ __all__ = [
 ]
 
 Item: TypeAlias = tuple[bytes, float]  # a value, and when it expires; `inf` is never
-# Is told of one item, or, without a key, that all are dropped.
+# Called with a key and its new item, or None if it is dropped; without a key all items are dropped.
 Changed: TypeAlias = Callable[[bytes | None, Item | None], None]
 
-# Numbers are stored as uWSGI stores them on the machines it runs on.
+# Numbers are stored as uWSGI stores them on little-endian machines.
 _NUMBER = Struct("<q")
 _pack = _NUMBER.pack
-# Seconds that other nodes are told have 18 digits at most; with more, adding them to the time would overflow.
+# In requests to other nodes expiry has at most 18 digits; with more, the sum with the time would overflow.
 _LATEST = 1e18
 
 
 def check_expiry(expires: float) -> None:
-    """Refuse a time at which nothing can expire.
+    """Check a number of seconds until expiry.
 
     Raises:
-        CacheError: it is negative, or too far away to be a number of seconds.
-        TypeError: it is no number.
+        CacheError: it is negative or too large.
+        TypeError: it is not a number.
     """
     try:
         fits = 0 <= expires < _LATEST or expires == math.inf
@@ -58,38 +57,37 @@ def check_expiry(expires: float) -> None:
         raise TypeError(f"an item expires in a number of seconds, not {expires!r}") from None
     if not fits:
         raise CacheError(
-            f"an item cannot expire {float(min(expires, _LATEST))!r} seconds from now; use seconds from 0 on, 0 for "
-            f"never"
+            f"an item cannot expire {float(min(expires, _LATEST))!r} seconds from now; use 0 or more, 0 for never"
         )
 
 
 def check_operand(value: int) -> None:
-    """Refuse what no stored number can be changed by.
+    """Check the operand of an arithmetic operation.
 
     Raises:
-        TypeError: it is not an int. (A float would be cut on its way to another node.)
+        TypeError: it is not an int. (A float would be truncated on its way to another node.)
         CacheError: it has more than 64 bits.
     """
     if not isinstance(value, int):
         raise TypeError(f"a number in a cache is changed by an int, not by {type(value).__name__}")
-    if not -(2**63) <= value <= 2**63:  # 2**63, too: there are numbers that it can be subtracted from
-        raise CacheError("a number in a cache cannot be changed by one that has more than 64 bits")
+    if not -(2**63) <= value <= 2**63:  # 2**63 itself can be subtracted from numbers from 0 on
+        raise CacheError("a number in a cache cannot be changed by a number of more than 64 bits")
 
 
 Counts: TypeAlias = "MutableSequence[int] | memoryview[int]"
 
-# What is counted, in a row of numbers: hits, misses, full. Processes that share a cache have a row each. The places
-# are written as 0, 1 and 2, because names for them would cost a tenth of a `get`.
+# The number of counters: hits, misses, full. Each process that shares a cache has its own. The code uses the indexes 0,
+# 1 and 2, because named constants would make a `get` a tenth slower.
 COUNTS = 3
 
-# Expired items that one call drops when it needs room for one: a call that pays for a thousand would keep others
-# waiting. As each call adds at most one item, what has expired still becomes less and less.
+# The most expired items that one call drops, because dropping a thousand would block other callers. As each call adds
+# at most one item, the number of expired items still decreases.
 _MAX_DROPPED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """Items that are there now; `get`s that found something, and that did not; items there was no room for."""
+    """The number of items; of `get`s that found an item, and that did not; of items refused because it was full."""
 
     items: int
     hits: int
@@ -98,10 +96,10 @@ class CacheStatistics:
 
 
 class Readable(Protocol):
-    """Where the items of a cache are, for those who only look."""
+    """The items of a cache, read only."""
 
     def get(self, key: bytes, /) -> Item | None:
-        """The item, also if it has expired. Under `lru` this is a use; of a `MemoryItems` it is not."""
+        """The item, also if it has expired. With `lru` this counts as a use, except in `MemoryItems`."""
         ...
 
     def pairs(self) -> Iterable[tuple[bytes, float]]:
@@ -110,16 +108,16 @@ class Readable(Protocol):
 
 
 class Items(Readable, Protocol):
-    """Where the items of a cache are, for those who change them."""
+    """The items of a cache."""
 
     def __len__(self) -> int: ...
 
     def put(self, key: bytes, item: Item, /) -> None:
-        """Store or replace an item; under `lru` that is a use."""
+        """Store or replace an item; with `lru` this counts as a use."""
         ...
 
     def drop(self, key: bytes, /) -> None:
-        """Drop an item that is there."""
+        """Drop an item, which must exist."""
         ...
 
     def clear(self) -> None:
@@ -131,20 +129,18 @@ class Items(Readable, Protocol):
         ...
 
     def oldest(self) -> bytes:
-        """The key of the item that was not used for the longest time. Called under `lru` only, and never when empty."""
+        """The key of the least recently used item. Called with `lru` only, and never when empty."""
         ...
 
 
 class MemoryItems(dict[bytes, Item]):
-    """Items of this process. The dict's order is that of their use where the cache is `lru`; lookups keep it, so that
-    getting an item is no more than looking into a dict.
-    """
+    """Items of this process, in a dict; with `lru` in the order of use, which `CacheLookups.get` maintains."""
 
     __slots__ = ("_expiring", "_lru")
 
     def __init__(self, lru: bool) -> None:
         self._lru = lru
-        self._expiring: list[tuple[float, bytes]] = []  # a heap; holds what has been replaced since, too
+        self._expiring: list[tuple[float, bytes]] = []  # a heap; may contain items that have been replaced
 
     drop = dict.__delitem__
 
@@ -180,12 +176,12 @@ class MemoryItems(dict[bytes, Item]):
 
 
 class CacheLookups:
-    """The rules of what asks and changes nothing.
+    """The rules of operations that only read.
 
     Args:
         spec: the limits of the cache.
-        items: where they are.
-        counts: `COUNTS` numbers, for what is counted.
+        items: the items.
+        counts: the counters, `COUNTS` numbers.
     """
 
     __slots__ = ("_by_use", "_counts", "_find", "_items", "spec")
@@ -210,7 +206,7 @@ class CacheLookups:
         return item
 
     def exists(self, key: bytes, now: float) -> bool:
-        """Is there such an item? Not counted, and no use of it."""
+        """Is there such an item? Counts neither as a hit nor as a use."""
         item = self._find(key)
         return item is not None and item[1] > now
 
@@ -222,14 +218,17 @@ class CacheLookups:
         """The number that is stored, 0 if there is none.
 
         Raises:
-            CacheError: the item is no number.
+            CacheError: the item is not a number.
         """
         item = self.get(key, now)
         return 0 if item is None else self._as_number(key, item[0])
 
     def _as_number(self, key: bytes, value: bytes) -> int:
         if len(value) != _NUMBER.size:
-            raise CacheError(f"item {key!r} of cache {self.spec.name!r} has {len(value)} bytes, so it is no number")
+            raise CacheError(
+                f"item {key!r} of cache {self.spec.name!r} is not a number: it has {len(value)} bytes, "
+                f"a number has {_NUMBER.size}"
+            )
         number: int = _NUMBER.unpack(value)[0]
         return number
 
@@ -239,10 +238,9 @@ class CacheRules(CacheLookups):
 
     Args:
         spec: its limits.
-        changed: told of each item that is stored (or dropped: None), or that all are dropped (no key). What it raises
-            undoes the change.
-        items: where they are; in a dict of this process if left out.
-        counts: as above; its own if left out.
+        changed: called before each change. If it raises, nothing is changed.
+        items: the items; by default a dict of this process.
+        counts: the counters; by default its own.
     """
 
     __slots__ = ("_changed",)
@@ -255,8 +253,8 @@ class CacheRules(CacheLookups):
         self._changed = changed
 
     def load(self, items: Iterable[tuple[bytes, Item]], now: float) -> None:
-        """Take over items that were kept, in the order of their use; those that are too long or expired are dropped
-        from the copy, and those that are too many: under `lru` the first ones, else the last.
+        """Load items from a copy, in the order of their use. Items that are too long or expired are dropped from the
+        copy, and so are those beyond the capacity: with `lru` the first ones, else the last ones.
         """
         for key, (value, expires) in items:
             fits = len(key) <= self.spec.max_key and len(value) <= self.spec.max_value and expires > now
@@ -268,13 +266,13 @@ class CacheRules(CacheLookups):
                 self._notify(key, None)
 
     def statistics(self, now: float) -> CacheStatistics:
-        """What there is, and what happened."""
+        """The number of items and the counters."""
         while self.drop_expired(now):
             pass
         return CacheStatistics(len(self._items), *self._counts)
 
     def drop_expired(self, now: float) -> bool:
-        """Drop some of the items that have expired; False if there are no more."""
+        """Drop some expired items; False if there are no more."""
         for _ in range(_MAX_DROPPED):
             key = self._items.first_expired(now)
             if key is None:
@@ -323,10 +321,10 @@ class CacheRules(CacheLookups):
         self._items.clear()
 
     def change(self, key: bytes, change: Callable[[int], int], expires: float, now: float) -> int:
-        """Replace a number by what `change` makes of it. A new one begins as `math_initial`, and expires as in `set`.
+        """Replace a number by `change(number)`. A new item begins with `math_initial`, and expires as in `set`.
 
         Raises:
-            CacheError: the item is no number, or the new one does not fit into 64 bits. Nothing changed.
+            CacheError: the item is not a number, or the result does not fit into 64 bits. Nothing changed.
             CacheItemTooLarge, CacheFull: as `update`.
         """
         item = self._find(key)
@@ -351,11 +349,13 @@ class CacheRules(CacheLookups):
 
     def _fitting(self, key: bytes, number: int) -> int:
         if not -(2**63) <= number < 2**63:
-            raise CacheError(f"item {key!r} of cache {self.spec.name!r} would be {number}, which has more than 64 bits")
+            raise CacheError(
+                f"item {key!r} of cache {self.spec.name!r} would become {number}, which has more than 64 bits"
+            )
         return number
 
     def _store(self, key: bytes, item: Item, now: float) -> None:
-        # In this order: most calls replace an item, or find room.
+        # The lookup comes second, because a cache that is not full needs none.
         if len(self._items) >= self.spec.items and self._find(key) is None:
             self._make_room(now)
         self._notify(key, item)

@@ -1,12 +1,12 @@
-"""A cache that several processes share: the rules of `_caches/rules.py`, each call one transaction.
+"""A cache that several processes share: the rules of `rules.py`, each call in one transaction.
 
-Reading waits for nobody. A call that changes something has LMDB's lock for the microseconds of its transaction, and
-others that change something wait for it, in this process without the interpreter's lock. The lock is a robust mutex:
-when its holder is killed, LMDB gives it to the next one, and what was not committed has never been.
+Reading takes no lock. A call that changes something holds LMDB's write lock for the microseconds of its transaction;
+other writers wait for it, without holding the GIL. The lock is a robust mutex: if its holder is killed, LMDB passes it
+on, and the uncommitted transaction is discarded.
 
-A process that was killed while it read has left its place in LMDB's table of readers, and pages that it could see are
-not used again. `clear_dead_readers` clears such places: when a file is opened, every so many changes, when there is no
-room, and whenever the master knows of a death.
+A process that was killed while it read leaves its slot in LMDB's table of readers, and pages that it could see are not
+reused. `reader_check` clears such slots: when a file is opened, every 1,000 changes, when the file is full, and in
+`clear_dead_readers`.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ if TYPE_CHECKING:
 __all__ = ["SharedRules"]
 
 _T = TypeVar("_T")
-# Rows for counting, 24 bytes each: one for each process. Those that come when all are taken share the last one, and
-# may lose counts to each other.
+# Rows of counters, 24 bytes each, one per process. If there are more processes, they share the last row, and may lose
+# counts.
 _ROWS = 512
 _ROW = COUNTS * 8
-# Changes of this process between two looks for dead readers; a look costs a system call for each reader.
+# Changes of this process between two checks for dead readers; a check costs a system call per reader.
 _CHANGES_PER_CHECK = 1000
 
 
 class _Tables:
-    """The numbers in shared memory beside a cache's file: what each process has counted, and uses by slot."""
+    """The numbers in shared memory beside a cache's file: the counters of each process, and the use times by slot."""
 
     def __init__(self, path: str, slots: int) -> None:
         size = _ROWS * _ROW + slots * 8
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            # All of it now: a store into memory that the system does not have would end the process.
+            # Allocate all of it: a write to memory that the system does not have would kill the process.
             os.posix_fallocate(self._fd, 0, size)
             self._map = mmap.mmap(self._fd, size)
             row = self._free_row()
@@ -67,7 +67,7 @@ class _Tables:
             os.close(self._fd)
             raise
         self._numbers = memoryview(self._map).cast("Q")
-        # The row of a process that is gone goes to another, which counts on.
+        # The row of a process that has ended is reused by another one, which continues its counts.
         self.counts = self._numbers[row * COUNTS : (row + 1) * COUNTS]
         self.uses = self._numbers[_ROWS * COUNTS :]
 
@@ -81,7 +81,7 @@ class _Tables:
         return _ROWS - 1
 
     def totals(self) -> list[int]:
-        """What all processes have counted."""
+        """The counters, summed over all processes."""
         return [sum(self._numbers[place : _ROWS * COUNTS : COUNTS]) for place in range(COUNTS)]
 
     def close(self) -> None:
@@ -92,23 +92,23 @@ class _Tables:
 
 
 class _OpenedBeforeFork:
-    """In the place of a file that was opened before a fork."""
+    """Replaces an environment that was opened before a fork."""
 
     def begin(self, *_: object, **__: object) -> Transaction:
-        raise lmdb.Error("it was opened before this process was forked; open caches after the fork")
+        raise lmdb.Error("the cache was opened before this process was forked; open caches after the fork")
 
     reader_check = sync = close = begin
 
 
 class SharedRules:
-    """One cache, with the calls of `CacheRules`, for any thread of any process that has joined the folder.
+    """One cache with the methods of `CacheRules`, for any thread of any process that has opened the folder.
 
     Args:
-        spec: its limits. All processes have the same.
-        folder: where it is, or, if it has a `store`, where the numbers beside it are.
-        now: the time of day, to leave out what has expired when a store is opened.
+        spec: its limits, the same in all processes.
+        folder: has the file, or, if the cache has a `store`, only the numbers beside it.
+        now: the time of day; items of a store that have expired by then are dropped.
     Raises:
-        BootError: the file cannot be opened or is no store; nothing of it was changed.
+        BootError: the file cannot be opened or is not a store; it was not changed.
     """
 
     def __init__(self, spec: Cache, folder: SharedFolder, now: float) -> None:
@@ -144,7 +144,7 @@ class SharedRules:
             raise
 
     def _prepare(self, transaction: Transaction, run: bytes, now: float) -> None:
-        """The first process of a run makes the file ready for the others, in one transaction."""
+        """In the first process of a run, prepare the file for the others, in one transaction."""
         spec, uses = self.spec, self._uses
         limits = (spec.items, spec.max_key, spec.max_value, spec.lru)
         found = PREPARED.unpack(transaction.get(PREPARED_NAME)) if is_shared(transaction) else None
@@ -154,7 +154,7 @@ class SharedRules:
         if found is not None and found[2:] == limits:
             cursor = transaction.cursor()
             if spec.lru and cursor.last() and cursor.key()[:1] == USES:
-                # The system's clock began anew with the system, and the uses in the file did not.
+                # The monotonic clock starts again at each boot; use times in the file may be from an earlier boot.
                 uses.offset = max(0, decode_use(cursor.key())[0] + 1 - uses.now())
             transaction.put(PREPARED_NAME, PREPARED.pack(run, uses.offset, *limits))
             return
@@ -180,7 +180,7 @@ class SharedRules:
         return self._counted_lookups.number(key, now)
 
     def statistics(self, now: float) -> CacheStatistics:
-        """Exact, but for what a killed process had answered and not counted yet: one `get` for each."""
+        """The statistics. Exact, except that each killed process may have missed one `get`."""
         while self._reader.any_expired(now):
             self._write(lambda rules: rules.drop_expired(now))
         return CacheStatistics(len(self._reader), *self._tables.totals())
@@ -200,24 +200,24 @@ class SharedRules:
     def change(self, key: bytes, change: Callable[[int], int], expires: float, now: float) -> int:
         return self._write(lambda rules: rules.change(key, change, expires, now))
 
-    # ----- of a file
+    # ----- the file
 
     def clear_dead_readers(self) -> None:
-        """Clear the places of readers that were killed, so that pages are used again."""
+        """Clear the slots of readers that were killed, so that their pages are reused."""
         self._env.reader_check()
 
     def sync(self) -> None:
-        """Have the system write it to the disk. Takes its time; for a thread."""
+        """Flush the file to the disk. Blocks; call it in a thread."""
         sync(self._env, self._path)
 
     def close(self, sync: bool = True) -> None:
-        """This process uses it no more. Write it to the disk, if told so."""
+        """Close the file in this process; `sync`: flush it to the disk first."""
         close(self._env, sync)
         self._tables.close()
 
     def disable(self) -> None:
-        """This process is a fork of the one that opened it: whatever it does with it would hurt the other."""
-        self._before_fork = self._env  # kept, because letting go of it would close it
+        """Refuse all calls: this process was forked from the one that opened the file, and would damage its locks."""
+        self._before_fork = self._env  # keep a reference, because its destructor would close it
         self._env = self._counting_reader.env = self._reader.env = self._items.env = _OpenedBeforeFork()
 
     # ----- below
@@ -231,10 +231,10 @@ class SharedRules:
             try:
                 return self._commit(change, began)
             except lmdb.MapFullError:
-                self._env.reader_check()  # the dead may keep pages from being used again
+                self._env.reader_check()  # dead readers may keep pages from being reused
                 return self._commit(change, began)
         except (lmdb.Error, OSError) as error:
-            raise CacheError(f"{self._path} did not take it ({error}); the cache is unchanged") from error
+            raise CacheError(f"{self._path} cannot be written ({error}); the cache is unchanged") from error
 
     def _commit(self, change: Callable[[CacheRules], _T], began: int) -> _T:
         while True:

@@ -1,8 +1,8 @@
-"""The folder in shared memory where the processes of one runtime have their caches.
+"""The folder in shared memory with the caches of one runtime's processes.
 
-The runtime's first process makes it and removes it; the others are told its path. Each keeps a shared lock on it, which
-the kernel takes back when the process is gone, however it went. So a folder that nobody has locked belongs to a runtime
-of which nothing is left, and the next one that starts removes it.
+The master creates and removes it; member processes get its path. Each process keeps a shared lock on it, which the
+kernel releases when the process ends in any way. So a folder without a lock belongs to a runtime of which no process is
+left, and the next runtime that starts removes it.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _PREFIX = "trio_uwsgi-"
 
 
 class SharedFolder:
-    """A folder that this process has joined.
+    """A folder that this process has opened and locked.
 
     Args:
-        path: where it is.
+        path: its path.
     Raises:
-        BootError: there is none.
+        BootError: it does not exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Of one run of a runtime: what is in a file of another run was not made ready for these processes.
+        # Identifies one run of a runtime; a cache's file of another run must be prepared again.
         self.run = hashlib.blake2b(path.name.encode(), digest_size=16).digest()
         try:
             self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
         except OSError as error:
-            raise BootError(f"the shared caches of this runtime are not there: {path}: {error.strerror}") from error
+            raise BootError(f"the shared caches of this runtime cannot be opened: {path}: {error.strerror}") from error
 
     @classmethod
     def make(cls, memory: Path | None = None) -> SharedFolder:
-        """Make one, in shared memory where the system has it, and remove those of which nothing is left.
+        """Create a folder, in shared memory if the system has it, and remove folders that are left over.
 
         Raises:
-            BootError: the system has no room for it, or lets nobody write there.
+            BootError: it cannot be created.
         """
         if memory is None:
             memory = _MEMORY if _MEMORY.is_dir() else Path(tempfile.gettempdir())
@@ -59,10 +59,10 @@ class SharedFolder:
                 path = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=memory)
             except OSError as error:
                 raise BootError(
-                    f"no folder can be made in {memory}, where processes share what they have: {error.strerror}; "
-                    f"make it writable, with room, or let members be tasks, without --processes"
+                    f"no folder for shared caches can be created in {memory}: {error.strerror}; "
+                    f"make it writable and large enough, or run members as tasks, without --processes"
                 ) from None
-            # Another runtime that starts may take it for one of which nothing is left, until it is locked here.
+            # Another starting runtime may take it for a leftover and remove it, until it is locked here.
             try:
                 folder = cls(Path(path))
             except BootError as error:
@@ -75,29 +75,29 @@ class SharedFolder:
 
     @property
     def exists(self) -> bool:
-        """Is it still in its place?"""
+        """Does the path still lead to this folder?"""
         try:
             return os.path.samestat(os.fstat(self._lock), os.stat(self.path))
         except FileNotFoundError:
             return False
 
     def file(self, name: str, kind: str) -> Path:
-        """Where a cache has its file of that kind. Caches may be called what files may not."""
+        """The path of a cache's file of that kind. The cache's name is escaped, as it may have any characters."""
         digest = hashlib.blake2b(name.encode(), digest_size=4).hexdigest()
         return self.path / f"{urllib.parse.quote(name, safe='')[:80]}-{digest}.{kind}"
 
     def close(self) -> None:
-        """This process has no file of it open any more."""
+        """Release the lock; this process has closed its files in the folder."""
         os.close(self._lock)
 
     def remove(self) -> None:
-        """The runtime has ended. Processes that are late keep what they have open."""
+        """Remove the folder at the end of the runtime. Files that are still open in a process stay usable there."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.close()
 
 
 def _remove_if_unused(path: Path) -> None:
-    with contextlib.suppress(OSError):  # it is another user's, in use, or being removed by another one
+    with contextlib.suppress(OSError):  # it is another user's, in use, or being removed by another process
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,14 +1,14 @@
-"""Items in a file that several processes have open: what `_caches/rules.py` asks of where items are.
+"""Items in a file that several processes have open: the protocol `Items` of `rules.py`.
 
-Looking is a transaction of LMDB that only reads: it takes no lock, waits for nobody, and sees what was committed.
-Changing happens in a transaction that writes, of which there is one at a time over all processes; `shared_cache.py`
-begins and ends it around each call.
+Reading is a read transaction of LMDB: it takes no lock, does not wait, and sees what was committed. Changes are made in
+a write transaction, of which there is one at a time over all processes; `shared_cache.py` begins and ends it around
+each call.
 
-Under `lru`, getting an item is a use, and must not cost a transaction that writes. So the time of the use goes to a
-table in shared memory (`uses`: a number for each slot, and each item has a slot), with one store of 8 bytes. The file
-has an index of uses, too, which is right or too early, never too late. Whoever needs the item that was not used for
-the longest time takes the first one of the index, and if the table knows a later use, moves it there and looks again:
-each such step is paid for by a get before it. When the two agree, no other item can have been used earlier.
+With `lru`, a `get` counts as a use, but must not cost a write transaction. So the time of the use is written to a table
+in shared memory (`UseTimes`: each item has a slot, each slot a number of 8 bytes). The file has an index of use times
+too; its times may be earlier than those of the table, never later. To find the least recently used item, take the first
+item of the index; if the table has a later time, move the item there in the index and repeat. Each such step
+corresponds to an earlier `get`. When both times agree, no other item was used earlier.
 """
 
 from __future__ import annotations
@@ -49,19 +49,19 @@ __all__ = ["CommitAndRepeat", "ItemReader", "SharedItems", "UseTimes"]
 
 _INFINITY = float("inf")
 _EMPTY = COUNT.pack(0, 0)
-# Items that are moved in the index of uses in one transaction, so that it stays short however many were used.
+# The most items that are moved in the index of use times in one transaction, to keep it short.
 _MAX_MOVED = 16
 
 
 class CommitAndRepeat(Exception):
-    """What was done so far is to be committed, and the call to be made again. Never leaves `shared_cache.py`."""
+    """Commit the transaction and repeat the call. Caught in `shared_cache.py`."""
 
 
 class UseTimes:
-    """When the items of a cache were used: a number for each slot, in memory that all processes have.
+    """When the items of a cache were last used: a number for each slot, in shared memory.
 
-    Time is the system's monotonic clock in nanoseconds, which is one clock for all processes, plus what makes it
-    later than all uses that the file has from earlier boots.
+    Time is the system's monotonic clock in nanoseconds, the same clock in all processes, plus an `offset` that makes it
+    later than all use times in the file from earlier boots.
     """
 
     __slots__ = ("offset", "table")
@@ -71,21 +71,21 @@ class UseTimes:
         self.offset = 0
 
     def now(self) -> int:
-        """The time of a use that begins now."""
+        """The current time."""
         return time.monotonic_ns() + self.offset
 
     def note(self, slot: int, used: int) -> None:
-        """An item was used. Two processes that do this at one instant may leave the earlier of their two times."""
+        """An item was used. If two processes note this at once, the earlier of their times may remain."""
         if self.table[slot] < used:
             self.table[slot] = used
 
 
 class ItemReader:
-    """The items, for those who look: each look is a transaction of its own.
+    """Reads items; each call is its own read transaction.
 
     Args:
         environment: the file.
-        uses: where a `get` is noted; None if it is none that counts.
+        uses: where a `get` is noted; None if it does not count as a use.
     """
 
     __slots__ = ("_uses", "env")
@@ -95,7 +95,7 @@ class ItemReader:
         self._uses = uses
 
     def get(self, key: bytes, /) -> Item | None:
-        # Before the look: an item that takes over the slot after it is newer, so the note does not touch it.
+        # The time before the read: if another item gets the slot meanwhile, its time is later and is not changed.
         used = 0 if self._uses is None else self._uses.now()
         name = name_of(key)
         with self._begin() as transaction:
@@ -105,7 +105,7 @@ class ItemReader:
         found, item, slot, _ = decode_item(name, data)
         if found != key:
             return None
-        # Also if it has expired: nobody gets that one any more, so its use says nothing.
+        # Noted even if it has expired, because then its use time does not matter.
         if self._uses is not None:
             self._uses.note(slot, used)
         return item
@@ -130,21 +130,21 @@ class ItemReader:
             try:
                 return self.env.begin(buffers=buffers)
             except lmdb.ReadersFullError:
-                self.env.reader_check()  # the places of those who were killed
+                self.env.reader_check()  # clears the slots of killed readers
                 return self.env.begin(buffers=buffers)
         except lmdb.Error as error:
             raise CacheError(f"a shared cache cannot be read: {error}") from error
 
 
 class SharedItems:
-    """The items, for those who change them. Everything happens in `transaction`, which is set from outside.
+    """Changes items, inside of the write transaction that `begin` sets.
 
-    LMDB lets one thread of one process write at a time, so what is kept here during a transaction is of one call. It
-    is begun with `buffers=True`: looking at the head of an item does not copy its value.
+    LMDB lets one thread of one process write at a time, so the attributes belong to one call at a time. The transaction
+    has `buffers=True`, so that reading the head of an item does not copy its value.
 
     Args:
         environment: the file.
-        uses: when they were used, if the cache is `lru`.
+        uses: the use times, if the cache is `lru`.
     """
 
     __slots__ = ("_began", "_counted", "_items", "_slots", "_transaction", "_uses", "env")
@@ -157,14 +157,14 @@ class SharedItems:
         self._counted = False
 
     def begin(self, transaction: Transaction, began: int) -> None:
-        """A call begins, which waited for its turn since `began`. `end` is due before the commit."""
+        """A call begins, which has waited for the write lock since `began`. `end` must follow before the commit."""
         self._transaction = transaction
         self._began = began
         self._counted = False
         self._items, self._slots = COUNT.unpack(transaction.get(COUNT_NAME, _EMPTY))
 
     def end(self) -> None:
-        """Write down how many items there are now."""
+        """Write the number of items."""
         if self._counted:
             self._transaction.put(COUNT_NAME, COUNT.pack(self._items, self._slots))
 
@@ -236,13 +236,13 @@ class SharedItems:
         transaction = self._transaction
         for _ in range(_MAX_MOVED):
             cursor = transaction.cursor()
-            cursor.set_range(USES)  # the last kind of records, and there is one for each item
+            cursor.set_range(USES)  # the last type of records; there is one for each item
             place = bytes(cursor.key())
             used, name = decode_use(place)
             data = transaction.get(name)
             _, slot, _ = decode_head(data)
             last = self._uses.table[slot]
-            # Where all were used since the call began, any of them will do: else busy readers could keep it for ever.
+            # If all items were used since the call began, take any; otherwise busy readers could delay it for ever.
             if last <= used or used > self._began:
                 return decode_key(name, data)
             key, item, _, _ = decode_item(name, bytes(data))

@@ -1,8 +1,8 @@
-"""The file behind a cache with `store=` that one process has for itself.
+"""The file of a cache with `store=` that only one process uses.
 
-The items are in the memory of the process, and every change is a transaction of its own before it is made there. What
-a crash of the machine takes is up to `store_sync`. Several processes share a file in `shared_cache.py`; each of the
-two opens what the other has left.
+The items are in the memory of the process; each change is first committed to the file in its own transaction.
+`store_sync` limits what a crash of the machine can lose. `shared_cache.py` is for a file that several processes share;
+both can open a file that the other has written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Store:
     """The items of one cache, in a file.
 
     Raises:
-        BootError: the file cannot be opened or is no store; nothing of it was changed.
+        BootError: the file cannot be opened or is not a store; it was not changed.
     """
 
     def __init__(self, spec: Cache) -> None:
@@ -42,7 +42,7 @@ class Store:
 
     def _take_over(self) -> list[tuple[bytes, Item]]:
         with self._env.begin(write=True) as transaction:
-            records = sorted(read_records(transaction), key=lambda record: record[3])  # as they were used
+            records = sorted(read_records(transaction), key=lambda record: record[3])  # by their last use
             items = [(key, item) for key, item, _, _ in records]
             if is_shared(transaction) is not False:
                 empty(self._env, transaction)
@@ -51,10 +51,10 @@ class Store:
         return items
 
     def changed(self, key: bytes | None, item: Item | None) -> None:
-        """Store or drop an item; without a key, drop all. It is in the file when this returns.
+        """Store or drop an item; without a key, drop all. The change is committed when this returns.
 
         Raises:
-            CacheError: the file does not take it, because the disk is full, say. It is unchanged.
+            CacheError: the file cannot be written, for example because the disk is full. It is unchanged.
         """
         try:
             with self._env.begin(write=True) as transaction:
@@ -65,13 +65,13 @@ class Store:
                 else:
                     transaction.put(name_of(key), encode_item(key, item, 0, 0))
         except (lmdb.Error, OSError) as error:
-            what = "that all items are dropped" if key is None else f"item {key!r}"
-            raise CacheError(f"{self._path} did not take {what} ({error}); the cache is unchanged") from error
+            what = "cannot be cleared" if key is None else f"cannot be written, item {key!r}"
+            raise CacheError(f"{self._path} {what} ({error}); the cache is unchanged") from error
 
     def sync(self) -> None:
-        """Have the system write it to the disk. Takes its time; for a thread."""
+        """Flush the file to the disk. Blocks; call it in a thread."""
         sync(self._env, self._path)
 
     def close(self, sync: bool = True) -> None:
-        """Write it to the disk, if told so, and close it."""
+        """Close the file; `sync`: flush it to the disk first."""
         close(self._env, sync)

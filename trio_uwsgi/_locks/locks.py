@@ -1,10 +1,10 @@
-"""User locks of a runtime: tasks that hold them, and tasks that wait.
+"""User locks of a runtime: tasks that hold them, and tasks that wait for them.
 
-A holder is a task *in* a unit of work. Two tasks of one unit exclude each other, as two requests do; and the task that
-runs request after request is another holder each time. A unit that ends lets go of what its tasks hold.
+A holder is a task *in* a unit of work. Two tasks of one unit exclude each other, as two requests do; a task that runs
+many requests is a different holder for each. When a unit ends, the locks of its tasks are released.
 
-The rules are in `_locks/rules.py`; here tasks are parked, and woken when the lock has become theirs. Where members are
-processes the master has the table, see `remote.py`.
+The rules are in `rules.py`; here tasks wait, and are woken when they hold the lock. If members are processes, the
+master has the table, see `remote.py`.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ Holder: TypeAlias = "tuple[Unit, Task]"
 
 
 class Locks(Protocol):
-    """The locks 0 to some highest of a runtime. Not for threads."""
+    """The user locks of a runtime, numbers 0 to a highest one. Not for threads."""
 
     def take(self, number: int, unit: Unit) -> bool:
-        """Hold the lock, or be in line for it: then False, and `wait` must follow at once.
+        """Acquire the lock (True), or queue for it (False); then `wait` must follow at once.
 
         Raises:
-            LockError: there is no such lock, this task holds it, or it ends before it could unlock it.
+            LockError: there is no such lock, this task holds it already, or it is a system task.
             NotServing: the unit has ended.
         """
 
     async def wait(self, number: int, unit: Unit) -> None:
-        """Wait until the lock has become this task's. A cancelled wait leaves nothing.
+        """Wait until this task holds the lock. A cancelled wait leaves the queue.
 
         Raises:
             NotServing: the unit ended meanwhile.
         """
 
     def release(self, number: int, unit: Unit) -> None:
-        """Let go of the lock: the one that waited longest holds it now.
+        """Release the lock: the task that has waited longest holds it now.
 
         Raises:
             LockError: there is no such lock, or this task does not hold it.
         """
 
     def is_locked(self, number: int) -> bool:
-        """Does anybody hold it?
+        """Does any task hold it?
 
         Raises:
             LockError: there is no such lock.
@@ -66,23 +66,23 @@ class Locks(Protocol):
 
 
 class LockClaims:
-    """What a task must be to hold a lock, and to let go of it; and the units that have locked something.
+    """Checks which tasks may acquire and release a lock, and notices the end of units that have acquired one.
 
     Args:
-        highest: number of a lock.
-        ended: called with a unit that has locked something, when it is over.
+        highest: the highest number of a lock.
+        ended: called with a unit that has acquired a lock, when it ends.
     """
 
     def __init__(self, highest: int, ended: Callable[[Unit], None]) -> None:
         self._highest = highest
         self._ended = ended
-        self._units: set[Unit] = set()  # that will tell us when they end
+        self._units: set[Unit] = set()  # units that will call `_unit_ended`
 
     def check_number(self, number: int) -> None:
-        """Is there such a lock?
+        """Check that there is such a lock.
 
         Raises:
-            LockError: no.
+            LockError: there is not.
         """
         if type(number) is not int or not 0 <= number <= self._highest:
             which = f"locks 0 to {self._highest}" if self._highest else "lock 0 only"
@@ -92,21 +92,21 @@ class LockClaims:
             )
 
     def taker(self, number: int, unit: Unit, holder: Holder | None) -> Holder:
-        """Who wants a lock that `holder` has.
+        """The current task as a holder of this lock; `holder` is the present one.
 
         Raises:
-            LockError, NotServing: it cannot be had by the task that runs.
+            LockError, NotServing: the current task cannot acquire the lock.
         """
         me = (unit, current_task())
         if is_system_task(me[1]):
             raise LockError(
-                f"user lock {number} cannot be held by a thread that may be left behind; lock it in the task that "
+                f"user lock {number} cannot be held by a thread that may be abandoned; lock it in the task that "
                 f"starts the thread, or start it with abandon_on_cancel=False"
             )
         if holder is not None and holder == me:
             raise LockError(
-                f"user lock {number} is held by this task already, which would wait for itself for ever; unlock it "
-                f"first, or lock it in one place only"
+                f"this task holds user lock {number} already and would deadlock; unlock it first, or lock it in one "
+                f"place only"
             )
         if unit not in self._units:
             unit.at_end(partial(self._unit_ended, unit))
@@ -119,7 +119,7 @@ class LockClaims:
 
 
 class UserLocks:
-    """The locks where all members are tasks of this process."""
+    """The locks if all members are tasks of this process."""
 
     def __init__(self, highest: int) -> None:
         self._claims = LockClaims(highest, self._ended)
@@ -133,7 +133,7 @@ class UserLocks:
         me = (unit, current_task())
 
         def abort(_: RaiseCancelT) -> Abort:
-            # Whoever was handed the lock has been woken in the same step, and is not cancelled here any more.
+            # A task that has got the lock was rescheduled in the same step, so it cannot be cancelled here any more.
             self._table.forget(number, me)
             return Abort.SUCCEEDED
 
@@ -142,7 +142,7 @@ class UserLocks:
     def release(self, number: int, unit: Unit) -> None:
         holder = self._holder(number)
         if holder is None:
-            raise LockError(f"user lock {number} cannot be unlocked: nobody holds it")
+            raise LockError(f"user lock {number} cannot be unlocked: it is not locked")
         check_holder(number, holder, unit)
         self._hand_over(number)
 
@@ -159,7 +159,7 @@ class UserLocks:
             trio.lowlevel.reschedule(following[1])
 
     def _ended(self, unit: Unit) -> None:
-        """A unit is over. Tasks that it left behind wait for nothing any more, and hold nothing."""
+        """A unit has ended. Its tasks that still run stop waiting for locks, and their locks are released."""
         for number, waiter in self._table.waiters():
             if waiter[0] is unit:
                 self._table.forget(number, waiter)
@@ -171,24 +171,25 @@ class UserLocks:
 
 
 def check_holder(number: int, holder: Holder, unit: Unit) -> None:
-    """Raise LockError unless it is this task, in this unit, that holds the lock."""
+    """Raise LockError unless this task, in this unit, holds the lock."""
     if holder != (unit, current_task()):
         raise LockError(
-            f"user lock {number} cannot be unlocked: {_name(holder)} holds it, and only the task that locked it can"
+            f"user lock {number} cannot be unlocked: {_name(holder)} holds it, and only the task that locked it may "
+            f"unlock it"
         )
 
 
 def _name(holder: Holder) -> str:
-    """Who holds a lock, in words."""
+    """The holder of a lock, for logs and errors."""
     unit = holder[0]
     return f"{unit.what} of {unit.member.name}"
 
 
 def unit_ended_error(number: int) -> NotServing:
-    """What a task gets that waits for a lock after its unit."""
+    """The error of a task that waits for a lock when its unit ends."""
     return NotServing(f"uwsgi.lock({number})", "its request or handler has ended; wait for the lock in it")
 
 
 def warn_not_unlocked(number: int, holder: Holder) -> None:
-    """A unit ended without having unlocked."""
-    logger.warning("%s ended and held user lock %d, which is unlocked now", _name(holder), number)
+    """Log that a unit ended without unlocking."""
+    logger.warning("%s ended without unlocking user lock %d; it is unlocked now", _name(holder), number)

@@ -1,8 +1,8 @@
-"""User locks where members are processes: the master has the table, and its members ask it.
+"""User locks if members are processes: the master has the table, members send requests.
 
-A member's task that wants a lock says `Lock` and waits for `Granted`; so locks are handed over in the order in which
-the master heard of those who want them, and one whose holder's process dies is handed on when its link ends. Whether a
-lock is held is also in shared memory (`scoreboard.py`), so that asking needs no answer.
+To acquire a lock, a task's member sends `Lock` and the task waits for `Granted`. Locks are granted in the order in
+which the master receives the requests. If the process of a holder dies, the master passes the lock on when the link
+ends. Whether a lock is held is also in shared memory (`_link/scoreboard.py`), so `is_locked` needs no round trip.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class RemoteLocks:
     """A member's side. Not for threads.
 
     Args:
-        highest: number of a lock.
-        board: where the master notes what is held.
-        send: to the master.
+        highest: the highest number of a lock.
+        scoreboard: has the locks that are held; the master writes it.
+        send: sends a frame to the master.
     """
 
     def __init__(self, highest: int, scoreboard: Scoreboard, send: Callable[[Frame], None]) -> None:
@@ -41,7 +41,7 @@ class RemoteLocks:
         self._scoreboard = scoreboard
         self._send = send
         self._idents = itertools.count(1)
-        # Invariant: what was asked for and is neither granted nor forgotten; and what was granted and is not unlocked.
+        # Requests that are neither granted nor cancelled, by ident; and granted locks that are not released, by number.
         self._asked: dict[int, tuple[int, Holder]] = {}
         self._held: dict[int, tuple[int, Holder]] = {}
 
@@ -64,9 +64,9 @@ class RemoteLocks:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def granted(self, number: int, ident: int) -> None:
-        """The master says that a lock is ours."""
+        """The master has granted a lock."""
         asked = self._asked.pop(ident, None)
-        if asked is None:  # forgotten while this was on its way
+        if asked is None:  # cancelled meanwhile
             self._send(Unlock(number, ident))
         else:
             self._held[number] = ident, asked[1]
@@ -76,8 +76,8 @@ class RemoteLocks:
         self._claims.check_number(number)
         holder = self._holder(number)
         if holder is None:
-            nobody = "another member holds it" if self._scoreboard.is_locked(number) else "nobody holds it"
-            raise LockError(f"user lock {number} cannot be unlocked: {nobody}")
+            reason = "another member holds it" if self._scoreboard.is_locked(number) else "it is not locked"
+            raise LockError(f"user lock {number} cannot be unlocked: {reason}")
         check_holder(number, holder, unit)
         self._unlock(number)
 
@@ -109,11 +109,11 @@ class RemoteLocks:
 
 
 class LockKeeper:
-    """The master's side: the table of all members.
+    """The master's side: the table of the locks of all members.
 
     Args:
-        board: where it notes what is held.
-        send: a frame to the member of this name.
+        scoreboard: gets the locks that are held.
+        send: sends a frame to the member of this name.
     """
 
     def __init__(self, scoreboard: Scoreboard, send: Callable[[str, Frame], None]) -> None:
@@ -122,7 +122,7 @@ class LockKeeper:
         self._table: LockTable[tuple[str, int]] = LockTable()
 
     def obey(self, member: str, frame: Lock | Unlock | Forget) -> None:
-        """Do what a member asks."""
+        """Handle a member's request."""
         match frame:
             case Lock(number, ident):
                 self.lock(member, number, ident)
@@ -132,23 +132,23 @@ class LockKeeper:
                 self.forget(member, number, ident)
 
     def lock(self, member: str, number: int, ident: int) -> None:
-        """A member wants a lock."""
+        """A member requests a lock."""
         if self._table.take(number, (member, ident)):
             self._scoreboard.set_locked(number, True)
             self._send(member, Granted(number, ident))
 
     def unlock(self, member: str, number: int, ident: int) -> None:
-        """A member lets go of a lock that it holds."""
+        """A member releases a lock."""
         if self._table.holder(number) == (member, ident):
             self._hand_over(number)
 
     def forget(self, member: str, number: int, ident: int) -> None:
-        """A member waits no more. If it was granted the lock meanwhile, it unlocks when it hears of that."""
+        """A member cancels its request. If the lock was granted meanwhile, it unlocks when `Granted` arrives."""
         if (number, (member, ident)) in self._table.waiters():
             self._table.forget(number, (member, ident))
 
     def forget_member(self, member: str) -> None:
-        """A member has ended: it waits for nothing, and holds nothing."""
+        """A member has ended: cancel its requests and release its locks."""
         for number, waiter in self._table.waiters():
             if waiter[0] == member:
                 self._table.forget(number, waiter)

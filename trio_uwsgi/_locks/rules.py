@@ -1,9 +1,9 @@
-"""User locks: who holds which, and who waits for it, in what order. Pure.
+"""User locks: the holder of each lock and the queue of waiters. Pure.
 
-A lock is handed over, never fought for: when its holder lets go, the one that waited longest holds it at once, before
-it has even run. So nobody overtakes, and nobody starves. How a waiter is woken is in `locks.py`.
+A released lock passes directly to the waiter that has waited longest, before that runs. So locks are fair: no waiter is
+overtaken. Waiters are woken in `locks.py`.
 
-Holders and waiters are values that the caller chooses; equal ones are the same holder.
+Holders and waiters are hashable values that the caller chooses; equal ones are the same holder.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ class LockTable(Generic[H]):
         self._waiting: dict[int, deque[H]] = {}
 
     def holder(self, number: int) -> H | None:
-        """Who holds it."""
+        """The holder; None if the lock is free."""
         return self._holders.get(number)
 
-    def take(self, number: int, who: H) -> bool:
-        """Give the lock to `who`, or queue it behind the others: then False."""
+    def take(self, number: int, taker: H) -> bool:
+        """Give the lock to `taker`, or append `taker` to the queue and return False."""
         if number not in self._holders:
-            self._holders[number] = who
+            self._holders[number] = taker
             return True
-        self._waiting.setdefault(number, deque()).append(who)
+        self._waiting.setdefault(number, deque()).append(taker)
         return False
 
     def held(self) -> list[tuple[int, H]]:
-        """The locks that have a holder, with it."""
+        """All locks that are held, with their holders."""
         return list(self._holders.items())
 
     def waiters(self) -> list[tuple[int, H]]:
-        """Who waits, and for which lock."""
-        return [(number, who) for number, waiting in self._waiting.items() for who in waiting]
+        """All waiters, with the locks that they wait for."""
+        return [(number, waiter) for number, waiting in self._waiting.items() for waiter in waiting]
 
-    def forget(self, number: int, who: H) -> None:
-        """`who` waits no more."""
+    def forget(self, number: int, waiter: H) -> None:
+        """Remove a waiter from the queue."""
         waiting = self._waiting[number]
-        waiting.remove(who)
+        waiting.remove(waiter)
         if not waiting:
             del self._waiting[number]
 
     def hand_over(self, number: int) -> H | None:
-        """The holder lets go: who holds the lock now, None if nobody does."""
+        """The holder releases the lock. Returns the new holder, or None if the lock is free."""
         waiting = self._waiting.get(number)
         if not waiting:
             del self._holders[number]

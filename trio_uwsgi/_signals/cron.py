@@ -1,13 +1,13 @@
-"""When a cron fires: uWSGI's five integers, crontab strings, and what both do when a zone changes its offset. Pure.
+"""When a cron fires: uWSGI's five integers, crontab strings, and both across DST changes. Pure.
 
-Theory. A spec knows local minutes only: `next_local` names the next matching one on a calendar without zones.
-`next_fire` maps it to POSIX time, and is the one place where both kinds of spec meet DST, so that they agree. A local
-minute read with fold=0 and with fold=1 (PEP 495) gives two instants: equal on an ordinary day, fold=0 first in the
-hour that is repeated in autumn, fold=1 first in the hour that is skipped in spring. A *fixed* job (a named minute of
-named hours) runs at the first of two equal times, and once right behind the gap for what was skipped in it. Any other
-job follows the minutes that really pass: none in the gap, twice as many in the repeated hour.
+Theory. A spec matches local minutes: `next_local` returns the next match on a calendar without time zones. `next_fire`
+converts it to POSIX time; both kinds of spec meet DST only there, so they agree. A local minute read with fold=0 and
+with fold=1 (PEP 495) gives two instants: equal on an ordinary day, fold=0 first in the hour that is repeated in autumn,
+fold=1 first in the hour that is skipped in spring. A *fixed* job (given minutes of given hours) runs at the first of
+two equal times, and once right after the gap if its time was skipped. Any other job follows the minutes that really
+pass: none in the gap, twice as many in the repeated hour.
 
-A cron fires at second 0 of its minutes. Not here: who is due and in which order (`schedule.py`), and any clock.
+A cron fires at second 0 of its minutes. The order of crons and timers is in `schedule.py`. There is no clock here.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
-# Field, lowest and highest value that can match. A negative N matches what |N| divides, so there must be a multiple
-# of |N| in the range: 0 is one for minute, hour and week; the others must not go below minus their highest value.
+# Field, lowest and highest value that can match. A negative N matches the multiples of |N|, so the range must contain
+# one: 0 is one for minute, hour and week; for day and month |N| must not exceed the highest value.
 _RANGES = (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("week", 0, 7))
 
 
@@ -49,7 +49,7 @@ class CronSpec:
         month: 1 to 12, or -1 to -12.
         week: day of the week, 0 and 7 are Sunday, or negative.
     Raises:
-        RegistrationError: a value, or a date, that never comes. uWSGI accepts these, and they never fire.
+        RegistrationError: a value or a date that never matches. uWSGI accepts these, and they never fire.
     """
 
     minute: int
@@ -66,7 +66,7 @@ class CronSpec:
             if value > highest or 0 <= value < lowest or (lowest and value < -highest):
                 allowed = _allowed(name, lowest, highest)
                 raise RegistrationError(f"cron {name} {value} matches no time, so it would never run; give {allowed}")
-        if self.day >= 0 and self.week >= 0:  # the day of the week alone will do
+        if self.day >= 0 and self.week >= 0:  # a match of the day of the week is enough
             return
         months = [length for month, length in enumerate(_DAYS_IN_MONTH, 1) if _hits(month, self.month)]
         if not any(_hits(day, self.day) for day in range(1, max(months) + 1)):
@@ -77,7 +77,7 @@ class CronSpec:
 
     @property
     def fixed(self) -> bool:
-        """Does it name its minute and its hour? See the module's text for what that means across a DST change."""
+        """Does it give its minute and its hour? See the module's docstring for the meaning across a DST change."""
         return self.minute >= 0 and self.hour >= 0
 
     def matches(self, local: datetime) -> bool:
@@ -93,8 +93,9 @@ class CronSpec:
                     for minute in range(after.minute + 1 if hour == after.hour else 0, 60):
                         if _hits(minute, self.minute):
                             return datetime(day.year, day.month, day.day, hour, minute)
-        # By day, and by month where the month is wrong: 29 February is at most some 400 steps away. It ends, because
-        # __post_init__ let no spec through that matches no date, and every date falls on every day of the week in time.
+        # Step by day, or by month where the month does not match: 29 February is at most some 400 steps away. The loop
+        # ends, because __post_init__ refuses specs that match no date, and each date falls on each day of the week in
+        # some year.
         day += _DAY
         while not self._on(day):
             day = day + _DAY if _hits(day.month, self.month) else (day.replace(day=1) + 31 * _DAY).replace(day=1)
@@ -152,13 +153,13 @@ class CrontabSpec:
 
     @property
     def fixed(self) -> bool:
-        """Does it name its minutes and its hours? See the module's text for what that means across a DST change."""
+        """Does it give its minutes and its hours? See the module's docstring for the meaning across a DST change."""
         minute, hour = self.text.split()[:2]
         return not minute.startswith("*") and not hour.startswith("*")
 
     def next_local(self, after: datetime) -> datetime:
         """The first matching local minute later than `after`, a naive whole minute."""
-        # Naive on purpose: with a zone cronsim applies its own DST rules, and may answer with a minute that has passed.
+        # Naive on purpose: with a zone cronsim applies its own DST rules, and may return a minute that has passed.
         return next(CronSim(self.text, after))
 
 
@@ -170,21 +171,21 @@ def next_fire(spec: Spec, after_wall: float, zone: tzinfo | None) -> float:
 
     Args:
         spec: what to match.
-        after_wall: POSIX time in seconds. Its own minute is not looked at, not even if this is its second 0.
-        zone: whose local time, with PEP 495 folds (`zoneinfo.ZoneInfo`, `datetime.timezone`); None is the system's.
+        after_wall: POSIX time in seconds. Its own minute is skipped, even if this is its second 0.
+        zone: the time zone, with PEP 495 folds (`zoneinfo.ZoneInfo`, `datetime.timezone`); None is the system's.
     Returns:
         POSIX time in seconds, a second 0 of local time.
     uWSGI: a cron fires at once if the minute of its registration matches; then at that same second; not at all on the
         day on which DST skips its time, and twice on the day on which its time is repeated.
     """
-    after = math.floor(after_wall)  # datetime would round 59.9999999 s up, to the minute that is looked for
+    after = math.floor(after_wall)  # datetime would round 59.9999999 s up to the next minute
     here = _local(after, zone).replace(second=0)
     if spec.fixed:
         return _fixed_fire(spec, here, after, zone)
     fires = _instants(_outside_gap(spec, spec.next_local(here), zone), zone)
     first, again = _instants(here, zone)
     if first < again:
-        # This minute comes twice. If it is the first of the two, the clock will be put back to minutes before it.
+        # This minute occurs twice. If it is the first occurrence, the clock will be set back to earlier minutes.
         put_back = _local(_offset_change(first, again, zone), zone)
         fires += _instants(spec.next_local(put_back - _MINUTE), zone)
     return min(fire for fire in fires if fire > after)
@@ -196,7 +197,7 @@ def _fixed_fire(spec: Spec, here: datetime, after: int, zone: tzinfo | None) -> 
         return _offset_change(again, first, zone)
     if first > after:
         return first
-    # `after` is in the second pass of a repeated hour, and everything in that hour ran in the first: go on behind it.
+    # `after` is in the second pass of a repeated hour; fixed jobs ran in the first pass, so continue after the hour.
     end = _local(_offset_change(first, again, zone), zone) + timedelta(seconds=again - first)
     return _instants(spec.next_local(end - _MINUTE), zone)[0]
 

@@ -1,4 +1,4 @@
-"""What the decorators of signals make of a function: itself, and the number it was registered for. Pure."""
+"""Types of the decorators for signals: they return the function itself, with the number of its signal. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SignalHandler(Protocol[T_co]):
-    """A handler that a decorator has registered. It is the function that was decorated."""
+    """A handler that a decorator has registered: the decorated function itself."""
 
     signum: int
 

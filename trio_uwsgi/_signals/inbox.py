@@ -1,7 +1,7 @@
-"""A member's side of deliveries: runs what the master gave it.
+"""A member's side of deliveries: queues signals and messages from the master and runs their handlers.
 
-Signals are run one at a time, in the order they were given; messages likewise, beside them (`messages.py`). Each run is
-a unit of work of its own. What waits for a signal (`signal_wait`) is woken from here.
+Signal handlers run one at a time, in the order of delivery; message handlers likewise, concurrently with them
+(`messages.py`). Each run is its own unit of work. Tasks in `signal_wait` are woken from here.
 """
 
 from __future__ import annotations
@@ -32,16 +32,15 @@ __all__ = ["Inbox"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Handlers run before others get their turn: a burst of those that never wait must not keep Trio for itself. Counted and
-# not timed, so that two runs of a story go the same way.
+# Handlers that run before other tasks get their turn, so that a burst of handlers that never wait does not block Trio.
+# Counted, not timed, so that tests are deterministic.
 HANDLERS_PER_TURN = 4
 
 
 class Inbox:
-    """What one member has been given and has not begun.
+    """The signals and messages that one member has received and not begun.
 
-    Bounded by the master's seat: it holds no more than `signal_queue` signals, and `messages` no more than
-    `message_queue`.
+    Bounded by the master, which sends at most `signal_queue` signals and `message_queue` messages.
     """
 
     def __init__(self, member: Member, calls: Calls) -> None:
@@ -50,20 +49,20 @@ class Inbox:
         self._signals: deque[Deliver] = deque()
         self._signal_arrived = trio.Event()
         self._signal_waiters: list[tuple[int | None, Task]] = []
-        self._running: Deliver  # the signal whose handler runs, or ran last
+        self._running: Deliver  # the signal whose handler runs or ran last
         self._finishing = False
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
-        self.stop_requested_at = math.inf  # when it was first told to stop
-        self.holds_slot = trio.Event()  # at once, but for one who draining another one
+        self.stop_requested_at = math.inf  # when the first `Stop` or `Drain` arrived
+        self.holds_slot = trio.Event()  # set, except in a replacement that has not taken over the slot yet
         self.holds_slot.set()
-        self.draining = False  # another one draining this one: what waits here is for that
-        self.patient = False  # others serve on when this one ends
+        self.draining = False  # a replacement takes over the slot, and what waits here
+        self.patient = False  # other members keep serving when this one ends
         self.on_pause: Callable[[bool], None] = _ignore_pause
 
     def wait_for_slot(self) -> None:
-        """Another one has the seat: wait until the master says otherwise."""
+        """This member is a replacement: begin nothing before the master sends `TakeOver`."""
         self.messages.holds_slot = self.holds_slot = trio.Event()
 
     def obey(self, frame: Frame) -> None:
@@ -80,7 +79,7 @@ class Inbox:
             self._signals.clear()
             self.messages.drop()
             self.stopping.set()
-            if self._member.kind != "mule":  # a mule's program may read messages until it has ended
+            if self._member.kind != "mule":  # a mule's program may read messages until it ends
                 self.drain()
         elif isinstance(frame, TakeOver):
             self.holds_slot.set()
@@ -93,12 +92,12 @@ class Inbox:
             self.messages.put(frame)
 
     def drain(self) -> None:
-        """Nothing is begun here any more, should another one follow: that can begin."""
+        """If this member is being replaced, report that it begins nothing more, so that the replacement may begin."""
         if self.draining:
             self._member.link.send(Drained())
 
     def finish(self) -> None:
-        """Nothing more will be raised here: let the loops end when nothing waits."""
+        """No more signals will arrive: end the loops when none waits."""
         self._finishing = True
         self._signal_arrived.set()
         self.messages.finish()
@@ -106,12 +105,12 @@ class Inbox:
     # ----- signals
 
     async def serve_signals(self) -> None:
-        """Run the handlers of the signals as they come; returns after `finish`, when none waits."""
+        """Run the handlers of signals as they arrive; returns after `finish`, when no signal waits."""
         while self._signals or not self._finishing:
             await in_own_task(self._serve_in_one_task, "signals")
 
     async def _serve_in_one_task(self) -> None:
-        """The same, until a handler has left something open in the task."""
+        """The same, until a handler has left a scope open in the task."""
         left_open = False
         while (self._signals or not self._finishing) and not left_open:
             shared = SharedScope()
@@ -122,7 +121,7 @@ class Inbox:
                 self._signal_ended()
 
     async def _run_signals(self, shared: SharedScope) -> None:
-        """Run handlers until the scope cannot be used for another one; or, after `finish`, until no signal waits."""
+        """Run handlers until the scope is not usable any more, or, after `finish`, until no signal waits."""
         signals = self._signals
         send = self._member.link.send
         usable = True
@@ -139,7 +138,7 @@ class Inbox:
             if signal is not None:
                 usable = await self._run_signal(shared, signal)
                 self._signal_ended()
-            else:  # registered in another process only: uWSGI's "error managing signal"
+            else:  # it was registered in another process only; uWSGI logs "error managing signal"
                 name = self._member.name
                 logger.error(
                     "%s: signal %d has no handler here; register it before serving starts", name, delivery.signum
@@ -169,11 +168,11 @@ class Inbox:
         self._member.link.send(Ended(delivery.ticket))
 
     async def wait_signal(self, signum: int | None) -> int:
-        """Wait until this member has run a handler, of `signum` or of any signal. A cancelled wait leaves nothing."""
+        """Wait until this member has run a handler, of `signum` or of any signal. Safe to cancel."""
         waiter = (signum, current_task())
         self._signal_waiters.append(waiter)
         return cast("int", await wait_rescheduled(lambda: self._signal_waiters.remove(waiter)))
 
 
 def _ignore_pause(paused: bool) -> None:
-    """Of members that serve no clients."""
+    """For members that serve no clients."""

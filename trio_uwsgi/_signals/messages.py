@@ -1,13 +1,13 @@
-"""A mule's side of messages: who in it gets which one.
+"""A mule's side of messages: which handler or program gets which message.
 
-Theory. Messages wait in *lanes*: one for those that were sent to the mule, and one for each of its farms. Whoever wants
-some of them is a reader: the loop of the registered handlers, the loop of a farm's function, a task of the program that
-called `mule_get_msg` or `farm_get_msg`. A message is handed over, to the reader that has waited longest of those that
-want it; two never race for one.
+Theory. Messages wait in queues: one for those that were sent to the mule, and one for each of its farms. A *reader*
+waits for messages: the loop of the registered handlers, the loop of a farm's function, a task of the mule's program in
+`mule_get_msg` or `farm_get_msg`. A message is passed directly to the reader that has waited longest of those that
+accept it, so readers do not race.
 
-Who wants what: a farm's function gets all messages of its farm. A program that has called `mule_get_msg` gets all
-others, waiting or not; one that has called `farm_get_msg`, those of farms. What is left is for the handlers; a mule
-with neither program nor handler says in the log what it dropped.
+A farm's function gets all messages of its farm. A program that has called `mule_get_msg` gets all other messages, also
+those that wait already; one that has called `farm_get_msg` gets the messages of farms. The rest goes to the handlers. A
+mule with neither program nor handler drops messages, and logs that.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ __all__ = ["Messages", "wait_rescheduled"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-Wants = Callable[[str], bool]  # of a farm's name, or "" for the mule's own
+Wants = Callable[[str], bool]  # takes a farm's name, or "" for messages to the mule itself
 
 
 class _Reader(NamedTuple):
     task: Task
     wants: Wants
-    ends: bool  # with `finish`
+    ends: bool  # does `finish` end the wait?
 
 
 class Messages:
-    """The messages that one member has been given and has not begun, and those who wait for some."""
+    """The messages that one member has received and not begun, and the readers that wait for messages."""
 
     def __init__(self, member: Member, calls: Calls) -> None:
         self._member = member
@@ -52,12 +52,12 @@ class Messages:
         self._queues: dict[str, deque[tuple[int, Deliver]]] = {}
         self._arrived = 0
         self._readers: list[_Reader] = []
-        self._held: int | None = None  # ticket of the message that the program works on
+        self._held: int | None = None  # ticket of the message that the program is handling
         self.holds_slot = trio.Event()  # as in `Inbox`
         self.holds_slot.set()
-        self._handed_over = 0  # messages that readers were given, who have not run since
+        self._handed_over = 0  # messages passed to readers that have not run since
         self._finishing = False
-        self.has_program = False  # a program runs, and may begin to read messages at any time
+        self.has_program = False  # a program runs, which may begin to read messages at any time
         self._program_reads = False
         self._program_reads_farms = False
 
@@ -76,12 +76,12 @@ class Messages:
         reschedule(reader.task, outcome.Value(frame))
 
     def _take(self, wants: Wants) -> Deliver | None:
-        """The one that has waited longest of those that are wanted."""
+        """The message that has waited longest of those that the reader wants."""
         heads = [(queue[0][0], farm) for farm, queue in self._queues.items() if queue and wants(farm)]
         return self._queues[min(heads)[1]].popleft()[1] if heads else None
 
     async def _next(self, wants: Wants, *, ends: bool) -> Deliver | None:
-        """The next one that is wanted. Where it `ends`, None after `finish` when none waits.
+        """The next message that the reader wants. With `ends`, None after `finish` when no such message waits.
 
         A cancelled wait loses no message.
         """
@@ -94,23 +94,23 @@ class Messages:
         return frame
 
     def program_ended(self) -> None:
-        """The program has ended: from now on the handlers get its messages."""
+        """The program has ended: the handlers get its messages from now on."""
         self.has_program = self._program_reads = self._program_reads_farms = False
         for reader in list(self._readers):
             if (frame := self._take(reader.wants)) is not None:
                 self._hand_over(reader, frame)
 
     def drop(self) -> None:
-        """What waits is for another member, which the master gives it to."""
+        """Drop all waiting messages: the master gives them to another member."""
         self._queues.clear()
 
     async def wait_begun(self) -> None:
-        """Wait until what readers were given is theirs in the master's eyes, too."""
+        """Wait until `Begun` has been sent for every message that was passed to a reader."""
         while self._handed_over:
             await trio.lowlevel.checkpoint()
 
     def finish(self) -> None:
-        """No more will be sent here: let the loops end when nothing waits for them."""
+        """No more messages will arrive: end the loops when none waits."""
         self._finishing = True
         for reader in [reader for reader in self._readers if reader.ends]:
             self._hand_over(reader, None)
@@ -118,16 +118,16 @@ class Messages:
     # ----- handlers, and functions of farms
 
     async def serve(self) -> None:
-        """Give messages to the registered handlers; returns after `finish`, when none waits for them."""
+        """Pass messages to the registered handlers; returns after `finish`, when none waits for them."""
         if not self.holds_slot.is_set():
             await self.holds_slot.wait()
-        # A program that begins with `mule_get_msg` gets what came before it, too; its unit is in a task of its own.
+        # Let a program that begins with `mule_get_msg` get earlier messages too; its unit is in its own task.
         await trio.lowlevel.checkpoint()
         await trio.lowlevel.checkpoint()
         await self._serve(self._for_handlers, self._handle)
 
     async def serve_farm(self, farm: str, function: MessageHandler) -> None:
-        """Give a farm's messages to its function; returns after `finish`, when none waits."""
+        """Pass a farm's messages to its function; returns after `finish`, when none waits."""
         await self._serve(lambda other: other == farm, partial(self._call, function))
 
     async def _serve(self, wants: Wants, handle: Callable[[MuleMessage], Awaitable[None]]) -> None:
@@ -137,7 +137,7 @@ class Messages:
             self._member.journal.note(self._member.name, f"{what} {len(frame.message)} bytes")
             await handle(_message(frame))
             self._member.link.send(Ended(frame.ticket))
-            await trio.lowlevel.checkpoint()  # a burst of those that never wait must not keep Trio for itself
+            await trio.lowlevel.checkpoint()  # a burst of handlers that never wait must not block Trio
 
     def _for_handlers(self, farm: str) -> bool:
         functions = self._member.registry.mules
@@ -149,7 +149,7 @@ class Messages:
         handlers = self._member.registry.mules.message_handlers
         if not handlers:
             logger.warning(
-                "%s: a message of %d bytes was dropped: nothing handles messages; use @uwsgi.mule_message_handler",
+                "%s: dropped a message of %d bytes: there is no message handler; use @uwsgi.mule_message_handler",
                 self._member.name,
                 len(message),
             )
@@ -166,8 +166,8 @@ class Messages:
 
         Args:
             timeout: in seconds, 0 or more.
-            own: those that were sent to the mule.
-            farms: those of its farms.
+            own: accept messages to the mule itself.
+            farms: accept messages to its farms.
         """
         self._program_reads |= own
         self._program_reads_farms = True
@@ -177,17 +177,17 @@ class Messages:
         frame = None
         with trio.move_on_after(timeout):
             frame = await self._next(lambda farm: (farms and farm not in functions) if farm else own, ends=False)
-        if self._member.killed:  # in the step in which it was handed the message: so it was not
+        if self._member.killed:  # in the step in which the message was passed: it does not count as received
             await trio.lowlevel.checkpoint_if_cancelled()
         if frame is None:
             return None
-        self.release()  # several tasks of one program may read: what another of them got meanwhile is done, too
+        self.release()  # several tasks of one program may read; the message that another task got meanwhile is done
         self._held = frame.ticket
         self._member.link.send(Begun(frame.ticket))
         return _message(frame)
 
     def release(self) -> None:
-        """The program is done with the message it got last: it asked for the next one, or it ended."""
+        """The program has handled its last message: it reads the next one, or it has ended."""
         if self._held is not None:
             held, self._held = self._held, None
             self._member.link.send(Ended(held))
@@ -198,9 +198,7 @@ def _message(frame: Deliver) -> MuleMessage:
 
 
 async def wait_rescheduled(forget: Callable[[], None]) -> object:
-    """Park until rescheduled with a value; a cancelled wait is forgotten by its queue first, so nothing is handed to
-    it.
-    """
+    """Wait until rescheduled with a value. `forget` removes a cancelled wait from its queue."""
 
     def abort(_: RaiseCancelT) -> Abort:
         forget()

@@ -1,7 +1,7 @@
-"""What an application declared for its mules: programs, message handlers, functions of farms. Pure.
+"""What an application declares for its mules: programs, message handlers, functions of farms. Pure.
 
-The registry's decorators lead here; who gets a message is decided in `dispatcher.py` and, inside of a mule, in
-`_signals/messages.py`.
+The registry's decorators call this. `_runtime/dispatcher.py` chooses the mule of a message; `messages.py` passes it to
+a handler or the program there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Program = Callable[[], object]
 
 
 class MuleMessage(bytes):
-    """A message to a mule, as the mule gets it: bytes, like any others.
+    """A message as a mule gets it: bytes with two attributes.
 
     Args:
         data: its bytes.
-        farm: the farm it was sent to; `""` if to a mule.
-        redelivered: a mule died while it handled this message. What it had done of it is not known, and there is no
-            third time.
+        farm: the farm it was sent to; `""` if it was sent to a mule.
+        redelivered: True for the second delivery, after a mule died while it handled the message and may have done part
+            of the work. There is no third delivery.
     """
 
     farm: str
@@ -50,11 +50,11 @@ class MuleFunctions:
         self.farms: dict[str, MessageHandler] = {}
 
     def check(self, headcount: Headcount) -> None:
-        """Refuse what these mules cannot run.
+        """Refuse declarations that these mules cannot run.
 
         Raises:
-            RegistrationError: a program is for a mule that does not exist or is not always there, a function for a
-                farm that does not exist, or there are handlers of messages and no mule.
+            RegistrationError: a program is for a mule that does not exist or does not always run, a function is for a
+                farm that does not exist, or there are message handlers but no mule.
         """
         for number in self.programs:
             _check_program(number, headcount)
@@ -65,10 +65,10 @@ class MuleFunctions:
             check_handler(handler, headcount)
 
     def declare_program(self, number: int, program: Program) -> None:
-        """Keep a mule's program.
+        """Register a mule's program.
 
         Raises:
-            RegistrationError: it cannot be called, or the mule has one.
+            RegistrationError: it cannot be called, or the mule has a program already.
         """
         if not callable(program):
             raise RegistrationError(f"the program of mule {number} must be callable without arguments, not {program!r}")
@@ -79,7 +79,7 @@ class MuleFunctions:
         self.programs[number] = program
 
     def declare_handler(self, handler: MessageHandler) -> None:
-        """Keep a handler of messages.
+        """Register a message handler.
 
         Raises:
             RegistrationError: it cannot be called.
@@ -89,10 +89,10 @@ class MuleFunctions:
         self.message_handlers.append(handler)
 
     def declare_farm(self, farm: str, function: MessageHandler) -> None:
-        """Keep a farm's function.
+        """Register a farm's function.
 
         Raises:
-            RegistrationError: it cannot be called, or the farm has one.
+            RegistrationError: it cannot be called, or the farm has a function already.
         """
         if not callable(function):
             raise RegistrationError(f"the function of farm {farm!r} must be callable with the message: {function!r}")
@@ -104,10 +104,10 @@ class MuleFunctions:
 
 
 def check_handler(handler: MessageHandler, headcount: Headcount) -> None:
-    """Refuse a handler of messages where there is no mule.
+    """Refuse a message handler if there is no mule.
 
     Raises:
-        RegistrationError: there is none.
+        RegistrationError: there is no mule.
     """
     if not headcount.mules:
         raise RegistrationError(
@@ -119,17 +119,17 @@ def check_handler(handler: MessageHandler, headcount: Headcount) -> None:
 def _check_program(number: int, headcount: Headcount) -> None:
     if number > headcount.mules:
         raise RegistrationError(
-            f"@mule({number}) gives a program to a mule that does not exist (this runtime has {headcount.mules}); "
+            f"@mule({number}) declares a program for a mule that does not exist (this runtime has {headcount.mules}); "
             f"set {option('mules', number)}, or use a lower number"
         )
     if number > headcount.least("mule"):
         raise RegistrationError(
-            f"@mule({number}) gives a program to a mule that comes and goes; "
+            f"@mule({number}) declares a program for a mule that does not always run; "
             f"set Config(mules=Mules(min={number}, ...)), on the command line --mules {number}-{headcount.mules}, "
             f"or use a lower number"
         )
 
 
 def name_of(function: Callable[..., object]) -> str:
-    """What errors call it."""
+    """The name of a function in errors."""
     return getattr(function, "__qualname__", repr(function))

@@ -1,14 +1,14 @@
 """The order of timers and crons, and what happens to late and overlapping ticks. Pure.
 
-Theory. Timers live on Trio's clock and crons on the wall clock, so there are two heaps. A timer has exactly one entry
-in one of them while it has ticks to come. A *tick* is one due time. It is raised, held (raised later, when the run
-before it has ended) or skipped; that is decided when it is taken from its heap. A raised tick is *waiting* until its
-run begins and *running* until it ends; the master says so through `begun` and `ended`.
+Theory. Timers use Trio's clock and crons the wall clock, so there are two heaps. A timer has exactly one entry in one
+of them while ticks are to come. A *tick* is one due time. It is raised, held (raised later, when the run before it has
+ended) or skipped; that is decided when it is taken from its heap. A raised tick is *waiting* until its run begins and
+*running* until it ends; the master calls `begun` and `ended`.
 
-Invariant: every tick that was raised is ended exactly once, whatever became of it: it returned or failed, it was
-refused by a full queue, or lost with its worker. Otherwise a timer that may not overlap would wait for it for ever.
+Invariant: `ended` is called exactly once for every raised tick, whether its run returned, failed, was refused by a full
+queue, or was lost with its worker. Otherwise a timer that must not overlap would wait for ever.
 
-Not here: when a cron matches (`cron.py`), who sleeps until the next due time, and what a signal does.
+Not here: when a cron matches (`cron.py`), the sleep until the next due time (`ticker.py`), and running handlers.
 """
 
 from __future__ import annotations
@@ -31,22 +31,21 @@ if TYPE_CHECKING:
 
 __all__ = ["QUEUE_LIMIT", "Again", "Cron", "Every", "Rule", "Schedule", "Timer"]
 
-# How many late ticks of one timer are made up for: as many as a member's signal queue holds by default. uWSGI has no
-# such number, it fills the socket to the target (some 275 ticks) and drops the rest.
+# The most late ticks of one timer that are queued: the default size of a member's signal queue. uWSGI has no such
+# limit: it fills the socket to the target (some 275 ticks) and drops the rest.
 QUEUE_LIMIT = 10_000
 
-# How many missed minutes of one late cron are counted before it goes on from now: those of a day. Each costs a calendar
-# search, and after a week of suspension the exact number is not worth the wait.
+# The most missed minutes of one late cron that are counted as skipped: those of a day. Each costs a calendar search,
+# and after a week of suspension the exact number is not worth the time.
 CRON_COUNT_LIMIT = 1_440
 
-# A wall clock that is put back by up to 3 h leaves crons waiting until it has caught up, so that none fires twice for a
-# minute. One that goes back further was wrong before, and crons would be silent for as long as it was. The number is
-# Vixie cron's.
+# If the wall clock is set back by up to 3 h, crons wait until it has caught up, so that none fires twice for a minute.
+# If it is set back further, it was wrong before, and crons follow it at once. The number is Vixie cron's.
 CLOCK_CORRECTION = 3 * 3600.0
 
 
 class _Heap:
-    """Timers by due time, ties by registration. Cancelled ones stay until they surface or outnumber the others."""
+    """Timers by due time, ties by registration. Cancelled ones are removed when first or in the majority."""
 
     __slots__ = ("_cancelled", "_entries")
 
@@ -69,16 +68,16 @@ class _Heap:
         return self._entries[0][0] if self._entries else math.inf
 
     def first(self) -> tuple[float, int, Timer]:
-        """The one that `first_due` spoke of, with its due time and its order. It stays until `replace` or `remove`."""
+        """The timer of `first_due`, with its due time and its order. It stays until `replace` or `remove`."""
         return self._entries[0]
 
     def replace(self, due: float, timer: Timer) -> None:
-        """Arm the first one again; half the price of a removal and a push."""
+        """Arm the first one again; costs half of a removal and a push."""
         timer.due = due
         heapq.heapreplace(self._entries, (due, timer.order, timer))
 
     def remove(self) -> None:
-        """Let go of the first one: nothing is to come."""
+        """Remove the first one: it has no more ticks."""
         heapq.heappop(self._entries)[2].due = None
 
     def note_cancelled(self) -> None:
@@ -95,7 +94,7 @@ class Schedule:
     Times are arguments: `now` is Trio's clock and `wall_now` POSIX time, both in seconds.
 
     Args:
-        zone: whose local time crons mean; None is the system's.
+        zone: the time zone of crons; None is the system's.
     """
 
     __slots__ = ("_clock", "_fires", "_fires_after", "_orders", "_timers", "_wall", "_wall_latest", "_zone")
@@ -107,29 +106,28 @@ class Schedule:
         self._clock = _Heap()
         self._wall = _Heap()
         self._wall_latest = -math.inf
-        # Answers of next_fire for one second: crons of the same spec come in crowds, and each answer costs some 20 us.
+        # Results of next_fire for one second: many crons may have the same spec, and each result costs some 20 us.
         self._fires: dict[Spec, float] = {}
         self._fires_after = 0
 
     def __len__(self) -> int:
-        """How many have ticks to come."""
+        """How many timers have ticks to come."""
         return len(self._timers)
 
     @property
     def timers(self) -> Iterator[Timer]:
-        """Those that have ticks to come, in order of registration."""
+        """The timers that have ticks to come, in order of registration."""
         return iter(self._timers.values())
 
     @property
     def has_wall_timers(self) -> bool:
-        """Is there a cron? Then whoever sleeps must also wake when the wall clock is set."""
+        """Is there a cron? Then the ticker must also notice when the wall clock is set."""
         return len(self._wall) > 0
 
     def add(self, timer: Timer, now: float, wall_now: float) -> None:
         """Arm a timer: its first tick comes after one interval, for a cron in the next minute that matches.
 
-        Its counters start anew. One that was cancelled is left alone: a handle may be cancelled before its runtime
-        starts.
+        Resets its counters. Ignores a cancelled timer, because a handle may be cancelled before its runtime starts.
 
         Raises:
             RegistrationError: it is armed already.
@@ -150,7 +148,7 @@ class Schedule:
             self._clock.push(now + timer.rule.seconds, timer)
 
     def cancel(self, timer: Timer) -> None:
-        """No more ticks, held ones included; what was raised before still runs. May be called again."""
+        """Cancel all ticks to come, held ones included; raised ones still run. May be called again."""
         timer.cancelled = True
         timer.due = None
         timer.held = 0
@@ -164,13 +162,13 @@ class Schedule:
         return max(0.0, min(self._clock.first_due() - now, self._wall.first_due() - wall_now))
 
     def pop_due(self, now: float, wall_now: float, limit: int = sys.maxsize) -> list[Timer]:
-        """Take the ticks that are due by now, and arm their timers for the next.
+        """Take the ticks that are due by now, and arm their timers for the next ones.
 
         Args:
             limit: take no more timers from either clock once there are this many ticks; the others stay due.
         Returns:
             The timers whose signal is to be raised, in order of due time, within a microsecond in order of
-            registration. One is listed more than once if it makes up for late ticks and its runs may overlap.
+            registration. A timer is listed several times if late ticks are queued and its runs may overlap.
         """
         self._check_wall_clock(wall_now)
         ticks: list[tuple[int, int, Timer]] = []
@@ -178,8 +176,8 @@ class Schedule:
             while heap.first_due() <= time and len(ticks) < limit:
                 first, order, timer = heap.first()
                 offered, following = self._take(timer, first, time)
-                # By lateness, because due times of two clocks do not compare, in whole microseconds, because they do
-                # not round alike: POSIX time in a float has steps of 0.24 us.
+                # Sorted by lateness, because due times of two clocks are not comparable; in whole microseconds, because
+                # POSIX time in a float has steps of 0.24 us.
                 ticks += [(round((due - time) * 1e6), order, timer) for due in offered if _offer(timer)]
                 if _finished(timer):
                     heap.remove()
@@ -196,18 +194,18 @@ class Schedule:
             timer.running += 1
 
     def ended(self, timer: Timer, *, began: bool = True) -> bool:
-        """The run of a raised tick has ended, or will never be.
+        """The run of a raised tick has ended, or will not take place.
 
-        A tick that several members run ends with the last of them. Must be called once for every tick that was
-        raised: see the invariant at the top of this file.
+        A tick that several members run ends with the last of them. Must be called once for every raised tick: see the
+        invariant in the module's docstring.
 
         Args:
-            timer: whose tick it was.
+            timer: the tick's timer.
             began: False if the tick was refused, or lost before `begun` was called for it.
         Returns:
-            True if a held tick of this timer is to be raised now, once; it is counted as raised already. A tick that
-            never began lets none go, because what refused it would refuse the next one as well: held ticks wait for the
-            timer's next one, and are skipped if there is none.
+            True if a held tick of this timer is to be raised now, once; it is counted as raised already. After a tick
+            that never began it is False, because the next one would be refused as well: held ticks wait for the timer's
+            next tick, and are skipped if there is none.
         """
         if began and timer.running:
             timer.running -= 1
@@ -258,7 +256,7 @@ class Schedule:
         return due
 
     def _check_wall_clock(self, wall_now: float) -> None:
-        """Notice a wall clock that was far ahead and has been put right: crons follow it."""
+        """Arm all crons again if the wall clock was far ahead and has been set back."""
         if wall_now >= self._wall_latest - CLOCK_CORRECTION:
             self._wall_latest = max(self._wall_latest, wall_now)
             return
@@ -291,7 +289,7 @@ def _finished(timer: Timer) -> bool:
 
 def _take_phase(timer: Timer, seconds: float, now: float) -> tuple[list[float], float]:
     start, first = timer.start, timer.ticks + 1
-    # Rounding may make the quotient the number of the last tick that is due or of the one after it, never more.
+    # With rounding errors the quotient is the number of the last due tick or of the one after it.
     following = max(first, math.floor((now - start) / seconds))
     while start + following * seconds <= now:
         following += 1

@@ -1,8 +1,7 @@
-"""What a signal's target string means, and which targets can exist. Pure.
+"""The meaning of a signal's target string, and the check that such members exist. Pure.
 
-uWSGI takes any text at registration and finds out at delivery, when the signal is dropped with a log line. Here a
-target that can never be met is refused where it is written: its spelling at registration, its number as soon as the
-number of members is known.
+uWSGI accepts any text at registration; at delivery it drops the signal with a log line. Here an impossible target is
+refused: its spelling at registration, its number as soon as the number of members is known.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _SHAPES = (
 
 
 def option(name: str, value: object) -> str:
-    """How to set an option, in a program and on a command line: a declaration does not know who runs it."""
+    """How to set an option, in a `Config` and on the command line: the server may have been started either way."""
     return f"Config({name}={value!r}), on the command line --{name} {value}"
 
 
@@ -58,7 +57,7 @@ def _more_of(kind: Kind, number: int) -> str:
 class Headcount:
     """How many members of each kind a runtime has, and which mules make up its farms, in order of declaration.
 
-    The `min_` ones are always there, the others while there is work for them; None stands for all.
+    The `min_` ones always run, the others only while there is work for them; None stands for all.
     """
 
     workers: int
@@ -74,12 +73,12 @@ class Headcount:
         return count
 
     def least(self, kind: Kind) -> int:
-        """The number of members of one kind that are always there."""
+        """The number of members of one kind that always run."""
         least: int | None = getattr(self, f"min_{kind}s", None)
         return self.of(kind) if least is None else least
 
     def no_farm(self, name: str) -> str:
-        """What to tell who names a farm that does not exist."""
+        """The error text for the name of a farm that does not exist."""
         if not self.farms:
             return (
                 f"there is no farm {name!r}; set Config(farms={{{name!r}: [1]}}), on the command line --farm {name}:1"
@@ -91,8 +90,8 @@ class Headcount:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """Whom a signal goes to: `one` member of the kind, `all`, the `active` ones, `exact`ly number `number`, or one mule
-    of a `farm`, which `farm` names or `number` counts.
+    """The recipients of a signal: `one` member of the kind, `all`, the `active` ones, `exact`ly the one with `number`,
+    or one mule of a `farm`, which is given by its name `farm` or its `number`.
     """
 
     text: str
@@ -102,16 +101,16 @@ class Target:
     farm: str = ""
 
     def farm_of(self, headcount: Headcount) -> str:
-        """The name of its farm; `""` if it means no farm."""
+        """The name of its farm; `""` if the target is not a farm."""
         if self.reach != "farm" or self.farm:
             return self.farm
         return list(headcount.farms)[self.number - 1]
 
     def check(self, headcount: Headcount) -> None:
-        """Refuse a target that these members cannot meet.
+        """Refuse a target without recipients.
 
         Raises:
-            RegistrationError: it names a member that does not exist, with those that do.
+            RegistrationError: it names a member or a farm that does not exist; the text says which ones do.
         """
         if self.reach == "farm":
             self._check_farm(headcount)
@@ -130,16 +129,16 @@ class Target:
             )
         if not count:
             raise RegistrationError(
-                f"target {self.text!r} has nobody to go to: this runtime has no {self.kind}; "
+                f"target {self.text!r} has no recipient: this runtime has no {self.kind}; "
                 f"set {_more_of(self.kind, 1)}, or use another target"
             )
 
     def _check_farm(self, headcount: Headcount) -> None:
         if self.farm and self.farm not in headcount.farms:
-            raise RegistrationError(f"target {self.text!r} has nobody to go to: {headcount.no_farm(self.farm)}")
+            raise RegistrationError(f"target {self.text!r} has no recipient: {headcount.no_farm(self.farm)}")
         if self.number > (count := len(headcount.farms)):
             raise RegistrationError(
-                f"target {self.text!r} names the {self.number}. farm, and this runtime has {count}"
+                f"target {self.text!r} is farm number {self.number}, but this runtime has {count}"
                 f"{': ' + ', '.join(headcount.farms) if count else ''}; use farm_NAME, "
                 f"or set Config(farms=...), on the command line --farm NAME:1"
             )
@@ -149,10 +148,10 @@ def parse_target(text: str) -> Target:
     """Read a target string of `register_signal`.
 
     Raises:
-        RegistrationError: no runtime could meet it; says what would be valid.
+        RegistrationError: it is not a valid target; the text says which ones are.
     """
     if not isinstance(text, str):
-        raise RegistrationError(f"a signal's target is a str, not {text!r}; valid are {_SHAPES}")
+        raise RegistrationError(f"a signal's target must be a str, not {text!r}; valid targets: {_SHAPES}")
     if text in _FIXED:
         kind, reach = _FIXED[text]
         return Target(text, kind, reach, 0)
@@ -162,4 +161,4 @@ def parse_target(text: str) -> Target:
         return Target(text, "mule", "farm", int(match[2] or 0), match[1] or "")
     close = difflib.get_close_matches(text, [t for t in _FIXED if t], n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise RegistrationError(f"target {text!r} is not one a signal can go to; {hint}Valid are {_SHAPES}")
+    raise RegistrationError(f"{text!r} is not a valid target of a signal; {hint}valid targets: {_SHAPES}")

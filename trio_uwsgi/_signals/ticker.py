@@ -1,7 +1,7 @@
-"""What raises signals by itself: timers and crons.
+"""The task that raises the signals of timers and crons when they are due.
 
-One task sleeps until the earliest due time of the schedule, raises what is due in the schedule's order, and sleeps
-again; 100,000 timers cost no more tasks than one. The rules are in `_signals/schedule.py`.
+It sleeps until the earliest due time of the schedule, raises the due signals in the schedule's order, and sleeps again;
+100,000 timers need only this task. The rules are in `schedule.py`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = ["MemberTimers", "Ticker", "WallClock", "time_of_day"]
 
-# A system clock can be set while we sleep, and Trio's clock stands still while the machine is suspended: look again
-# this often, in seconds, while crons wait. uWSGI looks every second.
+# Seconds between two checks of the wall clock while crons wait: the clock may be set while the task sleeps, and Trio's
+# clock stops while the machine is suspended. uWSGI checks every second.
 _RECHECK = 60.0
 
-# Ticks raised before other tasks get their turn: a few milliseconds' worth, also when 100,000 timers are due at once.
+# Ticks raised before other tasks get their turn: a few milliseconds, even if 100,000 timers are due at once.
 _BATCH = 500
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WallClock:
-    """The time of day, in POSIX seconds. `steady` says that it only ever moves together with Trio's clock, as in tests.
+    """The time of day, in POSIX seconds. `steady`: it always moves together with Trio's clock, as in tests.
 
-    `settle` lets other tasks that wake at this very instant go first: a run that ends as the next tick is due must not
-    be a matter of luck.
+    `let_others_run` lets other tasks that wake at the same instant run first, so that it is deterministic whether a run
+    has ended when the next tick is due.
     """
 
     now: Callable[[], float]
@@ -47,25 +47,23 @@ class WallClock:
 
 
 def time_of_day(begin: float, elapsed: float) -> float:
-    """The time of day so long after `begin`, never later than it is: what is due by it has come on Trio's clock, too.
+    """The time of day `elapsed` seconds after `begin`, rounded down, so that it is never ahead of Trio's clock.
 
-    POSIX time in a float has steps of 0.24 us, so the sum is rounded, and whoever sleeps until a minute would wake
-    before it. Subtraction of numbers that are near to each other is exact.
+    POSIX time in a float has steps of 0.24 us. If the sum were rounded up, a sleep until a given minute could end too
+    early. Subtraction of nearby numbers is exact.
     """
     now = begin + elapsed
     return now if now - begin <= elapsed else math.nextafter(now, -math.inf)
 
 
 class Ticker:
-    """The timers of a runtime. `raise_tick` is set by the master and called for each tick that is due; it must not
-    raise.
-    """
+    """The timers of a runtime. The master sets `raise_tick`; it is called for each due tick and must not raise."""
 
     def __init__(self, schedule: Schedule, wall: WallClock) -> None:
         self._schedule = schedule
         self._wall = wall
         self._changed = trio.Event()
-        self._under_way = 0  # ticks that were raised and have not ended
+        self._under_way = 0  # raised ticks that have not ended
         self.raise_tick: Callable[[Timer], None]
 
     def __len__(self) -> int:
@@ -77,7 +75,7 @@ class Ticker:
         self._changed.set()
 
     def cancel(self, timer: Timer) -> None:
-        """The timer fires no more. Its ticks that wait already still run."""
+        """Cancel a timer. Its ticks that are waiting already still run."""
         self._schedule.cancel(timer)
 
     def begun(self, timer: Timer) -> None:
@@ -85,13 +83,13 @@ class Ticker:
         self._schedule.begun(timer)
 
     def ended(self, timer: Timer, *, began: bool) -> None:
-        """A tick's run has ended, or never began; a tick that was held for it is raised now."""
+        """A tick's run has ended, or never began. Raises a tick that was held until then."""
         self._under_way -= 1
         if self._schedule.ended(timer, began=began):
             self._raise(timer)
 
     async def run(self) -> None:
-        """Raise what is due, for ever. A cancellation loses no tick that was due before it."""
+        """Raise due ticks until cancelled. A cancellation loses no tick that was due before it."""
         while True:
             for timer in self._schedule.pop_due(trio.current_time(), self._wall.now(), _BATCH):
                 self._raise(timer)
@@ -110,9 +108,8 @@ class Ticker:
 
 
 class MemberTimers:
-    """The timers that a member added while it ran. The master keeps and raises them; this is the member's own reckoning
-    of
-    when they are due, so that a handle can tell without asking. It knows nothing of ticks that came late.
+    """The timers that a member added while it ran. The master keeps and raises them; the member calculates their due
+    times itself, so that a handle need not ask the master. Late ticks are not taken into account.
     """
 
     def __init__(self, member: Member, zone: tzinfo | None, wall: WallClock) -> None:
@@ -122,13 +119,13 @@ class MemberTimers:
         self._added = 0
 
     def add(self, timer: Timer) -> None:
-        """Let the master arm a timer."""
+        """Have the master arm a timer."""
         self._added += 1
         timer.arm(self._added, trio.current_time())
         self._member.link.send(AddTimer(timer.order, timer.signum, rule_values(timer.rule), timer.late, timer.overlap))
 
     def cancel(self, timer: Timer) -> None:
-        """Let the master cancel it. May be called again."""
+        """Have the master cancel a timer. May be called again."""
         if not timer.cancelled:
             timer.cancelled = True
             self._member.link.send(CancelTimer(timer.order))

@@ -1,6 +1,6 @@
-"""What a timer is: the rules of its due times, and the live entry with its counters. Pure.
+"""A timer: the rules of its due times, and its entry with counters. Pure.
 
-Values and data only. Read `schedule.py` next: it arms timers, orders them and decides about each tick.
+Data only. `schedule.py` arms timers, orders them and decides about each tick.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Again", "Cron", "Every", "Rule", "Timer"]
 
-# A millisecond, the unit of add_ms_timer and about what an epoll timeout resolves. Below it, a timer would only spin.
+# A millisecond: the unit of add_ms_timer, and about the resolution of epoll. A shorter timer would only spin.
 SHORTEST_INTERVAL = 0.001
 
 
@@ -27,7 +27,7 @@ class Every:
     Args:
         seconds: interval, 0.001 or more; the first tick comes after one interval.
     Raises:
-        RegistrationError: the interval is shorter or not finite. uWSGI accepts 0 and less, and that timer never fires.
+        RegistrationError: the interval is shorter or not finite. uWSGI accepts 0 and less; that timer never fires.
     """
 
     seconds: float
@@ -38,14 +38,14 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """A timer that is armed anew from the time at which it fired, so lateness adds up (uWSGI's rb_timer).
+    """A timer that is armed again when it fires, so lateness adds up (uWSGI's rb_timer).
 
     Args:
         seconds: interval, 0.001 or more; the first tick comes after one interval.
-        iterations: how many ticks, 0 for no end. A skipped tick does not count.
+        iterations: number of ticks, 0 for no end. A skipped tick does not count.
     Raises:
-        RegistrationError: the interval is shorter or not finite, or there are fewer than 0 iterations. uWSGI accepts an
-            interval of 0 or less: all iterations fire at once, and without a number of them its master hangs.
+        RegistrationError: the interval is shorter or not finite, or `iterations` is negative. uWSGI accepts an interval
+            of 0 or less: all iterations fire at once, and with an endless timer its master hangs.
     """
 
     seconds: float
@@ -77,24 +77,23 @@ def _check_interval(seconds: float) -> None:
 
 
 class Timer:
-    """One timer or cron. Only who armed it (a `Schedule`) writes it; everybody may read it.
+    """One timer or cron. Only the `Schedule` that armed it writes it; any code may read it.
 
     `signum`, `rule`, `late` and `overlap` are as given. `due` is the next due time: on Trio's clock, for a `Cron` in
-    POSIX time, and None when no tick is to come (not armed yet, cancelled, or all iterations done). `cancelled` says
-    so.
+    POSIX time; None if no tick is to come (not armed yet, `cancelled`, or all iterations done).
 
-    Ticks since it was armed are counted: `raised`, and `skipped`. Ticks under way, too: `held` ones are to be raised
-    later, `waiting` ones were raised and have not begun to run, `running` ones have begun and not ended.
+    Counters since it was armed: `raised` and `skipped` ticks. Current numbers: `held` ticks will be raised later,
+    `waiting` ones were raised and have not begun to run, `running` ones have begun and not ended.
 
     Args:
         signum: the signal to raise, 0 to 255.
         rule: when it is due.
-        late: what becomes of a tick that cannot be raised in time. "skip": it is dropped, and counted. "queue": it is
-            made up for, at most `QUEUE_LIMIT` of them. uWSGI queues.
+        late: what to do with a tick that cannot be raised in time. "skip": it is dropped and counted. "queue": it is
+            raised later, for at most `QUEUE_LIMIT` ticks. uWSGI queues.
         overlap: may a run begin before an earlier one has ended? If so, "skip" drops a tick only while another one
-            waits to begin, and "queue" raises each at once, which is what uWSGI does.
+            waits to begin, and "queue" raises each tick at once, as uWSGI does.
     Raises:
-        RegistrationError: `late` is neither.
+        RegistrationError: `late` is neither of the two.
     """
 
     __slots__ = (
@@ -127,10 +126,10 @@ class Timer:
         self.arm(0, 0.0)
 
     def arm(self, order: int, start: float) -> None:
-        """Count from the beginning. `order` is its place in a schedule (0: in none), `start` is on Trio's clock."""
+        """Reset the counters. `order` is its place in a schedule (0: in none), `start` is on Trio's clock."""
         self.order = order
         self.start = start
-        self.ticks = 0  # how many due times an Every has behind it: the next is start + (ticks + 1) * seconds
+        self.ticks = 0  # past due times of an Every: the next one is start + (ticks + 1) * seconds
         self.raised = self.skipped = 0
         self.held = self.waiting = self.running = 0
 

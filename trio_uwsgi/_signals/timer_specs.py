@@ -1,4 +1,4 @@
-"""Timer rules as callers and frames have them; what they mean is in `timer.py`. Pure."""
+"""Converts timer rules from callers' arguments, and to and from frames; the rules are in `timer.py`. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def cron_spec(*when: int | str) -> CronSpec | CrontabSpec:
     """Five integers in uWSGI's meaning, or one crontab string.
 
     Raises:
-        RegistrationError: neither.
+        RegistrationError: `when` is neither.
     """
     if len(when) == 1 and isinstance(when[0], str):
         return CrontabSpec(when[0])
@@ -29,7 +29,7 @@ def cron_spec(*when: int | str) -> CronSpec | CrontabSpec:
 
 
 def rule_values(rule: Rule) -> list[float | int | str]:
-    """A rule as plain values, for a frame to the master; `rule_from_values` reads them back."""
+    """A rule as plain values, for a frame to the master; `rule_from_values` is the reverse."""
     if isinstance(rule, Every):
         return ["every", rule.seconds]
     if isinstance(rule, Again):
@@ -38,10 +38,10 @@ def rule_values(rule: Rule) -> list[float | int | str]:
 
 
 def rule_from_values(values: Sequence[float | int | str]) -> Rule:
-    """The rule that `rule_values` took apart.
+    """The rule of the values that `rule_values` made.
 
     Raises:
-        RegistrationError: the values make no valid rule.
+        RegistrationError: the values are not a valid rule.
     """
     match values:
         case ["every", int() | float() as seconds]:
@@ -50,4 +50,4 @@ def rule_from_values(values: Sequence[float | int | str]) -> Rule:
             return Again(seconds, iterations)
         case ["cron", *when]:
             return Cron(cron_spec(*(part for part in when if isinstance(part, int | str))))
-    raise RegistrationError(f"{values!r} is no timer's rule")
+    raise RegistrationError(f"{values!r} is not a timer's rule")

@@ -1,12 +1,12 @@
-"""A job that is being run: its file, locked, and the ways in which that ends.
+"""A claim: a job that is being run, its file locked, and the ways in which the claim ends.
 
-Each ends with the lock given up, and leaves the file as it was, elsewhere, or gone. A crash may cut it off anywhere:
-the job is then still there, and is run again. So what is told about a failure is written before the job is changed, and
-a job is moved by one rename, which is there as a whole or not at all.
+Each way releases the lock and leaves the file unchanged, moved, or removed. After a crash at any point the job still
+exists and is run again. Therefore a failure is recorded before the job's file is changed, and a job is moved by one
+rename, which is atomic.
 
-A claim opens the file for writing, and whoever watches the directory is told when such a file is closed: that it may be
-claimed again. So it must not be, as it is, at once: what cannot be claimed is asked without opening it for writing the
-next time (`careful`), and a job whose end failed is held back for a while.
+A claim opens the file for writing, and when it closes the file, processes that watch the directory are notified and may
+claim the job again. To avoid an endless loop, a job that could not be claimed is checked without opening it for writing
+the next time (`probe_job`), and a job whose claim could not be ended properly is held back for `HOLD_BACK` seconds.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ logger = logging.getLogger("trio_uwsgi")
 Why: TypeAlias = Literal["gone", "locked", "delayed", "unfinished", "dead", "unreadable"]
 
 _CLAIM_FLAGS = READ_FLAGS | os.O_RDWR
-# Seconds that a file may take to get its head. Who writes without our renaming (uWSGI) needs milliseconds for it.
+# Seconds after which a file with an incomplete head is no longer taken for one that is being written. uWSGI, which
+# does not write to a temporary name, needs milliseconds.
 WRITE_TIME = 10
-# The mode of a job that has a record in `.tries`. uWSGI's jobs, as ours, are for reading and writing.
+# Mode bit of a job that has a record in `.tries`. Jobs, uWSGI's and ours, are otherwise not executable.
 _FAILED_BEFORE = stat.S_IXUSR
-# Seconds for which a job is held back whose end, or burial, the disk refused.
+# Seconds for which a job is held back after the disk refused to remove or move it.
 HOLD_BACK = 60
 
 
@@ -60,12 +61,13 @@ class NotClaimed:
     """Why a job was not claimed.
 
     Args:
-        why: `gone`: there is no such file any more. `locked`: somebody else runs it, or is still writing it.
-            `delayed`: it may not run yet. `unfinished`: it is empty or cut off, and may be being written.
-            `dead`: it is no whole job, and was moved to `dead`. `unreadable`: it is still there, and cannot be used.
-        detail: a sentence for the log; `""` where there is nothing to tell.
-        until: when to look again, in seconds since the epoch; None if there is nothing to wait for, or a change of the
-            file tells.
+        why: `gone`: the file does not exist any more. `locked`: another process runs the job, or is still writing it.
+            `delayed`: it is not due yet. `unfinished`: it is empty or cut off, and may still be being written.
+            `dead`: it is not a complete job, and was moved to `dead/`. `unreadable`: it stays where it is, and cannot
+            be used.
+        detail: a sentence for the log; `""` if there is nothing to report.
+        until: when to try again, in seconds since the epoch; None if there is nothing to wait for, or if a change of
+            the file will be noticed.
     """
 
     why: Why
@@ -74,16 +76,16 @@ class NotClaimed:
 
 
 class Claim:
-    """A job of which this process has the lock. One of `done`, `keep`, `retry`, `move_to_dead` and `lose` ends it.
+    """A job whose file this process has locked. One of `done`, `keep`, `retry`, `move_to_dead` and `abandon` ends it.
 
-    Each of them raises SpoolError where the disk does not do its part: the claim has ended then too, and the job is
-    still there, and is held back for `HOLD_BACK` seconds.
+    Each of them raises SpoolError if the disk refuses the change. The claim has ended then too; the job still exists
+    and is held back for `HOLD_BACK` seconds.
 
     Args:
         root: the spooler's directory.
         name: the job's name in it.
         fd: the file, locked.
-        read: the beginning of it, and what `fstat` says about it.
+        read: the beginning of the file, and the result of `fstat`.
         now: the time of day.
     """
 
@@ -107,31 +109,31 @@ class Claim:
 
     @property
     def tries(self) -> int:
-        """How often it has failed."""
+        """How many attempts have failed."""
         return self.record.tries
 
     @property
     def record(self) -> Record:
-        """How often it has failed, and what went wrong the last time."""
+        """How many attempts have failed, and what went wrong the last time."""
         if self._record is None:
-            # Nearly no job has failed before. To look for a file that is not there costs as much as to open one that
-            # is, so whoever writes a record marks the job before: a mark without a record does no harm.
+            # Few jobs have failed before, and opening a file that does not exist costs as much as opening one that
+            # does. So `retry` marks the job before it writes a record; a mark without a record is harmless.
             marked = self._status.st_mode & _FAILED_BEFORE
             self._record = read_record(f"{self._root}/{TRIES}/{self.name}") if marked else Record(0, "")
         return self._record
 
     @property
     def body_size(self) -> int:
-        """The bytes of its body."""
+        """The size of its body in bytes."""
         return self._status.st_size - self._offset
 
     def read_body(self) -> bytes:
-        """Its body, all of it. To be called before the claim ends."""
-        there = self._data[self._offset :]
+        """The whole body. Must be called before the claim ends."""
+        known = self._data[self._offset :]
         left = self._status.st_size - len(self._data)
         if left <= 0:
-            return there
-        pieces = [there]
+            return known
+        pieces = [known]
         position = len(self._data)
         while left > 0 and (piece := os.pread(self._fd, min(left, 1 << 24), position)):
             pieces.append(piece)
@@ -140,59 +142,60 @@ class Claim:
         return b"".join(pieces)
 
     def done(self) -> None:
-        """It has run: remove it."""
+        """The job has run: remove it."""
         try:
-            # While it is locked: nobody can begin it between the two. If a crash leaves only the record, `prepare`
-            # removes that; the other order would forget the tries of a job that runs again.
+            # Still locked, so that no process can start it between the two steps. If a crash leaves only the record,
+            # `prepare` removes that; the other order would lose the count of a job that is run again.
             os.unlink(self.path)
             if self.tries:
                 remove(f"{self._root}/{TRIES}/{self.name}")
         except OSError as error:
             hold_back(self._fd, self._now)
-            raise _failed(self.path, "is done, and cannot be removed, so it will run again", error) from error
+            raise _failed(self.path, "is done, but cannot be removed, so it will run again", error) from error
         finally:
             self._release()
 
     def keep(self, due: float | None = None) -> None:
-        """Leave it as it was, for whoever takes it next; from `due` on, or at once. That is no failed try.
+        """Leave the job unchanged; it may be claimed again from `due` on, or at once. No attempt is counted.
 
-        At once means that: whoever watches the directory is told of it. So a job that nobody wants needs a `due`.
+        Without `due` processes that watch the directory are notified at once, so a job that no function handles needs a
+        `due`.
         """
         try:
             if due is not None:
                 set_due(self._fd, due)
         except OSError as error:
-            raise _failed(self.path, "is kept, and cannot be delayed", error) from error
+            raise _failed(self.path, "is kept, but cannot be delayed", error) from error
         finally:
             self._release()
 
     def retry(self, due: float, report: str) -> None:
-        """It has failed: have it tried again from `due` on."""
+        """The job has failed: have it retried from `due` on."""
         try:
-            # The record first: a crash between the two then forgets no try. And if it cannot be written, because the
-            # disk is full, the job at least is not tried again at once.
+            # The record first, so that a crash between the two loses no attempt. The delay is set even if the record
+            # cannot be written because the disk is full.
             try:
                 os.fchmod(self._fd, stat.S_IMODE(self._status.st_mode) | _FAILED_BEFORE)
                 write_record(self._root, f"{TRIES}/{self.name}", Record(self.tries + 1, report))
             finally:
                 set_due(self._fd, due)
         except OSError as error:
-            raise _failed(self.path, "has failed, and that cannot be written down", error) from error
+            raise _failed(self.path, "has failed, but the failure cannot be recorded", error) from error
         finally:
             self._release()
 
     def move_to_dead(self, report: str) -> None:
-        """It has failed for the last time: move it to `dead`, with a report; `path` says where it is then."""
+        """The last attempt has failed: move the job to `dead/`, with a report. Sets `path` to its new path."""
         try:
             self.path = move_to_dead(self._root, self.name, self._fd, Record(self.tries + 1, report))
         except OSError as error:
             hold_back(self._fd, self._now)
-            raise _failed(self.path, "has failed too often, and cannot be moved to dead/", error) from error
+            raise _failed(self.path, "has used up its attempts, but cannot be moved to dead/", error) from error
         finally:
             self._release()
 
     def abandon(self) -> None:
-        """Leave it as a process does that is killed: its death is counted by whoever finds that (`recover`)."""
+        """Leave the job as a killed process does; `recover` will count the failed attempt."""
         self._release()
 
     def _release(self) -> None:
@@ -201,7 +204,7 @@ class Claim:
 
 
 def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClaimed:
-    """Lock a job and read its head. See `NotClaimed` for what else may come of it."""
+    """Lock a job and read its head. See `NotClaimed` for the other results."""
     opened = open_job(f"{root}/{name}")
     if isinstance(opened, NotClaimed):
         return opened
@@ -220,21 +223,21 @@ def claim_job(root: str, name: str, now: Callable[[], float]) -> Claim | NotClai
         return _move_bad_to_dead(root, name, fd, error, now)
     except OSError as error:
         hold_back(fd, now)
-        return NotClaimed("unreadable", f"{root}/{name} cannot be read ({error.strerror}); it stays there")
+        return NotClaimed("unreadable", f"{root}/{name} cannot be read ({error.strerror}) and is left in place")
     finally:
         if claim is None:
             release(fd)
 
 
 def probe_job(root: str, name: str, now: Callable[[], float]) -> NotClaimed | None:
-    """Why a job would not be claimed, without a lock and without anybody being told; None: try it."""
+    """Why a job cannot be claimed now, found out without locking it or notifying watchers; None: it may be claimed."""
     path = f"{root}/{name}"
     try:
         fd = os.open(path, READ_FLAGS)
     except FileNotFoundError:
         return NotClaimed("gone")
     except OSError:
-        return None  # the other way says it
+        return None  # `claim_job` reports it
     try:
         if locked_elsewhere(fd):
             return NotClaimed("locked")
@@ -245,44 +248,44 @@ def probe_job(root: str, name: str, now: Callable[[], float]) -> NotClaimed | No
         if error.cut_off and now() < until:
             return NotClaimed("unfinished", f"{path}: {error}", until=until)
     except OSError as error:
-        return NotClaimed("unreadable", f"{path} cannot be read ({error.strerror}); it stays there")
+        return NotClaimed("unreadable", f"{path} cannot be read ({error.strerror}) and is left in place")
     finally:
         os.close(fd)
     return None
 
 
 def open_job(path: str) -> tuple[int, os.stat_result] | NotClaimed:
-    """Open and lock a job's file, whether it is due or not; `release` it in the end."""
+    """Open and lock a job's file, whether it is due or not. The caller calls `release` in the end."""
     try:
         fd = os.open(path, _CLAIM_FLAGS)
     except FileNotFoundError:
         return NotClaimed("gone")
     except OSError as error:
-        return NotClaimed("unreadable", f"{path} cannot be opened ({error.strerror}); it stays there")
+        return NotClaimed("unreadable", f"{path} cannot be opened ({error.strerror}) and is left in place")
     taken = False
     try:
         if not try_lock(fd):
             return NotClaimed("locked")
-        # Whoever had the lock before may have removed the file, or moved it, after it was opened here.
+        # The last holder of the lock may have removed or moved the file after it was opened here.
         status = os.fstat(fd)
         named = os.lstat(path)
         if named.st_ino != status.st_ino or named.st_dev != status.st_dev:
             return NotClaimed("gone")
         if not stat.S_ISREG(status.st_mode):
-            return NotClaimed("unreadable", f"{path} is no regular file; it stays there")
+            return NotClaimed("unreadable", f"{path} is not a regular file and is left in place")
         taken = True
         return fd, status
     except FileNotFoundError:
         return NotClaimed("gone")
     except OSError as error:
-        return NotClaimed("unreadable", f"{path} cannot be locked ({error.strerror}); it stays there")
+        return NotClaimed("unreadable", f"{path} cannot be locked ({error.strerror}) and is left in place")
     finally:
         if not taken:
             os.close(fd)
 
 
 def release(fd: int) -> None:
-    """Unlock and close: a child that user code forked has the file open too, and would keep the lock."""
+    """Unlock and close. (Closing alone is not enough: a child forked by user code has the file open too.)"""
     try:
         unlock(fd)
     finally:
@@ -290,22 +293,22 @@ def release(fd: int) -> None:
 
 
 def hold_back(fd: int, now: Callable[[], float]) -> None:
-    """Have it not come again at once. A full disk takes that; one that does not take it gets no closer look either."""
+    """Delay the job. Works on a full disk; other errors are ignored."""
     with suppress(OSError):
         set_due(fd, now() + HOLD_BACK)
 
 
 def set_due(fd: int, due: float) -> None:
-    """Set when a job may run, as the time of its file."""
+    """Set when a job may run, as the modification time of its file."""
     nanoseconds = round(due * 1_000_000) * 1000
     os.utime(fd, ns=(nanoseconds, nanoseconds))
 
 
 def move_to_dead(root: str, name: str, fd: int, record: Record) -> str:
-    """Move a job to `dead`, and give its path there. The caller has its lock."""
+    """Move a job to `dead/` and return its path there. The caller has its lock."""
     place = f"{DEAD}/{name}"
     number = 0
-    # It died before, and a copy was put back; or it would be taken for a report.
+    # The name may be taken by an older copy of the job, or end like that of a report.
     while os.path.lexists(f"{root}/{place}") or not is_dead_job(os.path.basename(place)):
         number += 1
         place = f"{DEAD}/{name}.{number}"
@@ -313,10 +316,10 @@ def move_to_dead(root: str, name: str, fd: int, record: Record) -> str:
     target = f"{root}/{place}"
     try:
         write_record(root, report_of(place), record, sync=True)
-    except OSError as error:  # the job is what counts
+    except OSError as error:  # the job itself is still moved
         logger.warning("the report of %s/%s cannot be written (%s): %s", root, name, error.strerror, record.report)
     os.rename(f"{root}/{name}", target)
-    os.utime(fd)  # the time of its death
+    os.utime(fd)  # the time at which it was moved
     fsync_folder(os.path.dirname(target))
     fsync_folder(os.path.dirname(f"{root}/{name}"))
     remove(f"{root}/{TRIES}/{name}")
@@ -330,8 +333,8 @@ def _move_bad_to_dead(root: str, name: str, fd: int, error: BadSpoolFile, now: C
     except OSError as problem:
         hold_back(fd, now)
         return NotClaimed("unreadable", f"{path}: {error}; it cannot be moved to {DEAD}/ ({problem.strerror})")
-    return NotClaimed("dead", f"{path}: {error}; it was moved to {DEAD}/, and is {target} now")
+    return NotClaimed("dead", f"{path}: {error}; moved to {target}")
 
 
 def _failed(path: str, what: str, error: OSError) -> SpoolError:
-    return SpoolError(f"{path} {what} ({error.strerror}); check the disk, and who may write there")
+    return SpoolError(f"{path} {what} ({error.strerror}); check the disk and its permissions")

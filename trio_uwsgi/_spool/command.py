@@ -1,7 +1,6 @@
-"""The command `trio-uwsgi spool`: see and mend what is in a spooler's directory, live or not.
+"""The command `trio-uwsgi spool`: inspect and repair a spooler's directory, while it is in use or not.
 
-Exit codes: 0 when all was done; 1 when a job was not found, or could not be changed; 2 for options, and for a directory
-that is none.
+Exit codes: 0: success; 1: a job was not found or could not be changed; 2: wrong options, or not a directory.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _COLUMNS = ("STATE", "PRIO", "DUE", "TRIES", "SIZE", "FUNCTION", "NAME")
 
 
 class _UsageError(Exception):
-    """The command line makes no sense; the text says why."""
+    """The command line is wrong; the text says why."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,7 +55,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run `trio-uwsgi spool` with these arguments, and give back the exit code (see the top of this module).
+    """Run `trio-uwsgi spool` with these arguments and return the exit code (see the module's docstring).
 
     Raises:
         SystemExit: after `--help`.
@@ -64,10 +63,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
         if not os.path.isdir(arguments.dir):
-            raise _UsageError(f"{arguments.dir} is no directory; name the one of a spooler")
+            raise _UsageError(f"{arguments.dir} is not a directory; name the directory of a spooler")
         failed: int = arguments.run(SpoolFolder(arguments.dir), arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough; what is left must not fail at the end of the process
+    except BrokenPipeError:  # from `| head`; the rest of the output must not raise when the process exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except _UsageError as error:
@@ -126,14 +125,14 @@ def _positive(text: str) -> int:
 def _ls(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     last = arguments.limit * arguments.page
     state = arguments.state
-    # However many there are: only names that are shown are held, and without a state only those files are looked at.
+    # Only the names that are shown are kept in memory; without --state only their files are opened.
     first, alive = first_names(names(folder) if state is None else _names_in(folder, state), last)
     dead_names = (found.name.removeprefix(DEAD) for found in dead(folder)) if state in (None, "dead") else ()
     dead_shown, dead_count = first_names(dead_names, last - len(first))
     first += [DEAD + name for name in dead_shown]
     rows = []
     for name in first[last - arguments.limit :]:
-        with suppress(SpoolError):  # it ran meanwhile
+        with suppress(SpoolError):  # it has been run meanwhile
             rows.append(read_details(folder, find(folder, name)))
     if arguments.json:
         jobs = [_facts(row) for row in rows]
@@ -147,7 +146,7 @@ def _ls(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
 def _names_in(folder: SpoolFolder, state: str) -> Iterator[str]:
     now = folder.now()
     for found in folder.scan() if state != "dead" else ():
-        # The lock is asked for last, because that costs most.
+        # The lock is checked last, because that costs most.
         if (state == "running" or (found.due > now) == (state == "delayed")) and state_of(folder, found) == state:
             yield found.name
 
@@ -196,7 +195,7 @@ def _total(state: str | None, alive: int, dead: int, rows: int) -> str:
 
 
 def _when(seconds: float) -> str:
-    """How far away a time is, in its two largest units."""
+    """A time relative to now, in its two largest units."""
     left = round(abs(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -208,7 +207,7 @@ def _when(seconds: float) -> str:
 
 
 def shown(text: str) -> str:
-    """A name as it can be printed, and pasted into a shell: odd bytes are written as bash writes them."""
+    """A name that can be printed and pasted into a shell: unprintable bytes are escaped as in bash."""
     if text.isprintable():
         return text
     return "$'" + "".join(c if c.isprintable() and c not in "'\\" else _escaped(c) for c in text) + "'"
@@ -244,18 +243,18 @@ def _show(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
 
 
 def _text(data: bytes) -> str:
-    """Bytes as text if they are some, without what a terminal would obey."""
+    """Bytes as text, with control characters and bytes that are not UTF-8 escaped."""
     text = data.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _retry(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     if bool(arguments.names) == arguments.all_dead:
-        raise _UsageError("retry which jobs? Name some, or say --all-dead")
+        raise _UsageError("retry which jobs? Name them, or use --all-dead")
 
     def retry(found: Found) -> None:
         if is_dead(found):
-            print(f"put back  {shown(requeue(folder, found))}")
+            print(f"requeued  {shown(requeue(folder, found))}")
         else:
             make_due(folder, found)
             print(f"now due   {shown(found.name)}")
@@ -265,9 +264,9 @@ def _retry(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
 
 def _purge(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     if bool(arguments.names) == arguments.dead:
-        raise _UsageError("purge which jobs? Name some, or say --dead")
+        raise _UsageError("purge which jobs? Name them, or use --dead")
     if arguments.older_than is not None and not arguments.dead:
-        raise _UsageError("--older-than is about dead jobs; say --dead too")
+        raise _UsageError("--older-than is for dead jobs; use it with --dead")
 
     def remove_job(found: Found) -> None:
         purge(folder, found)
@@ -278,12 +277,12 @@ def _purge(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     end = folder.now() - (arguments.older_than or 0)
     old = [found for found in dead(folder) if found.due <= end]
     if old and not arguments.yes:
-        raise _UsageError(f"{len(old):,} dead jobs would be gone for ever; say --yes")
+        raise _UsageError(f"this removes {len(old):,} dead jobs for good; add --yes to confirm")
     return _each(folder, old, remove_job)
 
 
 def _each(folder: SpoolFolder, items: Iterable[str | Found], act: Any) -> int:  # Any: one of the two above
-    """Do it with each job; one that fails does not keep the others from it. Gives how many failed."""
+    """Call `act` for each job, also after errors. Returns the number of errors."""
     failed = 0
     for item in items:
         try:

@@ -1,7 +1,4 @@
-"""The directories of a runtime's spoolers, for the code of its members.
-
-What one directory is and does is in `directory.py`.
-"""
+"""All directories of a runtime's spoolers, for the code of its members. One directory is a `Spool`, `directory.py`."""
 
 from __future__ import annotations
 
@@ -20,18 +17,18 @@ __all__ = ["Spools"]
 
 
 class Spools:
-    """All of them, in the order of `Config.spooler`."""
+    """All directories, in the order of `Config.spooler`."""
 
     def __init__(self, spools: Sequence[Spool]) -> None:
         self.all = tuple(spools)
-        self.pids: Callable[[], list[int]] = list  # of the spoolers; set by whoever places them
+        self.pids: Callable[[], list[int]] = list  # of the spoolers; set by the member factory
         self.send_frequency: Callable[[float], None] = _no_other_process  # set where spoolers are other processes
 
     def get(self, directory: str | None) -> Spool:
-        """The spooler's directory of that name, written as in the `Config` or as a full path; None is the first one.
+        """The directory of that name, as in `Config.spooler` or as a full path; None is the first one.
 
         Raises:
-            NoSpooler: there is none.
+            NoSpooler: there is no such directory.
         """
         if self.all and directory is None:
             return self.all[0]
@@ -58,10 +55,10 @@ class Spools:
         return tuple(spool.folder.path for spool in self.all)
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Look after all of them until cancelled.
+        """Serve all of them until cancelled.
 
         Raises:
-            BootError: one cannot be used.
+            BootError: one of them cannot be used.
         """
         async with trio.open_nursery() as nursery:
             for spool in self.all:
@@ -69,25 +66,25 @@ class Spools:
             task_status.started()
 
     def set_frequency(self, seconds: float) -> None:
-        """Look through all of them so often from now on.
+        """Change the seconds between two scans, in all members.
 
         Raises:
-            NoSpooler: there is none.
+            NoSpooler: there is no spooler.
         """
         self.get(None)
         self.apply_frequency(seconds)
         self.send_frequency(seconds)
 
     def apply_frequency(self, seconds: float) -> None:
-        """Somebody has said how often."""
+        """Change the seconds between two scans, in this process only."""
         for spool in self.all:
             spool.set_frequency(seconds)
 
 
 def _no_other_process(seconds: float) -> None:
-    """All who look are here."""
+    """Spoolers are tasks of this process, so there is no other process to notify."""
 
 
 def _real(path: str) -> str:
-    """The path without links; that of nothing if there cannot be such a path, which other nodes may ask for, too."""
+    """The path without symbolic links; `""` for a path with a NUL, which another node may ask for."""
     return "" if "\0" in path else os.path.realpath(path)

@@ -1,19 +1,17 @@
-"""One directory of jobs, for the spoolers of this process: notices jobs, hands each out when it is due.
+"""One directory of jobs, for the spoolers of this process: notices jobs and hands out each when it is due.
 
-Theory. The files are the truth; what is in memory is an index of them that may be behind (`_spool/rules.py`), because
-other processes, uWSGI's among them, write and take jobs in the same directory. So a job is *claimed* before it is run:
-its file is locked and looked at again (`claim.py`), and what has become of it meanwhile is found out then.
-Changes are noticed at once where the system tells (`inotify.py`). Besides, the whole directory is read in a thread:
-every `frequency` seconds where not all changes are told (a network's disk), and otherwise `frequency` seconds after
-something was left that nobody will tell: a job that was locked, ignored or has to wait, and one that is dead.
+Theory. The files are authoritative; the index in memory (`rules.py`) may be out of date, because other processes, also
+uWSGI's, use the same directory. So a job is *claimed* before it is run: its file is locked and checked again
+(`claim.py`). inotify reports changes at once (`_system/inotify.py`). Besides, a thread scans the whole directory: every
+`frequency` seconds where inotify does not report all changes (a network file system), and otherwise `frequency` seconds
+after a job was left of which no change will be reported: one that was locked, ignored or delayed, or is dead.
 
-To give a job back is itself a change that is told: its file was open for writing, which the lock needs, and is closed.
-So a job that stays as it is, after it was claimed, is *quiet* for a while: otherwise it would come again at once, and
-two processes would wake each other for ever.
+Releasing a claim is itself reported as a change, because the lock needs the file to be open for writing, and then it is
+closed. So the reports about a job that was claimed and left unchanged are ignored for a while (`_quiet_until`).
+Otherwise two processes would wake each other for ever.
 
-Claiming, reading and crossing off a job are a few operations on a local directory, tens of microseconds, and are done
-on Trio's thread: a thread for each would cost more than the job. What may take long is not: reading the directory,
-large bodies, and waiting for the disk.
+Claiming, reading and removing a job take tens of microseconds on a local directory and are done on Trio's thread; a
+pool thread would cost more than that. Slow operations use a thread: scans, large bodies, and fsync.
 """
 
 from __future__ import annotations
@@ -52,9 +50,9 @@ __all__ = ["Spool", "SpoolSettings", "SpoolStatistics"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Bytes of a body that are read, or written without waiting for the disk, on Trio's thread.
+# Largest body in bytes that is read, or written without fsync, on Trio's thread.
 SMALL = 65536
-# Seconds until `on_work` is called once more, for what is still due: a spooler may have left as the job came.
+# Seconds until `on_work` is called again for jobs that are still due: a spooler may have stopped as the job arrived.
 ASK_AGAIN = 1.0
 
 
@@ -62,8 +60,8 @@ class Spool:
     """One directory.
 
     Args:
-        folder: its files. terms: its options.
-        wall: the time of day, which is that of files.
+        folder, settings: its files and its options.
+        wall: the time of day, as in the files' times.
     """
 
     def __init__(self, folder: SpoolFolder, settings: SpoolSettings, wall: WallClock) -> None:
@@ -72,28 +70,26 @@ class Spool:
         self._settings = settings
         self._wall = wall
         self._index = SpoolIndex()
-        # Until when; and those that were looked at and left. Both begin anew with each look at everything.
+        # Jobs whose changes are ignored, and until when; and jobs that could not be claimed. A scan clears both.
         self._quiet_until: dict[str, float] = {}
         self._skipped: set[str] = set()
-        self._inspected: set[str] = set()
-        self._idle: dict[int, Task] = {}
+        self._inspected: set[str] = set()  # by scans, see `scan.py`
+        self._idle: dict[int, Task] = {}  # spoolers that wait for a job, by number
         self._changed = trio.Event()
-        self._without_watch = (
-            False  # the index is kept here, and only what the system does not tell is told by `submit`
-        )
+        self._without_watch = False  # no inotify: `submit` adds jobs to the index
         self._rescan = False
         self._scan_wanted = trio.Event()
-        self._watch_complete = False  # all changes
-        self._rescan_after = math.inf  # since when something is left to look at again
+        self._watch_complete = False  # the system reports all changes
+        self._left_since = math.inf  # when a job was left that only a scan will find again
         self._records = RunningRecords(folder)
-        self.on_work: Callable[[], None] | None = None  # called when a job is due and nobody waits for one
+        self.on_work: Callable[[], None] | None = None  # called when a job is due and no spooler waits for one
         self.running = self.done = self.failed = self.dead = 0
 
     def __repr__(self) -> str:
         return f"<Spool {self.folder.path}: {self._index!r}, {self.running} running>"
 
     def statistics(self) -> SpoolStatistics:
-        """How it is doing, as far as this process knows."""
+        """The counters, as far as this process knows them."""
         counts = self._index.statistics(self._wall.now())
         return SpoolStatistics(
             directory=self.folder.path,
@@ -110,7 +106,7 @@ class Spool:
     # ----- queueing
 
     async def submit(self, request: SpoolRequest) -> bytes:
-        """Queue a job; gives the path of its file. A cancelled call has queued nothing.
+        """Queue a job and return the path of its file. A cancelled call has queued nothing.
 
         Raises:
             SpoolError: the file cannot be written.
@@ -124,17 +120,17 @@ class Spool:
             at=request.at,
             sync=self._settings.fsync,
         )
-        # A cancellation waits for the thread: then the job is queued, and this call was not cancelled.
+        # The thread is not abandoned on cancel: if the job was queued, this call returns normally.
         slow = self._settings.fsync or len(request.body) > SMALL
         path = await trio.to_thread.run_sync(write) if slow else write()
         if self._without_watch:
             self.notice(self._name(path))
         return os.fsencode(path)
 
-    # ----- what there is
+    # ----- the index
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep the index, and hand out jobs as they fall due, until cancelled.
+        """Keep the index up to date and hand out jobs as they become due, until cancelled.
 
         Raises:
             BootError: the directory cannot be used.
@@ -156,11 +152,11 @@ class Spool:
         root = self.folder.path
         while True:
             for change in await watch.changes():
-                # Perhaps a new priority; or more than the system can tell.
+                # Perhaps a new directory of a priority; or inotify's queue has overflowed.
                 if not change.folder or (change.is_folder and change.folder == root and is_priority(change.file)):
                     self._rescan = True
                     self._scan_wanted.set()
-                elif change.is_folder or change.folder.startswith(f"{root}/{DEAD}"):  # the dead are counted then
+                elif change.is_folder or change.folder.startswith(f"{root}/{DEAD}"):  # a scan counts dead jobs
                     self._request_rescan()
                 else:
                     self.notice(self._name(f"{change.folder}/{change.file}"))
@@ -169,38 +165,38 @@ class Spool:
         return path.removeprefix(f"{self.folder.path}/")
 
     def _request_rescan(self) -> None:
-        """There is something to look at again, which nobody will tell."""
-        if self._rescan_after == math.inf:
-            self._rescan_after = trio.current_time()
+        """Have the directory scanned in `frequency` seconds: a job was left of which no change will be reported."""
+        if self._left_since == math.inf:
+            self._left_since = trio.current_time()
             self._scan_wanted.set()
 
     def notice(self, name: str) -> None:
-        """A file was written or changed; it may be a job, and may be gone again."""
+        """A file was written or changed. It may not be a job, and may be gone again."""
         if self._quiet_until and self._quiet_until.get(name, -math.inf) > self._wall.now():
             return
-        found = self.folder.look(name)
+        found = self.folder.stat_job(name)
         if found is None:
             self._index.forget(name)
         else:
             self._index.notice(name, found.due, now := self._wall.now())
-            if found.due > now:  # perhaps nobody has that in mind
+            if found.due > now:  # perhaps by mistake: the scan warns of that
                 self._request_rescan()
             if self._idle or self.on_work is not None:
                 self._changed.set()
 
     async def _scan_when_due(self, watch: Watch | None) -> None:
-        """Read everything whenever that is due. Jobs are noticed and handed out meanwhile, however long it takes."""
+        """Scan the directory whenever a scan is due. Jobs are noticed and handed out during scans too."""
         scanned = trio.current_time()
         while True:
-            due = min(self._rescan_after, math.inf if self._watch_complete else scanned) + self.frequency
+            due = min(self._left_since, math.inf if self._watch_complete else scanned) + self.frequency
             if trio.current_time() >= due or self._rescan:
                 self._rescan = False
-                self._rescan_after = math.inf
+                self._left_since = math.inf
                 self._quiet_until.clear()
                 self._skipped.clear()
                 await self._scan(watch)
                 scanned = trio.current_time()
-            elif self._index.wants_scan:  # for what it has not held: so not for what has just been left
+            elif self._index.wants_scan:  # for jobs that were not in memory, so skipped ones stay skipped
                 await self._scan(watch)
             else:
                 with trio.move_on_at(due):
@@ -208,7 +204,7 @@ class Spool:
                 self._scan_wanted = trio.Event()
 
     async def _scan(self, watch: Watch | None) -> None:
-        """Read the whole directory. What is noticed and handed out meanwhile is right, but for the order."""
+        """Scan the whole directory. Jobs that are handed out meanwhile may be out of order."""
         index = self._index
         index.begin_scan()
         scan = Scan(self.folder, watch, None if self._settings.watch_only else self._pause_after, self._inspected)
@@ -223,7 +219,7 @@ class Spool:
                         index.notice(name, due, now)
                 self._changed.set()
         except SpoolError as error:
-            logger.error("%s", error)  # what is known stays known
+            logger.error("%s", error)  # the index stays as it is
             self._watch_complete = False
             return
         self._watch_complete = scan.watch_complete
@@ -232,11 +228,11 @@ class Spool:
         self.failed += scan.deaths
 
     def _pause_after(self, claim: Claim, tries: int) -> float | None:
-        """Seconds until the next try of a job that has failed so often; None if it is given up."""
+        """Seconds until the next attempt after `tries` failed ones; None if there is none."""
         return self._retry(claim).delay_after(tries, self._settings.chance())
 
     def is_last_try(self, claim: Claim) -> bool:
-        """Is this the last time that the job is run, if it fails?"""
+        """Is this the job's last attempt?"""
         return self._retry(claim).delay_after(claim.tries + 1, 0) is None
 
     def _retry(self, claim: Claim) -> Retry:
@@ -246,21 +242,21 @@ class Spool:
     # ----- handing out
 
     async def next_job(self, number: int) -> Claim | None:
-        """Wait for the job that is due first, and claim it: it is this spooler's until it says what became of it.
+        """Wait for the job that is due first, and claim it. `finish`, `keep` or another method below ends the claim.
 
-        A cancelled wait has claimed nothing. One that `dismiss` ended gives None. Lets others run only if it waits.
+        A cancelled wait has claimed nothing. Returns None after `dismiss`. Other tasks run only if it has to wait.
 
         Args:
-            number: of the spooler. Of several that wait the lowest gets the next job.
+            number: the spooler's number. If several spoolers wait, the lowest number gets the next job.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         claim = self._claim()
         if claim is not None:
             if self.on_work is not None:
-                self._changed.set()  # there may be work for another one
+                self._changed.set()  # there may be work for another spooler
             return claim
         self._idle[number] = current_task()
-        self._changed.set()  # somebody waits now for what is due next
+        self._changed.set()  # `_hand_out` sleeps until the next job is due, now that a spooler waits
 
         def abort(_: RaiseCancelT) -> Abort:
             del self._idle[number]
@@ -269,17 +265,17 @@ class Spool:
         return cast("Claim | None", await wait_task_rescheduled(abort))
 
     def dismiss(self, number: int) -> None:
-        """Let this spooler wait no more."""
+        """End the wait of this spooler."""
         if (task := self._idle.pop(number, None)) is not None:
             reschedule(task)
 
     @property
     def unfinished(self) -> int:
-        """Jobs that are due or run here. What runs in other processes is due until its file is gone."""
+        """How many jobs are due or run in this process. One that runs in another process counts until it is removed."""
         return self.running + self._index.due(self._wall.now())
 
     def set_frequency(self, seconds: float) -> None:
-        """Look through the directory so often, for the first time after that."""
+        """Set the seconds between two scans; the next one is that long after the last one."""
         self.frequency = seconds
         self._scan_wanted.set()
 
@@ -291,7 +287,7 @@ class Spool:
             if self.on_work is not None and not self._idle and due <= 0:
                 self.on_work()
                 due = ASK_AGAIN
-            if due < math.inf and not self._wall.steady:  # it may be set meanwhile, so it is asked now and then
+            if due < math.inf and not self._wall.steady:  # the system's clock may be set meanwhile
                 due = min(due, self.frequency)
             with trio.move_on_after(due):
                 await self._changed.wait()
@@ -302,13 +298,13 @@ class Spool:
         return math.inf if due is None else max(0.0, due - now)
 
     def _claim(self) -> Claim | None:
-        """Claim the first job that is due and still there; None if there is none."""
+        """Claim the first job that is due and still exists; None if there is none."""
         if self._index.wants_scan:
             self._scan_wanted.set()
         while (entry := self._index.pop(self._wall.now())) is not None:
             claim = self.folder.claim(entry.name)
             if isinstance(claim, Claim) and self._records.has_leftover():
-                # Perhaps it is this job which ended somebody's process: then it has failed, and is not due yet.
+                # A process died while it ran a job. If that is this one, an attempt has failed, and it is not due yet.
                 claim.abandon()
                 self.failed += len(report_deaths(self.folder, self._pause_after))
                 claim = self.folder.claim(entry.name)
@@ -317,7 +313,7 @@ class Spool:
                 return claim
             if claim.why != "gone":
                 self._request_rescan()
-            if claim.until is None:  # whoever has it locked closes it in the end, which is noticed
+            if claim.until is None:  # the holder of the lock closes the file in the end, which is noticed
                 self._index.forget(entry.name)
                 if claim.why != "gone":
                     self._skipped.add(entry.name)
@@ -330,7 +326,7 @@ class Spool:
         return None
 
     async def jobs(self) -> list[bytes]:
-        """The paths of all jobs, in the order in which they would run if all were due."""
+        """The paths of all jobs, in the order in which they would run if all of them were due."""
         names = await trio.to_thread.run_sync(sorted_names, self.folder)
         return [os.fsencode(f"{self.folder.path}/{name}") for name in names]
 
@@ -339,44 +335,44 @@ class Spool:
         return await trio.to_thread.run_sync(read_job, self.folder, path)
 
     async def body(self, claim: Claim) -> bytes:
-        """All of a job's body."""
+        """A job's whole body."""
         if claim.body_size > SMALL:
             return await trio.to_thread.run_sync(claim.read_body)
         return claim.read_body()
 
-    # ----- what becomes of a job
+    # ----- the end of a claim
 
     def finish(self, claim: Claim) -> None:
-        """It is done: cross it off."""
+        """The job is done: remove it."""
         self.done += 1
         self._end(claim, claim.done)
 
     def keep(self, claim: Claim) -> None:
-        """It was not run, or not to its end, and that is not its fault: it is as before."""
+        """The job was not run, or was interrupted: leave it unchanged, without counting an attempt."""
         self._end(claim, claim.keep)
         self.notice(claim.name)
 
     def ignore(self, claim: Claim) -> None:
-        """It is another program's: leave it, and look at it again when everything is looked at."""
+        """No function here handles the job: leave it, and offer it again after the next scan."""
         self._end(claim, claim.keep)
         self._quiet_until[claim.name] = math.inf
         self._request_rescan()
 
     def repeat(self, claim: Claim) -> None:
-        """It is done, and to be done again and again."""
+        """The job is done, and is to run again after `frequency` seconds."""
         self.done += 1
         self._end(claim, partial(claim.keep, self._wall.now() + self.frequency))
         self.notice(claim.name)
 
     def abandon(self, claim: Claim) -> None:
-        """Its spooler died while it ran: whoever claims the next job sees that, and counts it as a failed try."""
+        """The spooler died while the job ran. The next claim of any job finds that, and counts a failed attempt."""
         self._end(claim, claim.abandon)
         self.notice(claim.name)
 
     def fail(self, claim: Claim, report: str) -> float | None:
-        """It failed: try it again after a pause, which is returned in seconds, or lay it aside (None).
+        """The job failed: retry it after a delay, which is returned in seconds, or lay it aside (None).
 
-        If it cannot be laid aside, it is tried again, as it is still there.
+        A job that cannot be moved to `dead/` is retried.
         """
         self.failed += 1
         pause = self._pause_after(claim, claim.tries + 1)
@@ -394,7 +390,7 @@ class Spool:
         self._index.forget(claim.name)
         try:
             how()
-        except SpoolError as error:  # the disk does not do its part; the job is still there
+        except SpoolError as error:  # the disk refused the change; the job still exists
             logger.error("spooler %s: %s", self.folder.path, error)
             self._quiet_until[claim.name] = math.inf
             self._request_rescan()

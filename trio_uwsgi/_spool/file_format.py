@@ -1,8 +1,8 @@
 """Spool files: a job as bytes, in uWSGI's format. Pure.
 
-A job is one uwsgi packet (modifier1 17, modifier2 0) of vars, and behind it the body, raw, to the end of the file. So
-the head has at most 65,535 bytes and says how long it is; of the body only the file's size tells whether it is whole.
-How files get their names is in `_spool/rules.py`, how they get to the disk in `_spool/files.py`.
+A job is one uwsgi packet (modifier1 17, modifier2 0) of vars, followed by the raw body up to the end of the file. The
+head has at most 65,535 bytes and contains its length; the length of the body follows from the size of the file. Names
+of files are made in `rules.py`, files are written in `files.py`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ __all__ = ["LONGEST_HEAD", "Pairs", "decode_head", "encode_job"]
 
 Pairs: TypeAlias = list[tuple[bytes, bytes]]
 
-# The bytes of a file that hold the head, whatever it says.
+# The longest possible head, in bytes.
 LONGEST_HEAD = HEADER_SIZE + MAX_BODY
 
 
 def encode_job(pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
-    """Make the head of a spool file; the body follows it as it is.
+    """Make the head of a spool file; the raw body follows it.
 
     Raises:
-        JobTooLarge: a name, a value, or all together are too long. (uWSGI cuts a long value off.)
+        JobTooLarge: a name, a value, or all together are too long. (uWSGI truncates a long value.)
         SpoolError: a name is empty.
     """
     total = 0
@@ -48,15 +48,15 @@ def decode_head(data: bytes) -> tuple[Pairs, int]:
     Args:
         data: the file, or its first `LONGEST_HEAD` bytes at least.
     Raises:
-        BadSpoolFile: the file ends before its head does (`cut_off`), or it is none.
+        BadSpoolFile: the file ends before its head does (`cut_off`), or it is not a spool file.
     """
     if data and data[0] != SPOOL:
-        raise BadSpoolFile(f"it begins with {data[0]}, and a spool file begins with {SPOOL}")
+        raise BadSpoolFile(f"it begins with byte {data[0]}, a spool file with {SPOOL}")
     if len(data) < HEADER_SIZE:
-        raise BadSpoolFile(f"it ends after {len(data)} bytes, and its header alone has {HEADER_SIZE}", cut_off=True)
+        raise BadSpoolFile(f"it ends after {len(data)} bytes, but a header has {HEADER_SIZE}", cut_off=True)
     end = HEADER_SIZE + data[1] + (data[2] << 8)
     if len(data) < end:
-        raise BadSpoolFile(f"it ends after {len(data)} bytes, and says that its head has {end}", cut_off=True)
+        raise BadSpoolFile(f"it ends after {len(data)} bytes, but its head has {end}", cut_off=True)
     try:
         return decode_vars(data[HEADER_SIZE:end], MAX_BODY), end
     except RemoteProtocolError as error:

@@ -1,11 +1,11 @@
-"""The directory of a spooler: how jobs are written to it, and found in it.
+"""The directory of a spooler: how jobs are written to it and found in it.
 
-Everything here blocks on the disk and knows no Trio. What a job becomes is in `claim.py`, which members run it in
-`directory.py`.
+Everything here blocks on the disk and does not use Trio. `claim.py` has what happens to a job that is run,
+`directory.py` the handing out to spoolers.
 
-A job is accepted when `write` returns. Until its rename at the end it has another name, so nobody sees half of it; from
-then on it is whole; and with `sync` it is on the disk, file first and name second, before anybody is told. It is locked
-all the while, so nobody runs a job that is not accepted yet.
+A job is accepted when `write` returns. It is written under a temporary name and then renamed, so no reader sees an
+incomplete job. With `sync`, first the file and then its name have been flushed to the disk when `write` returns. The
+file is locked until then, so that a job is not run before it is accepted.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["SpoolFolder"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Seconds after which a file that nobody has locked, and that never got its name, was left behind by a crash.
+# Seconds after which an unlocked file that still has its temporary name counts as left over from a crash.
 _STALE = 60
 _counter = itertools.count(1)
 
@@ -64,7 +64,7 @@ class SpoolFolder:
         self.path = os.path.realpath(path)
         self.now = now
         self._host = os.uname().nodename
-        # Directories of priorities whose names this process has seen to the disk.
+        # Directories of priorities whose names this process has flushed to the disk.
         self._durable: set[str] = set()
         # Jobs that could not be claimed the last time, see `claim.py`.
         self._probe_first: set[str] = set()
@@ -72,10 +72,10 @@ class SpoolFolder:
     def __repr__(self) -> str:
         return f"<SpoolFolder {self.path!r}>"
 
-    # ----- before anything runs
+    # ----- preparing
 
     def prepare(self) -> None:
-        """Make the directory if there is none, and clear away what crashes have left.
+        """Create the directory if it does not exist, and remove what crashes have left.
 
         Raises:
             ConfigError: it cannot be used.
@@ -106,13 +106,14 @@ class SpoolFolder:
         try:
             status = os.stat(self.path)
         except OSError:
-            return f"make it for {user_name(os.geteuid())}, or name another directory"
+            return f"create it, writable by {user_name(os.geteuid())}, or name another directory"
         owner = (
             f"it belongs to {user_name(status.st_uid)}, {group_name(status.st_gid)}, "
             f"with mode {stat.S_IMODE(status.st_mode):04o}"
         )
         return (
-            f"{owner}, and {user_name(os.geteuid())} has to read and write there; chown it, or name another directory"
+            f"{owner}, but {user_name(os.geteuid())} must be able to read and write there; chown it, or name another "
+            f"directory"
         )
 
     def _clear(self) -> None:
@@ -132,14 +133,14 @@ class SpoolFolder:
         with suppress(OSError):
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
-                # Not its mtime, which says when its job may run. Younger ones may not have been locked yet.
+                # Not the mtime, which says when the job may run. A younger file may not have been locked yet.
                 if time.time() - os.fstat(fd).st_ctime > _STALE and try_lock(fd):
                     os.unlink(path)
             finally:
                 release(fd)
 
     def priorities(self, below: str = "") -> list[str]:
-        """The directories of priorities in one of ours, as paths from here, in their order."""
+        """The directories of priorities in `below`, as relative paths, in the order of the priorities."""
         with suppress(OSError), os.scandir(f"{self.path}/{below}") as entries:
             found = [entry.name for entry in entries if is_priority(entry.name) and entry.is_dir(follow_symlinks=False)]
             return [f"{below}/{name}".lstrip("/") for name in sorted(found, key=int)]
@@ -156,18 +157,18 @@ class SpoolFolder:
         at: float | None = None,
         sync: bool = True,
     ) -> str:
-        """Write a job, and give back the path of its file. It is accepted then: nothing but running it removes it.
+        """Write a job and return the path of its file. From then on it is accepted.
 
         Args:
             pairs: its vars.
             body: its body.
             priority: from 0 on; None for a job without one.
             at: when it may run, in seconds since the epoch; None is at once.
-            sync: have it on the disk when this returns. Otherwise it survives a crash of this process, and not one
-                of the machine.
+            sync: flush it to the disk before this returns. Otherwise it survives a crash of this process, but not of
+                the machine.
         Raises:
-            SpoolError: the disk is full or read-only, or this user may not write there. There is no job then.
-            JobTooLarge: the vars are.
+            SpoolError: the disk is full or read-only, or this user may not write there. No job was queued.
+            JobTooLarge: the vars are too long.
         """
         head = encode_job(pairs)
         folder = self.path if priority is None else f"{self.path}/{priority}"
@@ -179,7 +180,7 @@ class SpoolFolder:
             if priority is not None:
                 self._make_priority(folder, sync)
             fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            if not try_lock(fd):  # nobody knows its name
+            if not try_lock(fd):  # cannot happen: no other process knows its name
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             _write_job(fd, head, body)
             set_due(fd, now if at is None else at)
@@ -189,7 +190,7 @@ class SpoolFolder:
             if sync:
                 fsync_folder(folder)
         except OSError as error:
-            # After the rename only `fsync` can fail; what the disk then holds nobody knows, so it is taken back.
+            # After the rename only `fsync` can fail. The state of the disk is unknown then, so the job is removed.
             with suppress(OSError):
                 remove(f"{folder}/{name}")
                 remove(new)
@@ -211,13 +212,12 @@ class SpoolFolder:
     # ----- finding
 
     def scan(self) -> Iterator[Found]:
-        """Every job, in the order of the disk. Needs no memory, however many there are; what was to be claimed with
-        care begins anew.
+        """Every job, in the order of the disk. Does not keep them in memory.
 
         Raises:
             SpoolError: the directory cannot be read.
         """
-        self._probe_first.clear()  # of most of them nothing would be heard any more: whoever had them has done them
+        self._probe_first.clear()  # most of these jobs have been finished by another process, and would never leave it
         try:
             yield from self._scan_folder("")
         except OSError as error:
@@ -226,7 +226,7 @@ class SpoolFolder:
             try:
                 yield from self._scan_folder(f"{folder}/")
             except OSError as error:
-                logger.warning("spooler %s: priority %s is left out (%s)", self.path, folder, _reason(error))
+                logger.warning("spooler %s: priority %s cannot be read (%s)", self.path, folder, _reason(error))
 
     def _scan_folder(self, folder: str) -> Iterator[Found]:
         with os.scandir(f"{self.path}/{folder}") as entries:
@@ -234,13 +234,13 @@ class SpoolFolder:
                 if entry.name.startswith(PREFIX):
                     try:
                         status = entry.stat(follow_symlinks=False)
-                    except OSError:  # it ran meanwhile
+                    except OSError:  # the job has been run meanwhile
                         continue
                     if stat.S_ISREG(status.st_mode):
                         yield Found(folder + entry.name, due_of(status), status.st_size)
 
-    def look(self, name: str) -> Found | None:
-        """One job; None if there is no such file, or it is none of a job."""
+    def stat_job(self, name: str) -> Found | None:
+        """One job; None if there is no such file, or if it is not a job."""
         if not is_job(name):
             return None
         try:
@@ -250,7 +250,7 @@ class SpoolFolder:
         return Found(name, due_of(status), status.st_size) if stat.S_ISREG(status.st_mode) else None
 
     def claim(self, name: str) -> Claim | NotClaimed:
-        """Lock a job, to run it. See `NotClaimed` for what else may come of it."""
+        """Lock a job in order to run it. See `NotClaimed` for the other results."""
         if name in self._probe_first:
             answer = probe_job(self.path, name, self.now)
             if answer is not None and answer.why != "gone":
@@ -263,7 +263,7 @@ class SpoolFolder:
 
 
 def _write_job(fd: int, head: bytes, body: bytes | memoryview) -> None:
-    written = os.writev(fd, (head, body))  # nearly always all of it
+    written = os.writev(fd, (head, body))  # nearly always writes everything
     write_all(fd, head[written:])
     write_all(fd, memoryview(body).cast("B")[max(written - len(head), 0) :])
 
@@ -274,9 +274,9 @@ def _reason(error: OSError) -> str:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "make room on the disk, and spool it again"
+        return "make room on the disk and spool it again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"let user {os.geteuid()} write there, and spool it again"
+        return f"let user {os.geteuid()} write there and spool it again"
     if error.errno == errno.ENOENT:
-        return "make the directory again, or start the runtime again, which makes it"
-    return "check the disk, and spool it again"
+        return "create the directory, or restart the server, which creates it"
+    return "check the disk and spool it again"

@@ -1,8 +1,8 @@
-"""What an application declared for the spooler, what it asks to be queued, and a job as its function sees it. Pure.
+"""The functions that an application declares for jobs, the calls that queue jobs, and the `Job` they get. Pure.
 
-A job is a file of vars and a body (`file_format.py`). Which function it is for is one of its vars, under the name
-that `uwsgidecorators` uses, so that jobs of the one are run by the other. When it is run and how often is in
-`rules.py`; who runs it in `_runtime/spooler.py`.
+A job is a file of vars and a body (`file_format.py`). One var names its function, under the key that `uwsgidecorators`
+uses, so that uWSGI and this package can run each other's jobs. The rules of order and retries are in `rules.py`; jobs
+are run in `_runtime/spooler.py`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ __all__ = [
 ]
 
 Encoding = Literal["vars", "json", "pickle"]
-# Vars of `uwsgidecorators`, and what `spool` takes for itself beside the arguments of a function that has some.
+# Keyword arguments that `spool` takes for itself, also where a function is called with arguments.
 RESERVED = ("spooler", "priority", "at")
+# Vars of `uwsgidecorators`.
 FUNCTION = b"ud_spool_func"
 VERDICT = b"ud_spool_ret"
 ARGS, KWARGS = b"args", b"kwargs"
 
-# What a function answers.
+# What a function returns.
 SPOOL_OK = -2
 SPOOL_RETRY = -1
 SPOOL_IGNORE = 0
@@ -45,10 +46,10 @@ SPOOL_IGNORE = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Mapping[str, str]):
-    """One job while its function runs: a mapping of its vars, as text.
+    """A job while its function runs: a mapping of its vars, as text.
 
-    `vars` has them as bytes; `body` is what came behind them; `path` is its file and `name` that of the file, which no
-    other job has; `spooler` its directory; `tries` counts this run and those before it that failed.
+    `vars` has the same as bytes; `body` is the job's body; `name` is the unique name of its file, `path` the path of
+    that; `spooler` is the directory; `tries` is the number of this attempt, 1 for the first.
     """
 
     name: str
@@ -70,9 +71,9 @@ class Job(Mapping[str, str]):
 
 @dataclass(frozen=True, slots=True)
 class SpoolFunction:
-    """One function for jobs. `encoding` says what it is called with: the job, or arguments that were put into it.
+    """One function for jobs. `encoding` says what it is called with: the job (`vars`), or arguments from the job.
 
-    `max_tries` is its own limit, None the spooler's.
+    `max_tries` is its own limit; None stands for the one of the spooler.
     """
 
     name: str
@@ -85,27 +86,27 @@ class SpoolFunction:
         object.__setattr__(self, "is_async", is_async(self.func))
 
     def request(self, args: tuple[object, ...], given: Mapping[str, object]) -> SpoolRequest:
-        """The job that calls it.
+        """The job that calls this function.
 
         Raises:
             TypeError: positional arguments for a function that takes a job, or a value of the wrong type.
-            SpoolError: the arguments cannot be written down.
+            SpoolError: the arguments cannot be encoded.
         """
         if self.encoding == "vars":
             if args:
                 raise TypeError(
-                    f"{self.name}.spool() takes names and values, which the job has as vars; declare the function with "
-                    f"pass_arguments=True to give it arguments"
+                    f"{self.name}.spool() takes keyword arguments only, which become the job's vars; declare the "
+                    f"function with pass_arguments=True to call it with positional arguments"
                 )
             if FUNCTION.decode() in given:
-                raise SpoolError(f"{self.name}.spool() itself says {FUNCTION.decode()!r}; call it something else")
+                raise SpoolError(f"{self.name}.spool() sets {FUNCTION.decode()!r} itself; use another name")
             return make_request({FUNCTION.decode(): self.name, **given})
         special = {name: given[name] for name in RESERVED if name in given}
         kwargs = {name: value for name, value in given.items() if name not in special}
         if self.encoding == "pickle":  # as uwsgidecorators does with pass_arguments
             try:
                 packed = {ARGS.decode(): pickle.dumps(args), KWARGS.decode(): pickle.dumps(kwargs)}
-            except Exception as error:  # each class has its own
+            except Exception as error:  # classes may raise anything when they are pickled
                 raise SpoolError(f"the arguments of {self.name} cannot be pickled ({error})") from error
             return make_request({FUNCTION.decode(): self.name, **special, **packed})
         return make_request({FUNCTION.decode(): self.name, **special, "body": self._json(args, kwargs)})
@@ -117,15 +118,16 @@ class SpoolFunction:
             return text.encode()
         except (TypeError, ValueError, RecursionError) as error:
             raise SpoolError(
-                f"the arguments of {self.name} cannot be written as JSON ({error}); give numbers, texts, lists and "
-                f"mappings, or declare the function with pickle=True if nobody else can write into the spooler"
+                f"the arguments of {self.name} cannot be encoded as JSON ({error}); use numbers, texts, lists and "
+                f"mappings, or declare the function with pickle=True if only trusted programs can write into the "
+                f"spooler's directory"
             ) from error
 
     def arguments(self, job: Job) -> tuple[tuple[object, ...], Mapping[str, object]]:
-        """What to call it with.
+        """The arguments of the call.
 
         Raises:
-            SpoolError: the job does not have what it needs.
+            SpoolError: the job does not have them.
             Exception: what unpickling raises.
         """
         if self.encoding == "vars":
@@ -137,14 +139,14 @@ class SpoolFunction:
             return tuple(args), dict(kwargs)
         except (KeyError, TypeError, ValueError) as error:
             raise SpoolError(
-                f"job {job.name} has no {self.encoding} arguments for {self.name}, but what another version of it left "
-                f"({error!r})"
+                f"job {job.name} has no {self.encoding} arguments for {self.name} ({error!r}); another version of the "
+                f"application may have queued it"
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolMethod:
-    """`f.spool(...)`: queues a call of the function `f`. `submit` is set by the floor that knows who runs here."""
+    """`f.spool(...)`: queues a call of the function `f`. A higher layer, which knows the spoolers, sets `submit`."""
 
     function: SpoolFunction
     submit: ClassVar[Callable[[SpoolRequest], Awaitable[bytes]]]
@@ -154,7 +156,7 @@ class SpoolMethod:
 
 
 class SpoolFunctions:
-    """The functions of one application, and the one for all other jobs."""
+    """The functions of one application, and its catch-all function for all other jobs."""
 
     def __init__(self) -> None:
         self.functions: dict[str, SpoolFunction] = {}
@@ -164,10 +166,10 @@ class SpoolFunctions:
         return len(self.functions) + (self.catch_all is not None)
 
     def check(self, spoolers: int) -> None:
-        """Refuse functions that nobody would run.
+        """Refuse functions for jobs if there is no spooler.
 
         Raises:
-            RegistrationError: there are some, and no spooler.
+            RegistrationError: there are functions, but no spooler.
         """
         for name in self.functions:
             check_spooler(f"@spool_handler {name}", spoolers)
@@ -177,29 +179,29 @@ class SpoolFunctions:
     def declare(
         self, func: Callable[..., object], *, name: str | None, encoding: Encoding, max_tries: int | None
     ) -> None:
-        """Register a function under its own name or another one, and give it `spool`.
+        """Register a function under its own name or another one, and add the attribute `spool` to it.
 
         Raises:
-            RegistrationError: it cannot be called or take attributes, the name is taken, `max_tries` is no number, or
-                it has a parameter that `spool` would take for its own.
+            RegistrationError: it cannot be called or have attributes, the name is taken, `max_tries` is not a number,
+                or the function has a parameter of a name that `spool` takes for itself.
         """
         if not callable(func):
             raise RegistrationError(f"a function for jobs must be callable, not {func!r}")
         called = getattr(func, "__name__", "") if name is None else name
         if not isinstance(called, str) or not called:
-            raise RegistrationError(f"{func!r} has no name that a job could call it by; give it one with name=")
+            raise RegistrationError(f"{func!r} has no name for jobs to refer to; give it one with name=")
         if called in self.functions:
             known = self.functions[called].func
             raise RegistrationError(
-                f"jobs for {called!r} are run by {getattr(known, '__module__', '?')}.{called} already; give one of the "
+                f"{called!r} is registered already, as {getattr(known, '__module__', '?')}.{called}; give one of the "
                 f"two another name with name="
             )
         if max_tries is not None and (type(max_tries) is not int or max_tries < 0):
             raise RegistrationError(f"max_tries={max_tries!r} is not possible; use 1 or more, or 0 for no limit")
         if encoding != "vars" and (own := _reserved_parameters(func)):
             raise RegistrationError(
-                f"{called}() has a parameter {own[0]!r}, which {called}.spool() takes for itself, as it does "
-                f"{', '.join(map(repr, RESERVED))}; give the parameter another name"
+                f"{called}() has a parameter {own[0]!r}, but {called}.spool() takes {', '.join(map(repr, RESERVED))} "
+                f"for itself; give the parameter another name"
             )
         function = SpoolFunction(called, func, encoding, max_tries)
         try:
@@ -209,19 +211,21 @@ class SpoolFunctions:
         self.functions[called] = function
 
     def declare_catch_all(self, func: Callable[[Job], object]) -> None:
-        """Register the function for jobs that name none, or one that is not here.
+        """Register the function for jobs that name no function, or one that is not registered.
 
         Raises:
-            RegistrationError: it cannot be called, or there is one.
+            RegistrationError: it cannot be called, or there is such a function already.
         """
         if not callable(func):
             raise RegistrationError(f"a function for jobs must be callable, not {func!r}")
         if self.catch_all is not None:
-            raise RegistrationError(f"jobs without a function are run by {self.catch_all.name} already; one can")
+            raise RegistrationError(
+                f"there is a function for all other jobs already, {self.catch_all.name}; remove one of the two"
+            )
         self.catch_all = SpoolFunction(getattr(func, "__name__", "spooler"), func, "vars", None)
 
     def max_tries(self, variables: Mapping[bytes, bytes]) -> int | None:
-        """How often a job with these vars is tried, as its function says; None if that says nothing, or is not here."""
+        """The most attempts of a job with these vars, if its function sets them; None otherwise."""
         function = self.find(variables)
         return None if function is None else function.max_tries
 
@@ -241,25 +245,25 @@ def check_spooler(what: str, spoolers: int) -> None:
     """
     if not spoolers:
         raise RegistrationError(
-            f"{what} would never run: this runtime has no spooler; set {option('spooler', 'jobs')}, "
-            f"which is a directory, or do not declare it"
+            f"{what} would never run: this runtime has no spooler; set {option('spooler', 'jobs')} (a directory), "
+            f"or do not declare it"
         )
 
 
 def _reserved_parameters(func: Callable[..., object]) -> list[str]:
-    """Parameters that nobody could give by their names. Whoever takes `**kwargs` names none, and may not mean them."""
+    """Parameters that no caller of `spool` could pass by name. `**kwargs` is allowed."""
     try:
         parameters = inspect.signature(func).parameters.values()
-    except (TypeError, ValueError):  # some of the C library's have none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return []
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [parameter.name for parameter in parameters if parameter.name in RESERVED and parameter.kind in named]
 
 
 def verdict(returned: object, variables: Mapping[bytes, bytes]) -> int | None:
-    """What a function said about its job; None if it said nothing that is known. Nothing at all is `SPOOL_OK`.
+    """The result of a job, from what its function returned; None for an unknown value. Returning None is `SPOOL_OK`.
 
-    Jobs of `uwsgidecorators` may have their verdict in themselves, whatever the function says.
+    Jobs of `uwsgidecorators` may contain their verdict; it then overrides what the function returned.
     """
     said = variables.get(VERDICT)
     if said is not None and said in _VERDICTS:

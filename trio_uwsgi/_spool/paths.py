@@ -1,13 +1,13 @@
-"""Where things are in a spooler's directory, and how they get to the disk.
+"""The files in a spooler's directory: their paths, and how they are written to the disk.
 
-    NAME            a job, see `_spool/rules.py`; 5/NAME is one of priority 5
-    dead/NAME       a job that was given up, and beside it NAME.report, which says why
-    .tries/NAME     how often a job has failed, and what went wrong the last time; only for jobs that have
-    .running/...    what each spooler runs, see `running_jobs.py`
-    .new_...        a file that is being written; it gets its name when it is whole
+    NAME            a job, see `rules.py`; 5/NAME has priority 5
+    dead/NAME       a job that was laid aside after its last attempt, and beside it NAME.report with the reason
+    .tries/NAME     the number of failed attempts of a job, and the last failure; only for jobs that have failed
+    .running/...    the job that each spooler runs, see `running_jobs.py`
+    .new_...        a file that is being written; it is renamed when it is complete
 
-Only the first line is uWSGI's; it does not look at the others. Reports and the files in `.tries` are text: a line
-`tries: N`, an empty one, and what went wrong.
+uWSGI has the files of the first line only, and ignores the others. Reports and the files in `.tries` are text: a line
+`tries: N`, an empty line, and the failure.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ TRIES = ".tries"
 RUNNING = ".running"
 NEW = ".new_"
 _REPORT = ".report"
-# More than anybody tries; what is written down of a job that runs has 32 bits for it.
+# Larger numbers in a file count as damage. The record of a running job has 32 bits for it.
 _MAX_TRIES = 2**31
 
-# How files are opened to be looked at. O_NONBLOCK: opening a pipe that somebody put there does not wait. O_NOFOLLOW: a
-# link could lead to somebody else's file.
+# How files are opened for reading. O_NONBLOCK: opening a FIFO must not block. O_NOFOLLOW: a symbolic link could lead to
+# another user's file.
 READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 _counter = itertools.count(1)
 
 
 class Found(NamedTuple):
-    """A job's file: its name inside of the spooler's directory, when it may run, and its bytes."""
+    """A job's file: its name inside of the spooler's directory, when it may run, and its size in bytes."""
 
     name: str
     due: float
@@ -71,14 +71,14 @@ class Found(NamedTuple):
 
 
 class Record(NamedTuple):
-    """How often a job has failed, and what went wrong the last time."""
+    """The number of failed attempts of a job, and the last failure."""
 
     tries: int
     report: str
 
 
 def due_of(status: os.stat_result) -> float:
-    """When a job may run, from the time of its file. To microseconds, which a float holds exactly enough to compare."""
+    """When a job may run: the modification time of its file, in microseconds, so that floats compare exactly."""
     return status.st_mtime_ns // 1000 / 1_000_000
 
 
@@ -98,12 +98,12 @@ def report_of(path: str) -> str:
 
 
 def new_path(folder: str) -> str:
-    """A path for a file that is not whole yet, which nobody else uses."""
+    """A unique path for a file that is being written."""
     return f"{folder}/{NEW}{os.getpid()}_{next(_counter)}_{secrets.randbits(31)}"
 
 
 def fsync_folder(path: str) -> None:
-    """Have the names in a directory written to the disk."""
+    """Flush the names in a directory to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -112,7 +112,7 @@ def fsync_folder(path: str) -> None:
 
 
 def make_folder(path: str, mode: int = 0o777) -> None:
-    """Make a directory if there is none, so that it is there after a power cut too."""
+    """Create a directory if it does not exist, and flush it to the disk."""
     try:
         os.mkdir(path, mode)
     except FileExistsError:
@@ -121,7 +121,7 @@ def make_folder(path: str, mode: int = 0o777) -> None:
 
 
 def read_record(path: str) -> Record:
-    """Read a record; one that is missing, or that a power cut has damaged, counts as no tries."""
+    """Read a record. If it is missing, or damaged by a power cut, no attempt has failed."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             head, _, report = file.read().partition("\n\n")
@@ -132,7 +132,7 @@ def read_record(path: str) -> Record:
 
 
 def make_folders(root: str, name: str, mode: int = 0o700) -> None:
-    """Make the directories of a file `name` below `root`, which itself has to be there."""
+    """Create the directories of a file `name` below `root`, which must exist."""
     if not os.path.isdir(os.path.dirname(f"{root}/{name}")):
         path = root
         for part in name.split("/")[:-1]:
@@ -141,7 +141,7 @@ def make_folders(root: str, name: str, mode: int = 0o700) -> None:
 
 
 def write_record(root: str, name: str, record: Record, sync: bool = False) -> None:
-    """Write a record below `root`, whole or not at all."""
+    """Write a record below `root`, atomically."""
     make_folders(root, name)
     path = f"{root}/{name}"
     new = new_path(os.path.dirname(path))
@@ -160,13 +160,13 @@ def write_record(root: str, name: str, record: Record, sync: bool = False) -> No
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of it. A single call writes 2 GB at most, and less where the disk gets full."""
+    """Write all of it. A single system call writes at most 2 GB, and less if the disk gets full."""
     rest = memoryview(data).cast("B")
     while rest:
         rest = rest[os.write(fd, rest) :]
 
 
 def remove(path: str) -> None:
-    """Remove a file, if it is there."""
+    """Remove a file, if it exists."""
     with suppress(FileNotFoundError):
         os.unlink(path)

@@ -1,6 +1,6 @@
-"""What is asked to be queued: the vars of a job as callers give them, and as its file has them. Pure.
+"""A request to queue a job: its vars as callers pass them, and as its file has them. Pure.
 
-Which function a job is for, and what it answers, is in `functions.py`.
+The functions that run jobs are in `functions.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from trio_uwsgi.errors import SpoolError
 
 __all__ = ["SPECIAL", "JobVars", "SpoolRequest", "make_request", "named_vars", "request_of", "unique_keys"]
 
-# Names and values as callers have them; a mapping's keys are of one type to a type checker.
+# Names and values as callers pass them. (To a type checker the keys of a mapping have one type.)
 JobVars: TypeAlias = Mapping[str, object] | Mapping[bytes, object] | Mapping[str | bytes, object]
 
 # Vars that mean something to uWSGI.
@@ -24,9 +24,10 @@ SPECIAL = ("body", "spooler", "priority", "at")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolRequest:
-    """A job to be queued: its vars in their order, its body, and when, where and how urgent it is.
+    """A job to be queued: its vars in their order, its body, and where, when and with which priority.
 
-    `at` is in seconds since the epoch; `spooler` is a directory, None the first one. All three are among the vars, too.
+    `at` is in seconds since the epoch; `spooler` is a directory, None the first one. `spooler`, `priority` and `at` are
+    among the vars too.
     """
 
     pairs: tuple[tuple[bytes, bytes], ...]
@@ -37,11 +38,11 @@ class SpoolRequest:
 
 
 def make_request(given: Mapping[str, object]) -> SpoolRequest:
-    """Read what a caller wants to be queued: vars, with the special ones among them. `given` is not changed.
+    """Read the vars that a caller passed, special ones included. `given` is not changed.
 
     Raises:
         TypeError: a value is neither bytes nor str, or a special one is of the wrong type.
-        SpoolError: a special one makes no sense, or two names are one in the file.
+        SpoolError: a special value is not possible, or two names would be the same in the file.
     """
     pairs = {}
     for name, value in given.items():
@@ -63,12 +64,11 @@ def make_request(given: Mapping[str, object]) -> SpoolRequest:
 
 
 def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[str, object]:
-    """One mapping, by texts, of what a caller gave as a mapping and by name.
+    """Merge the mapping and the keyword arguments of a caller into one mapping with str keys. Keyword arguments win.
 
     Raises:
-        TypeError: it is no mapping, or a name is neither bytes nor str.
-        SpoolError: the mapping has a name twice, as bytes and as a text. (What is given by name replaces what is in the
-            mapping, as everywhere in Python.)
+        TypeError: `variables` is not a mapping, or a name is neither bytes nor str.
+        SpoolError: the mapping has a name twice, as bytes and as str.
     """
     if variables is not None and not isinstance(variables, Mapping):
         raise TypeError(f"spool() takes a mapping of names to values, not {type(variables).__name__}")
@@ -84,10 +84,10 @@ def named_vars(variables: JobVars | None, more: Mapping[str, object]) -> dict[st
 
 
 def request_of(pairs: Sequence[tuple[bytes, bytes]]) -> SpoolRequest:
-    """Read what another node wants to be queued.
+    """Read the vars of a job that another node sent.
 
     Raises:
-        SpoolError: it makes no sense, or a name is there twice.
+        SpoolError: a special value is not possible, or a name occurs twice.
     """
     if len(given := dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
@@ -96,11 +96,11 @@ def request_of(pairs: Sequence[tuple[bytes, bytes]]) -> SpoolRequest:
 
 
 def _duplicate(name: str) -> SpoolError:
-    return SpoolError(f"spool: {name!r} is there twice, perhaps as bytes and as text, which is one name; give it once")
+    return SpoolError(f"spool: {name!r} is given twice, perhaps as bytes and as str, which are one name; give it once")
 
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A mapping as it comes out of JSON, where all keys are texts. Raises ValueError if two have become one."""
+    """A mapping after its way through JSON, where all keys are str. Raises ValueError if two keys have become one."""
     mapping: dict[str, object] = {}
     for name, value in pairs:
         if name in mapping:
@@ -121,10 +121,10 @@ def _as_bytes(name: str, value: object) -> bytes:
 
 
 def _encoded(text: str) -> bytes:
-    """A text as it is in the file. What a job gave as text goes back to the bytes it was, also where they are no UTF-8.
+    """A str as it is in the file. Surrogates, which a `Job` has for bytes that are not UTF-8, become these bytes again.
 
     Raises:
-        SpoolError: it is no text that any bytes could be.
+        SpoolError: it has other surrogates.
     """
     try:
         return text.encode("utf-8", "surrogateescape")
@@ -151,7 +151,7 @@ def _at(value: object) -> bytes:
     except (ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < 1e11:
-        raise SpoolError(f"spool: at={value!r} is no time; use seconds since the epoch, or a datetime")
+        raise SpoolError(f"spool: at={value!r} is not a time; use seconds since the epoch, or a datetime")
     return b"%d" % seconds if seconds == int(seconds) else f"{seconds:.6f}".encode()
 
 

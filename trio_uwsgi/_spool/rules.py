@@ -1,11 +1,11 @@
-"""The rules of the spooler: how jobs are called, which one is next, and when a failed one is tried again. Pure.
+"""The rules of the spooler: the names of jobs, their order, and when a failed job is retried. Pure.
 
-Time and chance are arguments; time is in seconds since the epoch. A job is known by its *name*: the path of its file
-inside of the spooler's directory, `uwsgi_spoolfile_on_...`, or `5/uwsgi_spoolfile_on_...` for one of priority 5. Names
-are str as the system gives them, where bytes that are no UTF-8 are surrogates.
+Time and random numbers are arguments; time is in seconds since the epoch. A job is identified by its *name*: the path
+of its file inside of the spooler's directory, `uwsgi_spoolfile_on_...`, or `5/uwsgi_spoolfile_on_...` with priority 5.
+Names are str with surrogates for bytes that are not UTF-8, as `os.fsdecode` makes them.
 
 The order is: by priority, 0 first and jobs without one last; then first in, first out, by the time and the counter in
-the name; a name that does not tell its time comes after those that do.
+the name. Names without a time come last.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ __all__ = [
 ]
 
 PREFIX = "uwsgi_spoolfile_on_"
-# Behind all numbers of priority directories, which are file names and so have at most 255 digits.
+# Larger than all priorities: the name of their directory has at most 255 digits.
 _NO_PRIORITY = 10**256
-# A name has at most 255 bytes, and the numbers in it need up to 80 of them.
+# A file name has at most 255 bytes; the numbers in it need up to 80 of them.
 _MAX_HOST = 100
 
-# Priority, 1 if the name does not tell its time, seconds, microseconds, counter, and the name to decide between equals.
+# Priority; 1 if the name has no time; seconds, microseconds, counter; and the name itself, to break ties.
 Order: TypeAlias = tuple[int, int, int, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
 class JobName:
-    """What the name of a job's file tells: who wrote it, and when."""
+    """The parts of the name of a job's file: the host and the process that wrote it, and when."""
 
     host: str
     pid: int
@@ -62,7 +62,7 @@ def make_name(host: str, writer: tuple[int, int], chance: int, now: float) -> st
 
     Args:
         host: the machine's name.
-        writer: the process's id, and how many files it has written.
+        writer: the process's id, and the number of files that it has written.
         chance: a random number from 0 on.
         now: the time, in seconds since the epoch.
     """
@@ -71,7 +71,7 @@ def make_name(host: str, writer: tuple[int, int], chance: int, now: float) -> st
 
 
 def parse_name(file: str) -> JobName | None:
-    """Read the name of a file; None if it is none of uWSGI's form, which does not keep it from being a job."""
+    """Read the name of a file; None if it does not have uWSGI's form. (The file may still be a job.)"""
     if not file.startswith(PREFIX):
         return None
     parts = file.rsplit("_", 5)
@@ -82,24 +82,24 @@ def parse_name(file: str) -> JobName | None:
 
 
 def is_priority(folder: str) -> bool:
-    """Is this the name of a directory of a priority?"""
+    """Is this the name of the directory of a priority?"""
     return folder.isascii() and folder.isdigit()
 
 
 def is_job(name: str) -> bool:
-    """Is this the name of a job? Whoever takes names from outside asks: it cannot lead out of the directory."""
+    """Is this the name of a job? Such a name cannot lead out of the directory, so names from outside are checked."""
     folder, slash, file = name.rpartition("/")
     return file.startswith(PREFIX) and (not slash or is_priority(folder))
 
 
 def priority(name: str) -> int | None:
-    """The priority of a job, by its name; None for one without."""
+    """The priority in the name of a job; None if it has none."""
     folder, slash, _ = name.rpartition("/")
     return int(folder) if slash else None
 
 
 def order(name: str) -> Order:
-    """What jobs are sorted by, see the top of this module."""
+    """The sort key of a job, see the module's docstring."""
     folder, slash, file = name.rpartition("/")
     first = int(folder) if slash else _NO_PRIORITY
     try:
@@ -109,12 +109,12 @@ def order(name: str) -> Order:
         return first, 1, 0, 0, 0, name
 
 
-def first_names(names: Iterable[str], many: int) -> tuple[list[str], int]:
-    """The first `many` of these names of jobs, in order, and how many there are in all. Holds no more than it gives."""
-    if not many:
+def first_names(names: Iterable[str], limit: int) -> tuple[list[str], int]:
+    """The first `limit` of these names of jobs, in order, and the number of all. Keeps O(limit) names in memory."""
+    if not limit:
         return [], sum(1 for _ in names)
     kept: list[str] = []
-    # Plain names of a later second need no closer look, which is what makes a million of them quick.
+    # Names without a priority and of a later second are skipped early, which makes a million of them fast.
     last = inf = float("inf")
     count = 0
     for name in names:
@@ -126,15 +126,15 @@ def first_names(names: Iterable[str], many: int) -> tuple[list[str], int]:
             except (ValueError, IndexError):
                 pass
         kept.append(name)
-        if len(kept) > 4 * many + 256:
-            kept = heapq.nsmallest(many, kept, key=order)
+        if len(kept) > 4 * limit + 256:
+            kept = heapq.nsmallest(limit, kept, key=order)
             first, odd, seconds, *_ = order(kept[-1])
             last = inf if odd else seconds if first == _NO_PRIORITY else -1
-    return heapq.nsmallest(many, kept, key=order), count
+    return heapq.nsmallest(limit, kept, key=order), count
 
 
 class Entry(NamedTuple):
-    """A job that is known: its place in the order, its name, and when it may run."""
+    """A job in the index: its sort key, its name, and when it may run."""
 
     order: Order
     name: str
@@ -143,8 +143,8 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpoolCounts:
-    """Jobs that are due, that are due later, and that were taken and not given back; the longest time in seconds that
-    one has been due, None without one; and is that all, or are there more on the disk?
+    """How many jobs are due (`waiting`), due later (`delayed`), and `taken`; the seconds that the oldest one has been
+    due, None without one; `complete` is False if there are more jobs on the disk.
     """
 
     waiting: int
@@ -155,11 +155,11 @@ class SpoolCounts:
 
 
 class SpoolIndex:
-    """The jobs of one directory, as far as memory may hold them.
+    """The jobs of one directory, up to a limit of memory.
 
-    It never holds much more than `capacity` jobs that are due and `capacity` that are not. What is more is left to the
-    disk: the first ones are kept, everything behind them is forgotten, and once few are left `wants_scan` says so.
-    While that scan runs jobs may be taken before others which it has not come to yet.
+    At most 1.5 times `capacity` jobs that are due and as many that are delayed are held in memory; the rest stay on
+    disk. The first ones in order are kept, and when few are left, `wants_scan` is True. While the scan runs, jobs may
+    be taken before others that the scan has not reached yet.
     """
 
     __slots__ = (
@@ -176,17 +176,17 @@ class SpoolIndex:
 
     def __init__(self, capacity: int = 50_000) -> None:
         self._capacity = capacity
-        # The dicts are the truth; a heap may hold entries that have been replaced or forgotten since.
+        # The dicts are authoritative; the heaps may also hold entries that have been replaced or forgotten.
         self._ready: dict[str, Entry] = {}
         self._ready_heap: list[Entry] = []
         self._delayed: dict[str, Entry] = {}
         self._delayed_heap: list[tuple[float, Entry]] = []
-        # Given out by `pop`; and when it is due, if somebody noticed it since.
+        # Jobs given out by `pop`; the value is when the job is due if it was noticed again since.
         self._taken: dict[str, float | None] = {}
-        # What is behind these has been left to the disk, so what comes must be too. None: nothing has been.
+        # Jobs after these exist on disk only, so new ones after these are not added. None: all jobs are in memory.
         self._last_ready: Order | None = None
         self._last_delayed: float | None = None
-        # Names that were known when the scan began, and that it has not come to.
+        # Names that were known when the scan began, and that it has not reached.
         self._unseen: set[str] = set()
 
     def __repr__(self) -> str:
@@ -194,7 +194,7 @@ class SpoolIndex:
         return f"<SpoolIndex {len(self._ready)} ready, {len(self._delayed)} delayed, {len(self._taken)} taken{more}>"
 
     def notice(self, name: str, due: float, now: float) -> None:
-        """There is such a job, and it may run from `due` on. A job that is known is not known twice."""
+        """Add a job, which may run from `due` on, or update it."""
         if self._unseen:
             self._unseen.discard(name)
         if name in self._taken:
@@ -208,17 +208,17 @@ class SpoolIndex:
         self._add(Entry(order(name), name, due), now)
 
     def still_there(self, name: str) -> None:
-        """There still is such a job, as far as it is known."""
+        """The job still exists. Does not add it."""
         self._unseen.discard(name)
 
     def forget(self, name: str) -> None:
-        """There is no such job any more."""
+        """Remove a job from the index."""
         self._ready.pop(name, None)
         self._delayed.pop(name, None)
         self._taken.pop(name, None)
 
     def pop(self, now: float) -> Entry | None:
-        """Take the first of those that are due; None if there is none. End with `forget` or `put_back`."""
+        """Take the first job that is due; None if there is none. `forget` or `put_back` must follow."""
         self._move_due(now)
         while self._ready_heap:
             entry = heapq.heappop(self._ready_heap)
@@ -229,14 +229,14 @@ class SpoolIndex:
         return None
 
     def put_back(self, entry: Entry, due: float) -> None:
-        """Give back what `pop` gave: it may run from `due` on, or earlier if it was noticed so since."""
+        """Return a job to the index: it may run from `due` on, or earlier if it was noticed so meanwhile."""
         noticed = self._taken.pop(entry.name, None)
         due = due if noticed is None else min(due, noticed)
         self.forget(entry.name)
         self._delay(entry._replace(due=due))
 
     def next_due(self, now: float) -> float | None:
-        """When the next `pop` will give something: `now` if it does so now, None if nothing is known."""
+        """When the next `pop` will return a job: `now` if it does so now, None if there is none."""
         self._move_due(now)
         if self._ready:
             return now
@@ -244,36 +244,36 @@ class SpoolIndex:
         return self._delayed_heap[0][0] if self._delayed_heap else None
 
     def due(self, now: float) -> int:
-        """How many may run now, and have not been given out."""
+        """How many jobs may run now and have not been taken."""
         self._move_due(now)
         return len(self._ready)
 
     @property
     def incomplete(self) -> bool:
-        """Are there jobs that were left to the disk?"""
+        """Are there jobs that exist on disk only?"""
         return self._last_ready is not None or self._last_delayed is not None
 
     @property
     def wants_scan(self) -> bool:
-        """Are so few jobs left that those on the disk should be looked for?"""
+        """Are less than a quarter of `capacity` jobs left in memory, while more exist on disk?"""
         few = max(self._capacity // 4, 1)
         return (self._last_ready is not None and len(self._ready) < few) or (
             self._last_delayed is not None and len(self._delayed) < few
         )
 
     def begin_scan(self) -> None:
-        """From now on until `end_scan` every job of the directory is noticed."""
+        """A scan begins: until `end_scan`, `notice` or `still_there` is called for every job of the directory."""
         self._last_ready = self._last_delayed = None
         self._unseen = {*self._ready, *self._delayed}
 
     def end_scan(self) -> None:
-        """All have been noticed: what has not been is gone."""
+        """The scan has ended: jobs that it has not reached do not exist any more."""
         for name in self._unseen - self._taken.keys():
             self.forget(name)
         self._unseen = set()
 
     def statistics(self, now: float) -> SpoolCounts:
-        """How many there are. Takes a moment: it looks at all that are waiting."""
+        """The counts. O(number of waiting jobs)."""
         self._move_due(now)
         oldest = max((now - entry.due for entry in self._ready.values()), default=None)
         return SpoolCounts(len(self._ready), len(self._delayed), len(self._taken), oldest, not self.incomplete)
@@ -325,12 +325,12 @@ class SpoolIndex:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """When a job that failed is tried again.
+    """When a failed job is retried.
 
     Args:
-        max_tries: how often a job is tried before it is given up; 0 is for ever.
-        first_delay: seconds until the second try.
-        longest_delay: seconds that the delay, which doubles each time, grows to.
+        max_tries: the most attempts; 0 is no limit.
+        first_delay: seconds before the second attempt.
+        longest_delay: the delay doubles with each attempt, up to this many seconds.
     """
 
     max_tries: int
@@ -338,13 +338,13 @@ class Retry:
     longest_delay: float
 
     def delay_after(self, tries: int, jitter: float) -> float | None:
-        """Seconds until the next try of a job that has failed `tries` times; None if there is none.
+        """Seconds until the next attempt after `tries` failed ones; None if there is none.
 
-        `jitter`, from 0 to below 1, is a random number: up to a quarter is added, so that jobs that failed together
-        are not tried together.
+        `jitter`, a random number from 0 to below 1, adds up to a quarter, so that jobs that failed together are not
+        retried together.
         """
         if self.max_tries and tries >= self.max_tries:
             return None
-        # A power above 1023 is no float any more; 2**64 first delays are longer than any delay that makes sense.
+        # 2.0 ** 1024 overflows; 2**64 times any first delay is longer than any longest one.
         delay = min(self.first_delay * 2.0 ** min(max(tries - 1, 0), 64), self.longest_delay)
         return delay * (1 + jitter / 4)

@@ -1,14 +1,13 @@
-"""What runs, written down, so that a job that is killed together with its process has failed.
+"""Records of running jobs, so that an attempt counts as failed if its process is killed.
 
-A spooler has one small file in `.running`, which it keeps locked, and in which the name of a job stands before the job
-begins. A lock ends with its process: whoever finds such a file without one knows what was running. That costs one write
-to the system's memory for each job, and nothing on the disk; a power cut forgets it, and then the job is run again and
-has not failed.
+Each spooler keeps one small file in `.running` locked, and writes the name of each job into it before the job begins.
+The lock ends with the process, so an unlocked file names a job whose process died. This costs one write to the page
+cache per job and nothing on the disk; after a power cut the job is run again without a failed attempt.
 
-With the name stands how often the job had failed before. If it has failed more often since, this failure has been
-counted already: so it does not matter where in the counting a crash happens, or who counts.
+The record also has the number of failed attempts before the job began. If the job has more by now, this failure has
+been counted already. So it does not matter at which point a crash happens, or which process counts.
 
-A disk that does not take this is no reason not to run jobs, which may be what makes room: it is logged.
+If the disk refuses the record, that is logged and jobs still run; they may be what makes room on the disk.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ __all__ = ["DelayAfter", "Running", "RunningRecords", "recover"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-_HEAD = Struct("<IH")  # tries, and the bytes of the name that follows; no bytes: nothing runs
+_HEAD = Struct("<IH")  # failed attempts, and the length of the name that follows; 0: no job runs
 _NOTHING = _HEAD.pack(0, 0)
-# A name inside of a directory, and that of the directory, have at most 255 bytes each.
+# The name of a file and that of a priority's directory have at most 255 bytes each.
 _LONGEST = _HEAD.size + 2 * 256
 
 REPORT = "its process died while it ran"
 
-# What says how long a job waits that has failed so often, in seconds; None: it is given up.
+# Seconds until the next attempt of a job that has failed this many times; None: there is none.
 DelayAfter: TypeAlias = Callable[[Claim, int], float | None]
 
 
 class Running:
-    """What one spooler runs. Close it when the spooler ends; a process that dies leaves it to `recover`."""
+    """The record of what one spooler runs. Close it when the spooler ends; after a crash `recover` reads it."""
 
     __slots__ = ("_fd", "_folder", "_logged", "_path")
 
@@ -56,12 +55,12 @@ class Running:
         self._logged = False
 
     def begin(self, claim: Claim) -> None:
-        """This job is about to run. To be called before anything of it is."""
+        """This job is about to run. Must be called before any of its code runs."""
         name = os.fsencode(claim.name)
         self._write(_HEAD.pack(claim.tries, len(name)) + name)
 
     def end(self) -> None:
-        """Nothing runs any more. To be called before `Claim.keep`; after the others it may be, and need not."""
+        """No job runs any more. Must be called before `Claim.keep`; optional after the other ends of a claim."""
         self._write(_NOTHING)
 
     def _write(self, data: bytes) -> None:
@@ -75,29 +74,29 @@ class Running:
             if not self._logged:
                 self._logged = True
                 logger.error(
-                    "spooler %s: its %s cannot be written (%s): a job that ends its process will not count as failed; "
-                    "check the disk, and who may write there",
+                    "spooler %s: %s cannot be written (%s): if a job kills its process, that will not count as a "
+                    "failed attempt; check the disk and its permissions",
                     *(self._folder, RUNNING, error.strerror),
                 )
 
     def abandon(self) -> None:
-        """The spooler has died: leave what it ran to `recover`, as a process that is killed does."""
+        """Leave the record to `recover`, as a killed process does."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             release(fd)
 
     def close(self) -> None:
-        """Nothing will run any more."""
+        """No job will run any more."""
         if self._fd >= 0:
-            with suppress(OSError):  # somebody cleaned up
+            with suppress(OSError):  # the file has been removed
                 os.unlink(self._path)
             self.abandon()
 
 
 class RunningRecords:
-    """What everybody runs who runs jobs of one directory, to see that somebody has died. Close it in the end.
+    """The records of all spoolers of a directory, to detect that one of them has died. Close it in the end.
 
-    To be asked with each job: looking costs two system calls, and one more for each spooler that there is.
+    Checked with each job: a check costs two system calls and one more per spooler.
     """
 
     __slots__ = ("_fds", "_folder", "_listed")
@@ -105,10 +104,10 @@ class RunningRecords:
     def __init__(self, folder: SpoolFolder) -> None:
         self._folder = f"{folder.path}/{RUNNING}"
         self._fds: list[int] = []
-        self._listed = -1  # when the folder had been changed that the descriptors are of
+        self._listed = -1  # the folder's modification time when `_fds` were opened
 
     def has_leftover(self) -> bool:
-        """Is there one that nobody holds? Then `recover` has something to do."""
+        """Is there an unlocked record? Then `recover` must be called."""
         try:
             changed = os.stat(self._folder).st_mtime_ns
             if changed != self._listed:
@@ -118,11 +117,11 @@ class RunningRecords:
                     with suppress(OSError):  # its spooler has ended meanwhile
                         self._fds.append(os.open(f"{self._folder}/{file}", READ_FLAGS))
             return not all(map(locked_elsewhere, self._fds))
-        except OSError:  # there are none
+        except OSError:  # there is no `.running`
             return False
 
     def close(self) -> None:
-        """Look at none any more."""
+        """Close the files."""
         self._listed = -1
         while self._fds:
             os.close(self._fds.pop())
@@ -132,20 +131,20 @@ def _new_file(folder: str) -> tuple[str, int]:
     while True:
         path = new_path(folder)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        # Somebody's `recover` may have come between and removed it: then another.
+        # `recover` of another process may have removed the file before it was locked: then make another one.
         if try_lock(fd) and os.fstat(fd).st_nlink:
             return path, fd
         os.close(fd)
 
 
 def recover(folder: SpoolFolder, delay_after_failure: DelayAfter) -> list[str]:
-    """Count the failure of jobs whose process died while they ran.
+    """Count a failed attempt for each job whose process died while it ran.
 
     Args:
-        folder: where to look.
-        delay_after_failure: what becomes of such a job.
+        folder: the directory.
+        delay_after_failure: says when such a job is retried.
     Returns:
-        Where those jobs are now: their names, or `dead/` and their names.
+        The names of these jobs; with `dead/` in front for those that were laid aside.
     """
     names = []
     try:
@@ -156,7 +155,10 @@ def recover(folder: SpoolFolder, delay_after_failure: DelayAfter) -> list[str]:
         try:
             name = _recover_one(folder, f"{folder.path}/{RUNNING}/{file}", delay_after_failure)
         except (OSError, SpoolError) as error:
-            logger.warning("spooler %s: what ran when a process died is left for later: %s", folder.path, error)
+            logger.warning(
+                "spooler %s: the job of a process that died could not be checked, trying again later: %s",
+                *(folder.path, error),
+            )
         else:
             if name:
                 names.append(name)
@@ -177,7 +179,7 @@ def _recover_one(folder: SpoolFolder, path: str, delay_after_failure: DelayAfter
             claim = folder.claim(name)
             if isinstance(claim, Claim):
                 counted = _count(folder, claim, tries, delay_after_failure)
-            elif claim.why == "locked":  # it runs again already; whoever comes next sees how that ended
+            elif claim.why == "locked":  # it is being run again; the record stays for the next check
                 return ""
             elif claim.detail:
                 logger.warning("spooler: %s", claim.detail)

@@ -1,4 +1,4 @@
-"""Reading a spooler's directory in a thread: everything in it, or one job. Nothing here knows Trio."""
+"""Reading a spooler's directory, or one job in it. Called in a thread; does not use Trio."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["Scan", "read_job", "report_deaths", "sorted_names"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Jobs that one call brings.
+# Jobs per call of `read_some`.
 BATCH = 2000
 # Seconds by which the clocks of two machines may differ without a warning.
 SOON = 60
-# Delayed jobs that are looked into, each once.
+# The most delayed jobs whose files are read for the warning, each once.
 MAX_INSPECTED = 10_000
 
 
 class Scan:
-    """One look at everything, in pieces that a thread makes."""
+    """One scan of a directory, in pieces that a thread makes."""
 
     def __init__(
         self,
@@ -47,23 +47,23 @@ class Scan:
     ) -> None:
         self._folder = folder
         self._watch = watch
-        self._pause_after = pause_after  # None: deaths are counted by those who know the jobs' functions
-        self._inspected = inspected  # delayed jobs of which it is known why
+        self._pause_after = pause_after  # None: deaths are counted by the processes that run the jobs
+        self._inspected = inspected  # delayed jobs whose files have been read
         self._found: Iterator[Found] | None = None
         self.ended = False
-        self.watch_complete = False  # whatever changes from now on will be told
-        self.dead = 0
-        self.deaths = 0  # of processes that ran a job
+        self.watch_complete = False  # all changes from now on will be reported
+        self.dead = 0  # jobs in dead/
+        self.deaths = 0  # jobs whose process died
 
     def read_some(self) -> list[Found]:
-        """The next jobs. Those whose process has died are dealt with first, the dead are counted last.
+        """The next jobs. The first call also counts failed attempts of processes that died, the last one dead jobs.
 
         Raises:
             SpoolError: the directory cannot be read.
         """
         folder = self._folder
         if self._found is None:
-            # Before they are read, so that nothing is missed.
+            # Watched before it is read, so that no change is missed.
             if self._watch is not None and os.path.isdir(folder.path):
                 self.watch_complete = _watch_all(self._watch, folder)
             if self._pause_after is not None:
@@ -77,8 +77,8 @@ class Scan:
         return some
 
     def _warn_about_future_times(self, some: list[Found]) -> None:
-        """A file's time may be wrong, and then its job waits for something that nobody has in mind. If the time of day
-        was set back, that is every job that waits: so one line stands for all.
+        """Warn of jobs that are delayed although neither `at=` nor a retry delays them: the times of their files are
+        wrong. If the clock was set back, that is every waiting job, so all of them get one line.
         """
         soon = self._folder.now() + SOON
         odd = []
@@ -89,18 +89,18 @@ class Scan:
                     odd.append(found)
         if odd:
             logger.warning(
-                "spooler %s: job %s has no at=, and a file whose time is %.0f s ahead: it waits until then%s; "
-                "`trio-uwsgi spool retry` runs it now",
+                "spooler %s: job %s has no at=, but its file's time is %.0f s in the future: it waits until then%s; "
+                "`trio-uwsgi spool retry` makes it due now",
                 *(self._folder.path, odd[0].name, odd[0].due - soon + SOON),
-                f", and so do {len(odd) - 1} others" if odd[1:] else "",
+                f", as {len(odd) - 1} other jobs do" if odd[1:] else "",
             )
 
 
 def _watch_all(watch: Watch, folder: SpoolFolder) -> bool:
-    """Have all told that happens to jobs; False if a part of it is not.
+    """Watch everything that can happen to jobs; False if some changes will not be reported.
 
-    The directory itself is watched anew each time, as somebody may have removed it, and made it again; and so that this
-    is told, all that it is in.
+    The directory itself is watched again each time, because it may have been removed and created again; to notice that,
+    its parents are watched too.
     """
     above = [place for place in itertools.accumulate(folder.path.split("/")[:-1], "{}/{}".format) if place]
     places = [folder.path, *(f"{folder.path}/{priority}" for priority in folder.priorities())]
@@ -111,12 +111,12 @@ def _watch_all(watch: Watch, folder: SpoolFolder) -> bool:
 
 
 def report_deaths(folder: SpoolFolder, pause_after: DelayAfter) -> list[str]:
-    """Count the failure of jobs whose process died while they ran, and say so; gives where they are now."""
+    """Count a failed attempt for each job whose process died while it ran, and log it; returns as `recover`."""
     places = recover(folder, pause_after)
     for place in places:
         name = place.removeprefix(f"{DEAD}/")
-        aside = "" if place == name else f"; it has failed too often, and was laid aside: {folder.path}/{place}"
-        logger.warning("spooler %s: the process of job %s died while it ran%s", folder.path, name, aside)
+        moved = "" if place == name else f"; this was the last attempt, moved to {folder.path}/{place}"
+        logger.warning("spooler %s: the process of job %s died while it ran%s", folder.path, name, moved)
     return places
 
 

@@ -1,4 +1,4 @@
-"""What a spooler's directory is told, and what it tells about itself."""
+"""The settings and the statistics of a spooler's directory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ __all__ = ["SpoolSettings", "SpoolStatistics"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolSettings:
-    """What a spooler is told: seconds between two looks at everything, when a job is tried again, and how often at most
-    where its vars say which function it is for; whether to wait for the disk; and `chance`, which gives numbers from 0
-    to below 1. `watch_only`: the jobs are done in other processes.
+    """Settings of a directory.
+
+    `frequency` is the seconds between two scans, `retry` says when a failed job is retried, `max_tries` has the limit
+    of the function that a job's vars name, if it has one; `fsync`: flush jobs to the disk before they are accepted;
+    `chance` returns random numbers from 0 to below 1. `watch_only`: the jobs are run in other processes.
     """
 
     frequency: float
@@ -29,10 +31,11 @@ class SpoolSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolStatistics:
-    """One directory. Jobs that are `waiting` for a spooler, `delayed` to a later time, and `running` here, as far as
-    this process knows (`complete`: it knows all; in a directory with very many it knows the first ones); those that
-    were `done` and have `failed` a try here; and those in `dead/`. `oldest` is for how many seconds one has been due, 0
-    if none is.
+    """The jobs of one directory.
+
+    `waiting` for a spooler, `delayed` to a later time, and `running` in this process. At most 75,000 jobs are counted
+    as waiting and as many as delayed; `complete` is False if there are more on disk. `done` and `failed` count attempts
+    in this process, `dead` the jobs in `dead/`. `oldest`: seconds that the oldest waiting job has been due, 0 without.
     """
 
     directory: str

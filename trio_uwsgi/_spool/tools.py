@@ -1,7 +1,7 @@
-"""What people do with a spooler's directory: look at its jobs, have them tried again, throw them away.
+"""Inspecting and repairing a spooler's directory: list jobs, retry them, remove them.
 
-Works on a live directory as on one that nobody uses: what is changed is locked as whoever runs a job locks it. Looking
-opens files for reading only and takes no lock, so it is not in the way of anybody.
+Safe while the directory is in use: a job is locked before it is changed, as spoolers lock it. Inspecting opens files
+for reading only and takes no locks, so it does not disturb running spoolers.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ State: TypeAlias = Literal["waiting", "delayed", "running", "dead"]
 
 @dataclass(frozen=True, slots=True)
 class JobDetails:
-    """What is in a job's file.
+    """The contents of a job's file.
 
     Args:
         found: the file.
-        state: what becomes of it now.
-        pairs: its vars; empty if `problem`.
+        state: the state of the job.
+        pairs: its vars; empty if there is a `problem`.
         body: the first bytes of its body.
-        body_size: how many it has.
-        record: how often it has failed, and how.
-        problem: why it cannot be read; `""` if it can.
+        body_size: the size of the body in bytes.
+        record: the number of failed attempts, and the last failure.
+        problem: why the file cannot be read; `""` if it can.
     """
 
     found: Found
@@ -80,7 +80,7 @@ class JobDetails:
 
 
 def dead(folder: SpoolFolder) -> Iterator[Found]:
-    """Every job that was given up; their names begin with `dead/`. `due` is when they died."""
+    """Every dead job; their names begin with `dead/`. `due` is when they were moved there."""
     for place in (DEAD, *folder.priorities(DEAD)):
         with suppress(OSError), os.scandir(f"{folder.path}/{place}") as entries:
             for entry in entries:
@@ -92,7 +92,7 @@ def dead(folder: SpoolFolder) -> Iterator[Found]:
 
 
 def names(folder: SpoolFolder) -> Iterator[str]:
-    """The name of every job that is not dead, without looking at its file: quick, however many there are."""
+    """The name of every job that is not dead. Does not open files, so it is fast even for a million jobs."""
     priorities = []
     with os.scandir(folder.path) as entries:
         for entry in entries:
@@ -109,29 +109,29 @@ def names(folder: SpoolFolder) -> Iterator[str]:
 
 
 def find(folder: SpoolFolder, name: str) -> Found:
-    """A job, alive or dead; `name` may leave `dead/` out, and may be a path.
+    """A job, dead or not; `name` may omit `dead/`, and may be a path.
 
     Raises:
-        SpoolError: there is none.
+        SpoolError: there is no such job.
     """
     name = name.removeprefix(f"{folder.path}/")
     for candidate in (name, f"{DEAD}/{name}"):
         if not is_job(candidate.removeprefix(f"{DEAD}/")):
-            raise SpoolError(f"{name!r} is no name of a job; use one that `spool ls` shows")
+            raise SpoolError(f"{name!r} is not the name of a job; use one that `spool ls` shows")
         with suppress(OSError):
             status = os.lstat(f"{folder.path}/{candidate}")
             if stat.S_ISREG(status.st_mode):
                 return Found(candidate, due_of(status), status.st_size)
-    raise SpoolError(f"there is no job {name!r} in {folder.path}; it may have run meanwhile")
+    raise SpoolError(f"there is no job {name!r} in {folder.path}; it may have been run meanwhile")
 
 
 def is_dead(found: Found) -> bool:
-    """Was it given up?"""
+    """Is the job in `dead/`?"""
     return found.name.startswith(f"{DEAD}/")
 
 
 def state_of(folder: SpoolFolder, found: Found) -> State:
-    """What becomes of a job now. One that uWSGI is just writing is `running` too."""
+    """The state of a job. One that uWSGI is writing counts as `running`."""
     if is_dead(found):
         return "dead"
     with suppress(OSError):
@@ -145,13 +145,13 @@ def state_of(folder: SpoolFolder, found: Found) -> State:
 
 
 def record_of(folder: SpoolFolder, found: Found) -> Record:
-    """How often it has failed, and what went wrong the last time."""
+    """The number of failed attempts of a job, and the last failure."""
     path = f"{folder.path}/{found.name}"
     return read_record(report_of(path) if is_dead(found) else f"{folder.path}/{TRIES}/{found.name}")
 
 
 def read_details(folder: SpoolFolder, found: Found, preview: int = 0) -> JobDetails:
-    """What is in a job's file, with the first `preview` bytes of its body. Takes no lock."""
+    """Read a job's file, with the first `preview` bytes of its body. Takes no lock."""
     state, record = state_of(folder, found), record_of(folder, found)
     try:
         with open(os.open(f"{folder.path}/{found.name}", READ_FLAGS), "rb") as file:
@@ -166,17 +166,17 @@ def read_details(folder: SpoolFolder, found: Found, preview: int = 0) -> JobDeta
 
 
 def delay_reason(folder: SpoolFolder, found: Found) -> Literal["at", "retry"] | None:
-    """Why a job may not run yet: it was spooled so, or has failed. None: nobody said so, its file has an odd time."""
+    """Why a job is delayed: by `at=` or by a retry. None: by neither, so the time of its file is wrong."""
     if record_of(folder, found).tries:
         return "retry"
     return "at" if any(name == b"at" for name, _ in read_details(folder, found).pairs) else None
 
 
 def make_due(folder: SpoolFolder, found: Found) -> None:
-    """Have a job run now, whenever it was to.
+    """Make a delayed job due now.
 
     Raises:
-        SpoolError: it runs already, or is gone.
+        SpoolError: it runs already, or does not exist any more.
     """
     fd = _lock(folder, found)
     try:
@@ -188,18 +188,18 @@ def make_due(folder: SpoolFolder, found: Found) -> None:
 
 
 def requeue(folder: SpoolFolder, found: Found) -> str:
-    """Put a dead job back, as one that never failed; gives its name.
+    """Move a dead job back, without failed attempts, and return its name.
 
     Raises:
-        SpoolError: there is a job of that name, or the disk does not do its part.
+        SpoolError: there is a job of that name, or the disk refuses the change.
     """
     name = found.name.removeprefix(f"{DEAD}/")
     old, new = f"{folder.path}/{found.name}", f"{folder.path}/{name}"
     fd = _lock(folder, found)
     try:
         if os.path.lexists(new):
-            raise SpoolError(f"there is a job {name} already; it runs first, or purge one of the two")
-        # Before the job is back: nothing may count old failures against it.
+            raise SpoolError(f"there is a job {name} already; wait until it has run, or purge one of the two")
+        # Before the job is moved back, so that old failures are not counted.
         remove(f"{folder.path}/{TRIES}/{name}")
         if "/" in name:
             make_folder(os.path.dirname(new))
@@ -216,10 +216,10 @@ def requeue(folder: SpoolFolder, found: Found) -> str:
 
 
 def purge(folder: SpoolFolder, found: Found) -> None:
-    """Throw a job away that does not run.
+    """Remove a job that is not running.
 
     Raises:
-        SpoolError: it runs, or is gone, or may not be removed.
+        SpoolError: it is running, does not exist any more, or cannot be removed.
     """
     path = f"{folder.path}/{found.name}"
     fd = _lock(folder, found)
@@ -235,6 +235,9 @@ def purge(folder: SpoolFolder, found: Found) -> None:
 def _lock(folder: SpoolFolder, found: Found) -> int:
     opened = open_job(f"{folder.path}/{found.name}")
     if isinstance(opened, NotClaimed):
-        what = {"locked": "is running; stop it first, or wait", "gone": "is gone; it may have run meanwhile"}
+        what = {
+            "locked": "is running; stop its spooler, or wait until it has ended",
+            "gone": "does not exist any more; it may have been run meanwhile",
+        }
         raise SpoolError(opened.detail or f"{found.name} {what[opened.why]}")
     return opened[0]

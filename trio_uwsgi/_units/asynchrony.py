@@ -1,4 +1,4 @@
-"""Whether a function of the application's waits for Trio. Pure."""
+"""Whether a function of the application is async. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["is_async"]
 
 
 def is_async(func: Callable[..., object]) -> bool:
-    """Is this handler awaited, or does it need a thread? Looks through partials, bound methods and callable objects."""
+    """Is this function awaited (True) or run in a thread? Handles partials, bound methods and callable objects."""
     while isinstance(func, functools.partial):
         func = func.func
     called = getattr(type(func), "__call__", None)  # noqa: B004  # the method itself is wanted, not whether there is one

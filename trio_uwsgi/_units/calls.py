@@ -1,12 +1,13 @@
-"""Calls user code, but for requests and lifespans.
+"""Calls user code, except for requests and lifespans.
 
-What user code does wrong ends its unit (`unit.py`) and nothing else: its failures are told apart from a cancellation
-that may travel in the same group (`failures.py`), logged with their traceback and counted. In tests the journal is
-strict and raises instead. A cancel scope or a nursery that it leaves open ends with the unit's task (`leftovers.py`).
+A failure of user code ends its unit of work (`unit.py`) and nothing else: it is separated from a cancellation that may
+be in the same exception group (`failures.py`), logged with its traceback and counted. In tests the journal may be
+strict, and raises it instead. A cancel scope or a nursery that the code leaves open ends with the unit's task
+(`leftovers.py`).
 
-Requests are entered through `asgi.py`, `wsgi_threads.py` and `wsgi_inline.py`, which use `Calls.failed` and
-`Calls.expired` from here but keep a scope alive over many requests, because a new scope costs as much as a small
-response; a lifespan is run by `lifespan.py`.
+Requests are run by `_apps/asgi.py`, `_apps/wsgi_threads.py` and `_apps/wsgi_inline.py`. They use `Calls.failed` and
+`Calls.expired`, but keep one scope for many requests, because a new scope costs as much as a small response. Lifespans
+are run by `_apps/lifespan.py`.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ logger = logging.getLogger("trio_uwsgi")
 
 
 class Result(NamedTuple):
-    """How a unit ended: `returned` is False after a failure or a harakiri; `value` is None then, `error` says why."""
+    """How a unit ended: `returned` is False after a failure or a harakiri; then `value` is None, `error` the cause."""
 
     returned: bool
-    value: Any  # what user code returned: nothing is known about it
+    value: Any  # what user code returned
     error: BaseException | None = None
 
 
 class SharedScope:
-    """A cancel scope for one unit after the other, as a new one for each would cost more than most handlers.
+    """A cancel scope for many units in sequence, because a new one for each would cost more than most handlers.
 
     The opener runs units in the block with `Calls.run_under` as long as it is `usable`, and calls `Calls.block_ended`
     after the block. A scope in which a unit left something open (`left_open`) is replaced, with its task: see
@@ -60,37 +61,36 @@ class SharedScope:
 
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
-        self.unit: Unit  # which runs, or was the last
-        self.running = False  # whether it runs, or was cut off
+        self.unit: Unit  # the current unit, or the last one
+        self.running = False  # is it running, or was it cancelled?
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Have the scope around the body."""
+        """Enter the scope for the duration of the block."""
         with fenced(self.scope) as self._fence:
             yield
 
     @property
     def task(self) -> trio.lowlevel.Task:
-        """Whose scope it is."""
+        """The task that entered the scope."""
         return self._fence.task
 
     @property
     def usable(self) -> bool:
-        """May another unit be run under it?"""
+        """Can another unit be run under the scope?"""
         return not self.scope.cancel_called and self.task._cancel_status is self._fence.status
 
     @property
     def left_open(self) -> bool:
-        """Behind the block: has a unit left something open in the task?"""
+        """After the block: has a unit left a scope or a nursery open in the task?"""
         return self._fence.left_open
 
 
 class Calls:
-    """Runs a member's user code: under its unit's scope, in a thread where it is not async, with its failures
-    contained.
+    """Runs a member's user code under its unit's scope, in a thread if it is not async, and contains its failures.
 
-    `limit` is the option harakiri in seconds, 0 for none. The counters only grow. `again` is what has failed before, if
-    anything: whoever runs that says in a line of its own that it failed again.
+    `limit` is the option harakiri in seconds, 0 for none. The counters only grow. A failure of the unit that `retried`
+    names is not logged here, because its caller logs each failed attempt in one line.
     """
 
     def __init__(self, member: Member, limit: float) -> None:
@@ -122,9 +122,7 @@ class Calls:
         return result
 
     async def run_bare(self, kind: str, name: str, func: Callable[[], object]) -> BaseException | None:
-        """Call `func()` as one unit without a time limit, and give back what it failed with, which is the caller's
-        business.
-        """
+        """Call `func()` as one unit without a time limit, and return its failure instead of logging it."""
         failure: BaseException | None = None
 
         async def run() -> None:
@@ -148,7 +146,7 @@ class Calls:
         return failure or (LeftOpen(unit.what) if left_open else None)
 
     async def _in_own_task(self, unit: Unit, func: Callable[..., object], args: tuple[object, ...]) -> Result:
-        """Await `func(*args)` in a task of its own: what it leaves open there is gone with it."""
+        """Await `func(*args)` in its own task, so that scopes which it leaves open end with the task."""
         result = Result(False, None)
 
         async def run() -> None:
@@ -165,10 +163,11 @@ class Calls:
     async def run_under(
         self, shared: SharedScope, kind: str, name: str, func: Callable[..., object], *args: object
     ) -> Result:
-        """Await `func(*args)` as one unit, under a scope that others had, and will have unless it is cancelled then.
+        """Await `func(*args)` as one unit, under a scope that other units use before and after it.
 
-        The unit has a context of its own. Its first step is run by hand, and only if it waits it has a deadline:
-        before, nothing could be ended by one. Its time being up ends the scope's block.
+        The unit has its own context. Its first step is run by hand (`first_step.py`); the deadline is set only if it
+        does not end with that step, because a deadline cannot cancel code that does not wait. When the deadline passes,
+        the scope's block ends.
         """
         scope, task = shared.scope, shared.task
         shared.unit = unit = Unit(self.member, kind, name, scope, self.limit)
@@ -196,7 +195,7 @@ class Calls:
         return result
 
     def block_ended(self, shared: SharedScope) -> Harakiri | None:
-        """Behind the block of a scope: report what its last unit left open; and that its time was up, if it was."""
+        """After the block of a scope: report a scope that its last unit left open, and its harakiri if it timed out."""
         if shared.left_open:
             self.failed(shared.unit, LeftOpen(shared.unit.what))
         if shared.running and shared.scope.cancel_called:
@@ -208,7 +207,7 @@ class Calls:
         self, unit: Unit, func: Callable[..., object], args: tuple[object, ...], awaited: bool
     ) -> Result:
         try:
-            if self.member.killed:  # what was handed to it in the step in which it died is not begun
+            if self.member.killed:  # work that it got in the step in which it died is not begun
                 await trio.lowlevel.checkpoint_if_cancelled()
             if awaited:
                 value = await cast("Awaitable[object]", func(*args))
@@ -236,11 +235,11 @@ class Calls:
         journal = self.member.journal
         self.failures += 1
         journal.note(self.member.name, f"{what} failed: {summary(error)}")
-        if journal.remembers or what != self.retried:  # a test hears of each
+        if journal.remembers or what != self.retried:  # tests get every failure
             journal.failed(self.member.name, what, error)
 
     def expired(self, unit: Unit, where: str) -> Harakiri:
-        """Count, report and give back that the unit passed its deadline; `where` says at which await or line it was."""
+        """Count and log that the unit passed its deadline, at the await or line `where`; returns the exception."""
         self.harakiris += 1
         seconds = trio.current_time() - unit.started
         self.member.journal.note(self.member.name, f"{unit.what} harakiri")
@@ -250,7 +249,7 @@ class Calls:
 
 
 def _plain(value: object, func: Callable[..., object]) -> object:
-    """What a `def` returned, but not the coroutine of an `async def` that it wraps: nobody would ever run that."""
+    """Check the value that a `def` returned: a coroutine is refused, because nothing would run it."""
     if inspect.iscoroutine(value):
         value.close()
         name = getattr(func, "__qualname__", repr(func))
@@ -259,7 +258,7 @@ def _plain(value: object, func: Callable[..., object]) -> object:
 
 
 async def call_within(unit: Unit, function: RpcFunction, args: tuple[object, ...]) -> object:
-    """Call user code as a part of a unit that runs already; what it raises is the caller's business.
+    """Call user code as a part of a running unit. The caller handles what it raises.
 
     An `async def` is awaited here, a `def` runs in one of the member's RPC threads.
     """

@@ -1,8 +1,8 @@
-"""What user code raised: its own failure, or something that only passes through it.
+"""Separates failures of user code from exceptions that only pass through it.
 
-Two things pass: Trio's Cancelled, where a scope around the unit is cancelled; and the KeyboardInterrupt that Trio makes
-of a SIGINT. All else is a failure of its unit, whatever its class. `except Exception` would not do: asyncio's
-CancelledError, GeneratorExit, SystemExit and the panics of extension modules are not of it, and views let them out.
+Two kinds of exceptions pass through: Trio's Cancelled, if a scope around the unit is cancelled; and the
+KeyboardInterrupt that Trio raises for a SIGINT. Everything else is a failure of the unit. `except Exception` is not
+enough: asyncio's CancelledError, GeneratorExit, SystemExit and panics of extension modules are not subclasses of it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["is_interrupt", "split_failure"]
 
 
 def split_failure(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """The failure in what user code raised, and what passes; at least one of them is there. On Trio's thread, in the
-    task that ran the code, and under the scope that may have been cancelled.
+    """Split what user code raised into its failure and the part that passes through; at least one is not None. Must be
+    called on Trio's thread, in the task that ran the code, and inside of the scope that may have been cancelled.
     """
     if isinstance(error, BaseExceptionGroup):
         passing, failure = error.split(_passes)
@@ -27,8 +27,8 @@ def split_failure(error: BaseException) -> tuple[BaseException | None, BaseExcep
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Is it the KeyboardInterrupt of a SIGINT? Trio's own code raises that one; one without such a frame at its end
-    was raised by the application.
+    """Is it the KeyboardInterrupt of a SIGINT? Trio's own code raises that, so its traceback ends in a frame of Trio;
+    otherwise the application raised it.
     """
     if not isinstance(error, KeyboardInterrupt):
         return False
@@ -40,6 +40,6 @@ def is_interrupt(error: BaseException) -> bool:
 
 def _passes(error: BaseException) -> bool:
     if isinstance(error, trio.Cancelled):
-        # One that was caught, kept, and raised again later belongs to nobody any more.
+        # A Cancelled that the code has kept and raised again later, when no scope is cancelled, is a failure.
         return trio.current_effective_deadline() == -math.inf
     return is_interrupt(error)

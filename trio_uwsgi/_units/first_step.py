@@ -1,7 +1,7 @@
-"""Coroutines whose first step is run by hand.
+"""Eager first step: start a coroutine without a new task, and await only the rest of it.
 
-Most user code does not wait, and a coroutine that ends with its first step needs nothing of Trio: neither a task of its
-own nor a deadline. So a task that runs many of them takes the first step itself, in a context of its own:
+Most user code does not wait, and a coroutine that ends with its first step needs neither its own task nor a deadline.
+So a task that runs many coroutines runs the first step itself, in a separate context:
 
     task.context = context  # takes effect with the task's next step
     try:
@@ -25,10 +25,9 @@ T = TypeVar("T")
 
 @types.coroutine
 def rest_of(coroutine: Coroutine[object, object, T], trap: object) -> Generator[object, object, T]:
-    """Await a coroutine whose first step ended in `trap`.
+    """Await the rest of a coroutine whose first step yielded `trap`.
 
-    Trio resumes a task by `send`, and throws only to refuse what another library yields. What is thrown goes on into
-    the coroutine, as `await` does it, and comes out of here again unless the coroutine handles it.
+    As with `await`, values and exceptions that Trio sends or throws are passed on to the coroutine.
     """
     send = coroutine.send
     try:

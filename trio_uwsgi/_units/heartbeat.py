@@ -1,8 +1,7 @@
-"""What a member in a process of its own shows to the master's watchdog.
+"""The heartbeat of a member process, which the master's watchdog reads.
 
-It is written to shared memory (`scoreboard.py`), so that it can be read while the member is stuck. A member that is a
-task
-has none of this: its blocked loop is the master's.
+It is written to shared memory (`_link/scoreboard.py`), so that it can be read while the member is blocked. Members that
+are tasks have none: their event loop is the master's.
 """
 
 from __future__ import annotations
@@ -22,26 +21,26 @@ __all__ = ["Heartbeat"]
 
 
 class Heartbeat:
-    """The signs of life of one member, on its row of the board. For Trio's thread."""
+    """Writes the heartbeat of one member to its row of the scoreboard. For Trio's thread."""
 
     def __init__(self, row: Row) -> None:
         self._row = row
         self._deadlines: dict[Unit, float] = {}  # on Trio's clock
 
     def beat(self) -> None:
-        """The loop runs."""
+        """The event loop runs."""
         self._row.set("heartbeat", time.monotonic())
 
     def begin_request(self, what: bytes) -> None:
-        """Something begins that keeps the loop to itself until `rests`, or the next one."""
+        """A request begins that blocks the event loop until `end_request` or the next request."""
         self._row.mark(time.monotonic(), what)
 
     def end_request(self) -> None:
-        """It is over."""
+        """The request has ended."""
         self._row.write(b"")
 
     def set_deadline(self, unit: Unit, deadline: float) -> None:
-        """Code of this unit wants to be over at `deadline`, on Trio's clock; `inf` is never. Forgotten at its end."""
+        """Set the deadline of this unit, on Trio's clock; `inf` removes it. Removed when the unit ends."""
         if unit not in self._deadlines and deadline != math.inf:
             unit.at_end(partial(self._show, unit, math.inf))
         self._show(unit, deadline)

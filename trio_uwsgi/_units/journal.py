@@ -1,6 +1,7 @@
-"""Where a runtime says what happened, and how an error is put into one line.
+"""The journal of a runtime: what happened, for the log or the event log of tests.
 
-`serve` gives members a journal that logs; `trio_uwsgi.testing` gives one that also remembers, and raises what failed.
+`serve` gives members a journal that logs; `trio_uwsgi.testing` gives them one that also records events and raises
+failures.
 """
 
 from __future__ import annotations
@@ -33,23 +34,19 @@ class Event(NamedTuple):
 
 
 class Journal(Protocol):
-    """Where a runtime says what happened. `serve` gives one that logs; `trio_uwsgi.testing` gives one that also
-    remembers.
-    """
+    """Records what happens in a runtime."""
 
     remembers: bool  # False: `note` does nothing, and need not be called for each request
 
     def note(self, member: str, what: str) -> None:
-        """Remember that `what` happened to `member`."""
+        """Record that `what` happened in `member`."""
 
     def failed(self, member: str, what: str, error: BaseException) -> None:
         """User code raised `error`. A strict journal raises it again."""
 
 
 class LoggingJournal:
-    """The journal of a serving process: failures go to the log with their traceback, the rest is left to whoever logs
-    it.
-    """
+    """The journal of a serving process: logs failures with their traceback, and ignores other events."""
 
     remembers = False
 
@@ -69,17 +66,17 @@ def only_error(group: BaseExceptionGroup[Any]) -> BaseException:
 
 
 def report_failure(error: BaseException) -> None:
-    """Log why the runtime itself failed: each innermost error, with a traceback of its own. Python prints groups to a
-    depth of ten only, which is less than that of a worker's tasks.
+    """Log why the runtime itself failed: each innermost error with its traceback. (Python prints nested groups to a
+    depth of ten only, and a worker's tasks are nested deeper.)
     """
     for number, leaf in enumerate(_leaves(error)):
         if number == _MAX_LEAVES:
-            logger.critical("and more errors, which are not shown")
+            logger.critical("more errors of the same group are not shown")
             break
         logger.critical("the runtime failed: %s", summary(leaf), exc_info=leaf)
 
 
-# Of one group: the first one is the cause, as a rule, and the others come of it.
+# Errors shown of one group: usually the first one caused the others.
 _MAX_LEAVES = 3
 
 
@@ -92,11 +89,11 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _hint(error: BaseException) -> str:
-    """What asyncio's own error does not say."""
+    """Advice for errors of asyncio."""
     if isinstance(error, BaseExceptionGroup):
         error = only_error(error)
     if isinstance(error, RuntimeError) and _NO_LOOP.match(str(error)):
-        return " (this is asyncio's; here everything runs on Trio, so use Trio's or anyio's functions instead)"
+        return " (asyncio does not run here; use Trio's or anyio's functions instead)"
     return ""
 
 

@@ -1,11 +1,11 @@
-"""What a unit of user code leaves open in the task that ran it.
+"""Leftovers: cancel scopes and nurseries that a unit of user code leaves open in the task that ran it.
 
-An async generator that yields inside of a cancel scope or a nursery, and is not closed by whoever iterates over it,
-leaves that open in the task: whatever the task does next is under it, is cancelled by its deadline, and cannot leave
-its own scope in order. A task that runs one unit after the other must therefore look, after each of them, whether its
-stack of scopes is as it was, and must not go on if it is not: what a unit left ends with the unit's task.
+An async generator that yields inside of a cancel scope or a nursery, and is not closed by its caller, leaves it open in
+the task. The code that the task runs next is then inside of that scope, is cancelled by its deadline, and cannot exit
+its own scopes in order. So a task that runs many units compares its innermost scope after each of them, and ends if
+that has changed; leftovers end with the task.
 
-To look costs one comparison. Trio has no public name for a task's innermost scope, but for its cancel status.
+The comparison is of `Task._cancel_status`: Trio has no public name for a task's innermost scope.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class LeftOpen(UwsgiError, RuntimeError):
     def __init__(self, what: str) -> None:
         super().__init__(
             f"{what} left a cancel scope or a nursery open, as an async generator does that yields inside of one and "
-            f"is not closed; yield outside of it, or iterate over the generator inside of contextlib.aclosing()"
+            f"is not closed; yield outside of it, or wrap the generator in contextlib.aclosing()"
         )
         self.what = what
 
 
 class Fence:
-    """Around the units of one task: `task._cancel_status is fence.status` as long as none has left anything open.
+    """Detects leftovers of the units of one task: `task._cancel_status is fence.status` as long as there are none.
 
-    `left_open` says, after the block, that one has: the task is to end.
+    After the block `left_open` is True if there were some: the task must end then.
     """
 
     __slots__ = ("left_open", "status", "task")
@@ -52,8 +52,8 @@ class Fence:
 
 @contextlib.contextmanager
 def fenced(scope: trio.CancelScope) -> Iterator[Fence]:
-    """Enter a scope for units, and leave it whatever they have left open in it: scopes are as cancelled as this one
-    then, and have no task; nurseries are cancelled, and nobody's. A cancellation that was on its way then ends here.
+    """Enter a scope for units, and exit it whatever they have left open in it: leftover scopes are detached from the
+    task, leftover nurseries are cancelled and detached. A cancellation that was being delivered ends here then.
     """
     before = len(trio.lowlevel.current_task().child_nurseries)
     fence = None
@@ -75,8 +75,8 @@ def fenced(scope: trio.CancelScope) -> Iterator[Fence]:
 
 
 async def in_own_task(run: Callable[[], Awaitable[None]], name: str) -> bool:
-    """Await `run()` in a task of its own, under the scopes of the caller, and say whether it left anything open there.
-    What it raises is raised without a group of its own.
+    """Await `run()` in its own task, inside of the caller's scopes, and return whether it left anything open there.
+    Its exceptions are raised without a group around them.
     """
     left_open = False
 
@@ -101,10 +101,10 @@ async def in_own_task(run: Callable[[], Awaitable[None]], name: str) -> bool:
 
 
 def _close_nurseries(task: trio.lowlevel.Task, before: int) -> None:
-    # Trio would end our nursery with an error when the task ends with these.
+    # Trio would raise an error in our nursery if the task ended with open nurseries.
     for nursery in task._child_nurseries[before:]:
         nursery.cancel_scope.cancel()
-        nursery._closed = True  # so that its own end, if that ever comes, waits for nobody
+        nursery._closed = True  # if its `async with` block ever ends, it must not wait for tasks
     del task._child_nurseries[before:]
 
 

@@ -1,8 +1,8 @@
-"""One thread of a pool, the task that carries it, and the jobs that go from one to the other.
+"""One thread of a pool, the task that waits for it, and the jobs that are passed between them.
 
-The thread belongs to one long `trio.to_thread.run_sync` of the task, so `trio.from_thread.run` works in user code, and
-what it asks for runs in that task under the carrier's scope. Who gets which job, and what becomes of a job that was
-cancelled, is decided in `thread_pool.py`.
+The thread runs inside of one long `trio.to_thread.run_sync` call of the task. So `trio.from_thread.run` works in user
+code; what it calls runs in that task, inside of its scope. `thread_pool.py` assigns jobs to threads and handles
+cancelled jobs.
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ class Job(Generic[T]):
         self.func = func
         self.args = args
         self.unit = unit
-        self.done: Callable[[outcome.Outcome[T]], None] | None = done  # None once it was called
+        self.done: Callable[[outcome.Outcome[T]], None] | None = done  # None after it was called
         self.context = contextvars.copy_context()
         self.context.run(UNIT.set, unit)
         self.pool_thread: PoolThread | None = None
-        self.ended = False  # written by the thread: user code is over
+        self.ended = False  # written by the thread: user code has ended
         self.cancelled = False
-        self.may_go_on = False  # cancelled, but not to be left behind
-        self.abandoned = math.nan  # when; on Trio's clock
+        self.may_go_on = False  # cancelled, but not to be abandoned
+        self.abandoned = math.nan  # when it was abandoned, on Trio's clock
 
 
-AnyJob: TypeAlias = Job[Any]  # a pool does not care what its jobs return
-# What a thread reports: a job, what came of it, and the carrier if it has nothing more to do.
+AnyJob: TypeAlias = Job[Any]  # the type of a job's result does not matter to a pool
+# What a thread reports: a job, its outcome, and the pool thread if that is idle now.
 Report: TypeAlias = "Callable[[AnyJob, outcome.Outcome[Any], PoolThread | None], None]"
 
 
 class PoolThread:
-    """A task, the thread it waits for, and the queue from one to the other. For Trio's thread, but for `work`."""
+    """A task, the thread that it waits for, and the queue between them. For Trio's thread, except `work`."""
 
     __slots__ = (
         "ended",
@@ -82,38 +82,38 @@ class PoolThread:
         "unwound",
     )
 
-    fence: Fence  # around what threads have asked of the task
-    last: Unit  # that the thread ran; written by the thread
-    task_link: TaskLink  # once the thread has started, and so whenever it has a job to be stuck in
+    fence: Fence  # around functions that the thread runs in the task by `from_thread`
+    last: Unit  # the last unit that the thread ran; written by the thread
+    task_link: TaskLink  # set when the thread has started, so before it runs its first job
 
     def __init__(self, number: int, name: str) -> None:
         self.number = number
         self.name = name
         self.task: trio.lowlevel.Task | None = None  # until it has started
-        # At most one job, and then the None that ends the thread.
+        # At most one job, and in the end None, which stops the thread.
         self.queue: SimpleQueue[AnyJob | None] = SimpleQueue()
         self.scope = trio.CancelScope(shield=True)
         self.ident = 0  # until the thread has started
-        self.exiting = False  # take no other job
-        self.ended = False  # written by the thread: it is out of `work`. Also: nobody waits for it any more
+        self.exiting = False  # the thread must not take another job
+        self.ended = False  # written by the thread when it leaves `work`; also set when the thread is detached
         self.unwound = threading.Event()
 
     async def run_jobs(self, waiting: deque[AnyJob], report: Report, limiter: trio.CapacityLimiter) -> bool:
-        """Run a thread under a new scope until it was told to end (False), or has left (True) after a job that was
-        cancelled, or asked the task for something which left a scope open.
+        """Run a thread inside of a new scope. Returns False after the thread was stopped; True after a job that was
+        cancelled or left a scope open in the task, when the thread can be run again.
         """
         self.task = trio.lowlevel.current_task()
         self.exiting = self.ended = False
         self.ident = 0
         again = False
-        # Shielded: a cancel from outside is for the pool, which cancels the jobs one by one.
+        # Shielded: when the pool is cancelled, it cancels its jobs one by one.
         self.scope = trio.CancelScope(shield=True)
         with fenced(self.scope) as self.fence:
             again = await trio.to_thread.run_sync(self.work, waiting, report, thread_name=self.name, limiter=limiter)
         return again
 
     def work(self, waiting: deque[AnyJob], report: Report) -> bool:
-        """In the thread: do one job after another, from the queue or, in between, whatever has waited longest."""
+        """In the thread: run jobs, from the queue or, after a job, the one that has waited longest."""
         self.ident = threading.get_ident()
         self.task_link = TaskLink()
         try:
@@ -126,23 +126,23 @@ class PoolThread:
                     result = outcome.capture(job.context.run, job.func, *job.args)
                     job.ended = True  # before `exiting` is read: see `stop`
                     self.last = job.unit
-                    # The task waits for this thread, so its scopes are what the jobs have made of them.
+                    # The task waits for this thread, so only the thread's jobs can have left a scope open in it.
                     if self.exiting or self.fence.task._cancel_status is not self.fence.status:
                         report(job, result, None)
                         return True
                     following = take(waiting)
                     report(job, result, self if following is None else None)
                     job = following
-                    del result  # what user code returned or raised must not live until the next job
+                    del result  # do not keep the result alive until the next job
         finally:
             self.ended = True
             self.unwound.set()
 
     def stop(self, job: AnyJob) -> bool:
-        """Have the thread end after this job, and cancel its waits in `from_thread`; False if the job is over already.
+        """Make the thread end after this job, and cancel its `from_thread` calls; False if the job has ended already.
 
-        The thread writes `ended` and then reads `exiting`; here it is the other way round. So either the thread sees
-        that it must leave, or it is seen here that it may have gone on to another job, which must not be cancelled.
+        The thread writes `ended` and then reads `exiting`; here the order is reversed. So either the thread sees
+        `exiting`, or this method sees `ended` and does not cancel, because the thread may run another job by now.
         """
         self.unwound.clear()
         self.exiting = True
@@ -153,14 +153,14 @@ class PoolThread:
         return True
 
     def runs_code(self) -> bool:
-        """Is the thread running user code, or about to, and not waiting for something it asked of Trio?"""
+        """Is the thread running user code, or about to, and not waiting in `from_thread`?"""
         return self.task is None or not self.ident or thread_calls(self.task)[:1] != [False]
 
     def detach(self, token: trio.lowlevel.TrioToken) -> None:
-        """End the task while its thread goes on, now or as soon as no question of the thread is on its way.
+        """End the task while its thread keeps running, now or as soon as no `from_thread` call of it is pending.
 
-        If the task serves the thread, under a shield of the user's own, this does nothing: call again after the task's
-        next step.
+        If the task is running a function for the thread, inside of a shield of the user's, this does nothing; call
+        again after the task's next step.
         """
         if self.ended or self.task is None:
             return
@@ -169,12 +169,12 @@ class PoolThread:
             self.ended = True
             self.task_link.detach(self.task)
         elif self.runs_code():
-            # The question, the answer or the refusal is under way: a matter of microseconds.
+            # A call or its result is being passed between the threads, which takes microseconds.
             token.run_sync_soon(self.detach, token)
 
 
 def take(waiting: deque[AnyJob]) -> AnyJob | None:
-    """The job that has waited longest; None if there is none. On any thread: to take is atomic."""
+    """The job that has waited longest; None if there is none. For any thread: `popleft` is atomic."""
     try:
         return waiting.popleft()
     except IndexError:
@@ -182,9 +182,9 @@ def take(waiting: deque[AnyJob]) -> AnyJob | None:
 
 
 def without_cancelled(job: AnyJob, result: outcome.Outcome[Any]) -> outcome.Outcome[Any]:
-    """The result as it may leave the thread: `ThreadCancelled` for `trio.Cancelled`, which belongs to its scope's task.
+    """The result with `ThreadCancelled` in place of `trio.Cancelled`, which must not leave its own scope.
 
-    From a group of it with other errors, the others are left.
+    In a group with other errors, only the others are kept.
     """
     error = result.error if isinstance(result, outcome.Error) else None
     if isinstance(error, trio.Cancelled):

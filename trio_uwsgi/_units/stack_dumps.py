@@ -1,14 +1,14 @@
-"""What a process says about itself when it is stuck: its Trio tasks, and the Python stacks of all threads.
+"""Stack dumps of a process that is stuck: its Trio tasks, and the Python stacks of all threads.
 
-Two posix signals, because no single way answers always:
-    SIGUSR1   a handler in Python prints the tree of Trio tasks. It runs between two byte codes of the main thread, so
-              not while C code keeps the GIL.
-    SIGUSR2   faulthandler prints the stacks from C, whatever holds the GIL.
-Both write to descriptor 2, past `sys.stderr`, whose lock the stuck code may hold. What cannot be written is not: a dump
-changes nothing, least of all the code that it interrupts.
+There are two POSIX signals, because neither works always:
+    SIGUSR1   a handler in Python prints the tree of Trio tasks. It runs between two bytecodes of the main thread, so
+              not while C code holds the GIL.
+    SIGUSR2   faulthandler prints the stacks from C, even while other code holds the GIL.
+Both write to descriptor 2 and not to `sys.stderr`, whose lock the stuck code may hold. Errors of writing are ignored,
+because they would be raised in the code that the signal interrupts.
 
-A task is shown with what it runs, and where. Of frames of ours, of Trio's and the like that follow each other only the
-first one is shown, without its folder, so that the application's own are seen.
+A task is shown with its unit of work and its place in the code. Of consecutive frames of this package, Trio and the
+like only the first is shown, without its folder, so that the application's own frames stand out.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _STDERR = 2
 
 
 def answer_dumps() -> None:
-    """Let this process answer both signals. Main thread only. A forked child inherits it, what it executes does not."""
-    faulthandler.unregister(STACKS)  # it would not do it again where the application has set the signal otherwise since
+    """Handle both signals in this process. Main thread only. Forked children inherit this, executed programs do not."""
+    faulthandler.unregister(STACKS)  # else `register` does nothing if the application has set the signal meanwhile
     faulthandler.register(STACKS, file=_STDERR, all_threads=True, chain=False)
     call_in_forked_children(_ignore_stacks)
     signal.signal(TASK_TREE, _print_task_tree)
@@ -50,7 +50,7 @@ def _ignore_stacks() -> None:
 
 
 def dump_here(root: trio.lowlevel.Task | None = None) -> None:
-    """Print both of this process. On another thread than that of its run: `root` is the run's root task."""
+    """Print both dumps of this process. On a thread that is not Trio's, `root` must be the run's root task."""
     _write(task_tree() if root is None else _tree_of(root))
     faulthandler.dump_traceback(_STDERR, all_threads=True)
 
@@ -60,12 +60,12 @@ def _print_task_tree(signum: int, frame: FrameType | None) -> None:
 
 
 def _write(lines: Iterator[str]) -> None:
-    with contextlib.suppress(Exception):  # it would be raised in whatever this interrupts
+    with contextlib.suppress(Exception):  # it would be raised in the code that the signal interrupts
         write_error("".join(f"{line}\n" for line in lines))
 
 
 def task_tree() -> Iterator[str]:
-    """The Trio tasks of the run that this code interrupts or is called from, one a line, with where they wait."""
+    """The Trio tasks of the run that the signal interrupts or the caller is in, one per line, with where they wait."""
     try:
         root = trio.lowlevel.current_root_task()
     except RuntimeError:

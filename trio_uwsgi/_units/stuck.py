@@ -1,10 +1,11 @@
-"""Where user code was stuck when it was ended: the line to show in the log.
+"""Where user code was stuck when it was cancelled: the line for the log.
 
-A stack says how code waits (Trio's frames, a framework's), and somewhere among it what it waits for. Of all frames the
-deepest one of the application's own is shown, and those that called it; where it has none, the libraries' that it uses.
+Most frames of a stack are Trio's or a framework's. The deepest frame of the application is shown with its callers; if
+there is none, the deepest frames of other libraries.
 
-When a unit is cancelled, so are the tasks below it, and each brings its own stack out of its nursery: in a group, or in
-the cause of the one error that some libraries make of a group. So all is known afterwards, and costs nothing before.
+When a unit is cancelled, so are its child tasks, and each brings its own stack out of its nursery: in a group, or as
+the cause of the single error that some libraries make of a group. So the place is found from the exception, and
+requests that are not cancelled cost nothing.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ __all__ = ["is_plumbing", "location", "thread_location"]
 
 Frames: TypeAlias = "list[tuple[FrameType, int]]"  # with the line of each; outermost first
 
-# How many frames are shown: what waits, and who called that.
+# How many frames are shown: the deepest one and its callers.
 _SHOWN = 3
 
 
 def location(error: BaseException) -> str:
     """Where a cancelled unit was stuck, as `file:line in function (source line) < file:line in its caller`.
 
-    Of several tasks the one that is deepest below the unit.
+    If several tasks were cancelled, the deepest one is shown.
     """
     best: Frames = []
     for chain in _chains(error, [], set()):
-        if isinstance(chain, ThreadCancelled):  # the task only waited; its thread is what was stuck
+        if isinstance(chain, ThreadCancelled):  # the task only waited for its thread, which was stuck
             return chain.where
         if len(_own(chain)) > len(_own(best)) or not best:
             best = chain
@@ -49,7 +50,7 @@ def _chains(error: BaseException, above: Frames, seen: set[int]) -> Iterator[Fra
         yield error.__context__
     frames = _entries(error.__traceback__)
     known = [id(frame) for frame, _ in above]
-    # A part that begins in a frame of the task above is where that waited itself.
+    # An exception that begins in a frame of the parent task comes from the parent task itself.
     branch = known.index(_first(error)) if _first(error) in known else len(above)
     frames = above[:branch] + frames
     known = [id(frame) for frame, _ in frames]
@@ -61,7 +62,7 @@ def _chains(error: BaseException, above: Frames, seen: set[int]) -> Iterator[Fra
 
 
 def _parts(error: BaseException) -> list[BaseException]:
-    """What a cancellation is made of."""
+    """The exceptions that a cancellation consists of."""
     if isinstance(error, BaseExceptionGroup):
         return [part for part in error.exceptions if _is_cancellation(part)] or list(error.exceptions)
     if not isinstance(error, trio.Cancelled):
@@ -98,14 +99,14 @@ def _entries(tb: TracebackType | None) -> Frames:
     return entries
 
 
-# Frames of these packages say how the unit waits, not what it waits for.
+# Packages whose frames show how the unit waits, not what it waits for.
 _PLUMBING = {"trio", "trio_uwsgi", "outcome", "anyio", "contextlib", "threading", "queue"}
 # Installed code, also the standard library's; `<frozen ...>` is import machinery.
 _LIBRARIES = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, "<frozen")
 
 
 def is_plumbing(frame: FrameType) -> bool:
-    """Does it say how code waits, and not what for?"""
+    """Does the frame belong to one of these packages?"""
     return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _PLUMBING
 
 

@@ -1,18 +1,18 @@
 """The threads that run a member's synchronous code: WSGI applications and `def` handlers.
 
-Theory. `trio.to_thread.run_sync` for each call finds or starts a thread, wakes it, and makes a task wait: 50 us and
-more. Here it is called once per *carrier*, a task that stays in that call while its thread does job after job. So a hop
-costs one queue on the way there; on the way back the threads share a deque, and wake Trio once per batch.
+Theory. A call of `trio.to_thread.run_sync` finds or starts a thread, wakes it, and blocks a task: 50 us and more. Here
+it is called once per *pool thread*: a task stays in that call while its thread runs many jobs. So passing a job to a
+thread costs one queue operation; for results the threads share a deque, and wake Trio once per batch.
 
-A job is in one of three places: in `_waiting`, in its carrier's queue, or in its carrier's thread. From the first two
-it can be taken back atomically. A busy thread takes its next job from `_waiting` itself; everything else is decided on
-Trio's thread, so there are no locks.
+A job is in one of three places: in `_waiting`, in the queue of a pool thread, or running in the thread. From the first
+two it can be taken back atomically. A busy thread takes its next job from `_waiting` itself; everything else is decided
+on Trio's thread, so there are no locks.
 
-A job that is cancelled in its thread has `grace` seconds to end: what it waits for through `from_thread` is cancelled,
-now and from then on. Real seconds, whatever Trio's clock is, because user code unwinds in real time. What does not end
-is abandoned: the job's `done` is told, the thread is counted in `stuck` until the code ends, and another thread takes
-its place. The carrier of an abandoned thread goes on waiting for it, which costs nothing, until the pool stops. Whom to
-cancel, and when, is the business of whoever calls `cancel`.
+A job that is cancelled in its thread has `grace` seconds to end: its current and later `from_thread` calls are
+cancelled. These are real seconds, whatever Trio's clock is, because user code unwinds in real time. A job that does not
+end is abandoned: its `done` is called, the thread counts as `stuck` until its code ends, and another thread replaces
+it. The task of an abandoned thread waits for it, which costs nothing, until the pool stops. Deciding what to cancel,
+and when, is up to the callers of `cancel`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _POOLS: trio.lowlevel.RunVar[list[ThreadPool]] = trio.lowlevel.RunVar("trio_uwsg
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadStatistics:
-    """A pool at one moment. `size` limits `threads`; of those, `busy` have a job. `waiting` jobs have no thread yet.
+    """The numbers of a pool. `size` limits `threads`; of those, `busy` have a job. `waiting` jobs have no thread yet.
 
     `stuck` threads were abandoned and still run their user code; they do not count as `threads`.
     """
@@ -65,15 +65,14 @@ class ThreadStatistics:
 
 
 class ThreadPool:
-    """At most `size` threads, started when there is work for them and kept until `serve` is cancelled.
+    """At most `size` threads, started on demand and kept until `serve` is cancelled.
 
-    Jobs start in the order of their `submit`; a job that finds several idle threads gets the one with the lowest
-    number. All methods are for Trio's thread. While a pool is served, `trio.testing.wait_all_threads_completed` does
-    not return.
+    Jobs start in the order of `submit`; of several idle threads the one with the lowest number gets the job. All
+    methods are for Trio's thread. While a pool is served, `trio.testing.wait_all_threads_completed` does not return.
 
     Args:
         size: how many threads there may be, not counting `stuck` ones; > 0.
-        name: of the pool, as in `worker1`; names the threads and stands in the log.
+        name: of the pool, as in `worker1`, for the names of threads and for the log.
         grace: real seconds a cancelled job has to end before its thread is abandoned, >= 0.
     """
 
@@ -83,13 +82,13 @@ class ThreadPool:
         self.grace = grace
         self.stuck = 0
         self._jobs: dict[AnyJob, None] = {}  # submitted, `done` not called yet
-        # Bounded by the callers: a request, handler or message in flight has one job.
+        # Bounded by the callers: a running request, handler or message has one job.
         self._waiting: deque[AnyJob] = deque()
         self._finished: deque[tuple[AnyJob, outcome.Outcome[Any], PoolThread | None]] = deque()
         self._collect_scheduled = False
         self._pool_threads: dict[int, PoolThread] = {}
         self._idle: list[int] = []  # a heap
-        self._abandoned: dict[PoolThread, None] = {}  # carriers of stuck threads
+        self._abandoned: dict[PoolThread, None] = {}  # stuck, see the module's docstring
         self._limiter = trio.CapacityLimiter(math.inf)  # `size` is the limit
         self._nursery: trio.Nursery | None = None
         self._stopping = False
@@ -120,13 +119,13 @@ class ThreadPool:
         return f"<ThreadPool {self.name}: {now}>"
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Own the threads until cancelled; then cancel every job, and return when no task waits for a thread any more.
+        """Run the pool until cancelled; then cancel every job, and return when no task waits for a thread any more.
 
-        Idle threads have ended then. A job that does not end within `grace` is abandoned: its thread stays counted in
-        `stuck`, its later `from_thread` calls raise `trio.RunFinishedError`, and being a daemon it does not keep the
-        process from exiting. Each `done` is still called, possibly a moment after the return. Once per pool.
+        Idle threads have ended then. A job that does not end within `grace` is abandoned: its thread still counts as
+        `stuck`, its later `from_thread` calls raise `trio.RunFinishedError`, and as a daemon thread it does not keep
+        the process from exiting. Each `done` is still called, possibly a moment after the return. Once per pool.
 
-        Checkpoint: always. Cancellation: is how it ends; async code that a thread asked for may delay it by a shield.
+        Checkpoint: always. Cancellation: ends it; async code that a thread called may delay it by a shield.
         """
         self._token = trio.lowlevel.current_trio_token()
         watch = _Watch(self)
@@ -147,14 +146,14 @@ class ThreadPool:
     def submit(
         self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit, done: Callable[[outcome.Outcome[T]], None]
     ) -> Job[T]:
-        """Have a thread call `func(*args)` in a copy of the current context in which `unit` is the current unit.
+        """Call `func(*args)` in a thread, in a copy of the current context in which `unit` is the current unit.
 
         Args:
             func: user code; `trio.from_thread` works in it.
-            unit: what the call is done for. A caller has one job per unit at a time: that is what bounds the queue.
-            done: called once with what came of it, on Trio's thread, never before `submit` returned; must not raise or
-            wait.
-                After a `cancel` it gets a `ThreadCancelled`, unless the code returned or raised something else in time.
+            unit: the unit that the call belongs to. A caller has one job per unit at a time; that bounds the queue.
+            done: called once with the outcome, on Trio's thread, never before `submit` returned; must not raise or
+                wait. After a `cancel` it gets a `ThreadCancelled`, unless the code returned or raised something else in
+                time.
         Returns:
             The job, to give to `cancel`.
         Raises:
@@ -175,11 +174,10 @@ class ThreadPool:
         return job
 
     async def run(self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit) -> T:
-        """Call `func(*args)` in a thread, as `submit` does, and return or raise what it did.
+        """Call `func(*args)` in a thread, as `submit` does, and return or raise its outcome.
 
-        Checkpoint: always. Cancellation: the job is cancelled as by `cancel`. A result that was ready all the same is
-        returned; otherwise `trio.Cancelled` is raised, with a `ThreadCancelled` that says where the code was as its
-        context.
+        Checkpoint: always. Cancellation: the job is cancelled as by `cancel`. If it still returned a result, that is
+        returned; otherwise `trio.Cancelled` is raised, whose context is a `ThreadCancelled` with the place of the code.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         task = trio.lowlevel.current_task()
@@ -204,12 +202,12 @@ class ThreadPool:
             raise
 
     def cancel(self, job: AnyJob, *, abandon: bool = True) -> None:
-        """End the job early: take it back, cancel what it waits for, or abandon its thread. Its `done` is called soon.
+        """Cancel a job: take it back, cancel its `from_thread` calls, or abandon its thread. Its `done` is called soon.
 
-        A job that was not started never will be. One in a thread gets `trio.Cancelled` where it waits in
-        `from_thread.run`, and wherever it calls that or `from_thread.check_cancelled` from now on; if it has not ended
-        after `grace` real seconds, it is abandoned; without `abandon` it goes on, until it is cancelled again. A job
-        that is cancelled or over already is left alone.
+        A job that has not started is not run. A running one gets `trio.Cancelled` where it waits in
+        `from_thread.run`, and from each later call of that or of `from_thread.check_cancelled`; if it has not ended
+        after `grace` real seconds, it is abandoned. Without `abandon` it keeps running until it is cancelled again. A
+        job that was cancelled or has ended is left alone.
 
         Checkpoint: never.
         """
@@ -223,7 +221,7 @@ class ThreadPool:
             self._report(
                 job, outcome.Error(ThreadCancelled(job.unit.what, "its place in the queue for a thread")), None
             )
-        elif job.pool_thread is None:  # its thread is between taking it and saying so
+        elif job.pool_thread is None:  # a thread has just taken it and has not set `pool_thread` yet
             self._token.run_sync_soon(partial(self.cancel, job, abandon=abandon))
         elif job.pool_thread.stop(job):
             job.cancelled = True
@@ -232,11 +230,11 @@ class ThreadPool:
                 self._abandon_after_grace(job, job.pool_thread)
 
     def threads_running_code(self) -> Iterator[bool]:
-        """For each job: does a thread run it now, or is about to, instead of waiting for what it asked of Trio?
+        """For each job: does a thread run it now, or is about to, instead of waiting in `from_thread`?
 
-        A job in line waits for one of the others. So does one that was taken from it this moment and has no carrier
-        yet: its thread has not reported the job before it, which therefore stands for both. A thread that has no job
-        and is not idle ends or starts this moment, and counts as if it ran code.
+        False for jobs in `_waiting`. Also False for a job that a thread has just taken, before `pool_thread` is set:
+        the thread has not reported its previous job yet, which then stands for both. A thread that has no job and is
+        not idle is starting or ending, and counts as running code.
         """
         between = {pool_thread for number, pool_thread in self._pool_threads.items() if number not in self._idle}
         for job in self._jobs:
@@ -245,12 +243,12 @@ class ThreadPool:
         yield bool(between)
 
     def tasks(self) -> list[trio.lowlevel.Task]:
-        """The tasks that wait for the pool's threads, those of `stuck` ones too."""
+        """The tasks that wait for the pool's threads, including `stuck` ones."""
         pool_threads = [*self._pool_threads.values(), *self._abandoned]
         return [pool_thread.task for pool_thread in pool_threads if pool_thread.task is not None]
 
     def _start(self, nursery: trio.Nursery, job: AnyJob) -> None:
-        """Add a carrier with the lowest free number, for this job."""
+        """Start a pool thread with the lowest free number, for this job."""
         number = next(n for n in range(1, self.size + 1) if n not in self._pool_threads)
         pool_thread = self._pool_threads[number] = PoolThread(number, f"{self.name}-{number}")
         self._give(pool_thread, job)
@@ -278,7 +276,7 @@ class ThreadPool:
         pool_thread.queue.put(job)
 
     def _free(self, pool_thread: PoolThread) -> None:
-        """The carrier's thread has nothing to do: give it the next job, or remember that it is idle."""
+        """The thread has no job: give it the next one, or mark it as idle."""
         if self._stopping:
             pool_thread.queue.put(None)
         elif (job := take(self._waiting)) is not None:
@@ -287,7 +285,7 @@ class ThreadPool:
             heapq.heappush(self._idle, pool_thread.number)
 
     def _take_back(self, job: AnyJob) -> bool:
-        """Get a job that no thread has begun; False if one has."""
+        """Take back a job that no thread has begun; False if one has."""
         if job.pool_thread is None:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(job)
@@ -300,10 +298,10 @@ class ThreadPool:
         return False
 
     def _report(self, job: AnyJob, result: outcome.Outcome[Any], idle: PoolThread | None) -> None:
-        """On any thread: have `_collect` tell what came of the job."""
+        """On any thread: pass the outcome of a job to `_collect`."""
         self._finished.append((job, result, idle))
         if not self._collect_scheduled:
-            self._collect_scheduled = True  # two threads may both get here: one wake-up too many does no harm
+            self._collect_scheduled = True  # two threads may both get here; an extra wake-up is harmless
             with contextlib.suppress(trio.RunFinishedError):
                 self._token.run_sync_soon(self._collect)
 
@@ -327,13 +325,13 @@ class ThreadPool:
             del self._jobs[job]
             done, job.done = job.done, None
             done(without_cancelled(job, result))
-        else:  # an abandoned job is reported twice; whichever report came first was told
+        else:  # an abandoned job is reported twice; `done` was called with the first report
             self.stuck -= 1
             seconds = trio.current_time() - job.abandoned
-            logger.warning("%s: the abandoned thread of %s ended %.3f s later", self.name, job.unit.what, seconds)
+            logger.warning("%s: the abandoned thread of %s ended %.1f s later", self.name, job.unit.what, seconds)
 
     def _abandon_after_grace(self, job: AnyJob, pool_thread: PoolThread) -> None:
-        """Have a thread of Trio's cache look again when the job has ended, or after `grace` real seconds."""
+        """Check the job again when it has ended, or after `grace` real seconds, in a thread of Trio's cache."""
 
         def over(_result: outcome.Outcome[bool]) -> None:
             with contextlib.suppress(trio.RunFinishedError):
@@ -342,7 +340,7 @@ class ThreadPool:
         trio.lowlevel.start_thread_soon(lambda: pool_thread.unwound.wait(self.grace), over, name=f"{self.name}-grace")
 
     def _abandon(self, job: AnyJob, pool_thread: PoolThread) -> None:
-        """Stop waiting for the job's thread, unless its code is over. It will take no other job: it is `exiting`."""
+        """Abandon the job's thread, unless its code has ended. It takes no other job, because `exiting` is set."""
         if job.ended:
             return
         where = thread_location(pool_thread.ident)
@@ -351,7 +349,7 @@ class ThreadPool:
         self._abandoned[pool_thread] = None
         del self._pool_threads[pool_thread.number]
         self._report(job, outcome.Error(ThreadAbandoned(job.unit.what, where)), None)
-        message = "%s: abandoned the thread of %s, which goes on at %s (%d stuck)"
+        message = "%s: %s was cancelled but its thread is still running at %s (stuck threads: %d)"
         logger.warning(message, self.name, job.unit.what, where, self.stuck)
         if self._stopping:
             self._detach(pool_thread)
@@ -372,17 +370,17 @@ class ThreadPool:
         if pool_thread.task_link.found:
             pool_thread.detach(self._token)
         else:
-            logger.warning("%s: this version of Trio cannot leave a thread behind; waiting for it to end", self.name)
+            logger.warning("%s: with this version of Trio a thread cannot be abandoned; waiting for it", self.name)
 
     def watched(self, task: trio.lowlevel.Task) -> None:
-        """While the pool stops: `task` took a step, perhaps the last one of what a thread asked for."""
+        """While the pool stops: `task` took a step, perhaps the last one of a function that a thread called."""
         for pool_thread in self._abandoned:
             if pool_thread.task is task and pool_thread.task_link.found:
                 self._token.run_sync_soon(pool_thread.detach, self._token)
 
 
 class _Watch(trio.abc.Instrument):
-    """Tells a stopping pool about every task's steps: nothing else says that a task waits for its thread again."""
+    """Reports every step of a task to a stopping pool: there is no other way to notice that a task waits again."""
 
     def __init__(self, pool: ThreadPool) -> None:
         self._pool = pool

@@ -1,12 +1,11 @@
-"""Who runs user code, and one piece of it while it runs.
+"""The member that runs user code, and one unit of work while it runs.
 
-Theory. A *unit* of work is one request, one run of a signal handler, one mule message, one run of a mule's program. It
-has one cancel scope, and that scope is its harakiri: the option deadline (`Config.harakiri`, counted from the start of
-the unit) and the user deadline (`set_user_harakiri`, counted from the call) are both kept, and the scope's deadline is
-the earlier one. The unit is found from anywhere below through one `ContextVar`, so child tasks and threads of the unit
-reach it too.
+Theory. A *unit* of work is one request, one run of a signal handler, one mule message, one job, one run of a mule's
+program. It has one cancel scope, which implements its time limit (harakiri): the option deadline (`Config.harakiri`,
+from the start of the unit) and the user deadline (`set_user_harakiri`, from the call) are both kept, and the scope's
+deadline is the earlier one. A `ContextVar` has the current unit, so its child tasks and threads find it too.
 
-Units are run by `calls.py`; a request is one too, see `exchange.py`.
+Units are run by `calls.py`; for requests see `_http/exchange.py`.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ __all__ = ["UNIT", "Member", "Services", "Unit"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What members share, and outlives them: caches, locks, connections to other nodes, the directories of spoolers;
-    the names of the alarms; the options, under uWSGI's names; and how many seconds an orderly end may take.
+    """What members share and what outlives them: caches, locks, connections to other nodes, directories of spoolers;
+    the names of the alarms; the options under uWSGI's names; `mercy`, the graceful shutdown timeout in seconds.
     """
 
     caches: Caches
@@ -51,15 +50,15 @@ class Services:
     options: Mapping[str, bytes | bool | list[bytes]]
     master_pid: int
     mercy: float
-    reloads: bool  # can the application be imported anew?
+    reloads: bool  # can the application be reloaded?
 
 
 class Member:
-    """Who runs user code: one worker or one mule, as the code it runs sees it. Made by a placement, one per life.
+    """One worker, mule or spooler, as the code that it runs sees it. The member factory makes one per instance.
 
     `threads` runs the member's `def` handlers, `rpc_threads` its `def` RPC functions, which handlers may call; `link`
-    leads to the master. `killed` says that it died, in a test, as by `kill -9`: what it would tidy up it leaves.
-    `heartbeat` are for the watchdog; None in members that are tasks.
+    connects it to the master. `killed` means that a test has killed it as by `kill -9`: it cleans up nothing.
+    `heartbeat` is for the watchdog; None in members that are tasks.
     """
 
     __slots__ = (
@@ -99,8 +98,8 @@ class Member:
 
 
 class Unit:
-    """One piece of user code while it runs, with its deadlines. The scope is entered by whoever made the unit, who sets
-    its deadline, too. `where` is the await at which it was cancelled.
+    """One unit of work while it runs, with its deadlines. The caller that makes the unit enters the scope and sets its
+    deadline. `where` is the await at which the unit was cancelled.
     """
 
     __slots__ = (
@@ -131,21 +130,21 @@ class Unit:
 
     @property
     def what(self) -> str:
-        """The unit in words, for logs: `signal 17`."""
+        """The unit for logs, as in `signal 17`."""
         return f"{self.kind} {self.name}" if self.name else self.kind
 
     @property
     def ended(self) -> bool:
-        """Is its code over?"""
+        """Has its code ended?"""
         return self.ends is _ENDED
 
     def at_end(self, release: Callable[[], None]) -> None:
-        """Have `release` called when this unit ends, however it does; the last one given is called first.
+        """Call `release` when this unit ends, also after a failure; the last one given is called first.
 
         It must not wait or raise.
 
         Raises:
-            NotServing: the unit has ended; a task that it left behind asks.
+            NotServing: the unit has ended; a task that outlived it makes this call.
         """
         if self.ends is None:
             self.ends = [release]
@@ -157,7 +156,7 @@ class Unit:
             self.ends.append(release)
 
     def end(self) -> None:
-        """Its code is over: let go of what it holds."""
+        """Its code has ended: release what it holds."""
         ends, self.ends = self.ends, _ENDED
         if ends:
             for release in reversed(ends):
@@ -166,26 +165,26 @@ class Unit:
     def set_user_deadline(self, deadline: float) -> None:
         """Set the user's own deadline; `inf` clears it. The option's deadline stays in force, as in uWSGI.
 
-        Nothing happens after the end: a task that outlived its unit must not limit the one that has the scope now.
+        Ignored after the end of the unit, because another unit may use the scope by then.
         """
         if self.ends is not _ENDED:
             self.user_deadline = deadline
             self.scope.deadline = min(self.option_deadline, deadline)
 
     def limit(self, deadline: float) -> None:
-        """Replace the deadline that the unit's code gave itself outside of blocks; `inf` takes it away."""
+        """Replace the deadline that the unit's code set outside of blocks; `inf` removes it."""
         limits = self._own_limits()
         limits[0] = deadline
         self._set_own_deadline(min(limits))
 
     def enter_block(self, deadline: float) -> None:
-        """Code with a deadline of its own begins."""
+        """A block with its own deadline begins."""
         limits = self._own_limits()
         limits.append(deadline)
         self._set_own_deadline(min(limits))
 
     def leave_block(self, deadline: float) -> None:
-        """It ends. If it is late, its deadline stays: it kept Trio from noticing, and the unit is ended now."""
+        """The block ends. If it is late, because it blocked the event loop, its deadline stays and cancels the unit."""
         if trio.current_time() <= deadline:
             limits = self._own_limits()
             del limits[limits.index(deadline, 1)]
@@ -197,9 +196,9 @@ class Unit:
             heartbeat.set_deadline(self, deadline)
 
     def _own_limits(self) -> list[float]:
-        """The deadline outside of blocks, then one for each block; made for the few units that need it.
+        """The deadline outside of blocks, then one for each block. Made on demand, because few units need it.
 
-        Tasks of one unit may be in blocks side by side, so a block cannot just put back what it found.
+        Several tasks of one unit may be in blocks at once, so a block cannot simply restore the previous deadline.
         """
         try:
             return self._limits

@@ -378,8 +378,9 @@ def _matches(source: str, client: str | None, listener: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class RecyclingLimits:
-    """Limits at which a worker is replaced: requests (plus up to `requests_delta` random ones), seconds, bytes of
-    resident memory. 0 is no limit.
+    """Limits at which a worker is replaced; 0 is no limit.
+
+    In requests (plus up to `requests_delta` random ones), in seconds, and in bytes of resident memory.
     """
 
     requests: int = 0
