@@ -76,7 +76,7 @@ def test_descriptors_of_an_unfinished_frame_are_unclaimed() -> None:
 
 def test_missing_descriptors_are_an_error() -> None:
     """A frame whose descriptors did not come is of no use."""
-    with pytest.raises(ValueError, match=r"1 descriptors came for Forked\(ident=1, pid=2\)"):
+    with pytest.raises(ValueError, match=r"only 1 of 2 descriptors arrived with Forked\(ident=1, pid=2\)"):
         list(ZygoteFrameReader().feed(encode(Forked(1, 2)), [5]))
 
 

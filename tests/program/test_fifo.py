@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_uwsgi._program import file_watcher as touching
+from trio_uwsgi._program import file_watcher
 from trio_uwsgi._program.fifo import open_fifo
 from trio_uwsgi._program.file_watcher import stamps_of, watch_files, watch_sources
 from trio_uwsgi.errors import ListenError
@@ -71,8 +71,8 @@ async def test_what_is_not_ours_stays(tmp_path: Path) -> None:
 async def test_files_that_are_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
     """Touching, writing, replacing and coming count, each once; going does not, nor does a neighbour."""
     if not told:
-        monkeypatch.setattr(touching, "open_watch", lambda: None)
-        monkeypatch.setattr(touching, "_INTERVAL", 0.01)
+        monkeypatch.setattr(file_watcher, "open_watch", lambda: None)
+        monkeypatch.setattr(file_watcher, "_INTERVAL", 0.01)
     here, later, neighbour = (tmp_path / name for name in ("here", "later", "neighbour"))
     here.touch()
     send, heard = trio.open_memory_channel[str](10)
@@ -122,7 +122,7 @@ async def test_code_that_the_system_does_not_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """There is one warning, and then files that come, change and go are told of, but for those that never count."""
-    monkeypatch.setattr(touching, "_INTERVAL", 0.01)
+    monkeypatch.setattr(file_watcher, "_INTERVAL", 0.01)
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv" / "pyvenv.cfg").touch()
     (tmp_path / ".hidden").mkdir()
@@ -155,5 +155,5 @@ async def test_code_that_the_system_does_not_watch(
         with pytest.raises(trio.WouldBlock):
             heard.receive_nowait()
         nursery.cancel_scope.cancel()
-    assert 1 == caplog.text.count("code cannot be watched (")
-    assert "); it is looked at every 0.01 s instead" in caplog.text
+    assert 1 == caplog.text.count("cannot watch the code for changes (")
+    assert "); checking it every 0.01 s instead" in caplog.text

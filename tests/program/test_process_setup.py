@@ -46,7 +46,7 @@ def test_a_pidfile_of_a_program_that_runs(tmp_path: Path) -> None:
     file = tmp_path / "app.pid"
     with open_pidfile(str(file)):
         with (
-            pytest.raises(ConfigError, match=f"that of process {os.getpid()}, which runs; stop it first"),
+            pytest.raises(ConfigError, match=f"belongs to running process {os.getpid()}; stop that first"),
             open_pidfile(str(file)),
         ):
             pass  # pragma: no cover
@@ -69,7 +69,7 @@ def test_a_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder.pid").mkdir()
     for name, why in (("no/app.pid", "No such file or directory"), ("folder.pid", "Is a directory")):
         with (
-            pytest.raises(ConfigError, match=f"cannot be written: {why}; use a directory"),
+            pytest.raises(ConfigError, match=f"cannot write the pidfile .*: {why}; use a directory"),
             open_pidfile(str(tmp_path / name)),
         ):
             pass  # pragma: no cover
@@ -83,7 +83,7 @@ def test_a_pidfile_that_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCapt
     with caplog.at_level(logging.WARNING), open_pidfile(str(folder / "app.pid")):
         folder.rename(tmp_path / "away")
         (tmp_path / "run").write_text("no directory")
-    assert f"the pidfile {folder}/app.pid stays, this user may not remove it: Not a directory" in caplog.text
+    assert f"cannot remove the pidfile {folder}/app.pid as this user: Not a directory" in caplog.text
 
 
 # ----- users
@@ -109,7 +109,7 @@ def test_who_a_process_is_to_be() -> None:
     [
         (MISSING, None, f"uid='{MISSING}': there is no such user; add it"),
         (None, MISSING, f"gid='{MISSING}': there is no such group; add it"),
-        (NOBODY, None, f"uid={NOBODY} is not in the list of users, so nobody knows its group; set gid, too"),
+        (NOBODY, None, f"uid={NOBODY} is not in the user database, so its group is unknown; set gid, too"),
     ],
 )
 def test_who_does_not_exist(uid: str | int | None, gid: str | None, message: str) -> None:
@@ -129,7 +129,7 @@ def test_where_a_process_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     try:
         set_up_process(ProcessOptions(chdir=str(tmp_path), umask=0o027, env={"TRIO_UWSGI_TEST": "after"}))
         assert (str(tmp_path), "after", 0o027) == (os.getcwd(), os.environ["TRIO_UWSGI_TEST"], os.umask(0o022))
-        with pytest.raises(ConfigError, match="cannot go to the directory nowhere: No such file or directory"):
+        with pytest.raises(ConfigError, match="cannot change to the directory nowhere: No such file or directory"):
             set_up_process(ProcessOptions(chdir="nowhere"))
     finally:
         os.umask(former)
@@ -152,7 +152,7 @@ async def test_the_process_of_another_program_is_left_alone(tmp_path: Path) -> N
     """Where `serve` is a part of a program, and in tests, these options are refused, before anything is opened."""
     file = tmp_path / "app.pid"
     config = Config(http=str(tmp_path / "s"), uid=os.getuid(), pidfile=str(file), env={"TRIO_UWSGI_TEST": "1"})
-    refused = "uid and env and pidfile: for a process that is the runtime's own, and this one is not; leave it out"
+    refused = "uid and env and pidfile: only for a standalone server, and this one is embedded; leave it out"
     async with trio.open_nursery() as nursery:
         with pytest.raises(ConfigError, match=refused):
             await nursery.start(serve, print, config)

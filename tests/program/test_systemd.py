@@ -76,7 +76,7 @@ def test_nobody_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     notifier.send("READY=1")
     notifier.send("WATCHDOG=1")
     (message,) = caplog.messages
-    assert message.startswith("the service manager is not told READY=1: ")
+    assert message.startswith("cannot send READY=1 to the service manager: ")
 
 
 def test_a_full_manager_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -86,7 +86,7 @@ def test_a_full_manager_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFi
         notifier = Notifier(manager.address)
         while not caplog.messages:
             notifier.send("WATCHDOG=1")
-        assert "the service manager is not told WATCHDOG=1: " in caplog.text
+        assert "cannot send WATCHDOG=1 to the service manager: " in caplog.text
         assert {("WATCHDOG=1",)} == {tuple(lines) for lines in manager.heard()}
 
 
@@ -127,7 +127,7 @@ def test_sockets_that_nobody_uses(caplog: pytest.LogCaptureFixture) -> None:
     """Each is named."""
     warn_of_unused([Address.inherited(3), Address.inherited(4)], [Address.inherited(4), Address.tcp("", 80)])
     (message,) = caplog.messages
-    assert message.startswith("systemd passed fd://3, and nothing is served there")
+    assert message.startswith("systemd passed fd://3, but it is not served")
 
 
 def test_a_default_timeout_does_not_make_it_wait(manager: Manager) -> None:

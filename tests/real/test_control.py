@@ -72,9 +72,9 @@ def test_orders(tmp_path: Path) -> None:
 
         everybody(signal.SIGTTIN, "worker3 is added, of 3")
         everybody(signal.SIGTTOU, "worker3 leaves, and 2 stay")
-        everybody(signal.SIGTSTP, "no connections are accepted")
+        everybody(signal.SIGTSTP, "accepting paused")
         with left_waiting(server) as client:
-            everybody(signal.SIGTSTP, "connections are accepted again")
+            everybody(signal.SIGTSTP, "accepting resumed")
             assert "1" == body(client)
         assert all(alive(pid) for pid in members)
         server.process.send_signal(signal.SIGUSR1)
@@ -94,7 +94,7 @@ def test_orders(tmp_path: Path) -> None:
         while ask(server) != "22":  # those that give way may still be asked for a moment
             pass
         fifo.write_text("q")
-        server.read("fifo q: stopping when running work has ended")
+        server.read("fifo q: stopping gracefully")
         assert 0 == server.process.wait(SECONDS)
     assert not fifo.exists()
 
@@ -134,7 +134,9 @@ def test_orders_that_come_too_early(tmp_path: Path) -> None:
             process.send_signal(order)
             server.read(order.name)
         server.read(
-            "SIGHUP: not reloaded, it starts", "SIGTTIN: not one worker more, it starts", "Control.obey_signals"
+            "SIGHUP: cannot reload while the server is starting",
+            "SIGTTIN: cannot add a worker while the server is starting",
+            "Control.obey_signals",
         )
         members = descendants(process.pid)
         (tmp_path / "fifo").write_text("q")
@@ -182,4 +184,4 @@ def test_reload_where_a_folder_may_not_be_read(tmp_path: Path) -> None:
             process.kill()
             (tmp_path / "database").chmod(0o700)
     assert 0 == process.returncode
-    assert 1 == (server.said + rest).count("code cannot be watched (Permission denied")
+    assert 1 == (server.said + rest).count("cannot watch the code for changes (Permission denied")

@@ -48,7 +48,7 @@ KEEPERS = {
         "pool = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix='pool')\npool.submit(forever)\n",
         "thread 'pool_0'",
     ),
-    "atexit": (FOREVER + "import atexit\natexit.register(forever)\n", "what Python calls at its end, in forever"),
+    "atexit": (FOREVER + "import atexit\natexit.register(forever)\n", "a call at Python's exit, in forever"),
     "child": (
         FOREVER + "import multiprocessing\n"
         "multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), name='helper').start()\n",
@@ -114,7 +114,7 @@ def test_a_stop_ends_within_the_mercy(tmp_path: Path, keeper: str, where: str) -
     if keeper == "child" and where == "inline":  # it is the zygote's, which waits for nobody
         return
     assert MERCY / 2 < took
-    assert name in next(line for line in server.said.splitlines() if "is cut off" in line), server.said
+    assert name in next(line for line in server.said.splitlines() if "did not exit within" in line), server.said
     if keeper != "child":  # which has the member's sockets, so that its end is seen later
         assert "was cancelled" not in server.said
     assert "Traceback" not in server.said
@@ -127,14 +127,14 @@ def test_a_second_signal_when_python_ends(tmp_path: Path, number: int, code: int
     with started(tmp_path, KEEPERS[keeper][0] + APP, "--mercy", "60") as server:
         server.read("of process")
         server.process.send_signal(number)
-        server.read("once more stops now")
+        server.read("a second signal stops immediately")
         if keeper == "thread":
-            server.read("Python ends when these have, too: thread 'poller'")
+            server.read("the process waits for these to end: thread 'poller'")
         else:
             time.sleep(0.5)
         server.process.send_signal(number)
         assert code == ended(server, MORE)
-    assert f"{signal.Signals(number).name}: stopping now" in server.said
+    assert f"{signal.Signals(number).name}: stopping immediately" in server.said
 
 
 def test_an_idle_executor_is_no_keeper(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_an_idle_executor_is_no_keeper(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
     assert "Python ends when" not in server.said
-    assert "is cut off" not in server.said
+    assert "did not exit within" not in server.said
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
@@ -205,7 +205,7 @@ def test_members_that_end_before_they_ever_served(tmp_path: Path, placement: tup
     assert server.said.splitlines()[-1].startswith("trio-uwsgi: ")
     assert 2 == server.said.count("worker1 cannot start: ")
     if start == "killed":
-        assert "trio-uwsgi: it ended before it served: killed by SIGKILL" == server.said.splitlines()[-1]
+        assert "trio-uwsgi: it ended before it was ready: killed by SIGKILL" == server.said.splitlines()[-1]
 
 
 def test_a_reload_to_what_does_not_start(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_thread_of_one_that_is_followed(tmp_path: Path) -> None:
     with started(tmp_path, KEEPERS["thread"][0] + APP, "-p", "1", "--lazy-apps", "--mercy", str(MERCY)) as server:
         server.read("of process")
         server.process.send_signal(signal.SIGHUP)
-        server.read("reloaded in", "is cut off")
+        server.read("reloaded in", "did not exit within")
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MERCY + MORE)
     assert "died" not in server.said
@@ -288,7 +288,7 @@ def test_a_start_that_waits_says_so(tmp_path: Path, placement: tuple[str, ...]) 
 
 
 def test_a_script_is_told_who_keeps_it(tmp_path: Path) -> None:
-    """Where `serve` ends, a script may go on, so nothing is cut off; the line names whom Python will wait for."""
+    """Where `serve` ends, a script may go on, so it is not ended; the log line names what the process waits for."""
     script = tmp_path / "script.py"
     end = "import trio, trio_uwsgi\ntrio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http='127.0.0.1:0'))\n"
     script.write_text(KEEPERS["thread"][0] + APP + end + "print('the script goes on', flush=True)\n")
@@ -300,7 +300,7 @@ def test_a_script_is_told_who_keeps_it(tmp_path: Path) -> None:
             server = Command(process)
             server.read("of process")
             process.send_signal(signal.SIGTERM)
-            server.read("WARNING: the runtime has ended; Python ends when these have, too: thread 'poller'")
+            server.read("WARNING: the server has stopped; the process waits for these to end: thread 'poller'")
             server.read("the script goes on")
         finally:
             process.kill()
@@ -342,8 +342,8 @@ def test_a_sandbox_without_what_processes_need(
     with sandbox(tmp_path, REFUSED[call], monkeypatch), started(tmp_path, APP, *placement) as server:
         assert 2 == ended(server, 20)
     (line,) = server.said.splitlines()
-    assert f"need the system call {call.removeprefix('no ')}, which is refused here: " in line
-    assert "let them be tasks: leave out --processes, or " in line
+    assert f"need the system call {call.removeprefix('no ')}, which this system refuses: " in line
+    assert "run members as tasks: leave out --processes, or " in line
 
 
 def test_a_fork_that_is_refused_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,8 +352,11 @@ def test_a_fork_that_is_refused_for_ever(tmp_path: Path, monkeypatch: pytest.Mon
     with sandbox(tmp_path, text, monkeypatch), started(tmp_path, APP, "-p", "1") as server:
         assert 4 == ended(server, 30)
     line = server.said.splitlines()[-1]
-    assert "no process for worker1: the system refused fork: [Errno 11] Resource temporarily unavailable" in line
-    assert "let them be tasks: leave out --processes, or " in line
+    assert (
+        "cannot start a process for worker1: the system refused fork: [Errno 11] Resource temporarily unavailable"
+        in line
+    )
+    assert "run members as tasks: leave out --processes, or " in line
 
 
 def test_a_kill_that_is_refused_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,7 +135,7 @@ def test_patched_by_gevent(tmp_path: Path, mode: str) -> None:
     write(tmp_path, "import gevent.monkey")
     done = subprocess.run(command(mode), cwd=tmp_path, env=environment(), capture_output=True, timeout=60, check=False)
     assert 4 == done.returncode
-    assert b"gevent.monkey has patched Python's socket, select, which Trio cannot run on; leave" in done.stderr
+    assert b"gevent.monkey has patched Python's socket, select, so Trio cannot run; leave" in done.stderr
 
 
 def test_a_program_with_a_default_timeout(tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ def test_it_shows_the_tasks_that_are_left(tmp_path: Path) -> None:
         with server.client() as client:
             assert "ok" == body(client)
         server.process.send_signal(signal.SIGTERM)
-        server.read("once more stops now")
+        server.read("a second signal stops immediately")
         server.process.send_signal(signal.SIGTERM)
         assert 143 == ended(server, MORE)
-    assert "did not end within the mercy" in server.said
+    assert "did not stop within the mercy" in server.said
     assert "(request GET /)" in server.said
     assert "no Trio run" not in server.said
 
@@ -76,4 +76,4 @@ def test_a_shield_does_not_outlast_the_mercy(tmp_path: Path, where: str) -> None
                 assert "ok" == body(client)
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
-    assert "did not end within the mercy" in server.said
+    assert "did not stop within the mercy" in server.said

@@ -208,7 +208,10 @@ def test_alarms_that_are_functions(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "failed: SystemExit: 3"),
-        ("import os; os._exit(3)", "the process that was to read config beside shop:app ended before it had: 3"),
+        (
+            "import os; os._exit(3)",
+            "the process that reads the config of shop:app ended before it was done: exit code 3",
+        ),
         ("trio_uwsgi.Config(threads=0)", "failed: ConfigError: threads=0 is too small"),
     ],
 )
@@ -249,9 +252,7 @@ def test_another_user_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
         serve = started("shop", "--uid", str(UID), "--gid", str(GID))
         assert (AppReference("name", "shop"), 2, UID) == (serve.app, serve.config.mules, serve.config.uid)
         shop("config = trio_uwsgi.Config(pidfile='/run/x', gid='root')", "greedy.py")
-        with pytest.raises(
-            ConfigError, match="the config beside greedy says gid and pidfile, which another user's code"
-        ):
+        with pytest.raises(ConfigError, match="the config of greedy sets gid and pidfile, which is not allowed"):
             _module_config.config_read_elsewhere("greedy", UID, GID)
         monkeypatch.chdir("/")
 

@@ -293,7 +293,7 @@ def test_a_task_tree_without_trio() -> None:
 async def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system without pidfds is told apart before anything is started."""
     monkeypatch.delattr(os, "pidfd_open")
-    with pytest.raises(ConfigError, match="need Linux; let them be tasks: leave out --processes"):
+    with pytest.raises(ConfigError, match="need Linux; run members as tasks: leave out --processes"):
         await serve(print, Config(http=(), placement="process"))
 
 
@@ -395,7 +395,7 @@ async def test_what_the_system_refuses_is_said() -> None:
         for room in (1, 3):
             free = [number for number in range(1000) if str(number) not in open_files(zygote.pid)]
             resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, (free[room], limits[1]))
-            with pytest.raises(ForkRefused, match=r"no process for worker1: .*Too many open files"):
+            with pytest.raises(ForkRefused, match=r"cannot start a process for worker1: .*Too many open files"):
                 await zygote.fork("worker1")
             assert set() == children(zygote.pid)
         resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, limits)
@@ -434,8 +434,8 @@ async def test_a_failed_import_shows_its_traceback(tmp_path: Path) -> None:
         ("raise SystemExit('no')", "failed: SystemExit: no"),
         ("app = 5", "which cannot be called"),
         ("x = 5", "has no 'app'"),
-        ("import os; os._exit(9)", "ended before it had: exit code 9"),
-        ("import os; os.kill(os.getpid(), 11)", "ended before it had: killed by SIGSEGV"),
+        ("import os; os._exit(9)", "ended before it was done: exit code 9"),
+        ("import os; os.kill(os.getpid(), 11)", "ended before it was done: killed by SIGSEGV"),
         ("import threading, time; threading.Thread(target=time.sleep, args=(9,), name='late', daemon=True).start()\n"
          "def app(): pass", "started threads (late)"),
         ("raise ExceptionGroup('several', [ValueError('y')])", "failed: ExceptionGroup: several"),
@@ -466,18 +466,18 @@ async def test_functions_of_the_plan_that_fail() -> None:
 
 
 async def test_threads_may_be_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Who knows that the threads do no harm forks anyway, and is warned; those that Python does not know warn alone."""
+    """With threads="allow" it forks anyway, with a warning; threads outside of Python only cause a warning."""
     thread = "threading.Thread(target=time.sleep, args=(9,), daemon=True, name='t').start()\n"
     app = module(tmp_path, f"import threading, time\n{thread}{thread}def app(): pass\n")
     async with open_zygote(plan(app=app, threads="allow")) as zygote, await zygote.fork("worker1") as child:
         await line(child)
     assert (3, ["t", "t"]) == (zygote.imported.os_threads, zygote.imported.threads)
-    assert [f"importing {app} started threads (t, t), which its processes do not have"] == caplog.messages
+    assert [f"importing {app} started threads (t, t), which do not exist in forked members"] == caplog.messages
     caplog.clear()
     text = "import _thread, time\n_thread.start_new_thread(time.sleep, (9,))\ntime.sleep(0.05)\ndef app(): pass\n"
     async with open_zygote(plan(app=module(tmp_path, text))):
         pass
-    assert ["1 thread that Python does not know" in message for message in caplog.messages] == [True]
+    assert ["1 thread outside of Python" in message for message in caplog.messages] == [True]
 
 
 # ----- lazy applications

@@ -170,7 +170,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         pids = descendants(master.process.pid)
 
         async def again() -> None:
-            await trio.to_thread.run_sync(master.wait_for, "stopping when running work has ended")
+            await trio.to_thread.run_sync(master.wait_for, "stopping gracefully")
             master.process.send_signal(signal.SIGTERM)
 
         async with trio.open_nursery() as nursery:
@@ -282,7 +282,7 @@ async def test_an_application_that_has_no_name() -> None:
 
     async def app(scope: object, receive: object, send: object) -> None: ...
 
-    with pytest.raises(ConfigError, match="make it at the top of a module, or give its name: 'module:attribute'"):
+    with pytest.raises(ConfigError, match="make it at the top level of a module, or pass its name: 'module:attribute'"):
         await serve(app, Config(http="127.0.0.1:0", placement="process"))
 
 

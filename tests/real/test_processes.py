@@ -481,7 +481,7 @@ async def message(text):
             await until(lambda: "again=True" in house.said())
             house.log.unlink()
         assert 2 == house.runtime.statistics().members[1].deaths
-        assert "mule1 died (it left by itself); it is started again at once" in caplog.messages
+        assert "mule1 died (it ended by itself); it is started again at once" in caplog.messages
         assert "mule1 died (exit code 3); it is started again at once" in caplog.messages
 
 

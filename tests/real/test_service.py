@@ -199,7 +199,7 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
             client.connect(str(folder / "shop.sock"))
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert f"books in {folder}" == body(client)
-        assert "systemd passed fd://3, and nothing is served there" in server.said
+        assert "systemd passed fd://3, but it is not served" in server.said
         server.process.send_signal(signal.SIGHUP)
         server.read(
             "SIGHUP: not reloaded: Runtime.reload() was called where members are tasks of one process; only members"
@@ -262,13 +262,13 @@ def test_a_change_of_the_user(tmp_path: Path) -> None:
     done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=True)
     *before, changed, pidfile, file, again = done.stdout.splitlines()
     if os.getuid() == 0:
-        refused = f"{user_name(UID)} has no access to secret; install it where that user may read"
+        refused = f"{user_name(UID)} has no access to secret; install it where that user can read it"
         assert [refused, "['secret'] (0, 0, 0)"] == before
         assert f"['p', 's', 'secret'] {(UID,) * 3} {(GID,) * 3} {[GID]}" == changed
     else:
         assert changed.startswith(f"['p', 's'] {(UID,) * 3} {(GID,) * 3}")
-    assert f"the pidfile {folder}/p stays, this user may not remove it: Permission denied" == pidfile
+    assert f"cannot remove the pidfile {folder}/p as this user: Permission denied" == pidfile
     assert f"the socket file {folder}/s stays, this user may not remove it: Permission denied" == file
-    others = f"{user_name(1)} with {group_name(1)}"
-    assert f"{user_name(UID)} cannot become {others}; start it as root, or leave uid and gid out" == again
+    others = f"{user_name(1)} and {group_name(1)}"
+    assert f"{user_name(UID)} cannot switch to {others}; start it as root, or leave uid and gid out" == again
     folder.chmod(0o755)

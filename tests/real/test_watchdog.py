@@ -146,12 +146,12 @@ async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplo
 
 
 async def test_a_worker_that_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    """What ends while its stacks are printed is answered 504, and its worker lives on."""
+    """Code that returns while its stacks are printed is answered 504, and its worker keeps running."""
     async with served(harakiri=1) as world:
         client = await world.connect()
         before = await client.get("")
         assert "504 Gateway Timeout" == await (await world.connect()).get("late")
-        await until(lambda: "worker1 came back by itself, and lives on" in caplog.text)
+        await until(lambda: "worker1 is no longer blocked and keeps running" in caplog.text)
         assert before == await client.get("")
         assert [("ready", 0)] == world.deaths("worker")
 
@@ -204,7 +204,7 @@ async def test_a_thread_that_was_given_up(caplog: pytest.LogCaptureFixture) -> N
         while pid == await (await world.connect()).get(""):  # noqa: ASYNC110  # it asks another process
             await trio.sleep(0.05)
         assert [("ready", 0)] == world.deaths("worker")
-    assert "worker1 is followed by another one: 1 of its threads" in caplog.text
+    assert "worker1 is followed by another one: 1 thread is stuck" in caplog.text
 
 
 async def test_a_stopped_process_is_no_blocked_one() -> None:

@@ -172,7 +172,7 @@ def test_the_application_of_a_program(tmp_path: Path) -> None:
     (tmp_path / "package/__main__.py").write_text(
         textwrap.dedent("from . import other\n" + textwrap.dedent(SCRIPT + GUARDED))
     )
-    assert "program the app of __mp_main__" in ran("-m", "package", cwd=tmp_path)
+    assert "module the app of __mp_main__" in ran("-m", "package", cwd=tmp_path)
 
 
 def test_an_application_that_a_script_imports(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_what_has_no_name_is_refused() -> None:
 
     for nameless in (app, object(), lambda: 5):
         with pytest.raises(
-            ConfigError, match=r"it is no global of any module; make it at the top of a module, or give"
+            ConfigError, match=r"it is not a global of a module; make it at the top level of a module, or pass"
         ):
             reference_of(nameless)
 
@@ -241,7 +241,7 @@ def test_what_was_typed_is_refused(tmp_path: Path) -> None:
         except Exception as error:
             print(error)
     """
-    said = "members in processes of their own cannot find 'app': this Python is not running a file; make it at the top"
+    said = "members' processes cannot import 'app': this Python does not run a file; make it at the top"
     assert said in ran("-c", textwrap.dedent(text), cwd=tmp_path)
 
 
@@ -249,9 +249,11 @@ def test_names_that_lead_nowhere() -> None:
     """A module or an attribute that is not there any more is a BootError with its name."""
     with pytest.raises(BootError, match="importing nowhere failed: ModuleNotFoundError"):
         AppReference("object", "nowhere", "app").load()
-    with pytest.raises(BootError, match=r"tests\.real\.zygote_members has no 'gone' in a new process"):
+    with pytest.raises(
+        BootError, match=r"tests\.real\.zygote_members has no 'gone' when it is imported in a new process"
+    ):
         AppReference("object", MEMBERS, "gone").load()
-    with pytest.raises(BootError, match="reading nowhere failed: ImportError: there is no module nowhere"):
+    with pytest.raises(BootError, match="reading nowhere failed: ImportError: no module nowhere"):
         AppReference("module", "nowhere", "app").load()
     assert zygote_members.app is AppReference("object", MEMBERS, "app").load()
 

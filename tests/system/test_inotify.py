@@ -151,7 +151,7 @@ async def test_too_much_at_once(watch: Watch, tmp_path: Path) -> None:
 async def test_what_cannot_be_watched(watch: Watch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Is logged; no directory, or more than the system watches."""
     assert not watch.add(str(tmp_path / "no"))
-    assert f"{tmp_path}/no is not watched (No such file or directory)" in caplog.text
+    assert f"cannot watch {tmp_path}/no (No such file or directory)" in caplog.text
 
     def full(*_: object) -> int:
         ctypes.set_errno(errno.ENOSPC)
@@ -160,11 +160,11 @@ async def test_what_cannot_be_watched(watch: Watch, tmp_path: Path, caplog: pyte
     with open_watch() or watch as other:
         other._add = full
         assert not other.add("/x")
-    assert "/x is not watched (No space left on device); raise fs.inotify.max_user_watches" in caplog.text
+    assert "cannot watch /x (No space left on device); raise fs.inotify.max_user_watches" in caplog.text
 
 
 def test_systems_without_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """There is no watch, and a line in the log."""
+    """`open_watch` returns None, and logs why."""
     caplog.set_level("INFO")
 
     class Library:
@@ -176,7 +176,7 @@ def test_systems_without_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
             pass
 
     class Exhausted(Library):
-        """One whose user has all the watches he may have."""
+        """One whose user has reached the limit of watches."""
 
         @property
         def inotify_init1(self) -> Any:  # Any: a function of a C library
@@ -188,17 +188,17 @@ def test_systems_without_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 
     monkeypatch.setattr(ctypes, "CDLL", Library)
     assert open_watch() is None
-    assert "the C library has no inotify: what others put into a directory" in caplog.text
+    assert "the C library has no inotify: changes by other processes" in caplog.text
     monkeypatch.setattr(ctypes, "CDLL", Exhausted)
     assert open_watch() is None
-    assert "directories are not watched (Too many open files)" in caplog.text
+    assert "cannot watch directories (Too many open files)" in caplog.text
     monkeypatch.setattr(sys, "platform", "darwin")
     assert open_watch() is None
     assert "this system has no inotify" in caplog.text
 
 
 async def test_files_that_are_gone(tmp_path: Path) -> None:
-    """Whoever only looks on is told of them, removed or moved away; others are not."""
+    """With `removals` removed and moved files are reported; otherwise they are not."""
     for name in ("a", "b"):
         (tmp_path / name).touch()
     told = []
