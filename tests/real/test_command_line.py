@@ -132,7 +132,7 @@ def test_packages(folder: Path) -> None:
         load_app("shop.wen:app")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody who may not enter its folder")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can switch to a user without access")
 @pytest.mark.parametrize(("name", "mode"), [("app.py", 0o700), ("app:app", 0o700), ("app:app", 0o711)])
 def test_a_folder_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, name: str, mode: int) -> None:
     """It is that which is said, with the user's name, and not that there is no such file or module."""

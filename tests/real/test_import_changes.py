@@ -84,7 +84,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("mode", ["tasks", "processes", "lazy"])
 def test_other_changes(tmp_path: Path, change: str, mode: str) -> None:
-    """It serves, obeys what it is told, and stops, whatever of these the application does."""
+    """It serves, obeys signals, and stops, whichever of these the application does."""
     source = f"{CHANGES[change]}\n"
     with serving(tmp_path, source, mode, "--socket", f"unix:{tmp_path}/p") as server:
         assert {"hello"} == {server.get() for _ in range(10)}
@@ -127,7 +127,7 @@ def test_a_reader_that_has_gone(tmp_path: Path, mode: str) -> None:
 
 @every_mode
 def test_patched_by_gevent(tmp_path: Path, mode: str) -> None:
-    """An application that has replaced what Trio stands on is refused with a sentence, and not served halfway."""
+    """An application that has patched what Trio depends on is refused with an error."""
     folder = tmp_path / "gevent"
     folder.mkdir()
     (folder / "__init__.py").write_text("")

@@ -1,4 +1,4 @@
-"""Masters of members that are processes: how they start, refuse to, stop, and what is left when they are killed."""
+"""Masters of members' processes: starts, refused starts, stops, and what is left when they are killed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reas
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port without a listener."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -68,7 +68,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 5) -> None:
 
 
 @pytest.mark.parametrize("how", ["master", "master and zygote"])
-def test_nobody_outlives_a_master_that_is_killed(tmp_path: Path, how: str) -> None:
+def test_no_process_outlives_a_killed_master(tmp_path: Path, how: str) -> None:
     """Within two seconds there is no process left, also of those that are stuck, and the port is free."""
     port = free_port()
     source = """
@@ -124,7 +124,7 @@ async def asked(program: Program, port: int, path: str, number: int, answers: li
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_graceful_stop_ends_what_runs(tmp_path: Path, number: signal.Signals) -> None:
-    """The request that runs is answered, messages that wait are handled, all processes leave, and the code is 0."""
+    """The running request is answered, queued messages are handled, all processes end, and the code is 0."""
     port = free_port()
     answers: list[str] = []
     with program(tmp_path, SLOW + serving(port, "workers=2, mules=1")) as master:
@@ -141,7 +141,7 @@ async def test_a_graceful_stop_ends_what_runs(tmp_path: Path, number: signal.Sig
 
 
 async def test_sigterm_to_all_processes_is_a_graceful_stop(tmp_path: Path) -> None:
-    """As a service manager sends it: nothing that runs is cut off."""
+    """As a service manager sends it: running requests are not cut off."""
     port = free_port()
     answers: list[str] = []
     with program(tmp_path, SLOW + serving(port, "workers=2, mules=1")) as master:
@@ -162,7 +162,7 @@ async def test_sigterm_to_all_processes_is_a_graceful_stop(tmp_path: Path) -> No
 
 
 async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    """What runs is cut off, no process is left, and the code says which signal it was."""
+    """Running requests are cut off, no process is left, and the code says which signal it was."""
     port = free_port()
     answers: list[str] = []
     with program(tmp_path, SLOW + serving(port, "workers=1, mules=1")) as master:
@@ -181,7 +181,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 async def test_the_mercy_ends(tmp_path: Path) -> None:
-    """What runs longer than the mercy is cut off, whatever it is stuck in, and the runtime ends."""
+    """Code that runs longer than the mercy is cut off, whatever it is stuck in, and the runtime ends."""
     others = set(descendants(os.getpid()))  # servers that other tests share
     async with living(
         tmp_path,
@@ -243,7 +243,7 @@ def test_an_application_that_does_not_start_up(tmp_path: Path) -> None:
 
 
 def test_an_application_of_no_known_kind(tmp_path: Path) -> None:
-    """It is refused with the remedy, and not tried for ever."""
+    """It is refused with a remedy, and not retried."""
     (tmp_path / "odd.py").write_text("class Odd:\n    def __call__(self, *args): ...\n\napp = Odd()\n")
     ended = run(tmp_path, "odd:app", "--http", "127.0.0.1:0", "--processes", "1")
     assert 4 == ended.returncode
@@ -278,7 +278,7 @@ def test_an_application_of_the_script(tmp_path: Path, guarded: bool) -> None:
 
 
 async def test_an_application_that_has_no_name() -> None:
-    """One that was made inside of a function is refused with the remedy."""
+    """An application that was made in a function is refused with a remedy."""
 
     async def app(scope: object, receive: object, send: object) -> None: ...
 
@@ -346,7 +346,7 @@ async def ask(node=""):
 
 
 async def test_alarms_of_members(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What a member raises is done by the master: a line in its log, a signal, a command."""
+    """The master runs the alarms that members raise: a log line, a signal, a command."""
     source = """
 @uwsgi.signal_handler(5, target="mule1")
 async def handler(signum):
@@ -376,7 +376,7 @@ async def test_a_runtime_in_a_nursery_that_cannot_start(tmp_path: Path) -> None:
 
 
 async def test_a_member_may_send_as_much_as_a_queue_holds(tmp_path: Path) -> None:
-    """One that does not let the answers in is refused then, and told so; each accepted message is handled once."""
+    """A member that does not read the answers gets an error then; each accepted message is handled once."""
     source = """
 async def flood(count):
     sent = 0
@@ -402,7 +402,7 @@ async def message(text):
 
 
 def test_the_title_is_put_back(tmp_path: Path) -> None:
-    """Who runs a server with processes and goes on afterwards is called what it was called before."""
+    """After a server with processes has ended, its process has its former title again."""
     source = """
     if __name__ == "__main__":
         async def main():

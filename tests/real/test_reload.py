@@ -1,4 +1,4 @@
-"""New code, and new workers, without a gap: with real processes, under clients that never pause."""
+"""Zero-downtime reloads and recycling: with real processes, under clients that never pause."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ REQUEST = b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture(autouse=True)
 def _no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two versions of a file may be of one size and one second, and then Python would take the first one's bytecode."""
+    """Two versions of a file may have the same size and second, and then Python would use the first one's bytecode."""
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
 
 def source(version: str, more: str = "") -> str:
-    """An application that keeps connections, and says of which version it is."""
+    """An application that keeps connections, and answers with its version."""
     return f"""
 VERSION = {version!r}
 
@@ -57,7 +57,7 @@ class Client:
         self._port = port
 
     async def run(self) -> None:
-        """Be the client, until cancelled."""
+        """Send requests until cancelled."""
         while True:
             async with await trio.open_tcp_stream("127.0.0.1", self._port) as stream:
                 while await self._ask(stream):
@@ -95,12 +95,12 @@ async def served_by(house: House, version: str) -> None:
 
 
 def logged(caplog: pytest.LogCaptureFixture, words: str) -> int:
-    """How often these words are in the log."""
+    """The number of log lines with this text."""
     return sum(words in message for message in caplog.messages)
 
 
 async def test_two_reloads_lose_no_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Every answer is whole and of a version that was there, and the last ones are of the newest."""
+    """Every answer is complete and from an existing version, and the last ones are from the newest."""
     caplog.set_level("INFO")
     async with living(tmp_path, source("1"), workers=2, lifespan="off", disable_logging=True) as house:
         clients = [Client(house.address.port) for _ in range(6)]
@@ -128,7 +128,7 @@ async def test_two_reloads_lose_no_request(tmp_path: Path, caplog: pytest.LogCap
     ["raise ValueError('broken')", "uwsgi.add_timer(1, 60)\nuwsgi.mule(7)(print)", "uwsgi.mule_message_handler(print)"],
 )
 async def test_a_version_that_is_not_imported(tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str) -> None:
-    """What was served is served on, by the same processes; the log says why; and the next version can come."""
+    """The running version stays, in the same processes; the log says why; and the next reload works."""
     async with living(tmp_path, source("1"), workers=1, lifespan="off") as house:
         worker = await house.pid("worker1")
         write(tmp_path, source("2", broken))
@@ -142,7 +142,7 @@ async def test_a_version_that_is_not_imported(tmp_path: Path, caplog: pytest.Log
 
 
 async def test_a_version_that_does_not_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the lifespan's startup of the new workers fails, nothing has changed."""
+    """If the lifespan's startup of the new workers fails, the running version stays."""
     fails = """
 async def app(scope, receive, send):
     await receive()
@@ -157,8 +157,8 @@ async def app(scope, receive, send):
         assert [0, 0, 0] == [member.deaths for member in house.runtime.statistics().members]
 
 
-async def test_a_worker_that_rests_when_a_reload_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """It comes again with the old code while others with the new code start, and is followed, too."""
+async def test_a_worker_in_backoff_when_a_reload_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It starts again with the old code while others start with the new code, and is replaced, too."""
     caplog.set_level("INFO")
     slow = """
 @uwsgi.post_fork
@@ -185,8 +185,8 @@ async def test_a_member_reloads(tmp_path: Path) -> None:
         await served_by(house, "2")
 
 
-async def test_workers_are_followed_after_enough_requests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One at a time, each by another process, and no request is lost."""
+async def test_workers_are_recycled_after_max_requests(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are replaced one at a time, and no request is lost."""
     caplog.set_level("INFO")
     options = {"workers": 2, "max_requests": 100, "max_requests_delta": 20, "lifespan": "off", "disable_logging": True}
     async with living(tmp_path, source("1"), **options) as house:
@@ -202,7 +202,7 @@ async def test_workers_are_followed_after_enough_requests(tmp_path: Path, caplog
 
 
 async def test_other_limits(tmp_path: Path) -> None:
-    """A worker that has lived for long enough, or has too much memory, is followed by another process."""
+    """A worker that reached its lifetime or memory limit is replaced by another process."""
     for options in ({"max_worker_lifetime": 0.3}, {"reload_on_rss": 1024}):
         async with living(tmp_path, source("1"), workers=1, lifespan="off", **options) as house:
             first = await house.pid("worker1")
@@ -212,7 +212,7 @@ async def test_other_limits(tmp_path: Path) -> None:
 
 
 async def test_signals_and_messages_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """None is lost, and none is handled twice, whoever handles it; a program is never there twice."""
+    """None is lost or handled twice, whichever member handles it; a mule function never runs twice at once."""
     caplog.set_level("INFO")
     handlers = """
 @uwsgi.signal_handler(5, target="worker")
@@ -275,7 +275,7 @@ async def add():
 
 
 async def test_a_stop_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Stops, wherever the reload is, and leaves no process."""
+    """It stops, whatever the reload has done so far, and no process is left."""
     caplog.set_level("INFO")
     before = children(os.getpid())
     for seconds in (0.0, 0.3, 0.6):
@@ -290,7 +290,7 @@ async def test_a_stop_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_sighup_reloads(tmp_path: Path) -> None:
-    """The command line obeys it; a hangup that reaches the whole group ends nobody."""
+    """The command line reloads; a hangup that reaches the whole group ends no process."""
     write(tmp_path, source("1"))
     with running(tmp_path, "shop:app", "--processes", "1", "--lifespan", "off") as command:
         write(tmp_path, source("2"))
@@ -299,7 +299,7 @@ def test_sighup_reloads(tmp_path: Path) -> None:
 
 
 def test_sighup_where_members_are_tasks(tmp_path: Path) -> None:
-    """It is refused, with the reason, and what is served is served on."""
+    """It is refused with the reason, and the server keeps serving."""
     script = """
 import trio_uwsgi
 trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:0", lifespan="off"))
