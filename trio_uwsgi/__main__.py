@@ -52,7 +52,7 @@ FAILED = 1
 BAD_OPTIONS = 2
 CANNOT_LISTEN = 3
 CANNOT_START = own_import.CANNOT_START
-SIGNAL_BASE = 128  # and the number of a posix signal, as a shell says it
+SIGNAL_BASE = 128  # plus the number of a posix signal, as in a shell
 INTERRUPTED = SIGNAL_BASE + 2  # SIGINT
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
@@ -169,8 +169,8 @@ class _Invocation:
                 that could change that.
         """
         set_up_process(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
-        self._asks = may_have_config(self._reference.target)
-        if self._refused is not None and not self._asks:
+        self._may_have_config = may_have_config(self._reference.target)
+        if self._refused is not None and not self._may_have_config:
             raise self._refused
 
     def load(self) -> tuple[object, Config]:
@@ -186,7 +186,7 @@ class _Invocation:
         if given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None:
             # The processes import it (here it would only take memory), or `serve` does, as the user that it runs as.
             beside = None
-            if self._asks:
+            if self._may_have_config:
                 beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
         else:
             with own_import.in_time(self._reference.target, self.alone.import_timeout):

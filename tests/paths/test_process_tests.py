@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.real.process_house import children
+from tests.real.process_runtimes import children
 from trio_uwsgi import Config, Registry
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi.errors import BootError, ConfigError

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.process_house import alive, children, descendants
+from tests.real.process_runtimes import alive, children, descendants
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20.0

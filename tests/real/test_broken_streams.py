@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import descendants, program
+from tests.real.process_runtimes import descendants, program
 from tests.real.servers import MODES, Server, environment, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]

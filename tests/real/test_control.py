@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import PACKAGE, SECONDS, Command, body, running
-from tests.real.process_house import alive, descendants
+from tests.real.process_runtimes import alive, descendants
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi.serve import _folders
 
@@ -177,7 +177,7 @@ def test_reload_with_an_unreadable_folder(tmp_path: Path) -> None:
     ) as process:
         server = Command(process)
         try:
-            server.read("in processes of process", "it is looked at every 1 s instead")
+            server.read("in processes of process", "checking it every 1 s instead")
             write(tmp_path, "another one")
             server.read("reloaded in")
             process.send_signal(signal.SIGTERM)

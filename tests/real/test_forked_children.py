@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import alive
+from tests.real.process_runtimes import alive
 from tests.real.servers import SECONDS, every_mode, serving, until
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]

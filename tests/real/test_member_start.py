@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import body, running
-from tests.real.process_house import children
+from tests.real.process_runtimes import children
 from trio_uwsgi import __main__ as command
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]

@@ -200,7 +200,7 @@ def test_alarms_that_are_functions(capsys: pytest.CaptureFixture[str]) -> None:
     shop("def tell(message): pass\nconfig = trio_uwsgi.Config(alarms={'a': tell})")
     assert callable(started("shop").config.alarms["a"])
     assert 2 == command.main(["shop", "-p", "1"], Serve())
-    assert "config: alarm 'a' is a function, which the command line cannot take" in capsys.readouterr().err
+    assert "config: alarm 'a' is a function, which the command line cannot use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

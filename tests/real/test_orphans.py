@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import children
+from tests.real.process_runtimes import children
 from tests.real.servers import (
     MODES,
     UNSHARE,

@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.real import process_house, zygote_members
+from tests.real import process_runtimes, zygote_members
 from trio_uwsgi import Config, serve
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.zygote_control import (
@@ -58,7 +58,7 @@ def open_files(pid: int | str = "self") -> dict[str, str]:
 
 def children(pid: int | str = "self") -> set[int]:
     """The pids of a process's children, also dead ones."""
-    return set(process_house.children(pid))
+    return set(process_runtimes.children(pid))
 
 
 def reap_orphans(before: set[int]) -> None:

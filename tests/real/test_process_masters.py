@@ -14,7 +14,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.real.process_house import ROOT, Program, alive, children, descendants, get, living, program, until
+from tests.real.process_runtimes import (
+    ROOT,
+    Program,
+    alive,
+    children,
+    descendants,
+    get,
+    process_runtime,
+    program,
+    until,
+)
 from trio_uwsgi import Config, serve
 from trio_uwsgi.errors import BootError, ConfigError
 
@@ -183,7 +193,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 async def test_the_mercy_ends(tmp_path: Path) -> None:
     """Code that runs longer than the mercy is cut off, whatever it is stuck in, and the runtime ends."""
     others = set(descendants(os.getpid()))  # servers that other tests share
-    async with living(
+    async with process_runtime(
         tmp_path,
         """
 async def stick():
@@ -191,15 +201,15 @@ async def stick():
     time.sleep(1000)
 """,
         mercy=0.3,
-    ) as house:
+    ) as server:
         house_pids = set(descendants(os.getpid())) - others
         assert house_pids
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.get, "/stick")
-            await until(house.noted)
-            house.runtime.stop()
+            nursery.start_soon(server.get, "/stick")
+            await until(server.noted)
+            server.runtime.stop()
             with trio.fail_after(4):
-                await house.runtime.ended.wait()
+                await server.runtime.ended.wait()
     assert not any(alive(pid) for pid in house_pids)
 
 
@@ -314,13 +324,13 @@ def line(text):
 async def same():
     return state["from"] == os.getpid()
 """
-    async with living(tmp_path, source, workers=2, mules=1, lifespan="on") as house:
-        pids = {await house.pid("worker1"), await house.pid("worker2")}
-        assert [["up"], ["up"]] == [line[:1] for line in house.noted()]
-        assert pids == {int(line[1]) for line in house.noted()}
-        assert {"True"} == {await house.get("/same") for _ in range(4)}
-    assert ["up", "up", "down", "down"] == house.said()
-    assert pids == {int(line[1]) for line in house.noted()[2:]}
+    async with process_runtime(tmp_path, source, workers=2, mules=1, lifespan="on") as server:
+        pids = {await server.pid("worker1"), await server.pid("worker2")}
+        assert [["up"], ["up"]] == [line[:1] for line in server.noted()]
+        assert pids == {int(line[1]) for line in server.noted()}
+        assert {"True"} == {await server.get("/same") for _ in range(4)}
+    assert ["up", "up", "down", "down"] == server.said()
+    assert pids == {int(line[1]) for line in server.noted()[2:]}
 
 
 async def test_rpc_between_runtimes(tmp_path: Path) -> None:
@@ -338,11 +348,11 @@ async def ask(node=""):
     other = serving(free_port(), f'socket="127.0.0.1:{port}", workers=1')
     with program(tmp_path / "other", source + other) as master:
         await trio.to_thread.run_sync(master.wait_for, "uwsgi on")
-        async with living(tmp_path, source) as house:
-            answer = (await house.get(f"/ask?127.0.0.1:{port}")).split()
+        async with process_runtime(tmp_path, source) as server:
+            answer = (await server.get(f"/ask?127.0.0.1:{port}")).split()
             assert ["x", "of", str(master.process.pid), "by"] == answer[:4]
             assert int(answer[4]) in descendants(master.process.pid)
-            assert await house.get("/ask") == f"x of {os.getpid()} by {await house.pid('worker1')}"
+            assert await server.get("/ask") == f"x of {os.getpid()} by {await server.pid('worker1')}"
 
 
 async def test_alarms_of_members(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -356,12 +366,12 @@ async def ring(name):
     uwsgi.alarm(name, "disk full")
 """
     alarms = {"log": "log:ALARM", "sig": "signal:5", "run": f"cmd:cat >{tmp_path / 'ran'}"}
-    async with living(tmp_path, source, mules=1, alarms=alarms) as house:
+    async with process_runtime(tmp_path, source, mules=1, alarms=alarms) as server:
         for name in alarms:
-            await house.get(f"/ring?{name}")
-        await until(house.noted)
+            await server.get(f"/ring?{name}")
+        await until(server.noted)
         await until(lambda: (tmp_path / "ran").exists() and "disk full" in (tmp_path / "ran").read_text())
-        assert [["signal", "mule1"]] == [line[:2] for line in house.noted()]
+        assert [["signal", "mule1"]] == [line[:2] for line in server.noted()]
         assert 1 == sum("ALARM" in line and "disk full" in line for line in caplog.messages)
 
 
@@ -369,7 +379,7 @@ async def test_a_runtime_in_a_nursery_that_cannot_start(tmp_path: Path) -> None:
     """The error is that of the application, with its traceback as the cause, and no process is left."""
     before = children(os.getpid())
     with pytest.RaisesGroup(pytest.RaisesExc(BootError, match="ZeroDivisionError")) as caught:
-        async with living(tmp_path, "1 / 0"):
+        async with process_runtime(tmp_path, "1 / 0"):
             raise AssertionError("it serves")
     assert "shop.py" in str(caught.value.exceptions[0].__cause__)
     assert before == children(os.getpid())
@@ -392,12 +402,12 @@ async def flood(count):
 async def message(text):
     note(text.decode())
 """
-    async with living(tmp_path, source, mules=1, signal_queue=50, message_queue=1000) as house:
-        sent, _, said = (await house.get("/flood?500")).partition(" ")
+    async with process_runtime(tmp_path, source, mules=1, signal_queue=50, message_queue=1000) as server:
+        sent, _, said = (await server.get("/flood?500")).partition(" ")
         assert "the master has" in said or said == "all"
-        await until(lambda: int(sent) == len(house.noted()))
-        assert [f"m{number}" for number in range(int(sent))] == house.said()
-        statistics = house.runtime.statistics().messages
+        await until(lambda: int(sent) == len(server.noted()))
+        assert [f"m{number}" for number in range(int(sent))] == server.said()
+        statistics = server.runtime.statistics().messages
         assert (int(sent), 0) == (statistics.queued, statistics.lost)
 
 

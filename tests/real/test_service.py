@@ -17,7 +17,7 @@ import pytest
 
 from tests.program.service_manager import Manager
 from tests.real.commands import PACKAGE, SECONDS, Command, body
-from tests.real.process_house import descendants
+from tests.real.process_runtimes import descendants
 from trio_uwsgi._system.privileges import group_name, user_name
 
 pytestmark = pytest.mark.real

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import alive, children, descendants
+from tests.real.process_runtimes import alive, children, descendants
 from tests.real.servers import Server, every_mode, serving, until
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs a terminal of Linux's kind")]

@@ -84,12 +84,12 @@ class Control:
         signal.signal(
             signal.SIGPIPE, signal.SIG_IGN
         )  # as in a new interpreter; otherwise a closed pipe ends the process
-        orders = set(self._signals) - blocked_signals
-        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, orders)  # the application may have blocked some
+        handled = set(self._signals) - blocked_signals
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)  # the application may have blocked some
         try:
             await self._obey_signals(task_status)
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, mask & orders)
+            signal.pthread_sigmask(signal.SIG_BLOCK, mask & handled)
 
     async def _obey_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*self._signals) as received:
