@@ -21,12 +21,12 @@ EXPECTED = {
     r"2 workers, 2 mules and 1 spooler, in processes of process": "the start",
     r"reloading: importing the application anew": "a SIGHUP",
     r"reloaded in [\d.]+ s": "a SIGHUP",
-    r"SIGTERM: stopping when running work has ended; once more stops now": "the end",
+    r"SIGTERM: stopping gracefully; a second signal stops immediately": "the end",
     rf"{MEMBER} died \({KILLED}\); it is started again (at once|in \d+ s)": "a kill",
     rf"{MEMBER}, which was to leave, died: {KILLED}": "a kill of one that had handed over",
     rf"{MEMBER} stays: the one that was to follow ended before it served: .*{KILLED}": "a kill of an heir",
     r"not reloaded, what was served is served on: a member with the new code did not start": "a kill of an heir",
-    rf"not reloaded, what was served is served on: the process that was to import \S+ ended before it had: {KILLED}": (
+    rf"not reloaded, what was served is served on: the process that imports \S+ ended before it was done: {KILLED}": (
         "a kill of the zygote that imports"
     ),
     rf"{MEMBER} died with signals that it ran: [\d, .]+ are lost": "a kill during a handler",
@@ -34,8 +34,8 @@ EXPECTED = {
     rf"{MEMBER}: a message of \d+ bytes was dropped: 2 mules died while they handled it": "two kills during a message",
     r"spooler \S+: the process of job \S+ died while it ran": "a kill during a job",
     rf"{MEMBER}: job work failed for the \d\. time and is tried again": "a kill during a job",
-    rf"the zygote died \({KILLED}\); its members serve on, and another one is started": "a kill of the zygote",
-    rf"{MEMBER} waits for another zygote: the zygote has ended": "a kill of the zygote, and then of a member",
+    rf"the zygote died \({KILLED}\); its members keep serving, starting another zygote": "a kill of the zygote",
+    rf"{MEMBER} is waiting for another zygote: the zygote has ended": "a kill of the zygote, and then of a member",
 }
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (\w+) +")
 PARTS = {1: 2, 2: 1, 3: 2, 4: 1, 5: 1, 6: 1, 7: 1, 8: 1}  # how many members run a signal of this number

@@ -1,16 +1,17 @@
 """The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`.
 
-`trio-uwsgi spool` is a command of its own, in `command.py`.
+`trio-uwsgi spool` is a separate command, in `_spool/command.py`.
 
-Every option is a field of `Config`, under uWSGI's name; `command_options.py` says how it is read.
-What a value may be is not decided here: `Config` refuses what is impossible, and this module makes lines, in the words
-of `command_hints.py`, and an exit code of it.
+Every option is a field of `Config`, under uWSGI's name; `_program/command_options.py` says how its value is parsed.
+`Config` validates the values. This module turns a refusal into lines on standard error, in the words of
+`_program/command_hints.py`, and into an exit code.
 
-Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for options; 3 when an
-address cannot be listened on; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
-SIGQUIT, or a second SIGINT or SIGTERM, cut off what ran. SIGINT or SIGTERM before anything is served, in an import say,
-is 0, at once. The code is the same where Python's own end has to be cut off. `trio-uwsgi spool`: 0 when all was done; 1
-when a job was not found, or could not be changed; 2 for options, and for a directory that is none.
+Exit codes: 0 after a graceful stop; 1 when the runtime itself failed, with a traceback; 2 for invalid options; 3 when
+listening on an address fails; 4 when the application cannot be imported or does not start; 130, 131 or 143 when
+SIGQUIT, or a second SIGINT or SIGTERM, stopped the server immediately. SIGINT or SIGTERM before anything is served,
+for example during an import, exits with 0 at once. The code is the same where the interpreter's own shutdown has to be
+cut short. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not found or could not be changed; 2 for invalid
+options and for a path that is not a directory.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ FAILED = 1
 BAD_OPTIONS = 2
 CANNOT_LISTEN = 3
 CANNOT_START = own_import.CANNOT_START
-SIGNAL_BASE = 128  # and the number of a posix signal, as a shell says it
+SIGNAL_BASE = 128  # plus the number of a posix signal, as in a shell
 INTERRUPTED = SIGNAL_BASE + 2  # SIGINT
 
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
@@ -63,14 +64,14 @@ LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are lines."""
+    """A parser that reports errors as lines."""
 
     def error(self, message: str) -> NoReturn:
         raise _UsageError([message])
 
 
 class _UsageError(Exception):
-    """The command line makes no sense; `lines` say why."""
+    """The command line is invalid; `lines` say why."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("; ".join(lines))
@@ -78,7 +79,7 @@ class _UsageError(Exception):
 
 
 class _Unreadable(str):
-    """Takes the place of a value, so that the others are read, too. It is what is wrong with it."""
+    """Stands for a value that cannot be parsed, so that the other values are parsed too. Its text is the error."""
 
     __slots__ = ()
 
@@ -87,9 +88,9 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     """Run the command line, and give back its exit code (see the top of this module).
 
     Args:
-        argv: the arguments without the program's name. None takes those of the process, which ends with the exit code
-            then, in time: see `_system/interpreter_exit.py`.
-        serve: what `trio.run` is given; tests put something else here.
+        argv: the arguments without the program's name. None takes those of the process, and then ends the process with
+            the exit code, within a time limit: see `_system/interpreter_exit.py`.
+        serve: what `trio.run` is given; tests pass something else.
     Raises:
         SystemExit: after `--help` and `--version`, and when a second posix signal ended the runtime.
     """
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
     except BaseException:
         sys.excepthook(*sys.exc_info())
         raise
-    finally:  # nothing unwinds any further: Python's own end would have no limit
+    finally:  # nothing unwinds any further: the interpreter's own shutdown has no time limit
         mark_started()
         end_process(code, AT_LEAST if code > SIGNAL_BASE else seconds_left())
 
@@ -142,14 +143,12 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
 
 
 class _Invocation:
-    """From the options that were given to an application and its `Config`. `alone` is what they say by themselves.
+    """The application and the `Config` that the options describe. `alone` is the `Config` from the options only.
 
     Args:
-        name: of the application.
-        factory: whether it is a function that makes it.
-        fields: what the command line says about `Config`.
-    Raises:
-        ConfigError: the options are impossible, and nothing beside the application could make a difference.
+        name: the application's name.
+        factory: whether that is a function that makes the application.
+        fields: fields of `Config` that the command line sets.
     """
 
     def __init__(self, name: str, factory: bool, fields: Mapping[str, Any]) -> None:
@@ -163,18 +162,20 @@ class _Invocation:
             self._refused = error
 
     def set_up_process(self) -> None:
-        """Be where the application is looked for, with its environment.
+        """Change to the application's directory and set its environment.
 
         Raises:
-            ConfigError: that cannot be, or the options are impossible.
+            ConfigError: that is not possible; or the options are invalid, and the application's module has no `config`
+                that could change that.
         """
         set_up_process(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
-        self._asks = may_have_config(self._reference.target)
-        if self._refused is not None and not self._asks:
+        self._may_have_config = may_have_config(self._reference.target)
+        if self._refused is not None and not self._may_have_config:
             raise self._refused
 
     def load(self) -> tuple[object, Config]:
-        """The application, or where others find it; and the options that are given here and beside it.
+        """The application, or its name where other processes import it; and the `Config`, from the options and from the
+        `config` in the application's module.
 
         Raises:
             BootError: it cannot be imported.
@@ -183,9 +184,9 @@ class _Invocation:
         given = self._fields
         app: object = self._reference
         if given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None:
-            # Imported by the processes, as here it would only take memory; or by `serve`, as the user it is to run as.
+            # The processes import it (here it would only take memory), or `serve` does, as the user that it runs as.
             beside = None
-            if self._asks:
+            if self._may_have_config:
                 beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
         else:
             with own_import.in_time(self._reference.target, self.alone.import_timeout):
@@ -195,13 +196,13 @@ class _Invocation:
             if self._refused is not None:
                 raise self._refused
             return app, self.alone
-        logger.info("the config beside %s counts, but for the options that are given", self._reference.target)
+        logger.info("using the config in %s; options on the command line override it", self._reference.target)
         config = dataclasses.replace(beside, **given)
         return self._reference if config.placement == "process" else app, config
 
 
 def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says about `Config`; Any: each field has its own type."""
+    """The fields of `Config` that the command line sets; Any: each field has its own type."""
     given = vars(arguments)
     fields = {
         option.field: option.collect(given[option.field]) if option.collect else given[option.field]
@@ -210,7 +211,7 @@ def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     if arguments.processes is not None:
         if "workers" in fields:
-            raise _UsageError(["--processes and --workers both say how many workers there are; use one of them"])
+            raise _UsageError(["--processes and --workers both set the number of workers; use one of them"])
         fields |= {"workers": arguments.processes, "placement": "process"}
     if fields.get("reload"):
         fields.setdefault("placement", "process")
@@ -218,10 +219,10 @@ def _fields(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Read the line.
+    """Parse the command line.
 
     Raises:
-        _UsageError: all that cannot be read.
+        _UsageError: with all the errors that were found.
     """
     parser = _parser()
     words, wrong = _without_incomplete(argv)
@@ -229,18 +230,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     unknown_options = [text for text in unknown if text.startswith("-")]
     wrong += map(_unknown_option, unknown_options)
     wrong += _unreadable(arguments)
-    # What an option that is not known would have taken looks like an application.
+    # The value of an unknown option would be taken for the application.
     if not unknown_options and arguments.app is None:
         wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
     if not unknown_options and unknown:
-        wrong.append(f"one application is served, and {unknown[0]!r} is one too many")
+        wrong.append(f"only one application can be served; {unknown[0]!r} is unexpected")
     if wrong:
         raise _UsageError(wrong)
     return arguments
 
 
 def _without_incomplete(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words without options that lack their value, or have one and take none; and what is wrong with those."""
+    """The words without those options whose value is missing or unexpected; and an error for each of these."""
     takes = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
     takes |= {"-p": True, "--processes": True, "--log-level": True}
     takes |= {"--factory": False, "--help": False, "-h": False, "--version": False}
@@ -253,14 +254,14 @@ def _without_incomplete(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         if equals and takes.get(name) is False:
             wrong.append(f"{name} takes no value")
         elif takes.get(word) and (not left or _is_option(left[-1])):
-            wrong.append(f"{word} lacks its value")
+            wrong.append(f"{word} needs a value")
         else:
             words += [word, left.pop()] if takes.get(word) else [word]
     return words, wrong
 
 
 def _is_option(word: str) -> bool:
-    """Does argparse take this word for an option, and not for a value?"""
+    """Whether argparse takes this word for an option, and not for a value."""
     return word.startswith("-") and " " not in word and not re.fullmatch(r"-\d+|-\d*\.\d+", word)
 
 
@@ -272,7 +273,7 @@ def _unreadable(arguments: argparse.Namespace) -> list[str]:
 
 
 def _lenient(option: str, read: Callable[[str], object]) -> Callable[[str], object]:
-    """Reads with a function, and goes on where it refuses."""
+    """Wrap a parsing function so that parsing continues after an error."""
 
     def lenient(text: str) -> object:
         try:
@@ -288,8 +289,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="trio-uwsgi",
         usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
-        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one at once; SIGHUP reloads.\n"
-        "SIGTTIN and SIGTTOU: one worker more or less; SIGTSTP pauses; SIGUSR1 logs statistics, SIGUSR2 prints stacks.",
+        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops immediately, as does "
+        "SIGQUIT. SIGHUP reloads. SIGTTIN and SIGTTOU add and remove a worker. SIGTSTP pauses and resumes accepting. "
+        "SIGUSR1 logs statistics; SIGUSR2 prints stacks.",
         allow_abbrev=False,
         add_help=False,
     )
@@ -308,20 +310,20 @@ def _parser() -> argparse.ArgumentParser:
     groups = {name: parser.add_argument_group(name) for name in names}
     add = groups["application"].add_argument
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
-    add("--factory", action="store_true", help="the attribute is a function that makes the application")
+    add("--factory", action="store_true", help="the attribute is a function that returns the application")
     groups["members"].add_argument(
         "-p",
         "--processes",
         metavar="N",
         type=_lenient("--processes", whole),
-        help="as many workers, and each member in a process of its own",
+        help="number of workers; one process per worker, mule and spooler",
     )
     for option in OPTIONS:
         _add_option(groups[option.group], option)
     level = f"{', '.join(LOG_LEVELS)} [info]"
     read = _lenient("--log-level", one_of(*LOG_LEVELS))
     groups["logging"].add_argument("--log-level", metavar="LEVEL", type=read, default="info", help=level)
-    groups["others"].add_argument("-h", "--help", action="help", help="show this and exit")
+    groups["others"].add_argument("-h", "--help", action="help", help="show this help and exit")
     groups["others"].add_argument("--version", action="version", version=_version(), help="show the version and exit")
     return parser
 
@@ -351,7 +353,7 @@ def _version() -> str:
     try:
         return f"trio-uwsgi {importlib.metadata.version('trio-uwsgi')}"
     except importlib.metadata.PackageNotFoundError:
-        return "trio-uwsgi, not installed"
+        return "trio-uwsgi (not installed)"
 
 
 def _unknown_option(text: str) -> str:
@@ -374,7 +376,7 @@ def _unknown_option(text: str) -> str:
 
 
 def _explain(error: BaseException, whole: Exception) -> int:
-    """Turn what the user can repair into one line and an exit code; the rest leaves with its traceback."""
+    """Print an error that the user can repair as one line, and return the exit code; raise any other."""
     if isinstance(error, ListenError):
         return _complain(error, CANNOT_LISTEN)
     if isinstance(error, ConfigError):

@@ -1,4 +1,4 @@
-"""What a zygote calls by name: the way from floor 3's processes to the default registry, which is here."""
+"""The functions that a zygote calls by name. They pass the default registry to `_process/member_process.py`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ prepare = member_process.prepare
 
 
 def describe_application(app: object) -> bytes:
-    """In a zygote, when it has imported the application: what the master has to know of that."""
+    """In a zygote that has imported the application: the declarations, for the master."""
     return describe(uwsgi.registry)
 
 
 def main(descriptors: list[int], setup: str) -> float:
-    """Be a member. The process ends when this returns, in as many seconds as this gives back."""
+    """Run a member. The process ends when this returns, within the seconds that this returns."""
     return member_process.main(descriptors, setup, uwsgi.registry)

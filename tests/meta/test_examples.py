@@ -322,4 +322,4 @@ def test_examples_start_from_the_command_line(path: Path, where: str, tmp_path: 
             guard.cancel()
             process.kill()
     assert STARTED.get(path.stem, "").format(where) in said
-    assert ("config = " in path.read_text()) == (f"the config beside {path} counts" in said)
+    assert ("config = " in path.read_text()) == (f"using the config in {path};" in said)

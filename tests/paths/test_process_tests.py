@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.real.process_house import children
+from tests.real.process_runtimes import children
 from trio_uwsgi import Config, Registry
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi.errors import BootError, ConfigError
@@ -208,7 +208,9 @@ async def test_a_system_that_refuses_what_processes_need(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "pidfd_open", refused)
-    with pytest.raises(ConfigError, match=r"the system call pidfd_open, .* let them be tasks: leave out --processes"):
+    with pytest.raises(
+        ConfigError, match=r"the system call pidfd_open, .* run members as tasks: leave out --processes"
+    ):
         async with open_runtime(None, CONFIG, registry=uwsgi_registry):
             pass
 
@@ -225,7 +227,9 @@ async def test_a_fork_that_is_refused(
         return fork()
 
     monkeypatch.setattr(os, "fork", refused)
-    with pytest.raises(BootError, match=r"no process for \w+: the system refused fork: .* leave out --processes"):
+    with pytest.raises(
+        BootError, match=r"cannot start a process for \w+: the system refused fork: .* leave out --processes"
+    ):
         async with open_runtime(None, CONFIG, registry=uwsgi_registry):
             pass
 

@@ -1,4 +1,4 @@
-"""When a member's loop counts as blocked for too long."""
+"""When a member's event loop counts as blocked for too long."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.pure
     ],
 )
 def test_the_earlier_limit_counts(limit: float, heartbeat: float, deadline: float, due: float) -> None:
-    """A blocked loop has its limit and its own deadline, whichever is first, and nothing before it ran."""
+    """The limit or the code's own deadline ends, whichever is first; before the first heartbeat neither counts."""
     assert due == BlockedLimit(limit).due(heartbeat, deadline)
 
 
-def test_an_excused_member_has_its_time_anew() -> None:
-    """What happened before an excuse does not count, for either limit."""
+def test_a_restarted_limit_counts_anew() -> None:
+    """Time before a restart of the limit does not count, for either limit."""
     blocked_limit = BlockedLimit(2)
     blocked_limit.restart(110)
     assert 112 + GRACE == blocked_limit.due(100, 0)

@@ -1,4 +1,4 @@
-"""What the master and a zygote say to each other: frames as bytes and back, and the descriptors beside them."""
+"""The frames between the master and a zygote: as bytes and back, and with their descriptors."""
 
 from __future__ import annotations
 
@@ -68,20 +68,20 @@ def test_descriptors_find_their_frames_however_the_bytes_are_cut(size: int) -> N
 
 
 def test_descriptors_of_an_unfinished_frame_are_unclaimed() -> None:
-    """Who ends before a frame is whole can close what came with it."""
+    """A reader that ends before a frame is complete can close the descriptors that arrived."""
     reader = ZygoteFrameReader()
     assert [] == list(reader.feed(encode(Forked(1, 2))[:-1], [5, 6]))
     assert [5, 6] == list(reader.unclaimed)
 
 
 def test_missing_descriptors_are_an_error() -> None:
-    """A frame whose descriptors did not come is of no use."""
-    with pytest.raises(ValueError, match=r"1 descriptors came for Forked\(ident=1, pid=2\)"):
+    """A frame without its descriptors is an error."""
+    with pytest.raises(ValueError, match=r"only 1 of 2 descriptors arrived with Forked\(ident=1, pid=2\)"):
         list(ZygoteFrameReader().feed(encode(Forked(1, 2)), [5]))
 
 
 @pytest.mark.parametrize("other", [frames.Ready(), frames.Raise(1)], ids=["Ready", "Raise"])
-def test_the_members_words_are_not_understood(other: Any) -> None:
-    """Each line has a vocabulary of its own, although the format is one."""
+def test_frames_of_members_are_refused(other: Any) -> None:
+    """Each channel has its own vocabulary, although the encoding is the same."""
     with pytest.raises(ValueError, match="not a frame"):
         list(ZygoteFrameReader().feed(frames.encode(other), []))

@@ -1,4 +1,4 @@
-"""The other side of the notifications of a service: a socket as systemd has it."""
+"""The receiver of a service's notifications: a socket like that of systemd."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 
 class Manager:
-    """Hears what a service says, at a path or, with an `@` in front, at an abstract name."""
+    """Receives a service's notifications, at a path or, with a leading `@`, at an abstract name."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -15,7 +15,7 @@ class Manager:
         self.socket.setblocking(False)
 
     def heard(self) -> list[list[str]]:
-        """The lines of each notification that has come."""
+        """The lines of each received notification."""
         found = []
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Orders from the file system: letters in a fifo, and files that are touched or changed."""
+"""Commands from the file system: letters in a fifo, and files that are touched or changed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from trio_uwsgi._program import file_watcher as touching
+from trio_uwsgi._program import file_watcher
 from trio_uwsgi._program.fifo import open_fifo
 from trio_uwsgi._program.file_watcher import stamps_of, watch_files, watch_sources
 from trio_uwsgi.errors import ListenError
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 
 
 async def test_letters_arrive_from_one_writer_after_the_other(tmp_path: Path) -> None:
-    """Nobody else may use it; a writer that goes is no end; an older one is replaced; it is gone afterwards."""
+    """Only the owner may use it; a writer may close it; an older fifo is replaced; it is removed afterwards."""
     path = tmp_path / "fifo"
     os.mkfifo(path, 0o666)
     with open_fifo(str(path)) as fifo:
@@ -32,8 +32,8 @@ async def test_letters_arrive_from_one_writer_after_the_other(tmp_path: Path) ->
     assert not path.exists()
 
 
-async def test_what_somebody_puts_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the making and the opening: a link to a precious file, or that file itself. It is not given away."""
+async def test_a_fifo_that_another_user_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced between creation and opening, by a link to another file or by that file: its owner is not changed."""
     path, precious = tmp_path / "fifo", tmp_path / "precious"
     precious.write_text("precious")
     make = os.mkfifo
@@ -51,8 +51,8 @@ async def test_what_somebody_puts_in_its_place(tmp_path: Path, monkeypatch: pyte
         path.unlink(missing_ok=True)
 
 
-async def test_what_is_not_ours_stays(tmp_path: Path) -> None:
-    """A file is no fifo; a folder that is not there cannot have one; a fifo that took our place is somebody else's."""
+async def test_other_files_stay(tmp_path: Path) -> None:
+    """A regular file and a missing folder are refused; a fifo that replaced the server's is not removed."""
     path = tmp_path / "file"
     path.write_text("precious")
     with pytest.raises(ListenError, match="not a fifo"), open_fifo(str(path)):
@@ -67,12 +67,12 @@ async def test_what_is_not_ours_stays(tmp_path: Path) -> None:
     assert path.exists()
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["inotify", "looking"])
-async def test_files_that_are_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool) -> None:
-    """Touching, writing, replacing and coming count, each once; going does not, nor does a neighbour."""
-    if not told:
-        monkeypatch.setattr(touching, "open_watch", lambda: None)
-        monkeypatch.setattr(touching, "_INTERVAL", 0.01)
+@pytest.mark.parametrize("watched", [True, False], ids=["inotify", "polling"])
+async def test_files_that_are_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watched: bool) -> None:
+    """Touching, writing, replacing and creating are reported, each once; removal and other files are not."""
+    if not watched:
+        monkeypatch.setattr(file_watcher, "open_watch", lambda: None)
+        monkeypatch.setattr(file_watcher, "_INTERVAL", 0.01)
     here, later, neighbour = (tmp_path / name for name in ("here", "later", "neighbour"))
     here.touch()
     send, heard = trio.open_memory_channel[str](10)
@@ -101,7 +101,7 @@ async def test_files_that_are_touched(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 async def test_code_that_is_changed(tmp_path: Path) -> None:
-    """A Python file below the folder counts, and no other one."""
+    """A change of a Python file below the folder is reported, and of no other file."""
     package = tmp_path / "package"
     package.mkdir()
     send, heard = trio.open_memory_channel[str](10)
@@ -121,8 +121,8 @@ async def test_code_that_is_changed(tmp_path: Path) -> None:
 async def test_code_that_the_system_does_not_watch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is one warning, and then files that come, change and go are told of, but for those that never count."""
-    monkeypatch.setattr(touching, "_INTERVAL", 0.01)
+    """There is one warning, and then new, changed and removed files are reported, except ignored ones."""
+    monkeypatch.setattr(file_watcher, "_INTERVAL", 0.01)
     (tmp_path / "venv").mkdir()
     (tmp_path / "venv" / "pyvenv.cfg").touch()
     (tmp_path / ".hidden").mkdir()
@@ -135,7 +135,7 @@ async def test_code_that_the_system_does_not_watch(
         nursery.start_soon(watch_sources, [str(tmp_path), str(tmp_path / "none")], send.send_nowait)
         path = ""
         with trio.fail_after(10):
-            while not path:  # until the looking has begun
+            while not path:  # until the polling has begun
                 code.write_text("1" * len(code.read_text()) + "1")
                 with trio.move_on_after(0.2):
                     path = await heard.receive()
@@ -155,5 +155,5 @@ async def test_code_that_the_system_does_not_watch(
         with pytest.raises(trio.WouldBlock):
             heard.receive_nowait()
         nursery.cancel_scope.cancel()
-    assert 1 == caplog.text.count("code cannot be watched (")
-    assert "); it is looked at every 0.01 s instead" in caplog.text
+    assert 1 == caplog.text.count("cannot watch the code for changes (")
+    assert "); checking it every 0.01 s instead" in caplog.text

@@ -1,4 +1,4 @@
-"""What the process of a program becomes: pidfiles, users, and who is told that it cannot be."""
+"""The process of a standalone server: pidfile, user and group, directory, and the errors about them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from trio_uwsgi.errors import ConfigError
 from trio_uwsgi.testing import open_runtime
 
 ME = f"{os.getpid()}\n"
-NOBODY = 2**31 + 7  # whom no system has
+NOBODY = 2**31 + 7  # a user that no system has
 MISSING = "trio-uwsgi-nobody"
 
 
@@ -28,7 +28,7 @@ MISSING = "trio-uwsgi-nobody"
 
 
 def test_a_pidfile_from_the_start_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the pid and a newline, replaces one that was left, and is gone after it, wherever the process went."""
+    """It has the pid and a newline, replaces one that was left, and is removed at the end, also after a chdir."""
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "app.pid"
     for former in (None, "1\n", "not a number"):
@@ -41,12 +41,12 @@ def test_a_pidfile_from_the_start_to_the_end(tmp_path: Path, monkeypatch: pytest
         assert [] == list(tmp_path.iterdir())
 
 
-def test_a_pidfile_of_a_program_that_runs(tmp_path: Path) -> None:
-    """It is refused with the other's pid, and stays the other's."""
+def test_a_pidfile_of_a_running_server(tmp_path: Path) -> None:
+    """It is refused with the pid of the running server, and is not changed."""
     file = tmp_path / "app.pid"
     with open_pidfile(str(file)):
         with (
-            pytest.raises(ConfigError, match=f"that of process {os.getpid()}, which runs; stop it first"),
+            pytest.raises(ConfigError, match=f"belongs to running process {os.getpid()}; stop that first"),
             open_pidfile(str(file)),
         ):
             pass  # pragma: no cover
@@ -55,7 +55,7 @@ def test_a_pidfile_of_a_program_that_runs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", ["another one's", None])
 def test_a_pidfile_that_is_another_ones_by_now(tmp_path: Path, left: str | None) -> None:
-    """What is there at the end and was not written by this process stays."""
+    """A file that was not written by this process is not removed at the end."""
     file = tmp_path / "app.pid"
     with open_pidfile(str(file)):
         file.unlink()
@@ -69,7 +69,7 @@ def test_a_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder.pid").mkdir()
     for name, why in (("no/app.pid", "No such file or directory"), ("folder.pid", "Is a directory")):
         with (
-            pytest.raises(ConfigError, match=f"cannot be written: {why}; use a directory"),
+            pytest.raises(ConfigError, match=f"cannot write the pidfile .*: {why}; use a directory"),
             open_pidfile(str(tmp_path / name)),
         ):
             pass  # pragma: no cover
@@ -77,20 +77,20 @@ def test_a_pidfile_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_pidfile_that_cannot_be_removed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says so: the directory is not there for this process any more, as after it has become another user."""
+    """It is logged: this process has no access to the directory any more, as after a switch to another user."""
     folder = tmp_path / "run"
     folder.mkdir()
     with caplog.at_level(logging.WARNING), open_pidfile(str(folder / "app.pid")):
         folder.rename(tmp_path / "away")
         (tmp_path / "run").write_text("no directory")
-    assert f"the pidfile {folder}/app.pid stays, this user may not remove it: Not a directory" in caplog.text
+    assert f"cannot remove the pidfile {folder}/app.pid as this user: Not a directory" in caplog.text
 
 
 # ----- users
 
 
-def test_who_a_process_is_to_be() -> None:
-    """Names and numbers are looked up; what this process is already asks for nothing."""
+def test_the_identity_to_switch_to() -> None:
+    """Names and numbers are looked up; for the current identity there is nothing to do."""
     root = pwd.getpwuid(0).pw_name
     daemon = next(user for user in pwd.getpwall() if user.pw_uid not in (0, os.getuid()))
     groups = os.getgrouplist(daemon.pw_name, daemon.pw_gid)
@@ -109,11 +109,11 @@ def test_who_a_process_is_to_be() -> None:
     [
         (MISSING, None, f"uid='{MISSING}': there is no such user; add it"),
         (None, MISSING, f"gid='{MISSING}': there is no such group; add it"),
-        (NOBODY, None, f"uid={NOBODY} is not in the list of users, so nobody knows its group; set gid, too"),
+        (NOBODY, None, f"uid={NOBODY} is not in the user database, so its group is unknown; set gid, too"),
     ],
 )
-def test_who_does_not_exist(uid: str | int | None, gid: str | None, message: str) -> None:
-    """Is refused."""
+def test_users_and_groups_that_do_not_exist(uid: str | int | None, gid: str | None, message: str) -> None:
+    """They are refused."""
     with pytest.raises(ConfigError, match=message):
         identity_of(uid, gid)
 
@@ -121,15 +121,15 @@ def test_who_does_not_exist(uid: str | int | None, gid: str | None, message: str
 # ----- both steps
 
 
-def test_where_a_process_is_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is in the directory, and has umask and environment; a directory that is not there is refused."""
+def test_directory_umask_and_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are set; a directory that does not exist is refused."""
     monkeypatch.chdir("/")
     monkeypatch.setenv("TRIO_UWSGI_TEST", "before")
     former = os.umask(0o022)
     try:
         set_up_process(ProcessOptions(chdir=str(tmp_path), umask=0o027, env={"TRIO_UWSGI_TEST": "after"}))
         assert (str(tmp_path), "after", 0o027) == (os.getcwd(), os.environ["TRIO_UWSGI_TEST"], os.umask(0o022))
-        with pytest.raises(ConfigError, match="cannot go to the directory nowhere: No such file or directory"):
+        with pytest.raises(ConfigError, match="cannot change to the directory nowhere: No such file or directory"):
             set_up_process(ProcessOptions(chdir="nowhere"))
     finally:
         os.umask(former)
@@ -145,14 +145,14 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
         pass  # pragma: no cover
 
 
-# ----- somebody else's process
+# ----- an embedded server
 
 
-async def test_the_process_of_another_program_is_left_alone(tmp_path: Path) -> None:
-    """Where `serve` is a part of a program, and in tests, these options are refused, before anything is opened."""
+async def test_an_embedded_server_refuses_options_of_the_process(tmp_path: Path) -> None:
+    """They are refused before anything is opened, in an embedded server and in tests."""
     file = tmp_path / "app.pid"
     config = Config(http=str(tmp_path / "s"), uid=os.getuid(), pidfile=str(file), env={"TRIO_UWSGI_TEST": "1"})
-    refused = "uid and env and pidfile: for a process that is the runtime's own, and this one is not; leave it out"
+    refused = "uid and env and pidfile: only for a standalone server, and this one is embedded; leave it out"
     async with trio.open_nursery() as nursery:
         with pytest.raises(ConfigError, match=refused):
             await nursery.start(serve, print, config)

@@ -1,4 +1,4 @@
-"""What the service manager is told, by a socket of its kind, and which sockets it passes."""
+"""Notifications to the service manager, and the sockets that it passes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ME = str(os.getpid())
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]:
-    """One that listens at a path, or at an abstract name."""
+    """A receiver at a path, or at an abstract name."""
     manager = Manager(str(tmp_path / "notify") if request.param == "path" else f"@trio-uwsgi-test-{ME}")
     with manager.socket:
         yield manager
 
 
 async def test_a_service_from_its_start_to_its_end(manager: Manager, autojump_clock: MockClock) -> None:
-    """It is ready, shows signs of life twice in the time that it has for one, also while it stops, and says both."""
+    """It reports ready and stopping, and sends two watchdog notifications per period, also while it stops."""
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": ME, "HOME": "/"}
     notifier = Notifier.from_environment(environ)
     assert {"HOME": "/"} == environ
@@ -49,7 +49,7 @@ async def test_a_service_from_its_start_to_its_end(manager: Manager, autojump_cl
 
 
 async def test_an_end_without_a_stop(manager: Manager, autojump_clock: MockClock) -> None:
-    """A hard stop is told, too; and signs of life are for nobody else."""
+    """An immediate stop is reported, too; watchdog variables for another process are ignored."""
     environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "4000000", "WATCHDOG_PID": "1"}
     with trio.move_on_after(10):
         await Notifier.from_environment(environ).report_states(trio.sleep_forever)
@@ -57,7 +57,7 @@ async def test_an_end_without_a_stop(manager: Manager, autojump_clock: MockClock
 
 
 def test_a_reload(manager: Manager) -> None:
-    """Its beginning has the time of the system's monotonic clock, and its end is being ready."""
+    """Its start is reported with the time of the system's monotonic clock, and its end as ready."""
     notifier = Notifier(manager.address)
     before = time.monotonic_ns() // 1000
     notifier.reloading(True)
@@ -68,25 +68,25 @@ def test_a_reload(manager: Manager) -> None:
     assert ["READY=1", "STATUS=serving"] == over
 
 
-def test_nobody_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Without an address nothing is said; where nobody is any more, the log says so once."""
+def test_no_receiver(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Without an address nothing is sent; a missing receiver is logged once."""
     Notifier.from_environment({}).send("READY=1")
     assert "" == caplog.text
     notifier = Notifier(str(tmp_path / "gone"))
     notifier.send("READY=1")
     notifier.send("WATCHDOG=1")
     (message,) = caplog.messages
-    assert message.startswith("the service manager is not told READY=1: ")
+    assert message.startswith("cannot send READY=1 to the service manager: ")
 
 
-def test_a_full_manager_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What it does not take is lost, and nothing waits for it."""
+def test_a_full_receiver_does_not_block(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Notifications that it does not take are dropped."""
     manager = Manager(str(tmp_path / "notify"))
     with manager.socket:
         notifier = Notifier(manager.address)
         while not caplog.messages:
             notifier.send("WATCHDOG=1")
-        assert "the service manager is not told WATCHDOG=1: " in caplog.text
+        assert "cannot send WATCHDOG=1 to the service manager: " in caplog.text
         assert {("WATCHDOG=1",)} == {tuple(lines) for lines in manager.heard()}
 
 
@@ -106,7 +106,7 @@ def test_a_full_manager_keeps_nobody(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_which_sockets_are_passed(
     given: dict[str, str], http: list[int], uwsgi: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those from the first descriptor on, to this process only, by protocol; and its children do not hear of it."""
+    """The descriptors from 3 on, for this process only, by protocol; the variables are removed for its children."""
     monkeypatch.setattr("trio_uwsgi._program.systemd._FIRST", 1000)
     environ = {**given, "HOME": "/"}
     expected = tuple([Address.inherited(number) for number in numbers] for numbers in (http, uwsgi))
@@ -115,7 +115,7 @@ def test_which_sockets_are_passed(
 
 
 def test_passed_sockets_are_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs that it starts do not get them."""
+    """Programs that it starts do not inherit them."""
     with socket.socket() as sock:
         sock.set_inheritable(True)
         monkeypatch.setattr("trio_uwsgi._program.systemd._FIRST", sock.fileno())
@@ -123,15 +123,15 @@ def test_passed_sockets_are_for_this_process(monkeypatch: pytest.MonkeyPatch) ->
         assert not sock.get_inheritable()
 
 
-def test_sockets_that_nobody_uses(caplog: pytest.LogCaptureFixture) -> None:
-    """Each is named."""
+def test_sockets_that_are_not_served(caplog: pytest.LogCaptureFixture) -> None:
+    """Each is logged."""
     warn_of_unused([Address.inherited(3), Address.inherited(4)], [Address.inherited(4), Address.tcp("", 80)])
     (message,) = caplog.messages
-    assert message.startswith("systemd passed fd://3, and nothing is served there")
+    assert message.startswith("systemd passed fd://3, but it is not served")
 
 
 def test_a_default_timeout_does_not_make_it_wait(manager: Manager) -> None:
-    """A manager that does not listen keeps nobody, whatever timeout the application's sockets have."""
+    """A receiver that does not read blocks nothing, whatever default timeout the application has set."""
     notifier = Notifier(manager.address)
     socket.setdefaulttimeout(5)
     try:

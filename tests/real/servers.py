@@ -1,5 +1,5 @@
-"""The command line as a process in odd surroundings: any descriptors, terminals and namespaces. It serves at a unix
-socket, so that its log need not be read to find it.
+"""The command line as a process with unusual descriptors, terminals and namespaces. It serves on a unix socket, so that
+tests need not read its log to find the address.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.process_house import alive, children, descendants
+from tests.real.process_runtimes import alive, children, descendants
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20.0
@@ -73,7 +73,7 @@ class Server:
 
     @property
     def said(self) -> str:
-        """What it wrote so far."""
+        """Its output so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def connection(self, seconds: float = SECONDS) -> UnixConnection:
@@ -92,7 +92,7 @@ class Server:
             connection.close()
 
     def wait_for(self, *texts: str, seconds: float = SECONDS) -> str:
-        """Wait until it has said all of these."""
+        """Wait until its output has all of these."""
         until(lambda: all(text in self.said for text in texts), seconds, lambda: self.said)
         return self.said
 
@@ -124,7 +124,7 @@ def command(mode: str, *words: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """What it is started with."""
+    """Its environment variables."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -160,7 +160,7 @@ def serving(
 
 
 def answers(server: Server) -> bool:
-    """Does it serve?"""
+    """Whether it serves."""
     assert server.process.poll() is None, server.said
     with contextlib.suppress(OSError, http.client.HTTPException):
         return server.get() == "hello"
@@ -168,12 +168,12 @@ def answers(server: Server) -> bool:
 
 
 def zombies(pid: int) -> list[int]:
-    """The processes below this one that have ended, and that nobody has reaped."""
+    """The processes below this one that have ended and are not reaped."""
     return [child for child in descendants(pid) if Path(f"/proc/{child}").exists() and not alive(child)]
 
 
 def process_one(pid: int) -> int:
-    """The process that is the first one in the namespace that `unshare`, this process, has made."""
+    """Process 1 of the namespace that `unshare`, this process, has made."""
     until(lambda: children(pid))
     return children(pid)[0]
 
@@ -182,10 +182,10 @@ UNSHARE = ("unshare", "-Urfp", "--mount-proc", "--kill-child")
 
 
 def may_unshare() -> bool:
-    """Can a process be the first one here?"""
+    """Whether this system allows a process to be process 1 of a namespace."""
     if shutil.which("unshare") is None:
         return False
     return subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL, check=False, timeout=30).returncode == 0
 
 
-as_process_one = pytest.mark.skipif(not may_unshare(), reason="this system lets nobody make a namespace of processes")
+as_process_one = pytest.mark.skipif(not may_unshare(), reason="this system does not allow namespaces of processes")

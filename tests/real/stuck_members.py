@@ -1,4 +1,4 @@
-"""An application whose members get stuck, each way that there is. Served by test_watchdog.py, in processes."""
+"""An application whose members get stuck, in every possible way. Served by test_watchdog.py, in processes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import descendants, program
+from tests.real.process_runtimes import descendants, program
 from tests.real.servers import MODES, Server, environment, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
@@ -67,7 +67,7 @@ NOTHING = "0<&- 1>&- 2>&-"
         ),
     ],
 )
-def test_orders_that_print(tmp_path: Path, how: str, mode: str) -> None:
+def test_commands_that_print(tmp_path: Path, how: str, mode: str) -> None:
     """SIGUSR1, SIGUSR2 and everything that is logged end nothing, and what the application writes goes nowhere else."""
     with broken(tmp_path, how, mode) as server:
         before = descendants(server.process.pid)
@@ -86,7 +86,7 @@ def test_orders_that_print(tmp_path: Path, how: str, mode: str) -> None:
     "how", ["full", *(pytest.param(how, marks=pytest.mark.long) for how in ("no reader", "2>&-", "1>&- 2>&-"))]
 )
 def test_a_blocked_worker(tmp_path: Path, how: str) -> None:
-    """One that is blocked is killed and replaced, although its stacks cannot be printed."""
+    """It is killed and replaced, although its stacks cannot be printed."""
     with broken(tmp_path, how, "processes", "--harakiri", "1") as server:
         began = time.monotonic()
         with pytest.raises(ConnectionError):
@@ -98,13 +98,13 @@ def test_a_blocked_worker(tmp_path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["2>&-", "0<&- 1>&- 2>&-"])
 def test_options_that_are_wrong(tmp_path: Path, how: str) -> None:
-    """The exit code says it, though nobody can be told why."""
+    """The exit code is 2, although the error cannot be printed."""
     line = ["sh", "-c", f'exec "$@" {how}', "sh", sys.executable, "-m", "trio_uwsgi", "--nonsense"]
     assert 2 == subprocess.run(line, env=environment(), cwd=tmp_path, timeout=20, check=False).returncode
 
 
-def test_a_program_of_somebody_else(tmp_path: Path) -> None:
-    """Where the runtime is embedded, and nobody opened the descriptors, a dump and a blocked worker end nothing."""
+def test_an_embedded_server(tmp_path: Path) -> None:
+    """In an embedded server with closed descriptors, a dump and a blocked worker end nothing."""
     source = """
     import time
     from trio_uwsgi import Config, serve

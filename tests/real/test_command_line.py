@@ -132,7 +132,7 @@ def test_packages(folder: Path) -> None:
         load_app("shop.wen:app")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody who may not enter its folder")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can switch to a user without access")
 @pytest.mark.parametrize(("name", "mode"), [("app.py", 0o700), ("app:app", 0o700), ("app:app", 0o711)])
 def test_a_folder_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, name: str, mode: int) -> None:
     """It is that which is said, with the user's name, and not that there is no such file or module."""
@@ -148,8 +148,8 @@ def test_a_folder_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, n
         finally:
             os.seteuid(0)
             monkeypatch.chdir("/")
-    who = f"{user_name(65534)} cannot enter {folder}, where the application is looked for"
-    assert f"{who}; let that user enter and read it, or put the application elsewhere" == str(refused.value)
+    who = f"{user_name(65534)} has no access to {folder}, where the application is looked for"
+    assert f"{who}; make it readable and searchable for that user, or move the application" == str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_folder_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, n
         ("hello:deep.iner", False, "has no 'deep.iner': looked for 'iner'; did you mean 'inner'?"),
         ("hello:text", False, "hello:text is not an application: it is of type str"),
         ("hello:text", True, "hello:text is not a factory: it is of type str"),
-        ("hello:slow_factory", True, "is async, and is called before Trio runs"),
+        ("hello:slow_factory", True, "is async, but is called before Trio runs"),
         ("hello:broken_factory", True, "calling hello:broken_factory failed: LookupError: no database"),
         ("hello:create_app()", False, "write hello:create_app with --factory"),
         ("hllo.py", False, "there is no file {}/hllo.py; did you mean 'hello.py'?"),
@@ -308,7 +308,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("", "no application; write trio-uwsgi module:app"),
         ("--mules 2", "no application"),
-        ("hello extra", "one application is served, and 'extra' is one too many"),
+        ("hello extra", "only one application can be served; 'extra' is unexpected"),
         ("--harakri 30 hello", "there is no option --harakri; did you mean --harakiri?"),
         ("hello --htp=:80", "there is no option --htp; did you mean --http?"),
         ("hello --mule 2", "uWSGI's option --mule does not exist here; write --mules N"),
@@ -321,7 +321,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --env A", "'A' is not of the form NAME=VALUE"),
         ("hello --chown-socket www", "uWSGI's option --chown-socket does not exist here; leave it out"),
         ("hello --emperor dir", "uWSGI's option --emperor is not supported"),
-        ("hello --mules", "--mules lacks its value"),
+        ("hello --mules", "--mules needs a value"),
         (
             "hello --mules two",
             "trio-uwsgi: --mules: 'two' is neither a number nor a range",
@@ -358,7 +358,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("hello --farm a:2 --mules 1", "farm 'a' has mule 2, which does not exist; use 1, or set mules higher"),
         ("hello --disable-logging=1", "--disable-logging takes no value"),
-        ("hello --max-fd 9", "uWSGI's option --max-fd does not exist here; leave it out; `ulimit -n`"),
+        ("hello --max-fd 9", "uWSGI's option --max-fd does not exist here; leave it out; set the limit with"),
         ("hello --thunder-lock", "uWSGI's option --thunder-lock does not exist here; leave it out"),
         ("hello -b :80", "another server's option -b does not exist here; write --http HOST:PORT"),
         ("hello -b:80", "another server's option -b does not exist here; write --http HOST:PORT"),
@@ -366,7 +366,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello -k uvicorn.workers.UvicornWorker", "another server's option -k does not exist here; leave it out"),
         (
             "hello --chdir /no/such/folder",
-            "cannot go to the directory /no/such/folder: No such file or directory; use one that is there",
+            "cannot change to the directory /no/such/folder: No such file or directory; use an existing one",
         ),
     ],
 )
@@ -386,8 +386,8 @@ def test_all_mistakes_are_told_at_once(folder: Path, capsys: pytest.CaptureFixtu
     line = ["-w", "4", "-b", ":80", "hello", "--thunder-lock", "--mules", "two", "--harakri", "3", "--umask", "--locks"]
     assert 2 == command.main([*line, "--reload=yes"], FakeServe())
     assert [
-        "--umask lacks",
-        "--locks lacks",
+        "--umask needs",
+        "--locks needs",
         "--reload takes",
         "-w",
         "-b",
@@ -395,7 +395,7 @@ def test_all_mistakes_are_told_at_once(folder: Path, capsys: pytest.CaptureFixtu
         "--harakri",
         "--mules",
     ] == [
-        " ".join(re.findall(r"(?<!\S)--?[a-z-]+(?: lacks| takes)?", line)[:1])
+        " ".join(re.findall(r"(?<!\S)--?[a-z-]+(?: needs| takes)?", line)[:1])
         for line in capsys.readouterr().err.replace(":", "").splitlines()
     ]
     assert 2 == command.main(["hello", "--threads", "0", "--harakiri", "-1", "--http", "nowhere"], FakeServe())

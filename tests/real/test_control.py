@@ -1,4 +1,4 @@
-"""What a running program is told from outside: posix signals to its whole group, letters, touched files, new code."""
+"""Commands to a running server: posix signals to its process group, fifo letters, touched files, changed code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import PACKAGE, SECONDS, Command, body, running
-from tests.real.process_house import alive, descendants
+from tests.real.process_runtimes import alive, descendants
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi.serve import _folders
 
@@ -30,18 +30,18 @@ def app(environ, start_response):
 
 
 def write(folder: Path, version: str) -> None:
-    """The application, as it is from now on."""
+    """Write the application."""
     (folder / "app.py").write_text(SOURCE.format(version=version))
 
 
 def ask(server: Command) -> str:
-    """What it answers."""
+    """The answer of the application."""
     with server.client() as client:
         return body(client)
 
 
 def left_waiting(server: Command) -> socket.socket:
-    """A client whom nobody accepts; the master has said that it will be so."""
+    """Check that a client's connection is not accepted, once the master has logged that."""
     while True:
         client = server.client()
         client.settimeout(0.2)
@@ -53,10 +53,10 @@ def left_waiting(server: Command) -> socket.socket:
         client.close()
 
 
-def test_orders(tmp_path: Path) -> None:
-    """Each posix signal, each letter, a touched file and changed code do what they say, whoever else gets the signal.
+def test_commands(tmp_path: Path) -> None:
+    """Each signal, each letter, a touched file and changed code has its effect, also if all members get the signal.
 
-    One server takes all of them, because each start takes a second.
+    One server gets all of them, because each start takes a second.
     """
     write(tmp_path, "1")
     (tmp_path / "touched").touch()
@@ -65,16 +65,16 @@ def test_orders(tmp_path: Path) -> None:
         fifo = tmp_path / "fifo"
         members = descendants(server.process.pid)
 
-        def everybody(number: int, *said: str) -> None:
+        def to_all(number: int, *said: str) -> None:
             for pid in [*members, server.process.pid]:  # as a terminal does
                 os.kill(pid, number)
             server.read(*said)
 
-        everybody(signal.SIGTTIN, "worker3 is added, of 3")
-        everybody(signal.SIGTTOU, "worker3 leaves, and 2 stay")
-        everybody(signal.SIGTSTP, "no connections are accepted")
+        to_all(signal.SIGTTIN, "worker3 is added, of 3")
+        to_all(signal.SIGTTOU, "worker3 leaves, and 2 stay")
+        to_all(signal.SIGTSTP, "accepting paused")
         with left_waiting(server) as client:
-            everybody(signal.SIGTSTP, "connections are accepted again")
+            to_all(signal.SIGTSTP, "accepting resumed")
             assert "1" == body(client)
         assert all(alive(pid) for pid in members)
         server.process.send_signal(signal.SIGUSR1)
@@ -87,21 +87,23 @@ def test_orders(tmp_path: Path) -> None:
         server.read("reloaded in")
         server.said = ""
         fifo.write_text("c+-pps x")
-        server.read("reloaded in", "worker3 leaves", "accepted again", "fifo s: SignalStatistics(", "fifo 'x': nothing")
+        server.read(
+            "reloaded in", "worker3 leaves", "accepting resumed", "fifo s: SignalStatistics(", "fifo 'x': unknown"
+        )
         server.said = ""
         write(tmp_path, "22")
         server.read("reloaded in")
         while ask(server) != "22":  # those that give way may still be asked for a moment
             pass
         fifo.write_text("q")
-        server.read("fifo q: stopping when running work has ended")
+        server.read("fifo q: stopping gracefully")
         assert 0 == server.process.wait(SECONDS)
     assert not fifo.exists()
 
 
 @pytest.mark.parametrize("order", ["signal", "letter"])
-def test_now(tmp_path: Path, order: str) -> None:
-    """SIGQUIT, and Q, wait for nothing."""
+def test_immediate_stops(tmp_path: Path, order: str) -> None:
+    """SIGQUIT and Q do not wait for requests."""
     write(tmp_path, "1")
     words = ("app:app", "--processes", "1", "--threads", "1", "--master-fifo", "fifo")
     with running(tmp_path, *words, code=128 + signal.SIGQUIT) as server:
@@ -116,8 +118,8 @@ def test_now(tmp_path: Path, order: str) -> None:
         assert not any(alive(pid) for pid in members)
 
 
-def test_orders_that_come_too_early(tmp_path: Path) -> None:
-    """Before it serves there is nothing to reload, and a stop ends it at once, with nothing left."""
+def test_commands_that_come_too_early(tmp_path: Path) -> None:
+    """During the start a reload is refused, and a stop ends the process at once and leaves nothing behind."""
     (tmp_path / "app.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
     words = ["app:app", "--processes", "1", "--http", "127.0.0.1:0", "--master-fifo", "fifo"]
     with subprocess.Popen(
@@ -134,7 +136,9 @@ def test_orders_that_come_too_early(tmp_path: Path) -> None:
             process.send_signal(order)
             server.read(order.name)
         server.read(
-            "SIGHUP: not reloaded, it starts", "SIGTTIN: not one worker more, it starts", "Control.obey_signals"
+            "SIGHUP: cannot reload while the server is starting",
+            "SIGTTIN: cannot add a worker while the server is starting",
+            "Control.obey_signals",
         )
         members = descendants(process.pid)
         (tmp_path / "fifo").write_text("q")
@@ -145,7 +149,7 @@ def test_orders_that_come_too_early(tmp_path: Path) -> None:
 
 
 def test_where_code_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Below the current folder, and beside an application's file, also where that folder's name only begins alike."""
+    """Below the current folder and the application's, also if the name of one is a prefix of the other's."""
     here, beside = tmp_path / "app", tmp_path / "app2"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -157,8 +161,8 @@ def test_where_code_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert [str(folder) for folder in folders] == _folders(AppReference("name", target))
 
 
-def test_reload_where_a_folder_may_not_be_read(tmp_path: Path) -> None:
-    """`--reload` serves, with one warning, and sees changes elsewhere."""
+def test_reload_with_an_unreadable_folder(tmp_path: Path) -> None:
+    """`--reload` serves, with one warning, and notices changes in other folders."""
     write(tmp_path, "1")
     (tmp_path / "database").mkdir(mode=0)
     # Root may read everything, unless these capabilities are gone.
@@ -173,7 +177,7 @@ def test_reload_where_a_folder_may_not_be_read(tmp_path: Path) -> None:
     ) as process:
         server = Command(process)
         try:
-            server.read("in processes of process", "it is looked at every 1 s instead")
+            server.read("in processes of process", "checking it every 1 s instead")
             write(tmp_path, "another one")
             server.read("reloaded in")
             process.send_signal(signal.SIGTERM)
@@ -182,4 +186,4 @@ def test_reload_where_a_folder_may_not_be_read(tmp_path: Path) -> None:
             process.kill()
             (tmp_path / "database").chmod(0o700)
     assert 0 == process.returncode
-    assert 1 == (server.said + rest).count("code cannot be watched (Permission denied")
+    assert 1 == (server.said + rest).count("cannot watch the code for changes (Permission denied")

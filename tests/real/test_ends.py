@@ -1,4 +1,4 @@
-"""Starts and stops that end, whatever keeps Python alive, with the right exit code and a line that says who did."""
+"""Starts and stops end in time with the right exit code, whatever keeps the interpreter alive, and the log names it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KEEPERS = {
         "pool = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix='pool')\npool.submit(forever)\n",
         "thread 'pool_0'",
     ),
-    "atexit": (FOREVER + "import atexit\natexit.register(forever)\n", "what Python calls at its end, in forever"),
+    "atexit": (FOREVER + "import atexit\natexit.register(forever)\n", "a call at Python's exit, in forever"),
     "child": (
         FOREVER + "import multiprocessing\n"
         "multiprocessing.get_context('fork').Process(target=time.sleep, args=(60,), name='helper').start()\n",
@@ -86,7 +86,7 @@ def started(folder: Path, source: str, *words: str, wrap: Sequence[str] = ()) ->
 
 
 def ended(command: Command, seconds: float) -> int:
-    """The exit code; everything that was said is in `said`. Who holds standard output longer is not waited for."""
+    """The exit code; the output is in `said`. Other processes that keep standard output open are not waited for."""
     code = command.process.wait(seconds)
     assert command.process.stdout is not None
     os.set_blocking(command.process.stdout.fileno(), False)
@@ -103,7 +103,7 @@ KEPT = [(keeper, where) for keeper in KEEPERS for where in PLACEMENTS if (keeper
 
 @pytest.mark.parametrize(("keeper", "where"), KEPT)
 def test_a_stop_ends_within_the_mercy(tmp_path: Path, keeper: str, where: str) -> None:
-    """Whatever keeps Python after the runtime has ended is named, and cut off when the mercy is over; the code is 0."""
+    """What keeps the interpreter alive after a stop is logged, and ended at the end of the mercy; the code is 0."""
     source, name = KEEPERS[keeper]
     with started(tmp_path, source + APP, "--mercy", str(MERCY), *PLACEMENTS[where]) as server:
         server.read("of process")
@@ -114,7 +114,7 @@ def test_a_stop_ends_within_the_mercy(tmp_path: Path, keeper: str, where: str) -
     if keeper == "child" and where == "inline":  # it is the zygote's, which waits for nobody
         return
     assert MERCY / 2 < took
-    assert name in next(line for line in server.said.splitlines() if "is cut off" in line), server.said
+    assert name in next(line for line in server.said.splitlines() if "did not exit within" in line), server.said
     if keeper != "child":  # which has the member's sockets, so that its end is seen later
         assert "was cancelled" not in server.said
     assert "Traceback" not in server.said
@@ -122,35 +122,37 @@ def test_a_stop_ends_within_the_mercy(tmp_path: Path, keeper: str, where: str) -
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("keeper", ["thread", "atexit"])
-def test_a_second_signal_when_python_ends(tmp_path: Path, number: int, code: int, keeper: str) -> None:
-    """It ends the process at once, with the code that it has while the runtime runs."""
+def test_a_second_signal_during_the_shutdown_of_the_interpreter(
+    tmp_path: Path, number: int, code: int, keeper: str
+) -> None:
+    """It ends the process at once, with the same code as while the runtime runs."""
     with started(tmp_path, KEEPERS[keeper][0] + APP, "--mercy", "60") as server:
         server.read("of process")
         server.process.send_signal(number)
-        server.read("once more stops now")
+        server.read("a second signal stops immediately")
         if keeper == "thread":
-            server.read("Python ends when these have, too: thread 'poller'")
+            server.read("the process waits for these to end: thread 'poller'")
         else:
             time.sleep(0.5)
         server.process.send_signal(number)
         assert code == ended(server, MORE)
-    assert f"{signal.Signals(number).name}: stopping now" in server.said
+    assert f"{signal.Signals(number).name}: stopping immediately" in server.said
 
 
-def test_an_idle_executor_is_no_keeper(tmp_path: Path) -> None:
-    """Its threads end when Python does, so nothing is said of them."""
+def test_an_idle_executor_is_not_logged(tmp_path: Path) -> None:
+    """Its threads end with the interpreter."""
     source = "import concurrent.futures\npool = concurrent.futures.ThreadPoolExecutor(2)\npool.submit(print).result()\n"
     with started(tmp_path, source + APP) as server:
         server.read("of process")
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
     assert "Python ends when" not in server.said
-    assert "is cut off" not in server.said
+    assert "did not exit within" not in server.said
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 def test_an_import_that_fails_after_it_started_a_thread(tmp_path: Path, placement: tuple[str, ...]) -> None:
-    """It is exit code 4, and the last line says what failed or is followed by who was cut off."""
+    """It is exit code 4; the last line says what failed, or what was still running."""
     source = KEEPERS["thread"][0] + "raise LookupError('no database')\n"
     with started(tmp_path, source, *placement) as server:
         assert 4 == ended(server, 30)
@@ -178,7 +180,7 @@ FAILURES = {
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 @pytest.mark.parametrize("failure", FAILURES)
 def test_an_import_fails_whatever_it_raises(tmp_path: Path, placement: tuple[str, ...], failure: str) -> None:
-    """An error that is no Exception is a failed import like any other, in every placement."""
+    """A BaseException is a failed import like any other, in every placement."""
     with started(tmp_path, f"raise {FAILURES[failure]}", *placement) as server:
         assert 4 == ended(server, 30)
     assert f"trio-uwsgi: importing {tmp_path}/shop.py failed: {failure}: gone" in server.said.splitlines()
@@ -197,19 +199,19 @@ STARTS = {
 
 @pytest.mark.parametrize("placement", [PLACEMENTS["inline"], PLACEMENTS["lazy"]], ids=["inline", "lazy"])
 @pytest.mark.parametrize("start", STARTS)
-def test_members_that_end_before_they_ever_served(tmp_path: Path, placement: tuple[str, ...], start: str) -> None:
-    """The third one in a row ends the start: it is no death of a member that served, after which one tries again."""
+def test_members_that_end_before_they_are_ready(tmp_path: Path, placement: tuple[str, ...], start: str) -> None:
+    """The third one in a row is a failed start, unlike the death of a member that was ready."""
     lifespan = ("--lifespan", "on") if "lifespan" in start else ()
     with started(tmp_path, STARTS[start], *lifespan, *placement) as server:
         assert 4 == ended(server, 30)
     assert server.said.splitlines()[-1].startswith("trio-uwsgi: ")
     assert 2 == server.said.count("worker1 cannot start: ")
     if start == "killed":
-        assert "trio-uwsgi: it ended before it served: killed by SIGKILL" == server.said.splitlines()[-1]
+        assert "trio-uwsgi: it ended before it was ready: killed by SIGKILL" == server.said.splitlines()[-1]
 
 
-def test_a_reload_to_what_does_not_start(tmp_path: Path) -> None:
-    """A version whose import fails after it started a thread is given up, with a sentence, and the next one serves."""
+def test_a_reload_to_a_version_that_does_not_start(tmp_path: Path) -> None:
+    """A version whose import fails after it started a thread is given up, which is logged, and the next one serves."""
     good = APP.replace("ok", "{}")
     with started(tmp_path, good.format("v1"), "-p", "1", "--lazy-apps") as server:
         server.read("of process")
@@ -226,12 +228,12 @@ def test_a_reload_to_what_does_not_start(tmp_path: Path) -> None:
     assert "Died(" not in server.said
 
 
-def test_a_thread_of_one_that_is_followed(tmp_path: Path) -> None:
-    """In a reload the one that leaves ends within the mercy, and the line names its thread; nobody has died."""
+def test_a_thread_of_a_replaced_worker(tmp_path: Path) -> None:
+    """In a reload the replaced worker ends within the mercy, and the log names its thread; no death is counted."""
     with started(tmp_path, KEEPERS["thread"][0] + APP, "-p", "1", "--lazy-apps", "--mercy", str(MERCY)) as server:
         server.read("of process")
         server.process.send_signal(signal.SIGHUP)
-        server.read("reloaded in", "is cut off")
+        server.read("reloaded in", "did not exit within")
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MERCY + MORE)
     assert "died" not in server.said
@@ -243,7 +245,7 @@ SLOW = "import time\nprint('importing', flush=True)\ndef hang():\n    time.sleep
 
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 def test_an_import_that_takes_too_long(tmp_path: Path, placement: tuple[str, ...]) -> None:
-    """Beyond `--import-timeout` it is exit code 4, with a sentence and the stack, in every placement."""
+    """Beyond `--import-timeout` it is exit code 4, with an error and the stack, in every placement."""
     with started(tmp_path, SLOW, "--import-timeout", "3", *placement) as server:
         assert 4 == ended(server, 40)
     assert "trio-uwsgi: importing shop.py took longer than the import_timeout of 3 s" in server.said
@@ -257,7 +259,7 @@ STOPPED = [(words, first) for words in PLACEMENTS.values() for first in ("", "pr
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(("placement", "first"), STOPPED)
 def test_a_stop_during_an_import(tmp_path: Path, placement: tuple[str, ...], first: str, number: int) -> None:
-    """SIGTERM ends the program at once, with 0 and a line, also as process 1, to which the kernel sends no default."""
+    """SIGTERM ends the server at once, with code 0 and a log line, also as process 1, which has no default actions."""
     wrap = [*UNSHARE] if first else []
     if wrap and not may_unshare():
         pytest.skip("this system lets nobody unshare")
@@ -278,8 +280,8 @@ def _first_below(pid: int) -> int:
 
 
 @pytest.mark.parametrize("placement", [PLACEMENTS["tasks"], PLACEMENTS["inline"]], ids=["tasks", "inline"])
-def test_a_start_that_waits_says_so(tmp_path: Path, placement: tuple[str, ...]) -> None:
-    """A lifespan that does not answer has no limit, and after a while there is a line about who is waited for."""
+def test_a_start_that_waits_is_logged(tmp_path: Path, placement: tuple[str, ...]) -> None:
+    """A lifespan that does not answer has no limit, and after a while the log says what is waited for."""
     source = "import trio\nasync def app(scope, receive, send):\n    await trio.sleep_forever()\n"
     with started(tmp_path, source, *placement) as server:
         server.read("still waiting for worker1 to start (import, lifespan, post_fork), for 10 s now")
@@ -287,8 +289,8 @@ def test_a_start_that_waits_says_so(tmp_path: Path, placement: tuple[str, ...]) 
         assert 0 == ended(server, MORE)
 
 
-def test_a_script_is_told_who_keeps_it(tmp_path: Path) -> None:
-    """Where `serve` ends, a script may go on, so nothing is cut off; the line names whom Python will wait for."""
+def test_what_a_script_waits_for_is_logged(tmp_path: Path) -> None:
+    """Where `serve` ends, a script may go on, so it is not ended; the log line names what the process waits for."""
     script = tmp_path / "script.py"
     end = "import trio, trio_uwsgi\ntrio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http='127.0.0.1:0'))\n"
     script.write_text(KEEPERS["thread"][0] + APP + end + "print('the script goes on', flush=True)\n")
@@ -300,7 +302,7 @@ def test_a_script_is_told_who_keeps_it(tmp_path: Path) -> None:
             server = Command(process)
             server.read("of process")
             process.send_signal(signal.SIGTERM)
-            server.read("WARNING: the runtime has ended; Python ends when these have, too: thread 'poller'")
+            server.read("WARNING: the server has stopped; the process waits for these to end: thread 'poller'")
             server.read("the script goes on")
         finally:
             process.kill()
@@ -338,26 +340,29 @@ def sandbox(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_a_sandbox_without_what_processes_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, placement: tuple[str, ...]
 ) -> None:
-    """It is told before anything is started, in one line that names the call and the way out, with exit code 2."""
+    """It is an error before anything is started, in one line that names the call and a remedy, with exit code 2."""
     with sandbox(tmp_path, REFUSED[call], monkeypatch), started(tmp_path, APP, *placement) as server:
         assert 2 == ended(server, 20)
     (line,) = server.said.splitlines()
-    assert f"need the system call {call.removeprefix('no ')}, which is refused here: " in line
-    assert "let them be tasks: leave out --processes, or " in line
+    assert f"need the system call {call.removeprefix('no ')}, which this system refuses: " in line
+    assert "run members as tasks: leave out --processes, or " in line
 
 
-def test_a_fork_that_is_refused_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is tried three times, and then the start has failed, with the call and the way out in a line."""
+def test_a_fork_that_is_always_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three attempts the start has failed, with one line that names the call and a remedy."""
     text = "def refused(*args):\n    raise BlockingIOError(11, 'Resource temporarily unavailable')\nos.fork = refused"
     with sandbox(tmp_path, text, monkeypatch), started(tmp_path, APP, "-p", "1") as server:
         assert 4 == ended(server, 30)
     line = server.said.splitlines()[-1]
-    assert "no process for worker1: the system refused fork: [Errno 11] Resource temporarily unavailable" in line
-    assert "let them be tasks: leave out --processes, or " in line
+    assert (
+        "cannot start a process for worker1: the system refused fork: [Errno 11] Resource temporarily unavailable"
+        in line
+    )
+    assert "run members as tasks: leave out --processes, or " in line
 
 
 def test_a_kill_that_is_refused_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sandbox that comes to refuse signals over pidfds: a blocked worker is ended, and a stop ends, all the same."""
+    """With a sandbox that later refuses signals over pidfds a blocked worker is still killed, and a stop still ends."""
     text = """
 send = signal.pidfd_send_signal
 def refuse_most(pidfd, number, *rest):

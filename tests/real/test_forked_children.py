@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import alive
+from tests.real.process_runtimes import alive
 from tests.real.servers import SECONDS, every_mode, serving, until
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
@@ -115,7 +115,7 @@ def test_what_a_child_has(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("mode", ["tasks", "processes"])
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT"])
 def test_signals_to_a_child(tmp_path: Path, mode: str, number: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ends a process ends it, and changes nothing in the server."""
+    """A signal that ends a process ends the child, and has no effect on the server."""
     monkeypatch.setenv("NUMBER", str(int(signal.Signals[number])))
     with serving(tmp_path, SOURCE, mode) as server:
         began = time.monotonic()
@@ -138,7 +138,7 @@ def test_pools(tmp_path: Path, mode: str) -> None:
 @every_mode
 @pytest.mark.parametrize("kind", ["daemon", "orphan"])
 def test_a_stop_does_not_wait_for_a_child(tmp_path: Path, mode: str, kind: str) -> None:
-    """Children of multiprocessing are ended with their parent, others live on; neither keeps a client, nor the stop."""
+    """Children of multiprocessing end with their parent, others keep running; neither blocks a client or the stop."""
     with serving(tmp_path, SOURCE, mode, "--mercy", "5") as server:
         server.wait_for("of process")  # a stop before everything serves is no graceful one
         pid = int(server.get(f"/{kind}"))

@@ -84,7 +84,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("mode", ["tasks", "processes", "lazy"])
 def test_other_changes(tmp_path: Path, change: str, mode: str) -> None:
-    """It serves, obeys what it is told, and stops, whatever of these the application does."""
+    """It serves, obeys signals, and stops, whichever of these the application does."""
     source = f"{CHANGES[change]}\n"
     with serving(tmp_path, source, mode, "--socket", f"unix:{tmp_path}/p") as server:
         assert {"hello"} == {server.get() for _ in range(10)}
@@ -127,7 +127,7 @@ def test_a_reader_that_has_gone(tmp_path: Path, mode: str) -> None:
 
 @every_mode
 def test_patched_by_gevent(tmp_path: Path, mode: str) -> None:
-    """An application that has replaced what Trio stands on is refused with a sentence, and not served halfway."""
+    """An application that has patched what Trio depends on is refused with an error."""
     folder = tmp_path / "gevent"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
@@ -135,7 +135,7 @@ def test_patched_by_gevent(tmp_path: Path, mode: str) -> None:
     write(tmp_path, "import gevent.monkey")
     done = subprocess.run(command(mode), cwd=tmp_path, env=environment(), capture_output=True, timeout=60, check=False)
     assert 4 == done.returncode
-    assert b"gevent.monkey has patched Python's socket, select, which Trio cannot run on; leave" in done.stderr
+    assert b"gevent.monkey has patched Python's socket, select, so Trio cannot run; leave" in done.stderr
 
 
 def test_a_program_with_a_default_timeout(tmp_path: Path) -> None:

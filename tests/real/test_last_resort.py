@@ -1,4 +1,4 @@
-"""A run that does not end by itself ends with its process, and a word about who was left."""
+"""A Trio run that does not end by itself is ended with its process, and the tasks that are left are logged."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def app(scope, receive, send):
 
 
 def test_it_shows_the_tasks_that_are_left(tmp_path: Path) -> None:
-    """The thread that ends the process has no run of its own, and shows that of the process."""
+    """The thread that ends the process shows the tasks of the Trio run, although it is not in that."""
     with started(tmp_path, SHIELDED, "--mercy", "0.5") as server:
         server.read("of process")
         port = re.search(r"http on 127.0.0.1:(\d+)", server.said)
@@ -35,10 +35,10 @@ def test_it_shows_the_tasks_that_are_left(tmp_path: Path) -> None:
         with server.client() as client:
             assert "ok" == body(client)
         server.process.send_signal(signal.SIGTERM)
-        server.read("once more stops now")
+        server.read("a second signal stops immediately")
         server.process.send_signal(signal.SIGTERM)
         assert 143 == ended(server, MORE)
-    assert "did not end within the mercy" in server.said
+    assert "did not stop within the mercy" in server.said
     assert "(request GET /)" in server.said
     assert "no Trio run" not in server.said
 
@@ -55,7 +55,7 @@ def test_a_mercy_beyond_what_a_timer_can_wait(tmp_path: Path, placement: tuple[s
 
 @pytest.mark.parametrize("where", ["request", "lifespan"])
 def test_a_shield_does_not_outlast_the_mercy(tmp_path: Path, where: str) -> None:
-    """Code that nobody can cancel holds up a graceful stop for the mercy and a little, and not for ever."""
+    """Code that cannot be cancelled delays a graceful stop for the mercy and a little, and no longer."""
     source = SHIELDED
     if where == "lifespan":
         source += """
@@ -76,4 +76,4 @@ def test_a_shield_does_not_outlast_the_mercy(tmp_path: Path, where: str) -> None
                 assert "ok" == body(client)
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
-    assert "did not end within the mercy" in server.said
+    assert "did not stop within the mercy" in server.said

@@ -1,4 +1,4 @@
-"""Members that import the application themselves: the master hears from them what it declared."""
+"""Members that import the application themselves, and send its declarations to the master."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How members that are processes begin: their hooks, and what `ps` calls them."""
+"""How members' processes start: their hooks and their titles in `ps`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import body, running
-from tests.real.process_house import children
+from tests.real.process_runtimes import children
 from trio_uwsgi import __main__ as command
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
@@ -39,14 +39,14 @@ def app(environ, start_response):
 
 
 def titles(pid: int) -> set[str]:
-    """What this process and all below it are called."""
+    """The titles of this process and all below it."""
     name = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
     return {name}.union(*map(titles, children(pid)))
 
 
 @pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)], ids=["forked", "fresh"])
 def test_members_begin_with_their_hooks_and_names(tmp_path: Path, lazy: tuple[str, ...]) -> None:
-    """Each process has called the hooks itself, in order, and is named for what it is."""
+    """Each process has called the hooks itself, in order, and has the title of its role."""
     (tmp_path / "begin.py").write_text(APP)
     with running(tmp_path, "begin:app", "-p", "2", "--mules", "1", *lazy) as server:
         for _ in range(4):

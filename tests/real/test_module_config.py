@@ -1,4 +1,4 @@
-"""The `config` beside an application: what it says counts on the command line, too, unless that says otherwise."""
+"""The `config` in an application's module is used by the command line, and overridden by its options."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_other_things_of_that_name_are_not_meant(text: str, words: list[str]) ->
     assert 0 == started("shop.py", *words).config.mules
 
 
-def test_the_config_may_say_where_members_live() -> None:
-    """With processes the application is named, not given; options that ask for them go with such a config."""
+def test_the_config_may_set_the_placement() -> None:
+    """With processes `serve` gets the application's name; options that need processes work with such a config."""
     shop("config = trio_uwsgi.Config(placement='process', workers=3)")
     serve = started("shop", "--lazy-apps", "--max-requests", "5")
     assert AppReference("name", "shop") == serve.app
@@ -105,7 +105,7 @@ def test_the_config_may_say_where_members_live() -> None:
 
 
 def test_options_that_do_not_fit_the_config_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """They are wrong together, and the line says so as for any other options."""
+    """The error is the same as for options that do not fit each other."""
     shop("config = trio_uwsgi.Config(mules=1)")
     for words in (["--farm", "a:2"], ["--farm", "a:2", "-p", "1"]):
         assert 2 == command.main(["shop:app", *words], Serve())
@@ -169,7 +169,7 @@ def test_whether_a_module_may_have_a_config(source: str, may: bool) -> None:
 
 
 def test_every_option_arrives() -> None:
-    """What a config says is the same after its way as data, whatever the option."""
+    """A config is the same after its way as data, whatever the option."""
     config = Config(
         http=["127.0.0.1:0", "/run/a.sock", "[::1]:80", "fd://3"],
         socket="@app",
@@ -196,34 +196,37 @@ def test_every_option_arrives() -> None:
 
 
 def test_alarms_that_are_functions(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where this process imports the application it can call them; another process cannot hand them over."""
+    """They work where this process imports the application; from another process they are refused."""
     shop("def tell(message): pass\nconfig = trio_uwsgi.Config(alarms={'a': tell})")
     assert callable(started("shop").config.alarms["a"])
     assert 2 == command.main(["shop", "-p", "1"], Serve())
-    assert "config: alarm 'a' is a function, which the command line cannot take" in capsys.readouterr().err
+    assert "config: alarm 'a' is a function, which the command line cannot use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
         ("raise SystemExit(3)", "failed: SystemExit: 3"),
-        ("import os; os._exit(3)", "the process that was to read config beside shop:app ended before it had: 3"),
+        (
+            "import os; os._exit(3)",
+            "the process that reads the config of shop:app ended before it was done: exit code 3",
+        ),
         ("trio_uwsgi.Config(threads=0)", "failed: ConfigError: threads=0 is too small"),
     ],
 )
-def test_a_module_that_cannot_be_imported(text: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is as where the application is imported: exit code 4, its traceback, and a sentence."""
+def test_a_module_that_cannot_be_imported(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the same as for an application: exit code 4, its traceback, and one line."""
     shop(f"config = trio_uwsgi.Config()\n{text}")
     assert 4 == command.main(["shop:app", "-p", "1"], Serve())
-    assert told in capsys.readouterr().err.splitlines()[-1]
+    assert message in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(BootError) as caught:
         _module_config.config_read_elsewhere("shop:app", None, None)
     assert ("shop.py" in str(caught.value.__cause__)) == ("os._exit" not in text)
 
 
 def test_a_module_that_serves_when_it_is_imported() -> None:
-    """Its config is there by then."""
+    """Its config exists by then."""
     shop(
         "import trio\nconfig = trio_uwsgi.Config(mules=2)\ndef app(environ, start_response): pass\n"
         "trio.run(trio_uwsgi.serve, app, config)"
@@ -232,7 +235,7 @@ def test_a_module_that_serves_when_it_is_imported() -> None:
 
 
 def test_threads_of_the_import_hold_up_nothing() -> None:
-    """The process ends when it has answered, whatever the module has started."""
+    """The process ends when it has sent its answer, whatever the module has started."""
     threads = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()"
     shop(f"{threads}\nconfig = trio_uwsgi.Config(mules=2)")
     began = time.monotonic()
@@ -241,7 +244,7 @@ def test_threads_of_the_import_hold_up_nothing() -> None:
 
 
 def test_another_user_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `--uid` the module is imported as that user, whose config has no say in what root does before."""
+    """With `--uid` the module is imported as that user, and its config cannot set what root does before."""
     with tempfile.TemporaryDirectory() as open_to_all:  # pytest's own are root's alone
         Path(open_to_all).chmod(0o755)
         monkeypatch.chdir(open_to_all)
@@ -249,15 +252,13 @@ def test_another_user_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
         serve = started("shop", "--uid", str(UID), "--gid", str(GID))
         assert (AppReference("name", "shop"), 2, UID) == (serve.app, serve.config.mules, serve.config.uid)
         shop("config = trio_uwsgi.Config(pidfile='/run/x', gid='root')", "greedy.py")
-        with pytest.raises(
-            ConfigError, match="the config beside greedy says gid and pidfile, which another user's code"
-        ):
+        with pytest.raises(ConfigError, match="the config of greedy sets gid and pidfile, which is not allowed"):
             _module_config.config_read_elsewhere("greedy", UID, GID)
         monkeypatch.chdir("/")
 
 
 def test_a_killed_command_leaves_no_import_behind(folder: Path) -> None:
-    """The process that imports ends with the one that asked it."""
+    """The process that imports ends with the command."""
     shop("import os, time\nopen('pid', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(60)\nconfig = trio_uwsgi.Config()")
     line = [sys.executable, "-m", "trio_uwsgi", "shop.py", "-p", "1", "--http", "127.0.0.1:0"]
     with subprocess.Popen(line, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
@@ -271,7 +272,7 @@ def test_a_killed_command_leaves_no_import_behind(folder: Path) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Is this process there, and no zombie that somebody has yet to reap?"""
+    """Whether this process runs; a zombie does not."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:

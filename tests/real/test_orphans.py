@@ -1,4 +1,4 @@
-"""Processes whose parents have ended: whoever adopts them reaps them, and takes nobody's status away."""
+"""Processes whose parents have ended are reaped where they are adopted; other children are not reaped there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import children
+from tests.real.process_runtimes import children
 from tests.real.servers import (
     MODES,
     UNSHARE,
@@ -48,7 +48,7 @@ def own():
 
 @every_mode
 def test_orphans_of_requests(tmp_path: Path, mode: str) -> None:
-    """Ten requests that leave a process each leave nothing when those have ended."""
+    """Processes that ten requests left behind are reaped when they end."""
     with serving(tmp_path, SOURCE, mode) as server:
         for _ in range(10):
             assert "left behind" == server.get("/orphan")
@@ -59,7 +59,7 @@ def test_orphans_of_requests(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["processes", pytest.param("lazy", marks=pytest.mark.long)])
 def test_orphans_that_outlive_their_zygote(tmp_path: Path, mode: str) -> None:
-    """After a reload they are the master's, who reaps them when they end."""
+    """After a reload the master has adopted them, and reaps them when they end."""
     with serving(tmp_path, SOURCE, mode) as server:
         server.wait_for("in processes of process")
         left = [int(server.get("/lasting")) for _ in range(3)]
@@ -76,7 +76,7 @@ def test_orphans_that_outlive_their_zygote(tmp_path: Path, mode: str) -> None:
 @as_process_one
 @every_mode
 def test_as_process_one(tmp_path: Path, mode: str) -> None:
-    """Orphans are reaped, and nobody else's children; it stops as ever, and says what its end was."""
+    """Orphans are reaped, but no children of the application; the stop and the exit code are as usual."""
     with serving(tmp_path, SOURCE, mode, prefix=UNSHARE) as server:
         one = process_one(server.process.pid)
         for _ in range(10):
@@ -95,7 +95,7 @@ def test_as_process_one(tmp_path: Path, mode: str) -> None:
 @as_process_one
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGQUIT, 131), (signal.SIGKILL, 137)])
 def test_ends_of_process_one(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    """The exit code of the container is that of the server, as a shell would say it."""
+    """The exit code of the container is that of the server, with 128 plus the number for a signal."""
     with serving(tmp_path, SOURCE, "tasks", prefix=UNSHARE) as server:
         server.wait_for("in tasks of process")
         (child,) = children(process_one(server.process.pid))
@@ -105,7 +105,7 @@ def test_ends_of_process_one(tmp_path: Path, number: signal.Signals, code: int) 
 
 @as_process_one
 def test_sockets_passed_to_process_one(tmp_path: Path) -> None:
-    """Those that systemd, or its like, passes to process 1 are taken, and closed when the server has closed them."""
+    """Sockets that a service manager passes to process 1 are served, and are closed when the server has closed them."""
     path = str(tmp_path / "s")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
@@ -130,7 +130,7 @@ def test_sockets_passed_to_process_one(tmp_path: Path) -> None:
 
 @as_process_one
 def test_a_script_as_process_one(tmp_path: Path) -> None:
-    """A program that serves without the command line is told that nobody buries what its application leaves."""
+    """A script as process 1 gets a warning that processes which the application leaves behind are not reaped."""
     script = """
     import trio, trio_uwsgi
     if __name__ == "__main__":

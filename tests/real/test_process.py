@@ -1,4 +1,4 @@
-"""The master's side of processes: real zygotes and children, their ends, and what is left of them."""
+"""The master's side of zygotes and their children: real processes, how they end, and that nothing is left of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.real import process_house, zygote_members
+from tests.real import process_runtimes, zygote_members
 from trio_uwsgi import Config, serve
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.zygote_control import (
@@ -58,13 +58,13 @@ def open_files(pid: int | str = "self") -> dict[str, str]:
 
 
 def children(pid: int | str = "self") -> set[int]:
-    """The pids of a process's children, dead ones too."""
-    return set(process_house.children(pid))
+    """The pids of a process's children, also dead ones."""
+    return set(process_runtimes.children(pid))
 
 
 def reap_orphans(before: set[int]) -> None:
-    """Importing Trio runs ldconfig, which is a child of ours when the zygote that did so was killed in that instant. It
-    ends by itself, and not in one of the ways in which a zygote does.
+    """Importing Trio runs ldconfig, which this process adopts if the zygote was killed in that instant. It ends by
+    itself, and not in the ways in which a zygote ends.
     """
     for pid in children() - before:
         pidfd = os.pidfd_open(pid)
@@ -105,14 +105,14 @@ async def line(child: Child) -> bytes:
 
 
 async def facts(child: Child) -> dict[str, Any]:
-    """What `zygote_members.tell` says."""
-    told: dict[str, Any] = json.loads(await line(child))
-    return told
+    """The line that `zygote_members.tell` sends."""
+    facts_of_child: dict[str, Any] = json.loads(await line(child))
+    return facts_of_child
 
 
 @asynccontextmanager
 async def zygote_and_child(setup: object = None, **fields: Any) -> AsyncIterator[tuple[Zygote, Child]]:
-    """One of each."""
+    """A zygote and a child of it."""
     async with open_zygote(plan(**fields)) as zygote, await zygote.fork("worker1", setup) as child:
         yield zygote, child
 
@@ -121,30 +121,32 @@ async def zygote_and_child(setup: object = None, **fields: Any) -> AsyncIterator
 
 
 async def test_a_child_runs_main_with_its_setup_and_descriptors() -> None:
-    """The child is the zygote's, has the application, and finds `ctl` and what else it was given in this order."""
+    """The child has the zygote as its parent, the application, and `ctl` and the other descriptors in this order."""
     read, write = os.pipe()
     async with open_zygote(plan()) as zygote:
         async with await zygote.fork("worker1", {"exit": 7, "é": [1, None]}, [write, read]) as child:
-            told = await facts(child)
+            facts_of_child = await facts(child)
             os.close(read)
             os.close(write)
             assert f"<Child worker1, process {child.pid}: running>" == repr(child)
             assert ExitStatus(code=7) == await child.end(5)
             assert f"<Child worker1, process {child.pid}: exit code 7>" == repr(child)
-        assert (child.pid, zygote.pid) == (told["pid"], told["parent"])
-        assert {"exit": 7, "é": [1, None]} == told["setup"]
-        assert ("the application", zygote.pid) == (told["app"], told["imported_in"])
-        assert sys.argv == told["argv"]
-        assert told["idna"]
-        assert [] == told["inheritable"]
-        assert ["socket", "pipe", "pipe"] == [told["files"][str(fd)].partition(":")[0] for fd in told["descriptors"]]
-        assert ["pipe"] == beside_its_own(told)
+        assert (child.pid, zygote.pid) == (facts_of_child["pid"], facts_of_child["parent"])
+        assert {"exit": 7, "é": [1, None]} == facts_of_child["setup"]
+        assert ("the application", zygote.pid) == (facts_of_child["app"], facts_of_child["imported_in"])
+        assert sys.argv == facts_of_child["argv"]
+        assert facts_of_child["idna"]
+        assert [] == facts_of_child["inheritable"]
+        assert ["socket", "pipe", "pipe"] == [
+            facts_of_child["files"][str(fd)].partition(":")[0] for fd in facts_of_child["descriptors"]
+        ]
+        assert ["pipe"] == beside_its_own(facts_of_child)
 
 
-def beside_its_own(told: dict[str, Any]) -> list[str]:
-    """What a child has open beside its standard streams and what it was given: the lifeline, and nothing of others."""
-    others = {int(name) for name in told["files"]} - {0, 1, 2, *told["descriptors"]}
-    return [told["files"][str(fd)].partition(":")[0] for fd in others]
+def beside_its_own(facts_of_child: dict[str, Any]) -> list[str]:
+    """The files of a child beside its standard streams and its descriptors: only the lifeline."""
+    others = {int(name) for name in facts_of_child["files"]} - {0, 1, 2, *facts_of_child["descriptors"]}
+    return [facts_of_child["files"][str(fd)].partition(":")[0] for fd in others]
 
 
 @pytest.mark.parametrize(
@@ -158,13 +160,13 @@ def beside_its_own(told: dict[str, Any]) -> list[str]:
 async def test_what_main_raises_ends_the_child(
     setup: str, status: ExitStatus, words: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The exit code is 1, the traceback is printed once, and nothing goes on in the zygote's frames."""
+    """The exit code is 1, the traceback is printed once, and nothing unwinds into the zygote's frames."""
     async with zygote_and_child(setup, main="tests.real.zygote_members:fail") as (_, child):
         assert status == await child.wait()
     assert 1 == capfd.readouterr().err.count(words)
 
 
-async def test_a_killed_child_says_by_what() -> None:
+async def test_the_status_of_a_killed_child() -> None:
     """The status of a death by signal has the signal; a kill after the end does nothing."""
     async with zygote_and_child() as (_, child):
         await line(child)
@@ -198,7 +200,7 @@ async def test_children_differ_where_forks_are_alike(capfd: pytest.CaptureFixtur
 
 
 async def test_numpy_is_seeded_anew(tmp_path: Path) -> None:
-    """Its global generator is one of those that a fork would copy. Here stands another module for it."""
+    """Its global generator would be copied by a fork. A stub module stands for it."""
     app = module(
         tmp_path,
         "import sys, types\n"
@@ -213,7 +215,7 @@ async def test_numpy_is_seeded_anew(tmp_path: Path) -> None:
 
 
 async def test_an_interrupt_is_left_to_the_master() -> None:
-    """SIGINT, which a terminal sends to all, ends neither zygote nor child."""
+    """SIGINT, which a terminal sends to the whole group, ends neither zygote nor child."""
     async with zygote_and_child() as (zygote, child):
         await line(child)
         os.kill(zygote.pid, signal.SIGINT)
@@ -225,7 +227,7 @@ async def test_an_interrupt_is_left_to_the_master() -> None:
 
 
 async def test_several_tasks_wait_and_fork() -> None:
-    """Forks may be asked for at once, and any number of tasks may wait for one end."""
+    """Several forks may be requested at once, and any number of tasks may wait for one child."""
     pids = []
     async with open_zygote(plan()) as zygote:
 
@@ -259,7 +261,7 @@ async def test_a_stuck_child_shows_its_stack_and_is_killed(how: str, capfd: pyte
 
 
 async def test_the_task_tree_of_a_child_that_waits(capfd: pytest.CaptureFixture[str]) -> None:
-    """A dump names every Trio task, with where it waits, and does not disturb it."""
+    """A dump names every Trio task and where it waits, and does not disturb it."""
     async with zygote_and_child() as (_, child):
         await line(child)
         await child.dump_stacks()
@@ -292,14 +294,14 @@ def test_a_task_tree_without_trio() -> None:
 
 
 async def test_other_systems_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A system without pidfds is told apart before anything is started."""
+    """A system without pidfds is refused before anything is started."""
     monkeypatch.delattr(os, "pidfd_open")
-    with pytest.raises(ConfigError, match="need Linux; let them be tasks: leave out --processes"):
+    with pytest.raises(ConfigError, match="need Linux; run members as tasks: leave out --processes"):
         await serve(print, Config(http=(), placement="process"))
 
 
-async def test_what_a_member_leaves_behind_comes_to_the_zygote() -> None:
-    """A process whose parent, a member, has ended is reaped by the zygote: it does not stay, dead, in the master."""
+async def test_the_zygote_reaps_what_members_leave_behind() -> None:
+    """A process whose parent, a member, has ended is reaped by the zygote, and is no zombie of the master."""
     async with open_zygote(plan(main="tests.real.zygote_members:leave_someone_behind")) as zygote:
         async with await zygote.fork("worker1") as child:
             orphan = int(await line(child))
@@ -316,10 +318,10 @@ async def test_what_a_member_leaves_behind_comes_to_the_zygote() -> None:
     assert second == os.waitpid(second, 0)[0]  # noqa: ASYNC222  # it is dead
 
 
-# ----- the zygote's life
+# ----- the zygote
 
 
-async def test_a_zygote_says_what_it_imported() -> None:
+async def test_what_a_zygote_reports_of_its_import() -> None:
     """`prepare` comes before the import, `describe` after it, and the counts are those of the process."""
     async with open_zygote(
         plan(prepare="tests.real.zygote_members:prepare", setup=5, describe="tests.real.zygote_members:describe")
@@ -332,8 +334,8 @@ async def test_a_zygote_says_what_it_imported() -> None:
     assert ExitStatus(code=0) == zygote.status
 
 
-async def test_a_dead_zygote_takes_nobody_with_it() -> None:
-    """Its children serve on and their statuses stay exact; another zygote forks the next ones."""
+async def test_children_survive_their_zygote() -> None:
+    """Children keep running and their statuses stay exact; another zygote forks the next ones."""
     async with zygote_and_child({"exit": 5}) as (zygote, first), await zygote.fork("worker2") as second:
         await line(first)
         await line(second)
@@ -352,7 +354,7 @@ async def test_a_dead_zygote_takes_nobody_with_it() -> None:
 
 
 async def test_a_zygote_that_dies_during_a_fork() -> None:
-    """Whoever waits for the child is told, at once."""
+    """The waiting `fork` gets an error at once."""
     async with open_zygote(plan()) as zygote:
         os.kill(zygote.pid, signal.SIGSTOP)
         with trio.fail_after(20), pytest.RaisesGroup(ZygoteDied):
@@ -362,7 +364,7 @@ async def test_a_zygote_that_dies_during_a_fork() -> None:
                 os.kill(zygote.pid, signal.SIGKILL)
 
 
-async def test_a_retired_zygote_leaves_with_its_last_child() -> None:
+async def test_a_retired_zygote_ends_with_its_last_child() -> None:
     """It forks no more, keeps its children, and its end is no death."""
     async with zygote_and_child() as (zygote, child):
         await line(child)
@@ -388,15 +390,15 @@ async def test_the_block_ends_with_all_children(caplog: pytest.LogCaptureFixture
     assert ExitStatus(signal=signal.SIGKILL) == bad.status
 
 
-async def test_what_the_system_refuses_is_said() -> None:
-    """A fork that cannot be is an error of its caller alone, and the next one may work."""
+async def test_a_fork_that_the_system_refuses() -> None:
+    """It is an error of that call only, and the next one may work."""
     async with open_zygote(plan()) as zygote:
         limits = resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE)
         # The descriptor of `ctl` still fits, or that and the lifeline: then there is no room for a pidfd.
         for room in (1, 3):
             free = [number for number in range(1000) if str(number) not in open_files(zygote.pid)]
             resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, (free[room], limits[1]))
-            with pytest.raises(ForkRefused, match=r"no process for worker1: .*Too many open files"):
+            with pytest.raises(ForkRefused, match=r"cannot start a process for worker1: .*Too many open files"):
                 await zygote.fork("worker1")
             assert set() == children(zygote.pid)
         resource.prlimit(zygote.pid, resource.RLIMIT_NOFILE, limits)
@@ -422,7 +424,7 @@ def module(tmp_path: Path, text: str) -> AppReference:
 
 
 async def test_a_failed_import_shows_its_traceback(tmp_path: Path) -> None:
-    """The error is the one that an import in this process gives, and its cause has the traceback of over there."""
+    """The error is the same as for an import in this process, and its cause has the traceback from the zygote."""
     error = await refused(app=module(tmp_path, "def broken():\n    return 1 / 0\n\nbroken()\n"))
     assert f"importing {tmp_path}/zapp.py failed: ZeroDivisionError: division by zero" == str(error)
     assert isinstance(error.__cause__, RemoteTraceback)
@@ -435,8 +437,8 @@ async def test_a_failed_import_shows_its_traceback(tmp_path: Path) -> None:
         ("raise SystemExit('no')", "failed: SystemExit: no"),
         ("app = 5", "which cannot be called"),
         ("x = 5", "has no 'app'"),
-        ("import os; os._exit(9)", "ended before it had: exit code 9"),
-        ("import os; os.kill(os.getpid(), 11)", "ended before it had: killed by SIGSEGV"),
+        ("import os; os._exit(9)", "ended before it was done: exit code 9"),
+        ("import os; os.kill(os.getpid(), 11)", "ended before it was done: killed by SIGSEGV"),
         ("import threading, time; threading.Thread(target=time.sleep, args=(9,), name='late', daemon=True).start()\n"
          "def app(): pass", "started threads (late)"),
         ("raise ExceptionGroup('several', [ValueError('y')])", "failed: ExceptionGroup: several"),
@@ -448,12 +450,12 @@ async def test_a_failed_import_shows_its_traceback(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 async def test_imports_that_are_refused(tmp_path: Path, text: str, problem: str) -> None:
-    """Each says what is wrong with the application, and leaves no process."""
+    """Each error says what is wrong with the application, and no process is left."""
     assert problem in str(await refused(app=module(tmp_path, text)))
 
 
 async def test_an_import_has_a_time_limit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """An application that does not come out of its import is ended, and shows where it was."""
+    """An import that takes too long is ended, and its stack is printed."""
     app = module(tmp_path, "import time\ndef hang():\n    time.sleep(100)\nhang()\n")
     error = await refused(app=app, start_timeout=4)
     assert f"importing {app} took longer than the import_timeout of 4 s; its stack is on standard error" == str(error)
@@ -467,41 +469,45 @@ async def test_functions_of_the_plan_that_fail() -> None:
 
 
 async def test_threads_may_be_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Who knows that the threads do no harm forks anyway, and is warned; those that Python does not know warn alone."""
+    """With threads="allow" it forks anyway, with a warning; threads outside of Python only cause a warning."""
     thread = "threading.Thread(target=time.sleep, args=(9,), daemon=True, name='t').start()\n"
     app = module(tmp_path, f"import threading, time\n{thread}{thread}def app(): pass\n")
     async with open_zygote(plan(app=app, threads="allow")) as zygote, await zygote.fork("worker1") as child:
         await line(child)
     assert (3, ["t", "t"]) == (zygote.imported.os_threads, zygote.imported.threads)
-    assert [f"importing {app} started threads (t, t), which its processes do not have"] == caplog.messages
+    assert [f"importing {app} started threads (t, t), which do not exist in forked members"] == caplog.messages
     caplog.clear()
     text = "import _thread, time\n_thread.start_new_thread(time.sleep, (9,))\ntime.sleep(0.05)\ndef app(): pass\n"
     async with open_zygote(plan(app=module(tmp_path, text))):
         pass
-    assert ["1 thread that Python does not know" in message for message in caplog.messages] == [True]
+    assert ["1 thread outside of Python" in message for message in caplog.messages] == [True]
 
 
 # ----- lazy applications
 
 
-async def test_lazy_children_are_fresh_interpreters(tmp_path: Path) -> None:
-    """Each imports the application itself, after `prepare`, and whatever else is as in a forked one."""
+async def test_lazy_children_are_new_interpreters(tmp_path: Path) -> None:
+    """Each imports the application itself, after `prepare`; everything else is as in a forked child."""
     read, write = os.pipe()
     fields = {"lazy": True, "prepare": "tests.real.zygote_members:prepare", "setup": 1}
     async with open_zygote(plan(**fields)) as zygote:
         async with await zygote.fork("worker1", {"exit": 4}, [read, write]) as child:
-            told = await facts(child)
+            facts_of_child = await facts(child)
             assert ExitStatus(code=4) == await child.end(5)
         assert b"" == zygote.imported.described
     os.close(read)
     os.close(write)
-    assert (child.pid, child.pid, zygote.pid) == (told["pid"], told["imported_in"], told["parent"])
-    assert [] == told["inheritable"]
-    assert ["pipe"] == beside_its_own(told)
+    assert (child.pid, child.pid, zygote.pid) == (
+        facts_of_child["pid"],
+        facts_of_child["imported_in"],
+        facts_of_child["parent"],
+    )
+    assert [] == facts_of_child["inheritable"]
+    assert ["pipe"] == beside_its_own(facts_of_child)
 
 
 async def test_a_lazy_child_whose_import_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The zygote starts; the child ends with the error, and the next one sees the file as it is by then."""
+    """The zygote starts; the child ends with the error, and the next one imports the changed file."""
     app = module(tmp_path, "1 / 0\n")
     async with open_zygote(plan(app=app, lazy=True)) as zygote:
         async with await zygote.fork("worker1") as child:
@@ -530,7 +536,7 @@ async def test_a_hundred_forks_leave_nothing() -> None:
 
 
 async def test_a_cancelled_start_leaves_nothing() -> None:
-    """Whenever the start of a zygote is cancelled, no process and no descriptor stays; the fixtures look."""
+    """Whenever the start of a zygote is cancelled, no process and no descriptor is left; the fixtures check that."""
     files, processes = open_files(), children()
     for delay in (0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5):
         with trio.move_on_after(delay):
@@ -542,7 +548,7 @@ async def test_a_cancelled_start_leaves_nothing() -> None:
 
 
 async def test_what_an_import_had_started_is_reaped(tmp_path: Path) -> None:
-    """When the import is cut short: a program that ends soon leaves no zombie here."""
+    """A program of an import that was cut short leaves no zombie here, if it ends soon."""
     started = tmp_path / "started"
     program = "subprocess.Popen(['sh', '-c', 'sleep 0.2; exit 7'])"
     app = module(tmp_path, f"import subprocess, time; {program}; open({str(started)!r}, 'w'); time.sleep(60)")
@@ -562,7 +568,7 @@ async def test_what_an_import_had_started_is_reaped(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_fork_leaves_no_child() -> None:
-    """Whenever a fork is cancelled, by the time it is over there is no child."""
+    """Whenever a fork is cancelled, no child is left when the call has ended."""
     async with open_zygote(plan()) as zygote:
         async with await zygote.fork("worker1") as child:
             await line(child)
@@ -578,7 +584,7 @@ async def test_a_cancelled_fork_leaves_no_child() -> None:
 
 
 async def test_a_cancelled_end_kills_at_once() -> None:
-    """A cancellation cuts the grace short, and the child is dead when it is through."""
+    """A cancellation cuts the grace short, and the child is dead when the call has ended."""
     async with zygote_and_child("sleep", main="tests.real.zygote_members:be_stuck") as (_, child):
         await line(child)
         for _ in range(2):

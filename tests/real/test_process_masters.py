@@ -1,4 +1,4 @@
-"""Masters of members that are processes: how they start, refuse to, stop, and what is left when they are killed."""
+"""Masters of members' processes: starts, refused starts, stops, and what is left when they are killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ import pytest
 import trio
 
 from tests.interop.peers import free_port
-from tests.real.process_house import ROOT, Program, alive, children, descendants, get, living, program, until
+from tests.real.process_runtimes import (
+    ROOT,
+    Program,
+    alive,
+    children,
+    descendants,
+    get,
+    process_runtime,
+    program,
+    until,
+)
 from trio_uwsgi import Config, serve
 from trio_uwsgi.errors import BootError, ConfigError
 
@@ -61,7 +71,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 @pytest.mark.parametrize("how", ["master", "master and zygote"])
-def test_nobody_outlives_a_master_that_is_killed(tmp_path: Path, how: str) -> None:
+def test_no_process_outlives_a_killed_master(tmp_path: Path, how: str) -> None:
     """Within two seconds there is no process left, also of those that are stuck, and the port is free."""
     port = free_port()
     source = """
@@ -117,7 +127,7 @@ async def asked(program: Program, port: int, path: str, number: int, answers: li
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_graceful_stop_ends_what_runs(tmp_path: Path, number: signal.Signals) -> None:
-    """The request that runs is answered, messages that wait are handled, all processes leave, and the code is 0."""
+    """The running request is answered, queued messages are handled, all processes end, and the code is 0."""
     port = free_port()
     answers: list[str] = []
     with program(tmp_path, SLOW + serving(port, "workers=2, mules=1")) as master:
@@ -135,7 +145,7 @@ async def test_a_graceful_stop_ends_what_runs(tmp_path: Path, number: signal.Sig
 
 
 async def test_sigterm_to_all_processes_is_a_graceful_stop(tmp_path: Path) -> None:
-    """As a service manager sends it: nothing that runs is cut off."""
+    """As a service manager sends it: running requests are not cut off."""
     port = free_port()
     answers: list[str] = []
     with program(tmp_path, SLOW + serving(port, "workers=2, mules=1")) as master:
@@ -156,7 +166,7 @@ async def test_sigterm_to_all_processes_is_a_graceful_stop(tmp_path: Path) -> No
 
 
 async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    """What runs is cut off, no process is left, and the code says which signal it was."""
+    """Running requests are cut off, no process is left, and the code says which signal it was."""
     port = free_port()
     answers: list[str] = []
     with program(tmp_path, SLOW + serving(port, "workers=1, mules=1")) as master:
@@ -164,7 +174,7 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
         pids = descendants(master.process.pid)
 
         async def again() -> None:
-            await trio.to_thread.run_sync(master.wait_for, "stopping when running work has ended")
+            await trio.to_thread.run_sync(master.wait_for, "stopping gracefully")
             master.process.send_signal(signal.SIGTERM)
 
         async with trio.open_nursery() as nursery:
@@ -175,9 +185,9 @@ async def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 
 
 async def test_the_mercy_ends(tmp_path: Path) -> None:
-    """What runs longer than the mercy is cut off, whatever it is stuck in, and the runtime ends."""
+    """Code that runs longer than the mercy is cut off, whatever it is stuck in, and the runtime ends."""
     others = set(descendants(os.getpid()))  # servers that other tests share
-    async with living(
+    async with process_runtime(
         tmp_path,
         """
 async def stick():
@@ -185,15 +195,15 @@ async def stick():
     time.sleep(1000)
 """,
         mercy=0.3,
-    ) as house:
+    ) as server:
         house_pids = set(descendants(os.getpid())) - others
         assert house_pids
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(house.get, "/stick")
-            await until(house.noted)
-            house.runtime.stop()
+            nursery.start_soon(server.get, "/stick")
+            await until(server.noted)
+            server.runtime.stop()
             with trio.fail_after(20):
-                await house.runtime._tree.ended.wait()
+                await server.runtime._tree.ended.wait()
     assert not any(alive(pid) for pid in house_pids)
 
 
@@ -237,7 +247,7 @@ def test_an_application_that_does_not_start_up(tmp_path: Path) -> None:
 
 
 def test_an_application_of_no_known_kind(tmp_path: Path) -> None:
-    """It is refused with the remedy, and not tried for ever."""
+    """It is refused with a remedy, and not retried."""
     (tmp_path / "odd.py").write_text("class Odd:\n    def __call__(self, *args): ...\n\napp = Odd()\n")
     ended = run(tmp_path, "odd:app", "--http", "127.0.0.1:0", "--processes", "1")
     assert 4 == ended.returncode
@@ -272,11 +282,11 @@ def test_an_application_of_the_script(tmp_path: Path, guarded: bool) -> None:
 
 
 async def test_an_application_that_has_no_name() -> None:
-    """One that was made inside of a function is refused with the remedy."""
+    """An application that was made in a function is refused with a remedy."""
 
     async def app(scope: object, receive: object, send: object) -> None: ...
 
-    with pytest.raises(ConfigError, match="make it at the top of a module, or give its name: 'module:attribute'"):
+    with pytest.raises(ConfigError, match="make it at the top level of a module, or pass its name: 'module:attribute'"):
         await serve(app, Config(http="127.0.0.1:0", placement="process"))
 
 
@@ -308,13 +318,13 @@ def line(text):
 async def same():
     return state["from"] == os.getpid()
 """
-    async with living(tmp_path, source, workers=2, mules=1, lifespan="on") as house:
-        pids = {await house.pid("worker1"), await house.pid("worker2")}
-        assert [["up"], ["up"]] == [line[:1] for line in house.noted()]
-        assert pids == {int(line[1]) for line in house.noted()}
-        assert {"True"} == {await house.get("/same") for _ in range(4)}
-    assert ["up", "up", "down", "down"] == house.said()
-    assert pids == {int(line[1]) for line in house.noted()[2:]}
+    async with process_runtime(tmp_path, source, workers=2, mules=1, lifespan="on") as server:
+        pids = {await server.pid("worker1"), await server.pid("worker2")}
+        assert [["up"], ["up"]] == [line[:1] for line in server.noted()]
+        assert pids == {int(line[1]) for line in server.noted()}
+        assert {"True"} == {await server.get("/same") for _ in range(4)}
+    assert ["up", "up", "down", "down"] == server.said()
+    assert pids == {int(line[1]) for line in server.noted()[2:]}
 
 
 async def test_rpc_between_runtimes(tmp_path: Path) -> None:
@@ -332,15 +342,15 @@ async def ask(node=""):
     other = serving(free_port(), f'socket="127.0.0.1:{port}", workers=1')
     with program(tmp_path / "other", source + other) as master:
         await trio.to_thread.run_sync(master.wait_for, "uwsgi on")
-        async with living(tmp_path, source) as house:
-            answer = (await house.get(f"/ask?127.0.0.1:{port}")).split()
+        async with process_runtime(tmp_path, source) as server:
+            answer = (await server.get(f"/ask?127.0.0.1:{port}")).split()
             assert ["x", "of", str(master.process.pid), "by"] == answer[:4]
             assert int(answer[4]) in descendants(master.process.pid)
-            assert await house.get("/ask") == f"x of {os.getpid()} by {await house.pid('worker1')}"
+            assert await server.get("/ask") == f"x of {os.getpid()} by {await server.pid('worker1')}"
 
 
 async def test_alarms_of_members(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What a member raises is done by the master: a line in its log, a signal, a command."""
+    """The master runs the alarms that members raise: a log line, a signal, a command."""
     source = """
 @uwsgi.signal_handler(5, target="mule1")
 async def handler(signum):
@@ -350,12 +360,12 @@ async def ring(name):
     uwsgi.alarm(name, "disk full")
 """
     alarms = {"log": "log:ALARM", "sig": "signal:5", "run": f"cmd:cat >{tmp_path / 'ran'}"}
-    async with living(tmp_path, source, mules=1, alarms=alarms) as house:
+    async with process_runtime(tmp_path, source, mules=1, alarms=alarms) as server:
         for name in alarms:
-            await house.get(f"/ring?{name}")
-        await until(house.noted)
+            await server.get(f"/ring?{name}")
+        await until(server.noted)
         await until(lambda: (tmp_path / "ran").exists() and "disk full" in (tmp_path / "ran").read_text())
-        assert [["signal", "mule1"]] == [line[:2] for line in house.noted()]
+        assert [["signal", "mule1"]] == [line[:2] for line in server.noted()]
         assert 1 == sum("ALARM" in line and "disk full" in line for line in caplog.messages)
 
 
@@ -363,14 +373,14 @@ async def test_a_runtime_in_a_nursery_that_cannot_start(tmp_path: Path) -> None:
     """The error is that of the application, with its traceback as the cause, and no process is left."""
     before = children(os.getpid())
     with pytest.RaisesGroup(pytest.RaisesExc(BootError, match="ZeroDivisionError")) as caught:
-        async with living(tmp_path, "1 / 0"):
+        async with process_runtime(tmp_path, "1 / 0"):
             raise AssertionError("it serves")
     assert "shop.py" in str(caught.value.exceptions[0].__cause__)
     assert before == children(os.getpid())
 
 
 async def test_a_member_may_send_as_much_as_a_queue_holds(tmp_path: Path) -> None:
-    """One that does not let the answers in is refused then, and told so; each accepted message is handled once."""
+    """A member that does not read the answers gets an error then; each accepted message is handled once."""
     source = """
 async def flood(count):
     sent = 0
@@ -386,17 +396,17 @@ async def flood(count):
 async def message(text):
     note(text.decode())
 """
-    async with living(tmp_path, source, mules=1, signal_queue=50, message_queue=1000) as house:
-        sent, _, said = (await house.get("/flood?500")).partition(" ")
+    async with process_runtime(tmp_path, source, mules=1, signal_queue=50, message_queue=1000) as server:
+        sent, _, said = (await server.get("/flood?500")).partition(" ")
         assert "the master has" in said or said == "all"
-        await until(lambda: int(sent) == len(house.noted()))
-        assert [f"m{number}" for number in range(int(sent))] == house.said()
-        statistics = house.runtime.statistics().messages
+        await until(lambda: int(sent) == len(server.noted()))
+        assert [f"m{number}" for number in range(int(sent))] == server.said()
+        statistics = server.runtime.statistics().messages
         assert (int(sent), 0) == (statistics.queued, statistics.lost)
 
 
 def test_the_title_is_put_back(tmp_path: Path) -> None:
-    """Who runs a server with processes and goes on afterwards is called what it was called before."""
+    """After a server with processes has ended, its process has its former title again."""
     source = """
     if __name__ == "__main__":
         async def main():

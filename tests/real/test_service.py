@@ -1,4 +1,4 @@
-"""A program under a service manager: sockets that are passed, another user, a pidfile, notifications, and the end."""
+"""A server under a service manager: passed sockets, another user, a pidfile, notifications, and the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from tests.program.service_manager import Manager
 from tests.real.commands import PACKAGE, SECONDS, Command, body
-from tests.real.process_house import descendants
+from tests.real.process_runtimes import descendants
 from trio_uwsgi._system.privileges import group_name, user_name
 
 pytestmark = pytest.mark.real
@@ -107,14 +107,14 @@ def launched(
 
 
 def identity(pid: int) -> tuple[set[int], set[int]]:
-    """The users and the groups that a process is."""
+    """The users and groups of a process."""
     words = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     found = {name: {int(number) for number in value.split()} for name, _, value in words if name in ("Uid", "Gid")}
     return found["Uid"], found["Gid"]
 
 
 def titles(pid: int) -> list[str]:
-    """What this process and all below it are called; nothing while one of them ends."""
+    """The titles of this process and all below it; empty while one of them ends."""
     try:
         commands = [Path(f"/proc/{process}/cmdline") for process in (pid, *descendants(pid))]
         return sorted(command.read_bytes().rstrip(b"\0").decode() for command in commands)
@@ -131,7 +131,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_service_in_processes(tmp_path: Path) -> None:
-    """It takes its sockets, is nobody special in any process, tells when it reloads, and leaves nothing."""
+    """It serves the passed sockets, all processes have the user, reloads are reported, and nothing is left."""
     manager = Manager(str(tmp_path / "notify"))
     with manager.socket:
         heard = _live_as_service(tmp_path / "site", manager)
@@ -181,7 +181,7 @@ def _live_as_service(folder: Path, manager: Manager) -> list[list[str]]:
 
 
 def test_a_program_in_one_process(tmp_path: Path) -> None:
-    """The application is imported by the user that it is to run as, who has the socket file; a reload is refused."""
+    """The application is imported as the configured user, who owns the socket file; a reload is refused."""
     folder = tmp_path / "site"
     folder.mkdir()
     manager = Manager(str(tmp_path / "notify"))
@@ -199,7 +199,7 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
             client.connect(str(folder / "shop.sock"))
             client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert f"books in {folder}" == body(client)
-        assert "systemd passed fd://3, and nothing is served there" in server.said
+        assert "systemd passed fd://3, but it is not served" in server.said
         server.process.send_signal(signal.SIGHUP)
         server.read(
             "SIGHUP: not reloaded: Runtime.reload() was called where members are tasks of one process; only members"
@@ -255,20 +255,20 @@ attempt(become, Identity(1, 1, [1]))
 
 
 def test_a_change_of_the_user(tmp_path: Path) -> None:
-    """It is for good; what the user cannot read is found out before, and what he cannot remove is told."""
+    """It is permanent; files that the user cannot read are an error before, files that it cannot remove are logged."""
     folder = tmp_path / "run"
     folder.mkdir()
     line = [sys.executable, "-c", CHANGE, str(folder), str(UID), str(GID)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, check=True)
     *before, changed, pidfile, file, again = done.stdout.splitlines()
     if os.getuid() == 0:
-        refused = f"{user_name(UID)} has no access to secret; install it where that user may read"
+        refused = f"{user_name(UID)} has no access to secret; install it where that user can read it"
         assert [refused, "['secret'] (0, 0, 0)"] == before
         assert f"['p', 's', 'secret'] {(UID,) * 3} {(GID,) * 3} {[GID]}" == changed
     else:
         assert changed.startswith(f"['p', 's'] {(UID,) * 3} {(GID,) * 3}")
-    assert f"the pidfile {folder}/p stays, this user may not remove it: Permission denied" == pidfile
+    assert f"cannot remove the pidfile {folder}/p as this user: Permission denied" == pidfile
     assert f"cannot remove the socket file {folder}/s: Permission denied" == file
-    others = f"{user_name(1)} with {group_name(1)}"
-    assert f"{user_name(UID)} cannot become {others}; start it as root, or leave uid and gid out" == again
+    others = f"{user_name(1)} and {group_name(1)}"
+    assert f"{user_name(UID)} cannot switch to {others}; start it as root, or leave uid and gid out" == again
     folder.chmod(0o755)

@@ -167,7 +167,11 @@ def test_purge(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert (0, f"purged    {one}\n", "") == run(capsys, "purge", folder.path, one)
     assert 1 == run(capsys, "purge", folder.path, running)[0]
     code, out, err = run(capsys, "purge", folder.path, "--dead")
-    assert (2, "", "trio-uwsgi spool: this removes 2 dead jobs for good; add --yes to confirm\n") == (code, out, err)
+    assert (2, "", "trio-uwsgi spool: 2 dead jobs would be deleted permanently; write --yes to confirm\n") == (
+        code,
+        out,
+        err,
+    )
     code, out, _ = run(capsys, "purge", folder.path, "--dead", "--yes", "--older-than", "3600")
     assert (0, f"purged    dead/{dead[0]}\n") == (code, out)
     assert (0, f"purged    dead/{dead[1]}\n", "") == run(capsys, "purge", folder.path, "--dead", "--yes")
@@ -182,13 +186,13 @@ def test_purge(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
         ([], "the following arguments are required: ls|show|retry|purge"),
         (["dance", "DIR"], "invalid choice: 'dance'"),
         (["ls"], "the following arguments are required: "),
-        (["ls", "DIR/no"], "DIR/no is not a directory; name the directory of a spooler"),
-        (["ls", "DIR", "--limit", "0"], "'0' is not a number from 1 on"),
+        (["ls", "DIR/no"], "DIR/no is not a directory; name a spool directory"),
+        (["ls", "DIR", "--limit", "0"], "'0' is not a number of 1 or more"),
         (["ls", "DIR", "--state", "lost"], "invalid choice: 'lost'"),
-        (["retry", "DIR"], "retry which jobs? Name them, or use --all-dead"),
-        (["retry", "DIR", "x", "--all-dead"], "retry which jobs?"),
-        (["purge", "DIR"], "purge which jobs? Name them, or use --dead"),
-        (["purge", "DIR", "x", "--older-than", "3"], "--older-than is for dead jobs; use it with --dead"),
+        (["retry", "DIR"], "either name the jobs to retry, or write --all-dead"),
+        (["retry", "DIR", "x", "--all-dead"], "either name the jobs to retry, or"),
+        (["purge", "DIR"], "either name the jobs to purge, or write --dead"),
+        (["purge", "DIR", "x", "--older-than", "3"], "--older-than is only for dead jobs; write --dead too"),
     ],
 )
 def test_mistakes(words: list[str], sentence: str, folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""A background job of a terminal: reading and writing there is no order to the server, and keeps nobody."""
+"""A background job of a terminal: reading and writing there causes no commands to the server, and blocks nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.process_house import alive, children, descendants
+from tests.real.process_runtimes import alive, children, descendants
 from tests.real.servers import Server, every_mode, serving, until
 
 pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs a terminal of Linux's kind")]
@@ -70,7 +70,7 @@ def background_job(folder: Path, mode: str, *, tostop: bool = False) -> Iterator
 
 
 def seconds_used(pid: int) -> float:
-    """The processor's time that a process, and those below it, have had."""
+    """The processor time that a process, and those below it, have used."""
     total = 0
     for one in (pid, *descendants(pid)):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -79,12 +79,12 @@ def seconds_used(pid: int) -> float:
 
 
 def changes(server: Server) -> int:
-    """How many workers have come and gone by orders."""
+    """The number of workers that commands have added and removed."""
     return len(re.findall(r"worker\d+ (?:is added|leaves)", server.said))
 
 
 def has_changed(server: Server, wanted: int) -> bool:
-    """Are there as many of these?"""
+    """Whether the number of these has become this."""
     return changes(server) == wanted
 
 
@@ -96,7 +96,7 @@ def end(server: Server, pid: int) -> None:
 
 @every_mode
 def test_reading_the_terminal(tmp_path: Path, mode: str) -> None:
-    """A view that reads is told at once that it cannot; no worker comes or goes, nothing spins, others are served."""
+    """A view that reads gets an error at once; no worker is added or removed, nothing spins, others are served."""
     with background_job(tmp_path, mode) as (server, pid):
         before = seconds_used(pid)
         for _ in range(3):
@@ -113,7 +113,7 @@ def test_reading_the_terminal(tmp_path: Path, mode: str) -> None:
 
 @every_mode
 def test_writing_where_that_stops(tmp_path: Path, mode: str) -> None:
-    """With `stty tostop` a view still prints, and no worker goes."""
+    """With `stty tostop` a view still prints, and no worker is removed."""
     with background_job(tmp_path, mode, tostop=True) as (server, pid):
         for _ in range(3):
             assert "written" == server.get("/write", 5)
@@ -122,8 +122,8 @@ def test_writing_where_that_stops(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["tasks", "processes"])
-def test_orders_to_a_background_job(tmp_path: Path, mode: str) -> None:
-    """What somebody sends is an order there, too."""
+def test_commands_to_a_background_job(tmp_path: Path, mode: str) -> None:
+    """Signals that are sent deliberately are commands there, too."""
     with background_job(tmp_path, mode) as (server, pid):
         for number in (signal.SIGTTIN, signal.SIGTTIN, signal.SIGTTOU):
             wanted = changes(server) + 1
@@ -134,7 +134,7 @@ def test_orders_to_a_background_job(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["tasks", "processes"])
 def test_a_terminal_that_is_closed(tmp_path: Path, mode: str) -> None:
-    """It serves on: what it then cannot write is lost, and SIGHUP, which the kernel sends, is a reload."""
+    """It keeps serving: output is lost, and SIGHUP, which the kernel sends, is a reload."""
     near, far = pty.openpty()
     prefix = (
         sys.executable,

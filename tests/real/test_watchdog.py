@@ -1,4 +1,4 @@
-"""Harakiri from outside: members whose loop is blocked are ended by the master, and nobody else is."""
+"""The watchdog: the master kills members whose event loop is blocked, and no others."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class World:
                 return first, second
 
     def deaths(self, kind: str) -> list[tuple[str, int]]:
-        """Who is there, and how many died on each seat."""
+        """The members, and the number of deaths in each slot."""
         return [(m.state, m.deaths) for m in self.runtime.statistics().members if m.name.startswith(kind)]
 
 
@@ -95,7 +95,7 @@ async def served(**options: Any) -> AsyncIterator[World]:  # Any: of a Config
 
 
 async def until(condition: Callable[[], object]) -> float:
-    """Wait for what the master does; gives the seconds."""
+    """Wait until it holds; returns the seconds."""
     began = time.monotonic()
     while not condition():  # noqa: ASYNC110 # there is no event for it
         await trio.sleep(0.01)
@@ -103,7 +103,7 @@ async def until(condition: Callable[[], object]) -> float:
 
 
 async def stick_one_of_two(how: str) -> float:
-    """Let one of two workers be stuck; gives the seconds until it is replaced. The other one serves on."""
+    """Block one of two workers; returns the seconds until it is replaced. The other one keeps serving."""
     async with served(workers=2, harakiri=1) as world:
         stuck, other = await world.two_workers()
         before = await other.get("")
@@ -133,7 +133,7 @@ async def stick_one_of_two(how: str) -> float:
 
 @pytest.mark.parametrize("how", ["sleep", pytest.param("busy", marks=pytest.mark.long), "native"])
 async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    """Soon after its deadline it is dead and replaced, with its stack in the log; the other worker serves on."""
+    """It is killed and replaced soon after its deadline, and its stack is logged; the other one keeps serving."""
     assert 1 <= await stick_one_of_two(how) <= 1.5 + BUSY
     assert f"blocked by request GET /{how} for" in caplog.text
     stack = capfd.readouterr().err
@@ -144,19 +144,19 @@ async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplo
     assert "wsgi_inline.InlineDriver.serve" in stack
 
 
-async def test_a_worker_that_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    """What ends while its stacks are printed is answered 504, and its worker lives on."""
+async def test_a_worker_that_is_no_longer_blocked(caplog: pytest.LogCaptureFixture) -> None:
+    """Code that returns while its stacks are printed is answered 504, and its worker keeps running."""
     async with served(harakiri=1) as world:
         client = await world.connect()
         before = await client.get("")
         assert "504 Gateway Timeout" == await (await world.connect()).get("late")
-        await until(lambda: "worker1 came back by itself, and lives on" in caplog.text)
+        await until(lambda: "worker1 is no longer blocked and keeps running" in caplog.text)
         assert before == await client.get("")
         assert [("ready", 0)] == world.deaths("worker")
 
 
 async def test_nothing_is_ended_without_a_limit(caplog: pytest.LogCaptureFixture) -> None:
-    """What blocks may take its time, until its code has set a limit for itself."""
+    """Without a limit code may block, until it sets a deadline for itself."""
     async with served() as world:
         assert (await (await world.connect()).get("nap")).startswith("200 ")
         assert [("ready", 0)] == world.deaths("worker")
@@ -168,7 +168,7 @@ async def test_nothing_is_ended_without_a_limit(caplog: pytest.LogCaptureFixture
 
 
 async def test_a_stuck_mule(capfd: pytest.CaptureFixture[str]) -> None:
-    """A mule is ended by its own limit; the message that did it is given again, once."""
+    """A mule is killed by its own limit; its message is delivered again, once."""
     async with served(mules=1, mule_harakiri=1) as world:
         world.runtime.mule_msg(b"sleep")
         assert 1 <= await until(lambda: world.deaths("mule") == [("ready", 1)]) <= 1.5 + BUSY
@@ -179,15 +179,15 @@ async def test_a_stuck_mule(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_a_stuck_spooler(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A spooler is ended by its own limit, and that was a try of its job."""
+    """A spooler is killed by its own limit, which counts as an attempt of its job."""
     async with served(spooler=str(tmp_path / "jobs"), spooler_harakiri=1) as world:
         await world.runtime.spool(ud_spool_func="work", how="busy")
         assert 1 <= await until(lambda: world.deaths("spooler") == [("ready", 1)]) <= 1.5 + BUSY
     assert "in work" in capfd.readouterr().err
 
 
-async def test_a_thread_that_was_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    """It goes with its process: another one follows, without a gap, and that ends when what else it ran has ended."""
+async def test_a_stuck_thread(caplog: pytest.LogCaptureFixture) -> None:
+    """Its worker is replaced without downtime, and ends when its other requests are done."""
     caplog.set_level("INFO")
     async with served(threads=2, mercy=5) as world:
         results: dict[str, str] = {}
@@ -203,11 +203,11 @@ async def test_a_thread_that_was_given_up(caplog: pytest.LogCaptureFixture) -> N
         while pid == await (await world.connect()).get(""):  # noqa: ASYNC110  # it asks another process
             await trio.sleep(0.05)
         assert [("ready", 0)] == world.deaths("worker")
-    assert "worker1 is followed by another one: 1 of its threads" in caplog.text
+    assert "worker1 is followed by another one: 1 thread is stuck" in caplog.text
 
 
-async def test_a_stopped_process_is_no_blocked_one() -> None:
-    """Whoever is stopped by a signal has its time anew when it goes on."""
+async def test_a_stopped_process_is_not_blocked() -> None:
+    """A process that was stopped by a signal gets its whole limit when it continues."""
     async with served(harakiri=0.3) as world:
         client = await world.connect()
         answer = await client.get("")

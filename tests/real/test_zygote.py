@@ -1,4 +1,4 @@
-"""Who survives whom, and how an application is found again in a process of its own."""
+"""What ends when a master or zygote ends, and how another process imports the application by its name."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Family:
             os.kill(pid, signal.SIGKILL)
 
     def left(self, seconds: float) -> list[int]:
-        """Who still lives when all are dead, or so many seconds later."""
+        """The processes that still run, as soon as there are none, or after this number of seconds."""
         poll = select.poll()
         for pidfd in self._pidfds.values():
             poll.register(pidfd, select.POLLIN)
@@ -61,7 +61,7 @@ class Family:
         return list(living)
 
     def close(self) -> None:
-        """End who is left."""
+        """Kill the processes that are left."""
         self.master.kill()
         self.master.wait(60)
         for pidfd in self._pidfds.values():
@@ -74,7 +74,7 @@ class Family:
 
 @contextlib.contextmanager
 def family(*how: str, lazy: bool = False) -> Iterator[Family]:
-    """A master in a process of its own, with children that are idle, or stuck in some way."""
+    """A master in another process, with children that are idle, or stuck in some way."""
     command = [sys.executable, "-m", MEMBERS, "lazy" if lazy else "eager", *how]
     found = Family(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT))
     try:
@@ -84,8 +84,8 @@ def family(*how: str, lazy: bool = False) -> Iterator[Family]:
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["forked", "fresh"])
-def test_children_leave_when_the_master_is_killed(lazy: bool) -> None:
-    """Those that listen leave by themselves; the zygote kills those that are stuck, in whatever, and leaves last."""
+def test_children_end_when_the_master_is_killed(lazy: bool) -> None:
+    """Children that read their stream end by themselves; the zygote kills stuck ones, and ends last."""
     with family("idle", "busy", "sleep", "gil", lazy=lazy) as members:
         members.kill(members.master.pid)
         assert set(members.children[1:]) <= set(members.left(0.3))
@@ -94,11 +94,11 @@ def test_children_leave_when_the_master_is_killed(lazy: bool) -> None:
 
 
 @pytest.mark.parametrize("lazy", [False, True], ids=["forked", "fresh"])
-def test_nobody_stays_when_master_and_zygote_are_killed(lazy: bool) -> None:
-    """Then the kernel kills the children, whatever they are stuck in."""
+def test_no_process_is_left_when_master_and_zygote_are_killed(lazy: bool) -> None:
+    """The kernel kills the children, whatever they are stuck in."""
     with family("idle", "busy", "sleep", "gil", lazy=lazy) as members:
         members.kill(members.zygote)
-        assert members.children == members.left(0.3)  # they serve on
+        assert members.children == members.left(0.3)  # they keep running
         members.kill(members.master.pid)
         assert [] == members.left(GONE)
     with family("idle", "gil", lazy=lazy) as members:
@@ -108,7 +108,7 @@ def test_nobody_stays_when_master_and_zygote_are_killed(lazy: bool) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_master_that_is_ended_by_other_signals(number: signal.Signals) -> None:
-    """However the master ends, its children do not stay."""
+    """However the master ends, its children end too."""
     with family("idle", "sleep") as members:
         members.master.send_signal(number)
         assert [] == members.left(GONE)
@@ -172,7 +172,7 @@ def test_the_application_of_a_program(tmp_path: Path) -> None:
     (tmp_path / "package/__main__.py").write_text(
         textwrap.dedent("from . import other\n" + textwrap.dedent(SCRIPT + GUARDED))
     )
-    assert "program the app of __mp_main__" in ran("-m", "package", cwd=tmp_path)
+    assert "module the app of __mp_main__" in ran("-m", "package", cwd=tmp_path)
 
 
 def test_an_application_that_a_script_imports(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_an_application_that_a_script_imports(tmp_path: Path) -> None:
 
 
 def test_an_application_under_the_guard(tmp_path: Path) -> None:
-    """What exists only when the script is the program cannot be found, and the error says where to put it."""
+    """An application below the guard cannot be imported, and the error says where to put it."""
     script = tmp_path / "script.py"
     script.write_text("if __name__ == '__main__':\n    def app(): pass\n")
     text = f"""
@@ -206,7 +206,7 @@ def test_an_application_under_the_guard(tmp_path: Path) -> None:
 
 
 def test_names_of_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A function is known by its module and qualified name, a module that came from a file by that file."""
+    """A function is named by its module and qualified name; a module that was loaded from a file by that file."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert AppReference("object", MEMBERS, "app") == reference_of(zygote_members.app)
     assert AppReference("object", "subprocess", "Popen.wait") == reference_of(subprocess.Popen.wait)
@@ -220,19 +220,19 @@ def test_names_of_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_has_no_name_is_refused() -> None:
-    """A closure, and what a function made, cannot be found by another process; the error says what to do."""
+    """Another process cannot import a closure or an object from a function; the error says what to do."""
 
     def app() -> None: ...
 
     for nameless in (app, object(), lambda: 5):
         with pytest.raises(
-            ConfigError, match=r"it is no global of any module; make it at the top of a module, or give"
+            ConfigError, match=r"it is not a global of a module; make it at the top level of a module, or pass"
         ):
             reference_of(nameless)
 
 
 def test_what_was_typed_is_refused(tmp_path: Path) -> None:
-    """A program that is no file cannot run again."""
+    """A main program that is not a file cannot run again."""
     text = """
         from trio_uwsgi._process.app_name import reference_of
         def app(): pass
@@ -241,7 +241,7 @@ def test_what_was_typed_is_refused(tmp_path: Path) -> None:
         except Exception as error:
             print(error)
     """
-    said = "members in processes of their own cannot find 'app': this Python is not running a file; make it at the top"
+    said = "members' processes cannot import 'app': this Python does not run a file; make it at the top"
     assert said in ran("-c", textwrap.dedent(text), cwd=tmp_path)
 
 
@@ -249,15 +249,17 @@ def test_names_that_lead_nowhere() -> None:
     """A module or an attribute that is not there any more is a BootError with its name."""
     with pytest.raises(BootError, match="importing nowhere failed: ModuleNotFoundError"):
         AppReference("object", "nowhere", "app").load()
-    with pytest.raises(BootError, match=r"tests\.real\.zygote_members has no 'gone' in a new process"):
+    with pytest.raises(
+        BootError, match=r"tests\.real\.zygote_members has no 'gone' when it is imported in a new process"
+    ):
         AppReference("object", MEMBERS, "gone").load()
-    with pytest.raises(BootError, match="reading nowhere failed: ImportError: there is no module nowhere"):
+    with pytest.raises(BootError, match="reading nowhere failed: ImportError: no module nowhere"):
         AppReference("module", "nowhere", "app").load()
     assert zygote_members.app is AppReference("object", MEMBERS, "app").load()
 
 
 def test_the_default_registry_of_a_zygote_is_filled(tmp_path: Path) -> None:
-    """The declarations of the application are where the application is."""
+    """The zygote that imports the application has its declarations."""
     text = """
         import trio
         from trio_uwsgi import uwsgi
@@ -285,6 +287,6 @@ def test_factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_serving_in_a_member_is_the_end_of_an_import() -> None:
-    """Only a process that was made for it refuses to serve; this one is not."""
+    """Only a zygote or member refuses to serve; this process is neither."""
     refuse_to_serve_twice(zygote_members.app)
     assert "this process only imports the application" == str(Served(zygote_members.app))

@@ -1,4 +1,4 @@
-"""What children of a zygote do in tests: functions to be named in a `Plan`, and an application that is none."""
+"""What a zygote's children run in tests: functions for a `Plan`, and an object in place of an application."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def prepare(setup: Any) -> None:
 
 
 def describe(found: Any) -> bytes:
-    """Say what was found, and what was done before."""
+    """Describe what was imported, and what was called before."""
     return json.dumps([found.__name__, prepared]).encode()
 
 
 def open_files() -> dict[str, str]:
-    """What this process has open, by number, without the listing itself."""
+    """The open files of this process, by number, without that of the listing."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -50,7 +50,7 @@ def open_files() -> dict[str, str]:
 
 
 def tell(descriptors: list[int], setup: Any) -> None:
-    """Send one line about this process, wait for the end of `ctl`, and leave with the exit code of the setup."""
+    """Send one line about this process, wait for the end of `ctl`, and end with the exit code in the setup."""
     setup = setup or {}
     facts = {
         "pid": os.getpid(),
@@ -83,7 +83,7 @@ async def _tell(ctl: int, line: bytes) -> None:
 
 
 def be_stuck(descriptors: list[int], setup: Any) -> None:
-    """Say so, and then hear nothing any more, in one of several ways."""
+    """Send a line, and then get stuck, in one of several ways."""
     os.write(descriptors[0], b"stuck\n")
     trio.run(_be_stuck, descriptors[0], setup)
 
@@ -103,7 +103,7 @@ async def _be_stuck(ctl: int, how: str) -> None:
 
 
 def fail(descriptors: list[int], setup: Any) -> None:
-    """Raise what a member may raise."""
+    """Raise an exception."""
     if setup == "base":
         raise BaseExceptionGroup("several", [KeyboardInterrupt()])
     if setup == "words":
@@ -112,7 +112,7 @@ def fail(descriptors: list[int], setup: Any) -> None:
 
 
 def leave_someone_behind(descriptors: list[int], setup: Any) -> None:
-    """Start a process that nobody waits for, say its pid, and end."""
+    """Start a process without waiting for it, send its pid, and end."""
     pid = os.fork()
     if pid == 0:
         os.close(descriptors[0])
@@ -122,7 +122,7 @@ def leave_someone_behind(descriptors: list[int], setup: Any) -> None:
 
 
 async def serve(found: Any) -> None:
-    """Stand for `trio_uwsgi.serve`: find the application again in a process of its own, and print what it says."""
+    """In place of `trio_uwsgi.serve`: have another process import the application, and print what that returns."""
     refuse_to_serve_twice(found)
     reference = reference_of(found)
     async with (
@@ -133,12 +133,12 @@ async def serve(found: Any) -> None:
 
 
 def call(descriptors: list[int], setup: Any) -> None:
-    """Call the application, and send what it says."""
+    """Call the application, and send what it returns."""
     os.write(descriptors[0], application()().encode())
 
 
 async def be_master(how: list[str], lazy: bool) -> None:
-    """Be a master with such children, which says who they are, and then does nothing until it is killed."""
+    """Run as a master with such children: print their pids, and then sleep until killed."""
     app = AppReference("object", "tests.real.zygote_members", "app")
     async with open_zygote(Plan(app=app, main="tests.real.zygote_members:be_stuck", lazy=lazy)) as zygote:
         children = [await zygote.fork(f"worker{number}", one) for number, one in enumerate(how)]

@@ -1,12 +1,12 @@
-"""How an application object is found again in another process.
+"""Name an application object, so that another process can import it.
 
-The master serves an object; the processes of its members have to import it themselves. `reference_of` finds the name
-under which they can: that of a module's global, or of a global of the script that is running. What has no such name (it
-was made inside of a function) is refused with the remedy.
+The master is given an object, but members' processes have to import it. `reference_of` finds its name: that of a global
+of a module, or of the script that is running. An object without such a name (it was made in a function) is refused, and
+the error says what to do.
 
-A script is run a second time to get its application, as `__mp_main__`, like multiprocessing does. What is below
-`if __name__ == "__main__":` does not run; in a script without that line `serve` ends the run (`Served`), because by
-then the application is there.
+A script is run a second time to get its application, as `__mp_main__`, as in multiprocessing. Code below
+`if __name__ == "__main__":` does not run then; in a script without that line `serve` ends the second run (`Served`),
+because the application exists by then.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["AppReference", "Served", "mark_child_process", "reference_of", "refuse_to_serve_twice"]
 
-_REMEDY = "make it at the top of a module, or give its name: 'module:attribute'"
+_REMEDY = "make it at the top level of a module, or pass its name: 'module:attribute'"
 
 
 class Served(PassingThrough):
-    """Ends the second run of a script at its `serve`: the application is `app`. Not an Exception, so that scripts which
-    handle errors let it pass.
+    """Ends the second run of a script at its call of `serve`, with the application as `app`. It is not an Exception, so
+    that a script's own handlers do not catch it.
     """
 
     def __init__(self, app: object) -> None:
@@ -44,13 +44,13 @@ _is_child_process = False
 
 
 def mark_child_process() -> None:
-    """From now on this process is a zygote or a member: `serve` means another process, and ends the run here."""
+    """Note that this process is a zygote or a member, so that a call of `serve` only ends the import here."""
     global _is_child_process
     _is_child_process = True
 
 
 def refuse_to_serve_twice(app: object) -> None:
-    """What `serve` calls first. Raises `Served` in a process that only wanted to import the application."""
+    """Called first by `serve`. Raises `Served` in a process that only imports the application."""
     if _is_child_process:
         raise Served(app)
 
@@ -60,10 +60,10 @@ class AppReference:
     """Where another process finds the application.
 
     `how` is one of
-        name      `target` is what the command line takes: `module:attribute` or `path/to/file.py:attribute`
+        name      `target` is a name as on the command line: `module:attribute` or `path/to/file.py:attribute`
         object    the global `attribute` of module `target`
         script    the global `attribute` of the script with path `target`
-        program   likewise of the module `target`, which was run by `python -m`
+        module    the global `attribute` of module `target`, which was run with `python -m`
     """
 
     how: Literal["name", "object", "script", "module"]
@@ -73,7 +73,7 @@ class AppReference:
 
     @property
     def folder(self) -> str | None:
-        """Where its file is; None where it has a module's name, which is looked for in the current folder first."""
+        """The folder of its file; None for a module, which is looked for in the current folder first."""
         target = self.target.rpartition(":")[0] or self.target
         return os.path.dirname(os.path.abspath(target)) if target.endswith(".py") else None
 
@@ -84,12 +84,12 @@ class AppReference:
         """Import the application.
 
         Raises:
-            BootError: as `load_app`; the cause is what the application's code raised. Or it has patched what the server
-                stands on.
+            BootError: as `load_app`, with the exception of the application's code as its cause; or the import has
+                patched the standard library.
         """
         try:
             return self._load()
-        except Served as served:  # a module that serves when it is imported
+        except Served as served:  # the module calls `serve` when it is imported
             return served.app
         except BaseExceptionGroup as group:
             return _served_in(group).app
@@ -117,7 +117,7 @@ class AppReference:
 
     def _missing(self, part: str) -> str:
         if self.how == "object":
-            return f"{self.target} has no {part!r} in a new process; {_REMEDY}"
+            return f"{self.target} has no {part!r} when it is imported in a new process; {_REMEDY}"
         return (
             f"{self.target} has no {part!r} when it is imported rather than run; "
             f"make the application above `if __name__ == '__main__':`"
@@ -125,7 +125,7 @@ class AppReference:
 
 
 def _served_in(group: BaseExceptionGroup[Any]) -> Served:
-    """The `Served` in a group, whatever else ended with it; without one the group goes on."""
+    """The `Served` in a group; a group without one is raised again."""
     parts: list[BaseException] = [group]
     for part in parts:
         if isinstance(part, Served):
@@ -136,14 +136,14 @@ def _served_in(group: BaseExceptionGroup[Any]) -> Served:
 
 
 def _run_again(target: str, *, by_name: bool) -> ModuleType:
-    """Run the program a second time, not as `__main__`. Its globals are there also when `serve` ended the run."""
+    """Run the main program a second time, as `__mp_main__`. It has its globals also when `serve` ended the run."""
     try:
         spec, code = _named_code(target) if by_name else _file_code(target)
     except Exception as error:
         raise import_failure(f"reading {target}", error) from error
     module = importlib.util.module_from_spec(spec)
     module.__name__ = "__mp_main__"
-    # Both names, so that what the script pickles, or looks for in `__main__`, is found here too.
+    # Both names, because the script may pickle its objects or look for them in `__main__`.
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     try:
         exec(code, module.__dict__)
@@ -154,17 +154,17 @@ def _run_again(target: str, *, by_name: bool) -> ModuleType:
             raise import_failure(f"running {target}", error) from error
         if not isinstance(error, BaseExceptionGroup):
             raise
-        _served_in(error)  # it came through nurseries
+        _served_in(error)  # `Served` came through nurseries
     return module
 
 
 def _named_code(name: str) -> tuple[importlib.machinery.ModuleSpec, CodeType]:
     spec = importlib.util.find_spec(name)
     if spec is None or not isinstance(spec.loader, importlib.abc.InspectLoader):
-        raise ImportError(f"there is no module {name}")
+        raise ImportError(f"no module {name}")
     code = spec.loader.get_code(name)
     if code is None:
-        raise ImportError(f"{name} has no Python code")
+        raise ImportError(f"{name} contains no Python code")
     return spec, code
 
 
@@ -172,7 +172,7 @@ def _file_code(path: str) -> tuple[importlib.machinery.ModuleSpec, CodeType]:
     loader = importlib.machinery.SourceFileLoader("__mp_main__", path)
     spec = importlib.util.spec_from_file_location("__mp_main__", path, loader=loader)
     assert spec is not None
-    # Not `get_code`: it would leave a .pyc beside a script.
+    # Not `get_code`: it would write a .pyc file beside the script.
     return spec, loader.source_to_code(loader.get_data(path), path)
 
 
@@ -183,10 +183,10 @@ def reference_of(app: object) -> AppReference:
     """The name of an application object for other processes.
 
     A global of an imported module is preferred to one of the running script, which would have to run again. Of several
-    modules it is the one that the object says it comes from, and then the one that was imported first.
+    modules the object's own `__module__` is preferred, and then the module that was imported first.
 
     Raises:
-        ConfigError: it is no global of anything; processes cannot find it.
+        ConfigError: it is not a global of a module or script, so other processes cannot import it.
     """
     main = sys.modules["__main__"]
     home = sys.modules.get(getattr(app, "__module__", None) or "")
@@ -201,7 +201,7 @@ def reference_of(app: object) -> AppReference:
     attribute = qualname if qualname and _reach(main, qualname) is app else _global_name(main, app)
     if attribute is not None:
         return _in_main(main, attribute)
-    raise ConfigError(f"members in processes of their own cannot find {app!r}: it is no global of any module", _REMEDY)
+    raise ConfigError(f"members' processes cannot import {app!r}: it is not a global of a module", _REMEDY)
 
 
 def _reach(module: ModuleType, qualname: str) -> object:
@@ -221,7 +221,7 @@ def _in_module(module: ModuleType, attribute: str) -> AppReference:
     top_level = "." not in name
     if spec is not None and spec.origin and spec.origin.endswith(".py") and top_level:
         known = importlib.machinery.PathFinder.find_spec(name)
-        if known is None or known.origin != spec.origin:  # it was loaded from a file, by that file's name
+        if known is None or known.origin != spec.origin:  # it was loaded from a file that is not on sys.path
             return AppReference("name", f"{os.path.abspath(spec.origin)}:{attribute}")
     return AppReference("object", name, attribute)
 
@@ -231,6 +231,6 @@ def _in_main(main: ModuleType, attribute: str) -> AppReference:
         return AppReference("module", main.__spec__.name, attribute)
     path = getattr(main, "__file__", None)
     if path is None or not os.path.isfile(path):
-        problem = f"members in processes of their own cannot find {attribute!r}: this Python is not running a file"
+        problem = f"members' processes cannot import {attribute!r}: this Python does not run a file"
         raise ConfigError(problem, _REMEDY)
     return AppReference("script", os.path.abspath(path), attribute)

@@ -1,8 +1,8 @@
-"""When a member's loop counts as blocked for too long. Pure.
+"""When a member's event loop counts as blocked for too long. Pure.
 
-A member shows a sign of life several times a second, unless something keeps its loop: code that does not await. From
-the last sign on that code has the member's harakiri limit, or until the moment that it set for itself, and then a
-grace: what comes back by itself is dealt with inside of the member, which loses nothing else.
+A member's heartbeat changes several times a second, unless code that does not await blocks its loop. From the last
+heartbeat on that code has the member's time limit (harakiri), or the time until the deadline that it set for itself,
+and then a grace: if it returns within that, the member itself ends it, and its other work is not lost.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import math
 
 __all__ = ["GRACE", "BlockedLimit"]
 
-# Seconds. Twice the time between two signs of life, so that a loop that runs is never taken for one that does not.
+# Seconds. Twice the time between two heartbeats, so that a running loop is never taken for a blocked one.
 GRACE = 0.5
 
 
 class BlockedLimit:
-    """The judgement of one member. All times are of one clock.
+    """The limit of one member. All times are of one clock.
 
     Args:
         limit: seconds that its loop may be blocked; 0 is no limit.
@@ -27,16 +27,16 @@ class BlockedLimit:
         self._restarted_at = -math.inf
 
     def restart(self, now: float) -> None:
-        """It could not run until now, and nothing of that was its fault: its time begins anew."""
+        """Start the time limit anew, because the member could not run until now."""
         self._restarted_at = now
 
     def due(self, heartbeat: float, deadline: float) -> float:
-        """When it is to be ended, if it shows no other sign of life until then.
+        """When the member is to be killed, if there is no other heartbeat until then.
 
         Args:
-            heartbeat: its last sign of life; 0 before the first one.
-            deadline: when the code that it runs wants to be over; 0 is never. A loop that has run since then has ended
-                that code by itself.
+            heartbeat: the time of its last heartbeat; 0 before the first one.
+            deadline: the deadline that its code set for itself; 0 is none. If the loop has run since then, the member
+                has ended that code itself.
         """
         if not heartbeat:
             return math.inf

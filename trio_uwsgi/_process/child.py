@@ -1,9 +1,9 @@
-"""A child process, as the master holds it.
+"""A child process of a zygote, as the master sees it.
 
-Its end is seen through its pidfd, and only there. Its status comes as a report of the zygote, which is its parent, or,
-when the zygote has died, from the kernel: this process then has adopted it. Both are exact.
+The master notices its end through its pidfd. The exit status comes from the zygote, the child's parent, in a frame; or,
+when the zygote has died, from the kernel, because the master then has adopted the child. Both are exact.
 
-What ends it: `ctl` reaching its end (it is asked to leave), then SIGKILL through the pidfd.
+To end a child, the master closes its side of the stream `ctl`, and later sends SIGKILL through the pidfd.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ __all__ = ["KILL_TIMEOUT", "Child", "ExitStatus"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# All in seconds. A killed process is gone within milliseconds, unless it hangs in the kernel (a dead network disk).
+# All in seconds. A killed process ends within milliseconds, unless it hangs in the kernel (a dead network disk).
 KILL_TIMEOUT = 10.0
-# The report of a death is on its way when the death is seen.
+# When the end is noticed, the zygote's frame about it is already on its way.
 _REPORT_TIMEOUT = 1.0
-# Python writes a task tree in less, and faulthandler too.
+# More than Python needs to print a task tree, and faulthandler to print the stacks.
 _TREE_TIME, _STACKS_TIME = 0.3, 0.2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a process ended: `code` says how it left, or `signal` what killed it. Neither is known when both are None."""
+    """How a process ended: with an exit `code`, or killed by a `signal`. Both are None when that is unknown."""
 
     code: int | None = None
     signal: int | None = None
@@ -57,13 +57,13 @@ class ExitStatus:
 
 
 class Child:
-    """A process that a zygote has forked. As a context it is ended and closed at the block's end."""
+    """A process that a zygote has forked. As a context manager it is ended and closed at the block's end."""
 
     def __init__(self, name: str, ctl: trio.SocketStream, pid: int, pidfd: int, lifeline: int) -> None:
         self.name = name
         self.pid = pid
         self.ctl = ctl
-        self._pidfd = pidfd  # -1: the child has ended, and is nobody any more
+        self._pidfd = pidfd  # -1: the child has ended
         self._lifeline = lifeline
         self._report: ExitStatus | None = None
         self._reported = trio.Event()
@@ -74,30 +74,26 @@ class Child:
     def __repr__(self) -> str:
         return f"<Child {self.name}, process {self.pid}: {self.status or 'running'}>"
 
-    @property
-    def _who(self) -> tuple[str, int]:
-        return self.name, self.pid
-
     async def wait(self) -> ExitStatus:
-        """Wait for its end. Any number of tasks may. Checkpoint: always."""
+        """Wait for its end. Any number of tasks may wait. Checkpoint: always."""
         await self._ended.wait()
         assert self.status is not None
         return self.status
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send it a posix signal; nothing happens after its end, whoever has its pid then. Checkpoint: never."""
+        """Send it a posix signal; after its end this does nothing, even if its pid is reused. Checkpoint: never."""
         if self._pidfd >= 0:
             send_signal(self._pidfd, self.pid, number)
 
     def request_stop(self) -> None:
-        """Let it read the end of its stream: it is to leave. What it says until then still arrives."""
-        with contextlib.suppress(OSError, trio.ClosedResourceError):  # it, or we, closed it before
+        """Close the stream in one direction, which asks it to end. What it still sends arrives."""
+        with contextlib.suppress(OSError, trio.ClosedResourceError):  # either side has closed it already
             self.ctl.socket.shutdown(socket.SHUT_WR)
 
     async def dump_stacks(self) -> None:
-        """Let it print its Trio tasks, and then the stacks of all its threads, where its standard error goes.
+        """Have it print its Trio tasks, and then the stacks of all its threads, on its standard error.
 
-        Checkpoint: always, for half a second, which is what a stuck process may need.
+        Checkpoint: always, for half a second, which a stuck process may need.
         """
         self.kill(TASK_TREE)
         await trio.sleep(_TREE_TIME)
@@ -105,9 +101,9 @@ class Child:
         await trio.sleep(_STACKS_TIME)
 
     async def end(self, grace: float, *, dump: bool = True) -> ExitStatus:
-        """Ask it to leave, and kill it if it is still there after `grace` seconds, with its stacks printed before.
+        """Ask it to end; after `grace` seconds have it print its stacks, and kill it.
 
-        Cancellation: cuts grace and dumps short. It is killed, and waited for, all the same.
+        Cancellation: cuts grace and dumps short. The process is still killed and waited for.
         """
         try:
             self.request_stop()
@@ -115,7 +111,10 @@ class Child:
                 return await self.wait()
             if dump:
                 logger.warning(
-                    "%s (process %d) did not leave within %g s; its stacks follow", self.name, self.pid, grace
+                    "%s (process %d) did not end within %g s and is killed; its stacks follow",
+                    self.name,
+                    self.pid,
+                    grace,
                 )
                 await self.dump_stacks()
         finally:
@@ -124,12 +123,12 @@ class Child:
                 with trio.move_on_after(KILL_TIMEOUT, shield=True):
                     await self._ended.wait()
         if self.status is None:
-            logger.critical("%s, process %d, is killed, and does not end", *self._who)
+            logger.critical("%s (process %d) was killed but does not end", self.name, self.pid)
             return ExitStatus()
         return self.status
 
     async def aclose(self) -> None:
-        """End it at once if it is still there, and close its stream. Checkpoint: always, shielded and bounded."""
+        """Kill it if it still runs, and close its stream. Checkpoint: always, shielded and bounded."""
         with trio.CancelScope(shield=True):
             await self.end(0, dump=False)
             await trio.aclose_forcefully(self.ctl)
@@ -143,7 +142,7 @@ class Child:
         await self.aclose()
 
     async def watch(self, orphaned: trio.Event) -> None:
-        """See its end, and find out its status. `orphaned` is set when no report will come any more."""
+        """Wait for its end, and find out its status. `orphaned` is set when the zygote will not send it any more."""
         await trio.lowlevel.wait_readable(self._pidfd)
         with trio.move_on_after(_REPORT_TIMEOUT):
             async with trio.open_nursery() as nursery:
@@ -152,10 +151,10 @@ class Child:
         self.finish(self._report or self._status_from_kernel())
 
     def _status_from_kernel(self) -> ExitStatus:
-        """The zygote died before it reaped this child, which is ours since then."""
+        """The status of a child that this process has adopted, because the zygote died before it reaped it."""
         try:
             result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
-        except ChildProcessError:  # the zygote reaped it, and died before it could say so
+        except ChildProcessError:  # the zygote reaped it, and died before it could send the status
             return ExitStatus()
         if result is None:
             return ExitStatus()
@@ -166,12 +165,12 @@ class Child:
         )
 
     def report(self, status: int) -> None:
-        """The zygote says how it ended."""
+        """Take the status that the zygote sent."""
         self._report = ExitStatus.of(status)
         self._reported.set()
 
     def finish(self, status: ExitStatus) -> None:
-        """It has ended: let go of everything but the stream, in which its last words may still be."""
+        """After its end: close everything but the stream, in which its last frames may still be."""
         self.status = status
         os.close(self._pidfd)
         os.close(self._lifeline)

@@ -1,13 +1,12 @@
-"""A member's process from its first line to its last.
+"""Run a zygote's child, from the fork to the end of its process.
 
-It comes from a fork of the zygote, or, with lazy applications, from an interpreter that was just started; here they
-become alike. What a fork copies and must not be shared is made new (`_reset_inherited_state`), `main` runs, and the
-process ends the way a Python program ends (`end_process`), except that it never unwinds into the zygote's frames, and
-that it ends in time.
+The child is a fork of the zygote, or, with lazy applications, a new interpreter. State that a fork copies but must not
+share is reset (`_reset_inherited_state`), `main` runs, and the process ends as a Python program does (`end_process`),
+except that it never unwinds into the zygote's stack frames, and that its end has a time limit.
 
-The lifeline is the read end of a pipe that nobody writes to. Its write ends are with the master and the zygote, so it
-closes when both are dead: the one case in which nobody is left to end a child that does not end itself. The kernel then
-sends SIGKILL by itself (`O_ASYNC`), which also ends C code that holds the GIL.
+The lifeline is the read end of a pipe to which nothing is written. The master and the zygote hold its write ends, so it
+reaches its end when both are dead, and nothing else could end a child that hangs. The kernel then sends SIGKILL
+(`O_ASYNC`), which also ends C code that holds the GIL.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ __all__ = ["ChildSpec", "ignore_sigterm", "run_child", "set_posix_signals", "wak
 
 logger = logging.getLogger("trio_uwsgi")
 
-# By default these end the process, and that is what they shall do here, whatever the application did at import.
+# Reset to their default actions, whatever the application set when it was imported.
 _DEFAULT_SIGNALS = (signal.SIGTERM, signal.SIGCHLD)
 _MASTER_SIGNALS = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ChildSpec:
-    """What a child is made for: `main`, as `module:attribute`, is called with the descriptors and the setup. It may
-    return in how many seconds the process is to have ended.
+    """What a child runs: `main`, as `module:attribute`, is called with the descriptors and the setup. It may return the
+    seconds within which the process has to end.
     """
 
     name: str
@@ -55,11 +54,11 @@ class ChildSpec:
 
 
 def set_posix_signals() -> None:
-    """The signals of zygotes and members. Those that a terminal sends, or somebody to a whole group of processes, reach
-    all, and only the master acts.
+    """Set the posix signals of a zygote or member. Signals from a terminal, or to a whole process group, reach all of
+    them, and only the master acts on them.
 
-    That is a handler, and not SIG_IGN, because SIG_IGN would last in programs that the application starts. But under a
-    terminal SIGTTIN and SIGTTOU are ignored_signals: see `job_control.py`.
+    They are ignored by a handler, because programs that the application starts would inherit SIG_IGN. But under a
+    terminal SIGTTIN and SIGTTOU are set to SIG_IGN: see `_system/job_control.py`.
     """
     if has_terminal():
         ignored_signals.update(JOB_CONTROL)
@@ -67,18 +66,18 @@ def set_posix_signals() -> None:
         signal.signal(number, signal.SIG_IGN if number in ignored_signals else _ignore)
     for number in _DEFAULT_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends the process
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as in a new interpreter; otherwise a closed pipe ends the process
     answer_dumps()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def ignore_sigterm() -> None:
-    """Of a zygote: whoever ends all processes of a service with it, as systemd may, still needs what members say."""
+    """In a zygote: keep running when a service manager sends SIGTERM to all processes; members' statuses are needed."""
     signal.signal(signal.SIGTERM, _ignore)
 
 
 def wake_on_child_exit(descriptor: int) -> None:
-    """Of a zygote: have something written there, a socket that never blocks, when a child has ended."""
+    """In a zygote: write to this descriptor, of a non-blocking socket, when a child has ended."""
     signal.signal(signal.SIGCHLD, _ignore)
     signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
 
@@ -88,7 +87,7 @@ def _ignore(signum: int, frame: FrameType | None) -> None:
 
 
 def run_child(spec: ChildSpec) -> NoReturn:
-    """Be that child, to the end of the process.
+    """Run as this child, to the end of the process.
 
     The exit code is 0, that of a SystemExit, or 1 after any other exception, whose traceback is printed.
     """
@@ -112,15 +111,15 @@ def run_child(spec: ChildSpec) -> NoReturn:
 
 
 def _reset_inherited_state() -> None:
-    """What all children of one zygote would have in common. `random` and `ssl` renew themselves; an application's own
-    `random.Random()` is the application's to renew.
+    """Reset state that all children of a zygote would share. `random` and `ssl` reseed themselves after a fork; the
+    application has to reseed its own `random.Random()`.
     """
     signal.set_wakeup_fd(-1)
     set_posix_signals()
     trio._core._run._r.seed()
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None:
-        multiprocessing._children.clear()  # they are the zygote's, and nobody else could join them
+        multiprocessing._children.clear()  # they are the zygote's children, and cannot be joined here
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

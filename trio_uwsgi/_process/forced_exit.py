@@ -1,9 +1,9 @@
-"""The end of a run that does not end by itself.
+"""End the process when the Trio run does not end by itself.
 
-When a task of ours fails, Trio cancels all others and waits for them. One that waits under a shield for what will not
-come any more, because of that very failure, would keep a process that accepts nobody and never ends. So a run that is
-over has some seconds, and then its process ends: with a line of what failed, the tasks that are left, and an exit code
-that is not 0.
+When one of this package's tasks fails, Trio cancels all other tasks and waits for them. A task that is shielded, and
+waits for something that the failure prevents, would keep a process that accepts no connections and never ends. So a run
+has the mercy (the graceful shutdown timeout) after its cancellation; then the process logs the failure, prints the
+tasks that are left, and exits with a code other than 0.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 @contextlib.contextmanager
 def bounded_end(mercy: float, code: Callable[[], int]) -> Iterator[Callable[[], Awaitable[None]]]:
-    """Give a task for the nursery in the body: if the body does not end within the mercy after that was cancelled, the
-    process ends with `code()`. Only where the process is ours.
+    """Yields a task for the nursery in the body. If the body does not end within the mercy after that task was
+    cancelled, the process ends with `code()`. Only in a standalone server and in members' processes.
     """
     root = trio.lowlevel.current_root_task()
     assert root is not None
@@ -52,7 +52,7 @@ def bounded_end(mercy: float, code: Callable[[], int]) -> Iterator[Callable[[], 
 
 @contextlib.contextmanager
 def failures_reported() -> Iterator[None]:
-    """Log what the runtime fails with in the body. What this package raises on purpose has its own sentence."""
+    """Log the failure of the runtime in the body. Errors that this package raises on purpose are reported elsewhere."""
     try:
         yield
     except (UwsgiError, KeyboardInterrupt, SystemExit):
@@ -63,16 +63,16 @@ def failures_reported() -> Iterator[None]:
 
 
 def end_now(mercy: float) -> None:
-    """On Trio's thread: the mercy of a graceful stop is over, and something goes on all the same. It ends with 0."""
+    """End the process with code 0, because a graceful stop took longer than the mercy. On Trio's thread."""
     root = trio.lowlevel.current_root_task()
     assert root is not None
     _end(root, mercy, lambda: 0)
 
 
 def _end(root: trio.lowlevel.Task, mercy: float, code: Callable[[], int]) -> None:
-    """In the timer's thread: Trio's may be blocked."""
+    """Runs in the timer's thread, because Trio's may be blocked."""
     try:
-        logger.critical("the runtime did not end within the mercy of %g s; its process ends now", mercy)
+        logger.critical("the server did not stop within the mercy of %g s; the process exits now", mercy)
         for error in _failures(root):
             report_failure(error)
         dump_here(root)
@@ -81,7 +81,7 @@ def _end(root: trio.lowlevel.Task, mercy: float, code: Callable[[], int]) -> Non
 
 
 def _failures(task: trio.lowlevel.Task) -> Iterator[BaseException]:
-    """What tasks that have ended left for the nurseries which are still waiting for others."""
+    """The exceptions of ended tasks, in nurseries that still wait for other tasks."""
     for nursery in task.child_nurseries:
         yield from getattr(nursery, "_pending_excs", ())
         for child in nursery.child_tasks:

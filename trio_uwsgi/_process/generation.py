@@ -1,7 +1,8 @@
 """One version of the application's code, and the placement of its members in processes.
 
-A generation has a zygote, which has imported the application; when that dies there is another one, and the members of
-the first go on. What the application declared is the generation's registry (`_runtime/declarations.py`).
+A generation has a zygote, the process that has imported the application and forks members. When the zygote dies it is
+replaced, and its members keep running. What the application declared is the generation's registry
+(`_runtime/declarations.py`).
 """
 
 from __future__ import annotations
@@ -53,20 +54,20 @@ __all__ = ["Generation", "Generations", "MemberPlan", "open_generations"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Members of one seat that may fail to start one after the other before the runtime gives up.
+# Consecutive failures to start of one slot's members after which the runtime gives up.
 MOST_BOOT_FAILURES = 3
-# Seconds in which the last words of a process that has ended arrive.
+# Seconds in which the last frames of a process that has ended arrive.
 FINAL_FRAMES_TIMEOUT = 1.0
-# Seconds until another zygote is started.
+# Seconds until a dead zygote is replaced.
 ZYGOTE_RESTART_DELAY = 1.0
-# Seconds after its last word in which a process has ended by itself, which bounds its own end: see
-# `interpreter_exit.py`.
+# Seconds from the end of its link to SIGKILL. A member's process bounds its own end (`_system/interpreter_exit.py`), so
+# this is only for one that fails to do so.
 END_TIMEOUT = AFTER_A_FAILURE + 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MemberPlan:
-    """What every member of a generation is told, on which sockets its workers listen, and where its process is from."""
+    """What the members of a generation have in common: settings, the workers' listeners, and how processes start."""
 
     launcher: Launcher
     interface: Literal["auto", "wsgi", "asgi"]
@@ -80,12 +81,12 @@ class MemberPlan:
 
 
 class Generation:
-    """One version of the code. `registry` has what it declared; `children` are the members' processes, by name."""
+    """One version of the code. `registry` has its declarations; `children` are the members' processes, by name."""
 
     def __init__(self, plan: MemberPlan) -> None:
         self._plan = plan
         self._zygote: Zygote
-        self._restart_tried = trio.Event()  # when there is another one, or could be none
+        self._restart_tried = trio.Event()  # set after each attempt to replace the zygote
         self._failures: dict[str, int] = {}
         self._adopted = False
         self._watchdog = Watchdog(plan.settings.blocked_limits)
@@ -93,12 +94,12 @@ class Generation:
         self._retired = False
         self._scope = trio.CancelScope()
         self.registry: Registry
-        self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
+        self.caches: Callable[[], Path | None]  # the caches' folder, once the master has opened them
         self.frequency: SharedFrequency
         self.children: dict[str, Child] = {}
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Have a zygote, until cancelled; then all processes are ended.
+        """Run a zygote until cancelled; then end all processes.
 
         Raises:
             BootError: the application cannot be imported.
@@ -118,12 +119,12 @@ class Generation:
             task_status.started()
             while True:
                 await zygote.died.wait()
-                logger.error("the zygote died (%s); its members serve on, and another one is started", zygote.status)
+                logger.error("the zygote died (%s); its members keep serving, starting another zygote", zygote.status)
                 await trio.sleep(ZYGOTE_RESTART_DELAY)
                 try:
                     self._zygote = zygote = await nursery.start(self._run_zygote)
                 except BootError as error:
-                    logger.error("no other zygote could be started, members that die are not replaced: %s", error)
+                    logger.error("cannot start another zygote; members that die will not be replaced: %s", error)
                 self._restart_tried.set()
                 self._restart_tried = trio.Event()
 
@@ -141,7 +142,7 @@ class Generation:
         )
         async with open_zygote(plan) as zygote:
             task_status.started(zygote)
-            await zygote.ended.wait()  # which is after its death: its members are still there
+            await zygote.ended.wait()  # which may be long after its death: its members keep running
 
     def _setup(self, instance: MemberInstance, listeners: Sequence[Listener]) -> Setup:
         plan, slot = self._plan, instance.slot
@@ -162,9 +163,9 @@ class Generation:
         )
 
     async def _fork(self, master: Master, instance: MemberInstance) -> Child:
-        """Have a process for a member, from the zygote of the hour, or from the next one."""
+        """Fork a process for a member, from the current zygote or from its replacement."""
         slot = instance.slot
-        # When the runtime stops, one more worker may come for the signals that wait, but not for clients.
+        # While the runtime stops, a worker may still start for queued signals, but not to accept connections.
         serves = slot.kind == "worker" and not master.is_stopping(slot)
         listeners = self._plan.listeners if serves else ()
         setup = self._setup(instance, listeners).to_json()
@@ -183,12 +184,12 @@ class Generation:
                     if master.is_stopping(slot) or _waits_for_slot(instance):
                         raise
                     if zygote_deaths >= MOST_BOOT_FAILURES and not master.all_ready.is_set():
-                        raise BootError(f"{slot.name} cannot start, {zygote_deaths} zygotes died: {error}") from None
-                    logger.error("%s waits for another zygote: %s", slot.name, error)
+                        raise BootError(f"{slot.name} cannot start: {zygote_deaths} zygotes died: {error}") from None
+                    logger.error("%s is waiting for another zygote: %s", slot.name, error)
                     await tried.wait()
 
     async def place(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
-        """A placement: the member is a process. `make_member` is not called here, but there."""
+        """A placement: run the member as a process. `make_member` is called there, not here."""
         self._instances_running += 1
         try:
             return await self._run_in_process(master, instance, window)
@@ -197,7 +198,7 @@ class Generation:
             self._end_if_over()
 
     def retire(self) -> None:
-        """Other code is served: there are no new lives, and when the last one ends, so does this."""
+        """Start no more members, because another generation serves; end with the last running one."""
         self._retired = True
         self._end_if_over()
 
@@ -211,7 +212,7 @@ class Generation:
         except ForkRefused as error:
             if master.all_ready.is_set():
                 return Died(str(error))
-            return self._cannot_start(instance, BootFailed(f"{error}; mend that, or {TASKS_NEED_NONE}", ""))
+            return self._cannot_start(instance, BootFailed(f"{error}; repair that, or {TASKS_NEED_NONE}", ""))
         except ZygoteDied as error:
             return Died(str(error))
         async with child:
@@ -244,7 +245,7 @@ class Generation:
         async def run_link() -> None:
             await link.run()
             ended.set()
-            if self._plan.launcher.watched and not link.stop_requested:  # who was told to end has the mercy
+            if self._plan.launcher.watched and not link.stop_requested:  # a member that was asked to stop has the mercy
                 await trio.sleep(END_TIMEOUT)
                 child.kill()
 
@@ -270,24 +271,24 @@ class Generation:
         if status.code == 0 and link.stop_requested:
             return Stopped()
         if start.failure is None and not (instance.ready or link.stop_requested or master.all_ready.is_set()):
-            start.failed(BootFailed(f"it ended before it served: {status}", ""))
+            start.failed(BootFailed(f"it ended before it was ready: {status}", ""))
         if start.failure is not None and not instance.ready:
             return self._cannot_start(instance, start.failure)
         self._failures.pop(slot.name, None)
-        return Died("it left by itself" if status.code == 0 else str(status))
+        return Died("it ended by itself" if status.code == 0 else str(status))
 
     async def _limit_import(self, child: Child, start: Start) -> None:
-        """End a member that imports the application for too long, with its stack printed."""
+        """Kill a member that takes too long to import the application, after it has printed its stack."""
         seconds = self._plan.import_timeout
         with trio.move_on_after(seconds):
             await start.imported.wait()
             return
         start.failed(BootFailed(import_took_too_long(str(self._plan.launcher.app), seconds), ""))
-        await child.dump_stacks()  # of which it may die, so early
+        await child.dump_stacks()  # which may itself end a process that has not set up its handlers yet
         child.kill()
 
     def _adopt(self, description: bytes) -> None:
-        """With lazy applications: what the first member has found declared, while the registry is being served."""
+        """With lazy applications: use the declarations of the first member that has imported the application."""
         if not self._adopted:
             self._adopted = True
             adopt(self.registry, description)
@@ -308,12 +309,12 @@ class Generation:
 
 
 def _waits_for_slot(instance: MemberInstance) -> bool:
-    """Does another one have the seat, and keep it if this one does not start?"""
+    """Whether this is a replacement whose predecessor still holds the slot, and keeps it if this one does not start."""
     return instance.replacement and not instance.holds_slot
 
 
 def _logging_setup() -> dict[str, object]:
-    """How members log: as far as the root logger's first handler tells."""
+    """How members log: with the level of the root logger and the format of its first handler."""
     root = logging.getLogger()
     formatter = root.handlers[0].formatter if root.handlers else None
     form = getattr(formatter, "_fmt", None) or "%(levelname)s: %(message)s"
@@ -321,9 +322,7 @@ def _logging_setup() -> dict[str, object]:
 
 
 class Generations:
-    """The version of the code that is served, and how there is another one. `caches` and `frequency` are as in
-    `Generation`.
-    """
+    """The generation that serves, and its replacement in a reload. `caches` and `frequency` are as in `Generation`."""
 
     def __init__(self, plan: MemberPlan, nursery: trio.Nursery) -> None:
         self._plan = plan
@@ -331,10 +330,10 @@ class Generations:
         self._running: dict[Generation, None] = {}
         self.frequency = SharedFrequency()
         self.current: Generation
-        self.caches: Callable[[], Path | None]  # where they are, once the master has opened them
+        self.caches: Callable[[], Path | None]
 
     async def make(self) -> Generation:
-        """Import the application once more, beside the version that is served.
+        """Make another generation, which imports the application again, beside the current one.
 
         Raises:
             BootError: it cannot be imported.
@@ -360,23 +359,23 @@ class Generations:
             del self._running[generation]
 
     async def dump_stacks(self) -> None:
-        """Let the members of all versions print their tasks and stacks, one after the other."""
+        """Have the members of all generations print their tasks and stacks, one after the other."""
         for child in [child for generation in self._running for child in generation.children.values()]:
             await child.dump_stacks()
 
     def switch_to(self, generation: Generation) -> None:
-        """This version is served from now on; the former one ends with its last member."""
+        """Make this the current generation; the former one ends with its last member."""
         former, self.current = self.current, generation
         former.retire()
 
     async def place(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
-        """A placement: in the version that is served now."""
+        """A placement: in the current generation."""
         return await self.current.place(master, instance, make_member, window)
 
 
 @contextlib.asynccontextmanager
 async def open_generations(plan: MemberPlan) -> AsyncIterator[Generations]:
-    """Have a generation, and others after it, while the body runs.
+    """Run a generation, and its successors after reloads, while the body runs.
 
     Raises:
         BootError: the application cannot be imported.

@@ -1,7 +1,7 @@
-"""The heart of a member in a process of its own: signs of life, and how it goes, on its row of the board.
+"""The heartbeat of a member's process: writes the time and the member's statistics to its row of the scoreboard.
 
-What one beat does is here, and how often it does that in production; where time is not the system's, whoever stays
-beside the member (`member_process.House`) lets it beat.
+`HeartbeatLoop.beat` is one heartbeat; `beat` repeats it in production. Tests with another clock replace `beat` (see
+`MemberEnvironment` in `member_process.py`).
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 
 __all__ = ["HeartbeatLoop", "beat"]
 
-# Seconds between two signs of life. The master takes a loop for blocked that has given none for much longer.
+# Seconds between two heartbeats. After a much longer time without one the master takes the loop for blocked.
 _INTERVAL = 0.25
-# Signs of life until a process with a stuck thread asks to be replaced: code that ends a little late is no reason.
+# Heartbeats until a process with a stuck thread asks to be replaced: code that only ends a little late is no reason.
 _STUCK_BEATS = 4
-# Not the generator that all share: an application that seeds it would let all members go at once, and would not get the
-# numbers that it seeded it for.
+# Not the shared generator: if the application seeds that, all workers would be recycled at once, and the application
+# would not get the numbers that it expects.
 _random = random.SystemRandom().random
 
 
 class HeartbeatLoop:
-    """The signs of life of one member. It asks for a successor when it is time: a thread that was given up can only be
-    ended with its process.
+    """The heartbeats of one member. It asks for a replacement when a worker reached a limit, or when a thread is stuck,
+    because such a thread can only be ended with its process.
     """
 
     def __init__(self, row: Row, member_factory: MemberFactory, member: Member) -> None:
         self.member_factory = member_factory
         self.member = member
         self._row = row
-        self._stuck = 0  # beats since there is such a thread
+        self._stuck = 0  # heartbeats since a thread is stuck
         self._recycling = (
             RecyclingCheck(member_factory.recycling_limits, _random(), trio.current_time())
             if member.kind == "worker"
             else None
         )
         member_factory.follow(member.name, row)
-        self._requests_before = row.get("requests")  # of those who sat here before
+        self._requests_before = row.get("requests")  # of earlier instances in this slot
         row.set("pid", os.getpid())
 
     def beat(self) -> None:
-        """Show that the loop runs, and how it goes."""
+        """Write the heartbeat and the statistics, and ask for a replacement if there is a reason."""
         assert self.member.heartbeat is not None
         self.member.heartbeat.beat()
         self.note()
@@ -59,7 +59,7 @@ class HeartbeatLoop:
         self._stuck = self._stuck + 1 if stuck else 0
         reason = ""
         if self._stuck >= _STUCK_BEATS:
-            reason = f"{stuck} of its threads still run code that was given up"
+            reason = f"{stuck} {'thread is' if stuck == 1 else 'threads are'} stuck"
         elif self._recycling is not None:
             memory = _memory() if self.member_factory.recycling_limits.rss else 0
             reason = self._recycling.reason(
@@ -69,12 +69,12 @@ class HeartbeatLoop:
             self.member.link.send(ReplaceMe(reason))
 
     def note(self) -> None:
-        """Write down how it goes."""
+        """Write the statistics."""
         self.member_factory.note(self.member.name, self._row)
 
 
 async def beat(heartbeat_loop: HeartbeatLoop) -> None:
-    """Let it beat until cancelled, and write down how it went."""
+    """Repeat heartbeats until cancelled; write the statistics at the end."""
     try:
         while True:
             heartbeat_loop.beat()
@@ -84,6 +84,6 @@ async def beat(heartbeat_loop: HeartbeatLoop) -> None:
 
 
 def _memory() -> int:
-    """The bytes of memory that this process has."""
+    """The resident memory of this process, in bytes."""
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -1,4 +1,4 @@
-"""Where the processes of members come from."""
+"""How the processes of members are started."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Launcher"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """How there are zygotes, and what they find.
+    """How zygotes are started, and what they run.
 
     Args:
-        app: the application's name, for whoever imports it, and for the log.
-        entry: in which module the functions are that a zygote calls: `prepare`, `describe_application`, `main`.
-        hatch: starts a zygote.
-        watched: members whose loop is blocked are ended from outside, by the system's clock.
+        app: the application's name, for its import and for the log.
+        entry: the module of the functions that a zygote calls: `prepare`, `describe_application`, `main`.
+        start_zygote: starts a zygote.
+        watched: whether the watchdog kills members whose event loop is blocked.
     """
 
     app: AppReference

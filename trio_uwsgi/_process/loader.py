@@ -1,8 +1,8 @@
-"""Find an application by its name.
+"""Import an application by its name.
 
 A name is `module:attribute` or `path/to/file.py:attribute`; the attribute may have dots. Importing runs the
-application's own code, which may fail in any way: whatever it raises becomes the cause of a `BootError` that says what
-was looked for. What kind of application it is, and whether it works, is not found out here.
+application's own code, which may fail in any way: its exception becomes the cause of a `BootError` that says what was
+imported. Its interface is detected elsewhere (`_apps/interface.py`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from trio_uwsgi.errors import BootError
 
 __all__ = ["PassingThrough", "import_failure", "import_took_too_long", "is_failure", "load_app"]
 
-# uWSGI's default, and what the ASGI world calls it.
+# uWSGI's default name, and the usual one of ASGI applications.
 _APP_NAMES = ("application", "app")
 _FACTORY_NAMES = ("create_app", "make_app")
 
 
 class PassingThrough(BaseException):
-    """What this package itself raises out of an import, and is no failure of it."""
+    """Raised by this package to end an import, which then has not failed."""
 
 
 def load_app(
     spec: str, *, factory: bool = False
 ) -> Any:  # an application is any callable: its interface is detected later
-    """Import an application and give it back.
+    """Import an application and return it.
 
     The directory of the application is put first on `sys.path`: the current one for a module, the file's own for a
     file.
@@ -60,7 +60,7 @@ def load_app(
 def load_beside(
     spec: str, *, factory: bool = False
 ) -> tuple[Any, ModuleType]:  # as `load_app`, and the module where it was found
-    """`load_app`, with the module in which the application was looked for."""
+    """As `load_app`, and also return the module that was imported."""
     target, attribute = _split(spec)
     module = _import(target)
     name, found = _find(module, target, attribute, _FACTORY_NAMES if factory else _APP_NAMES)
@@ -74,7 +74,7 @@ def load_beside(
 
 
 def import_module_of(spec: str) -> ModuleType:
-    """Import the module of an application, and look for nothing in it.
+    """Import the module of an application, without looking up the application.
 
     Raises:
         BootError: as `load_app`.
@@ -83,7 +83,7 @@ def import_module_of(spec: str) -> ModuleType:
 
 
 def find_module_of(spec: str) -> importlib.machinery.ModuleSpec | None:
-    """Where the module of an application is; None where it is not. Nothing is imported, no package above it either."""
+    """The spec of an application's module; None if it is not found. Nothing is imported, not even a parent package."""
     target = spec if _is_file(spec.rpartition(":")[2]) else spec.rpartition(":")[0] or spec
     if _is_file(target):
         path = os.path.abspath(target)
@@ -94,7 +94,7 @@ def find_module_of(spec: str) -> importlib.machinery.ModuleSpec | None:
     path_of: Sequence[str] = [os.getcwd(), *sys.path]
     found = None
     for part in target.split("."):
-        # By the last part of its name: with the whole of it Python wants the parent to be imported.
+        # Only the last part of the name: for a full name Python would import the parent.
         found = importlib.machinery.PathFinder.find_spec(part, path_of)
         if found is None:
             return None
@@ -115,7 +115,7 @@ def _split(spec: str) -> tuple[str, str]:
     if attribute.endswith(")"):
         bare = attribute.partition("(")[0]
         raise BootError(
-            f"{spec!r} has a call in it; write {target}:{bare} with --factory, which calls it without arguments"
+            f"{spec!r} contains a call; write {target}:{bare} with --factory, which calls it without arguments"
         )
     return target, attribute
 
@@ -130,7 +130,7 @@ def _import_module(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # Only a missing part of the name itself is "not found": a missing dependency is the application's own failure.
+        # Only a missing part of the name itself means "not found"; a missing dependency is an error of the application.
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             _refuse_inaccessible(folder, listed=True)
             raise BootError(_not_found(name, error.name, folder)) from None
@@ -166,7 +166,7 @@ def _import_file(path: str) -> ModuleType:
         raise BootError(f"there is no file {path}{_did_you_mean(base, names)}")
     _put_first(folder)
     stem = base.removesuffix(".py")
-    # Its own name, so that its neighbours may import it and get this module; but never that of a module that exists.
+    # Under its own name, so that modules beside it import the same module; but never under an existing module's name.
     name = stem if stem.isidentifier() and stem not in sys.modules else f"uwsgi_file_{stem}"
     loader = importlib.machinery.SourceFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
@@ -176,7 +176,7 @@ def _import_file(path: str) -> ModuleType:
     try:
         loader.exec_module(module)
     except BaseException as error:
-        if not is_failure(error):  # what passes through may want to look into the module
+        if not is_failure(error):  # the module is still needed after a `PassingThrough`
             raise
         del sys.modules[name]
         raise import_failure(f"importing {path}", error) from error
@@ -184,16 +184,16 @@ def _import_file(path: str) -> ModuleType:
 
 
 def _refuse_inaccessible(folder: str, *, listed: bool = False) -> None:
-    """Python does not tell a folder that it may not enter from one that is empty.
+    """Python's import does not distinguish a folder without access from an empty one.
 
     Raises:
-        BootError: this is such a folder, or on the way to one.
+        BootError: there is no access to this folder or one of its parents.
     """
-    barred = inaccessible_folder(folder, listed=listed)
-    if barred is not None:
+    inaccessible = inaccessible_folder(folder, listed=listed)
+    if inaccessible is not None:
         raise BootError(
-            f"{user_name(os.geteuid())} cannot enter {barred}, where the application is looked for; "
-            f"let that user enter and read it, or put the application elsewhere"
+            f"{user_name(os.geteuid())} has no access to {inaccessible}, where the application is looked for; "
+            f"make it readable and searchable for that user, or move the application"
         )
 
 
@@ -232,13 +232,13 @@ def _make(factory: object, name: str) -> object:
         raise import_failure(f"calling {name}", error) from error
     if inspect.iscoroutine(app):
         app.close()
-        raise BootError(f"the factory {name} is async, and is called before Trio runs; make it a plain function")
+        raise BootError(f"the factory {name} is async, but is called before Trio runs; make it a plain function")
     return app
 
 
 def is_failure(error: BaseException) -> bool:
-    """Did the application's code fail? Whatever it raises says so, `asyncio.CancelledError` and SystemExit too, but for
-    a KeyboardInterrupt where Python raises it for Ctrl-C.
+    """Whether this is a failure of the application's code. `asyncio.CancelledError` and SystemExit are; a
+    KeyboardInterrupt is not if Python raises it for Ctrl-C.
     """
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_failure, error.exceptions))
@@ -248,7 +248,7 @@ def is_failure(error: BaseException) -> bool:
 
 
 def import_failure(what: str, error: BaseException) -> BootError:
-    """Put the failure of the application's own code in one sentence, and leave only its own frames in the traceback."""
+    """A `BootError` for a failure of the application's code; only that code's frames are kept in the traceback."""
     tb = error.__traceback__
     while tb is not None and _is_machinery(tb):
         tb = tb.tb_next
@@ -257,7 +257,7 @@ def import_failure(what: str, error: BaseException) -> BootError:
 
 
 def import_took_too_long(app: str, seconds: float) -> str:
-    """The sentence for that."""
+    """The text of an error for an import that took too long."""
     return f"importing {app} took longer than the import_timeout of {seconds:g} s; its stack is on standard error"
 
 

@@ -1,8 +1,8 @@
-"""A member in a process of its own, from its first line to its last.
+"""Run a member in its own process, from the call by the zygote's child to its end.
 
-The process was made by a zygote (`zygote.py`) and has the application imported. What runs in it is the same member as
-in a task: its link leads through a socket, and what all members share is in memory that all have, or asked of the
-master. When the link ends, the master is gone or wants this process gone: everything is cancelled.
+The zygote (`zygote.py`) forked the process, with the application imported. The member is the same as in a task; but its
+link to the master is a socket, and what members share is in shared memory, or requested from the master. When the link
+ends, the master has ended or wants this process to end: everything is cancelled.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ __all__ = ["CANNOT_START", "MemberEnvironment", "Setup", "main", "prepare"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# The exit code of a member whose application does not start.
+# The exit code of a member whose application cannot start.
 CANNOT_START = 4
-# Seconds before the end of the mercy at which Python's own end is cut off; never more than half of the mercy.
+# Seconds before the end of the mercy at which the interpreter's shutdown is cut short; at most half of the mercy.
 _EXIT_MARGIN = 0.15
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What a member's process is given. `rows` are those of all members on the board, by name, and `row` is the name of
-    this one's; `protocols` are those of the listeners. An `replacement` follows another one, which has the seat. `lazy`
-    when it is the first in its process to import the application.
+    """The settings of a member's process. `rows` are the scoreboard's rows of all members, by name, and `row` is the
+    name of this one's. `protocols` are those of the listeners. `replacement`: another instance holds the slot. `lazy`:
+    this process has to import the application.
     """
 
     kind: Literal["worker", "mule", "spooler"]
@@ -84,12 +84,12 @@ class Setup:
     master_pid: int
 
     def to_json(self) -> str:
-        """As a JSON value. It travels from a process of ours to another one, over a socket that nobody else has."""
+        """As a JSON value. Pickle is safe: the socket connects only processes of this server."""
         return base64.b64encode(pickle.dumps(self)).decode()
 
     @classmethod
     def from_json(cls, text: str) -> Setup:
-        """What `to_json` wrote."""
+        """The reverse of `to_json`."""
         setup = pickle.loads(base64.b64decode(text))
         assert isinstance(setup, cls)
         return setup
@@ -97,13 +97,13 @@ class Setup:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MemberEnvironment:
-    """What a member's process stands on, and tests replace: as in `Environment`, and the clock of its loop (None: the
-    system's), and who stays beside the member and lets its heart beat.
+    """What tests replace in a member's process: as in `Environment`, and the clock of its event loop (None: the
+    system's), and the task that repeats the heartbeat.
     """
 
     journal: Journal = dataclasses.field(default_factory=LoggingJournal)
     wall: WallClock = dataclasses.field(default_factory=lambda: WallClock(time.time))
-    chance: Callable[[], float] = random.SystemRandom().random  # the application may seed the one that all share
+    chance: Callable[[], float] = random.SystemRandom().random  # the application may seed the shared generator
     clock: trio.abc.Clock | None = None
     run_heartbeat: Callable[[HeartbeatLoop], Awaitable[None]] = beat
 
@@ -116,7 +116,7 @@ def prepare(setup: Any) -> None:
 def main(
     descriptors: list[int], setup: str, registry: Registry, member_environment: MemberEnvironment = MemberEnvironment()
 ) -> float:
-    """Be the member. The process ends when this returns, in as many seconds as this gives back."""
+    """Run the member. The process ends when this returns, within the seconds that this returns."""
     settings = Setup.from_json(setup)
     set_title(f"{settings.kind} {settings.number}")
     failure = _import() if settings.lazy else None
@@ -130,12 +130,12 @@ def main(
 
 
 def _import() -> BootError | None:
-    """Import the application here, outside of Trio, because it may run a loop of its own. The master is told later."""
+    """Import the application outside of Trio, because it may run a loop of its own. A failure is reported later."""
     try:
         application()
     except BootError as error:
         return error
-    set_posix_signals()  # importing may have set others
+    set_posix_signals()  # the import may have set others
     return None
 
 
@@ -146,7 +146,7 @@ async def _run(
     member_environment: MemberEnvironment,
     failure: BootError | None,
 ) -> float | None:
-    """Be the member; then say how long Python's own end may take, None if this one could not start."""
+    """Run the member; returns the seconds for the interpreter's shutdown, None if the member could not start."""
     process = _MemberProcess(setup, registry, member_environment, _Inherited.of(descriptors, setup))
     with bounded_end(setup.settings.mercy, lambda: 1) as bound:
         await process.run(failure, bound)
@@ -154,7 +154,7 @@ async def _run(
 
 
 class _Inherited(NamedTuple):
-    """What came as descriptors."""
+    """What the descriptors are."""
 
     stream: trio.SocketStream
     scoreboard: Scoreboard
@@ -217,16 +217,18 @@ class _MemberProcess:
             self._member.inbox.obey(frame)
 
     def seconds_left(self) -> float:
-        """What is left of the mercy for Python's own end, so that this process can say itself what held it up: when the
-        mercy is over the master comes, who cannot know.
+        """The rest of the mercy, for the interpreter's shutdown. It is a little less, because the master kills the
+        process at the end of the mercy, and this process is to log before that what it waited for.
         """
-        if self._inbox is None or self._inbox.stop_requested_at == math.inf:  # it exits by itself, or the master has
+        if (
+            self._inbox is None or self._inbox.stop_requested_at == math.inf
+        ):  # it was not asked to stop, or the master has ended
             return AFTER_A_FAILURE
         mercy = self._setup.settings.mercy
         return max(self._inbox.stop_requested_at + max(mercy - _EXIT_MARGIN, mercy / 2) - trio.current_time(), 0.05)
 
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
-        """Live, until told to stop, or until the link ends. With a failure, only say so."""
+        """Run the member until it has to stop, or the link ends. With a failure only report that."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bound)
             nursery.start_soon(self._run_link, nursery.cancel_scope)
@@ -284,7 +286,7 @@ class _MemberProcess:
             interface,
             setup.threads,
             multithread=setup.threads > 1,
-            multiprocess=True,  # an only worker has another one beside it in a reload, and may get one at any time
+            multiprocess=True,  # also with one worker: a reload runs two at once, and workers can be added
         )
 
     @contextlib.asynccontextmanager
@@ -303,8 +305,8 @@ class _MemberProcess:
 
 
 async def _obey_sigterm(member: Member) -> None:
-    """Ask for a successor, and leave when that serves, for whoever sends it to this process, or to every process of a
-    service; then the master stops, too, and nobody follows. The second one ends the process at once.
+    """On SIGTERM, ask the master for a replacement, and drain when that serves. If a service manager sends SIGTERM to
+    every process, the master stops too, and there is no replacement. A second SIGTERM ends the process at once.
     """
     with trio.open_signal_receiver(signal.SIGTERM) as received:
         async for _ in received:

@@ -1,4 +1,4 @@
-"""What the master knows of a member's process while that begins, and of all of them at once."""
+"""The master's state of a member's process during its start, and a setting that all members share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MemberLink", "SharedFrequency", "Start"]
 
 
 class MemberLink(StreamLink):
-    """The master's end of a link, which knows whether the member was told to end."""
+    """The master's end of a link. `stop_requested` says whether the member was asked to stop or drain."""
 
     stop_requested = False
 
@@ -23,8 +23,8 @@ class MemberLink(StreamLink):
 
 
 class Start:
-    """How the start of a member goes: `imported` is set when it has the application, or has none, and `failure` says
-    why there is none, or why it does not start with it.
+    """The start of a member: `imported` is set when its import has ended, well or not, and `failure` says why it cannot
+    start.
     """
 
     def __init__(self) -> None:
@@ -32,19 +32,19 @@ class Start:
         self.failure: BootFailed | None = None
 
     def failed(self, failure: BootFailed) -> None:
-        """It does not start; the first reason counts."""
+        """The member cannot start; the first reason is kept."""
         self.failure = self.failure or failure
         self.imported.set()
 
 
 class SharedFrequency:
-    """How often spoolers look through their directories, once a member has said that; 0 before."""
+    """The seconds between two scans of a spool directory, once a member has set that; 0 before."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.on_change: Callable[[float], None]  # tells those who are there
+        self.on_change: Callable[[float], None]  # tells the running spoolers
 
     def set(self, seconds: float) -> None:
-        """For all, and for those who come."""
+        """Set it for all running spoolers and for later ones."""
         self.seconds = seconds
         self.on_change(seconds)

@@ -1,15 +1,15 @@
-"""Harakiri from outside: ends members whose loop is blocked for too long.
+"""The watchdog: kills members whose event loop is blocked beyond their time limit (harakiri).
 
-What awaits is ended inside of the member by its cancel scope. Code that does not await (a call that sleeps, a busy
-loop, C code that keeps the GIL) cannot be ended there, and keeps the loop from everything else. So the master looks at
-the members' signs of life in shared memory, four times a second, because memory cannot be waited for, and when the
-first of them would be due. What is due is named in the log, prints its stacks, and is killed; its supervisor replaces
-it at once. One that comes back while its stacks are printed lives on.
+Code that awaits is cancelled within the member when its time limit ends. Code that does not await (a call that sleeps,
+a busy loop, C code that holds the GIL) cannot be cancelled there, and blocks the member's event loop. So the master
+checks the members' heartbeats in shared memory four times a second, because it cannot wait for a change of memory, and
+at the earliest moment at which a limit may end. A member that is over its limit is logged, prints its stacks, and is
+killed; its supervisor replaces it at once. If its loop runs again before the stacks are printed, it is not killed.
 
-Who is not judged: a member that is starting (imports and lifespans take their time), and one that cannot run. A member
-that is stopped (SIGSTOP, a debugger) has its time anew when it goes on, and so has everybody after the master itself
-was stopped or starved (^Z stops all, as does a paused virtual machine). A suspended machine's clock stands still.
-What a process waits for in the kernel, a dead network disk say, does count: it is what the limit is for.
+The limit does not count while a member starts (imports and lifespans take their time) or cannot run. A member that was
+stopped (SIGSTOP, a debugger) gets its whole time limit again when it continues, and so do all members after the master
+itself was stopped or starved (^Z, a paused virtual machine). The clock does not run while the machine is suspended.
+Time that a process waits in the kernel, for example for a dead network disk, does count.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = ["Watchdog", "Watched"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Seconds between two looks, at most.
+# Most seconds between two checks.
 INTERVAL = 0.25
-# A look that comes so much later says that this process could not run, and the members perhaps could not either.
+# Seconds since the last check after which this process, and perhaps the members too, could not run in between.
 OWN_PAUSE = 1.0
 
 
 class Watched:
-    """One member under watch.
+    """One watched member.
 
-    `started` says that it has started, and so is judged. `kill_reason` says why it was ended; empty if it was not.
+    Its limit counts once `started` is True. `kill_reason` says why it was killed; empty if it was not.
     """
 
     def __init__(self, child: Child, row: Row, limit: float) -> None:
@@ -56,23 +56,23 @@ class Watched:
         self._ending = False
 
     def restart_limit(self, now: float) -> None:
-        """It could not run until now."""
+        """Start its time limit anew, because it could not run until now."""
         self._blocked_limit.restart(now)
 
     def due(self) -> float:
-        """When it is to be ended, as it looks now."""
+        """When it is to be killed, unless there is another heartbeat."""
         if self._ending or not self.started:
             return math.inf
         return self._blocked_limit.due(self._row.get("heartbeat"), self._row.get("deadline"))
 
     def is_due(self, now: float) -> bool:
-        """Is it to be ended? To be called four times a second."""
+        """Whether it is to be killed now. To be called four times a second."""
         if now - self._row.get("heartbeat") > INTERVAL and _is_stopped(self.child.pid):
             self.restart_limit(now)
         return self.due() <= now
 
     async def end(self) -> None:
-        """Say so, let it print its stacks, and kill it, unless it has come back by then."""
+        """Log it, have the member print its stacks, and kill it, unless its loop runs again by then."""
         now = time.monotonic()
         self._ending = True
         row = self._row
@@ -80,13 +80,13 @@ class Watched:
         doing = escape(row.read())
         by = f" by {doing}" if doing else ""
         if heartbeat < deadline <= now and self._blocked_limit.due(heartbeat, 0) > now:
-            why = f"blocked{by} for {now - deadline:.3f} s beyond the deadline that it set for itself"
+            why = f"blocked{by} for {now - deadline:.1f} s beyond the deadline that it set for itself"
         else:
-            why = f"blocked{by} for {now - heartbeat:.3f} s"
+            why = f"blocked{by} for {now - heartbeat:.1f} s"
         logger.error("harakiri on %s (process %d): %s; its stacks follow", self.child.name, self.child.pid, why)
         await self.child.dump_stacks()
         if row.get("heartbeat") > heartbeat:
-            logger.warning("%s came back by itself, and lives on", self.child.name)
+            logger.warning("%s is no longer blocked and keeps running", self.child.name)
             self._ending = False
             return
         self.kill_reason = f"harakiri: {why}"
@@ -106,7 +106,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watching(self, child: Child, kind: str, row: Row) -> Iterator[Watched]:
-        """Watch a member during the block."""
+        """Watch a member while the block runs."""
         watched = Watched(child, row, self._limits[kind])
         self._watched[watched] = None
         try:
@@ -115,7 +115,7 @@ class Watchdog:
             del self._watched[watched]
 
     async def serve(self) -> None:
-        """Look after all of them, until cancelled."""
+        """Check all members, until cancelled."""
         last_check = time.monotonic()
         async with trio.open_nursery() as nursery:
             while True:
@@ -131,7 +131,7 @@ class Watchdog:
 
 
 def _is_stopped(pid: int) -> bool:
-    """Is the process stopped, or traced?"""
+    """Whether the process is stopped or traced."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,25 +1,25 @@
-"""The zygote: a process that has imported the application, and forks members.
+"""The zygote (a fork server): a process that has imported the application, and forks members.
 
-Theory. The master never forks: it runs Trio, with threads and state that a fork would copy half. It starts one zygote
-per generation of code (`_process/zygote_control.py`), a new interpreter that has no Trio run, no thread of ours and no
-handler that does anything. It imports the application once, so its children share that memory and start in
-milliseconds, and then only waits for two things:
+Theory. The master never forks, because it runs Trio, with threads and state that a fork would copy only partly. It
+starts one zygote per generation of code (`_process/zygote_control.py`): a new interpreter without a Trio run, without
+threads of this package and without signal handlers that act. The zygote imports the application once, so its children
+share that memory and start in milliseconds. Then it waits for two things:
 
-    frames from the master     fork one more, retire, or the end of the stream: the master is gone
-    the end of a child         reap it, and report its exact status; also of one that it has adopted
+    frames from the master     fork a child, retire, or the end of the stream, when the master has ended
+    the end of a child         reap it and send its exact status to the master; adopted processes are only reaped
 
-It is the children's parent, so the kernel keeps a dead child's pid until the zygote reaps it. That is why the zygote is
-the one to open a child's pidfd, between the fork and the reaping; it travels to the master, who can wait for and signal
-that very process from then on, also when the zygote is dead. A zygote that dies takes nobody with it.
+The zygote is the children's parent, so the kernel keeps a dead child's pid until the zygote reaps it. So the zygote
+opens the child's pidfd before it reaps, and sends it to the master. With it the master can wait for and signal that
+very process, even when the zygote is dead. The death of a zygote ends none of its children.
 
-When the master is gone its children see the end of their own streams. Those that do not leave within a grace are killed
-here. (And when both are gone, by their lifelines: see `_process/child_main.py`.)
+When the master has ended, the children see the end of their streams and end too. The zygote kills those that still run
+after a grace. (When both have ended, the lifelines kill the children: see `_process/child_main.py`.)
 
-With lazy applications the zygote imports none. Its children execute a fresh interpreter after the fork, and find the
-application with `application()` there. Everything else is the same.
+With lazy applications the zygote does not import the application. Its children execute a new interpreter after the
+fork, and import the application there, with `application()`. Everything else is the same.
 
-This needs Linux: pidfds, the subreaper, F_SETSIG, memfd and /proc. Elsewhere there are no processes for members:
-kqueue's NOTE_EXIT and reports alone could make one without exact status after a zygote's death, and without lifelines.
+This needs Linux: pidfds, the subreaper, F_SETSIG, memfd and /proc. Elsewhere members cannot be processes: with kqueue's
+NOTE_EXIT there would be no exact status after a zygote's death, and no lifelines.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ __all__ = ["application", "become_subreaper", "command", "run_zygote", "sys_path
 _PR_SET_CHILD_SUBREAPER = 36
 _IMPORT_FAILED = 3
 
-# The first line is sys.path, so that this package is found wherever the master found it. It is read byte by byte:
-# what comes behind it is for `run_zygote` or `run_lazy_child`.
+# The first line is sys.path, so that this package is found where the master found it. It is read byte by byte, because
+# what follows it is for `run_zygote` or `run_lazy_child`.
 _BOOTSTRAP = (
     "import json, sys; fd = int(sys.argv[1]); "
     "sys.path[:] = json.loads(open(fd, 'rb', 0, closefd=False).readline()); "
@@ -85,18 +85,18 @@ _BOOTSTRAP = (
 
 
 def command(start: str, descriptor: int) -> list[str]:
-    """The command line of an interpreter like this one that begins with `run_zygote` or `run_lazy_child`."""
+    """The command line of an interpreter like this one that calls `start`: `run_zygote` or `run_lazy_child`."""
     flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
     return [sys.executable, *flags, "-c", _BOOTSTRAP.format(start=start), str(descriptor)]
 
 
 def sys_path_line() -> bytes:
-    """What such an interpreter reads first."""
+    """The line that such an interpreter reads first."""
     return json.dumps([entry for entry in sys.path if isinstance(entry, str)]).encode() + b"\n"
 
 
 def become_subreaper() -> None:
-    """Become the parent of descendants whose own parent dies, instead of init. It cannot fail where it exists."""
+    """Adopt descendants whose own parent dies, instead of init. It cannot fail on a kernel that has it."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -107,13 +107,13 @@ _application: Any = None
 
 
 def application() -> Any:
-    """The application of the master's plan, in a child: the zygote's, or, with lazy applications, imported now.
+    """The application, in a child: the one that the zygote imported, or, with lazy applications, imported now.
 
     Raises:
         BootError: it could not be imported.
     """
     global _application
-    assert _hello is not None, "this process is no zygote, and comes from none"
+    assert _hello is not None, "this process is neither a zygote nor a child of one"
     if _application is None:
         _application = _import(_hello)
     return _application
@@ -138,12 +138,12 @@ def _apply_hello(hello: Hello) -> None:
     set_posix_signals()
 
 
-# ----- its life
+# ----- the process
 
 
 def run_zygote(descriptor: int, app: object = None) -> NoReturn:
-    """Be a zygote on this socket to the master, or one of its children, to the end of the process. An application that
-    is there already is not imported.
+    """Run as a zygote, on this socket to the master, and in each fork as a child, to the end of the process. With `app`
+    there is no import.
     """
     global _application
     _application = app
@@ -151,13 +151,13 @@ def run_zygote(descriptor: int, app: object = None) -> NoReturn:
     spec = zygote.serve() if zygote.import_application() else None
     if spec is not None:
         run_child(spec)
-    # The application's atexit functions are for the members, where they run.
+    # The application's atexit functions run in the members, not here.
     flush_output()
     os._exit(0 if _application is not None or (_hello is not None and _hello.lazy) else _IMPORT_FAILED)
 
 
 class _ChildRecord(NamedTuple):
-    """A living child. The zygote's write end of the lifeline is kept until the child is reaped."""
+    """A running child. The zygote keeps its write end of the lifeline until it has reaped the child."""
 
     ident: int
     pid: int
@@ -175,17 +175,15 @@ class _Zygote:
         self._children: dict[int, _ChildRecord] = {}
         self._poll = select.poll()
         self._poll.register(master, select.POLLIN)
-        self._sigchld_writer, self._sigchld_reader = (
-            socket.socketpair()
-        )  # SIGCHLD writes to it: of adopted processes there is no pidfd
+        self._sigchld_writer, self._sigchld_reader = socket.socketpair()  # because adopted processes have no pidfd here
         for sock in (self._sigchld_writer, self._sigchld_reader):
             sock.setblocking(False)
         self._retired = False
 
-    # ----- talking
+    # ----- frames
 
     def _receive(self) -> bool:
-        """Read once, into `_frames`. False: the master has gone, or is not a master."""
+        """Read once, into `_frames`. False: the master has ended, or sent invalid data."""
         try:
             data, ancillary, _, _ = self._master.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
             self._frames += self._reader.feed(data, descriptors_of(ancillary))
@@ -195,14 +193,14 @@ class _Zygote:
 
     def _send(self, frame: ZygoteFrame, descriptors: tuple[int, ...] = ()) -> None:
         data = encode(frame)
-        with contextlib.suppress(OSError):  # the master has gone; the next read says so
+        with contextlib.suppress(OSError):  # the master has ended; the next read returns that
             sent = socket.send_fds(self._master, [data], descriptors) if descriptors else 0
             self._master.sendall(data[sent:])
 
     # ----- importing
 
     def import_application(self) -> bool:
-        """Import the application. False: it failed, or the master is gone; there is nothing left to do."""
+        """Import the application. False: that failed, or the master has ended, so this process is to end."""
         while not self._frames:
             if not self._receive():
                 return False
@@ -210,25 +208,25 @@ class _Zygote:
         assert isinstance(hello, Hello)
         _apply_hello(hello)
         set_title("zygote")
-        become_subreaper()  # what members leave behind is reaped here, so it does not gather in the master
+        become_subreaper()  # processes that members leave behind are reaped here, not in the master
         began = time.monotonic()
         described = b""
         try:
             if not hello.lazy:
                 app = application()
-                pkgutil.resolve_name(hello.main)  # so that not every child imports its module
+                pkgutil.resolve_name(hello.main)  # so that its module is imported once, not in every child
                 if hello.describe:
                     described = pkgutil.resolve_name(hello.describe)(app)
         except (Exception, SystemExit) as error:
             self._send(_import_failed(error))
             return False
-        set_posix_signals()  # once more: importing may have set others
+        set_posix_signals()  # again, because the import may have set others
         ignore_sigterm()
         wake_on_child_exit(self._sigchld_writer.fileno())
         self._poll.register(self._sigchld_reader, select.POLLIN)
-        codecs.lookup("idna")  # otherwise each child imports that with its first name of a host, as in Flask's requests
+        codecs.lookup("idna")  # otherwise each child imports it for its first host name, as in a request to Flask
         gc.collect()
-        gc.freeze()  # a collection in a child does not touch, and so unshare, what is here by now
+        gc.freeze()  # so that a collection in a child does not write to, and so copy, the shared memory
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
         tasks = len(os.listdir("/proc/self/task"))
         self._send(Imported(os.getpid(), time.monotonic() - began, tasks, threads, described))
@@ -237,8 +235,8 @@ class _Zygote:
     # ----- forking and reaping
 
     def serve(self) -> ChildSpec | None:
-        """Fork and reap. Returns in a child with what it is to do, or in the zygote at its end."""
-        self._reap()  # what the import has left behind
+        """Fork and reap. Returns a `ChildSpec` in a child; None in the zygote, at its end."""
+        self._reap()  # processes that the import started
         while self._children or not self._retired:
             for fd, _ in self._poll.poll():
                 if fd != self._master.fileno():
@@ -257,7 +255,7 @@ class _Zygote:
         return None
 
     def _fork(self, frame: Fork, descriptors: list[int]) -> ChildSpec | None:
-        """In the zygote None, in the child its duty."""
+        """Returns None in the zygote, and the `ChildSpec` in the child."""
         try:
             lifeline, held = os.pipe()
         except OSError as error:
@@ -278,12 +276,12 @@ class _Zygote:
             return _exec_interpreter(_hello, spec) if _hello.lazy else spec
         try:
             pidfd = os.pidfd_open(pid)
-        except OSError as error:  # no room for one more: what cannot be watched shall not be
+        except OSError as error:  # no file descriptor left: a child that cannot be watched is killed
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             self._refuse(frame, [*descriptors, held], "pidfd_open", error)
             return None
-        # The child's copies must be the only ones, or nobody would see that it has closed them.
+        # Copies of the child's descriptors here would hide from their other ends that the child has closed them.
         close_all(descriptors)
         self._children[pid] = _ChildRecord(frame.ident, pid, pidfd, held)
         self._poll.register(pidfd, select.POLLIN)
@@ -295,7 +293,7 @@ class _Zygote:
         self._send(ForkFailed(frame.ident, f"the system refused {call}: {error}"))
 
     def _close_inherited(self) -> None:
-        """In a child: close what is the zygote's and the siblings'. Otherwise nobody would see that they have."""
+        """In a child: close the zygote's descriptors; copies of them would hide that the zygote has closed them."""
         signal.set_wakeup_fd(-1)
         for sock in (self._master, self._sigchld_writer, self._sigchld_reader):
             sock.close()
@@ -306,7 +304,7 @@ class _Zygote:
         close_all(self._reader.unclaimed)
 
     def _reap(self) -> None:
-        """Take the status of whoever has ended; of adopted processes too, which nobody asks for."""
+        """Reap all processes that have ended. Of adopted ones the status is dropped."""
         with contextlib.suppress(BlockingIOError):
             while self._sigchld_reader.recv(READ_SIZE):
                 pass
@@ -324,7 +322,7 @@ class _Zygote:
                 self._send(Exited(record.ident, os.waitstatus_to_exitcode(status)))
 
     def _end_children(self) -> None:
-        """The master is gone. The children see that by themselves; what is left after the grace is killed."""
+        """The master has ended: give the children a grace, and kill those that still run."""
         self._poll.unregister(self._master)
         assert _hello is not None
         deadline = time.monotonic() + _hello.grace
@@ -332,14 +330,14 @@ class _Zygote:
             self._poll.poll(left * 1000)
             self._reap()
         for record in self._children.values():
-            os.kill(record.pid, signal.SIGKILL)  # nobody else can have its pid before it is reaped, which is here
+            os.kill(record.pid, signal.SIGKILL)  # its pid cannot be reused before it is reaped, below
         while self._children:
             self._poll.poll()
             self._reap()
 
 
 def _import_failed(error: BaseException) -> ImportFailed:
-    """A BootError says in a sentence what failed, and its cause is what the application's code raised."""
+    """The frame for a failed import; the cause of a BootError is what the application's code raised."""
     cause = error.__cause__ if isinstance(error, BootError) else error
     text = "" if cause is None else "".join(traceback.format_exception(cause))
     reason = str(error) if isinstance(error, BootError) else f"preparing failed: {type(error).__name__}: {error}"
@@ -350,7 +348,7 @@ def _import_failed(error: BaseException) -> ImportFailed:
 
 
 def _exec_interpreter(hello: Hello, spec: ChildSpec) -> NoReturn:
-    """In a child: become a fresh interpreter, which reads from a file in memory what it is to be."""
+    """In a child: execute a new interpreter, which reads the `ChildSpec` from a file in memory."""
     try:
         memory = os.memfd_create("child spec")
         fork = Fork(0, spec.name, [spec.setup, spec.descriptors, spec.lifeline], 0)
@@ -359,7 +357,7 @@ def _exec_interpreter(hello: Hello, spec: ChildSpec) -> NoReturn:
         os.lseek(memory, 0, os.SEEK_SET)
         for descriptor in (memory, spec.lifeline, *spec.descriptors):
             os.set_inheritable(descriptor, True)
-        # Python sets its own handler of SIGINT before ours; nobody shall see it.
+        # Until this package's handlers are set, Python's own handler of SIGINT must not run.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         os.execv(sys.executable, command("run_lazy_child", memory))
     except OSError:
@@ -369,7 +367,7 @@ def _exec_interpreter(hello: Hello, spec: ChildSpec) -> NoReturn:
 
 
 def run_lazy_child(memory: int) -> NoReturn:
-    """Be the fresh interpreter that a lazy zygote's child became."""
+    """Run as a child of a lazy zygote, in its new interpreter, to the end of the process."""
     with open(memory, "rb") as file:
         frames = list(ZygoteFrameReader().feed(file.read(), []))
     (hello, _), (fork, _) = frames

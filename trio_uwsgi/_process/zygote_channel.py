@@ -1,7 +1,7 @@
-"""The line between the master and a zygote: frames, and descriptors beside them.
+"""The channel between the master and a zygote: a socket for frames, and for descriptors beside them.
 
-The master's end, in Trio, is `ZygoteChannel`. The zygote's end has no Trio, and is in `_process/zygote.py`; what both
-need is here. How descriptors find their frames: `_process/zygote_frames.py`.
+`ZygoteChannel` is the master's end, which uses Trio. The zygote's end, without Trio, is in `zygote.py`; what both ends
+need is here. How descriptors are assigned to frames is in `zygote_frames.py`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["ANCILLARY", "ANSWER", "READ_SIZE", "ZygoteChannel", "ZygoteDied", "c
 logger = logging.getLogger("trio_uwsgi")
 
 READ_SIZE = 65536
-# What the kernel lets through beside one message (SCM_MAX_FD).
+# Most descriptors that the kernel passes with one message (SCM_MAX_FD).
 _MAX_DESCRIPTORS = 253
 ANCILLARY = socket.CMSG_SPACE(_MAX_DESCRIPTORS * 4)
 
-# In seconds. A live zygote takes a frame, and answers a fork, in milliseconds, or tens of them where the application
-# has gigabytes; one that does not is stopped or stuck, and of no use.
+# In seconds. A zygote that works reads a frame and answers a fork within milliseconds, or tens of them where the
+# application has gigabytes. One that takes longer is stopped or stuck, and is given up.
 ANSWER = 10.0
 
 
 class ZygoteDied(UwsgiError):
-    """The zygote has ended; its children live on, and another one has to fork the next."""
+    """The zygote has ended. Its children keep running; another zygote has to fork new ones."""
 
 
 def descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
@@ -62,10 +62,10 @@ class ZygoteChannel:
         self._turn = trio.Lock()
 
     async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Send in whole, also when cancelled: half a frame would make the line useless.
+        """Send the whole frame, also when cancelled: after half a frame the channel would be useless.
 
         Raises:
-            ZygoteDied: there is nobody, or nobody who listens.
+            ZygoteDied: the zygote has ended or does not read.
         """
         try:
             with trio.move_on_after(ANSWER, shield=True) as whole:
@@ -75,7 +75,7 @@ class ZygoteChannel:
             raise ZygoteDied("the zygote has ended") from error
         if whole.cancelled_caught:
             self.close()
-            raise ZygoteDied(f"the zygote did not listen for {ANSWER:g} s")
+            raise ZygoteDied(f"the zygote did not read for {ANSWER:g} s")
 
     async def _send(self, data: memoryview, descriptors: Sequence[int]) -> None:
         beside = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
@@ -84,15 +84,15 @@ class ZygoteChannel:
             sent += await self._socket.send(data[sent:])
 
     async def receive(self) -> tuple[ZygoteFrame, list[int]] | None:
-        """The next frame, and its descriptors, which are the caller's to close. None: the zygote has gone."""
+        """The next frame, and its descriptors, which the caller has to close. None: the zygote has ended."""
         while not self._frames:
             try:
                 data, ancillary, _, _ = await self._socket.recvmsg(READ_SIZE, ANCILLARY, socket.MSG_CMSG_CLOEXEC)
                 self._frames += self._reader.feed(data, descriptors_of(ancillary))
             except (OSError, trio.ClosedResourceError):
                 return None
-            except ValueError as error:  # descriptors are missing, because this process has no room for more
-                logger.error("giving the zygote up: %s", error)
+            except ValueError as error:  # descriptors are missing, because this process has no free ones
+                logger.error("giving up the zygote, its data is incomplete: %s", error)
                 self.close()
                 return None
             if not data:
@@ -100,7 +100,7 @@ class ZygoteChannel:
         return self._frames.popleft()
 
     def finish(self) -> None:
-        """Say no more: for the zygote, its master is gone. What it still says can be received."""
+        """Close the sending direction, as if the master had ended. What the zygote still sends can be received."""
         with contextlib.suppress(OSError, trio.ClosedResourceError):
             self._socket.shutdown(socket.SHUT_WR)
 

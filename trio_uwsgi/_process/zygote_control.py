@@ -1,14 +1,14 @@
-"""The master's side of processes: a zygote as a context, and its children as objects.
+"""The master's side of a zygote: a context manager for the zygote, and `Child` objects for what it forks.
 
     async with open_zygote(plan) as zygote:
         async with await zygote.fork("worker1", setup, [listener.fileno()]) as child:
             ...                          # child.ctl is the stream of the member's link
             status = await child.wait()
 
-One shielded task listens to the zygote, and one per child watches for its end: a body that is cancelled still sees its
-children end, and `Zygote.aclose` bounds how long that takes.
+One shielded task receives the zygote's frames, and one per child waits for its end. So the ends of children are
+noticed also when the body is cancelled; `Zygote.aclose` bounds how long that takes.
 
-What is in the processes is in `_process/zygote.py` and `_process/child_main.py`, and which systems have them, too.
+What runs in these processes is in `zygote.py` and `child_main.py`; `zygote.py` says which systems have them.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 
-# Seconds in which what a zygote said last arrives.
+# Seconds in which the last frames of a zygote arrive.
 _FINAL_FRAMES = 1.0
 # Seconds that faulthandler may need to print a stack.
 _STACKS = 0.2
-# Seconds in which what an import had started ends, when the import was cut short.
+# Seconds for processes that an import had started to end, when that import was cut short.
 _LEFTOVERS_TIMEOUT = 1.0
 
 
@@ -78,7 +78,7 @@ class ForkRefused(UwsgiError):
 
 
 class RemoteTraceback(Exception):
-    """The cause of an error that was raised in another process. Its text is the traceback there."""
+    """The cause of an error that was raised in another process. Its text is the traceback from there."""
 
     def __str__(self) -> str:
         return f'\n"""\n{self.args[0]}"""'
@@ -86,19 +86,19 @@ class RemoteTraceback(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a zygote is to be. Functions are named as `module:attribute`; "" is none.
+    """What a zygote imports and runs. Functions are named as `module:attribute`; "" is none.
 
     Args:
-        app: where the application is.
+        app: the application's name.
         main: called in each child as `main(descriptors, setup)`; the first descriptor is the child's end of `ctl`.
         prepare, setup: `prepare(setup)` is called before the application is imported; `setup` is a JSON value.
         describe: `describe(application)` gives the bytes of `Zygote.imported.described`.
-        lazy: the zygote imports nothing; each child is a fresh interpreter, and imports for itself (`application()`).
-        threads: "refuse" an application that starts threads when it is imported, or "allow" that: its children do not
-            have them, and the locks that they held stay locked.
+        lazy: the zygote does not import the application; each child is a new interpreter that does (`application()`).
+        threads: "refuse" or "allow" an application that starts threads when it is imported. Children do not have these
+            threads, and the locks that they held stay locked.
         start_timeout: seconds for the import.
-        orphan_grace: seconds that children have to leave when the master dies.
-        hatch: starts its process.
+        orphan_grace: seconds that children have to end when the master dies.
+        start_zygote: starts the zygote's process.
     """
 
     app: AppReference
@@ -115,7 +115,7 @@ class Plan:
 
 @dataclasses.dataclass(slots=True)
 class _PendingFork:
-    """A child that was asked for."""
+    """A child that was requested from the zygote and is not running yet."""
 
     name: str
     ctl: trio.SocketStream
@@ -126,8 +126,8 @@ class _PendingFork:
 
 
 class Zygote:
-    """A living zygote; see `open_zygote`. `imported` is what it said when it was ready, `died` is set at its end, and
-    `ended` when all of its children have ended, too.
+    """A running zygote; see `open_zygote`. `imported` is the frame that it sent when it was ready, `died` is set at its
+    end, and `ended` when all of its children have ended, too.
     """
 
     def __init__(self, plan: Plan, process: ZygoteProcess, channel: ZygoteChannel, imported: Imported) -> None:
@@ -154,21 +154,21 @@ class Zygote:
 
     @property
     def status(self) -> ExitStatus | None:
-        """How it ended; None while it lives."""
+        """How it ended; None while it runs."""
         code = self._process.returncode
         return None if code is None else ExitStatus.of(code)
 
     async def fork(self, name: str, setup: object = None, descriptors: Sequence[int] = ()) -> Child:
-        """Make a child that runs `Plan.main`. It is there when this returns, and has not said anything yet.
+        """Fork a child that runs `Plan.main`. Its process exists when this returns; it may not have run yet.
 
         Args:
             name: for the log.
             setup: a JSON value, the second argument of `main`.
-            descriptors: given to the child behind that of `ctl`, in this order. They are only copied: closing them here
-                stays the caller's.
+            descriptors: passed to the child after that of `ctl`, in this order. They are copied; the caller still has
+                to close its own.
         Raises:
-            ZygoteDied: there is no zygote any more, or none that answers.
-            ForkRefused: the system has no room for another process.
+            ZygoteDied: the zygote has ended or does not answer.
+            ForkRefused: the system refused another process.
         Cancellation: no child is left.
         """
         if self.died.is_set():
@@ -188,9 +188,9 @@ class Zygote:
             if answer.cancelled_caught:
                 self._process.kill()
             if pending.refusal:
-                raise ForkRefused(f"no process for {name}: {pending.refusal}")
+                raise ForkRefused(f"cannot start a process for {name}: {pending.refusal}")
             if pending.child is None:
-                raise ZygoteDied(f"the zygote has ended, or does not answer: no process for {name}")
+                raise ZygoteDied(f"cannot start a process for {name}: the zygote has ended or does not answer")
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._abandon(ident, pending)
@@ -198,34 +198,34 @@ class Zygote:
         return pending.child
 
     async def _abandon(self, ident: int, pending: _PendingFork) -> None:
-        """Nobody wants the child any more, wherever it is on its way."""
+        """End a child that is no longer wanted, at whatever stage of its start."""
         if pending.sent:
             with trio.move_on_after(ANSWER):
                 await pending.answered.wait()
-        self._pending_forks.pop(ident, None)  # if it comes even later, `_on_forked` kills it
+        self._pending_forks.pop(ident, None)  # if it is forked even later, `_on_forked` kills it
         await trio.aclose_forcefully(pending.ctl)
         if pending.child is not None:
             await pending.child.aclose()
 
     async def retire(self) -> None:
-        """Let it fork no more, and leave when its last child has ended.
+        """Have it fork no more, and end after its last child.
 
         Raises:
-            ZygoteDied: it has left already.
+            ZygoteDied: it has ended already.
         """
         await self._channel.send(encode(Retire()))
 
-    # ----- its two sides: listening, and ending
+    # ----- receiving, and ending
 
     async def serve(self) -> None:
-        """Listen, and watch the children, until the zygote and they have ended."""
+        """Receive frames and watch the children, until the zygote and they have ended."""
         try:
             with self._scope:
                 async with trio.open_nursery() as watchers:
                     watchers.start_soon(self._watch_process)
                     while (received := await self._channel.receive()) is not None:
                         self._handle(*received, watchers)
-                    # It is the end of the process that makes us its children's parent, not that of its socket.
+                    # This process adopts the children when the zygote's process ends, not when its socket is closed.
                     with trio.move_on_after(KILL_TIMEOUT):
                         await self._process.wait()
                     self.died.set()
@@ -236,7 +236,7 @@ class Zygote:
             self._close_scope.cancel()
 
     async def _watch_process(self) -> None:
-        """When its process has ended, so has its channel, which what it forked by itself may hold open."""
+        """Close the channel after the end of the zygote's process: other processes may hold its socket open."""
         await self._process.wait()
         with trio.move_on_after(_FINAL_FRAMES):
             await self.died.wait()
@@ -256,7 +256,7 @@ class Zygote:
     def _on_forked(self, frame: Forked, descriptors: list[int], watchers: trio.Nursery) -> None:
         pidfd, lifeline = descriptors
         pending = self._pending_forks.pop(frame.ident, None)
-        if pending is None:  # so late that nobody waits for it
+        if pending is None:  # its `fork` was given up
             send_signal(pidfd, frame.pid, signal.SIGKILL)
             close_all(descriptors)
             return
@@ -270,8 +270,8 @@ class Zygote:
         del self._children[ident]
 
     async def aclose(self) -> None:
-        """Ask all children to leave, kill those that do not, and end the zygote. Bounded, and not to be cancelled."""
-        self._channel.finish()  # the zygote, for its part, does the same as here
+        """Ask all children to end, kill those that do not, and end the zygote. Bounded, and not to be cancelled."""
+        self._channel.finish()  # the zygote then ends its children as is done here
         children = list(self._children.values())
         for child in children:
             child.request_stop()
@@ -308,19 +308,19 @@ async def _kill_process(process: ZygoteProcess) -> None:
 async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
     """Start a zygote, and end it, with all its children, at the end of the block.
 
-    A zygote that dies on the way takes no child with it, and the block goes on: open another one beside it for new
-    children, and leave this block when its own have ended.
+    The death of the zygote ends neither its children nor the block: open another zygote beside it for new children, and
+    leave this block when its own children have ended.
 
     Raises:
-        BootError: the system has no process for it; or the application did not import (its cause is a
-            `RemoteTraceback`), was not imported in time, or started threads.
+        BootError: the zygote's process cannot be started; or the import of the application failed (the cause is a
+            `RemoteTraceback`), took too long, or started threads.
     Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
     """
     become_subreaper()
     process, channel, imported = await _start(plan)
     zygote = Zygote(plan, process, channel, imported)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(zygote.serve)  # no `await` before this: what it holds would be left behind
+        nursery.start_soon(zygote.serve)  # no `await` before this: its process would be left behind
         try:
             yield zygote
         finally:
@@ -344,8 +344,8 @@ async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteChannel, Imported]:
 
 
 async def _reap_leftovers(started: list[int]) -> None:
-    """Wait for programs that an import had started (Trio's runs ldconfig), which are children of ours when that was cut
-    short, and which nobody else would reap. They have a moment; who stays longer is somebody's daemon.
+    """Reap processes that an import had started (Trio's runs ldconfig). This process adopts them when the zygote was
+    killed during the import. One that runs longer than a moment is a daemon, and is left alone.
     """
     with trio.move_on_after(_LEFTOVERS_TIMEOUT, shield=True):
         for pid in started:
@@ -375,5 +375,5 @@ async def _import_application(plan: Plan, process: ZygoteProcess, channel: Zygot
     if not isinstance(frame, Imported):
         channel.close()
         status = ExitStatus.of(await process.wait())
-        raise BootError(f"the process that was to import {plan.app} ended before it had: {status}")
+        raise BootError(f"the process that imports {plan.app} ended before it was done: {status}")
     return frame

@@ -1,10 +1,10 @@
-"""What the master and a zygote say to each other, and how descriptors find their frames. Pure.
+"""The frames between the master and a zygote, and how descriptors are assigned to them. Pure.
 
-The bytes are those of `frames.py`. Descriptors travel beside them, over the same unix socket: they never arrive later
-than the first byte that they were sent with, but may come in one read with the end of the frame before. So each frame
-says how many are its own, and takes them in order.
+The encoding is that of `_link/frames.py`. Descriptors are sent beside the bytes, over the same unix socket. They never
+arrive later than the first byte that they were sent with, but may arrive in one read with the end of the frame before.
+So each frame has the number of its descriptors, and they are assigned in order.
 
-Here are only numbers: who sends and receives them is in `zygote_control.py` (the master) and `zygote.py`.
+Descriptors are only numbers here. `zygote_control.py` (the master) and `zygote.py` send and receive them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ZygoteFrame(Frame):
-    """Base of these frames. `descriptors` is how many travel beside one."""
+    """Base of these frames. `descriptors` is the number of descriptors that are sent beside one."""
 
     @property
     def descriptors(self) -> int:
@@ -42,12 +42,12 @@ class ZygoteFrame(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hello(ZygoteFrame):
-    """Master to zygote, first: what to be. Functions are named as `module:attribute`, and "" is none.
+    """Master to zygote, the first frame: what to import and run. Functions are named as `module:attribute`; "" is none.
 
-    `argv` is the program's, for `sys.argv`. `app` has the values of an `AppReference`. `prepare` is called with `setup`
+    `argv` is the master's `sys.argv`. `app` has the values of an `AppReference`. `prepare` is called with `setup`
     before the application is imported, `describe` with the application afterwards, and `main` in each child. With
-    `lazy` the application is not imported here, and each child is a fresh interpreter. `grace` is what children have,
-    in seconds, when the master is gone.
+    `lazy` the zygote does not import the application, and each child is a new interpreter. `grace` is the time in
+    seconds that children have to end after the master has ended.
     """
 
     argv: list[str]
@@ -62,10 +62,10 @@ class Hello(ZygoteFrame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Imported(ZygoteFrame):
-    """Zygote to master: the application is here, and children may be asked for.
+    """Zygote to master: the application is imported, and children can be forked.
 
-    `seconds` is what the import took. `os_threads` counts the threads of the process, which are more than Python knows
-    of; `threads` names those that Python knows. `described` is what `Hello.describe` returned.
+    `seconds` is the duration of the import. `os_threads` is the number of the process's threads, including those that
+    Python does not know; `threads` has the names of those that it knows. `described` is what `Hello.describe` returned.
     """
 
     pid: int
@@ -78,7 +78,7 @@ class Imported(ZygoteFrame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImportFailed(ZygoteFrame):
-    """Zygote to master, last: what failed, in a sentence, and the traceback of the application's own code."""
+    """Zygote to master, the last frame: why the import failed, and the traceback of the application's own code."""
 
     reason: str
     traceback: str
@@ -86,7 +86,7 @@ class ImportFailed(ZygoteFrame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fork(ZygoteFrame):
-    """Master to zygote: make a child that calls `Hello.main` with these descriptors and this setup. Answered."""
+    """Master to zygote: fork a child that calls `Hello.main` with these descriptors and this setup. It is answered."""
 
     ident: int
     name: str
@@ -100,7 +100,7 @@ class Fork(ZygoteFrame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forked(ZygoteFrame):
-    """Zygote to master: the child is there. Beside it: its pidfd, and the end of its lifeline that is not to close."""
+    """Zygote to master: the child is forked. Its descriptors: the child's pidfd, and the write end of its lifeline."""
 
     ident: int
     pid: int
@@ -112,7 +112,7 @@ class Forked(ZygoteFrame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ForkFailed(ZygoteFrame):
-    """Zygote to master: the system refused the child, for this reason."""
+    """Zygote to master: the system refused to fork the child, for this reason."""
 
     ident: int
     reason: str
@@ -128,29 +128,33 @@ class Exited(ZygoteFrame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Retire(ZygoteFrame):
-    """Master to zygote: fork no more, and leave when the last child has ended."""
+    """Master to zygote: fork no more, and end when the last child has ended."""
 
 
-_WORDS = Vocabulary(Hello, Imported, ImportFailed, Fork, Forked, ForkFailed, Exited, Retire)
-encode = _WORDS.encode
+_VOCABULARY = Vocabulary(Hello, Imported, ImportFailed, Fork, Forked, ForkFailed, Exited, Retire)
+encode = _VOCABULARY.encode
 
 
 class ZygoteFrameReader:
     """Bytes and descriptors in, frames with their descriptors out."""
 
     def __init__(self) -> None:
-        self._frames = FrameReader(_WORDS)
-        self.unclaimed: deque[int] = deque()  # of frames that are not here yet; whoever ends early closes them
+        self._frames = FrameReader(_VOCABULARY)
+        self.unclaimed: deque[int] = (
+            deque()
+        )  # of frames that are not complete yet; the owner closes them if it ends before
 
     def feed(self, data: bytes, descriptors: list[int]) -> Iterator[tuple[ZygoteFrame, list[int]]]:
-        """The frames that this data completes, each with the descriptors that are now its reader's to close.
+        """The frames that this data completes, each with its descriptors, which the caller has to close.
 
         Raises:
-            ValueError: the data is not of this format, or a frame has fewer descriptors than it says.
+            ValueError: the data is invalid, or descriptors of a frame are missing.
         """
         self.unclaimed += descriptors
         for frame in self._frames.feed(data):
             assert isinstance(frame, ZygoteFrame)
             if len(self.unclaimed) < frame.descriptors:
-                raise ValueError(f"{len(self.unclaimed)} descriptors came for {frame!r}")
+                raise ValueError(
+                    f"only {len(self.unclaimed)} of {frame.descriptors} descriptors arrived with {frame!r}"
+                )
             yield frame, [self.unclaimed.popleft() for _ in range(frame.descriptors)]

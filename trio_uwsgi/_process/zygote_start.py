@@ -1,6 +1,6 @@
-"""How there comes to be a zygote: its process, and the line to it.
+"""Start a zygote: its process, and the channel to it.
 
-In production it is a new interpreter. (A test forks one: see `forked_zygote.py`.)
+In production it is a new interpreter. (A test forks one: see `_testing/forked_zygote.py`.)
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ __all__ = ["StartZygote", "ZygoteProcess", "check_threads", "start_zygote"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# A thread that Trio keeps for its next call: it holds nothing, and Trio forgets it in a forked child.
+# An idle thread of Trio's thread cache: it holds no locks, and Trio drops it in a forked child.
 _IDLE_OF_TRIO = re.compile(r"Trio thread \d+")
 
 
 class ZygoteProcess(Protocol):
-    """What is needed of a zygote's process: as much of `trio.Process`."""
+    """The part of `trio.Process` that is used of a zygote's process."""
 
     @property
     def pid(self) -> int: ...
@@ -51,10 +51,10 @@ StartZygote: TypeAlias = Callable[[], Awaitable[tuple[ZygoteProcess, ZygoteChann
 
 
 async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
-    """Start an interpreter that is to be a zygote. It reads on its line what it is to be.
+    """Start an interpreter that runs as a zygote. The first frame on its channel is to be a `Hello`.
 
     Raises:
-        BootError: the system has no process for it.
+        BootError: the process cannot be started.
     """
     near, far = socket.socketpair()
     far.setblocking(True)  # the application may have set a default timeout, and a zygote waits for its master
@@ -65,7 +65,7 @@ async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
     except OSError as error:
         channel.close()
         raise BootError(
-            f"no process can be started that forks the members: {error}; mend that, or {TASKS_NEED_NONE}"
+            f"cannot start the process that forks the members: {error}; repair that, or {TASKS_NEED_NONE}"
         ) from None
     except BaseException:
         channel.close()
@@ -74,24 +74,26 @@ async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
 
 
 def check_threads(app: AppReference, imported: Imported, *, allowed: bool) -> None:
-    """Threads that an import has started: a fork copies none of them, but the locks that they hold.
+    """Check for threads that the import has started: a fork does not copy them, but does copy the locks that they hold.
 
     Raises:
-        BootError: there are some, and they are not allowed.
+        BootError: there are such threads, and they are not allowed.
     """
     started = [name for name in imported.threads if not _IDLE_OF_TRIO.fullmatch(name)]
     unknown = imported.os_threads - 1 - len(imported.threads)
     if started and not allowed:
         raise BootError(
-            f"importing {app} started threads ({', '.join(started)}), which its processes would not have; "
-            f"start them when a member starts, or set lazy_apps, with which each member imports the application itself"
+            f"importing {app} started threads ({', '.join(started)}), which do not exist in forked members; "
+            f"start them when a member starts, or set lazy_apps, so that each member imports the application itself"
         )
     if started:
-        logger.warning("importing %s started threads (%s), which its processes do not have", app, ", ".join(started))
+        logger.warning(
+            "importing %s started threads (%s), which do not exist in forked members", app, ", ".join(started)
+        )
     if unknown > 0:
         logger.warning(
-            "importing %s started %d thread%s that Python does not know, as numpy's libraries do; "
-            "its processes do not have them",
+            "importing %s started %d thread%s outside of Python, as numpy's libraries do; "
+            "they do not exist in forked members",
             app,
             unknown,
             "s" * (unknown > 1),

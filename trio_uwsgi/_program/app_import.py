@@ -1,7 +1,7 @@
-"""The import of the application in the program's own process, where members are tasks.
+"""Import the application in the standalone server's own process, where members are tasks.
 
-Nobody looks at the process from outside, as the master does where processes import; and while the main thread imports
-it does nothing else.
+Members' processes are watched by the master during an import; here a thread enforces the time limit, and a posix signal
+interrupts the import.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _STDERR = 2
 
 @contextlib.contextmanager
 def in_time(app: str, seconds: float) -> Iterator[None]:
-    """End the process, with its stacks printed, if the body takes longer; 0 is no limit.
+    """Print the stacks and end the process if the body takes longer than this; 0 is no limit.
 
-    A thread does, because the import may be in C.
+    A thread does that, because the import may block in C code.
     """
     if not seconds:
         yield
@@ -60,13 +60,13 @@ def _end_in_time(done: threading.Event, app: str, seconds: float) -> None:
         os._exit(CANNOT_START)
 
 
-class _CutShort(PassingThrough):
-    """Raised out of an import, for a posix signal that is obeyed then."""
+class _Interrupted(PassingThrough):
+    """Raised to interrupt an import for a posix signal that stops the server."""
 
 
 async def load_where_signals_are_obeyed(app: AppReference) -> object:
-    """Import the application on Trio's thread. Where posix signals are obeyed, one of those that stop ends the import:
-    otherwise nobody would look at it before that has ended.
+    """Import the application on Trio's thread. If this process handles posix signals, one that stops it interrupts the
+    import; otherwise it would only be handled after the import.
 
     Raises:
         BootError: as `AppReference.load`.
@@ -75,18 +75,18 @@ async def load_where_signals_are_obeyed(app: AppReference) -> object:
     if threading.current_thread() is not threading.main_thread() or not all(map(callable, former.values())):
         return app.load()
 
-    def cut(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         handler = former[signal.Signals(number)]
         assert callable(handler)
         handler(number, frame)
-        raise _CutShort
+        raise _Interrupted
 
     for number in STOPS:
-        signal.signal(number, cut)
+        signal.signal(number, interrupt)
     try:
         return app.load()
-    except _CutShort:
-        await trio.sleep_forever()  # whoever obeys the signal cancels
+    except _Interrupted:
+        await trio.sleep_forever()  # the handler of the signal cancels this
         raise
     finally:
         for number, handler in former.items():

@@ -1,6 +1,6 @@
-"""What people are told who type an option of another server, and how a `ConfigError` reads on a command line.
+"""Hints for options of other servers, and the text of a `ConfigError` in the words of the command line.
 
-What uWSGI calls its options is in `command_options.py`, beside our own.
+The hints for uWSGI's options are in `command_options.py`.
 """
 
 from __future__ import annotations
@@ -14,25 +14,29 @@ __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
 _WEBSOCKETS = "leave it out, WebSocket is not served"
 _TLS = "TLS is for a proxy in front"
-_STDERR = "leave it out, the log goes to standard error; --disable-logging is without the access log"
-_PROXY = "leave it out, headers of a proxy are left to the application; over --socket its variables count"
-_FOLDERS = "leave it out, --reload watches the current folder and that of the application"
+_STDERR = "leave it out, the log goes to standard error; --disable-logging disables the access log"
+_PROXY = "leave it out, the application reads a proxy's headers; over --socket the proxy's variables are used"
+_FOLDERS = "leave it out, --reload watches the current directory and the application's"
 
-# The names of gunicorn's, uvicorn's and hypercorn's options, where they are neither ours nor uWSGI's.
+# Options of gunicorn, uvicorn and hypercorn that neither uWSGI nor trio_uwsgi has.
 FOREIGN_OPTIONS = {
     **dict.fromkeys(("b", "bind", "insecure-bind"), "write --http HOST:PORT, or --http /path/of.sock"),
     **dict.fromkeys(("host", "port"), "write --http HOST:PORT"),
     "uds": "write --http /path/of.sock",
     "fd": "write --http fd://N",
-    "w": "write --processes N; --workers N alone are tasks of one process",
-    **dict.fromkeys(("k", "worker-class"), "leave it out; --processes N are processes, --threads N are for WSGI"),
-    **dict.fromkeys(("t", "timeout", "worker-healthcheck-timeout"), "write --harakiri SEC, which limits a request"),
+    "w": "write --processes N; --workers N alone runs workers as tasks of one process",
+    **dict.fromkeys(("k", "worker-class"), "leave it out; use --processes N, and --threads N for WSGI"),
+    **dict.fromkeys(
+        ("t", "timeout", "worker-healthcheck-timeout"), "write --harakiri SEC, the time limit of a request"
+    ),
     **dict.fromkeys(("graceful-timeout", "timeout-graceful-shutdown"), "write --mercy SEC"),
     **dict.fromkeys(("keep-alive", "timeout-keep-alive"), "write --keep-alive-timeout SEC"),
     "read-timeout": "write --header-timeout SEC, and --socket-timeout SEC for bodies",
     "max-requests-jitter": "write --max-requests-delta N",
     "limit-max-requests": "write --max-requests N, with --processes",
-    **dict.fromkeys(("worker-connections", "limit-concurrency"), "leave it out, connections are not counted"),
+    **dict.fromkeys(
+        ("worker-connections", "limit-concurrency"), "leave it out, the number of connections is not limited"
+    ),
     "backlog": "write --listen N",
     **dict.fromkeys(("limit-request-line", "limit-request-field-size"), "write --max-header-size BYTES"),
     "h11-max-incomplete-event-size": "write --max-header-size BYTES",
@@ -50,7 +54,8 @@ FOREIGN_OPTIONS = {
     "env-file": "write --env NAME=VALUE, once for each",
     "app-dir": "write --chdir DIR",
     **dict.fromkeys(
-        ("c", "config", "print-config", "check-config"), "write `config = trio_uwsgi.Config(...)` beside it"
+        ("c", "config", "print-config", "check-config"),
+        "write `config = trio_uwsgi.Config(...)` beside the application",
     ),
     **dict.fromkeys(("n", "name"), "leave it out; pip install 'trio-uwsgi[procname]' names the processes"),
     **dict.fromkeys(("reload-dir", "reload-include", "reload-exclude", "reload-extra-file", "reload-engine"), _FOLDERS),
@@ -60,7 +65,7 @@ FOREIGN_OPTIONS = {
     ),
     **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile", "quic-bind"), _TLS),
     **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips", "proxy-protocol"), _PROXY),
-    "root-path": "leave it out; over --socket the proxy says SCRIPT_NAME",
+    "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME",
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),
 }
 
@@ -81,7 +86,7 @@ def _valued(match: re.Match[str]) -> str:
     return _FIELDS[match[1]] + (f" {value or repr('')}" if match[1] not in _SWITCHES else "")
 
 
-# What is told in both ways, because whoever tells it does not know who runs it.
+# Texts that name both the field and the option, because their author does not know how the server was started.
 _BOTH_WAYS = re.compile(r"(?:set )?Config\(.*?\), on the command line ")
 _CHANGES: tuple[tuple[str, str | Change], ...] = (
     ("set placement='process'", "add --processes N"),
@@ -99,7 +104,7 @@ _CHANGES: tuple[tuple[str, str | Change], ...] = (
 
 
 def in_options(text: str) -> str:
-    """A line of a `ConfigError`, which speaks of the fields of `Config`, in the words of the command line."""
+    """A line of a `ConfigError`, with options instead of fields of `Config`."""
     text = shortened(text)
     for pattern, change in _CHANGES:
         text = re.sub(pattern, change, text)
@@ -107,5 +112,5 @@ def in_options(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """A line that tells what to do in Python and on a command line, without the former."""
+    """A line that names both the field and the option, with the option only."""
     return _BOTH_WAYS.sub("add ", text)

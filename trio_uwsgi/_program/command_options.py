@@ -1,7 +1,7 @@
 """The options of the command line: one row for each field of `Config`.
 
-The parser that they are given to is in `__main__.py`. What is written here is how a field is read, what `--help` tells
-of it, and what people are told who type an option of uWSGI's that does not exist here.
+A row says how the option's value is parsed and what `--help` prints. `UWSGI_OPTIONS` has the hints for uWSGI's options
+that do not exist here. The parser is in `__main__.py`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _octal(text: str) -> int:
 
 
 def _pair(separator: str, form: str) -> Callable[[str], tuple[str, str]]:
-    """Reads one entry of a mapping."""
+    """A parser of one entry of a mapping."""
 
     def read(text: str) -> tuple[str, str]:
         name, found, value = text.partition(separator)
@@ -65,7 +65,7 @@ def _sources(text: str) -> tuple[str, list[str]]:
 
 
 def _parsed(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Reads with a function that refuses as `Config` does."""
+    """Turn the `ConfigError` of a parsing function into an error of argparse."""
 
     def read(text: str) -> T:
         try:
@@ -97,8 +97,8 @@ def one_of(*choices: str) -> Callable[[str], str]:
 class Option(NamedTuple):
     """How one field of `Config` is written on the command line. `metavar` is None for a switch.
 
-    `collect` makes the field's value of all that were given, where it may be repeated. `flag` is the option's name
-    where it is not the field's.
+    `collect` builds the field's value from all values of a repeatable option. `flag` is the option's name where it
+    differs from the field's.
     """
 
     field: str
@@ -112,20 +112,26 @@ class Option(NamedTuple):
 
 
 def flag_of(option: Option) -> str:
-    """Its long name."""
+    """The long name of an option."""
     return option.flag or "--" + option.field.replace("_", "-")
 
 
 OPTIONS = (
-    Option("interface", "application", "KIND", one_of(*get_args(Interface)), "how it is called: auto, wsgi or asgi"),
-    Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI's lifespan: auto, on or off"),
-    Option("cancel_on_disconnect", "application", None, str, "cancel what waits when its client goes away"),
+    Option(
+        "interface",
+        "application",
+        "KIND",
+        one_of(*get_args(Interface)),
+        "interface of the application: auto, wsgi or asgi",
+    ),
+    Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI lifespan: auto, on or off"),
+    Option("cancel_on_disconnect", "application", None, str, "cancel a request that waits when its client disconnects"),
     Option(
         "http",
         "listeners",
         "ADDR",
         str,
-        "serve HTTP at host:port, [v6]:port (IPv6 only), :port (both), /path, @name, fd://N; repeatable "
+        "serve HTTP on host:port, [v6]:port (IPv6 only), :port (IPv4 and IPv6), /path, @name or fd://N; repeatable "
         "[127.0.0.1:8000]",
         collect=list,
     ),
@@ -134,7 +140,7 @@ OPTIONS = (
         "listeners",
         "ADDR",
         str,
-        "serve the uwsgi protocol, in the same forms; repeatable; without --http, no HTTP",
+        "serve the uwsgi protocol, same forms of address; repeatable; without --http, HTTP is not served",
         ("-s", "--uwsgi-socket"),
         list,
     ),
@@ -143,67 +149,74 @@ OPTIONS = (
         "listeners",
         "NAME=SOURCE,...",
         _sources,
-        "who may use rpc, signal, cache, spool or ping: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
+        "sources that may use rpc, signal, cache, spool or ping: unix, loopback, any, 10.0.0.0/8, ADDR; repeatable "
         "[unix,loopback]",
         collect=dict,
         flag="--modifier",
     ),
-    Option("listen", "listeners", "N", whole, "connections that may wait to be accepted"),
-    Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files, in octal"),
-    Option("workers", "members", "N", whole, "members that serve requests"),
-    Option("placement", "members", "KIND", one_of("task", "process"), "where members live: task or process"),
-    Option(
-        "lazy_apps", "members", None, str, "each process imports the application itself, and is not forked from one"
-    ),
+    Option("listen", "listeners", "N", whole, "listen backlog: connections that wait to be accepted"),
+    Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files (octal)"),
+    Option("workers", "members", "N", whole, "number of workers, which serve requests"),
+    Option("placement", "members", "KIND", one_of("task", "process"), "run each member as a task or as a process"),
+    Option("lazy_apps", "members", None, str, "import the application in each process, not once before forking"),
     Option(
         "threads",
         "members",
         "N",
         whole,
-        "WSGI requests at once in each worker [one: in a thread, or, with processes, without]",
+        "concurrent WSGI requests per worker [1: in a thread, or without one with --processes]",
     ),
     Option(
         "mules",
         "members",
         "N",
         _parsed(Mules.parse),
-        "members that run signals, messages and programs, but serve no requests; 1-4 is as many as there is work for",
+        "number of mules, which run signal handlers, messages and mule functions; 1-4: autoscale",
     ),
-    Option("farms", "members", "NAME:N,...", _farm, "a name for several mules; repeatable", (), dict, "--farm"),
-    Option("signal_queue", "members", "N", whole, "signals that may wait at a member"),
-    Option("message_queue", "members", "N", whole, "messages that may wait at a mule"),
+    Option("farms", "members", "NAME:N,...", _farm, "name a group of mules; repeatable", (), dict, "--farm"),
+    Option("signal_queue", "members", "N", whole, "signals that may be queued per member"),
+    Option("message_queue", "members", "N", whole, "messages that may be queued per mule"),
     Option(
         "spooler",
         "spooler",
         "DIR",
         str,
-        "a directory of jobs, made if it is not there; repeatable",
+        "spool directory, created if missing; repeatable",
         ("-Q",),
         list,
     ),
-    Option("spooler_processes", "spooler", "N", whole, "spoolers of each directory; each runs one job at a time"),
-    Option("spooler_frequency", "spooler", "SEC", _seconds, "after which a directory is looked through again"),
-    Option("spooler_max_tries", "spooler", "N", whole, "tries of a job before it goes to dead/; 0 is for ever"),
-    Option("spooler_retry", "spooler", "SEC", _seconds, "until a job that failed is tried again; then twice that, ..."),
-    Option("spooler_retry_longest", "spooler", "SEC", _seconds, "but no more than that"),
-    Option("spooler_fsync", "spooler", None, str, "accept jobs before they are on the disk", flag="--spooler-no-fsync"),
-    Option("spooler_cheap", "spooler", None, str, "start spoolers when there is work for them"),
-    Option("uid", "process", "USER", _name_or_number, "become this user when the sockets are open, name or number"),
-    Option("gid", "process", "GROUP", _name_or_number, "become this group likewise [the user's own]"),
-    # Absolute, because it is gone to twice: here, for the application, and by `serve`.
-    Option("chdir", "process", "DIR", os.path.abspath, "go to this directory first"),
-    Option("umask", "process", "MODE", _octal, "mode bits that new files do not get, in octal"),
+    Option("spooler_processes", "spooler", "N", whole, "spoolers per directory; each runs one job at a time"),
+    Option("spooler_frequency", "spooler", "SEC", _seconds, "seconds between two scans of a directory"),
+    Option("spooler_max_tries", "spooler", "N", whole, "attempts of a job before it is moved to dead/; 0 is unlimited"),
     Option(
-        "env", "process", "NAME=VALUE", _pair("=", "NAME=VALUE"), "a variable for the application; repeatable", (), dict
+        "spooler_retry", "spooler", "SEC", _seconds, "delay before a failed job is retried; doubled after each attempt"
     ),
-    Option("pidfile", "process", "FILE", str, "file with the pid of the master, while it serves"),
-    Option("locks", "members", "N", whole, "highest number of the user locks"),
+    Option("spooler_retry_longest", "spooler", "SEC", _seconds, "longest delay before a retry"),
+    Option(
+        "spooler_fsync",
+        "spooler",
+        None,
+        str,
+        "accept jobs before they are written to the disk",
+        flag="--spooler-no-fsync",
+    ),
+    Option("spooler_cheap", "spooler", None, str, "start spoolers only when there are jobs"),
+    Option("uid", "process", "USER", _name_or_number, "switch to this user (name or number) after opening the sockets"),
+    Option("gid", "process", "GROUP", _name_or_number, "switch to this group [the user's own]"),
+    # Absolute, because the process changes to it twice: here, to find the application, and in `serve`.
+    Option("chdir", "process", "DIR", os.path.abspath, "change to this directory first"),
+    Option("umask", "process", "MODE", _octal, "file mode creation mask (octal)"),
+    Option(
+        "env", "process", "NAME=VALUE", _pair("=", "NAME=VALUE"), "set an environment variable; repeatable", (), dict
+    ),
+    Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
+    Option("locks", "members", "N", whole, "highest user lock number"),
     Option(
         "caches",
         "members",
         "KEY=VALUE,...",
         _parsed(Cache.parse),
-        "a cache: name=, items=, ...; repeatable",
+        "define a cache: name=, items=, ...; repeatable",
         (),
         list,
         "--cache2",
@@ -213,40 +226,46 @@ OPTIONS = (
         "alarms",
         "'NAME ACTION'",
         _pair(" ", "'NAME KIND:ARGUMENT'"),
-        "what an alarm does: log:PREFIX, cmd:SHELL, signal:N, mule:N, curl:URL; repeatable",
+        "define an alarm: log:PREFIX, cmd:SHELL, signal:N, mule:N or curl:URL; repeatable",
         (),
         dict,
         "--alarm",
     ),
     Option(
-        "alarm_log", "alarms", "'NAME REGEX'", str, "log lines that raise alarms; repeatable", ("--log-alarm",), list
+        "alarm_log",
+        "alarms",
+        "'NAME REGEX'",
+        str,
+        "raise an alarm for log lines that match; repeatable",
+        ("--log-alarm",),
+        list,
     ),
-    Option("alarm_freq", "alarms", "SEC", _seconds, "in which an alarm with the same message is not repeated"),
-    Option("max_requests", "limits", "N", whole, "requests after which another worker follows; 0 is no limit"),
-    Option("max_requests_delta", "limits", "N", whole, "up to so many more, by chance, so that workers differ"),
-    Option("max_worker_lifetime", "limits", "SEC", _seconds, "after which another worker follows; 0 is no limit"),
-    Option("reload_on_rss", "limits", "MB", _megabytes, "memory at which another worker follows; 0 is no limit"),
-    Option("chain_reload", "members", None, str, "reload one worker at a time, where memory is short"),
+    Option("alarm_freq", "alarms", "SEC", _seconds, "do not repeat an alarm with the same message for SEC seconds"),
+    Option("max_requests", "limits", "N", whole, "recycle a worker after N requests; 0 disables"),
+    Option("max_requests_delta", "limits", "N", whole, "random extra requests per worker (jitter), up to N"),
+    Option("max_worker_lifetime", "limits", "SEC", _seconds, "recycle a worker after SEC seconds; 0 disables"),
+    Option("reload_on_rss", "limits", "MB", _megabytes, "recycle a worker that uses this much memory; 0 disables"),
+    Option("chain_reload", "members", None, str, "reload one worker at a time (needs less memory)"),
     Option("touch_reload", "members", "FILE", str, "reload when this file is touched; repeatable", (), list),
-    Option("reload", "members", None, str, "reload when Python code changes, for developers; members are processes"),
-    Option("master_fifo", "members", "FILE", str, "a fifo that takes uWSGI's letters: q Q r R w W c + - p s"),
-    Option("max_header_size", "limits", "BYTES", whole, "largest request head"),
-    Option("max_headers", "limits", "N", whole, "most header fields of a request"),
-    Option("max_body", "limits", "BYTES", whole, "largest request body; 0 is no limit"),
-    Option("harakiri", "time", "SEC", _seconds, "cancel a request, handler or message after that long; 0 is never"),
-    Option("mule_harakiri", "time", "SEC", _seconds, "the same, in mules"),
-    Option("spooler_harakiri", "time", "SEC", _seconds, "the same, in spoolers"),
-    Option("mercy", "time", "SEC", _seconds, "what a graceful stop waits for requests to end"),
-    Option("import_timeout", "time", "SEC", _seconds, "that importing the application may take; 0 is no limit"),
-    Option("header_timeout", "time", "SEC", _seconds, "for a request head to arrive"),
-    Option("keep_alive_timeout", "time", "SEC", _seconds, "that a connection may idle between requests"),
-    Option("socket_timeout", "time", "SEC", _seconds, "that a client may stall in a body, either way"),
-    Option("node_timeout", "time", "SEC", _seconds, "for a call to another node, from the connection to its answer"),
-    Option("timezone", "time", "NAME", str, "time zone of crons, as in Europe/Rome; else the system's"),
-    Option("disable_logging", "logging", None, str, "no access log"),
+    Option("reload", "members", None, str, "reload when Python code changes (for development; implies processes)"),
+    Option("master_fifo", "members", "FILE", str, "create a fifo for uWSGI's commands: q Q r R w W c + - p s"),
+    Option("max_header_size", "limits", "BYTES", whole, "maximum size of a request head"),
+    Option("max_headers", "limits", "N", whole, "maximum number of header fields of a request"),
+    Option("max_body", "limits", "BYTES", whole, "maximum size of a request body; 0 is no limit"),
+    Option("harakiri", "time", "SEC", _seconds, "time limit of a request, signal handler or message; 0 is no limit"),
+    Option("mule_harakiri", "time", "SEC", _seconds, "the same limit in mules"),
+    Option("spooler_harakiri", "time", "SEC", _seconds, "the same limit for a job"),
+    Option("mercy", "time", "SEC", _seconds, "graceful shutdown timeout"),
+    Option("import_timeout", "time", "SEC", _seconds, "time limit for importing the application; 0 is no limit"),
+    Option("header_timeout", "time", "SEC", _seconds, "time limit for receiving a request head"),
+    Option("keep_alive_timeout", "time", "SEC", _seconds, "close a connection that is idle between requests"),
+    Option("socket_timeout", "time", "SEC", _seconds, "close a connection whose client stalls within a body"),
+    Option("node_timeout", "time", "SEC", _seconds, "time limit of a call to another node"),
+    Option("timezone", "time", "NAME", str, "time zone of cron signals, as in Europe/Rome [the system's]"),
+    Option("disable_logging", "logging", None, str, "disable the access log"),
 )
 
-# What people who come from uWSGI are likely to type, beyond the options above; a hint where there is one to give.
+# uWSGI's options that do not exist here, each with a hint, or "" where nothing replaces it.
 UWSGI_OPTIONS = {
     "http-socket": "write --http, which serves HTTP from the workers",
     "http11-socket": "write --http, which serves HTTP from the workers",
@@ -256,7 +275,7 @@ UWSGI_OPTIONS = {
     "file": "name the file as the first argument",
     "callable": "name it after the application's module or file, as in module:callable",
     "lazy": "write --lazy-apps",
-    "master": "leave it out, there always is a master",
+    "master": "leave it out, there is always a master",
     "enable-threads": "leave it out, threads are always enabled",
     "vacuum": "leave it out, socket files, the pidfile and the fifo are always removed at the end",
     "safe-pidfile": "write --pidfile",
@@ -279,20 +298,20 @@ UWSGI_OPTIONS = {
     "allowed-modifiers": "write --modifier",
     "http-timeout": "write --socket-timeout",
     "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
-    "max-fd": "leave it out; `ulimit -n` or systemd's LimitNOFILE= says how many descriptors there may be",
-    "cheaper": "SIGTTIN and SIGTTOU are one worker more or less; --mules 1-4 is a pool of mules",
+    "max-fd": "leave it out; set the limit with `ulimit -n` or systemd's LimitNOFILE=",
+    "cheaper": "SIGTTIN and SIGTTOU add and remove a worker; --mules 1-4 autoscales mules",
     "threads-stacksize": "leave it out",
-    "mule": "write --mules N, and declare programs with @uwsgi.mule(1)",
+    "mule": "write --mules N, and declare mule functions with @uwsgi.mule(1)",
     "cron": "declare it with @uwsgi.cron",
     "timer": "declare it with @uwsgi.timer",
     "import": "import it in the application",
-    "stats": "SIGUSR1 writes statistics to the log; in Python it is Runtime.statistics()",
-    "stats-server": "SIGUSR1 writes statistics to the log; in Python it is Runtime.statistics()",
+    "stats": "SIGUSR1 logs statistics; in Python call Runtime.statistics()",
+    "stats-server": "SIGUSR1 logs statistics; in Python call Runtime.statistics()",
     "external-spooler": "write --spooler; directories may be shared with other servers",
     "spooler-ordered": "leave it out, jobs with a priority always come first",
-    "log-x-forwarded-for": "over --socket the access log has the client that the proxy names",
+    "log-x-forwarded-for": "over --socket the access log shows the client address that the proxy passes",
     "py-auto-reload": "write --reload",
-    "harakiri-verbose": "leave it out, the log always names the line",
+    "harakiri-verbose": "leave it out, the log always names the line of code",
     "reload-on-as": "write --reload-on-rss",
     "min-worker-lifetime": "leave it out",
     "wsgi-disable-file-wrapper": "leave it out",
@@ -301,16 +320,18 @@ UWSGI_OPTIONS = {
         ("pythonpath", "python-path", "pp"), "leave it out for the application's own folder, or set PYTHONPATH"
     ),
     **dict.fromkeys(
-        ("auto-procname", "procname", "procname-prefix"), "leave it out; the extra trio-uwsgi[procname] does it"
+        ("auto-procname", "procname", "procname-prefix"), "leave it out; install the extra trio-uwsgi[procname]"
     ),
     **dict.fromkeys(("ini", "yaml", "json", "xml"), "write its options here, or as a Config beside the application"),
     **dict.fromkeys(
         ("logto", "logto2", "logger", "req-logger"), "redirect standard error, or configure Python's logging"
     ),
-    **dict.fromkeys(("log-format", "logformat", "log-date", "log-master"), "leave it out; Python's logging says it"),
+    **dict.fromkeys(
+        ("log-format", "logformat", "log-date", "log-master"), "leave it out, and configure Python's logging"
+    ),
     **dict.fromkeys(("static-map", "check-static"), "let the proxy in front serve static files"),
     **dict.fromkeys(
-        (  # noqa: SIM905 - so many pairs of quotes would make it no clearer
+        (  # noqa: SIM905 - a list of quoted names is harder to read
             "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
             "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
         ).split(),

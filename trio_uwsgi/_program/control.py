@@ -1,4 +1,4 @@
-"""What a program that serves can be told from outside: by posix signals, and by letters in its fifo."""
+"""Commands to a standalone server: by posix signals, and by letters in its fifo."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ __all__ = ["Control"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Posix signals that Trio has not looked at when one more ends the process at once, as it does by default: something
-# keeps Trio's thread, so the stops that were asked for cannot even begin.
+# Posix signals that Trio has not delivered yet. With one more of them the process ends as by default: Trio's thread is
+# blocked, so a graceful stop cannot even begin.
 _MAX_UNHANDLED = 2
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 
 
 class Control:
-    """The orders, and those who bring them. Each says in the log what it was given by, and what becomes of it.
+    """The commands, and what reads them. Each logs where it came from (`why`) and its effect.
 
-    `runtime` is set when it serves; `hard` is the posix signal that ended everything at once, 0 if none did.
+    `runtime` is set when it serves; `hard` is the posix signal that stopped everything immediately, 0 if none did.
 
     Args:
-        everything: runs the runtime, and what is begun here.
-        notifier: tells the service manager.
+        everything: the nursery of the runtime, and of tasks that are started here.
+        notifier: reports states to the service manager.
     """
 
     def __init__(self, everything: trio.Nursery, notifier: Notifier) -> None:
@@ -65,7 +65,7 @@ class Control:
             signal.SIGUSR1: self.log_statistics,
             signal.SIGUSR2: self.dump_stacks,
         }
-        # uWSGI's. Those that cut off what runs (R, W) do as their gentle siblings do.
+        # uWSGI's letters. There R and W cut requests off; here they reload gracefully, like r and w.
         self._letters: Mapping[str, Callable[[str], None]] = {
             "q": self.stop,
             "Q": self.stop_now,
@@ -77,17 +77,19 @@ class Control:
             "s": self.log_statistics,
         }
 
-    # ----- who brings them
+    # ----- where commands are read
 
     async def obey_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Obey posix signals until cancelled. On the main thread only."""
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as Python starts; else a reader that has gone ends all
-        orders = set(self._signals) - blocked_signals
-        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, orders)  # the application may have blocked some
+        signal.signal(
+            signal.SIGPIPE, signal.SIG_IGN
+        )  # as in a new interpreter; otherwise a closed pipe ends the process
+        handled = set(self._signals) - blocked_signals
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, handled)  # the application may have blocked some
         try:
             await self._obey_signals(task_status)
         finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, mask & orders)
+            signal.pthread_sigmask(signal.SIG_BLOCK, mask & handled)
 
     async def _obey_signals(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*self._signals) as received:
@@ -95,14 +97,14 @@ class Control:
                 self._count(wanted)
             task_status.started()
             async for number in received:
-                if number in JOB_CONTROL and in_background():  # to a thread that has not blocked it: the kernel's
+                if number in JOB_CONTROL and in_background():  # sent by the kernel, to a thread that has not blocked it
                     continue
                 self._unhandled = 0
-                self.hard = number if number in _STOPS else 0  # if this one ends everything at once
+                self.hard = number if number in _STOPS else 0  # in case this signal stops everything immediately
                 self._signals[number](signal.Signals(number).name)
 
     async def obey_job_control(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Where there is a terminal, obey SIGTTIN and SIGTTOU that somebody has sent, until cancelled."""
+        """Under a terminal, obey SIGTTIN and SIGTTOU that were sent deliberately, until cancelled."""
         before = block_job_control()
         if before is None:
             task_status.started()
@@ -119,7 +121,7 @@ class Control:
             unblock_job_control(before)
 
     def _count(self, wanted: signal.Signals) -> None:
-        """Count the calls of the handler that Trio has set; its receiver puts back what was before both."""
+        """Count the calls of Trio's handler. Trio's receiver restores the handler from before both at its end."""
         trios = signal.getsignal(wanted)
         assert callable(trios)
 
@@ -140,12 +142,12 @@ class Control:
                     self._letters[letter](f"fifo {letter}")
                 elif not letter.isspace():
                     known = " ".join(self._letters)
-                    logger.warning("fifo %r: nothing is done; there are %s", letter, known)
+                    logger.warning("fifo %r: unknown command; the commands are %s", letter, known)
 
-    # ----- the orders
+    # ----- the commands
 
     def stop(self, why: str) -> None:
-        """Gracefully; the second time, and before anything is served, at once."""
+        """Stop gracefully; the second time, and before anything is served, immediately."""
         if self.runtime is None:
             logger.info("%s: stopping before anything was served", why)
             self.hard = 0
@@ -153,59 +155,59 @@ class Control:
         elif self.runtime.stopping:
             self.stop_now(why)
         else:
-            logger.info("%s: stopping when running work has ended; once more stops now", why)
+            logger.info("%s: stopping gracefully; a second signal stops immediately", why)
             self.hard = 0
             self.runtime.stop()
 
     def stop_now(self, why: str) -> None:
-        """Cut off what runs."""
-        logger.warning("%s: stopping now", why)
+        """Stop immediately, and cut off what runs."""
+        logger.warning("%s: stopping immediately", why)
         self.hard = self.hard or signal.SIGQUIT
         self._everything.cancel_scope.cancel()
 
     def reload(self, why: str, *, chain: bool = False) -> None:
-        """All members, without a gap; `chain` is one worker at a time."""
-        if (runtime := self._serving(why, "reloaded")) is None:
+        """Reload all members, with no downtime; with `chain` one worker at a time."""
+        if (runtime := self._serving(why, "reload")) is None:
             return
         try:
             runtime.reload(chain=chain)
         except NotServing as error:
             logger.error("%s: not reloaded: %s", why, error)
-            for begun in (True, False):  # whoever asked waits until it is over
+            for begun in (True, False):  # the service manager waits for both
                 self._notifier.reloading(begun)
 
     def reload_for(self, file: str) -> None:
-        """This one was touched, or changed."""
-        self.reload(f"{file} was changed")
+        """Reload because this file was touched or changed."""
+        self.reload(f"{file} changed")
 
     def chain_reload(self, why: str) -> None:
-        """One worker at a time."""
+        """Reload one worker at a time."""
         self.reload(why, chain=True)
 
     def add_worker(self, why: str) -> None:
-        """One worker more."""
-        if (runtime := self._serving(why, "one worker more")) is not None:
+        """Add a worker."""
+        if (runtime := self._serving(why, "add a worker")) is not None:
             runtime.add_worker()
 
     def remove_worker(self, why: str) -> None:
-        """One worker less."""
-        if (runtime := self._serving(why, "one worker less")) is not None:
+        """Remove a worker."""
+        if (runtime := self._serving(why, "remove a worker")) is not None:
             runtime.remove_worker()
 
     def pause(self, why: str) -> None:
-        """Accept no connections; the second time, accept them again."""
-        if (runtime := self._serving(why, "paused")) is None:
+        """Pause accepting connections; the second time, resume it."""
+        if (runtime := self._serving(why, "pause")) is None:
             return
         if runtime.paused:
-            logger.info("%s: connections are accepted again", why)
+            logger.info("%s: accepting resumed", why)
             runtime.resume()
         else:
-            logger.info("%s: no connections are accepted; once more goes on", why)
+            logger.info("%s: accepting paused; a second one resumes it", why)
             runtime.pause()
 
     def log_statistics(self, why: str) -> None:
-        """What there is and what it did, in the log."""
-        if (runtime := self._serving(why, "counted")) is None:
+        """Log the statistics."""
+        if (runtime := self._serving(why, "log statistics")) is None:
             return
         statistics = runtime.statistics()
         for slot in statistics.members:
@@ -214,11 +216,11 @@ class Control:
             logger.info("%s: %s", why, part)
 
     def dump_stacks(self, why: str) -> None:
-        """The tasks and stacks of all processes, on standard error."""
+        """Print the tasks and stacks of all processes on standard error."""
         logger.info("%s: the stacks of all processes follow", why)
         if self.runtime is None:
             dump_here()
-        elif not self._dumping:  # those of one process after the other: twice at once nobody could read them
+        elif not self._dumping:  # two dumps at once would be mixed up
             self._dumping = True
             self._everything.start_soon(self._dump, self.runtime)
 
@@ -228,6 +230,8 @@ class Control:
 
     def _serving(self, why: str, what: str) -> Runtime | None:
         if self.runtime is None or self.runtime.stopping:
-            logger.warning("%s: not %s, it %s", why, what, "stops" if self.runtime else "starts")
+            logger.warning(
+                "%s: cannot %s while the server is %s", why, what, "stopping" if self.runtime else "starting"
+            )
             return None
         return self.runtime

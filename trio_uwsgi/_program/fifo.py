@@ -1,4 +1,4 @@
-"""A fifo in the file system, from which orders are read."""
+"""The fifo in the file system from which commands are read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Fifo:
         self._descriptor = descriptor
 
     async def read(self) -> str:
-        """What was written into it, some letters at a time.
+        """Wait for letters, and return those that have been written.
 
         Checkpoint: always. A cancel loses nothing.
         """
@@ -40,34 +40,33 @@ class Fifo:
 
 @contextlib.contextmanager
 def open_fifo(path: str, owner: tuple[int, int] | None = None) -> Iterator[Fifo]:
-    """Make a fifo that only one user may use, in place of an older one; it is removed at the end of the block.
+    """Create a fifo that only one user may use, instead of an existing one; it is removed at the end of the block.
 
     Args:
         path: its file.
-        owner: the user and the group that may use it, where it is not this one; only for root.
+        owner: the user and the group that may use it, if not the current ones; only for root.
     Raises:
-        ListenError: it cannot be made there.
+        ListenError: it cannot be created there.
     """
-    path = os.path.abspath(path)  # the application may change the directory later
+    path = os.path.abspath(path)  # the application may change the current directory later
     try:
         _remove_older(path)
         os.mkfifo(path, 0o600)
-        # For writing, too: then there always is a writer, and reading never comes to an end.
+        # Also for writing: with a writer that stays, a read never returns the end of the file.
         descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileExistsError:
-        raise ListenError(path, "there is a file which is not a fifo", "remove it, or use another path") from None
+        raise ListenError(path, "the file exists and is not a fifo", "remove it, or use another path") from None
     except OSError as error:
-        raise ListenError(path, f"a fifo cannot be made there ({error.strerror})", "use another path") from error
+        raise ListenError(path, f"cannot create a fifo there ({error.strerror})", "use another path") from error
     made = os.fstat(descriptor)
-    # Somebody who may write to the directory could put another file in its place, to have that given away.
+    # Another user who may write to the directory could replace it by another file, to get the ownership of that.
     if not stat.S_ISFIFO(made.st_mode) or made.st_nlink != 1 or made.st_uid != os.geteuid():
         os.close(descriptor)
-        raise ListenError(path, "somebody else has put a file there", "use a directory that is yours alone")
+        raise ListenError(path, "another user has replaced the fifo", "use a directory that only you can write to")
     try:
         if owner is not None:
-            with contextlib.suppress(
-                PermissionError
-            ):  # who cannot give it away cannot become that user, and is told so
+            # Without the right for this, the switch to that user fails too, with an error.
+            with contextlib.suppress(PermissionError):
                 os.fchown(descriptor, *owner)
         yield Fifo(descriptor)
     finally:

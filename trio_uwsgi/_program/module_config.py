@@ -1,9 +1,9 @@
-"""The `config` beside an application, which the command line takes for what it is not request itself.
+"""The `config` in an application's module, which the command line uses for fields that no option sets.
 
-Where members are tasks, this process imports the application anyway. Where they are processes, or another user is
-become first, it does not: then a process of its own, which ends at once, imports the module and answers with what its
-`config` says. It may have become that other user, so its answer is read as data (`from_plain`), and runs no code here.
-Modules that have no such global are found by reading their source, and are not imported for that.
+Where members are tasks, this process imports the application anyway. Where members are processes, or the server
+switches to another user first, it does not: then a separate short-lived process imports the module, and sends what its
+`config` says. That process may run as the other user, so its answer is read as data (`from_plain`), not as code. A
+module's source shows whether it has such a global; without one it is not imported for this.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ _BOOTSTRAP = (
 
 
 def config_in(module: ModuleType) -> Config | None:
-    """What this module has; other things of that name are not meant for us."""
+    """The `config` of this module, if it is a `Config`."""
     found = vars(module).get(_NAME)
     return found if isinstance(found, Config) else None
 
 
 def may_have_config(spec: str) -> bool:
-    """Does the source of an application's module bind the name? Nothing is imported."""
+    """Whether the source of an application's module binds the name. Nothing is imported."""
     found = find_module_of(spec)
     if found is None or not isinstance(found.loader, importlib.abc.InspectLoader):
         return False
     try:
         source = found.loader.get_source(found.name)
         return source is None or _NAME in _bound(ast.parse(source))
-    except (ImportError, OSError, SyntaxError, ValueError):  # its import will tell
+    except (ImportError, OSError, SyntaxError, ValueError):  # the import will report that
         return False
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
-    """The names that are bound at the top of a module; of a star, the one that is looked for."""
+    """The names that a module's top level binds; an import of * counts as binding `config`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store):
             yield child.id
@@ -75,16 +75,16 @@ def _bound(node: ast.AST) -> Iterator[str]:
 # ----- as data
 
 
-def plain(config: Config) -> dict[str, Any]:  # Any: what JSON has
-    """What is not as it is by default, in values that JSON has.
+def plain(config: Config) -> dict[str, Any]:  # Any: JSON values
+    """The fields that differ from the defaults, as JSON values.
 
     Raises:
-        ConfigError: an alarm is a function, which is nothing that another process could call.
+        ConfigError: an alarm is a function, which another process cannot call.
     """
     for name, action in config.alarms.items():
         if callable(action):
             raise ConfigError(
-                f"{_NAME}: alarm {name!r} is a function, which the command line cannot take from another process",
+                f"{_NAME}: alarm {name!r} is a function, which the command line cannot use",
                 "use a text, as in 'signal:17', or serve from a script: trio.run(trio_uwsgi.serve, app, config)",
             )
     fields = [field.name for field in dataclasses.fields(Config)]
@@ -102,25 +102,25 @@ def _plain(value: object) -> object:
 
 
 def from_plain(fields: Mapping[str, Any]) -> Config:
-    """What `plain` wrote.
+    """The reverse of `plain`.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the values are invalid.
     """
     caches = [Cache(**cache) for cache in fields.get("caches", ())]
     mules = fields.get("mules", 0)
     return Config(**{**fields, "caches": caches, "mules": Mules(**mules) if isinstance(mules, dict) else mules})
 
 
-# ----- in a process of its own
+# ----- in a separate process
 
 
 def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | None) -> Config | None:
-    """Have a process import the module of an application, as that user, and give back its `config`.
+    """Start a process that imports the module of an application, as that user, and return its `config`.
 
     Raises:
         BootError: it cannot be imported.
-        ConfigError: there is no such user, or the config cannot be taken from another process.
+        ConfigError: there is no such user, or the config cannot be passed to another process.
     """
     root = logging.getLogger()
     request = {
@@ -144,13 +144,15 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
                 with contextlib.suppress(BrokenPipeError):
                     process.stdin.write(json.dumps(request).encode() + b"\n")
                     process.stdin.close()
-                said = answers.readline()  # not to its end: what the module has started may keep it open
+                received = answers.readline()  # not to its end: processes that the module started may keep it open
             except BaseException:
                 process.kill()
                 raise
-    if not said:
-        raise BootError(f"the process that was to read {_NAME} beside {spec} ended before it had: {process.returncode}")
-    kind, *values = json.loads(said)
+    if not received:
+        raise BootError(
+            f"the process that reads the {_NAME} of {spec} ended before it was done: exit code {process.returncode}"
+        )
+    kind, *values = json.loads(received)
     if kind == "failed":
         error = BootError(values[0])
         raise error from (RemoteTraceback(values[1]) if values[1] else None)
@@ -159,39 +161,39 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
     found = None if values[0] is None else from_plain(values[0])
     if found is not None and (uid, gid) != (None, None) and (own := found.process_options.given):
         raise ConfigError(
-            f"the {_NAME} beside {spec} says {' and '.join(own)}, which another user's code may not have root do",
-            "say it on the command line, beside --uid and --gid",
+            f"the {_NAME} of {spec} sets {' and '.join(own)}, which is not allowed to code of another user",
+            "set it on the command line, beside --uid and --gid",
         )
     return found
 
 
 def answer(request: Mapping[str, Any]) -> NoReturn:
-    """Be that process."""
-    said: list[object]
+    """Run as that process, to its end."""
+    reply: list[object]
     try:
         uid, gid = request["user"]
         if (identity := identity_of(uid, gid)) is not None and (uid, gid) != (None, None):
             become(identity)
-        if sys.platform == "linux":  # whoever asked is killed: nobody reads the answer
+        if sys.platform == "linux":  # when the parent is killed, nothing reads the answer
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         sys.argv[:] = request["argv"]
         mark_child_process()
         logging.basicConfig(level=request["level"], format=request["format"])
         found = _read(request["spec"])
-        said = ["config", None if found is None else plain(found)]
+        reply = ["config", None if found is None else plain(found)]
     except ConfigError as error:
-        said = ["refused", error.problem, error.remedy]
+        reply = ["refused", error.problem, error.remedy]
     except BootError as error:
-        said = ["failed", str(error), "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""]
-    os.write(request["answer"], json.dumps(said).encode() + b"\n")
+        reply = ["failed", str(error), "".join(traceback.format_exception(error.__cause__)) if error.__cause__ else ""]
+    os.write(request["answer"], json.dumps(reply).encode() + b"\n")
     flush_output()
-    os._exit(0)  # whatever threads the module has started
+    os._exit(0)  # also if the module has started threads
 
 
 def _read(spec: str) -> Config | None:
     try:
         return config_in(import_module_of(spec))
-    except Served:  # it serves when it is imported; by then its globals are there
+    except Served:  # the module calls `serve` when it is imported; its globals exist by then
         where = find_module_of(spec)
         modules = [module for module in sys.modules.values() if where and _file(module) == where.origin]
         return config_in(modules[-1]) if modules else None

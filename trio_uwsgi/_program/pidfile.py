@@ -1,7 +1,7 @@
-"""A file that tells the pid of a program while it runs.
+"""A file with the pid of a server while that runs.
 
-Who has written it keeps it locked, so it is known of any pidfile whether its program runs, and a pid that the system
-has given to another program since misleads nobody. uWSGI overwrites the file of a server that runs.
+The server keeps the file locked. So the lock says whether the server of a pidfile runs, also when its pid was reused by
+another process. uWSGI overwrites the pidfile of a running server.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ logger = logging.getLogger("trio_uwsgi")
 
 @contextlib.contextmanager
 def open_pidfile(path: str) -> Iterator[None]:
-    """Have a file with the pid of this process, and a newline, while the body runs.
+    """Write a file with the pid of this process, and a newline, for the time of the body.
 
-    It is there at once or not at all. At the end it is removed, if it is still ours.
+    The file is created atomically. At the end it is removed, if it is still the same file.
 
     Raises:
-        ConfigError: a program that runs has it; or it cannot be written.
+        ConfigError: it is the pidfile of a running server; or it cannot be written.
     """
-    file = os.path.abspath(path)  # the application may change the directory
+    file = os.path.abspath(path)  # the application may change the current directory
     try:
         _refuse_held(file)
         written = _write(file)
     except OSError as error:
         raise ConfigError(
-            f"the pidfile {file} cannot be written: {error.strerror}", "use a directory in which this user may write"
+            f"cannot write the pidfile {file}: {error.strerror}", "use a directory that this user may write to"
         ) from None
     try:
         yield
@@ -45,24 +45,24 @@ def open_pidfile(path: str) -> Iterator[None]:
 
 def _refuse_held(file: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        # Not to wait for somebody to write, should it be a pipe.
+        # O_NONBLOCK: the open must not wait for a writer if it is a fifo.
         former = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.flock(former, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.read(former, 20).decode("ascii", "replace").strip()
             raise ConfigError(
-                f"the pidfile {file} is that of process {pid}, which runs", "stop it first, or use another file"
+                f"the pidfile {file} belongs to running process {pid}", "stop that first, or use another file"
             ) from None
         finally:
             os.close(former)
 
 
 def _write(file: str) -> int:
-    """The descriptor has the lock."""
+    """Returns a descriptor that holds the lock."""
     fresh = f"{file}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(fresh)  # of a process with this pid that was killed; in a container all have the same
+        os.unlink(fresh)  # left by a killed process with the same pid, as is usual in containers
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -82,4 +82,4 @@ def _remove(file: str, written: int) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        logger.warning("the pidfile %s stays, this user may not remove it: %s", file, error.strerror)
+        logger.warning("cannot remove the pidfile %s as this user: %s", file, error.strerror)

@@ -1,13 +1,12 @@
-"""The command line as process 1, as in a container.
+"""Run the command line as process 1, as in a container: an init process with the server as its child.
 
-Whose parent has ended, process 1 becomes the parent of, and has to reap: what an application starts and leaves behind
-would gather there, dead, as long as the container lives. But whoever takes the status of any child that has ended takes
-it also from the application, which waits for its own. So process 1 does nothing but that, and the server is its only
-child of its own, to which it passes all posix signals on. (Process 1 is also the only one to which the kernel does not
-deliver signals that nobody handles yet.)
+Process 1 adopts every process whose parent has ended, and has to reap it; otherwise processes that the application
+starts and leaves behind would stay as zombies. But a server that reaps any child also takes the status of those that
+the application itself waits for. So process 1 only reaps and forwards posix signals, and the server is its child. (Also
+the kernel does not deliver signals without a handler to process 1.)
 
-The server has a process group of its own: a signal to the group of process 1, or from the terminal, would reach it
-twice, and the second SIGTERM means at once.
+The server has its own process group. Otherwise a signal to the group of process 1, or from the terminal, would reach it
+twice, and a second SIGTERM stops it immediately.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from trio_uwsgi._system.standard_streams import have_standard_streams
 
 __all__ = ["prepare_command"]
 
-# What says that the process itself is broken is not to be waited for, but to be had.
+# Faults of the process itself must take effect, and cannot be waited for.
 _OWN_FAULTS = {
     signal.SIGABRT,
     signal.SIGBUS,
@@ -35,25 +34,25 @@ _OWN_FAULTS = {
     signal.SIGTRAP,
 }
 _SIGNALS = signal.valid_signals() - _OWN_FAULTS - {signal.SIGKILL, signal.SIGSTOP}
-# With these systemd and its like say which process they mean.
+# Variables with which service managers say for which process the others are.
 _PID_VARIABLES = ("LISTEN_PID", "WATCHDOG_PID")
 
 
 def prepare_command() -> None:
-    """What a program does first of all, before there is anything that would have to be put right later."""
+    """The first steps of the command, before anything that they would affect exists."""
     have_standard_streams()
     _continue_in_child()
-    block_job_control()  # so that threads of the application's import have it, too
+    block_job_control()  # before the import, so that threads which that starts inherit it
 
 
 def _continue_in_child() -> None:
-    """Where this is process 1, return in a child of it, and never here. To be called before there are threads."""
+    """In process 1, return only in a forked child. To be called before there are threads."""
     if os.getpid() != 1 or threading.active_count() > 1 or not hasattr(signal, "sigwaitinfo"):
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         child = os.fork()
-    except OSError:  # then without
+    except OSError:  # continue without it
         child = 0
     if child:
         _run_init(child)
@@ -65,10 +64,10 @@ def _continue_in_child() -> None:
 
 
 def _run_init(child: int) -> NoReturn:
-    """Pass signals on, and reap, until that one has ended; its exit code is that of the process."""
+    """Forward signals to this child, and reap, until it ends; then exit with its exit code."""
     set_title("init")
     with contextlib.suppress(OSError):
-        os.setpgid(child, child)  # whoever is first
+        os.setpgid(child, child)  # both processes do this, whichever is first
     _hand_over_the_terminal(child)
     _close_inherited()
     while True:
@@ -92,7 +91,7 @@ def _reap() -> tuple[int, int] | None:
 
 
 def _hand_over_the_terminal(child: int) -> None:
-    """If there is one, and its foreground is ours to give."""
+    """Make the child the terminal's foreground job, if this process is."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
     except OSError:
@@ -104,8 +103,8 @@ def _hand_over_the_terminal(child: int) -> None:
 
 
 def _close_inherited() -> None:
-    """Sockets, say: as long as they are open here, nobody sees that the server has closed them."""
+    """Close inherited descriptors, such as sockets: a copy here would hide that the server has closed its own."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the listing's own
+            with contextlib.suppress(OSError):  # that of the listing itself
                 os.close(int(name))

@@ -1,7 +1,7 @@
-"""What a process becomes that is there for the runtime and for nothing else.
+"""Set up the process of a standalone server: directory, umask, environment, pidfile, user and group.
 
-In two steps: `set_up_process` before anything, and `finish_process_setup` when the sockets are open, which may need
-rights that the application is not to have.
+There are two steps: `set_up_process` before anything else, and `finish_process_setup` when the sockets are open, which
+may need rights that the application is not to have.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = ["FinishSetup", "finish_process_setup", "refuse_process_options", "set_up_process"]
 
-# Members are started and modules imported as another user; what is out of reach would be found out piece by piece.
+# Files that the other user needs for starting members and importing modules; checked once, for one clear error.
 _PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
 
 FinishSetup: TypeAlias = Callable[[Sequence["Listener"]], AbstractContextManager[None]]
 
 
 def set_up_process(options: ProcessOptions) -> None:
-    """Go to the directory, and set umask and environment.
+    """Change the directory, and set umask and environment.
 
     Raises:
-        ConfigError: there is no such directory.
+        ConfigError: the directory cannot be entered.
     """
     if options.chdir is not None:
         try:
             os.chdir(options.chdir)
         except OSError as error:
             raise ConfigError(
-                f"cannot go to the directory {options.chdir}: {error.strerror}", "use one that is there"
+                f"cannot change to the directory {options.chdir}: {error.strerror}", "use an existing one"
             ) from None
     if options.umask is not None:
         os.umask(options.umask)
@@ -48,30 +48,30 @@ def set_up_process(options: ProcessOptions) -> None:
 
 
 def refuse_process_options(options: ProcessOptions) -> None:
-    """What is asked for where the process is somebody else's.
+    """Refuse options of the process in an embedded server, whose process belongs to the embedder.
 
     Raises:
-        ConfigError: anything is.
+        ConfigError: such an option is set.
     """
     if options.given:
         raise ConfigError(
-            f"{' and '.join(options.given)}: for a process that is the runtime's own, and this one is not",
-            "leave it out and do it in your program, or let serve be the program: trio.run(trio_uwsgi.serve, app)",
+            f"{' and '.join(options.given)}: only for a standalone server, and this one is embedded",
+            "leave it out and do it in your program, or run it as the main program: trio.run(trio_uwsgi.serve, app)",
         )
 
 
 @contextlib.contextmanager
 def finish_process_setup(options: ProcessOptions, listeners: Sequence[Listener]) -> Iterator[None]:
-    """Have a pidfile while the body runs, and be who the options say from now on; socket files are that user's, too.
+    """Write the pidfile for the time of the body, and switch to the user and group, who then own the socket files, too.
 
     Raises:
-        ConfigError: there is no such user or group, or it cannot be become; or the pidfile cannot be written.
-        BootError: that user cannot read what the program is made of.
+        ConfigError: there is no such user or group, or switching to it fails; or the pidfile cannot be written.
+        BootError: that user cannot read this package or run Python.
     """
     someone = options.uid is not None or options.gid is not None
     identity = identity_of(options.uid, options.gid) if someone else None
     if identity is not None and (file := out_of_reach(identity, _PROGRAM)) is not None:
-        raise BootError(f"{user_name(identity.uid)} has no access to {file}; install it where that user may read")
+        raise BootError(f"{user_name(identity.uid)} has no access to {file}; install it where that user can read it")
     with contextlib.nullcontext() if options.pidfile is None else open_pidfile(options.pidfile):
         if identity is not None:
             for listener in listeners:

@@ -1,4 +1,4 @@
-"""The program that `serve` is where nobody embeds it: its log, and who tells it what to do."""
+"""The standalone server: `serve` as the main program, with its log, its signals and its end."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
 async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -> None:
-    """Run a runtime, show a log if nobody set one up, and do what the program is told from outside.
+    """Run a runtime as the main program: log to standard error if logging is not configured, and obey commands.
 
     Args:
         serve: runs a `NurseryTree`, and gives it to its `task_status` when everything serves.
-        config: what concerns the program is taken from it.
+        config: the options; those of the process are read here.
         sources: folders of the application's code.
     Raises:
-        SystemExit: it was told to end at once; the code is 128 plus the number of the posix signal that means that.
+        SystemExit: a posix signal stopped it immediately; the code is 128 plus the signal's number.
     """
     if not logger.hasHandlers():
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement != "process" and os.getpid() == 1:
         logger.warning(
-            "this program is process 1, and does not bury the processes that its application leaves behind; "
-            "run it under an init (docker run --init), or as the command trio-uwsgi, which brings one"
+            "this program is process 1, and does not reap processes that the application leaves behind; "
+            "run it under an init (docker run --init), or use the command trio-uwsgi, which has one"
         )
     if config.reload:
         require_watchfiles()
@@ -62,14 +62,14 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
         hard = await _serve_and_control(serve, config, sources)
     finally:
         if names := lingering():
-            logger.warning("the runtime has ended; Python ends when these have, too: %s", ", ".join(names))
+            logger.warning("the server has stopped; the process waits for these to end: %s", ", ".join(names))
     if hard:
         raise SystemExit(128 + hard)
 
 
 async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str]) -> int:
-    """Give back the posix signal that ended everything at once; 0 if none did."""
-    touched = stamps_of(config.touch_reload)  # from now on: what is touched while the application is imported counts
+    """Returns the posix signal that stopped everything immediately; 0 if none did."""
+    touched = stamps_of(config.touch_reload)  # before the import, so that a change during the import counts
     notifier = Notifier.from_environment(os.environ)
     control: Control | None = None
     with (
@@ -107,7 +107,7 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
 
 
 def _exit_code(control: Control | None) -> int:
-    """Of a program that does not end in an orderly way."""
+    """The exit code after a forced exit."""
     return 128 + control.hard if control is not None and control.hard else 1
 
 
@@ -116,15 +116,15 @@ async def _end_if_overdue(overdue: trio.Event, mercy: float) -> None:
     end_now(mercy)
 
 
-async def _mark_stop(told: Callable[[], Awaitable[None]]) -> None:
-    await told()
+async def _mark_stop(wait_stopping: Callable[[], Awaitable[None]]) -> None:
+    await wait_stopping()
     mark_stopping()
 
 
 def install_stop_handlers() -> None:
-    """Obey the posix signals that stop a program from now on, before Trio has a look at them, and again when it has
-    none any more. They end the process at once: nothing is open that would have to be closed, and Python's own end may
-    be what hangs. One that is ignored stays so. Main thread only.
+    """End the process at once for the posix signals that stop it, while Trio does not handle them: before and after the
+    Trio run. Nothing is open then that would have to be closed, and the interpreter's own shutdown may be what hangs.
+    A signal that is ignored stays ignored. Main thread only.
     """
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -133,19 +133,19 @@ def install_stop_handlers() -> None:
 
 def _end(number: int, frame: FrameType | None) -> None:
     name = signal.Signals(number).name
-    gently = not has_started() and number != signal.SIGQUIT
+    gracefully = not has_started() and number != signal.SIGQUIT
     try:
-        if gently:
+        if gracefully:
             logger.info("%s: stopping before anything was served", name)
         else:
-            logger.warning("%s: stopping now", name)
+            logger.warning("%s: stopping immediately", name)
         flush_output()
     finally:
-        os._exit(0 if gently else 128 + number)
+        os._exit(0 if gracefully else 128 + number)
 
 
 def _fifo(path: str, config: Config) -> AbstractContextManager[Fifo]:
-    """Whoever this process becomes may use it, and remove it."""
+    """The fifo, owned by the user that this process switches to."""
     someone = config.uid is not None or config.gid is not None
     identity = identity_of(config.uid, config.gid) if someone else None
     return open_fifo(path, None if identity is None else identity[:2])
@@ -153,7 +153,7 @@ def _fifo(path: str, config: Config) -> AbstractContextManager[Fifo]:
 
 @contextlib.contextmanager
 def plain_start_errors() -> Iterator[None]:
-    """What this package raises on purpose leaves without the groups of the nurseries on its way."""
+    """Take an error of this package out of the exception groups of nurseries."""
     try:
         yield
     except BaseExceptionGroup as group:

@@ -1,7 +1,7 @@
-"""What systemd and a service say to each other: sockets that are passed, and how the service is doing.
+"""The protocols between systemd and a service: socket activation, and notifications of the service's state.
 
-Both begin with variables of the environment, which are taken out of it: they mean this process, and none that it
-starts. Notifications are datagrams, and are sent or not: nothing ever waits for the other side.
+Both are configured through environment variables, which are removed from the environment, because they are for this
+process only. Notifications are datagrams; one that cannot be sent at once is dropped.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["Notifier", "take_sockets", "warn_of_unused"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# The first descriptor that is passed; the others follow.
+# The number of the first passed descriptor; the next ones follow it.
 _FIRST = 3
-# What a socket unit's FileDescriptorName says, where its clients speak the uwsgi protocol.
+# Values of a socket unit's FileDescriptorName for a socket of the uwsgi protocol.
 _UWSGI_NAMES = ("uwsgi", "socket")
 
 
@@ -31,7 +31,7 @@ def take_sockets(environ: MutableMapping[str, str]) -> tuple[list[Address], list
     """The sockets that were passed to this process: those for HTTP, and those for the uwsgi protocol.
 
     Args:
-        environ: the environment; what tells of sockets is taken out of it, whoever was meant.
+        environ: the environment; the variables are removed from it, also if they are for another process.
     """
     pid, count, names, _ = (
         environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
@@ -42,7 +42,7 @@ def take_sockets(environ: MutableMapping[str, str]) -> tuple[list[Address], list
         return http, uwsgi
     known = dict(enumerate(names.split(":")))
     for number in range(int(count)):
-        with contextlib.suppress(OSError):  # one that is not open is found out when it is listened on
+        with contextlib.suppress(OSError):  # a closed one is reported when it is listened on
             os.set_inheritable(_FIRST + number, False)
         found = uwsgi if known.get(number) in _UWSGI_NAMES else http
         found.append(Address.inherited(_FIRST + number))
@@ -50,18 +50,20 @@ def take_sockets(environ: MutableMapping[str, str]) -> tuple[list[Address], list
 
 
 def warn_of_unused(passed: Sequence[Address], used: Sequence[Address]) -> None:
-    """Say which sockets were passed and are not listened on: the kernel takes clients there, who wait for nobody."""
+    """Log passed sockets that are not served: the kernel queues their connections, which then wait forever."""
     for address in passed:
         if address not in used:
-            logger.warning("systemd passed %s, and nothing is served there; name it, or give no address", address)
+            logger.warning(
+                "systemd passed %s, but it is not served; name it as an address, or name no address", address
+            )
 
 
 class Notifier:
-    """Tells the service manager how the service is doing.
+    """Reports the service's state to the service manager.
 
     Args:
-        address: its socket; "" is none, and nothing is said.
-        interval: seconds between two signs of life; 0 is never.
+        address: the service manager's socket; with "" nothing is sent.
+        interval: seconds between two watchdog notifications; 0 is never.
     """
 
     def __init__(self, address: str, interval: float = 0) -> None:
@@ -72,13 +74,13 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> Notifier:
-        """As the environment says, out of which it is taken."""
+        """Made from the environment, from which the variables are removed."""
         address, period, pid = (environ.pop(name, "") for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"))
         mine = period.isdecimal() and pid in ("", str(os.getpid()))
         return cls(address, int(period) / 1e6 / 2 if mine else 0)
 
     def send(self, *lines: str) -> None:
-        """Say this, or nothing if the other side does not listen."""
+        """Send these lines; drop them if the service manager does not take them."""
         if not self._address:
             return
         try:
@@ -87,38 +89,38 @@ class Notifier:
                 sock.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             if not self._failed:
-                logger.warning("the service manager is not told %s: %s", lines[0], error)
+                logger.warning("cannot send %s to the service manager: %s", lines[0], error)
             self._failed = True
 
     def reloading(self, begun: bool) -> None:
-        """A reload has begun, or is over, well or not. One that a stop cut short ends with that."""
+        """Report that a reload has begun, or is over, successful or not. After a stop has begun nothing is reported."""
         if self._stops:
             return
         if begun:
-            # It waits for a reload that began after it asked for one.
+            # The service manager waits for a reload that began after its request.
             microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
             self.send("RELOADING=1", f"MONOTONIC_USEC={microseconds}", "STATUS=reloading")
         else:
             self.send("READY=1", "STATUS=serving")
 
-    async def report_states(self, told_to_stop: Callable[[], Awaitable[None]]) -> None:
-        """Say that everything serves, then when it stops, and meanwhile, until cancelled, that it lives.
+    async def report_states(self, wait_stopping: Callable[[], Awaitable[None]]) -> None:
+        """Report that the service is ready, then that it is stopping; until cancelled send watchdog notifications.
 
         Args:
-            told_to_stop: returns when a stop begins.
+            wait_stopping: returns when a stop begins.
         """
         self.send("READY=1", f"MAINPID={os.getpid()}", "STATUS=serving")
         async with trio.open_nursery() as nursery:
             if self._interval:
                 nursery.start_soon(self._ping)
             try:
-                await told_to_stop()
+                await wait_stopping()
             finally:
                 self._stops = True
                 self.send("STOPPING=1", "STATUS=stopping")
 
     async def _ping(self) -> None:
-        """In Trio's own loop: if that is stuck, it is seen."""
+        """Runs in Trio's loop, so that the notifications end when that is blocked."""
         while True:
             self.send("WATCHDOG=1")
             await trio.sleep(self._interval)

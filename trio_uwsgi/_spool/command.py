@@ -1,6 +1,7 @@
-"""The command `trio-uwsgi spool`: inspect and repair a spooler's directory, while it is in use or not.
+"""The command `trio-uwsgi spool`: inspect and repair a spool directory, also while servers use it.
 
-Exit codes: 0: success; 1: a job was not found or could not be changed; 2: wrong options, or not a directory.
+Exit codes: 0 when all was done; 1 when a job was not found or could not be changed; 2 for invalid options and for a
+path that is not a directory.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ _COLUMNS = ("STATE", "PRIO", "DUE", "TRIES", "SIZE", "FUNCTION", "NAME")
 
 
 class _UsageError(Exception):
-    """The command line is wrong; the text says why."""
+    """The command line is invalid; the text says why."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that reports an error as one line."""
 
     def error(self, message: str) -> NoReturn:
         raise _UsageError(message)
@@ -63,10 +64,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = _parser().parse_args(argv)
         if not os.path.isdir(arguments.dir):
-            raise _UsageError(f"{arguments.dir} is not a directory; name the directory of a spooler")
+            raise _UsageError(f"{arguments.dir} is not a directory; name a spool directory")
         failed: int = arguments.run(SpoolFolder(arguments.dir), arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # from `| head`; the rest of the output must not raise when the process exits
+    except BrokenPipeError:  # a reader like `head` closed the pipe; the flush at the interpreter's exit must not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except _UsageError as error:
@@ -79,35 +80,35 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="trio-uwsgi spool",
-        description="See and mend what is in a spooler's directory, while it is used or not.",
+        description="Inspect and repair a spool directory (safe while in use).",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="ls|show|retry|purge", required=True)
-    ls = _command(
-        commands, "ls", _ls, "list jobs: those that wait, in the order in which they will run, then dead ones"
-    )
-    ls.add_argument("--limit", type=_positive, default=50, metavar="N", help="so many jobs [50]")
-    ls.add_argument("--page", type=_positive, default=1, metavar="K", help="the K-th so many [1]")
+    ls = _command(commands, "ls", _ls, "list jobs, in the order in which they will run, and then dead jobs")
+    ls.add_argument("--limit", type=_positive, default=50, metavar="N", help="page size [50]")
+    ls.add_argument("--page", type=_positive, default=1, metavar="K", help="page number [1]")
     states = ("waiting", "delayed", "running", "dead")
-    ls.add_argument("--state", choices=states, help="only those; looks at every file")
-    ls.add_argument("--json", action="store_true", help="for programs")
-    show = _command(commands, "show", _show, "print what is in a job, and what went wrong with it")
+    ls.add_argument("--state", choices=states, help="only jobs in this state (reads every file)")
+    ls.add_argument("--json", action="store_true", help="machine-readable output")
+    show = _command(commands, "show", _show, "print a job's content and its errors")
     show.add_argument("name", metavar="NAME", help="as in `ls`")
-    retry = _command(commands, "retry", _retry, "put dead jobs back, as new ones, and have delayed ones run now")
+    retry = _command(commands, "retry", _retry, "queue dead jobs again as new ones, and make delayed jobs due now")
     retry.add_argument("names", metavar="NAME", nargs="*", help="as in `ls`")
-    retry.add_argument("--all-dead", action="store_true", help="all that are dead")
-    throw = _command(commands, "purge", _purge, "throw jobs away; never one that runs")
-    throw.add_argument("names", metavar="NAME", nargs="*", help="as in `ls`")
-    throw.add_argument("--dead", action="store_true", help="all that are dead")
-    throw.add_argument("--older-than", type=float, metavar="SECONDS", help="of these, those that died so long ago")
-    throw.add_argument("--yes", action="store_true", help="needed for --dead")
+    retry.add_argument("--all-dead", action="store_true", help="all dead jobs")
+    purge_parser = _command(commands, "purge", _purge, "delete jobs, except running ones")
+    purge_parser.add_argument("names", metavar="NAME", nargs="*", help="as in `ls`")
+    purge_parser.add_argument("--dead", action="store_true", help="all dead jobs")
+    purge_parser.add_argument(
+        "--older-than", type=float, metavar="SECONDS", help="only dead jobs that died at least SECONDS ago"
+    )
+    purge_parser.add_argument("--yes", action="store_true", help="confirm --dead")
     return parser
 
 
 def _command(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
     # Any: argparse has no public type for the first, and the second is called with what argparse made.
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-    parser.add_argument("dir", metavar="DIR", help="the spooler's directory")
+    parser.add_argument("dir", metavar="DIR", help="spool directory")
     parser.set_defaults(run=run)
     return parser
 
@@ -116,7 +117,7 @@ def _positive(text: str) -> int:
     with suppress(ValueError):
         if (number := int(text)) > 0:
             return number
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
 
 
 # ----- ls
@@ -125,14 +126,15 @@ def _positive(text: str) -> int:
 def _ls(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     last = arguments.limit * arguments.page
     state = arguments.state
-    # Only the names that are shown are kept in memory; without --state only their files are opened.
+    # Memory and time are bounded by the page, not by the number of jobs: only the names on the page are kept, and
+    # without --state only their files are read.
     first, alive = first_names(names(folder) if state is None else _names_in(folder, state), last)
     dead_names = (found.name.removeprefix(DEAD) for found in dead(folder)) if state in (None, "dead") else ()
     dead_shown, dead_count = first_names(dead_names, last - len(first))
     first += [DEAD + name for name in dead_shown]
     rows = []
     for name in first[last - arguments.limit :]:
-        with suppress(SpoolError):  # it has been run meanwhile
+        with suppress(SpoolError):  # it has run meanwhile
             rows.append(read_details(folder, find(folder, name)))
     if arguments.json:
         jobs = [_facts(row) for row in rows]
@@ -146,7 +148,7 @@ def _ls(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
 def _names_in(folder: SpoolFolder, state: str) -> Iterator[str]:
     now = folder.now()
     for found in folder.scan() if state != "dead" else ():
-        # The lock is checked last, because that costs most.
+        # The check of the lock comes last, because it is the most expensive.
         if (state == "running" or (found.due > now) == (state == "delayed")) and state_of(folder, found) == state:
             yield found.name
 
@@ -195,7 +197,7 @@ def _total(state: str | None, alive: int, dead: int, rows: int) -> str:
 
 
 def _when(seconds: float) -> str:
-    """A time relative to now, in its two largest units."""
+    """A distance in time, in its two largest units."""
     left = round(abs(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
@@ -207,7 +209,7 @@ def _when(seconds: float) -> str:
 
 
 def shown(text: str) -> str:
-    """A name that can be printed and pasted into a shell: unprintable bytes are escaped as in bash."""
+    """A name that can be printed and pasted into a shell: unprintable bytes are written as in bash's $'...'."""
     if text.isprintable():
         return text
     return "$'" + "".join(c if c.isprintable() and c not in "'\\" else _escaped(c) for c in text) + "'"
@@ -243,14 +245,14 @@ def _show(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
 
 
 def _text(data: bytes) -> str:
-    """Bytes as text, with control characters and bytes that are not UTF-8 escaped."""
+    """Bytes as text, without control characters that a terminal would act on."""
     text = data.decode("utf-8", "backslashreplace")
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _retry(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     if bool(arguments.names) == arguments.all_dead:
-        raise _UsageError("retry which jobs? Name them, or use --all-dead")
+        raise _UsageError("either name the jobs to retry, or write --all-dead")
 
     def retry(found: Found) -> None:
         if is_dead(found):
@@ -264,25 +266,25 @@ def _retry(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
 
 def _purge(folder: SpoolFolder, arguments: argparse.Namespace) -> int:
     if bool(arguments.names) == arguments.dead:
-        raise _UsageError("purge which jobs? Name them, or use --dead")
+        raise _UsageError("either name the jobs to purge, or write --dead")
     if arguments.older_than is not None and not arguments.dead:
-        raise _UsageError("--older-than is for dead jobs; use it with --dead")
+        raise _UsageError("--older-than is only for dead jobs; write --dead too")
 
-    def remove_job(found: Found) -> None:
+    def delete(found: Found) -> None:
         purge(folder, found)
         print(f"purged    {shown(found.name)}")
 
     if not arguments.dead:
-        return _each(folder, arguments.names, remove_job)
+        return _each(folder, arguments.names, delete)
     end = folder.now() - (arguments.older_than or 0)
     old = [found for found in dead(folder) if found.due <= end]
     if old and not arguments.yes:
-        raise _UsageError(f"this removes {len(old):,} dead jobs for good; add --yes to confirm")
-    return _each(folder, old, remove_job)
+        raise _UsageError(f"{len(old):,} dead jobs would be deleted permanently; write --yes to confirm")
+    return _each(folder, old, delete)
 
 
-def _each(folder: SpoolFolder, items: Iterable[str | Found], act: Any) -> int:  # Any: one of the two above
-    """Call `act` for each job, also after errors. Returns the number of errors."""
+def _each(folder: SpoolFolder, items: Iterable[str | Found], act: Any) -> int:  # Any: `retry` or `delete`
+    """Apply `act` to each job, also after a failure. Returns the number of failures."""
     failed = 0
     for item in items:
         try:

@@ -1,7 +1,7 @@
-"""Sockets of ours that a forked child of the application must not keep open.
+"""Close the server's sockets in a child process that the application forks.
 
-Who has some says so once (`close_in_forked_children`), and is asked in the child to close them: with its own objects,
-which otherwise would close the number once more, later, when something else has it.
+An owner of sockets registers itself (`close_in_forked_children`), and closes them in the child with its own objects.
+Otherwise these objects would close the same descriptor numbers again later, when other files have them.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Protocol
 __all__ = ["close_copies", "close_in_forked_children"]
 
 
-class _Copied(Protocol):
+class _Owner(Protocol):
     def close_copies(self) -> None:
-        """In a forked child: close what is ours, and leave alone what belongs to both processes."""
+        """In a forked child: close the copies, without an effect on what both processes share."""
 
 
-_copied: weakref.WeakSet[_Copied] = weakref.WeakSet()
+_owners: weakref.WeakSet[_Owner] = weakref.WeakSet()
 
 
-def close_in_forked_children(owner: _Copied) -> None:
-    """From now on, as long as it lives, this one is asked."""
-    _copied.add(owner)
+def close_in_forked_children(owner: _Owner) -> None:
+    """Call `close_copies` of this owner in forked children, as long as the owner exists."""
+    _owners.add(owner)
 
 
 def close_copies() -> None:
-    """In a forked child: let all of them close theirs."""
-    for owner in list(_copied):
+    """In a forked child: have all registered owners close their copies."""
+    for owner in list(_owners):
         owner.close_copies()
-    _copied.clear()
+    _owners.clear()

@@ -1,11 +1,11 @@
 """Locks on whole files, as uWSGI takes them on spool files.
 
-uWSGI's are POSIX write locks, which belong to a process: they do not keep two tasks of one process apart, and any
-`close` of the file anywhere in it drops them. Linux has another kind that belongs to the open file and conflicts with
-those (`F_OFD_SETLK`); that is what is used. Where there is none it is `flock`, which the BSDs keep in one table with
-POSIX locks.
+uWSGI uses POSIX write locks, which belong to a process: they do not exclude two tasks of one process from each other,
+and any `close` of the file in that process drops them. Linux has locks that belong to the open file and conflict with
+POSIX locks (`F_OFD_SETLK`); these are used here. On other systems it is `flock`, which on the BSDs conflicts with POSIX
+locks.
 
-A process that was forked shares the open file, and so keeps such a lock alive: hence `unlock`, before `close`.
+A forked process shares the open file, and so would keep the lock: hence call `unlock` before `close`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ _NONE = _FLOCK.pack(fcntl.F_UNLCK, 0, 0, 0, 0)
 
 
 def try_lock(fd: int) -> bool:
-    """Lock a file that is open for writing; False if somebody else has. Never waits."""
+    """Lock a file that is open for writing; False if it is locked already. Never waits."""
     try:
         if _OPEN_FILE:
             fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _WRITE)
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, as the system likes
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, depending on the system
         return False
     return True
 
 
 def unlock(fd: int) -> None:
-    """Give the lock up."""
+    """Release the lock."""
     if _OPEN_FILE:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _NONE)
     else:
@@ -43,7 +43,7 @@ def unlock(fd: int) -> None:
 
 
 def locked_elsewhere(fd: int) -> bool:
-    """Has somebody else locked this file? It may be open for reading only."""
+    """Whether the file is locked through another open file. This one may be open for reading only."""
     if _OPEN_FILE:
         kind: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _WRITE))[0]
         return kind != fcntl.F_UNLCK

@@ -1,15 +1,15 @@
-"""What a fork copies and must not be there in the child.
+"""Clean up the server's state in a child process that the application forks.
 
-The application may fork: with `os.fork`, or with multiprocessing, whose default that was up to Python 3.13. The child
-has all of this process's state, and nobody who acts on it: handlers of posix signals that wake a loop which does not
-run there, so that SIGTERM would do nothing; the descriptor to wake it by, which is the parent's; the sockets of
-listeners and clients, so that a port stays in use, and a client waits for its connection's end, as long as the child
-lives.
+The application may fork: with `os.fork`, or with multiprocessing, which does so by default up to Python 3.13. The child
+has a copy of state that does not work there: signal handlers that wake an event loop which does not run, so that
+SIGTERM would have no effect; the parent's wakeup descriptor; and the sockets of listeners and clients, so that a port
+stays in use, and a client does not see its connection closed, until the child ends.
 
-In the child the handlers that we, or Trio, have set are what they are in a new process, and our sockets are closed.
-Those of the application stay. No signal is lost between the fork and that: they are blocked meanwhile.
+So in the child the signal handlers of this package and of Trio are reset to the defaults, and the server's sockets are
+closed. The application's own handlers and sockets stay. Signals are blocked from the fork until then, so that none is
+lost.
 
-A zygote's own forks (`fork`) are left alone: what they become is said in `child_main.py`.
+A zygote's own forks (`fork`) are not changed here: `_process/child_main.py` prepares these.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trio_uwsgi._system.close_on_fork import close_copies
 
 __all__ = ["blocked_signals", "call_in_forked_children", "fork", "ignored_signals", "install_fork_hooks"]
 
-# All that anything here or in Trio handles.
+# All signals that this package or Trio handles.
 _HANDLED = frozenset(
     (
         signal.SIGINT,
@@ -46,7 +46,7 @@ _OURS = ("trio", "trio_uwsgi")
 
 
 class _Fork(threading.local):
-    """The fork that this thread is in."""
+    """The state of a fork by this thread."""
 
     own = False
     mask: set[int] | set[signal.Signals] | None = None
@@ -56,13 +56,13 @@ _current = _Fork()
 _undo_functions: list[Callable[[], object]] = []
 _installed = False
 
-# Signals that this process blocks, and that it ignores, for reasons of its own.
+# Signals that the server has blocked or ignored in this process.
 blocked_signals: set[signal.Signals] = set()
 ignored_signals: set[signal.Signals] = set()
 
 
 def install_fork_hooks() -> None:
-    """Do what this module is for, from now on, in the children of this process."""
+    """Clean up in children that this process forks from now on."""
     global _installed
     if not _installed:
         _installed = True
@@ -70,21 +70,21 @@ def install_fork_hooks() -> None:
 
 
 def call_in_forked_children(undo: Callable[[], object]) -> None:
-    """Have this called in children that the application forks, from now on; it must not fail."""
+    """Call this function in children that the application forks; it must not fail."""
     if undo not in _undo_functions:
         _undo_functions.append(undo)
 
 
 def fork() -> int:
-    """Fork a process of ours, which becomes by itself what it is to be.
+    """Fork a process of the server's own, without the cleanup.
 
     Raises:
-        OSError: there is no room for one more.
+        OSError: the system refused another process.
     """
     _current.own = True
     try:
         with warnings.catch_warnings():
-            # From 3.12 on Python warns of threads here. What becomes of them is the callers' matter.
+            # From 3.12 on Python warns of threads here. The callers deal with those.
             warnings.simplefilter("ignore", DeprecationWarning)
             return os.fork()
     finally:
@@ -109,16 +109,16 @@ def _in_the_child() -> None:
     close_copies()
     for undo in _undo_functions:
         undo()
-    _undo_functions.clear()  # the child's own children have nothing of it
+    _undo_functions.clear()  # they do not apply to the child's own children
     _clear_trio_state()
     if _current.mask is not None:
         _current.mask -= blocked_signals
     blocked_signals.clear()
-    _in_the_parent()  # what came meanwhile finds it all done
+    _in_the_parent()  # signals that arrived meanwhile are delivered after the cleanup
 
 
 def _clear_trio_state() -> None:
-    """Otherwise code of the child that runs a loop of its own would be told that one runs already."""
+    """Clear Trio's state; otherwise Trio would refuse another run in the child, because one seems to run."""
     context = trio._core._run.GLOBAL_RUN_CONTEXT.__dict__
     if "runner" in context:
         context.clear()

@@ -1,16 +1,16 @@
-"""Noticing at once that something happened in a directory: Linux's inotify, through ctypes.
+"""Watch directories for changes with Linux's inotify, through ctypes.
 
-What is told, and who causes it:
+The changes that are reported, and their usual causes:
 
-    a file that was open for writing was closed   uWSGI and `write`, when a job is whole and no longer locked;
-                                                  `touch`, `cp`; a claim that ended with its job still there
-    a file was moved here                         `mv`, from anywhere
-    a file's times, mode or owner were changed    `touch -c`, `chmod` of what could not be read
-    a directory was made, or moved here           a new priority
-    the directory itself was moved, or is gone    as if so much had happened that it is not known what
+    a file that was open for writing was closed   uWSGI and `write`, when a job is complete and no longer locked;
+                                                  `touch`, `cp`; a claim that ended with its job still in place
+    a file was moved into the directory           `mv`
+    a file's times, mode or owner changed         `touch -c`, `chmod` of an unreadable file
+    a directory was created or moved in           a new priority
+    the directory itself was moved or removed     reported as `RESCAN`
 
-That a file is made is not told, only that it is closed; nor what happens to one after it was removed, which is how
-`done` ends. Where the system cannot do this `open_watch` gives None: what asks then looks now and then.
+Not reported are the creation of a file (only its `close`), and changes to a file after its removal, which is how `done`
+ends. Where the system has no inotify, `open_watch` returns None, and the caller scans at intervals.
 """
 
 from __future__ import annotations
@@ -54,25 +54,25 @@ _FOLDERS = _MOVED_TO | _CREATE
 _REMOVALS = _MOVED_FROM | _DELETE
 
 _EVENT = Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
-# From <linux/magic.h>: ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, ZFS, F2FS, overlayfs, bcachefs. All who change something
-# in these do it on this machine. What others change on a network's disk, or behind FUSE, the system does not tell.
+# From <linux/magic.h>: ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, ZFS, F2FS, overlayfs, bcachefs. All changes to these go
+# through this kernel. Changes by other machines on a network file system, or behind FUSE, are not reported.
 _LOCAL = {
     *(0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x858458F6, 0x2FC12FC1, 0xF2F52010, 0x794C7630, 0xCA451A4E),
 }
 
-# Room for some 1,000 events. What is not read waits in the system, which holds 16,384 and then tells of an overflow.
+# Room for about 1,000 events. Others are queued in the kernel, which holds 16,384 and then reports an overflow.
 _READ = 65536
 
-_INSTEAD = "what others put into a directory is noticed when it is looked through"
+_INSTEAD = "changes by other processes are noticed at the next scan of the directory"
 
 
 class Change(NamedTuple):
-    """Something happened. All three empty (`RESCAN`): so much that it is not known what.
+    """A change. With all three empty (`RESCAN`) changes were lost, and the directory has to be scanned.
 
     Args:
         folder: the directory, as it was given to `add`.
-        file: what it is about, in that directory.
-        is_folder: is it a directory?
+        file: the name of the file in that directory.
+        is_folder: whether that is a directory.
     """
 
     folder: str
@@ -84,7 +84,7 @@ RESCAN = Change("", "", False)
 
 
 class Watch:
-    """Some directories that are watched. Close it, or use it with `with`; then `changes` raises ClosedResourceError."""
+    """Watched directories. Close it, or use it with `with`; after that `changes` raises ClosedResourceError."""
 
     __slots__ = ("_add", "_fd", "_folders", "_removals")
 
@@ -103,48 +103,48 @@ class Watch:
         self.close()
 
     def add(self, folder: str, *, removals: bool = False) -> bool:
-        """Watch one more directory; False if that cannot be, which is logged. Twice is once.
+        """Watch another directory; False if that fails, which is logged. Watching it twice has no effect.
 
-        What is in it already is not told: so add it first, and look into it then.
+        Files that exist already are not reported: so add the directory first, and scan it then.
 
         Args:
-            removals: tell of files in it that are gone, too.
+            removals: also report removed files.
         """
         mask = _WATCHED | (_REMOVALS if removals else self._removals)
         watch = self._add(self._fd, os.fsencode(folder), mask)
         if watch < 0:
             number = ctypes.get_errno()
             more = "; raise fs.inotify.max_user_watches" if number == errno.ENOSPC else ""
-            logger.warning("%s is not watched (%s)%s", folder, os.strerror(number), more)
+            logger.warning("cannot watch %s (%s)%s", folder, os.strerror(number), more)
             return False
         self._folders[watch] = folder
         return True
 
     def add_itself(self, folder: str) -> bool:
-        """Tell when this directory is moved or gone, and nothing that happens in it; False if that cannot be."""
+        """Report when this directory is moved or removed, but no changes in it; False if that fails."""
         watch = self._add(self._fd, os.fsencode(folder), _ITSELF | _ONLY_DIR)
         if watch >= 0:
             self._folders.setdefault(watch, "")
         return bool(watch >= 0)
 
     async def changes(self) -> list[Change]:
-        """Wait until something happened, and tell what, in its order; the same may come more than once.
+        """Wait for changes, and return them in their order; a change may be reported more than once.
 
         Checkpoint: always.
-        Cancellation: nothing is lost; the next call tells it.
+        Cancellation: nothing is lost; the next call returns it.
         """
         await trio.lowlevel.checkpoint()
         while True:
             if self._fd < 0:
                 raise trio.ClosedResourceError("the watch was closed")
-            # Read only after all checkpoints: what has been read must be given to somebody.
+            # Read only after all checkpoints: events that were read must be returned.
             found = self._read()
             if found:
                 return found
             await trio.lowlevel.wait_readable(self._fd)
 
     def close(self) -> None:
-        """Watch nothing any more. Whoever waits in `changes` gets ClosedResourceError."""
+        """Stop watching. A task that waits in `changes` gets ClosedResourceError."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             trio.lowlevel.notify_closing(fd)
@@ -164,7 +164,7 @@ class Watch:
             if mask & (_OVERFLOW | _UNMOUNT | _ITSELF):
                 found.append(RESCAN)
             elif mask & _IGNORED:
-                self._folders.pop(watch, None)  # the directory is gone
+                self._folders.pop(watch, None)  # the directory was removed
             elif mask & (_FOLDERS if mask & _IS_DIR else _FILES | _REMOVALS) and watch in self._folders and size:
                 name = os.fsdecode(data[begin:position].rstrip(b"\0"))
                 found.append(Change(self._folders[watch], name, bool(mask & _IS_DIR)))
@@ -172,7 +172,7 @@ class Watch:
 
 
 def is_local(folder: str) -> bool:
-    """Is a directory on a disk of this machine's, where all that happens is told to whoever watches?"""
+    """Whether a directory is on a local file system, where all changes are reported."""
     status = ctypes.create_string_buffer(1024)  # a `struct statfs`, of about 120 bytes
     if ctypes.CDLL(None).statfs(os.fsencode(folder), status):
         return False
@@ -180,10 +180,10 @@ def is_local(folder: str) -> bool:
 
 
 def open_watch(*, removals: bool = False) -> Watch | None:
-    """Begin to watch; None, with a line in the log, where the system has no inotify or gives no more of it.
+    """Start watching; None, which is logged, if the system has no inotify, or refuses another instance.
 
     Args:
-        removals: tell of files that are gone, too.
+        removals: also report removed files.
     """
     if not sys.platform.startswith("linux"):
         logger.info("this system has no inotify: %s", _INSTEAD)
@@ -199,7 +199,7 @@ def open_watch(*, removals: bool = False) -> Watch | None:
     fd = start(os.O_NONBLOCK | os.O_CLOEXEC)
     if fd < 0:
         logger.warning(
-            "directories are not watched (%s): %s; raise fs.inotify.max_user_instances",
+            "cannot watch directories (%s): %s; raise fs.inotify.max_user_instances",
             os.strerror(ctypes.get_errno()),
             _INSTEAD,
         )

@@ -1,13 +1,12 @@
-"""The end of a process: Python's own end, with a limit of time and a word about who held it up.
+"""End a process: the interpreter's shutdown with a time limit, and a log line about what it waited for.
 
-Theory. A runtime ends in time, but then Python itself waits: for threads that are no daemons, for the jobs of
-executors, for functions of `atexit`, one of which joins the children of multiprocessing. Nothing limits any of that, so
-one thread of the application keeps a server alive that serves nobody. Here the same things happen in the same order,
-and beside them a thread of ours waits for the end; when the time is up it says who was still there, and ends the
-process with the code that it was to have.
+Theory. The runtime ends in time, but then the interpreter itself waits: for threads that are not daemons, for the jobs
+of executors, and for `atexit` functions, one of which joins the children of multiprocessing. Nothing limits that, so
+one thread of the application can keep a process that serves nothing. Here the same steps run in the same order, and a
+daemon thread beside them enforces the time limit: it logs what the shutdown still waits for, and ends the process with
+the intended exit code.
 
-It is a thread, because the main one is stuck by then, perhaps in C; a daemon, because nobody is to wait for it; and one
-of a kind, because the process ends with it.
+It is a thread because the main thread is stuck by then, perhaps in C code.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ __all__ = [
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Seconds that Python's own end may take: after a start that failed, where nothing that was accepted can be lost; and
-# after a stop in any case, however much of the mercy was used.
+# Seconds that the interpreter's shutdown may take: after a failed start, when no accepted work can be lost; and at the
+# least, after a stop that used all of the mercy.
 AFTER_A_FAILURE = 3.0
 AT_LEAST = 1.0
-# What a thread can wait for at once, in seconds, counted from now: Python fails where the end is beyond TIMEOUT_MAX.
+# Longest wait of a thread, in seconds: Python fails where now plus the wait is beyond TIMEOUT_MAX.
 LONGEST = threading.TIMEOUT_MAX / 2
-# Seconds in which the log has taken a line. Its lock may be with a thread that is stuck.
+# Seconds for writing the log line. A stuck thread may hold the lock of the logging handler.
 _LOG_TIMEOUT = 1.0
 
 _IDLE = concurrent.futures.thread._worker.__code__
@@ -57,37 +56,37 @@ _started = False
 
 
 def set_mercy(mercy: float) -> None:
-    """What keeps Python from ending may take as long as what the runtime runs."""
+    """Set the time limit of the interpreter's shutdown after a stop: the same mercy as for the runtime."""
     global _mercy
     _mercy = mercy
 
 
 def mark_started() -> None:
-    """This program obeys posix signals by itself from now on; whatever ends it later cuts something off."""
+    """Note that the server handles posix signals from now on, so that a later forced end cuts something off."""
     global _started
     _started = True
 
 
 def has_started() -> bool:
-    """Has it?"""
+    """Whether `mark_started` was called."""
     return _started
 
 
 def mark_stopping() -> None:
-    """This program was told to stop."""
+    """Note that a stop was requested now."""
     global _stop_requested_at
     _stop_requested_at = time.monotonic()
 
 
 def seconds_left() -> float:
-    """What Python's own end may take in this program, which has ended what it did, or could not begin."""
+    """The time limit of the interpreter's shutdown, from now on."""
     if _stop_requested_at is None:
         return min(_mercy, AFTER_A_FAILURE)
     return max(AT_LEAST, _stop_requested_at + _mercy - time.monotonic())
 
 
 def exit_code(error: SystemExit) -> int:
-    """What Python makes of it; a text is printed."""
+    """The exit code that Python derives from it; a text is printed."""
     if error.code is None:
         return 0
     if isinstance(error.code, int):
@@ -97,14 +96,14 @@ def exit_code(error: SystemExit) -> int:
 
 
 def lingering() -> list[str]:
-    """Whom Python's end waits for: threads that are no daemons, and multiprocessing's children. Executors' threads
-    that have nothing to do are none of them, they are told to end.
+    """What the interpreter's shutdown waits for: threads that are not daemons, and multiprocessing's children. Idle
+    threads of executors do not count, because the shutdown ends them.
     """
     frames = sys._current_frames()
     own = (threading.main_thread(), threading.current_thread())
     waits = [thread for thread in threading.enumerate() if not thread.daemon and thread not in own]
     names = [f"thread {thread.name!r}" for thread in waits if not _is_idle(frames.get(thread.ident or 0))]
-    # Not `active_children()`, which takes the status of those that have ended, and somebody may wait for just that.
+    # Not `active_children()`, which reaps ended children, while the application may wait for their status.
     multiprocessing = sys.modules.get("multiprocessing.process")
     children = [] if multiprocessing is None else list(multiprocessing._children)
     names += [f"process {child.pid} ({child.name!r} of multiprocessing)" for child in children if not child.daemon]
@@ -116,24 +115,24 @@ def _is_idle(frame: FrameType | None) -> bool:
 
 
 def flush_output() -> None:
-    """Before a fork, or both processes would print it; and before `os._exit`, which does not."""
+    """Flush the standard streams: before a fork, or both processes would print the buffers; and before `os._exit`."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):  # no stream, closed, or its reader has gone
+        except (AttributeError, OSError, ValueError):  # no stream, a closed one, or a closed pipe
             continue
 
 
 def end_process(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this program") -> NoReturn:
-    """End the process as Python does, after its threads and with its atexit functions, but from here; after so many
-    seconds also without them.
+    """Shut the interpreter down from here as Python does: wait for threads and call the atexit functions, but no longer
+    than this number of seconds.
 
     Args:
         code: the exit code, in any case.
-        seconds: how long that may take.
+        seconds: the time limit.
         who: for the log.
     """
-    with contextlib.suppress(RuntimeError):  # there is no room for one more thread
+    with contextlib.suppress(RuntimeError):  # the system refused another thread
         threading.Thread(target=_end_in_time, args=(code, seconds, who), name="the end in time", daemon=True).start()
     try:
         threading._shutdown()  # type: ignore[attr-defined]  # what the interpreter calls at its own end
@@ -157,9 +156,9 @@ def _log_lingering(seconds: float, who: str) -> None:
     names = lingering()
     if not names:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        names = [f"what Python calls at its end, in {_place(frame)}"]
+        names = [f"a call at Python's exit, in {_place(frame)}"]
     logger.warning(
-        "%s (process %d) had ended, and is cut off %.1f s later with these still there: %s",
+        "%s (process %d) has stopped, but did not exit within %.1f s and is ended now; still running: %s",
         who,
         os.getpid(),
         seconds,
@@ -169,7 +168,7 @@ def _log_lingering(seconds: float, who: str) -> None:
 
 
 def _place(frame: FrameType | None) -> str:
-    """Where the main thread is, below this module: the function that Python's end has called."""
+    """Where the main thread is, below this module: the function that the interpreter's shutdown has called."""
     place = "C code"
     while frame is not None and frame.f_code.co_filename != __file__:
         place = f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"

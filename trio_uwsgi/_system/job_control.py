@@ -1,12 +1,12 @@
-"""SIGTTIN and SIGTTOU: from whoever sends them, an order; from the kernel, a word about a terminal.
+"""SIGTTIN and SIGTTOU: as commands to the server, told apart from the kernel's job control of a terminal.
 
-A background job of a shell must not read its terminal, nor write to it where that is set so (`stty tostop`). The kernel
-then sends one of these to the whole group of processes, and again whenever the call is tried again, which a handler
-makes happen at once. So under a terminal both are blocked, in all threads that begin from now on: the kernel lets such
-a thread write, and fails its reading with EIO, and sends nothing. What another program in the group makes it send is
-told from an order by what the kernel says of a signal, which a handler in Python does not see, and a signalfd does.
+A background job of a shell must not read from its terminal, nor write to it with `stty tostop`. The kernel then sends
+one of these signals to the whole process group, and again for each retry of the call; with a handler the call is
+retried at once. So under a terminal both signals are blocked, in all threads that start from now on: the kernel then
+lets a thread write, fails its read with EIO, and sends no signal. Signals that other programs in the group cause are
+recognized by the signal's origin, which a signalfd has and a handler in Python has not.
 
-Without a terminal there is nothing of that, and programs that are started inherit nothing.
+Without a terminal nothing is blocked, and programs that the application starts inherit nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MOST = 16
 
 
 def has_terminal() -> bool:
-    """Does this process have a terminal that controls it?"""
+    """Whether this process has a controlling terminal."""
     try:
         os.close(os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY))
     except OSError:
@@ -47,7 +47,7 @@ def has_terminal() -> bool:
 
 
 def in_background() -> bool:
-    """Is this process a background job of such a terminal?"""
+    """Whether this process is a background job of its controlling terminal."""
     try:
         terminal = os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY)
     except OSError:
@@ -61,14 +61,12 @@ def in_background() -> bool:
 
 
 def block_job_control() -> set[signal.Signals] | set[int] | None:
-    """If there is a terminal, block both in this thread and those that it starts, and give what was blocked before."""
+    """Under a terminal, block both in this thread and those that it starts; returns the signal mask from before."""
     return signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL) if has_terminal() else None
 
 
 def unblock_job_control(before: set[signal.Signals] | set[int]) -> None:
-    """Have the signals blocked that were before. What has come meanwhile, and was not taken, is dropped: it would stop
-    the process.
-    """
+    """Restore the signal mask from before. Pending signals are dropped, because they would stop the process."""
     for number in JOB_CONTROL:
         former = signal.signal(number, signal.SIG_IGN)
         signal.signal(number, former)
@@ -77,10 +75,10 @@ def unblock_job_control(before: set[signal.Signals] | set[int]) -> None:
 
 @contextlib.contextmanager
 def open_sent_signals() -> Iterator[int]:
-    """A descriptor from which `next_sent_signals` reads, while both are held.
+    """A descriptor from which `next_sent_signals` reads, while both signals are blocked.
 
     Raises:
-        OSError: this system has no such thing.
+        OSError: this system has no signalfd.
     """
     mask = (ctypes.c_ulong * (128 // ctypes.sizeof(ctypes.c_ulong)))()
     for number in JOB_CONTROL:
@@ -96,7 +94,7 @@ def open_sent_signals() -> Iterator[int]:
 
 
 async def next_sent_signals(descriptor: int) -> list[signal.Signals]:
-    """Wait for signals, and give those that somebody has sent on purpose."""
+    """Wait for signals, and return those that a process has sent deliberately."""
     await trio.lowlevel.wait_readable(descriptor)
     try:
         data = os.read(descriptor, _INFO.size * _MOST)

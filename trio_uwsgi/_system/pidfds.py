@@ -1,7 +1,7 @@
-"""What processes of members need of the system, tried before there is one; and posix signals to them.
+"""Check the system calls that members' processes need, and send posix signals through pidfds.
 
-A sandbox may refuse any system call, and an old kernel have none of it. That is no death of a member, after which one
-would try again: it is one sentence at the start.
+A sandbox may refuse a system call, and an old kernel may lack it. Retrying does not help then, so this is one error at
+the start.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from trio_uwsgi.errors import ConfigError
 
 __all__ = ["TASKS_NEED_NONE", "require_processes", "send_signal"]
 
-TASKS_NEED_NONE = "let them be tasks: leave out --processes, or placement='process' of a Config"
+TASKS_NEED_NONE = "run members as tasks: leave out --processes, or placement='process' in the Config"
 
 
 def require_processes() -> None:
-    """Try what the processes of members need.
+    """Try the system calls that members' processes need.
 
     Raises:
-        ConfigError: this system does not have it, or refuses it.
+        ConfigError: this system lacks or refuses one.
     """
     if not (hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")):
-        raise ConfigError("members in processes of their own need Linux", TASKS_NEED_NONE)
+        raise ConfigError("members' processes need Linux", TASKS_NEED_NONE)
     memory = _tried("memfd_create", lambda: os.memfd_create("trio_uwsgi", os.MFD_CLOEXEC))
     os.close(memory)
     pidfd = _tried("pidfd_open", lambda: os.pidfd_open(os.getpid()))
@@ -42,7 +42,7 @@ def _tried(call: str, do: Callable[[], int | None]) -> int:
         return do() or 0
     except (OSError, AttributeError) as error:
         raise ConfigError(
-            f"members in processes of their own need the system call {call}, which is refused here: {error}",
+            f"members' processes need the system call {call}, which this system refuses: {error}",
             TASKS_NEED_NONE,
         ) from None
 
@@ -50,16 +50,16 @@ def _tried(call: str, do: Callable[[], int | None]) -> int:
 def send_signal(pidfd: int, pid: int, number: int) -> None:
     """Send a posix signal to the process of this pidfd; nothing happens after its end.
 
-    Where the system has come to refuse that (a sandbox that closed later), it goes to the pid, if the process still
-    runs: then nobody else can have the pid, but for one that came in this very moment.
+    If the system has begun to refuse that (a sandbox), the signal is sent to the pid, if the process still runs. The
+    pid could only be reused if the process ends in that very moment.
     """
     try:
         signal.pidfd_send_signal(pidfd, number)
-    except ProcessLookupError:  # ended, and not yet seen
+    except ProcessLookupError:  # it has ended, which is not noticed yet
         pass
     except OSError:
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(0):
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has become another user
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has switched to another user
                 os.kill(pid, number)

@@ -1,7 +1,7 @@
-"""Become another user, for good.
+"""Switch the process to another user, permanently.
 
-Who that is is found out while the program is still root; the change itself is three calls whose order matters: each of
-them needs the rights that the next one gives up.
+The user is looked up while the process is still root. The switch is three calls whose order matters: each needs rights
+that the next one gives up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Identity", "become", "group_name", "identity_of", "inaccessible_fold
 
 
 class Identity(NamedTuple):
-    """Who a process is: numbers, and `groups`, all that it is a member of."""
+    """The user and group of a process, as numbers, and all its `groups`."""
 
     uid: int
     gid: int
@@ -27,11 +27,11 @@ class Identity(NamedTuple):
 
 
 def identity_of(uid: str | int | None, gid: str | int | None) -> Identity | None:
-    """Who this process is to be; None: it is that already.
+    """The identity to switch to; None: this process has it already.
 
     Args:
-        uid: a user's name or number; None is the user that this process is.
-        gid: likewise of a group. Without it, the user's own.
+        uid: a user's name or number; None is the current user.
+        gid: a group's name or number; None is the user's own group.
     Raises:
         ConfigError: there is no such user or group.
     """
@@ -43,7 +43,7 @@ def identity_of(uid: str | int | None, gid: str | int | None) -> Identity | None
     elif user is not None:
         group = user.pw_gid
     else:
-        raise ConfigError(f"uid={number} is not in the list of users, so nobody knows its group", "set gid, too")
+        raise ConfigError(f"uid={number} is not in the user database, so its group is unknown", "set gid, too")
     if (os.getuid(), os.geteuid(), os.getgid(), os.getegid()) == (number, number, group, group):
         return None
     groups = os.getgrouplist(user.pw_name, group) if uid is not None and user is not None else [group]
@@ -55,7 +55,7 @@ def _user(uid: str | int | None) -> tuple[int, pwd.struct_passwd | None]:
         try:
             user = pwd.getpwnam(uid)
         except KeyError:
-            raise ConfigError(f"uid={uid!r}: there is no such user", "add it, or write a number") from None
+            raise ConfigError(f"uid={uid!r}: there is no such user", "add it, or use a number") from None
         return user.pw_uid, user
     number = os.getuid() if uid is None else uid
     try:
@@ -70,11 +70,11 @@ def _group(gid: str | int) -> int:
     try:
         return grp.getgrnam(gid).gr_gid
     except KeyError:
-        raise ConfigError(f"gid={gid!r}: there is no such group", "add it, or write a number") from None
+        raise ConfigError(f"gid={gid!r}: there is no such group", "add it, or use a number") from None
 
 
 def user_name(uid: int) -> str:
-    """A user, for a sentence."""
+    """A user, as in an error."""
     try:
         return f"user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
@@ -82,7 +82,7 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
-    """A group, for a sentence."""
+    """A group, as in an error."""
     try:
         return f"group {grp.getgrgid(gid).gr_name}"
     except KeyError:
@@ -90,8 +90,8 @@ def group_name(gid: int) -> str:
 
 
 def inaccessible_folder(path: str, *, listed: bool = False) -> str | None:
-    """The first folder on the way to this one, or itself, that the user of this process may not enter; None where there
-    is none. `listed`: this one may not be listed either.
+    """The first folder on this path that the user of this process may not enter; None if there is none. With `listed`,
+    the last one has to be readable, too.
     """
     effective = os.access in os.supports_effective_ids
     way = [path]
@@ -105,13 +105,14 @@ def inaccessible_folder(path: str, *, listed: bool = False) -> str | None:
 
 
 def out_of_reach(identity: Identity, files: Iterable[tuple[str, int]]) -> str | None:
-    """The first of these files that the user could not use; None if there is none. Asked by being that user meanwhile.
+    """The first of these files that the user has no access to; None if there is none. The effective user is switched
+    for the check.
 
     Args:
-        identity: who.
-        files: their paths, each with the use, as in `os.R_OK`.
+        identity: the user.
+        files: paths, each with the kind of access, as in `os.R_OK`.
     Raises:
-        ConfigError: only root can.
+        ConfigError: this process is not root.
     """
     former = Identity(os.geteuid(), os.getegid(), os.getgroups())
     with _explain_refusal(identity):
@@ -127,10 +128,10 @@ def out_of_reach(identity: Identity, files: Iterable[tuple[str, int]]) -> str | 
 
 
 def become(identity: Identity) -> None:
-    """Be that user from now on; there is no way back.
+    """Switch to that user. There is no way back.
 
     Raises:
-        ConfigError: only root can.
+        ConfigError: this process is not root.
     """
     with _explain_refusal(identity):
         os.setgroups(identity.groups)
@@ -144,6 +145,6 @@ def _explain_refusal(identity: Identity) -> Iterator[None]:
         yield
     except PermissionError:
         raise ConfigError(
-            f"{user_name(os.geteuid())} cannot become {user_name(identity.uid)} with {group_name(identity.gid)}",
+            f"{user_name(os.geteuid())} cannot switch to {user_name(identity.uid)} and {group_name(identity.gid)}",
             "start it as root, or leave uid and gid out",
         ) from None

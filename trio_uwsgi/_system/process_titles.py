@@ -1,4 +1,4 @@
-"""What processes are called: in `ps`, where setproctitle is installed, and in what they say of themselves."""
+"""The titles of processes: in `ps`, if setproctitle is installed, and in their own log lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _role = ""
 
 
 def set_title(role: str) -> None:
-    """Name this process for what it does, as in `trio-uwsgi worker 1`. The application may name it otherwise later."""
+    """Set the title of this process, as in `trio-uwsgi worker 1`. The application may change it later."""
     global _role
     _role = role
     try:
@@ -23,13 +23,13 @@ def set_title(role: str) -> None:
 
 
 def process_label() -> str:
-    """This process, for whoever reads what it says: its role, where it has one, and its number."""
+    """This process, for the log: its role, if it has one, and its pid."""
     return f"{_role} (process {os.getpid()})" if _role else f"process {os.getpid()}"
 
 
 @contextlib.contextmanager
 def with_title(role: str) -> Iterator[None]:
-    """Name this process so during the block: what is a program today may be a part of another one, or of a test."""
+    """Set the title of this process for the time of the block: other code may run in the process afterwards."""
     global _role
     was, title = _role, _title()
     set_title(role)

@@ -1,7 +1,7 @@
-"""The descriptors 0 to 2, which others use by their numbers: the interpreter, C libraries, programs that are started.
+"""Make sure that the descriptors 0 to 2 are open: the interpreter, C libraries and started programs use them by number.
 
-A process may be started without them. The next things that are opened then get these numbers, and what is written to
-standard error goes into a socket of ours, or over memory that processes share.
+A process may be started without them. The next files that are opened then get these numbers, and text for standard
+error would be written to one of the server's sockets, or into shared memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _STDERR = 2
 
 
 def have_standard_descriptors() -> None:
-    """Open those of them that are closed, on nothing. To be called before anything else is opened."""
+    """Open the closed ones on /dev/null. To be called before anything else is opened."""
     for number in range(_STDERR + 1):
         try:
             os.fstat(number)
@@ -26,7 +26,7 @@ def have_standard_descriptors() -> None:
 def _occupy(number: int) -> None:
     try:
         opened = os.open(os.devnull, os.O_RDWR)
-    except OSError:  # a root folder without it; a folder can be neither read nor written, but it has the number
+    except OSError:  # no /dev/null here; a folder can be neither read nor written, but occupies the number
         opened = os.open(os.sep, os.O_RDONLY)
     if opened == number:  # the lowest one that is free
         os.set_inheritable(opened, True)
@@ -36,7 +36,7 @@ def _occupy(number: int) -> None:
 
 
 def have_standard_streams() -> None:
-    """The same, and `sys.stdout` and `sys.stderr` are there as well. For a process that is ours alone."""
+    """As `have_standard_descriptors`, and also set `sys.stdout` and `sys.stderr`. Only in a standalone server."""
     have_standard_descriptors()
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
@@ -45,10 +45,10 @@ def have_standard_streams() -> None:
 
 
 def write_error(text: str) -> None:
-    """Write to descriptor 2, past `sys.stderr`, as much as can be written: nothing here fails."""
+    """Write to descriptor 2, without `sys.stderr`. It never fails; what cannot be written is dropped."""
     data = text.encode(errors="backslashreplace")
     try:
         while data:
             data = data[os.write(_STDERR, data) :]
-    except OSError:  # full, closed, a reader that has gone: whatever it is, nobody can be told
+    except OSError:  # full, closed, or a closed pipe: that cannot be reported anywhere
         return

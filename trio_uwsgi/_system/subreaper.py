@@ -1,11 +1,11 @@
-"""Processes that the master has adopted: they are reaped when they end.
+"""Reap processes that the master has adopted.
 
-The master adopts whom a zygote leaves behind, for the sake of the members' exact status (see `zygote.py`), and gets
-what the application has started and left behind, too. Nobody waits for that. For other children of this process
-somebody does: Trio for those it has started, a `Child` for each member, and whoever started it for what was there
-before.
+The master adopts the children of a dead zygote, to get the members' exact status (see `_process/zygote.py`). With them
+it adopts processes that the application started and left behind, for which no code waits. For other children of this
+process some code does: Trio for those that it started, a `Child` for each member, and the code that started it for a
+child from before.
 
-So a child is reaped here when it is none of these, and was dead for a whole second without anybody taking its status.
+So a child is reaped here if it is none of these, and its status was not taken for a second after its end.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import trio
 
 __all__ = ["OWN_CHILDREN", "children_of", "reap_orphans"]
 
-# Zygotes and members, by pid: whoever runs them takes their status.
+# The pids of zygotes and members: other code takes their status.
 OWN_CHILDREN: set[int] = set()
 
-# Seconds in which whoever waits for a child has its status. In Trio's own loop it is a matter of its next turn.
+# Seconds in which code that waits for a child takes its status. Trio does so in the next turn of its loop.
 _GRACE = 1.0
 
 
 def children_of(pid: int) -> list[int]:
-    """The children of a process, dead ones too; those that other threads than its first one have started may lack."""
+    """The children of a process, also dead ones; those that other threads than its main one started may be missing."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -35,14 +35,14 @@ def children_of(pid: int) -> list[int]:
 
 
 async def reap_orphans() -> None:
-    """Do so until cancelled, on the main thread, in a process that is ours."""
+    """Reap until cancelled, on the main thread, in a standalone server."""
     others = frozenset(children_of(os.getpid()))
     with trio.open_signal_receiver(signal.SIGCHLD) as ended:
         async for _ in ended:
             dead = [pid for pid in children_of(os.getpid()) if pid not in others and _is_dead(pid)]
             if not dead:
                 continue
-            await trio.sleep(_GRACE)  # who ends meanwhile is looked at after this
+            await trio.sleep(_GRACE)  # a child that ends meanwhile causes another signal
             for pid in dead:
                 if pid not in OWN_CHILDREN:
                     with contextlib.suppress(ChildProcessError):
@@ -52,5 +52,5 @@ async def reap_orphans() -> None:
 def _is_dead(pid: int) -> bool:
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:  # somebody has taken its status
+    except ChildProcessError:  # its status was taken
         return False

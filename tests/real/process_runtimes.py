@@ -1,4 +1,4 @@
-"""Runtimes whose members are processes, for tests: an application in a file, and what it can be asked from outside."""
+"""Runtimes whose members are processes, for tests: an application in a file, and helpers to query it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def send_message(text, mule="0"):
 """
 
 
-class House:
+class ProcessRuntime:
     """A runtime in the test's own run, whose members are processes."""
 
     def __init__(self, runtime: Runtime, folder: Path) -> None:
@@ -76,7 +76,7 @@ class House:
         return await get(self.address.port, path)
 
     async def pid(self, name: str) -> int:
-        """The process of a member, as the application says it; of a worker that serves."""
+        """The pid of a serving worker, as the application answers it."""
         for _ in range(200):
             who, number = (await self.get("/pid")).split()
             if who == name:
@@ -85,7 +85,7 @@ class House:
 
     @property
     def pids(self) -> list[int]:
-        """The processes of the workers, as they say on the board; 0 where none is; of two on a seat, one."""
+        """The pids of the workers on the scoreboard, one for each slot; 0 for none."""
         rows = self.runtime._tree.environment.shared
         assert rows is not None
         members = self.runtime.statistics().members
@@ -94,20 +94,20 @@ class House:
         return [int(max(rows.scoreboard.rows[row].get("pid") for row in slot)) for slot in slots]
 
     def noted(self) -> list[list[str]]:
-        """The lines that members wrote, in words."""
+        """The lines that members wrote, split into words."""
         return [line.split() for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
     def said(self) -> list[str]:
-        """What members wrote, without who they are."""
+        """The first word of each line that members wrote."""
         return [line[0] for line in self.noted()]
 
     def state(self, name: str) -> str:
-        """What the runtime says of a seat."""
+        """The state of a slot, in the statistics."""
         return next(member.state for member in self.runtime.statistics().members if member.name == name)
 
 
 async def get(port: int, path: str) -> str:
-    """One request on a connection of its own; "" if that ended without a whole answer."""
+    """One request on its own connection; "" if that ended without a complete answer."""
     data = bytearray()
     try:
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
@@ -143,20 +143,22 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
 
 
 def write(folder: Path, source: str, name: str = "shop") -> AppReference:
-    """Write an application into a file. Its name for processes; here it is not imported."""
+    """Write an application into a file, and return its name; it is not imported here."""
     path = folder / f"{name}.py"
     path.write_text(PRELUDE + textwrap.dedent(source))
     return AppReference("name", f"{path}:app")
 
 
 @contextlib.asynccontextmanager
-async def living(folder: Path, source: str = "", **options: Any) -> AsyncIterator[House]:  # Any: each has its own type
+async def process_runtime(
+    folder: Path, source: str = "", **options: Any
+) -> AsyncIterator[ProcessRuntime]:  # Any: each has its own type
     """Serve an application of this source; stopped gracefully at the end."""
     app = write(folder, source)
     config = Config(**{"http": "127.0.0.1:0", "placement": "process", "mercy": 5, **options})
     async with trio.open_nursery() as nursery:
         runtime = await nursery.start(serve, app, config)
-        yield House(runtime, folder)
+        yield ProcessRuntime(runtime, folder)
         runtime.stop()
 
 
@@ -173,11 +175,11 @@ class Program:
 
     @property
     def said(self) -> str:
-        """What it wrote to standard error so far."""
+        """Its standard error so far."""
         return self._errors.read_text()
 
     def wait_for(self, text: str, seconds: float = 20) -> str:
-        """Wait until it has said so."""
+        """Wait until its standard error has this."""
         deadline = time.monotonic() + seconds
         while text not in self.said:
             assert time.monotonic() < deadline, self.said
@@ -193,7 +195,7 @@ class Program:
 
 @contextlib.contextmanager
 def program(folder: Path, source: str) -> Iterator[Program]:
-    """Run a script in a process of its own."""
+    """Run a script in its own process."""
     script = folder / "script.py"
     script.write_text(PRELUDE + textwrap.dedent(source))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -207,7 +209,7 @@ def program(folder: Path, source: str) -> Iterator[Program]:
 
 
 def children(pid: int | str = "self") -> list[int]:
-    """The processes right below this one, dead ones too."""
+    """The children of this process, also dead ones."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
@@ -222,7 +224,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    """Does it run still? A zombie does not."""
+    """Whether it runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
