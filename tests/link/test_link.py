@@ -158,7 +158,9 @@ async def test_late_refusal_is_logged_and_counted(nursery: trio.Nursery, caplog:
     ends.link.send(Raise(1))
     await ends.peer.send_all(encode(Answer("mule1 is full")))
     await wait_all_tasks_blocked()
-    assert [("trio_uwsgi", logging.ERROR, "refused after it was sent: mule1 is full")] == caplog.record_tuples
+    assert [
+        ("trio_uwsgi", logging.ERROR, "a signal or message was refused after it was sent: mule1 is full")
+    ] == caplog.record_tuples
     assert 1 == ends.link.refused
     ends.link.send(Raise(2))
     await ends.peer.aclose()
@@ -229,7 +231,7 @@ async def test_finish_waits_for_the_answers(caplog: pytest.LogCaptureFixture) ->
             await ends.peer.send_all(encode(Answer()))
             await wait_all_tasks_blocked()
             await ends.peer.send_all(encode(Answer("no member is there")))
-    assert ["refused after it was sent: no member is there"] == caplog.messages
+    assert ["a signal or message was refused after it was sent: no member is there"] == caplog.messages
 
 
 async def test_link_ends_when_the_peer_closes(nursery: trio.Nursery) -> None:

@@ -195,7 +195,7 @@ async def test_what_a_farm_refuses(placement: Placement, autojump_clock: MockClo
         with pytest.raises(MuleError, match="no farm 'x'"):
             runtime.mule_msg(b"", b"x")
         for wrong in (None, "", 1.0, True):
-            with pytest.raises(MuleError, match="is no mule and no farm"):
+            with pytest.raises(MuleError, match="is neither a mule nor a farm"):
                 runtime.mule_msg(b"", wrong)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="a mule message is bytes or str"):
             runtime.farm_msg("images", 1)  # type: ignore[arg-type]

@@ -107,8 +107,8 @@ async def test_a_job_that_cannot_be_laid_aside_is_not_said_to_be(
             await trio.sleep(2)
         assert (1, 0) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(path)
-        assert f"(the function returned SPOOL_RETRY) and is tried again in 60 s: {path}" in caplog.text
-        assert "was laid aside" not in caplog.text
+        assert f"(the function returned SPOOL_RETRY); retrying in 60 s: {path}" in caplog.text
+        assert "; moved to" not in caplog.text
         await trio.sleep(120)
         assert (2, 1) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(f"{folder}/dead/{os.path.basename(path)}")

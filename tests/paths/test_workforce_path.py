@@ -60,7 +60,7 @@ async def test_one_more_and_one_less(
         await trio.sleep(1)
         assert ["worker1", "worker2", "worker3"] == names(runtime)
         assert "ready" == runtime.statistics().members[1].state
-    assert "worker2 leaves, and 1 stay" in caplog.text
+    assert "removing worker2 (workers: 1)" in caplog.text
 
 
 @all_placements
@@ -70,12 +70,12 @@ async def test_the_bounds(placement: Placement, autojump_clock: MockClock, caplo
         runtime.runtime.remove_worker()
         await trio.sleep(1)
         assert ["worker1"] == names(runtime)
-        assert "worker1 stays: it is the only one" in caplog.text
+        assert "worker1 is not removed: it is the only worker" in caplog.text
         for _ in range(MOST_ADDED + 1):
             runtime.runtime.add_worker()
         await trio.sleep(1)
         assert 1 + MOST_ADDED == len(names(runtime))
-        assert "no worker is added: 17 are the most there can be" in caplog.text
+        assert "cannot add a worker: the most are 17" in caplog.text
         runtime.stop()
         for call in (runtime.runtime.add_worker, runtime.runtime.remove_worker):
             with pytest.raises(NotServing, match="the runtime is stopping"):

@@ -70,8 +70,8 @@ def test_orders(tmp_path: Path) -> None:
                 os.kill(pid, number)
             server.read(*said)
 
-        everybody(signal.SIGTTIN, "worker3 is added, of 3")
-        everybody(signal.SIGTTOU, "worker3 leaves, and 2 stay")
+        everybody(signal.SIGTTIN, "adding worker3 (workers: 3)")
+        everybody(signal.SIGTTOU, "removing worker3 (workers: 2)")
         everybody(signal.SIGTSTP, "no connections are accepted")
         with left_waiting(server) as client:
             everybody(signal.SIGTSTP, "connections are accepted again")
@@ -87,7 +87,9 @@ def test_orders(tmp_path: Path) -> None:
         server.read("reloaded in")
         server.said = ""
         fifo.write_text("c+-pps x")
-        server.read("reloaded in", "worker3 leaves", "accepted again", "fifo s: SignalStatistics(", "fifo 'x': nothing")
+        server.read(
+            "reloaded in", "removing worker", "accepted again", "fifo s: SignalStatistics(", "fifo 'x': nothing"
+        )
         server.said = ""
         write(tmp_path, "22")
         server.read("reloaded in")

@@ -204,7 +204,7 @@ async def test_a_thread_that_was_given_up(caplog: pytest.LogCaptureFixture) -> N
         while pid == await (await world.connect()).get(""):  # noqa: ASYNC110  # it asks another process
             await trio.sleep(0.05)
         assert [("ready", 0)] == world.deaths("worker")
-    assert "worker1 is followed by another one: 1 of its threads" in caplog.text
+    assert "replacing worker1: 1 of its threads" in caplog.text
 
 
 async def test_a_stopped_process_is_no_blocked_one() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._runtime.backoff import MEMBERS_YOUTH, next_pause
+from trio_uwsgi._runtime.backoff import MEMBER_STARTED_AFTER, next_pause
 
 pytestmark = pytest.mark.pure
 
@@ -25,5 +25,5 @@ def test_a_long_life_was_no_failure() -> None:
 
 def test_members_are_young_for_a_second() -> None:
     """One that dies within it is followed after 1, 2, 4, ... seconds, one that dies later at once."""
-    assert [1, 2, 60] == [next_pause(pause, 0.99, MEMBERS_YOUTH) for pause in (0, 1, 32)]
-    assert [0, 0] == [next_pause(pause, 1, MEMBERS_YOUTH) for pause in (0, 32)]
+    assert [1, 2, 60] == [next_pause(pause, 0.99, MEMBER_STARTED_AFTER) for pause in (0, 1, 32)]
+    assert [0, 0] == [next_pause(pause, 1, MEMBER_STARTED_AFTER) for pause in (0, 32)]

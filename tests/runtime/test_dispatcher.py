@@ -376,8 +376,8 @@ def test_retire_hands_back_what_had_not_begun() -> None:
     dispatcher.give_message(b"2", 0, "x")
     dispatcher.give_signal(3, MULE, "x")
     running = dispatcher.begun(slot, 1)
-    instance_left = dispatcher.retire(slot)
-    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == instance_left
+    undelivered = dispatcher.retire(slot)
+    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == undelivered
     assert (SlotState.ENDED, [], {1: running}) == (slot.state, slot.waiting(), slot.running)
     assert [] == dispatcher.give_signal(4, MULES, "x")
     assert [] == dispatcher.retire(slot)
@@ -450,13 +450,13 @@ def test_one_that_is_ready_goes_before_one_that_starts() -> None:
 def test_those_that_rest_are_the_last() -> None:
     """A seat whose member died young is taken only when all others have ended, or in no pool, are there no more."""
     dispatcher = pool(2, 3)
-    dispatcher.member_died(dispatcher.slots()[0], rests=True)
+    dispatcher.member_died(dispatcher.slots()[0], backs_off=True)
     assert ["mule2", "mule3", "mule2", "mule3"] == [post(dispatcher) for _ in range(4)]
     for slot in dispatcher.slots()[1:]:
         dispatcher.retire(slot)
     assert "mule1" == post(dispatcher)
     plain = make(2)
-    plain.member_died(plain.slots()[0], rests=True)
+    plain.member_died(plain.slots()[0], backs_off=True)
     assert ["worker2", "worker2"] == [give(plain), give(plain)]
 
 
@@ -580,14 +580,18 @@ def test_what_a_member_ran_when_it_died() -> None:
     dispatcher.give_signal(7, MULES, "x")
     for ticket in (2, 3):
         dispatcher.begun(slot, ticket)
-    remains = dispatcher.member_died(slot, rests=False)
-    assert ([Delivery(3, "x", 7)], []) == (remains.lost, remains.dropped)
-    assert [Delivery(2, "x", message=b"1", deaths=1)] == remains.again
+    reassignment = dispatcher.member_died(slot, backs_off=False)
+    assert ([Delivery(3, "x", 7)], []) == (reassignment.lost, reassignment.dropped)
+    assert [Delivery(2, "x", message=b"1", deaths=1)] == reassignment.redelivered
     assert [b"1", b"0"] == [delivery.message for delivery in slot.waiting()]
     assert (SlotState.STARTING, 1, {}) == (slot.state, slot.deaths, slot.running)
     dispatcher.begun(slot, 2)
-    remains = dispatcher.member_died(slot, rests=True)
-    assert ([], [], [Delivery(2, "x", message=b"1", deaths=2)]) == (remains.lost, remains.again, remains.dropped)
+    reassignment = dispatcher.member_died(slot, backs_off=True)
+    assert ([], [], [Delivery(2, "x", message=b"1", deaths=2)]) == (
+        reassignment.lost,
+        reassignment.redelivered,
+        reassignment.dropped,
+    )
     assert [b"0"] == [delivery.message for delivery in slot.waiting()]
     assert (SlotState.BACKING_OFF, 2) == (slot.state, slot.deaths)
 
@@ -604,8 +608,8 @@ def test_what_others_can_do_moves_to_them() -> None:
     dispatcher.give_message(b"theirs", 2, "x")
     dispatcher.begun(first, 2)
     dispatcher.give_signal(2, parse_target("mule1"), "x")
-    remains = dispatcher.member_died(first, rests=True)
-    assert [("mule2", 1), ("mule2", 4)] == [(slot.name, delivery.ticket) for slot, delivery in remains.moved]
+    reassignment = dispatcher.member_died(first, backs_off=True)
+    assert [("mule2", 1), ("mule2", 4)] == [(slot.name, delivery.ticket) for slot, delivery in reassignment.moved]
     assert ([3, 6], [1, 4, 5]) == ([d.ticket for d in first.waiting()], [d.ticket for d in second.waiting()])
 
 
@@ -613,22 +617,25 @@ def test_nobody_to_move_to() -> None:
     """When the others rest or have ended, everything waits where it is; so does what killed a member."""
     dispatcher = make(0, 2)
     first, second = dispatcher.slots()
-    dispatcher.member_died(second, rests=True)
+    dispatcher.member_died(second, backs_off=True)
     post(dispatcher, 1), post(dispatcher), post(dispatcher)
     dispatcher.begun(first, 2)
-    assert [] == dispatcher.member_died(first, rests=True).moved
+    assert [] == dispatcher.member_died(first, backs_off=True).moved
     assert [2, 1, 3] == [delivery.ticket for delivery in first.waiting()]
     alone = make(1)
     give(alone)
-    assert [] == alone.member_died(alone.slots()[0], rests=True).moved
+    assert [] == alone.member_died(alone.slots()[0], backs_off=True).moved
 
 
 def test_what_moves_hires() -> None:
     """A vacant seat takes what waited on one that rests."""
     dispatcher = pool(1, 2)
     post(dispatcher)
-    remains = dispatcher.member_died(dispatcher.slots()[0], rests=True)
-    assert (["mule2"], ["backing off", "starting"]) == (names(slot for slot, _ in remains.moved), states(dispatcher))
+    reassignment = dispatcher.member_died(dispatcher.slots()[0], backs_off=True)
+    assert (["mule2"], ["backing off", "starting"]) == (
+        names(slot for slot, _ in reassignment.moved),
+        states(dispatcher),
+    )
 
 
 def test_what_waits_is_for_the_one_that_follows() -> None:
@@ -642,7 +649,7 @@ def test_what_waits_is_for_the_one_that_follows() -> None:
     assert (SlotState.STARTING, [2, 3], [1], []) == (
         slot.state,
         [delivery.ticket for delivery in slot.waiting()],
-        list(slot.leaving),
+        list(slot.draining),
         list(slot.running),
     )
     assert 2 == slot.load
@@ -650,8 +657,8 @@ def test_what_waits_is_for_the_one_that_follows() -> None:
     dispatcher.begun(slot, 2)
     assert b"1" == dispatcher.ended(slot, 1).message
     assert b"2" == dispatcher.ended(slot, 2).message
-    assert Reassignment([], [], [], []) == dispatcher.instance_left(slot)
-    assert ([3], {}) == ([delivery.ticket for delivery in slot.waiting()], slot.leaving)
+    assert Reassignment([], [], [], []) == dispatcher.drained_instance_ended(slot)
+    assert ([3], {}) == ([delivery.ticket for delivery in slot.waiting()], slot.draining)
 
 
 def test_what_one_that_leaves_did_not_end() -> None:
@@ -664,15 +671,15 @@ def test_what_one_that_leaves_did_not_end() -> None:
     dispatcher.begun(slot, 2)
     dispatcher.drain(slot)
     dispatcher.ready(slot)
-    remains = dispatcher.instance_left(slot)
+    reassignment = dispatcher.drained_instance_ended(slot)
     assert ([5], [b"1"], [], 0) == (
-        [delivery.signum for delivery in remains.lost],
-        [delivery.message for delivery in remains.again],
-        remains.dropped,
+        [delivery.signum for delivery in reassignment.lost],
+        [delivery.message for delivery in reassignment.redelivered],
+        reassignment.dropped,
         slot.deaths,
     )
     assert [1] == [delivery.deaths for delivery in slot.waiting()]
-    assert (SlotState.READY, {}, {}) == (slot.state, slot.leaving, slot.running)
+    assert (SlotState.READY, {}, {}) == (slot.state, slot.draining, slot.running)
 
 
 def test_what_waits_again_hires() -> None:
@@ -687,5 +694,5 @@ def test_what_waits_again_hires() -> None:
     dispatcher.drain(slot)
     dispatcher.ready(slot)
     assert dispatcher.release(slot)
-    dispatcher.instance_left(slot)
+    dispatcher.drained_instance_ended(slot)
     assert ([True, True], SlotState.STARTING) == (hired, slot.state)

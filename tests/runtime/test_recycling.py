@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._runtime.recycling import AGAIN, RecyclingCheck
+from trio_uwsgi._runtime.recycling import ASK_AGAIN_AFTER, RecyclingCheck
 from trio_uwsgi.config.options import RecyclingLimits
 
 pytestmark = pytest.mark.pure
@@ -23,9 +23,9 @@ def test_each_limit_has_its_reason() -> None:
     assert "" == recycling.reason(159, 9, 50 * MB - 1)
     assert "it has served 10 requests (max_requests is 10)" == recycling.reason(159, 10, 0)
     recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "it has lived for 60 s (max_worker_lifetime)" == recycling.reason(160, 9, 0)
+    assert "it has run for 60 s (max_worker_lifetime)" == recycling.reason(160, 9, 0)
     recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "it has 51 MB of memory (reload_on_rss is 50 MB)" == recycling.reason(101, 9, 51 * MB)
+    assert "it uses 51 MB of memory (reload_on_rss is 50 MB)" == recycling.reason(101, 9, 51 * MB)
 
 
 def test_workers_differ_by_the_delta() -> None:
@@ -41,5 +41,5 @@ def test_it_is_said_again_after_a_while() -> None:
     """The one that was to follow may not have started."""
     recycling = RecyclingCheck(RecyclingLimits(requests=1), 0, 0)
     assert recycling.reason(5, 1, 0)
-    assert "" == recycling.reason(5 + AGAIN - 1, 2, 0)
-    assert recycling.reason(5 + AGAIN, 2, 0)
+    assert "" == recycling.reason(5 + ASK_AGAIN_AFTER - 1, 2, 0)
+    assert recycling.reason(5 + ASK_AGAIN_AFTER, 2, 0)

@@ -231,10 +231,10 @@ async def test_idle_time_begins_anew_with_each_end(nursery: trio.Nursery, autoju
         await trio.sleep(1)
         house.say(Ended(3))
         await house.told.wait()
-        instance_left.append(trio.current_time())
+        stopped.append(trio.current_time())
         return Stopped()
 
-    instance_left: list[float] = []
+    stopped: list[float] = []
     house = House(busy, spare=True, idle=10)
     nursery.start_soon(house.supervisor.run)
     house.master.post(b"1", 1, "test")
@@ -242,7 +242,7 @@ async def test_idle_time_begins_anew_with_each_end(nursery: trio.Nursery, autoju
         await trio.sleep(seconds)
         house.master.post(b"x", 1, "test")
     await trio.sleep(100)
-    assert [25 + 9 + 3 + 9 + 1 + 10] == instance_left
+    assert [25 + 9 + 3 + 9 + 1 + 10] == stopped
     assert SlotState.VACANT is house.slot.state
     house.supervisor.stop()
 
@@ -328,7 +328,7 @@ async def test_a_member_follows_another_one(nursery: trio.Nursery, autojump_cloc
     assert ["mule1", "mule1'"] == [instance.name for instance in house.instances]
     house.says(0, Ended(1))
     house.says(1, Begun(2), Ended(2), Begun(3), Ended(3))
-    await house.supervisor.wait_left()
+    await house.supervisor.wait_drained()
     assert (0, SlotState.READY, 0) == (house.slot.deaths, house.slot.state, house.slot.load)
     house.supervisor.stop()
 

@@ -46,7 +46,7 @@ class HeartbeatLoop:
             if member.kind == "worker"
             else None
         )
-        member_factory.follow(member.name, row)
+        member_factory.continue_counters(member.name, row)
         self._before = row.get("requests")  # of those who sat here before
         row.set("pid", os.getpid())
 
