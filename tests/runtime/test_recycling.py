@@ -12,8 +12,8 @@ pytestmark = pytest.mark.pure
 MB = 1024**2
 
 
-def test_without_limits_nothing_is_enough() -> None:
-    """0 is never."""
+def test_without_limits_no_worker_is_recycled() -> None:
+    """A limit of 0 is never reached."""
     assert "" == RecyclingCheck(RecyclingLimits(), 0.9, 0).reason(1e9, 1e9, 1e15)
 
 
@@ -37,8 +37,8 @@ def test_workers_differ_by_the_delta() -> None:
         assert recycling.reason(0, requests, 0)
 
 
-def test_it_is_said_again_after_a_while() -> None:
-    """The one that was to follow may not have started."""
+def test_the_request_is_repeated_after_a_while() -> None:
+    """The replacement may not have started."""
     recycling = RecyclingCheck(RecyclingLimits(requests=1), 0, 0)
     assert recycling.reason(5, 1, 0)
     assert "" == recycling.reason(5 + ASK_AGAIN_AFTER - 1, 2, 0)
