@@ -142,7 +142,7 @@ async def test_unregistered_signal_is_logged_with_its_raiser(
     uwsgi_registry: Registry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Raising a number that nobody registered is no error; the log says which member did."""
+    """Raising a number that is not registered is no error; the log says which member raised it."""
 
     @uwsgi_registry.signal_handler(1, target="mule1")
     async def stray(signum: int) -> None:

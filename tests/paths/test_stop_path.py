@@ -93,7 +93,7 @@ async def test_running_work_ends_within_the_mercy(
 async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What does not end within the mercy is cancelled; signals that were not run are named in the log."""
+    """What does not end within the mercy is cancelled; signals that were not run are listed in the log."""
 
     @uwsgi_registry.signal_handler(1)
     @uwsgi_registry.signal_handler(2, target="mule1")
