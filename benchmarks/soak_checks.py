@@ -246,7 +246,7 @@ class Checks:
             print(f"  {found[pattern]:5} {why}: {pattern}")
         deaths = sum(found[pattern] for pattern in EXPECTED if "KILL" in pattern)
         kills = len(self.outcome.kills)
-        # One that is killed in the instant in which it ends by itself, after it handed over, has died of that.
+        # One that is killed in the instant in which it ends by itself, after it drained, has died of that.
         self.right(f"kills: {kills} {dict(self.killed)}, deaths in the log: {deaths}", 0.9 * kills <= deaths <= kills)
         newest = f"version {self.outcome.reloads + 1}"
         undone = sum(found[pattern] for pattern in EXPECTED if pattern.startswith("reload failed"))

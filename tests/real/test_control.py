@@ -88,7 +88,7 @@ def test_orders(tmp_path: Path) -> None:
         server.said = ""
         fifo.write_text("c+-pps x")
         server.read(
-            "reloaded in", "removing worker", "accepted again", "fifo s: SignalStatistics(", "fifo 'x': nothing"
+            "reloaded in", "removing worker3", "accepted again", "fifo s: SignalStatistics(", "fifo 'x': nothing"
         )
         server.said = ""
         write(tmp_path, "22")
