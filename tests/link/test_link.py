@@ -158,7 +158,9 @@ async def test_late_refusal_is_logged_and_counted(nursery: trio.Nursery, caplog:
     ends.link.send(Raise(1))
     await ends.peer.send_all(encode(Answer("mule1 is full")))
     await wait_all_tasks_blocked()
-    assert [("trio_uwsgi", logging.ERROR, "refused after it was sent: mule1 is full")] == caplog.record_tuples
+    assert [
+        ("trio_uwsgi", logging.ERROR, "a signal or message was refused after it was sent: mule1 is full")
+    ] == caplog.record_tuples
     assert 1 == ends.link.refused
     ends.link.send(Raise(2))
     await ends.peer.aclose()
@@ -229,7 +231,7 @@ async def test_finish_waits_for_the_answers(caplog: pytest.LogCaptureFixture) ->
             await ends.peer.send_all(encode(Answer()))
             await wait_all_tasks_blocked()
             await ends.peer.send_all(encode(Answer("no member is there")))
-    assert ["refused after it was sent: no member is there"] == caplog.messages
+    assert ["a signal or message was refused after it was sent: no member is there"] == caplog.messages
 
 
 async def test_link_ends_when_the_peer_closes(nursery: trio.Nursery) -> None:
@@ -332,7 +334,7 @@ async def test_cancelled_while_it_writes(autojump_clock: trio.testing.MockClock)
 
 
 async def test_a_cut_link_says_nothing_more(pair: Pair) -> None:
-    """What was sent before the cut arrives, what is sent after it does not, and nobody is told."""
+    """What was sent before the cut arrives, what is sent after it does not, without an error."""
     pair.member.send(Begun(1))
     await pair.settle()
     pair.member.cut()
@@ -364,7 +366,7 @@ class Sockets:
             return b"nothing yet"
 
     async def read_all(self, size: int) -> bytes:
-        """So many bytes."""
+        """Receive this many bytes."""
         data = bytearray()
         while len(data) < size:
             await trio.lowlevel.wait_readable(self.peer)
@@ -395,7 +397,7 @@ async def test_a_pipe_that_takes_a_part(sockets: Sockets, nursery: trio.Nursery)
         sockets.link.send(frame)
     data = b"".join(map(encode, frames))
     assert data == await sockets.read_all(len(data))
-    sockets.link.send(Stop())  # nothing waits any more: it leaves at once again
+    sockets.link.send(Stop())  # nothing waits any more: it is written at once again
     await wait_all_tasks_blocked()
     sockets.link.send(Begun(9))
     assert encode(Stop()) + encode(Begun(9)) == await sockets.read_all(len(encode(Stop()) + encode(Begun(9))))
@@ -417,10 +419,10 @@ async def test_a_full_pipe(sockets: Sockets, nursery: trio.Nursery) -> None:
 
 
 async def test_a_pipe_that_the_other_end_has_closed(sockets: Sockets) -> None:
-    """What is said then goes nowhere, nobody is told, and what the other end said before is still obeyed."""
+    """What is sent then is dropped without an error, and what the other end sent before is still obeyed."""
     sockets.peer.send(encode(Begun(1)))
     sockets.peer.close()
     sockets.link.send(Stop())
     await sockets.link.run()
     assert [Begun(1)] == sockets.end.got
-    sockets.link.send(Stop())  # its descriptor may be somebody else's by now
+    sockets.link.send(Stop())  # its descriptor may be used by another file by now

@@ -12,7 +12,7 @@ from trio_uwsgi._link.scoreboard import Scoreboard
 
 @pytest.fixture
 def scoreboard() -> Iterator[Scoreboard]:
-    """A board of three seats and two locks."""
+    """A scoreboard of three rows and two locks."""
     scoreboard = Scoreboard.make(3, 2)
     yield scoreboard
     scoreboard.close()
@@ -72,8 +72,8 @@ def test_a_process_inherits_it(scoreboard: Scoreboard) -> None:
     assert pid == scoreboard.rows[0].get("pid")
 
 
-def test_a_closed_board_is_gone() -> None:
-    """The descriptor is closed, and what the numbers were can still be read; a board may have no seats and no locks."""
+def test_a_closed_scoreboard_is_released() -> None:
+    """The descriptor is closed, and the last numbers can still be read; a scoreboard may have no rows and no locks."""
     for rows in (0, 2):
         scoreboard = Scoreboard.make(rows, 0)
         for number, row in enumerate(scoreboard.rows):

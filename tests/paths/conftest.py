@@ -1,4 +1,4 @@
-"""What is not collected where there are no processes for members: nobody shall have to skip it."""
+"""Leaves out the tests that need processes for members, where the system has none."""
 
 from __future__ import annotations
 

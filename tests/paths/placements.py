@@ -1,4 +1,4 @@
-"""Where the members of a story live: the story is the same."""
+"""The placements in which a test runs: what it expects is the same in each."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ with_long_processes = pytest.mark.parametrize(
 
 
 def task_placements(why: str) -> pytest.MarkDecorator:
-    """For the stories that are about members as tasks, in one process with the test; `why` says what makes them so."""
+    """For tests of members as tasks, in one process with the test; `why` says what makes them so."""
     assert why
     return pytest.mark.parametrize("placement", ["task", "memory"])

@@ -1,4 +1,4 @@
-"""What every member does when it ends, from the declaration to the hook that does not return."""
+"""`atexit` hooks of members, from the declaration to a hook that does not return."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def ends() -> Ends:
 async def test_every_member_ends_with_its_hooks(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path, ends: Ends
 ) -> None:
-    """Workers, mules and spoolers call them when all that they were given is done, the last one declared first."""
+    """Workers, mules and spoolers call their hooks when all that was delivered to them has ended, the last declared
+    first.
+    """
 
     @uwsgi_registry.atexit
     async def first() -> None:
@@ -130,7 +132,7 @@ async def test_hooks_have_what_is_left_of_the_mercy(
     ends: Ends,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that does not return is cancelled and named in time; those behind it begin, and may wait no more."""
+    """A hook that does not return is cancelled and named in time; the later ones begin, and must not wait."""
 
     @uwsgi_registry.atexit
     async def late() -> None:
@@ -158,8 +160,10 @@ async def test_hooks_have_what_is_left_of_the_mercy(
     assert "harakiri on worker1: atexit late was cancelled after 0.00" in caplog.text
 
 
-async def test_who_leaves_or_is_killed(autojump_clock: MockClock, uwsgi_registry: Registry, ends: Ends) -> None:
-    """A mule with nothing to do leaves in an orderly way; who is killed calls nothing, nor does whoever is cut off."""
+async def test_hooks_of_stopped_and_killed_members(
+    autojump_clock: MockClock, uwsgi_registry: Registry, ends: Ends
+) -> None:
+    """An idle mule that is stopped calls its hooks; a member that is killed or cancelled calls none."""
 
     @uwsgi_registry.atexit
     async def close() -> None:

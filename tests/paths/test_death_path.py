@@ -1,4 +1,4 @@
-"""Members that die: what they ran, what waited, and who comes after them."""
+"""Members that die: what they ran, what waited, and when they are restarted."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 async def test_what_waits_outlives_its_mule(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """The message that was handled comes again, first; those behind it keep their order, and each comes once."""
+    """The message that was handled is redelivered, first; later ones keep their order, and each is delivered once."""
     got: Notes[tuple[float, bytes]] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -51,15 +51,15 @@ async def test_what_waits_outlives_its_mule(
 
 
 @all_placements
-async def test_a_member_that_dies_young_again_and_again(
+async def test_pauses_after_short_runs_grow(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """The next one comes after 1, 2, 4, ... 60 seconds, and at once after one that lived for a second."""
-    lives: Notes[float] = Notes()
+    """It is restarted after 1, 2, 4, ... 60 seconds, and at once after it ran for a second."""
+    starts: Notes[float] = Notes()
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
-        lives.append(round(trio.current_time() - began, 3))
+        starts.append(round(trio.current_time() - began, 3))
         await trio.sleep_forever()
 
     began = trio.current_time()
@@ -73,12 +73,12 @@ async def test_a_member_that_dies_young_again_and_again(
         runtime.kill("mule1")
         await trio.sleep(2)
         assert 10 == runtime.statistics().members[1].deaths
-    pauses = [round(after - before) for before, after in itertools.pairwise(lives)]
+    pauses = [round(after - before) for before, after in itertools.pairwise(starts)]
     assert [1, 2, 4, 8, 16, 32, 60, 60, 1, 1] == pauses
 
 
 @all_placements
-async def test_a_message_that_comes_again_says_so(
+async def test_a_redelivered_message_is_marked(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A handler can tell a message that killed a mule from one that did not; otherwise both are bytes."""
@@ -98,8 +98,8 @@ async def test_a_message_that_comes_again_says_so(
         messages = runtime.statistics().messages
     assert [(b"first", False), (b"first", True), (b"second", False)] == got
     assert MessageStatistics(queued=2, refused=0, delivered=2, redelivered=1, lost=0, undelivered=0) == messages
-    assert re.search(r"mule1 died \(killed( by SIGKILL)?\); it is started again in 1 s", caplog.text)
-    assert "mule1: the message of 5 bytes that it handled is given again" in caplog.messages
+    assert re.search(r"mule1 died \(killed( by SIGKILL)?\); restarting it in 1 s", caplog.text)
+    assert "mule1: redelivering the message of 5 bytes that it handled" in caplog.messages
 
 
 @task_placements("a process that is killed may have begun what came in this very step")
@@ -107,7 +107,7 @@ async def test_a_message_that_comes_again_says_so(
 async def test_what_comes_in_the_step_of_a_death_is_not_begun(
     program: bool, placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A member that is dead begins nothing: the next one gets it, as what it is, a message that nobody has had."""
+    """A member that is dead begins nothing: the next instance gets the message, which is not marked as redelivered."""
     got: Notes[tuple[bytes, bool]] = Notes()
 
     if program:
@@ -135,7 +135,7 @@ async def test_what_comes_in_the_step_of_a_death_is_not_begun(
 async def test_a_message_that_kills_twice_is_dropped(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is no third time: the log says how long it was, it is counted, and those behind it go on."""
+    """There is no third delivery: the log has its size, it is counted, and later messages are handled."""
     got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule(1)
@@ -157,14 +157,14 @@ async def test_a_message_that_kills_twice_is_dropped(
         assert (1, 1) == (runtime.statistics().messages.redelivered, runtime.statistics().messages.lost)
         assert [0.0, 1.5, 3.7] == runtime.log.times("program started")
     assert [b"before", b"after"] == got
-    assert "mule1: a message of 6 bytes was dropped: 2 mules died while they handled it" in caplog.messages
+    assert "mule1: dropped a message of 6 bytes: 2 mules died while they handled it" in caplog.messages
 
 
 @all_placements
 async def test_signals_of_a_member_that_dies(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The one it ran is lost, and said so; those that waited for it wait for the next; a timer goes on."""
+    """The signal that it ran is lost and logged; waiting ones are for the next instance; a timer keeps running."""
     ran: Notes[int] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="worker1")
@@ -190,15 +190,15 @@ async def test_signals_of_a_member_that_dies(
         signals = runtime.statistics().signals
     assert [2, 255, 255] == ran
     assert (5, 5, 2, 0) == (signals.raised, signals.delivered, signals.lost, signals.undelivered)
-    assert "worker1 died with signals that it ran: 1 are lost" in caplog.messages
-    assert "worker1 died with signals that it ran: 255 are lost" in caplog.messages
+    assert "worker1: lost the signals that it ran: 1" in caplog.messages
+    assert "worker1: lost the signals that it ran: 255" in caplog.messages
 
 
 @all_placements
-async def test_what_any_can_do_does_not_wait_for_one_that_rests(
+async def test_what_any_can_run_does_not_wait_for_one_that_backs_off(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """While a seat rests, what waits on it for any member goes to another; what is for this one waits."""
+    """While a slot backs off, what waits there for any member moves to another; what is for this member waits."""
     ran: Notes[tuple[str, float]] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -219,7 +219,7 @@ async def test_what_any_can_do_does_not_wait_for_one_that_rests(
 
 
 @all_placements
-async def test_a_stop_while_a_seat_rests(
+async def test_a_stop_while_a_slot_backs_off(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """A graceful stop does not wait out the pause: what waits is handled at once by one more member."""
@@ -245,7 +245,7 @@ async def test_a_stop_while_a_seat_rests(
 async def test_a_death_while_the_runtime_stops(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nobody follows a member that dies when it was told to stop; what it leaves is reported."""
+    """A member that dies while it stops is not restarted; what it had not run is reported."""
 
     @uwsgi_registry.mule_message_handler
     async def handle(message: bytes) -> None:
@@ -258,13 +258,15 @@ async def test_a_death_while_the_runtime_stops(
         runtime.stop()
         await trio.sleep(1)
         runtime.kill("mule1")
-    assert re.search(r"mule1 died \(killed( by SIGKILL)?\); it is not started again", caplog.text)
-    assert "mule1 ended with 2 messages not handled" in caplog.messages
+    assert re.search(r"mule1 died \(killed( by SIGKILL)?\); it is not restarted", caplog.text)
+    assert "mule1 ended; 2 messages were not handled" in caplog.messages
 
 
 @all_placements
-async def test_the_dead_say_nothing(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """What a member's code says while it is cut off goes nowhere, as from a process that was killed."""
+async def test_frames_of_dead_members_are_dropped(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """What the code of a dead member still sends while it is cancelled is dropped, as from a killed process."""
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
@@ -287,7 +289,7 @@ async def test_the_dead_say_nothing(placement: Placement, autojump_clock: MockCl
 
 @all_placements
 async def test_a_worker_that_dies(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """Its requests are cut off; while it rests the other one serves, and then both."""
+    """Its requests are lost; while it backs off the other worker serves, and then both."""
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -315,7 +317,7 @@ async def test_a_worker_that_dies(placement: Placement, autojump_clock: MockCloc
         await trio.sleep(5)
         assert {"worker 1", "worker 2"} == set(answers[2:])
         done = runtime.statistics().members[0].done
-        for _ in range(2):  # who comes at once, and dies young, is the last one for a second
+        for _ in range(2):  # the instance that starts at once dies soon: the next one starts after a second
             runtime.kill("worker1")
             runtime.kill("worker2")
             await trio.sleep(0.5)
@@ -329,7 +331,7 @@ async def test_a_worker_that_dies(placement: Placement, autojump_clock: MockCloc
 async def test_a_thread_of_a_member_that_dies(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A `def` handler is cut off where it waits, and its message comes again."""
+    """A `def` handler is cancelled where it waits, and its message is redelivered."""
     got: Notes[bool] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -347,7 +349,7 @@ async def test_a_thread_of_a_member_that_dies(
 
 
 async def story(placement: Placement, registry: Registry) -> list[Event]:
-    """A pool with a farm under work, whose members die one after the other; what happened."""
+    """A busy pool with a farm, whose members die one after the other; returns the log."""
     config = Config(workers=2, mules=Mules(max=4, idle=7), farms={"a": [2, 4]}, placement=placement)
     async with open_runtime(None, config, registry=registry) as runtime:
         for n in range(60):
@@ -367,7 +369,7 @@ async def story(placement: Placement, registry: Registry) -> list[Event]:
 async def test_many_runs_give_one_log(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """Who is given what, who dies with what, and who comes next is no matter of luck; each message is handled."""
+    """Which member gets, and dies of, which message is deterministic; each message is handled."""
     handled: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -385,15 +387,15 @@ async def test_many_runs_give_one_log(
         handled.clear()
         logs.append(await story(placement, uwsgi_registry))
         assert sorted(b"%d" % n for n in range(60)) == sorted(handled)
-    assert {"died", "left"} <= {event.what for event in logs[0]}
+    assert {"died", "stopped idle"} <= {event.what for event in logs[0]}
     assert [logs[0]] * 5 == logs
 
 
 @all_placements
-async def test_what_a_seat_counts_goes_on(
+async def test_counters_of_a_slot_continue(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """Requests and connections are those of all workers that sat there, as units are; each entry has its name."""
+    """Requests, connections and units of all instances in a slot are added up; each entry has the name of its slot."""
 
     async def app(scope: dict[str, Any], receive: object, send: Any) -> None:
         if scope["type"] != "http":
@@ -403,14 +405,14 @@ async def test_what_a_seat_counts_goes_on(
 
     config = Config(workers=1, placement=placement)
     async with open_runtime(app, config, registry=uwsgi_registry) as runtime:
-        for lives in range(1, 4):
+        for instances in range(1, 4):
             for _ in range(5):
                 await runtime.client.get("/")
             await trio.sleep(60)
             statistics = runtime.statistics()
             (http,) = statistics.http
-            assert ("worker1", 5 * lives) == (http.name, http.requests)
-            assert 5 * lives == next(member.done for member in statistics.members if member.name == "worker1")
-            assert http.connections >= lives
+            assert ("worker1", 5 * instances) == (http.name, http.requests)
+            assert 5 * instances == next(member.done for member in statistics.members if member.name == "worker1")
+            assert http.connections >= instances
             runtime.kill("worker1")
             await trio.sleep(60)

@@ -22,7 +22,7 @@ FARMS = {"images": [1, 2], "mail": [2, 3]}
 async def test_a_farm_shares_its_messages(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A farm's function runs in every mule of it; each message goes to the one whose turn it is, and is run once."""
+    """A farm's function runs in every mule of the farm; each message goes to the next one, and is handled once."""
     got: Notes[tuple[int, bytes, str]] = Notes()
 
     @uwsgi_registry.farm("images")
@@ -144,7 +144,7 @@ async def test_farms_are_targets_of_signals(
 
 @all_placements
 async def test_who_is_in_a_farm(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """A mule knows its farms; a worker is in none, and whoever is not running either."""
+    """A mule knows its farms; workers and code outside of members are in none."""
     answers: Notes[tuple[int, bool, bool, bool]] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="mules")
@@ -195,7 +195,7 @@ async def test_what_a_farm_refuses(placement: Placement, autojump_clock: MockClo
         with pytest.raises(MuleError, match="no farm 'x'"):
             runtime.mule_msg(b"", b"x")
         for wrong in (None, "", 1.0, True):
-            with pytest.raises(MuleError, match="is no mule and no farm"):
+            with pytest.raises(MuleError, match="is neither a mule nor a farm"):
                 runtime.mule_msg(b"", wrong)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="a mule message is bytes or str"):
             runtime.farm_msg("images", 1)  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ async def test_declarations_must_fit_the_farms(
 
 @all_placements
 async def test_a_farm_of_a_pool(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """A farm may have mules that come and go: they are hired for its messages, and leave when there are none."""
+    """A farm may have spare mules: they start for its messages, and stop when they are idle."""
     got: Notes[int] = Notes()
 
     @uwsgi_registry.farm("images")
@@ -252,7 +252,7 @@ async def test_a_farm_of_a_pool(placement: Placement, autojump_clock: MockClock,
 
 @all_placements
 async def test_a_farms_mule_dies(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """What it handled comes again to it, marked; what waited there goes to the others of its farm."""
+    """What it handled is redelivered to it, marked; what waited there moves to the other mules of the farm."""
     got: Notes[tuple[int, bytes, bool]] = Notes()
 
     @uwsgi_registry.farm("images")

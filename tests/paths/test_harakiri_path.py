@@ -1,4 +1,4 @@
-"""Harakiri of requests, handlers and messages: who is ended, who is not, what the log says."""
+"""Harakiri of requests, handlers and messages: what is cancelled, what is not, what the log says."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ async def test_only_the_slow_request_is_ended(
     caplog: pytest.LogCaptureFixture,
     uwsgi_registry: Registry,
 ) -> None:
-    """At its deadline the slow request is answered 504, and the log says who, what, how long and where; another one
-    goes on.
+    """At its deadline the slow request is answered 504, and the log has the member, the request, the limit and the
+    line; another request is served.
     """
     answers: dict[str, tuple[int, float]] = {}
 

@@ -59,7 +59,7 @@ async def test_messages_are_handled_in_order(
 async def test_messages_for_any_mule_go_to_the_least_busy(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """With mule 0 the master chooses: the mule with the least on its seat, ties in turns."""
+    """With mule 0 the master chooses the mule with the fewest deliveries in its slot; ties take turns."""
     got: Notes[int] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -80,7 +80,7 @@ async def test_messages_for_any_mule_go_to_the_least_busy(
 async def test_a_program_gets_messages_and_signals(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A programmed mule reads messages with `mule_get_msg` and still runs its signals; uWSGI's is deaf to both."""
+    """A mule with a program reads messages with `mule_get_msg` and still runs its signals; in uWSGI it gets neither."""
     story: Notes[object] = Notes()
 
     @uwsgi_registry.mule(1)
@@ -163,7 +163,7 @@ async def test_a_program_that_returns_leaves_an_ordinary_mule(
 async def test_a_full_queue_refuses_the_message(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """The sender of one message too many is told, and the others arrive."""
+    """The sender of one message too many gets an error, and the others arrive."""
     got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -184,10 +184,10 @@ async def test_a_full_queue_refuses_the_message(
 
 
 @all_placements
-async def test_messages_that_nobody_handles_are_logged(
+async def test_messages_without_a_handler_are_logged(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A mule with neither program nor handler says what it dropped and what to write."""
+    """A mule with neither program nor handler logs what it dropped and how to declare one."""
     with caplog.at_level(logging.WARNING):
         async with open_runtime(None, Config(mules=1, placement=placement), registry=uwsgi_registry) as runtime:
             runtime.mule_msg(b"lost")
@@ -241,14 +241,14 @@ async def test_without_mules_messages_are_refused(
 async def test_a_crashing_program_is_restarted_with_back_off(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Pauses double from 1 s to 60 s, and begin at 1 s again after a minute of good work; signals go on meanwhile."""
-    lives: Notes[float] = Notes()
-    life = itertools.count(1)
+    """Pauses double from 1 s to 60 s, and begin at 1 s again after a run of a minute; signals run meanwhile."""
+    starts: Notes[float] = Notes()
+    number = itertools.count(1)
 
     @uwsgi_registry.mule(1)
     async def program() -> None:
-        lives.append(trio.current_time() - began)
-        if next(life) == 9:
+        starts.append(trio.current_time() - began)
+        if next(number) == 9:
             await trio.sleep(60)
         raise RuntimeError("crash")
 
@@ -263,8 +263,8 @@ async def test_a_crashing_program_is_restarted_with_back_off(
         await trio.sleep(1)
         assert 1 == runtime.log.count("signal 1", "mule1")
         failed = runtime.statistics().members[1].failed
-        assert len(lives) - (1 if lives[-1] > 300 else 0) <= failed + 1
-    assert [0, 1, 3, 7, 15, 31, 63, 123, 183, 244, 246, 250, 258, 274] == [round(t) for t in lives[:14]]
+        assert len(starts) - (1 if starts[-1] > 300 else 0) <= failed + 1
+    assert [0, 1, 3, 7, 15, 31, 63, 123, 183, 244, 246, 250, 258, 274] == [round(t) for t in starts[:14]]
     assert "RuntimeError: crash" in caplog.text
 
 
@@ -272,7 +272,7 @@ async def test_a_crashing_program_is_restarted_with_back_off(
 async def test_harakiri_of_a_program_is_a_crash(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A mule's program has no limit of its own, but one it sets itself ends it, and it is started again."""
+    """A mule's program has no time limit, but one that it sets itself ends it, and it is restarted."""
 
     @uwsgi_registry.mule(1)
     async def program() -> None:

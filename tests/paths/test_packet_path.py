@@ -1,4 +1,4 @@
-"""Packets of the uwsgi protocol, from the bytes of a client to what a worker does and answers."""
+"""Packets of the uwsgi protocol, from the bytes of a client to what a worker does and responds."""
 
 from __future__ import annotations
 
@@ -93,10 +93,10 @@ async def test_every_modifier_is_answered(
 @pytest.mark.parametrize(
     "modifier", [pytest.param(key, marks=() if key in (0, 173) else pytest.mark.long) for key in PACKETS]
 )
-async def test_damaged_packets_harm_nobody(
+async def test_damaged_packets_do_no_harm(
     registry: Registry, autojump_clock: trio.testing.MockClock, modifier: int
 ) -> None:
-    """2,000 of each: changed, cut, with bytes put in; the runtime goes on, and nothing of them is left."""
+    """2,000 of each kind: changed, cut off, with bytes inserted; the runtime keeps serving, nothing is left open."""
     luck = random.Random(modifier)
     packet = PACKETS[modifier]
     async with open_runtime(app, CONFIG, registry=registry) as runtime:
@@ -132,7 +132,7 @@ async def test_a_packet_that_does_not_come_is_not_waited_for(
 
 
 @all_placements
-async def test_functions_are_not_for_everybody(
+async def test_functions_are_for_allowed_clients(
     placement: Placement, registry: Registry, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What the configuration does not allow is closed without a byte, or with a reason after a hello."""

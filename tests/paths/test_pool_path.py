@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def present(runtime: RuntimeUnderTest) -> list[str]:
-    """The mules that are there, and not vacant."""
+    """The mules that run."""
     return [m.name for m in runtime.statistics().members if m.name.startswith("mule") and m.state != "vacant"]
 
 
@@ -84,7 +84,7 @@ async def test_little_work_needs_one_mule(
 async def test_a_burst_is_shared_among_all(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """Messages of one instant hire every seat, and those that are not ready yet get as many as the others."""
+    """Messages of one instant activate every slot, and mules that are not ready yet get as many as the others."""
     got: Notes[int] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -100,10 +100,10 @@ async def test_a_burst_is_shared_among_all(
 
 
 @all_placements
-async def test_work_for_a_vacant_mule_hires_it(
+async def test_work_for_a_vacant_mule_starts_it(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A message or a signal to its number starts it; `mules` means those that are there, and `mule` any."""
+    """A message or a signal to its number starts it; `mules` reaches those that run, and `mule` any."""
     ran: Notes[tuple[int, object]] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -138,11 +138,11 @@ async def test_work_for_a_vacant_mule_hires_it(
 
 
 @all_placements
-async def test_work_that_comes_as_a_mule_leaves_is_not_lost(
+async def test_work_that_comes_as_a_mule_stops_is_not_lost(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """Messages are sent in every moment around the one in which it leaves, while it says goodbye slowly; all are
-    handled, by the next one.
+    """Messages are sent at every moment around the one in which the mule stops, which takes a while; all are handled,
+    by the next instance.
     """
     got: Notes[bytes] = Notes()
     sent = 0
@@ -153,7 +153,7 @@ async def test_work_that_comes_as_a_mule_leaves_is_not_lost(
 
     async with open_runtime(None, pool(placement, idle=10, least=0, most=1), registry=uwsgi_registry) as runtime:
         for steps in range(12):
-            runtime.mule_msg(b"hire")
+            runtime.mule_msg(b"work")
             await trio.sleep(1)
             with trio.move_on_after(9):
                 await trio.sleep_forever()
@@ -167,10 +167,10 @@ async def test_work_that_comes_as_a_mule_leaves_is_not_lost(
 
 
 @all_placements
-async def test_a_pool_without_anybody(
+async def test_a_pool_with_a_min_of_0(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """With a min of 0 nobody is there until there is work, and `serve` starts all the same."""
+    """With a min of 0 no mule runs until there is work, and `serve` starts all the same."""
     got: Notes[tuple[int, bytes]] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -188,10 +188,10 @@ async def test_a_pool_without_anybody(
 
 
 @all_placements
-async def test_programs_are_for_mules_that_stay(
+async def test_spare_mules_have_no_program(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """A mule that does not always run cannot have a program; the error says which could."""
+    """A spare mule cannot have a program; the error says which mules can."""
 
     @uwsgi_registry.mule(2)
     async def program() -> None:
@@ -209,7 +209,7 @@ async def test_programs_are_for_mules_that_stay(
 
 @all_placements
 async def test_a_full_pool_refuses(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """A message is refused only when all seats are taken and full."""
+    """A message is refused only when all slots are active and full."""
     got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler
@@ -239,7 +239,9 @@ async def test_an_end_at_any_time_leaves_nothing(
     uwsgi_registry: Registry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A stop lets everything that was accepted be handled, also by mules that were just hired; a cancel reports it."""
+    """A graceful stop handles everything that was accepted, also in mules that are just starting; a cancellation
+    reports it.
+    """
     got: Notes[bytes] = Notes()
 
     @uwsgi_registry.mule_message_handler

@@ -1,4 +1,4 @@
-"""What every member does before it is ready, from the declaration to the failed start."""
+"""`post_fork` hooks of members, from the declaration to a failed start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 async def test_every_member_begins_with_its_hooks(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
 ) -> None:
-    """Workers, mules and spoolers call them in the order of declaration, and take work when the last one has ended."""
+    """Workers, mules and spoolers call their hooks in the order of declaration, and take work when the last one has
+    ended.
+    """
     began: Notes[tuple[str, str]] = Notes()
 
     @uwsgi_registry.post_fork
@@ -54,10 +56,10 @@ async def test_every_member_begins_with_its_hooks(
 
 
 @all_placements
-async def test_who_follows_a_dead_member_begins_so_too(
+async def test_restarted_members_call_their_hooks(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """The hooks are called once for each life on a seat."""
+    """The hooks are called once for each instance in a slot."""
     began: Notes[int] = Notes()
 
     @uwsgi_registry.post_fork

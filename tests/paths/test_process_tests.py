@@ -48,7 +48,7 @@ async def test_starting_and_ending_take_no_time(
         runtime.kill("mule1")
         await trio.sleep(0.001)
         assert [5.0] == runtime.log.times("died", "mule1")
-        assert "ready" == runtime.statistics().members[1].state  # it had run long enough to be replaced at once
+        assert "ready" == runtime.statistics().members[1].state  # it had run long enough to be restarted at once
     assert pytest.approx(5.001, abs=1e-5) == trio.current_time() - began
 
 
@@ -75,7 +75,7 @@ async def test_time_waits_for_threads_of_members(
 async def test_what_wakes_a_member_from_outside_is_noticed(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
-    """With no deadline anywhere, a member that an external program wakes continues, and so does the time."""
+    """With nothing due anywhere, a member that is woken by a process of its own continues, and so does time."""
 
     read, write = os.pipe()
 
@@ -123,7 +123,7 @@ async def test_a_failure_of_a_member_is_raised_here(
 
 
 async def test_notes_are_for_the_test_to_read(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
-    """A member has only a copy, without the notes of other members."""
+    """In a member they would be a copy without the notes of the others."""
     notes: Notes[object] = Notes()
     notes.append("before")
 
@@ -184,7 +184,7 @@ async def test_a_reload_forks_anew(autojump_clock: trio.testing.MockClock, uwsgi
 
 @pytest.mark.real
 async def test_on_the_systems_clock(uwsgi_registry: Registry) -> None:
-    """Without a mock clock, members run on the real clock, as the test does."""
+    """Without a mock clock members run in real time, as the test does."""
     notes: Notes[float] = Notes()
     began = trio.current_time()
 
@@ -218,7 +218,7 @@ async def test_a_system_that_refuses_what_processes_need(
 async def test_a_fork_that_is_refused(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A member that ends before it connects has failed to start; after three of them, so has the test."""
+    """A member that cannot be forked has failed to start, and after three of these the test fails."""
     fork, here = os.fork, os.getpid()
 
     def refused() -> int:
@@ -237,7 +237,7 @@ async def test_a_fork_that_is_refused(
 async def test_a_reload_that_waits_for_ever(
     autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what the reload waits for, and after a while the next reload does not wait for it."""
+    """The log says what it waits for, and after a while the next reload cancels it."""
     caplog.set_level(logging.INFO)
     hangs = False
 
@@ -257,9 +257,9 @@ async def test_a_reload_that_waits_for_ever(
         runtime.runtime.reload()  # too early: it comes after the one that goes on
         await trio.sleep(2)
         hangs = False
-        assert "still waiting for the members with the new code to start, for 10 s now" in caplog.messages
+        assert "still waiting for the members with the new code to start after 10 s" in caplog.messages
         assert not any("reloaded" in message or "given up" in message for message in caplog.messages)
         runtime.runtime.reload()
         await trio.sleep(1)
-    assert "given up for another reload: what was to follow did not come out of its start" in caplog.messages
+    assert "gave up waiting for new members to start, because another reload was requested" in caplog.messages
     assert 1 == sum(message.startswith("reloaded in") for message in caplog.messages)

@@ -142,7 +142,7 @@ async def test_unregistered_signal_is_logged_with_its_raiser(
     uwsgi_registry: Registry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Raising a number that nobody registered is no error; the log says which member did."""
+    """Raising a number that is not registered is no error; the log says which member raised it."""
 
     @uwsgi_registry.signal_handler(1, target="mule1")
     async def stray(signum: int) -> None:
@@ -155,7 +155,7 @@ async def test_unregistered_signal_is_logged_with_its_raiser(
             await trio.sleep(1)
             assert 1 == runtime.log.count("signal 77 unregistered", "master")
             assert 1 == runtime.statistics().signals.unregistered
-    assert "signal 77 was raised by mule1, but nothing is registered for it" in caplog.text
+    assert "signal 77 was raised by mule1, but no handler is registered for it" in caplog.text
 
 
 async def test_signal_wait_returns_what_was_run(

@@ -1,4 +1,4 @@
-"""When a spooler looks through its whole directory: as often as there is a reason to, which costs time on any clock."""
+"""When a spooler scans its whole directory: only when there is a reason, because a scan costs time."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """When a whole directory was looked through, on Trio's clock."""
+    """When a whole directory was scanned, on Trio's clock."""
     times: list[float] = []
 
     class Noted(Scan):
-        """A look that is noted."""
+        """A scan that is noted."""
 
         def __init__(self, *args: object) -> None:
             super().__init__(*args)  # type: ignore[arg-type]  # the same
@@ -66,7 +66,7 @@ class Steps(trio.abc.Instrument):
 async def test_a_month_in_which_nothing_happens(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, looks: list[float]
 ) -> None:
-    """Nobody is woken, and nothing looked at."""
+    """No task is woken, and nothing is scanned."""
     async with open_runtime(None, Config(spooler=str(folder), placement=placement), registry=uwsgi_registry):
         await trio.sleep(1)
         before = len(looks)
@@ -82,7 +82,7 @@ async def test_a_month_in_which_nothing_happens(
 async def test_a_month_of_jobs(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, looks: list[float]
 ) -> None:
-    """A thousand jobs that succeed need no look, and one that fails ten times not many; a job costs a few steps."""
+    """A thousand jobs that succeed need no scan, and one that fails ten times needs few; a job costs a few steps."""
 
     @uwsgi_registry.spooler
     async def work(job: uwsgi.Job) -> None:
@@ -108,10 +108,10 @@ async def test_a_month_of_jobs(
 
 
 @task_placements("looks are counted")
-async def test_what_is_left_is_looked_at_again(
+async def test_what_is_left_is_scanned_again(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, looks: list[float]
 ) -> None:
-    """Every `spooler_frequency` seconds, for as long as there is a job that nobody here does; then no more."""
+    """Every `spooler_frequency` seconds, for as long as there is a job that is not run here; then no more."""
     ran: Notes[float] = Notes()
 
     @uwsgi_registry.spooler
@@ -137,7 +137,7 @@ async def test_where_not_everything_is_told(
     looks: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """On a disk that others may write to from elsewhere, everything is looked at as often as the option says."""
+    """On a disk to which other machines may write, everything is scanned as often as the option says."""
     monkeypatch.setattr(inotify, "_LOCAL", set())
     config = Config(spooler=str(folder), spooler_frequency=30, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry):
@@ -182,10 +182,10 @@ async def test_a_directory_that_was_replaced(
 
 
 @task_placements("it waits for what the system tells")
-async def test_the_dead_are_counted_when_somebody_has_buried_them(
+async def test_removed_dead_jobs_are_noticed(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """Whoever removes what is in `dead/` by hand finds it in the statistics half a minute later."""
+    """When files in `dead/` are removed by hand, the statistics show it half a minute later."""
 
     @uwsgi_registry.spool_handler(max_tries=1)
     async def bad(job: uwsgi.Job) -> int:
@@ -205,7 +205,7 @@ async def test_the_dead_are_counted_when_somebody_has_buried_them(
 
 
 async def test_where_everything_is_told(tmp_path: Path) -> None:
-    """Disks of this machine; not what only looks like one, or is not there."""
+    """Local file systems notify; not one that only looks like one, or that does not exist."""
     assert not inotify.is_local("/proc")
     assert not inotify.is_local(str(tmp_path / "no"))
     assert inotify.is_local("/dev/shm")

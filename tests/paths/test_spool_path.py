@@ -24,12 +24,12 @@ BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 
 
 def jobs_in(folder: Path) -> list[str]:
-    """The files of the jobs that are there, without those in `dead/`."""
+    """The files of the jobs, without those in `dead/`."""
     return sorted(path.name for path in folder.rglob("uwsgi_spoolfile_on_*") if "dead" not in path.parts)
 
 
 def dead_in(folder: Path) -> list[str]:
-    """The files of the jobs that were laid aside."""
+    """The files of the jobs in `dead/`."""
     names = [path.name for path in (folder / "dead").rglob("uwsgi_spoolfile_on_*")]
     return sorted(name for name in names if not name.endswith(".report"))
 
@@ -116,7 +116,7 @@ async def test_a_job_waits_for_its_time(
 
 
 @all_placements
-async def test_a_job_that_fails_is_tried_again_and_laid_aside(
+async def test_a_job_that_fails_is_retried_and_moved_to_dead(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """After 5, 10, 20 seconds and up to a quarter more; then it is in `dead/` with its last traceback beside it."""
@@ -170,7 +170,9 @@ async def test_what_a_function_answers(
 async def test_a_job_that_is_ignored_stays(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """It is offered again at each look through the directory, and never counted as failed; strangers' are the same."""
+    """It is offered again at each scan of the directory, and never counted as failed; so is a job for an unknown
+    function.
+    """
     ran: Notes[int] = Notes()
 
     @uwsgi_registry.spool_handler
@@ -210,10 +212,10 @@ async def test_jobs_of_uwsgidecorators_say_what_becomes_of_them(
 
 @pytest.mark.parametrize("limit", ["option", "own"])
 @all_placements
-async def test_harakiri_of_a_job_is_a_failed_try(
+async def test_harakiri_of_a_job_is_a_failed_attempt(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, limit: str
 ) -> None:
-    """It is cancelled at its time, tried again, and laid aside with what it was stuck at."""
+    """It is cancelled at its time limit, retried, and moved to `dead/` with the line at which it waited."""
     times: Notes[float] = Notes()
 
     @uwsgi_registry.spool_handler
@@ -242,7 +244,7 @@ async def test_harakiri_of_a_job_is_a_failed_try(
 async def test_a_graceful_stop_in_the_middle_of_a_job(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, takes: float, ends: bool
 ) -> None:
-    """The job may end within the mercy; otherwise it is cancelled and kept, as if it had not been begun."""
+    """The job may end within the mercy; otherwise it is cancelled and kept, without counting an attempt."""
     story: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
@@ -344,11 +346,11 @@ async def test_several_directories_and_spoolers(
 
 
 @all_placements
-async def test_cheap_spoolers_come_and_go(
+async def test_cheap_spoolers_start_and_stop(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """One comes for a job, a second one while the first is busy, also for a job whose time has come, and for a signal;
-    they leave when there was nothing to do for ten seconds.
+    """One starts for a job, a second one while the first is busy, also for a job that falls due, and for a signal; they
+    stop after ten idle seconds.
     """
     ran: Notes[str] = Notes()
 
@@ -424,7 +426,7 @@ async def test_what_the_spooler_shows(
 
 @all_placements
 async def test_without_a_spooler(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """Everything that needs one says so."""
+    """Everything that needs one raises an error that says so."""
     async with open_runtime(None, Config(placement=placement), registry=uwsgi_registry) as runtime:
         with pytest.raises(NoSpooler, match="there is no spooler; set Config"):
             await runtime.spool(a="b")
@@ -432,7 +434,7 @@ async def test_without_a_spooler(placement: Placement, autojump_clock: MockClock
 
 
 @all_placements
-async def test_a_file_that_is_no_job_is_laid_aside_and_the_others_go_on(
+async def test_a_file_that_is_no_job_is_moved_to_dead_and_others_run(
     placement: Placement,
     autojump_clock: MockClock,
     uwsgi_registry: Registry,
@@ -471,7 +473,7 @@ async def test_a_file_from_the_future(
     folder: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It waits until its time, as a job with `at` does; but as nobody asked for that, the log says so, once."""
+    """It waits until its time, as a job with `at` does; as that was not requested, the log says so, once."""
     ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
@@ -495,7 +497,7 @@ async def test_a_file_from_the_future(
 
 
 async def story(registry: Registry, folder: Path) -> list[Event]:
-    """Many jobs with all that can become of them; gives the log."""
+    """Many jobs with all possible ends; returns the log."""
 
     @registry.spool_handler
     async def good(job: uwsgi.Job) -> None:
@@ -544,7 +546,7 @@ async def test_a_disk_that_takes_no_more(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The caller is told, nothing is queued, and what was queued runs when there is room again."""
+    """The caller gets an error, nothing is queued, and what was queued runs when there is room again."""
     ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler

@@ -1,4 +1,4 @@
-"""Jobs whose spooler, disk, directory or sender does what it should not: the others go on, and nothing is lost."""
+"""Jobs whose spooler, disk, directory or sender fails: the others run, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def test_a_spooler_that_dies_has_failed_its_job(
     folder: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The job is tried again after a pause, by whoever is there, and laid aside after as many deaths as tries; the log
-    says where it is.
+    """The job is retried after a pause, by any spooler, and moved to `dead/` after as many deaths as attempts are
+    allowed; the log says where it is.
     """
     ran: Notes[tuple[int, int, str]] = Notes()
 
@@ -85,14 +85,14 @@ async def test_a_spooler_that_dies_has_failed_its_job(
 
 
 @task_placements("a disk that fails is one of the test's own process")
-async def test_a_job_that_cannot_be_laid_aside_is_not_said_to_be(
+async def test_a_job_that_cannot_be_moved_to_dead_is_kept(
     placement: Placement,
     autojump_clock: MockClock,
     uwsgi_registry: Registry,
     folder: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is where it was, is not counted as dead, and is tried again a minute later."""
+    """It is kept, is not counted as dead, and is retried a minute later."""
     ran: list[float] = []
 
     @uwsgi_registry.spool_handler(max_tries=1)
@@ -107,18 +107,20 @@ async def test_a_job_that_cannot_be_laid_aside_is_not_said_to_be(
             await trio.sleep(2)
         assert (1, 0) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(path)
-        assert f"(the function returned SPOOL_RETRY) and is tried again in 60 s: {path}" in caplog.text
-        assert "moved to /" not in caplog.text
+        assert f"(the function returned SPOOL_RETRY); retrying in 60 s: {path}" in caplog.text
+        assert "; moved to" not in caplog.text
         await trio.sleep(120)
         assert (2, 1) == (len(ran), runtime.statistics().spools[0].dead)
         assert os.path.exists(f"{folder}/dead/{os.path.basename(path)}")
 
 
 @all_placements
-async def test_a_death_is_seen_by_whoever_takes_the_job_next(
+async def test_a_death_is_seen_by_the_next_spooler(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """A job that ends its process does not go round all spoolers of the directory at once, whoever runs them."""
+    """A job that ends its process is not run by all spoolers of the directory at once, whichever runtime they belong
+    to.
+    """
     ran: Notes[tuple[str, int, int]] = Notes()
 
     def declare(registry: Registry, where: str) -> Registry:
@@ -147,7 +149,7 @@ async def test_a_death_is_seen_by_whoever_takes_the_job_next(
 async def test_a_death_counts_against_the_functions_own_limit(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """A job that is to be tried once is not run again, whatever other jobs may."""
+    """A job with a limit of one attempt is not run again, whatever the limit of other jobs."""
     ran: Notes[str] = Notes()
 
     @uwsgi_registry.spool_handler(max_tries=1)
@@ -169,13 +171,13 @@ async def test_a_death_counts_against_the_functions_own_limit(
 async def test_a_stop_between_two_jobs(
     run: int, cheap: bool, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """A stop that comes while the spooler lets others have their turn is not missed: the next one is there at once."""
-    lives: Notes[object] = Notes()
+    """A `Stop` that arrives during the spooler's checkpoint between two jobs is not missed: no other job begins."""
+    instances: Notes[object] = Notes()
 
     @uwsgi_registry.spooler
     async def note(job: uwsgi.Job) -> None:
-        lives.append(runtime.runtime._tree.member_factory.calls["spooler1"])
-        if len(lives) == TURN - 1:
+        instances.append(runtime.runtime._tree.member_factory.calls["spooler1"])
+        if len(instances) == TURN - 1:
             runtime.runtime._tree.master._instances["spooler1"].link.send(Stop())
 
     config = Config(spooler=str(folder), spooler_cheap=cheap)
@@ -183,12 +185,12 @@ async def test_a_stop_between_two_jobs(
         for _ in range(TURN - 1):
             await runtime.spool(a="b")
         await trio.sleep(1)
-        assert TURN - 1 == len(lives)
-        assert lives[0] is not runtime.runtime._tree.member_factory.calls["spooler1"]
+        assert TURN - 1 == len(instances)
+        assert instances[0] is not runtime.runtime._tree.member_factory.calls["spooler1"]
 
 
 @all_placements
-async def test_unpickling_ends_its_try_and_nothing_else(
+async def test_a_failed_unpickling_ends_only_its_attempt(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
     """Whatever it raises, `sys.exit` included."""
@@ -213,7 +215,7 @@ async def test_unpickling_ends_its_try_and_nothing_else(
 async def test_jobs_run_on_a_full_disk(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What runs cannot be written down then, which is logged; but running it may be what makes room."""
+    """The record of the running job cannot be written then, which is logged; the job runs, as it may make room."""
     ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
@@ -228,10 +230,10 @@ async def test_jobs_run_on_a_full_disk(
     assert 1 == caplog.text.count(".running cannot be written (No space left on device)")
 
 
-async def test_a_body_that_cannot_be_read_is_a_failed_try(
+async def test_a_body_that_cannot_be_read_is_a_failed_attempt(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """The spooler goes on with the others, and reads it when it is tried again."""
+    """The spooler runs the others, and reads the body at the next attempt."""
     ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
@@ -257,7 +259,7 @@ def _bad_sector(claim: object) -> bytes:
 async def test_a_directory_that_is_removed_and_made_again(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """Until then callers are told, and spoolers may even die; from the next look on, jobs are noticed at once again."""
+    """Until then callers get an error, and spoolers may die; from the next scan on, jobs are noticed at once again."""
     ran: Notes[str] = Notes()
 
     @uwsgi_registry.spooler
@@ -281,10 +283,10 @@ async def test_a_directory_that_is_removed_and_made_again(
         assert ["1", "2", "3"] == ran
 
 
-async def test_more_strangers_than_memory_holds(
+async def test_more_unknown_functions_than_memory_holds(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is looked at once, and what is behind them is found."""
+    """Each is read once, and the jobs behind them are found."""
     ran: Notes[str] = Notes()
     claims: Notes[str] = Notes()
     claim = SpoolFolder.claim
@@ -311,10 +313,10 @@ async def test_more_strangers_than_memory_holds(
     assert 51 == len(claims)
 
 
-async def test_jobs_are_handed_out_while_the_directory_is_looked_through(
+async def test_jobs_run_while_the_directory_is_scanned(
     autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new job does not wait for a million others to be looked at."""
+    """A new job does not wait until a million others are scanned."""
     looking, go_on = trio.Event(), trio.Event()
     ran = trio.Event()
 
@@ -345,7 +347,7 @@ async def test_jobs_are_handed_out_while_the_directory_is_looked_through(
 async def test_a_directory_that_cannot_be(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """Is none of the spoolers', whoever asks: a member, or another node, which ends nothing but its call."""
+    """It is refused as not a spooler's, for a member and for another node, and only that call fails."""
     config = Config(spooler=str(folder), modifiers={"spool": "any", "ping": "any"}, placement=placement)
     async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
         for directory in ("a\0b", "\udcff"):
@@ -384,7 +386,7 @@ async def test_a_job_that_spools_itself_again(
 async def test_a_pipe_among_the_jobs(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:
-    """Nobody waits for its other end."""
+    """The spooler does not block on its other end."""
     got: Notes[object] = Notes()
 
     @uwsgi_registry.signal_handler(1)

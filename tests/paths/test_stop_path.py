@@ -93,7 +93,7 @@ async def test_running_work_ends_within_the_mercy(
 async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What does not end within the mercy is cancelled; signals that were not run are named in the log."""
+    """What does not end within the mercy is cancelled; signals that were not run are listed in the log."""
 
     @uwsgi_registry.signal_handler(1)
     @uwsgi_registry.signal_handler(2, target="mule1")
@@ -108,7 +108,7 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
                 runtime.signal(signum)
             await trio.sleep(1)
     assert 21 == round(trio.current_time() - began, 3)
-    assert "mule1 ended with 2 signals not run: 2, 2" in caplog.text
+    assert "mule1 ended; 2 signals were not run: 2, 2" in caplog.text
     assert "the mercy of 10 s is over: cancelled what the workers still ran" in caplog.text
     assert "the mercy of 10 s is over: cancelled what the mules still ran" in caplog.text
 

@@ -1,4 +1,4 @@
-"""What the log says about code whose time was up: the line at which it waited, and who called that."""
+"""What the log says about code that timed out: the line at which it waited, and its callers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def query() -> None:
-    """What everybody waits for."""
+    """What all requests wait for."""
     await trio.sleep(1000)
 
 

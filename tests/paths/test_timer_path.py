@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 async def test_timers_added_by_a_handler_keep_their_phase(
     placement: str, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """`add_timer` ticks at whole multiples, `add_rb_timer` as often as it was told; handles tell the next time and
-    cancel.
-    """
+    """`add_timer` ticks at multiples, `add_rb_timer` `iterations` times; handles have the next time, and cancel."""
     handles: Notes[uwsgi.TimerHandle] = Notes()
 
     @uwsgi_registry.signal_handler(1)
@@ -314,8 +312,8 @@ async def test_a_registry_of_ones_own_takes_timers(autojump_clock: MockClock, uw
 async def test_a_cron_never_runs_before_its_minute(
     placement: Placement, micro: int, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """Whoever looks at the time of day: through the runtime, or by Trio's clock, from before its start or in its body;
-    also if something else wakes the timers at odd moments.
+    """However the test reads the time of day: through the runtime, or by Trio's clock, from before its start or in its
+    body; also if something else wakes the timers at odd moments.
     """
     begin = datetime.datetime(2024, 1, 1, 3, 4, 5, micro, tzinfo=datetime.UTC)
     read: Notes[tuple[float, float]] = Notes()

@@ -70,8 +70,8 @@ def test_commands(tmp_path: Path) -> None:
                 os.kill(pid, number)
             server.read(*said)
 
-        to_all(signal.SIGTTIN, "worker3 is added, of 3")
-        to_all(signal.SIGTTOU, "worker3 leaves, and 2 stay")
+        to_all(signal.SIGTTIN, "adding worker3 (workers: 3)")
+        to_all(signal.SIGTTOU, "removing worker3 (workers: 2)")
         to_all(signal.SIGTSTP, "accepting paused")
         with left_waiting(server) as client:
             to_all(signal.SIGTSTP, "accepting resumed")
@@ -88,7 +88,7 @@ def test_commands(tmp_path: Path) -> None:
         server.said = ""
         fifo.write_text("c+-pps x")
         server.read(
-            "reloaded in", "worker3 leaves", "accepting resumed", "fifo s: SignalStatistics(", "fifo 'x': unknown"
+            "reloaded in", "removing worker3", "accepting resumed", "fifo s: SignalStatistics(", "fifo 'x': unknown"
         )
         server.said = ""
         write(tmp_path, "22")

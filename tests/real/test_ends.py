@@ -223,7 +223,7 @@ def test_a_reload_to_a_version_that_does_not_start(tmp_path: Path) -> None:
         server.read("reloaded in")
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
-    stays = "worker1 stays: the one that was to follow ended before it served: it cannot start: "
+    stays = "worker1 is not replaced: its replacement ended before it served: it cannot start: "
     assert f"{stays}importing {tmp_path}/shop.py failed: LookupError: no database" in server.said
     assert "Died(" not in server.said
 
@@ -284,7 +284,7 @@ def test_a_start_that_waits_is_logged(tmp_path: Path, placement: tuple[str, ...]
     """A lifespan that does not answer has no limit, and after a while the log says what is waited for."""
     source = "import trio\nasync def app(scope, receive, send):\n    await trio.sleep_forever()\n"
     with started(tmp_path, source, *placement) as server:
-        server.read("still waiting for worker1 to start (import, lifespan, post_fork), for 10 s now")
+        server.read("still waiting for worker1 to start (import, lifespan, post_fork) after 10 s")
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
 

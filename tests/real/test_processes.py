@@ -426,7 +426,7 @@ async def test_descriptors_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.Mo
     async with process_runtime(tmp_path) as server:
         await until(lambda: server.pids[0])
         before = len(os.listdir("/proc/self/fd"))
-        monkeypatch.setattr(supervisor, "MEMBERS_YOUTH", 0.0)  # no pauses, for a short test
+        monkeypatch.setattr(supervisor, "MEMBER_STARTED_AFTER", 0.0)  # no pauses, for a short test
         for _ in range(30):
             (pid,) = server.pids
             os.kill(pid, signal.SIGKILL)
@@ -481,8 +481,8 @@ async def message(text):
             await until(lambda: "again=True" in server.said())
             server.log.unlink()
         assert 2 == server.runtime.statistics().members[1].deaths
-        assert "mule1 died (it ended by itself); it is started again at once" in caplog.messages
-        assert "mule1 died (exit code 3); it is started again at once" in caplog.messages
+        assert "mule1 died (it ended by itself); restarting it at once" in caplog.messages
+        assert "mule1 died (exit code 3); restarting it at once" in caplog.messages
 
 
 async def test_a_signal_that_waits_when_the_runtime_stops(tmp_path: Path) -> None:

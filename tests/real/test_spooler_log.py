@@ -54,18 +54,17 @@ async def test_a_job_that_fails_again_and_again_has_two_tracebacks(
     (dead,) = (path for path in (folder / "dead").iterdir() if path.suffix != ".report")
     lines = [(record.levelname, record.getMessage(), record.exc_info is not None) for record in caplog.records]
     again = [
-        line[1].partition(" is tried again in ")[0] + line[1].partition(" s: ")[2]
+        line[1].partition(" retrying in ")[0] + line[1].partition(" s: ")[2]
         for line in lines
-        if "tried again" in line[1]
+        if "retrying in" in line[1]
     ]
     assert [
-        f"spooler1: job f failed for the {number}. time (ValueError: number {number}) and{path}"
-        for number in range(1, 5)
+        f"spooler1: job f: attempt {number} of 5 failed (ValueError: number {number});{path}" for number in range(1, 5)
     ] == again
     assert [
         ("ERROR", "spooler1: job f failed: ValueError: number 1", True),
         ("ERROR", "spooler1: job f failed: ValueError: number 5", True),
-        ("ERROR", f"spooler1: job f failed 5 times (ValueError: number 5) and was laid aside: {dead}", False),
+        ("ERROR", f"spooler1: job f failed 5 times (ValueError: number 5); moved to {dead}", False),
     ] == [line for line in lines if line[0] == "ERROR"]
     assert 7 == len(lines)
 

@@ -80,7 +80,7 @@ def seconds_used(pid: int) -> float:
 
 def changes(server: Server) -> int:
     """The number of workers that commands have added and removed."""
-    return len(re.findall(r"worker\d+ (?:is added|leaves)", server.said))
+    return len(re.findall(r"(?:adding|removing) worker\d+", server.said))
 
 
 def has_changed(server: Server, wanted: int) -> bool:

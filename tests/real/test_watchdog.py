@@ -203,7 +203,7 @@ async def test_a_stuck_thread(caplog: pytest.LogCaptureFixture) -> None:
         while pid == await (await world.connect()).get(""):  # noqa: ASYNC110  # it asks another process
             await trio.sleep(0.05)
         assert [("ready", 0)] == world.deaths("worker")
-    assert "worker1 is followed by another one: 1 thread is stuck" in caplog.text
+    assert "replacing worker1: 1 thread is stuck" in caplog.text
 
 
 async def test_a_stopped_process_is_not_blocked() -> None:

@@ -37,7 +37,7 @@ def served(headcount: Headcount) -> tuple[Registry, list[Timer]]:
 
 
 def test_adopted_declarations_are_those_of_the_application() -> None:
-    """What was described and adopted is described alike; the timer is armed once."""
+    """The description of adopted declarations is the one that was adopted; the timer is armed once."""
     registry, armed = served(Headcount(2, 1, farms={"images": (1,)}))
     description = describe(application())
     adopt(registry, description)

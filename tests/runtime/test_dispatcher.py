@@ -1,4 +1,4 @@
-"""Who gets the next signal or message, how much may wait, and what is left when a member ends."""
+"""Which member gets the next signal or message, how much may wait, and what becomes of it when a member ends."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def names(slots: Any) -> list[str]:
 
 
 def give(dispatcher: Dispatcher, target: str = "") -> str:
-    """Give a signal; who got it."""
+    """Give a signal; the names of the slots that got it."""
     return " ".join(names(slot for slot, _ in dispatcher.give_signal(17, parse_target(target), "worker1")))
 
 
 def run(dispatcher: Dispatcher, name: str) -> None:
-    """Let a member run what waits longest on its seat, to the end."""
+    """Have a member run what has waited longest in its slot, to the end."""
     slot = next(slot for slot in dispatcher.slots() if slot.name == name)
     ticket = slot.waiting()[0].ticket
     dispatcher.begun(slot, ticket)
     dispatcher.ended(slot, ticket)
 
 
-# ----- seats
+# ----- slots
 
 
-def test_seats_are_listed_by_kind_and_number() -> None:
+def test_slots_are_listed_by_kind_and_number() -> None:
     """Workers come first, each kind by number; a list that was given out is the caller's own."""
     dispatcher = make(2, 2)
     assert ["worker1", "worker2", "mule1", "mule2"] == names(dispatcher.slots())
@@ -61,8 +61,8 @@ def test_seats_are_listed_by_kind_and_number() -> None:
     assert ["mule1", "mule2"] == names(dispatcher.slots("mule"))
 
 
-def test_a_seat_more_and_a_seat_less() -> None:
-    """One that is added has its place by its number; one that was removed is given nothing, and keeps what it has."""
+def test_slots_are_added_and_removed() -> None:
+    """An added slot is listed by its number; a removed slot is given nothing more, and keeps what it has."""
     dispatcher = make(3)
     assert "worker1" == give(dispatcher)
     first, *_ = dispatcher.slots()
@@ -88,12 +88,12 @@ def test_deliveries_for_the_log() -> None:
 
 
 def test_master_has_no_number() -> None:
-    """The seat of what runs for no member is called by its kind alone."""
+    """The slot of the pseudo-member "master" is named by its kind alone."""
     assert "master" == Slot("master", 0).name
 
 
-def test_roster_shows_its_seats() -> None:
-    """A repr says of each seat its state, what waits and what runs."""
+def test_the_dispatcher_shows_its_slots() -> None:
+    """The repr has the state of each slot, and how much waits and runs there."""
     dispatcher = make(1, 1, ready=False)
     dispatcher.give_signal(1, WORKERS, "x")
     dispatcher.give_signal(2, WORKERS, "x")
@@ -132,15 +132,15 @@ def test_the_least_loaded_is_next() -> None:
 
 
 def test_a_ready_member_goes_before_an_idle_one_that_starts() -> None:
-    """Those that are not ready are taken only when nobody is."""
+    """Members that are not ready are chosen only when none is."""
     dispatcher = make(2, ready=False)
     assert "worker1" == give(dispatcher)
     dispatcher.slots()[0].state = SlotState.READY
     assert ["worker1", "worker1"] == [give(dispatcher), give(dispatcher)]
 
 
-def test_those_who_ended_are_not_chosen() -> None:
-    """A member that has ended gets nothing; when all have, there is nobody."""
+def test_ended_members_are_not_chosen() -> None:
+    """A member that has ended gets nothing; when all have, none is chosen."""
     dispatcher = make(2)
     dispatcher.retire(dispatcher.slots()[0])
     assert ["worker2", "worker2"] == [give(dispatcher), give(dispatcher)]
@@ -150,7 +150,7 @@ def test_those_who_ended_are_not_chosen() -> None:
 
 
 def test_lending_takes_turns_with_signals() -> None:
-    """Work that does not wait on a seat uses up a turn all the same."""
+    """Work that does not wait in a slot counts as a turn as well."""
     dispatcher = make(3)
     assert ["worker1", "worker2"] == [dispatcher.lend("worker").name, dispatcher.lend("worker").name]
     assert "worker3" == give(dispatcher)
@@ -158,8 +158,8 @@ def test_lending_takes_turns_with_signals() -> None:
     assert "worker1" == dispatcher.lend("worker").name
 
 
-def test_nobody_to_lend() -> None:
-    """Lending from a kind that has ended, or of which nobody is ready, is a LookupError that says so."""
+def test_no_member_to_lend() -> None:
+    """Lending from a kind that has ended, or of which none is ready, is a LookupError that says so."""
     dispatcher = make(1)
     dispatcher.slots()[0].state = SlotState.BACKING_OFF
     with pytest.raises(LookupError, match="no worker is ready: worker1 is backing off"):
@@ -187,7 +187,7 @@ def test_nobody_to_lend() -> None:
         ("mule2", ["mule2"]),
     ],
 )
-def test_target_resolves_to_those_who_are_there(target: str, expected: list[str]) -> None:
+def test_target_resolves_to_running_members(target: str, expected: list[str]) -> None:
     """A target means the members that exist and have not ended; `active-workers` only those that are ready."""
     dispatcher = make(4, 2)
     starting, _, _, ended = dispatcher.slots("worker")
@@ -200,7 +200,7 @@ def test_target_resolves_to_those_who_are_there(target: str, expected: list[str]
 # ----- signals
 
 
-def test_signal_waits_on_every_seat_of_its_target() -> None:
+def test_signal_waits_in_every_slot_of_its_target() -> None:
     """A signal to all is one delivery each, with tickets that grow."""
     dispatcher = make(2)
     given = dispatcher.give_signal(17, WORKERS, "mule1")
@@ -211,7 +211,7 @@ def test_signal_waits_on_every_seat_of_its_target() -> None:
 
 
 def test_queue_is_bounded() -> None:
-    """A seat holds so many waiting signals, running ones not counted; the refusal names the member and the option."""
+    """The queue of a slot is bounded, running signals not counted; the refusal names the member and the option."""
     dispatcher = make(1, signal_queue=2)
     give(dispatcher), give(dispatcher)
     with pytest.raises(SignalQueueFull, match=r"worker1 has 2 signals .*signal_queue=\.\.\.\) higher than 2") as caught:
@@ -235,7 +235,7 @@ def test_messages_do_not_fill_the_queue_of_signals() -> None:
 
 
 def test_all_or_none() -> None:
-    """When one of several seats is full, none gets the signal: no ticket, no load, no turn, and no tick begins."""
+    """When one of several slots is full, none gets the signal: no ticket, no load, no turn, and no tick begins."""
     dispatcher = make(3, signal_queue=1)
     give(dispatcher, "worker2")
     before = [(slot.load, slot.last_given) for slot in dispatcher.slots()]
@@ -248,7 +248,7 @@ def test_all_or_none() -> None:
 
 
 def test_any_worker_is_refused_only_when_all_are_full() -> None:
-    """With a target of one, the least loaded is full only when everybody is."""
+    """With a target of one member, the least loaded is full only when all are."""
     dispatcher = make(2, signal_queue=1)
     assert ["worker1", "worker2"] == [give(dispatcher), give(dispatcher)]
     with pytest.raises(SignalQueueFull):
@@ -264,8 +264,8 @@ def test_tick_counts_its_runs() -> None:
     assert all(delivery.tick is tick for _, delivery in given)
 
 
-def test_signal_to_nobody() -> None:
-    """A target that means nobody right now gives an empty list, which is not an error."""
+def test_signal_without_recipient() -> None:
+    """A target that reaches no member right now gives an empty list, which is not an error."""
     dispatcher = make(2, ready=False)
     tick = Tick(Timer(17, Every(1)))
     assert [] == dispatcher.give_signal(17, ACTIVE, "timer", tick)
@@ -293,7 +293,7 @@ def test_message_goes_to_the_mule_it_names_or_whose_turn_it_is() -> None:
         (2, -1, "mule -1 does not exist; use 1 to 2, or 0 for any mule"),
     ],
 )
-def test_message_to_nobody_is_refused(mules: int, mule: int, remedy: str) -> None:
+def test_message_to_an_unknown_mule_is_refused(mules: int, mule: int, remedy: str) -> None:
     """A mule that does not exist is refused with those that do; -1 is not the last one."""
     with pytest.raises(MuleError, match=remedy):
         make(1, mules).give_message(b"x", mule, "worker1")
@@ -330,7 +330,7 @@ def test_message_queue_is_bounded() -> None:
 
 
 def test_delivery_is_in_one_place() -> None:
-    """It waits, runs, and is gone; a second `begun` or `ended` for it is a KeyError, and so is one for another seat."""
+    """It waits, runs, and is gone; a second `begun` or `ended` for it is a KeyError, and so is one for another slot."""
     dispatcher = make(2, 0)
     slot, other = dispatcher.slots()
     ((_, delivery),) = dispatcher.give_signal(17, parse_target("worker1"), "x")
@@ -358,7 +358,7 @@ def test_message_begins_and_ends_like_a_signal() -> None:
 
 
 def test_waiting_is_in_the_order_it_was_given() -> None:
-    """Signals and messages of a seat are listed together by the order in which they were given."""
+    """Signals and messages of a slot are listed together in the order in which they were given."""
     dispatcher = make(0, 1)
     for n in range(6):
         if n % 2:
@@ -369,15 +369,15 @@ def test_waiting_is_in_the_order_it_was_given() -> None:
 
 
 def test_retire_hands_back_what_had_not_begun() -> None:
-    """What waited is handed back in order, what ran is left to whoever counts it, and the seat gets nothing more."""
+    """What waited is returned in order, what ran is left for the caller to count, and the slot gets nothing more."""
     dispatcher = make(1, 1)
     slot = dispatcher.slots("mule")[0]
     dispatcher.give_signal(1, MULE, "x")
     dispatcher.give_message(b"2", 0, "x")
     dispatcher.give_signal(3, MULE, "x")
     running = dispatcher.begun(slot, 1)
-    instance_left = dispatcher.retire(slot)
-    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == instance_left
+    undelivered = dispatcher.retire(slot)
+    assert [Delivery(2, "x", message=b"2", among=""), Delivery(3, "x", 3, among="")] == undelivered
     assert (SlotState.ENDED, [], {1: running}) == (slot.state, slot.waiting(), slot.running)
     assert [] == dispatcher.give_signal(4, MULES, "x")
     assert [] == dispatcher.retire(slot)
@@ -387,7 +387,7 @@ def test_retire_hands_back_what_had_not_begun() -> None:
 
 
 def pool(least: int = 1, most: int = 4, farms: Any = (), signal_queue: int = 10, message_queue: int = 10) -> Dispatcher:
-    """Mules of which some are spare, and that become ready as soon as they are hired."""
+    """Mules of which some are spare, and that become ready as soon as they are activated."""
     headcount = Headcount(0, most, min_mules=least, farms=dict(farms))
     dispatcher = Dispatcher(headcount, signal_queue, message_queue)
     for slot in dispatcher.slots():
@@ -401,27 +401,27 @@ def states(dispatcher: Dispatcher) -> list[str]:
 
 
 def post(dispatcher: Dispatcher, mule: int | str = 0) -> str:
-    """Send a message; who got it."""
+    """Send a message; the name of the mule that got it."""
     return dispatcher.give_message(b"x", mule, "x")[0].name
 
 
 def finish(dispatcher: Dispatcher, name: str) -> None:
-    """Let a mule run all that waits on its seat."""
+    """Have a mule run all that waits in its slot."""
     slot = next(slot for slot in dispatcher.slots() if slot.name == name)
     dispatcher.ready(slot)
     while slot.load:
         run(dispatcher, name)
 
 
-def test_spare_seats_begin_vacant() -> None:
-    """Those above the minimum have nobody on them until there is work."""
+def test_spare_slots_begin_vacant() -> None:
+    """Slots above the minimum have no instance until there is work."""
     assert ["ready", "vacant", "vacant", "vacant"] == states(pool())
     assert ["vacant", "vacant"] == states(pool(0, 2))
     assert [False, False, True] == [slot.spare for slot in pool(2, 3).slots()]
 
 
 def test_a_pool_fills_from_the_lowest_number() -> None:
-    """Work goes to the first mule that has nothing to do, and hires the next seat when there is none."""
+    """Work goes to the first idle mule, and activates the next slot when there is none."""
     dispatcher = pool()
     assert ["mule1", "mule2", "mule3"] == [post(dispatcher) for _ in range(3)]
     assert ["ready", "starting", "starting", "vacant"] == states(dispatcher)
@@ -433,7 +433,7 @@ def test_a_pool_fills_from_the_lowest_number() -> None:
 
 
 def test_a_full_pool_takes_the_least_loaded() -> None:
-    """When nobody is idle and no seat vacant, the least loaded is next, ready or not, then the one longest ago."""
+    """When no mule is idle and no slot vacant, the least loaded is next, ready or not, then the one longest ago."""
     dispatcher = pool(1, 3)
     assert ["mule1", "mule2", "mule3", "mule1", "mule2", "mule3"] == [post(dispatcher) for _ in range(6)]
     finish(dispatcher, "mule2")
@@ -447,21 +447,21 @@ def test_one_that_is_ready_goes_before_one_that_starts() -> None:
     assert ["mule2", "mule1", "mule3"] == [post(dispatcher) for _ in range(3)]
 
 
-def test_those_that_rest_are_the_last() -> None:
-    """A seat whose member died young is taken only when all others have ended, or in no pool, are there no more."""
+def test_slots_that_back_off_are_the_last() -> None:
+    """A slot that backs off is chosen only when all others have ended; in a pool or not."""
     dispatcher = pool(2, 3)
-    dispatcher.member_died(dispatcher.slots()[0], rests=True)
+    dispatcher.member_died(dispatcher.slots()[0], backs_off=True)
     assert ["mule2", "mule3", "mule2", "mule3"] == [post(dispatcher) for _ in range(4)]
     for slot in dispatcher.slots()[1:]:
         dispatcher.retire(slot)
     assert "mule1" == post(dispatcher)
     plain = make(2)
-    plain.member_died(plain.slots()[0], rests=True)
+    plain.member_died(plain.slots()[0], backs_off=True)
     assert ["worker2", "worker2"] == [give(plain), give(plain)]
 
 
-def test_a_seat_is_hired_once() -> None:
-    """Its owner is told when somebody is to come, and no more until it is vacant again."""
+def test_a_slot_is_activated_once() -> None:
+    """Its supervisor is called when an instance is needed, and not again until the slot is vacant again."""
     dispatcher = pool()
     calls: list[str] = []
     slot = dispatcher.slots()[3]
@@ -474,7 +474,7 @@ def test_a_seat_is_hired_once() -> None:
     assert SlotState.STARTING is dispatcher.slots()[1].state
 
 
-def test_a_mule_is_told_when_it_has_nothing_to_do() -> None:
+def test_idle_is_reported() -> None:
     """Once when it is ready and nothing waits, then whenever the last of what it had has ended."""
     dispatcher = pool()
     slot = dispatcher.slots()[1]
@@ -491,8 +491,8 @@ def test_a_mule_is_told_when_it_has_nothing_to_do() -> None:
     assert [0, 1] == idle
 
 
-def test_leaving_is_one_step() -> None:
-    """A member may leave when its seat is spare, it is ready and nothing is there for it; then the seat is vacant."""
+def test_release_is_one_step() -> None:
+    """A slot can be released if it is spare and ready, and nothing waits or runs; then it is vacant."""
     dispatcher = pool()
     stays, goes = dispatcher.slots()[:2]
     assert not dispatcher.release(stays)
@@ -514,7 +514,7 @@ def test_leaving_is_one_step() -> None:
     [("mules", ["mule1", "mule2"]), ("mule", ["mule1"]), ("mule4", ["mule4"]), ("mule3", ["mule3"])],
 )
 def test_targets_in_a_pool(target: str, expected: list[str]) -> None:
-    """`mules` are those that are there; a number hires."""
+    """`mules` reaches those that run; a number activates a vacant slot."""
     dispatcher = pool()
     dispatcher.activate(dispatcher.slots()[1])
     assert expected == names(slot for slot, _ in dispatcher.give_signal(17, parse_target(target), "x"))
@@ -540,7 +540,7 @@ def test_a_farm_takes_turns() -> None:
 
 @pytest.mark.parametrize("spare", [False, True])
 def test_room_goes_before_readiness_and_load(spare: bool) -> None:
-    """What is for any is refused only when all are full, whatever else they wait for, and whoever is not there yet."""
+    """What is for any member is refused only when all are full, ready or not, vacant or not."""
     dispatcher = Dispatcher(Headcount(0, 2, farms={"f": [1, 2]}, min_mules=1 if spare else 2), 2, 1)
     dispatcher.ready(dispatcher.slots()[0])
     assert ["mule1", "mule2"] == [post(dispatcher, 1), post(dispatcher, "f")]
@@ -580,20 +580,24 @@ def test_what_a_member_ran_when_it_died() -> None:
     dispatcher.give_signal(7, MULES, "x")
     for ticket in (2, 3):
         dispatcher.begun(slot, ticket)
-    remains = dispatcher.member_died(slot, rests=False)
-    assert ([Delivery(3, "x", 7)], []) == (remains.lost, remains.dropped)
-    assert [Delivery(2, "x", message=b"1", deaths=1)] == remains.again
+    reassignment = dispatcher.member_died(slot, backs_off=False)
+    assert ([Delivery(3, "x", 7)], []) == (reassignment.lost, reassignment.dropped)
+    assert [Delivery(2, "x", message=b"1", deaths=1)] == reassignment.redelivered
     assert [b"1", b"0"] == [delivery.message for delivery in slot.waiting()]
     assert (SlotState.STARTING, 1, {}) == (slot.state, slot.deaths, slot.running)
     dispatcher.begun(slot, 2)
-    remains = dispatcher.member_died(slot, rests=True)
-    assert ([], [], [Delivery(2, "x", message=b"1", deaths=2)]) == (remains.lost, remains.again, remains.dropped)
+    reassignment = dispatcher.member_died(slot, backs_off=True)
+    assert ([], [], [Delivery(2, "x", message=b"1", deaths=2)]) == (
+        reassignment.lost,
+        reassignment.redelivered,
+        reassignment.dropped,
+    )
     assert [b"0"] == [delivery.message for delivery in slot.waiting()]
     assert (SlotState.BACKING_OFF, 2) == (slot.state, slot.deaths)
 
 
-def test_what_others_can_do_moves_to_them() -> None:
-    """While a seat rests, what is for any member goes to others, in order, as far as they have room."""
+def test_what_others_can_run_moves_to_them() -> None:
+    """While a slot backs off, what is for any member moves to others, in order, as far as they have room."""
     dispatcher = make(0, 2, signal_queue=2, message_queue=2)
     first, second = dispatcher.slots()
     second.state = SlotState.ENDED
@@ -604,35 +608,38 @@ def test_what_others_can_do_moves_to_them() -> None:
     dispatcher.give_message(b"theirs", 2, "x")
     dispatcher.begun(first, 2)
     dispatcher.give_signal(2, parse_target("mule1"), "x")
-    remains = dispatcher.member_died(first, rests=True)
-    assert [("mule2", 1), ("mule2", 4)] == [(slot.name, delivery.ticket) for slot, delivery in remains.moved]
+    reassignment = dispatcher.member_died(first, backs_off=True)
+    assert [("mule2", 1), ("mule2", 4)] == [(slot.name, delivery.ticket) for slot, delivery in reassignment.moved]
     assert ([3, 6], [1, 4, 5]) == ([d.ticket for d in first.waiting()], [d.ticket for d in second.waiting()])
 
 
-def test_nobody_to_move_to() -> None:
-    """When the others rest or have ended, everything waits where it is; so does what killed a member."""
+def test_no_slot_to_move_to() -> None:
+    """When the others back off or have ended, everything waits where it is; so does what killed a member."""
     dispatcher = make(0, 2)
     first, second = dispatcher.slots()
-    dispatcher.member_died(second, rests=True)
+    dispatcher.member_died(second, backs_off=True)
     post(dispatcher, 1), post(dispatcher), post(dispatcher)
     dispatcher.begun(first, 2)
-    assert [] == dispatcher.member_died(first, rests=True).moved
+    assert [] == dispatcher.member_died(first, backs_off=True).moved
     assert [2, 1, 3] == [delivery.ticket for delivery in first.waiting()]
     alone = make(1)
     give(alone)
-    assert [] == alone.member_died(alone.slots()[0], rests=True).moved
+    assert [] == alone.member_died(alone.slots()[0], backs_off=True).moved
 
 
-def test_what_moves_hires() -> None:
-    """A vacant seat takes what waited on one that rests."""
+def test_what_moves_activates() -> None:
+    """A vacant slot gets what waited in one that backs off."""
     dispatcher = pool(1, 2)
     post(dispatcher)
-    remains = dispatcher.member_died(dispatcher.slots()[0], rests=True)
-    assert (["mule2"], ["backing off", "starting"]) == (names(slot for slot, _ in remains.moved), states(dispatcher))
+    reassignment = dispatcher.member_died(dispatcher.slots()[0], backs_off=True)
+    assert (["mule2"], ["backing off", "starting"]) == (
+        names(slot for slot, _ in reassignment.moved),
+        states(dispatcher),
+    )
 
 
-def test_what_waits_is_for_the_one_that_follows() -> None:
-    """After the hand-over what ran ends as before, and counts for nobody; what waits is for the next one."""
+def test_what_waits_is_for_the_replacement() -> None:
+    """When the holder drains, what it runs ends as before and is no load; what waits is for the replacement."""
     dispatcher = make(0, 1)
     (slot,) = dispatcher.slots()
     for message in (b"1", b"2", b"3"):
@@ -642,7 +649,7 @@ def test_what_waits_is_for_the_one_that_follows() -> None:
     assert (SlotState.STARTING, [2, 3], [1], []) == (
         slot.state,
         [delivery.ticket for delivery in slot.waiting()],
-        list(slot.leaving),
+        list(slot.draining),
         list(slot.running),
     )
     assert 2 == slot.load
@@ -650,12 +657,12 @@ def test_what_waits_is_for_the_one_that_follows() -> None:
     dispatcher.begun(slot, 2)
     assert b"1" == dispatcher.ended(slot, 1).message
     assert b"2" == dispatcher.ended(slot, 2).message
-    assert Reassignment([], [], [], []) == dispatcher.instance_left(slot)
-    assert ([3], {}) == ([delivery.ticket for delivery in slot.waiting()], slot.leaving)
+    assert Reassignment([], [], [], []) == dispatcher.drained_instance_ended(slot)
+    assert ([3], {}) == ([delivery.ticket for delivery in slot.waiting()], slot.draining)
 
 
-def test_what_one_that_leaves_did_not_end() -> None:
-    """Is dealt with as after a death: signals are lost, messages wait again, once; the seat did not die."""
+def test_what_a_drained_instance_did_not_end() -> None:
+    """Is reassigned as after a death: signals are lost, messages wait again, once; no death is counted."""
     dispatcher = make(0, 1)
     (slot,) = dispatcher.slots()
     dispatcher.give_signal(5, MULES, "x")
@@ -664,19 +671,19 @@ def test_what_one_that_leaves_did_not_end() -> None:
     dispatcher.begun(slot, 2)
     dispatcher.drain(slot)
     dispatcher.ready(slot)
-    remains = dispatcher.instance_left(slot)
+    reassignment = dispatcher.drained_instance_ended(slot)
     assert ([5], [b"1"], [], 0) == (
-        [delivery.signum for delivery in remains.lost],
-        [delivery.message for delivery in remains.again],
-        remains.dropped,
+        [delivery.signum for delivery in reassignment.lost],
+        [delivery.message for delivery in reassignment.redelivered],
+        reassignment.dropped,
         slot.deaths,
     )
     assert [1] == [delivery.deaths for delivery in slot.waiting()]
-    assert (SlotState.READY, {}, {}) == (slot.state, slot.leaving, slot.running)
+    assert (SlotState.READY, {}, {}) == (slot.state, slot.draining, slot.running)
 
 
-def test_what_waits_again_hires() -> None:
-    """The one that followed may have left by then."""
+def test_what_waits_again_activates() -> None:
+    """The replacement may have stopped by then."""
     dispatcher = Dispatcher(Headcount(0, 1, min_mules=0), 10, 10)
     (slot,) = dispatcher.slots()
     hired: list[bool] = []
@@ -687,5 +694,5 @@ def test_what_waits_again_hires() -> None:
     dispatcher.drain(slot)
     dispatcher.ready(slot)
     assert dispatcher.release(slot)
-    dispatcher.instance_left(slot)
+    dispatcher.drained_instance_ended(slot)
     assert ([True, True], SlotState.STARTING) == (hired, slot.state)

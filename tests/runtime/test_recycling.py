@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trio_uwsgi._runtime.recycling import AGAIN, RecyclingCheck
+from trio_uwsgi._runtime.recycling import ASK_AGAIN_AFTER, RecyclingCheck
 from trio_uwsgi.config.options import RecyclingLimits
 
 pytestmark = pytest.mark.pure
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.pure
 MB = 1024**2
 
 
-def test_without_limits_nothing_is_enough() -> None:
-    """0 is never."""
+def test_without_limits_no_worker_is_recycled() -> None:
+    """A limit of 0 is never reached."""
     assert "" == RecyclingCheck(RecyclingLimits(), 0.9, 0).reason(1e9, 1e9, 1e15)
 
 
@@ -23,9 +23,9 @@ def test_each_limit_has_its_reason() -> None:
     assert "" == recycling.reason(159, 9, 50 * MB - 1)
     assert "it has served 10 requests (max_requests is 10)" == recycling.reason(159, 10, 0)
     recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "it has lived for 60 s (max_worker_lifetime)" == recycling.reason(160, 9, 0)
+    assert "it has run for 60 s (max_worker_lifetime)" == recycling.reason(160, 9, 0)
     recycling = RecyclingCheck(RecyclingLimits(requests=10, lifetime=60, rss=50 * MB), 0, 100)
-    assert "it has 51 MB of memory (reload_on_rss is 50 MB)" == recycling.reason(101, 9, 51 * MB)
+    assert "it uses 51 MB of memory (reload_on_rss is 50 MB)" == recycling.reason(101, 9, 51 * MB)
 
 
 def test_workers_differ_by_the_delta() -> None:
@@ -37,9 +37,9 @@ def test_workers_differ_by_the_delta() -> None:
         assert recycling.reason(0, requests, 0)
 
 
-def test_it_is_said_again_after_a_while() -> None:
-    """The one that was to follow may not have started."""
+def test_the_request_is_repeated_after_a_while() -> None:
+    """The replacement may not have started."""
     recycling = RecyclingCheck(RecyclingLimits(requests=1), 0, 0)
     assert recycling.reason(5, 1, 0)
-    assert "" == recycling.reason(5 + AGAIN - 1, 2, 0)
-    assert recycling.reason(5 + AGAIN, 2, 0)
+    assert "" == recycling.reason(5 + ASK_AGAIN_AFTER - 1, 2, 0)
+    assert recycling.reason(5 + ASK_AGAIN_AFTER, 2, 0)

@@ -26,11 +26,11 @@ def refresh(signum: int) -> None:
 
 
 def rebuild(signum: int) -> None:
-    """Another one."""
+    """Another handler."""
 
 
 class Slotted:
-    """A callable on which no number can be left."""
+    """A callable that takes no attribute."""
 
     __slots__ = ()
 
@@ -125,7 +125,7 @@ def test_target_is_checked_at_once_while_serving() -> None:
 
 
 def test_free_numbers_come_from_the_top() -> None:
-    """The highest number that nobody has is taken, out of the way of hand-written ones."""
+    """The highest number that is not registered is taken, out of the way of hand-written ones."""
     registry = Registry()
     assert 255 == registry._free_signum()
     registry.register_signal(255, "", refresh)
@@ -183,7 +183,7 @@ def test_decorators_stack() -> None:
 
 @pytest.mark.parametrize("handler", [Slotted(), Slotted().method, print, int])
 def test_handler_that_takes_no_attribute_is_refused(handler: Any) -> None:
-    """Where the number cannot be left on the handler, nothing is registered and the plain call is named."""
+    """If the number cannot be set on the handler, nothing is registered, and the error names the plain call."""
     registry = Registry()
     with pytest.raises(RegistrationError, match=r"use register_signal\(17, 'workers', \.\.\.\)"):
         registry.signal_handler(17, target="workers")(handler)
@@ -274,7 +274,7 @@ def test_timer_is_cancelled_before_it_is_armed() -> None:
 
 
 def test_timer_is_cancelled_where_it_is_armed() -> None:
-    """While a runtime serves, cancelling goes to the one who armed it, and not any more when it has ended."""
+    """While a runtime serves, cancelling goes to the runtime; not any more when that has ended."""
     registry = Registry()
     timer = registry._declare(Timer(1, Every(5)))
     asked: list[Timer] = []
@@ -304,7 +304,7 @@ def test_timers_of_a_registry() -> None:
 # ----- serving
 
 
-def test_timers_are_armed_by_whoever_serves() -> None:
+def test_timers_are_armed_by_the_runtime() -> None:
     """Declared timers are armed when serving starts, others as they are declared; a refused start arms none."""
     registry = Registry()
     early = registry._declare(Timer(1, Every(5)))
@@ -368,8 +368,8 @@ def handle(message: bytes) -> None:
         (lambda registry: registry.mule(1)(print), "this runtime has 0"),
     ],
 )
-def test_what_nobody_would_run_is_refused(declare: Callable[[Registry], Any], told: str) -> None:
-    """Where there is nobody to run it, a declaration is refused at the start, also by a master that was told of it."""
+def test_what_no_member_would_run_is_refused(declare: Callable[[Registry], Any], told: str) -> None:
+    """A declaration that no member would run is refused at the start, also by a master that has its description."""
     registry = Registry()
     declare(registry)
     for served in (registry, declared(describe(registry))):
@@ -389,8 +389,8 @@ def test_what_nobody_would_run_is_refused(declare: Callable[[Registry], Any], to
         lambda registry: registry.spooler(handle),
     ],
 )
-def test_what_nobody_would_run_is_refused_while_serving(declare: Callable[[Registry], Any]) -> None:
-    """Somebody who declares it later is told at once, and nothing is kept."""
+def test_what_no_member_would_run_is_refused_while_serving(declare: Callable[[Registry], Any]) -> None:
+    """A later declaration of it is refused at once, and nothing is kept."""
     registry = opened(Registry())
     before = repr(registry)
     with pytest.raises(RegistrationError, match="would never run"):
@@ -405,7 +405,7 @@ def test_what_nobody_would_run_is_refused_while_serving(declare: Callable[[Regis
 
 
 def test_registry_is_served_by_one_runtime_at_a_time() -> None:
-    """A second runtime is told to use a registry of its own; after the first has ended it may have this one."""
+    """A second runtime is refused, with the remedy; after the first has ended it may serve the registry."""
     registry = opened(Registry())
     with pytest.raises(RegistrationError, match=r"give each runtime a Registry\(\) of its own"):
         opened(registry, workers=2)
@@ -442,7 +442,7 @@ def test_mule_gets_its_program() -> None:
 
 @pytest.mark.parametrize("number", [0, -1, True, "1", 1.0, refresh])
 def test_mules_are_numbered_from_one(number: Any) -> None:
-    """A number that is none, and the bare decorator, are refused with how to write it."""
+    """What is not a number of a mule, and the bare decorator, are refused with how to write it."""
     with pytest.raises(RegistrationError, match=r"is not a mule's number; these start from 1: write @mule\(1\)"):
         Registry().mule(number)
 
@@ -567,7 +567,7 @@ def test_an_rpc_handler_needs_a_name(name: Any) -> None:
 
 
 def test_what_is_declared_in_a_member_goes_to_its_master() -> None:
-    """What a member in a process of its own declares later is told; what was declared before, the master knows."""
+    """A member in its own process reports what is declared later; the master knows what was declared before."""
     registry = Registry()
     registry.register_signal(1, "", refresh)
     early = registry._declare(Timer(1, Every(5)))

@@ -1,4 +1,4 @@
-"""What the master and its members say to each other, as values and as bytes. Pure.
+"""The frames that the master and its members send to each other, as values and as bytes. Pure.
 
 On the wire a frame is
 
@@ -7,9 +7,9 @@ On the wire a frame is
     head               JSON: [name of the frame, its fields except bytes ones]
     tail               the frame's one bytes field, if it has one
 
-Both ends are our own and equally privileged, but the format still gives plain data and nothing that executes. Which end
-may send what is said in each frame's docstring; who answers what is in `_link/link.py`. What the master and a zygote
-say to each other has the same format, and words of its own (`zygote_frames.py`).
+Both ends are this package and equally privileged; still a frame contains plain data only, nothing that executes. The
+docstring of each frame says which end sends it; which frames are answered is in `link.py`. The frames between the
+master and a zygote have the same format (`_process/zygote_frames.py`).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ __all__ = [
     "encode",
 ]
 
-# A mule message is the largest thing a frame carries; uWSGI's own limit for one is 65,536 bytes. A MiB is more than any
-# head needs.
+# A mule message is the largest field of a frame; uWSGI's own limit for one is 65,536 bytes. A MiB is more than any head
+# needs.
 MAX_MESSAGE = 64 * 1024 * 1024
 MAX_FRAME = MAX_MESSAGE + 1024 * 1024
 
@@ -68,7 +68,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ready(Frame):
-    """Member to master: it serves; what waits for it may come."""
+    """Member to master: it serves; the master may send what waits in its slot."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Answer(Frame):
 class Deliver(Frame):
     """Master to member: run this signal's handler, or, where `signum` is None, handle this message.
 
-    `farm` is the farm it was sent to. `redelivered`: a member died while it handled this message.
+    `farm` is the farm that the message was sent to. `redelivered`: a member died while it handled this message.
     """
 
     ticket: int
@@ -111,39 +111,39 @@ class Deliver(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Begun(Frame):
-    """Member to master: this delivery left the queue."""
+    """Member to master: it took this delivery from the queue, and runs it."""
 
     ticket: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended(Frame):
-    """Member to master: this delivery has been run, well or not."""
+    """Member to master: it has run this delivery, successfully or not."""
 
     ticket: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AddTimer(Frame):
-    """Member to master: arm a timer. `rule` is its type and its fields, `ident` is unique in the member's life."""
+    """Member to master: arm a timer. `rule` is its type and its fields; `ident` is unique in the member instance."""
 
     ident: int
     signum: int
-    rule: list[Any]  # JSON values; `timer_rules.rule_from_values` reads them
+    rule: list[Any]  # JSON values; `timer_specs.rule_from_values` reads them
     late: str
     overlap: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CancelTimer(Frame):
-    """Member to master: this timer of mine fires no more."""
+    """Member to master: cancel this timer, which the member has armed."""
 
     ident: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alarm(Frame):
-    """Member to master: raise this alarm, which is configured."""
+    """Member to master: raise this configured alarm."""
 
     name: str
     message: str
@@ -151,14 +151,14 @@ class Alarm(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ShutdownRequest(Frame):
-    """Member to master: I have nothing to do. If nothing is on its way to it either, and its seat may be vacant, it is
-    told to stop; otherwise nothing happens.
+    """Member to master: it is idle and asks to be stopped. The master sends `Stop` if the slot is spare and nothing
+    waits in it; otherwise nothing happens.
     """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Register(Frame):
-    """Member to master: its code registered this signal while it ran, for this target."""
+    """Member to master: its code registered this signal for this target while it ran."""
 
     signum: int
     target: str
@@ -166,7 +166,7 @@ class Register(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Lock(Frame):
-    """Member to master: it wants this user lock. `ident` is unique in the member's life."""
+    """Member to master: it asks for this user lock. `ident` is unique in the member instance."""
 
     number: int
     ident: int
@@ -174,7 +174,7 @@ class Lock(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Granted(Frame):
-    """Master to member: the user lock is its own."""
+    """Master to member: it holds the user lock now."""
 
     number: int
     ident: int
@@ -182,7 +182,7 @@ class Granted(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Unlock(Frame):
-    """Member to master: it holds the user lock no more."""
+    """Member to master: it has released the user lock."""
 
     number: int
     ident: int
@@ -190,7 +190,7 @@ class Unlock(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Forget(Frame):
-    """Member to master: it does not want the user lock any more, unless it has been granted."""
+    """Member to master: it no longer asks for the user lock, unless the lock has been granted."""
 
     number: int
     ident: int
@@ -198,36 +198,36 @@ class Forget(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drain(Frame):
-    """Master to member: another one takes the seat. Begin nothing of what waits, say `Drained`, end what runs, and
-    then yourself.
+    """Master to member: its replacement is ready. Begin nothing of what waits, send `Drained`, end what runs, and then
+    end.
     """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drained(Frame):
-    """Member to master: no `Begun` comes from here any more; what was not begun is for the next one."""
+    """Member to master: it sends no more `Begun`; what was not begun is for its replacement."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TakeOver(Frame):
-    """Master to a member that came to follow another one: the seat is its own, and the other one has given way."""
+    """Master to a replacement: it holds the slot now; the former holder has drained."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReplaceMe(Frame):
-    """Member to master: let another one follow me; `reason` is for the log. May be said again."""
+    """Member to master: it asks to be replaced; `reason` is for the log. May be sent again."""
 
     reason: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reload(Frame):
-    """Member to master: import the application anew, and let members with the new code follow all that are there."""
+    """Member to master: import the application anew, and replace all members by ones with the new code."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpoolerFrequency(Frame):
-    """Member to master, and master to spoolers: look through the directories so often, in seconds."""
+    """Member to master, and master to spoolers: scan the directories every `seconds`."""
 
     seconds: float
 
@@ -247,9 +247,9 @@ class BootFailed(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Declared(Frame):
-    """Member to master, before `Ready`: what the application declared when this member imported it by itself.
+    """Member to master, before `Ready`: what the application declared when this member imported it (`lazy_apps`).
 
-    `description` is what `_runtime/declarations.py` made of it.
+    `_runtime/declarations.py` makes and reads the `description`.
     """
 
     description: bytes
@@ -258,8 +258,8 @@ class Declared(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
-    """Master to member: begin no new work, end what runs, then end yourself. `patient`: others serve on, so clients
-    that are idle have a moment for one more request, which may be on its way.
+    """Master to member: run what waits, end what runs, then end. `patient`: other members keep serving, so idle clients
+    have a moment for one more request, which may be on its way.
     """
 
     patient: bool = False
@@ -267,13 +267,13 @@ class Stop(Frame):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pause(Frame):
-    """Master to member: accept no connections for now, or do again."""
+    """Master to member: pause accepting connections, or resume it."""
 
     paused: bool
 
 
 class Vocabulary:
-    """The frames that the two ends of a link know, and their bytes. An end refuses every other one."""
+    """The frames that the two ends of a link know, and their encoding. An end refuses all others."""
 
     def __init__(self, *kinds: type[Frame]) -> None:
         self._kinds = {kind.__name__: kind for kind in kinds}
@@ -296,8 +296,8 @@ class Vocabulary:
         return b"".join([size.to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, tail])
 
     def decode(self, rest: bytes) -> Frame:
-        """The frame of these bytes, which are all but the first four. They may be wrong in several ways, each of which
-        is some ValueError, TypeError, KeyError or RecursionError.
+        """The frame of these bytes, which are all but the first four. If they are malformed, that is a ValueError,
+        TypeError, KeyError or RecursionError.
         """
         end = 4 + int.from_bytes(rest[:4], "big")
         head = json.loads(rest[4:end])
@@ -322,7 +322,7 @@ encode = _MEMBERS.encode
 
 
 class FrameReader:
-    """Bytes in, frames out; holds at most one unfinished frame. Without a vocabulary it is that of the members."""
+    """Bytes in, frames out; holds at most one unfinished frame. The default vocabulary is that of the members."""
 
     def __init__(self, vocabulary: Vocabulary = _MEMBERS) -> None:
         self._vocabulary = vocabulary
@@ -332,8 +332,8 @@ class FrameReader:
         """The frames that this data completes.
 
         Raises:
-            ValueError: the data is not of this format, or a frame is larger than `MAX_FRAME`; the link is of no use any
-                more.
+            ValueError: the data is not of this format, or a frame is larger than `MAX_FRAME`; the link is then
+                unusable.
         """
         self._buffer += data
         while len(self._buffer) >= 4:

@@ -1,14 +1,13 @@
-"""The pipe between the master and one member.
+"""The link between the master and one member.
 
-Both ends `obey` frames in a plain function that never waits, so a link is only a way to get a frame to the other side:
-`direct_links` calls the other end's `obey` at once (a member that is a task here), `StreamLink` sends bytes over any
-Trio stream (a member that is an OS process, and the tests that keep that path honest). Neither end knows which one it
+Both ends `obey` frames in a plain function that never waits, so a link only passes a frame to the other end:
+`direct_links` calls the other end's `obey` at once (for a member that is a task of this process), `StreamLink` sends
+bytes over any Trio stream (for a member that is a process, and for placement "memory"). Neither end knows which kind it
 has.
 
 A `Raise` or a `Post` may be refused, because a queue is full. Over a direct link the refusal is the exception of
-`send`. Over bytes the answer comes later, so the sender has a window: with as many frames unanswered as a queue holds,
-`send` refuses by itself; a refusal that arrives after `send` returned is logged with its reason and counted, never
-dropped.
+`send`. Over bytes the answer comes later, so the sender has a window: while as many frames are unanswered as a queue
+holds, `send` itself refuses. A refusal that arrives after `send` returned is logged with its reason, and counted.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ class Link(Protocol):
     """One end."""
 
     def send(self, frame: Frame, /) -> None:
-        """Give a frame to the other end. Plain: never waits.
+        """Send a frame to the other end. Never waits.
 
         Raises:
             SignalQueueFull, MessageQueueFull, MuleError: a `Raise` or a `Post` was refused; nothing was queued.
         """
 
     def cut(self) -> None:
-        """Whoever is at this end died: what its code still says while it ends goes nowhere."""
+        """The member at this end died (in a test): drop what its code still sends while it is cancelled."""
 
 
 class _DirectLink:
@@ -63,7 +62,7 @@ def _ignore(frame: Frame) -> None:
 
 
 def direct_links(master: Obey, member: Obey) -> tuple[Link, Link]:
-    """The two ends between tasks of one process: the member's, whose frames the master obeys, and the master's."""
+    """The two ends of a link between tasks: the member's, whose frames the master obeys, and the master's."""
     return _DirectLink(master), _DirectLink(member)
 
 
@@ -76,14 +75,14 @@ class StreamLink:
     Args:
         stream: to the other end; closed when `run` ends.
         obey: called with each frame that arrives, in order.
-        window: `Raise` and `Post` frames that may be unanswered; above it they are refused here.
+        window: how many `Raise` and `Post` frames may be unanswered; more are refused here.
     """
 
     def __init__(self, stream: trio.abc.Stream, obey: Obey, window: int) -> None:
         self._stream = stream
         self._obey = obey
         self._window = window
-        # Bounded by the protocol: unanswered frames by the window, deliveries by the seat's queue, their
+        # Bounded by the protocol: unanswered frames by the window, deliveries by the slot's queue, their
         # acknowledgements by the deliveries.
         self._outgoing: list[bytes] = []
         self._unanswered = 0
@@ -96,7 +95,7 @@ class StreamLink:
         close_in_forked_children(self)
 
     def close_copies(self) -> None:
-        """See `close_on_fork.py`. What the child says goes nowhere: the answers would be for its parent."""
+        """See `_system/close_on_fork.py`. The child sends nothing: the answers would be for its parent."""
         self.cut()
         if self._descriptor >= 0:
             assert isinstance(self._stream, trio.SocketStream)
@@ -122,8 +121,8 @@ class StreamLink:
             self._wake.set()
 
     def _write_now(self, data: bytes) -> bool:
-        """Write to the other process before this returns, if there is one and its pipe has room: what is said before
-        user code runs must have left, should that end the process.
+        """Write to the other process before this returns, if there is one and its pipe has room: user code that runs
+        next may end this process, and what was sent before must have been written.
         """
         if self._descriptor < 0:
             return False
@@ -131,7 +130,7 @@ class StreamLink:
             written = os.write(self._descriptor, data)
         except BlockingIOError:
             return False
-        except OSError:  # the other end closed; what it said before that is still read
+        except OSError:  # the other end closed; what it sent before that is still read
             return True
         if written < len(data):
             self._outgoing.append(data[written:])
@@ -139,7 +138,7 @@ class StreamLink:
         return True
 
     def finish(self) -> None:
-        """Let `run` send what is left, wait until that is answered, close the stream and return."""
+        """Have `run` send what is left, wait until that is answered, close the stream and return."""
         self._finishing = True
         self._wake.set()
 
@@ -147,7 +146,7 @@ class StreamLink:
         """Move bytes both ways. Cancellation drops what was not sent yet.
 
         Raises, in a group:
-            ValueError: what came is not of the format of `frames.py`.
+            ValueError: received bytes are not of the format of `frames.py`.
         """
         try:
             async with self._stream, trio.open_nursery() as nursery:
@@ -168,7 +167,7 @@ class StreamLink:
             try:
                 await self._stream.send_all(b"".join(outgoing))
             except trio.BrokenResourceError:
-                return  # the other end closed; what it said before that is still read
+                return  # the other end closed; what it sent before that is still read
             finally:
                 self._writing = False
         both.cancel()
@@ -192,7 +191,7 @@ class StreamLink:
                 self._wake.set()
             if frame.refusal:
                 self.refused += 1
-                logger.error("refused after it was sent: %s", frame.refusal)
+                logger.error("a signal or message was refused after it was sent: %s", frame.refusal)
         elif isinstance(frame, Raise | Post):
             try:
                 self._obey(frame)

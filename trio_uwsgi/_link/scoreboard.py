@@ -1,9 +1,9 @@
-"""Memory that all processes of a runtime see: numbers that one of them writes and the others read.
+"""The scoreboard: shared memory in which members write their counters, and the other processes read them.
 
 Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
-Numbers that belong together may be seen a moment apart. There is a row for each seat, which its member writes, and a
-byte for each user lock, which the master writes. A row has a short text, too: what its member runs, for whoever has to
-say what it was stuck in.
+Numbers that belong together may be of different moments. Each slot has two rows, for its two instances while one is
+replaced; an instance writes its own. There is a byte for each user lock, which the master writes. A row also has a
+short text: what its member runs, so that the master can log what a killed member was stuck in.
 
 Times are those of `time.monotonic`, which is one clock for all processes; Trio's has an offset of its own in each.
 """
@@ -20,9 +20,9 @@ __all__ = ["TOTALS", "Row", "Scoreboard"]
 _COLUMNS: Final = (
     "pid",
     "heartbeat",  # when the member's loop last ran; 0 before it did
-    "deadline",  # when code that keeps the loop to itself has to be over by its own wish; 0 is never
+    "deadline",  # when the code that blocks the loop reaches its own time limit; 0: it has none
     "open",  # connections
-    "accepting",  # 1 while others may leave connections to this member
+    "accepting",  # 1 while other workers may leave connections to this one
     "requests",
     "connections",
     "running",
@@ -33,7 +33,7 @@ _COLUMNS: Final = (
     "jobs_done",
     "jobs_failed",
 )
-# What a seat counts from one member to the next, each of whom goes on from there.
+# Counters that continue from one instance in a slot to the next.
 TOTALS: Final = ("requests", "connections", "done", "failed", "harakiri", "jobs_done", "jobs_failed")
 _ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
 _NUMBERS = _ROW // 8
@@ -43,7 +43,7 @@ _HEARTBEAT = _COLUMNS.index("heartbeat")
 
 
 class Row:
-    """The numbers of one seat, as attributes: see `_COLUMNS`; and its text."""
+    """The numbers of one row, see `_COLUMNS`, and its text."""
 
     __slots__ = ("_numbers", "_start", "_text")
 
@@ -58,29 +58,29 @@ class Row:
         return value
 
     def set(self, column: str, value: float) -> None:
-        """Write one number. For the member of the seat only."""
+        """Write one number. For the instance of this row only."""
         self._numbers[self._start + _PLACES[column]] = value
 
     def read(self) -> bytes:
-        """The text. It is whole if its writer does nothing just now."""
+        """The text. It is complete unless its writer is writing it."""
         return self._text.tobytes().partition(b"\0")[0]
 
     def write(self, text: bytes) -> None:
-        """Write the text, as much of it as there is room for. For the member of the seat only."""
+        """Write the text, cut off to the room in the row. For the instance of this row only."""
         _PACKED.pack_into(self._text, 0, text)
 
     def mark(self, now: float, text: bytes) -> None:
-        """Write the heartbeat and the text, in one go, for whoever does it for each request."""
+        """Write the heartbeat and the text in one call, because this is done for each request."""
         self._numbers[self._start + _HEARTBEAT] = now
         _PACKED.pack_into(self._text, 0, text)
 
     def release(self, numbers: memoryview[float]) -> None:
-        """Let go of the memory, and show these numbers, of the whole board, from now on."""
+        """Release the memory, and read these numbers, a copy of the whole scoreboard, from now on."""
         self._text.release()
         self._numbers = numbers
 
     def clear(self) -> None:
-        """Nobody is there any more; what its totals say stays. For the master, when the member has ended."""
+        """Reset all but the totals. For the master, when the instance has ended."""
         self.write(b"")
         for column, place in _PLACES.items():
             if column not in TOTALS:
@@ -91,11 +91,11 @@ _PLACES = {name: place for place, name in enumerate(_COLUMNS)}
 
 
 class Scoreboard:
-    """The memory, by its descriptor. The master makes it, members open what they inherit.
+    """The shared memory, by its descriptor. The master makes it; members open the descriptor that they inherit.
 
     Args:
         descriptor: of the memory; this object owns it.
-        rows: how many seats there are.
+        rows: how many rows it has.
         locks: how many user locks there are.
     """
 
@@ -117,15 +117,15 @@ class Scoreboard:
         return cls(descriptor, rows, locks)
 
     def is_locked(self, number: int) -> bool:
-        """Does anybody hold this user lock?"""
+        """Whether a member holds this user lock."""
         return bool(self._locks[number])
 
     def set_locked(self, number: int, locked: bool) -> None:
-        """For the master only, which knows."""
+        """Write whether a member holds this user lock. For the master only."""
         self._locks[number] = locked
 
     def close(self) -> None:
-        """Let go of the memory. Others keep it; the rows here go on to show the numbers that they showed last."""
+        """Release the memory in this process. The rows here keep the numbers that they had last."""
         last = memoryview(self._numbers.tobytes()).cast("d")
         for row in self.rows:
             row.release(last)

@@ -46,7 +46,7 @@ class HeartbeatLoop:
             if member.kind == "worker"
             else None
         )
-        member_factory.follow(member.name, row)
+        member_factory.continue_counters(member.name, row)
         self._requests_before = row.get("requests")  # of earlier instances in this slot
         row.set("pid", os.getpid())
 

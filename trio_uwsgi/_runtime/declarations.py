@@ -1,7 +1,7 @@
-"""What a master has to know of an application that only its members have imported. Pure.
+"""The declarations of an application, for a master that has not imported it. Pure.
 
-`describe` writes down the declarations of a registry, `declared` makes a registry of that, and `adopt` adds it to one.
-The functions there are stand-ins: the master decides by targets, numbers and times, and calls nobody.
+`describe` turns the declarations of a registry into bytes, `declared` makes a registry of these bytes, and `adopt` adds
+them to a registry. The functions there are stand-ins: the master needs only targets, numbers and times, and calls none.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def adopt(registry: Registry, description: bytes) -> None:
 
 
 def _named(name: str) -> Callable[..., object]:
-    """A stand-in that errors can call by the function's name."""
+    """A stand-in with the name of the function, for errors."""
 
     def named(*args: object) -> object:
         return stand_in(*args)  # pragma: no cover

@@ -1,4 +1,4 @@
-"""Whose declarations count: those of the application, and those of members while they run."""
+"""The declarations in force: those of the application, and those that members make while they run."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ __all__ = ["Declarations"]
 
 
 class Declarations:
-    """The declarations of the code that members run now.
+    """The declarations of the code that members run.
 
     Args:
         registry: what the application declared when it was imported.
-        ticker: has the timers.
+        ticker: arms the timers.
     """
 
     def __init__(self, registry: Registry, ticker: Ticker) -> None:
         self.registry = registry
         self._ticker = ticker
-        # The schedule holds a timer as long as it has ticks to come.
+        # The schedule keeps a timer alive as long as it has ticks to come.
         self._timers: WeakValueDictionary[tuple[str, int], Timer] = WeakValueDictionary()
 
     def obey(self, instance: MemberInstance, frame: Frame) -> None:
-        """Take what a member's code declared. It counts when the member has its seat, until other code counts."""
+        """Add what a member declared while it runs: from when it holds its slot until newer code is adopted."""
         if instance.outdated:
             return
         if not instance.holds_slot:
@@ -54,9 +54,9 @@ class Declarations:
                 self.registry.register_signal(signum, target, stand_in)
 
     def adopt(self, registry: Registry, headcount: Headcount, instances: Iterable[MemberInstance]) -> None:
-        """Let another application's declarations count from now on, and no more those of members that have a seat.
+        """Replace all declarations by those of newer code, also those that the members of the former code made.
 
-        Timers of the former ones end, those of the new ones begin.
+        The former timers are cancelled, the new ones armed.
 
         Raises:
             RegistrationError: they do not fit the members; nothing has changed.

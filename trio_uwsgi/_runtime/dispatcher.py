@@ -1,27 +1,25 @@
-"""Who exists, in which state, with how much waiting; and from there: who gets the next signal or message. Pure.
+"""Decides which member gets the next signal or message; has the slots, their states and their queues. Pure.
 
-Theory. Every member has a *seat*, from the start of the runtime to its end, whoever sits on it: members die, and leave
-when they have nothing to do, and others take their place. What a member has been given and has not begun waits on its
-seat, in order, and no more than the seat's bound: that is the member's queue, and it lives here and not in the member,
-so that nothing is lost when a member dies. The member says `begun` when it takes a delivery and `ended` when it has run
-it.
+Theory. Every member has a *slot*, from the start of the runtime to its end; member instances die, stop when they are
+idle, and are replaced. What was delivered to a member and not begun waits in its slot, in order: that is the member's
+queue. It has a bound, and it is here and not in the member, so that nothing that waits is lost when a member dies. The
+member says `begun` when it takes a delivery from the queue and `ended` when it has run it.
 
     give ──> waiting ──begun──> running ──ended──> gone
                │  ^                └──── died ───> a signal is lost; a message waits again, once, first in the queue
                │  └─────────────────────────────┘
-               └─────────────── refused ─────────────┘     (the seat ended with the runtime: counted, reported)
+               └───────────── undelivered ─────────────>    (the slot ended with the runtime: counted, reported)
 
-A member may hand its seat over to another one: from then on it begins nothing, what it runs leaves with it (`leaving`),
-and what waits is for the one that follows.
+When the holder of a slot is replaced it begins nothing new. What it runs then is `draining` and ends with it; what
+waits is for the replacement.
 
-A seat that is *spare* has nobody on it until there is work: `activate` is called when something is given to it, and
-`release` lets its member go when nothing waits or runs. Each is one step, so that nothing is given to a member that has
-left.
+A *spare* slot has no instance until there is work: `activate` is called when something is delivered to it, and
+`release` makes it vacant again if nothing waits or runs. Each is one step without a checkpoint, so nothing is delivered
+to an instance that is stopping.
 
-Choosing is deterministic, never by luck: among the seats of a kind, those whose queue has room before those whose has
-none, then those that are ready before those that are not, then the least loaded, then the one that was given something
-longest ago, then the lowest number. Where some of them are spare it is the lowest number that has nothing to do, then a
-vacant one, then the least loaded.
+The choice is deterministic. Among the slots of a kind: first those whose queue has room, then those that are ready,
+then the one with the fewest deliveries, then the one that was given something longest ago, then the lowest number. If
+some of them are spare: the lowest number that is idle, then a vacant one, then the one with the fewest deliveries.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ __all__ = ["Dispatcher"]
 
 Queue: TypeAlias = Literal["signals", "messages"]
 
-# Those who can begin something given to them now go before those who cannot yet.
+# Members that can begin a delivery now come before those that cannot yet.
 _READINESS = {SlotState.READY: 0, SlotState.STARTING: 1, SlotState.BACKING_OFF: 2}
 
 
@@ -57,17 +55,17 @@ def _turn_in_pool(slot: Slot) -> tuple[int, int, int, int]:
         return 3, slot.load, slot.last_given, slot.number
     if not slot.load:
         return 0, _READINESS[slot.state], 0, slot.number
-    # Ready or not: else a burst that hires all seats in one instant would go to those that were there before.
+    # Ready or not: otherwise a burst that activates all slots at once would be queued in the ready ones only.
     return 2, slot.load, slot.last_given, slot.number
 
 
 class Dispatcher:
-    """All seats of a runtime, and the rules of who is next.
+    """All slots of a runtime, and the choice among them.
 
     Args:
         headcount: how many members of each kind there are, and the farms.
-        signal_queue: signals that may wait on one seat.
-        message_queue: messages that may wait on one seat.
+        signal_queue: how many signals may wait in one slot.
+        message_queue: how many messages may wait in one slot.
     """
 
     def __init__(self, headcount: Headcount, signal_queue: int, message_queue: int) -> None:
@@ -85,32 +83,32 @@ class Dispatcher:
         return f"<Dispatcher: {', '.join(repr(slot) for slot in self.slots())}>"
 
     def slots(self, kind: Kind | None = None) -> list[Slot]:
-        """The seats of one kind, or all: workers, mules, spoolers, each kind by number."""
+        """The slots of one kind, or all: workers, mules, spoolers, each kind by number."""
         if kind is not None:
             return list(self._slots[kind])
         return [slot for slots in self._slots.values() for slot in slots]
 
     def add(self, kind: Kind, number: int) -> Slot:
-        """One seat more, of a number that no seat of the kind has."""
+        """Add a slot, with a number that no slot of the kind has."""
         slot = Slot(kind, number)
         self._slots[kind] = sorted([*self._slots[kind], slot], key=lambda slot: slot.number)
         return slot
 
     def remove(self, slot: Slot) -> None:
-        """Give this seat nothing any more: it ends when its member has ended what is on it."""
+        """Deliver nothing more to this slot. It ends when its member has ended what waits and runs there."""
         assert slot.kind != "master"
         self._slots[slot.kind].remove(slot)
 
     def next_of(self, kind: Kind, farm: str = "", queue: Queue | None = None) -> Slot | None:
-        """The seat of a kind, or of a farm, whose turn it is; None when all have ended.
+        """The slot of a kind, or of a farm, that is next; None when all have ended.
 
-        One whose `queue` is full is chosen only if the queues of all others are.
+        A slot whose `queue` is full is chosen only if the queues of all others are full.
         """
-        there = [slot for slot in self._members(kind, farm) if slot.state is not SlotState.ENDED]
+        candidates = [slot for slot in self._members(kind, farm) if slot.state is not SlotState.ENDED]
         turn = _turn_in_pool if kind in self._pools else _turn
-        slot = min(there, key=turn, default=None)
+        slot = min(candidates, key=turn, default=None)
         if queue is not None and slot is not None and self._is_full(slot, queue):
-            return min((other for other in there if not self._is_full(other, queue)), key=turn, default=slot)
+            return min((other for other in candidates if not self._is_full(other, queue)), key=turn, default=slot)
         return slot
 
     def _is_full(self, slot: Slot, queue: Queue) -> bool:
@@ -123,7 +121,7 @@ class Dispatcher:
         return [slots[number - 1] for number in self._headcount.farms[farm]] if farm else slots
 
     def lend(self, kind: Kind) -> Slot:
-        """The member of a kind whose turn it is, for work that does not wait on its seat; its turn is over with that.
+        """The member of a kind that is next, for work that does not wait in its slot. This counts as its turn.
 
         Raises:
             LookupError: all have ended, or none is ready.
@@ -137,8 +135,8 @@ class Dispatcher:
         return slot
 
     def resolve(self, target: Target) -> Sequence[Slot]:
-        """The seats a target means right now. Those that ended are left out; of several members, also those that are
-        vacant; `active` also leaves out those that are not ready.
+        """The slots that a target reaches right now: without those that have ended; if it reaches several, also without
+        vacant ones; if it is for `active` members, also without those that are not ready.
         """
         if target.reach in ("one", "farm"):
             slot = self.next_of(target.kind, target.farm_of(self._headcount), "signals")
@@ -153,12 +151,12 @@ class Dispatcher:
     def give_signal(
         self, signum: int, target: Target, origin: str, tick: Tick | None = None
     ) -> list[tuple[Slot, Delivery]]:
-        """Put a signal on the seats its target means, all or none of them.
+        """Queue a signal in the slots that its target reaches, in all or none of them.
 
         Returns:
-            Whom to send what; empty when the target means nobody right now.
+            Which slot was given which delivery; empty when the target reaches no slot right now.
         Raises:
-            SignalQueueFull: one of the seats has its bound waiting; nobody was given anything.
+            SignalQueueFull: the queue of one of the slots is full; no slot was given the signal.
         """
         slots = self.resolve(target)
         for slot in slots:
@@ -174,12 +172,12 @@ class Dispatcher:
         return given
 
     def give_message(self, message: bytes, mule: int | str, origin: str) -> tuple[Slot, Delivery]:
-        """Put a message on one mule's seat; `mule` is its number, 0 for the one whose turn it is, or the name of a farm
-        for the one of its members.
+        """Queue a message in the slot of a mule: the mule of this number, the next mule for 0, or the next mule of the
+        farm of this name.
 
         Raises:
             MuleError: there is no such mule or farm, it has ended, or the message is larger than `MAX_MESSAGE`.
-            MessageQueueFull: its seat has its bound waiting.
+            MessageQueueFull: the queue of the slot is full.
         """
         farm = mule if isinstance(mule, str) else ""
         self._check_recipient(mule)
@@ -216,98 +214,98 @@ class Dispatcher:
         slot.last_given = self._tickets
         return self._tickets
 
-    # ----- the life of a delivery
+    # ----- what becomes of a delivery
 
     def begun(self, slot: Slot, ticket: int) -> Delivery:
-        """The member took a delivery from its queue and runs it now.
+        """The member took a delivery from its queue, and runs it now.
 
         Raises:
-            KeyError: the seat has no such delivery waiting.
+            KeyError: the slot has no such delivery waiting.
         """
         delivery = slot.signals.pop(ticket, None) or slot.messages.pop(ticket)
         slot.running[ticket] = delivery
         return delivery
 
     def ended(self, slot: Slot, ticket: int) -> Delivery:
-        """The member has run a delivery, well or not.
+        """The member has run a delivery, successfully or not.
 
         Raises:
-            KeyError: the seat has no such delivery running.
+            KeyError: the slot has no such delivery running.
         """
-        if ticket in slot.leaving:
-            return slot.leaving.pop(ticket)
+        if ticket in slot.draining:
+            return slot.draining.pop(ticket)
         delivery = slot.running.pop(ticket)
         if slot.on_idle is not None and not slot.load:
             slot.on_idle()
         return delivery
 
-    # ----- the lives on a seat
+    # ----- the instances in a slot
 
     def activate(self, slot: Slot) -> None:
-        """There is work for a seat: if nobody is there, somebody is to come."""
+        """There is work for a slot: if it is vacant, it needs an instance now."""
         if slot.state is SlotState.VACANT:
             slot.state = SlotState.STARTING
             slot.on_activated()
 
     def ready(self, slot: Slot) -> None:
-        """The member on the seat serves."""
+        """The instance in the slot serves."""
         slot.state = SlotState.READY
         if slot.on_idle is not None and not slot.load:
             slot.on_idle()
 
     def release(self, slot: Slot) -> bool:
-        """May the member leave? It may if its seat is spare and has nothing on it; from then on nobody is there, and
-        what is given to the seat is for the next member.
+        """Make the slot vacant, so that its instance can stop, if it is spare and nothing waits or runs. True: it is
+        vacant, and what is delivered to it from now on is for the next instance.
         """
         if not slot.spare or slot.load or slot.state is not SlotState.READY:
             return False
         slot.state = SlotState.VACANT
         return True
 
-    def member_died(self, slot: Slot, *, rests: bool) -> Reassignment:
-        """The member died. What it had begun is dealt with; what it had not begun waits for the next one, unless that
-        comes after a pause (`rests`) and another member can do it before.
+    def member_died(self, slot: Slot, *, backs_off: bool) -> Reassignment:
+        """The holder died. What it ran is lost, redelivered or dropped. What waited is for the next instance; if that
+        starts after a pause (`backs_off`), waiting deliveries move to members that can run them now.
         """
-        remains = self._deal_with(slot, slot.running)
+        reassignment = self._reassign(slot, slot.running)
         slot.deaths += 1
-        slot.state = SlotState.BACKING_OFF if rests else SlotState.STARTING
-        if rests:
-            remains.moved.extend(self._move(slot))
-        return remains
+        slot.state = SlotState.BACKING_OFF if backs_off else SlotState.STARTING
+        if backs_off:
+            reassignment.moved.extend(self._move(slot))
+        return reassignment
 
-    def _deal_with(self, slot: Slot, running: dict[int, Delivery]) -> Reassignment:
-        """What a member ran that is no more."""
-        remains = Reassignment([], [], [], [])
+    def _reassign(self, slot: Slot, running: dict[int, Delivery]) -> Reassignment:
+        """Reassign what an instance ran that has ended."""
+        reassignment = Reassignment([], [], [], [])
         for delivery in running.values():
             if delivery.message is None:
-                remains.lost.append(delivery)
+                reassignment.lost.append(delivery)
             elif delivery.deaths:
-                remains.dropped.append(dataclasses.replace(delivery, deaths=delivery.deaths + 1))
+                reassignment.dropped.append(dataclasses.replace(delivery, deaths=delivery.deaths + 1))
             else:
-                again = dataclasses.replace(delivery, deaths=1)
-                remains.again.append(again)
-                slot.messages[again.ticket] = again
+                redelivered = dataclasses.replace(delivery, deaths=1)
+                reassignment.redelivered.append(redelivered)
+                slot.messages[redelivered.ticket] = redelivered
         running.clear()
-        return remains
+        return reassignment
 
     def drain(self, slot: Slot) -> None:
-        """The member on the seat begins nothing any more, and leaves with what it runs; another one follows."""
-        assert not slot.leaving, f"{slot!r}: one leaves already"
-        slot.leaving, slot.running = slot.running, {}
+        """The holder of the slot begins nothing new; what it runs drains, and its replacement takes over."""
+        assert not slot.draining, f"{slot!r}: an instance drains already"
+        slot.draining, slot.running = slot.running, {}
         slot.state = SlotState.STARTING
 
-    def instance_left(self, slot: Slot) -> Reassignment:
-        """The member that was leaving is gone. What it had not ended is dealt with as after a death, but it is none of
-        the seat's, whoever has that now.
+    def drained_instance_ended(self, slot: Slot) -> Reassignment:
+        """The draining instance has ended. What it still ran is lost, redelivered or dropped, as after a death, but
+        this does not count as a death in the slot.
         """
-        remains = self._deal_with(slot, slot.leaving)
-        if remains.again:
+        reassignment = self._reassign(slot, slot.draining)
+        if reassignment.redelivered:
             self.activate(slot)
-        return remains
+        return reassignment
 
     def _move(self, slot: Slot) -> Iterable[tuple[Slot, Delivery]]:
         for delivery in slot.waiting():
-            if delivery.among is None or delivery.deaths:  # what kills members stays with the one that rests
+            if delivery.among is None or delivery.deaths:  # a message that killed a member stays in this slot
                 continue
             assert slot.kind != "master"
             queue: Queue = "messages" if delivery.signum is None else "signals"
@@ -323,7 +321,7 @@ class Dispatcher:
             yield other, delivery
 
     def retire(self, slot: Slot) -> list[Delivery]:
-        """The seat ended with the runtime; what nobody had begun is handed back, in order, for the report."""
+        """The slot has ended. What was not begun is returned, in order, for the report."""
         undelivered = slot.waiting()
         slot.state = SlotState.ENDED
         slot.signals.clear()

@@ -1,4 +1,4 @@
-"""What the application wants done when a member begins, and when it ends."""
+"""Runs the application's `post_fork` hooks when a member starts, and its `atexit` hooks when it ends."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["hooked"]
 
-# Seconds before the end of the mercy at which a hook is ended here: then whoever ends the member from outside comes,
-# and nobody could say any more which one it was. Never more than half of the mercy.
+# Seconds before the end of the mercy at which a hook times out here. At the end of the mercy the master or a nursery
+# ends the member, and could not name the hook in the log. Never more than half of the mercy.
 _LEEWAY = 0.25
 
 
 @contextlib.asynccontextmanager
 async def hooked(calls: Calls) -> AsyncIterator[None]:
-    """The time between the hooks of a member: it is about to be ready, and it has ended what it ran. Its threads must
-    be served.
+    """Run the `post_fork` hooks, then the body, in which the member serves, then the `atexit` hooks. The member's
+    threads must be served.
 
     Raises:
         BootError: a post_fork hook failed.
-    Cancellation: a member that is cut off is like one that is killed, and calls no hooks.
+    Cancellation: as when the member is killed, no `atexit` hook is called.
     """
     await _run_post_fork(calls)
     enable_own_loggers()  # by now the application has set up logging
@@ -38,10 +38,10 @@ async def hooked(calls: Calls) -> AsyncIterator[None]:
 
 
 async def _run_post_fork(calls: Calls) -> None:
-    """One after the other.
+    """Call the hooks one after the other.
 
     Raises:
-        BootError: one of them failed, which is its cause; those behind it were not called.
+        BootError: a hook failed, with what it raised as the cause; the hooks after it were not called.
     """
     member = calls.member
     for hook in member.registry.post_fork_hooks:
@@ -52,7 +52,7 @@ async def _run_post_fork(calls: Calls) -> None:
 
 
 async def _run_atexit(calls: Calls) -> None:
-    """The last one that was declared first. All of them are called, and together have what is left of the mercy."""
+    """Call all hooks, those declared last first. Together they have what is left of the mercy."""
     member = calls.member
     mercy = member.services.mercy
     deadline = member.inbox.stop_requested_at + max(mercy - _LEEWAY, mercy / 2)

@@ -1,13 +1,13 @@
-"""The master: routes signals and messages, keeps the timers, watches the members come and go.
+"""The master: routes signals and messages to members, arms the timers, and keeps track of the member instances.
 
 Theory. Everything the master decides it decides in plain functions that never wait: a frame of a member is obeyed to
-the end before the next one is looked at, so there is one order of events and no lock. What must wait (a timer's due
-time, a member's life) is a task in `ticker.py` or `placement.py` that calls in here.
+the end before the next one is read, so there is one order of events and no lock. What must wait (the due time of a
+timer, the run of a member instance) is a task in `_signals/ticker.py` or `supervisor.py` that calls in here.
 
-The path of a signal: `raise_signal` asks the registry for the signal's target and the roster for the members it means,
-and sends each its delivery. A member answers `Begun` and `Ended`; in between the seat says what is on its way and what
-runs. A timer's tick is a signal that also remembers its timer, which is told when the tick's runs have begun and ended,
-so that late ticks follow the timer's policy.
+The path of a signal: `raise_signal` asks the registry for the signal's target and the dispatcher for the slots that it
+reaches, and sends each its delivery. A member answers `Begun` and `Ended`; the slot knows what waits and what runs. A
+timer's tick is a signal that also refers to its timer: the timer is informed when the first run of a tick has begun and
+when the last one has ended, so that late ticks follow the timer's policy.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class Master:
 
     Args:
         registry: what the application declared.
-        roster: who there is.
+        dispatcher: the slots, and the choice among them.
         ticker: the timers.
-        journal: where it says what happened.
+        journal: records what happened.
     """
 
     def __init__(self, registry: Registry, dispatcher: Dispatcher, ticker: Ticker, journal: Journal) -> None:
@@ -84,15 +84,14 @@ class Master:
         self.dispatcher = dispatcher
         self.ticker = ticker
         self.journal = journal
-        self.instance = MemberInstance(
-            Slot("master", 0)
-        )  # of the code that runs for no member: an application's lifespan
+        # The pseudo-member "master", for code that no worker, mule or spooler runs: a lifespan, an alarm.
+        self.instance = MemberInstance(Slot("master", 0))
         self.all_ready = trio.Event()
         self.on_replace_me: Callable[[MemberInstance, str], None] = _ignore
         self.on_reload: Callable[[], None] = _ignore
-        self._instances: dict[str, MemberInstance] = {}  # of members that are there, by name
-        self._holders: dict[str, MemberInstance] = {}  # those of them that have their seat, by its name
-        self._stopping: dict[str, Stop] = {}  # what the members of these seats are told
+        self._instances: dict[str, MemberInstance] = {}  # all that run, by name
+        self._holders: dict[str, MemberInstance] = {}  # those of them that hold their slot, by its name
+        self._stopping: dict[str, Stop] = {}  # sent to each instance that is in these slots, by name
         self.paused = False
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
@@ -113,7 +112,7 @@ class Master:
     # ----- members
 
     def attach(self, instance: MemberInstance, link: Link) -> None:
-        """A member is there. One that has its seat is given what waits when it says it is ready."""
+        """An instance runs. If it holds its slot, it is sent what waits there when it says `Ready`."""
         instance.link = link
         self._instances[instance.name] = instance
         if self.paused:
@@ -132,7 +131,7 @@ class Master:
             self._serve(instance)
 
     def detach(self, instance: MemberInstance) -> None:
-        """The member is gone. Nobody can be reached on its seat, if it had that, and what is given to it waits."""
+        """An instance has ended. If it held its slot, what is delivered to the slot waits for the next instance."""
         del self._instances[instance.name]
         instance.closed.set()
         if self.locks is not None:
@@ -142,12 +141,12 @@ class Master:
             if instance.slot.state is SlotState.READY:
                 instance.slot.state = SlotState.STARTING
 
-    # ----- one who follows another one, without a gap: see `supervisor.py`
+    # ----- replacement without downtime: see `supervisor.py`
 
     def drain(self, slot: Slot) -> None:
-        """Let the member that has this seat give way. Nothing is sent to it from now on; it says when it has."""
+        """Have the holder of this slot drain. Nothing is sent to it from now on; it says `Drained`."""
         slot.state = SlotState.STARTING
-        if slot.name in self._holders:  # else it has just died, which the supervisor will see
+        if slot.name in self._holders:  # else it has just died, which its supervisor will notice
             self._holders[slot.name].link.send(Drain())
 
     def _instance_drained(self, instance: MemberInstance) -> None:
@@ -156,53 +155,55 @@ class Master:
         instance.drained = True
         instance.on_change()
 
-    def inherit(self, instance: MemberInstance) -> None:
-        """A member gets the seat that it came for; nobody has it."""
+    def take_over(self, instance: MemberInstance) -> None:
+        """A replacement becomes the holder of its slot, which has none now."""
         instance.holds_slot = True
         if instance.name in self._instances:
             self._take_slot(instance)
 
-    def instance_left(self, instance: MemberInstance, ending: Ending) -> None:
-        """One who gave way has ended, well or not. That is neither a death nor the end of the seat."""
-        self.journal.note(instance.slot.name, "followed")
+    def drained_instance_ended(self, instance: MemberInstance, ending: Ending) -> None:
+        """A drained instance has ended, by itself or not. That does not count as a death in its slot."""
+        self.journal.note(instance.slot.name, "replaced")
         if isinstance(ending, Died):
-            logger.error("%s, which was to leave, died: %s", instance.slot.name, ending.reason)
-        remains = self.dispatcher.instance_left(instance.slot)
-        self._report(instance.slot, remains)
-        self._send_ready((instance.slot, delivery) for delivery in remains.again)
+            logger.error("%s died while it drained: %s", instance.slot.name, ending.reason)
+        reassignment = self.dispatcher.drained_instance_ended(instance.slot)
+        self._report(instance.slot, reassignment)
+        self._send_ready((instance.slot, delivery) for delivery in reassignment.redelivered)
 
     def adopt(self, registry: Registry, headcount: Headcount) -> None:
-        """Go by the declarations of new code from now on; see `Declarations.adopt`."""
+        """Use the declarations of new code from now on; see `Declarations.adopt`."""
         self.declared.adopt(registry, headcount, self._instances.values())
 
     # ----- deaths, and the end
 
     def member_died(self, slot: Slot, reason: str, pause: float | None) -> None:
-        """The member died, and the next one comes after a pause, or never: deal with what it ran, and say so."""
-        remains = self.dispatcher.member_died(slot, rests=pause != 0)
+        """The holder of this slot died. Report it, and reassign its deliveries. It is restarted after `pause` seconds;
+        None: not at all.
+        """
+        reassignment = self.dispatcher.member_died(slot, backs_off=pause != 0)
         self.journal.note(slot.name, "died")
-        again = "not started again" if pause is None else f"started again {f'in {pause:g} s' if pause else 'at once'}"
-        logger.error("%s died (%s); it is %s", slot.name, reason, again)
-        self._report(slot, remains)
-        self._send_ready(remains.moved)
+        again = "it is not restarted" if pause is None else f"restarting it {f'in {pause:g} s' if pause else 'at once'}"
+        logger.error("%s died (%s); %s", slot.name, reason, again)
+        self._report(slot, reassignment)
+        self._send_ready(reassignment.moved)
 
-    def _report(self, slot: Slot, remains: Reassignment) -> None:
-        if remains.lost:
-            self._lost += len(remains.lost)
-            logger.error("%s died with signals that it ran: %s are lost", slot.name, signal_numbers(remains.lost))
-        for delivery in remains.lost:
+    def _report(self, slot: Slot, reassignment: Reassignment) -> None:
+        if reassignment.lost:
+            self._lost += len(reassignment.lost)
+            logger.error("%s: lost the signals that it ran: %s", slot.name, signal_numbers(reassignment.lost))
+        for delivery in reassignment.lost:
             self._tick_ended(delivery)
-        for delivery in remains.again:
-            logger.warning("%s: the message of %d bytes that it handled is given again", slot.name, delivery.size)
-        for delivery in remains.dropped:
+        for delivery in reassignment.redelivered:
+            logger.warning("%s: redelivering the message of %d bytes that it handled", slot.name, delivery.size)
+        for delivery in reassignment.dropped:
             self._messages["lost"] += 1
             logger.error(
-                "%s: a message of %d bytes was dropped: %d mules died while they handled it",
+                "%s: dropped a message of %d bytes: %d mules died while they handled it",
                 *(slot.name, delivery.size, delivery.deaths),
             )
 
     def retire(self, slot: Slot) -> None:
-        """The seat ended for good: what nobody had begun is counted and reported."""
+        """The slot has ended. What was not begun is counted and reported."""
         self._stopping.pop(slot.name, None)
         undelivered = self.dispatcher.retire(slot)
         for delivery in [*undelivered, *slot.running.values()]:
@@ -211,49 +212,49 @@ class Master:
         signals = [delivery for delivery in undelivered if delivery.signum is not None]
         self._undelivered += len(signals)
         if signals:
-            logger.warning("%s ended with %d signals not run: %s", slot.name, len(signals), signal_numbers(signals))
+            logger.warning("%s ended; %d signals were not run: %s", slot.name, len(signals), signal_numbers(signals))
         if messages := len(undelivered) - len(signals):
             self._messages["undelivered"] += messages
-            logger.warning("%s ended with %d messages not handled", slot.name, messages)
+            logger.warning("%s ended; %d messages were not handled", slot.name, messages)
 
     async def wait_closed(self, slot: Slot) -> None:
-        """Wait until the members of this seat accept no more connections, or are gone."""
+        """Wait until the instances in this slot accept no more connections, or have ended."""
         for instance in [instance for instance in self._instances.values() if instance.slot is slot]:
             await instance.closed.wait()
 
     def send(self, name: str, frame: Frame) -> None:
-        """Send a frame to the member of this name, if it is there."""
+        """Send a frame to the instance of this name, if it runs."""
         if (instance := self._instances.get(name)) is not None:
             instance.link.send(frame)
 
     def stop(self, slot: Slot, *, patient: bool = False) -> None:
-        """Tell a member to end what it runs and what waits, and then itself: now, or when it has been given that."""
+        """Have the member in this slot run what waits, end what it runs, and stop: now, or as soon as it is ready."""
         self._stopping[slot.name] = stop = Stop(patient)
         if slot.state is SlotState.READY:
             self._holders[slot.name].link.send(stop)
 
     def is_stopping(self, slot: Slot) -> bool:
-        """Was the member on this seat, or the one that comes next, told to stop?"""
+        """Whether `stop` was called for this slot."""
         return slot.name in self._stopping
 
     def pause(self, paused: bool) -> None:
-        """Let nobody accept connections, or let them again; also those who come meanwhile."""
+        """Have all members pause accepting connections, or resume it; also those that start later."""
         self.paused = paused
         for instance in self._instances.values():
             instance.link.send(Pause(paused))
 
-    def let_go(self, slot: Slot) -> bool:
-        """Let a member that has nothing to do leave. False: it has, or its seat is not to be vacant."""
+    def release(self, slot: Slot) -> bool:
+        """Stop an idle member, and make its slot vacant. False: it is not idle, or its slot is not spare."""
         if not self.dispatcher.release(slot):
             return False
-        self.journal.note(slot.name, "left")
+        self.journal.note(slot.name, "stopped idle")
         self._holders[slot.name].link.send(Stop())
         return True
 
     def obey(self, instance: MemberInstance, frame: Frame) -> None:
-        """Do what a member asks. Raises what `raise_signal` and `post` raise, for those two."""
+        """Do what a frame of a member asks for. For `Raise` and `Post`: raises what `raise_signal` and `post` raise."""
         slot = instance.slot
-        # Most frames are one of these three, and a `match` takes three times as long to find out.
+        # Most frames are one of these three, for which a `match` takes three times as long.
         if isinstance(frame, Begun):
             self._begun(slot, frame.ticket)
             return
@@ -272,7 +273,7 @@ class Master:
                 self.alarms.ring(name, message)
             case ShutdownRequest():
                 if self._holders.get(slot.name) is instance:
-                    self.let_go(slot)
+                    self.release(slot)
             case Closed():
                 instance.closed.set()
             case Drained():
@@ -289,7 +290,7 @@ class Master:
                 if instance.holds_slot:
                     self._serve(instance)
             case _:
-                raise TypeError(f"{slot.name} sent {frame!r}, which is not for the master")
+                raise TypeError(f"{slot.name} sent {frame!r}, which is not a frame for the master")
 
     def _serve(self, instance: MemberInstance) -> None:
         slot = instance.slot
@@ -304,23 +305,21 @@ class Master:
     # ----- signals and messages
 
     def raise_signal(self, signum: int, origin: str) -> None:
-        """Route a signal to the members its target means.
+        """Route a signal to the members that its target reaches.
 
         Raises:
             RegistrationError: `signum` is not 0 to 255.
-            SignalQueueFull: a recipient's queue is full; nobody was given the signal.
+            SignalQueueFull: the queue of one recipient is full; no recipient was given the signal.
         """
         check_signum(signum)
         self._route(signum, origin, None)
 
     def raise_tick(self, timer: Timer) -> None:
-        """Raise a timer's signal. A tick that reaches nobody (a full queue, no member) is lost, and said so; the timer
-        goes on.
-        """
+        """Raise a timer's signal. A tick that reaches no member is dropped and logged; the timer keeps running."""
         try:
             reached = self._route(timer.signum, "timer", Tick(timer))
         except SignalQueueFull as error:
-            logger.error("a tick was lost: %s", error)
+            logger.error("dropped a tick of a timer: %s", error)
             reached = False
         if not reached:
             self.ticker.ended(timer, began=False)
@@ -330,7 +329,7 @@ class Master:
         if signal is None:
             self._unregistered += 1
             self.journal.note(self.instance.slot.name, f"signal {signum} unregistered")
-            logger.warning("signal %d was raised by %s, but nothing is registered for it", signum, origin)
+            logger.warning("signal %d was raised by %s, but no handler is registered for it", signum, origin)
             return False
         try:
             given = self.dispatcher.give_signal(signum, signal.target, origin, tick)
@@ -341,7 +340,7 @@ class Master:
         if not given:
             self._undelivered += 1
             logger.warning(
-                "signal %d of %s went to nobody: no member of %r is there", signum, origin, signal.target.text
+                "dropped signal %d of %s: no member of its target %r runs", signum, origin, signal.target.text
             )
         self._send_ready(given)
         return bool(given)
@@ -362,7 +361,7 @@ class Master:
         self._send_ready([given])
 
     def _send_ready(self, given: Iterable[tuple[Slot, Delivery]]) -> None:
-        """Send what was given to those who are ready; the others get it when they are."""
+        """Send deliveries to the members that are ready; the others get theirs when they are ready."""
         for slot, delivery in given:
             if slot.state is SlotState.READY:
                 self._send(slot, delivery)
@@ -392,9 +391,9 @@ class Master:
                 self.ticker.ended(tick.timer, began=tick.begun)
 
     async def run(self) -> None:
-        """Let time pass: raise what is due. Runs until cancelled."""
+        """Raise the signals of timers when they are due, until cancelled."""
         await self.ticker.run()
 
 
 def _ignore(*asked: object) -> None:
-    """Where nobody can follow."""
+    """Members that are tasks cannot be replaced."""

@@ -1,7 +1,7 @@
-"""The members of one runtime: makes each life that a placement asks for, and counts what all lives did.
+"""The member factory: makes each member instance that a placement asks for, and adds up what all instances did.
 
-What a member does is in `worker.py`, `mule.py` and `spooler.py`; where it lives, in `placement.py`; who follows it, in
-`supervisor.py`.
+What a member runs is in `worker.py`, `mule.py` and `spooler.py`; where it runs, in `placement.py`; when it is restarted
+or replaced, in `supervisor.py`.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ _HTTP_COLUMNS = ("requests", "connections", "running", "open")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemberStatistics:
-    """One seat, and all members that sat on it one after the other.
+    """One slot, with the counters of all member instances that held it.
 
-    `state` is `starting`, `ready`, `resting` (after a death), `vacant` (until there is work) or `ended`; signals and
-    messages are `waiting`, units `running`; units were `done`, `failed`, or ended by `harakiri`; threads that were
-    given up still run (`stuck`); members died (`deaths`).
+    `state` is `starting`, `ready`, `backing off` (a pause after a death), `vacant` (until there is work) or `ended`.
+    `waiting` counts the signals and messages in the queue, `running` those that run. `done`, `failed` and `harakiri`
+    (ended by their time limit) count requests, jobs and calls of handlers; `stuck` the threads whose code timed out and
+    still runs; `deaths` the instances that died.
     """
 
     name: str
@@ -66,9 +67,9 @@ class MemberStatistics:
 
 
 class MemberFactory:
-    """The members of a runtime, as far as they live in this process.
+    """Makes the member instances of a runtime that run in this process.
 
-    `calls` and `workers` are those of the last life on each seat. `services` are what all members share.
+    `calls` and `workers` are those of the last instance in each slot. `services` are shared by all members.
     """
 
     def __init__(
@@ -98,19 +99,19 @@ class MemberFactory:
         self.recycling_limits = settings.recycling
         self.calls: dict[str, Calls] = {}
         self.workers: dict[str, Worker] = {}
-        self._earlier: dict[str, Counter[str]] = {}  # what the lives before the last one did
+        self._earlier: dict[str, Counter[str]] = {}  # what the instances before the last one did, by name of the slot
 
     def make_member(self, instance: MemberInstance) -> MemberTask:
-        """Make the next member for a seat."""
+        """Make a member for this instance."""
         slot = instance.slot
         member = self.member(slot)
         if instance.replacement:
             member.inbox.wait_for_slot()
         bodies = {"worker": self._worker, "mule": self._mule, "spooler": self._spooler}
-        return MemberTask(member, partial(_until_told, bodies[slot.kind](member)))
+        return MemberTask(member, partial(_until_stopped, bodies[slot.kind](member)))
 
     def member(self, slot: Slot) -> Member:
-        """The identity of the next member on a seat; what it did begins at nothing."""
+        """The identity of the next member in a slot. Its own counters begin at 0."""
         if (before := self.calls.get(slot.name)) is not None:
             self._earlier.setdefault(slot.name, Counter()).update(_counts(before))
         wall = self._environment.wall
@@ -132,7 +133,7 @@ class MemberFactory:
         return worker.serve
 
     def _share(self, member: Member) -> Share | None:
-        """A worker's part in accepting, where it is a process among others."""
+        """How a worker shares accepting with the other workers, where they are processes."""
         if self._shared is None:
             return None
         rows = {name: self._shared.scoreboard.rows[row] for name, row in self._shared.rows.items()}
@@ -149,7 +150,7 @@ class MemberFactory:
         member.threads = spooler_threads(member)
         member.rpc_threads = rpc_threads(member)
         spool = self.spool_of(member)
-        return partial(serve_spooler, member, self.calls[member.name], spool, cheap=self._settings.spooler.cheap)
+        return partial(serve_spooler, member, self.calls[member.name], spool, self._settings.spooler)
 
     def spool_of(self, member: Member) -> Spool:
         """The directory of a spooler."""
@@ -169,12 +170,12 @@ class MemberFactory:
         )
         return Spool(SpoolFolder(directory, wall.now), settings, wall)
 
-    def follow(self, name: str, row: Row) -> None:
-        """Go on counting where the members before this one ended, which were other processes."""
+    def continue_counters(self, name: str, row: Row) -> None:
+        """Continue the counters of the earlier instances in the slot, which were other processes."""
         self._earlier[name] = Counter({column: int(row.get(column)) for column in TOTALS})
 
     def note(self, name: str, row: Row) -> None:
-        """Write down how the member of this process is doing, for the master."""
+        """Write the counters of the member of this process into its row of the scoreboard, for the master."""
         calls = self.calls[name]
         member = calls.member
         stuck = member.threads.stuck + member.rpc_threads.stuck
@@ -202,7 +203,7 @@ class MemberFactory:
         return [int(row.get("pid")) for row in rows if row.get("pid")]
 
     def spool_statistics(self, slots: Sequence[Slot]) -> tuple[SpoolStatistics, ...]:
-        """How the directories of these spoolers are doing."""
+        """The counters of the directories of these spoolers."""
         here = [spool.statistics() for spool in self.services.spools.all]
         if self._shared is None:
             return tuple(here)
@@ -215,17 +216,17 @@ class MemberFactory:
             running, done, failed = (
                 int(sum(row.get(column) for row in rows)) for column in ("running", "jobs_done", "jobs_failed")
             )
-            waiting = max(0, known.waiting - running)  # their files are there until they are done
+            waiting = max(0, known.waiting - running)  # the files of running jobs count as waiting there
             found.append(dataclasses.replace(known, waiting=waiting, running=running, done=done, failed=failed))
         return tuple(found)
 
     def http_statistics(self, slots: Sequence[Slot]) -> tuple[HttpStatistics, ...]:
-        """How the workers on these seats are doing."""
+        """The HTTP counters of the workers in these slots."""
         if self._shared is None:
             return tuple(self._http_so_far(name, worker) for name, worker in self.workers.items())
         return tuple(
             HttpStatistics(
-                name=slot.name, **{column: self._noted(self._shared, slot, column) for column in _HTTP_COLUMNS}
+                name=slot.name, **{column: self._written(self._shared, slot, column) for column in _HTTP_COLUMNS}
             )
             for slot in slots
         )
@@ -234,20 +235,20 @@ class MemberFactory:
         so_far = _http_counts(worker) + self._earlier.get(name, Counter())
         return dataclasses.replace(worker.statistics(), requests=so_far["requests"], connections=so_far["connections"])
 
-    def _noted(self, shared: Shared, slot: Slot, column: str) -> int:
-        """What the one or two members of a seat have noted."""
+    def _written(self, shared: Shared, slot: Slot, column: str) -> int:
+        """The sum of what the one or two instances in a slot have written into the scoreboard."""
         rows = [shared.scoreboard.rows[shared.rows[name]] for name in (slot.name, second_name(slot.name))]
         return sum(int(row.get(column)) for row in rows)
 
     def statistics(self, slot: Slot) -> MemberStatistics:
-        """How a seat is doing."""
+        """The state and the counters of a slot."""
         counts = Counter(self._earlier.get(slot.name, Counter()))
         stuck = 0
         if self._shared is not None and slot.kind != "master":
             columns = ("done", "failed", "harakiri")
-            counts.update({column: self._noted(self._shared, slot, column) for column in columns})
-            stuck = self._noted(self._shared, slot, "stuck")
-        if (calls := self.calls.get(slot.name)) is not None:  # somebody sat there
+            counts.update({column: self._written(self._shared, slot, column) for column in columns})
+            stuck = self._written(self._shared, slot, "stuck")
+        if (calls := self.calls.get(slot.name)) is not None:  # an instance ran in this process
             counts.update(_counts(calls))
             stuck = calls.member.threads.stuck + calls.member.rpc_threads.stuck
         if (worker := self.workers.get(slot.name)) is not None:
@@ -274,7 +275,7 @@ def _http_counts(worker: Worker) -> Counter[str]:
     return Counter(requests=http.requests, connections=http.connections)
 
 
-async def _until_told(body: Callable[[], Awaitable[None]]) -> Ending:
-    """In this process a member ends when it was told to, or with a bug, which goes on."""
+async def _until_stopped(body: Callable[[], Awaitable[None]]) -> Ending:
+    """A member that is a task returns only when it was asked to stop; an exception is a bug, and passes."""
     await body()
     return Stopped()

@@ -1,8 +1,8 @@
-"""One member's time on a seat, as the master knows it.
+"""A member instance: one run of a member in a slot, from its start to its end, as the master knows it.
 
-A seat (`slots.py`) is there from the start of the runtime to its end; tenures come and go. Nearly always a seat
-has one. While one member follows another without a gap it has two: the one that has the seat and its heir, who starts;
-then the one that has the seat and the one that gave way, which ends what it runs.
+A slot (`slots.py`) exists from the start of the runtime to its end, and has one instance at a time. Only while an
+instance is replaced it has two: first the holder and its replacement, which starts; then the new holder and the former
+one, which drains.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["MemberInstance", "second_name"]
 
 
 class MemberInstance:
-    """One member's time on a seat.
+    """One run of a member in a slot.
 
-    `name` is that of the seat, or, where the other one of two has that, a second name. `ready`: it serves.
-    `holds_slot`: what waits is for it. `drained`: it begins nothing any more. `closed` is set when it accepts no more
-    connections. `ending` says how it ended, None until it has. `outdated`: others' code counts now. `held` are
-    declarations of an heir, which count when it is seated. `on_change` is called when it is ready, has given way, or
-    has ended.
+    `name` is the name of the slot, or a second name while another instance has that. `ready`: it serves. `holds_slot`:
+    deliveries that wait in the slot are for it. `drained`: it begins nothing new. `closed` is set when it accepts no
+    more connections. `ending` says how it ended; None while it runs. `outdated`: newer code was adopted, so its
+    declarations do not count any more. `held` are declarations of a replacement, which count when it takes over.
+    `on_change` is called when it is ready, has drained, or has ended.
 
     Args:
-        seat: the seat.
-        heir: another one has the seat when it starts.
-        second: the other one has the seat's name.
+        slot: the slot.
+        replacement: another instance holds the slot when this one starts.
+        second: the other instance has the slot's name.
     """
 
     def __init__(self, slot: Slot, *, replacement: bool = False, second: bool = False) -> None:
@@ -60,7 +60,7 @@ class MemberInstance:
 
 
 def second_name(name: str) -> str:
-    """What one of two members on the seat of this name is called, where both are."""
+    """The name of the second instance in the slot of this name, while there are two."""
     return f"{name}'"
 
 

@@ -1,4 +1,4 @@
-"""What a mule does: its program, its signals, its messages, each a task of its own nursery."""
+"""What a mule runs: its program, its signals, its messages, each in a task of its nursery."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["serve_mule"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# One `def` handler of signals, one of messages, and a `def` program; and one function for each farm.
+# For a `def` signal handler, a `def` message handler and a `def` program; each farm function has one more.
 _THREADS = 3
 
 
 async def serve_mule(member: Member, calls: Calls) -> None:
-    """Be a mule until the master says stop; then the program is cancelled, and what waits is still handled, by this
-    mule or by the one that follows.
+    """Run a mule until the master sends `Stop` or `Drain`; then the program is cancelled, and what waits is still
+    handled, by this instance or by its replacement.
 
-    A cancellation ends it at once; what waited is reported by the master.
+    A cancellation ends it at once; the master reports what waited.
     """
     inbox: Inbox = member.inbox
     messages = inbox.messages
@@ -53,7 +53,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
                 messages.program_ended()
                 inbox.finish()
             await messages.wait_begun()
-            inbox.drain()  # now that the program has ended: there are never two of them
+            inbox.drain()  # only now: the program never runs twice, here and in the replacement
         nursery.cancel_scope.cancel()
 
 
@@ -66,11 +66,11 @@ async def _run_program(member: Member, calls: Calls, program: Program) -> None:
         member.journal.note(member.name, "program started")
         result = await calls.run("program", getattr(program, "__name__", ""), program, limit=0)
         member.inbox.messages.release()
-        if result.returned:  # from now on this mule is like one without a program
+        if result.returned:  # from now on this is a mule without a program
             member.inbox.messages.program_ended()
             return
         pause = next_pause(pause, trio.current_time() - started) or FIRST_PAUSE
-        logger.warning("%s: its program is started again in %g s", member.name, pause)
+        logger.warning("%s: restarting its program in %g s", member.name, pause)
         await trio.sleep(pause)
 
 

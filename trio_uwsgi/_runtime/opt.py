@@ -1,4 +1,4 @@
-"""What `uwsgi.opt` shows: the options that were set, under uWSGI's names and in its types. Pure."""
+"""The value of `uwsgi.opt`: the options that were set, under uWSGI's names and in its types. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Options", "uwsgi_options"]
 
 Options: TypeAlias = Mapping[str, bytes | bool | list[bytes]]
 
-# Fields whose name in uWSGI is another one.
+# Fields that have another name in uWSGI.
 _NAMES = {
     "caches": "cache2",
     "alarms": "alarm",
@@ -24,9 +24,9 @@ _NAMES = {
     "max_body": "limit-post",
     "mercy": "worker-reload-mercy",
 }
-# What uWSGI would have to be told and is always so here. Libraries look for these before they trust a server.
+# Options of uWSGI that are always on here. Libraries check them.
 _ALWAYS = {"master": True, "enable-threads": True}
-# A `Cache`'s fields, in the words of `cache2`.
+# The fields of `Cache` that have another name in `cache2`.
 _CACHE_KEYS = {"max_value": "blocksize", "max_key": "keysize", "lru": "purge_lru"}
 
 

@@ -1,7 +1,7 @@
-"""When what was told to end has neither ended nor let itself be cancelled.
+"""Notices a graceful stop that neither ends nor can be cancelled.
 
-A graceful stop cancels a level of the tree when its mercy is over. Code that waits under a shield of its own is not
-ended by that, and Trio waits for it: a program that is the runtime's own need not (`forced_exit.py`).
+A graceful stop cancels a level of the tree when its mercy is over. Code that waits in a shielded scope is not ended by
+that, and Trio waits for it. A standalone server need not wait, and exits (`_process/forced_exit.py`).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import trio
 
 __all__ = ["LEEWAY", "noticing_overdue"]
 
-# Seconds beyond the mercy, which what is cancelled may take.
+# Seconds that cancelled code may take after the mercy.
 LEEWAY = 1.0
 
 
 @contextlib.asynccontextmanager
 async def noticing_overdue(overdue: trio.Event) -> AsyncIterator[Callable[[float], None]]:
-    """Give a function that says how many seconds of mercy the body has from now on; `overdue` is set if it is not over
-    a little later.
+    """Yield a function to call with the seconds of mercy that the body has from now on. `overdue` is set if the body
+    still runs a little after that.
     """
     async with trio.open_nursery() as watch:
 

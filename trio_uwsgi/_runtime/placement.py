@@ -1,10 +1,10 @@
-"""Where a member lives.
+"""Where a member instance runs.
 
-A member is the same object everywhere: it has a link to the master and a body to run, and knows nothing else. Here are
-the two placements inside this process: a task with a direct link (`serve`'s default), and a task spoken to in bytes
-over memory pipes, which keeps the path of a separate process honest in tests. Each is one awaited call that lasts as
-long as one life, so supervision is structured: the nursery that runs it is the one that owns the member. What comes
-after a life is decided in `supervisor.py`.
+A member is the same object in every placement: it has a link to the master and a body to run. Here are the two
+placements inside this process: a task with a direct link (the default), and a task whose frames go as bytes over memory
+pipes, which tests the path of a separate process without one. Processes are in `_process/generation.py`. A placement is
+one awaited call that lasts as long as the instance, so the nursery that runs the call owns the instance. What follows
+its end is decided in `supervisor.py`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["Died", "Ending", "MakeMember", "MemberTask", "Placement", "Stopped",
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stopped:
-    """The member was told to stop, and did."""
+    """The member was asked to stop, and did."""
 
     def __str__(self) -> str:
-        return "it was told to stop"
+        return "it was asked to stop"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Died:
-    """The member ended and nobody had told it to: `reason` says how, for the log. `at_once`: that was no failure to
-    start, however young it was, and the next one comes without a pause.
+    """The member ended without being asked to; `reason` says how, for the log. `at_once`: it had started, however soon
+    it ended, so it is restarted without a pause.
     """
 
     reason: str
@@ -52,7 +52,7 @@ Ending: TypeAlias = Stopped | Died
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemberTask:
-    """One member from its birth to its end: the identity its code sees, and what it does."""
+    """One member instance as a task: the identity that its code sees, and what it runs."""
 
     member: Member
     body: Callable[[], Awaitable[Ending]]
@@ -62,10 +62,10 @@ MakeMember: TypeAlias = Callable[["MemberInstance"], MemberTask]
 
 
 class Placement(Protocol):
-    """Runs one member until its body ends, and says how it ended. A cancellation ends the member at once.
+    """Runs one member instance until its body ends, and returns how it ended. A cancellation ends it at once.
 
-    `make_member` makes the member, where it is to live: a placement in another process does not call it here. What the
-    member had said before its end has been obeyed when this returns.
+    `make_member` makes the member where it runs: a placement in another process does not call it in this one. Frames
+    that the member sent before its end have been obeyed when this returns.
     """
 
     async def __call__(
@@ -74,7 +74,7 @@ class Placement(Protocol):
 
 
 async def in_task(master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
-    """The member is this task, and frames are plain calls. `window` means nothing here: a refusal is immediate."""
+    """The member is this task, and frames are plain calls. `window` is not used: a refusal is immediate."""
     member_task = make_member(instance)
     member_task.member.link, to_member = direct_links(partial(master.obey, instance), member_task.member.inbox.obey)
     master.attach(instance, to_member)
@@ -98,7 +98,7 @@ async def over_memory(master: Master, instance: MemberInstance, make_member: Mak
             nursery.start_soon(to_master.run)
             master.attach(instance, to_member)
             ending = await member_task.body()
-            to_master.finish()  # what the member said last still arrives
+            to_master.finish()  # frames that were sent last still arrive
         return ending
     finally:
         master.detach(instance)

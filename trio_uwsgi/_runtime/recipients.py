@@ -1,4 +1,4 @@
-"""What people give as a message and its recipient, as it travels."""
+"""Checks and converts the message and the recipient that callers pass to `mule_msg` and `farm_msg`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["as_farm", "as_message", "as_recipient"]
 
 
 def as_message(message: bytes | str) -> bytes:
-    """A mule message as it travels.
+    """A mule message as bytes.
 
     Raises:
         TypeError: it is neither bytes nor a str.
@@ -23,22 +23,22 @@ def as_message(message: bytes | str) -> bytes:
 
 
 def as_recipient(mule: int | str | bytes) -> int | str:
-    """Whom a message is for: the number of a mule, or the name of a farm.
+    """The recipient of a message: the number of a mule, or the name of a farm.
 
     Raises:
-        MuleError: it cannot be either.
+        MuleError: it is neither.
     """
-    return mule if type(mule) is int else as_farm(mule)  # type: ignore[arg-type]  # what else it is, is refused
+    return mule if type(mule) is int else as_farm(mule)  # type: ignore[arg-type]  # other types are refused there
 
 
 def as_farm(name: str | bytes) -> str:
     """The name of a farm, which may come as bytes from code that was written for uWSGI.
 
     Raises:
-        MuleError: it is no name.
+        MuleError: it is not a name.
     """
     if isinstance(name, bytes):
         name = name.decode("utf-8", "replace")
     if not isinstance(name, str) or not name:
-        raise MuleError(f"{name!r} is no mule and no farm; use a mule's number, 0 for any, or the name of a farm")
+        raise MuleError(f"{name!r} is neither a mule nor a farm; use a mule's number, 0 for any, or the name of a farm")
     return name

@@ -1,4 +1,4 @@
-"""When a worker has done enough, and another one is to follow. Pure."""
+"""Decides when a worker has reached a recycling limit, and is to be replaced. Pure."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 __all__ = ["RecyclingCheck"]
 
-# Seconds after which a worker that is still there asks again: the one that was to follow did not start.
-AGAIN = 30.0
+# Seconds after which a worker that still runs asks again: its replacement did not start.
+ASK_AGAIN_AFTER = 30.0
 
 
 class RecyclingCheck:
-    """How much one worker may do.
+    """The recycling limits of one worker.
 
     Args:
         limits: what the user set.
-        chance: from 0 to below 1, which part of the requests' delta is this worker's.
-        now: when it began, in seconds.
+        chance: from 0 to below 1: the part of `max_requests_delta` that is added for this worker.
+        now: when the worker started, in seconds.
     """
 
     def __init__(self, limits: RecyclingLimits, chance: float, now: float) -> None:
@@ -30,22 +30,22 @@ class RecyclingCheck:
         self._silent_until = now
 
     def reason(self, now: float, requests: float, rss: float) -> str:
-        """Why another one is to follow now, for the log; "" if none is, or if that was said a moment ago.
+        """Why the worker is to be replaced now, for the log; "" if it is not, or if that was said a moment ago.
 
         Args:
             now: in seconds.
-            requests: that it has served.
-            rss: bytes of memory that it has.
+            requests: how many it has served.
+            rss: its memory in bytes.
         """
         if now < self._silent_until:
             return ""
         if requests >= self._requests:
             said = f"it has served {requests:g} requests (max_requests is {self._limits.requests})"
         elif now >= self._ends:
-            said = f"it has lived for {self._limits.lifetime:g} s (max_worker_lifetime)"
+            said = f"it has run for {self._limits.lifetime:g} s (max_worker_lifetime)"
         elif 0 < self._limits.rss <= rss:
-            said = f"it has {rss / 1024**2:.0f} MB of memory (reload_on_rss is {self._limits.rss / 1024**2:.0f} MB)"
+            said = f"it uses {rss / 1024**2:.0f} MB of memory (reload_on_rss is {self._limits.rss / 1024**2:.0f} MB)"
         else:
             return ""
-        self._silent_until = now + AGAIN
+        self._silent_until = now + ASK_AGAIN_AFTER
         return said

@@ -1,12 +1,12 @@
-"""Who follows whom on purpose: members that have done enough, and all of them after a reload.
+"""Replaces members without downtime: single members that ask for it, and all of them in a reload.
 
-One thing at a time, so that there are never two reloads, nor two members on their way because of limits: a reload that
-is asked for while another one goes on comes after it, several are one, and a member whose relief is due after a reload
-has been followed by then.
+Replacements are strictly sequential: there are never two reloads at once, nor two recycled members in replacement at
+once. A reload that is requested during another one runs after it; several such requests are one. A member whose
+replacement is due after a reload was replaced by the reload.
 
-A reload has two halves. In the first one the application is imported anew, and an heir starts beside each member; if
-any of that fails, it is undone, and nothing has happened. The second one is one step in which nothing waits: what the
-new code declared counts, and every member gives way to its heir.
+A reload has two halves. In the first one a new zygote imports the application anew, and a replacement starts beside
+each member; if any of that fails, it is undone, and the running version stays. The second half is one step without a
+checkpoint: the declarations of the new code are adopted, and every member drains in favour of its replacement.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ __all__ = ["NO_RELOAD", "RollingRestart"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Why there is no reload where members are tasks, for `NotServing`: what to do, and where it was asked for.
+# Why there is no reload where members are tasks: the arguments `remedy` and `where` of `NotServing`.
 NO_RELOAD = (
-    "only members that are processes can have new code: Config(placement='process'), on the command line --processes N",
+    "only members that are processes can load new code: Config(placement='process'), on the command line --processes N",
     "where members are tasks of one process",
 )
-# Seconds for which a reload that is asked for waits for one that goes on, in which the new code does not start.
+# Seconds. A reload whose new members have not started for this long is cancelled when another reload is requested.
 PATIENCE = 10.0
 
 
 class RollingRestart:
-    """The order in which members are followed by others.
+    """Runs one replacement or reload at a time.
 
     Args:
-        master: tells which members ask for it.
-        generations: the code.
-        headcount: the members there are.
-        living: makes of a generation how a supervisor has a member of it live.
-        chain: one worker at a time, for machines on which there is no room for all of them twice.
+        master: passes on the requests of members.
+        generations: the versions of the application's code.
+        headcount: the members of the runtime.
+        run_instance_of: how a supervisor runs an instance with the code of a generation.
+        chain: replace one worker at a time, for machines without room for all of them twice.
     """
 
     def __init__(
@@ -59,47 +59,48 @@ class RollingRestart:
         master: Master,
         generations: Generations,
         headcount: Headcount,
-        living: Callable[[Generation], RunInstance],
+        run_instance_of: Callable[[Generation], RunInstance],
         *,
         chain: bool,
     ) -> None:
         self._master = master
         self._generations = generations
         self._headcount = headcount
-        self._living = living
+        self._run_instance_of = run_instance_of
         self._chain = chain
-        self._supervisors: dict[str, Supervisor] = {}  # by seat, in the order in which they came
-        self._to_replace: dict[MemberInstance, str] = {}  # who asked to be followed, and why
-        self._orders: deque[Callable[[], None]] = deque()
+        self._supervisors: dict[str, Supervisor] = {}  # by name of the slot, in the order in which they were added
+        self._to_replace: dict[MemberInstance, str] = {}  # instances that wait for their replacement, with the reason
+        self._calls: deque[Callable[[], None]] = deque()
         self._reload: Literal["", "whole", "chain"] = ""
         self._asked = trio.Event()
-        self._waiting = trio.CancelScope()  # for members that are to follow
-        self._since = math.inf  # when that began
-        self.on_reloading: Callable[[bool], None] = lambda begun: None  # called when one begins, and when it is over
+        self._waiting = trio.CancelScope()  # for replacements to start
+        self._since = math.inf  # when this wait began
+        self.on_reloading: Callable[[bool], None] = lambda begun: None  # True: a reload begins; False: it is over
         master.on_replace_me = self.replace
         master.on_reload = self.reload
 
     def add(self, supervisors: Sequence[Supervisor]) -> None:
-        """Look after these, too."""
+        """Include these supervisors in reloads."""
         self._supervisors.update({supervisor.slot.name: supervisor for supervisor in supervisors})
 
     def remove(self, supervisor: Supervisor) -> None:
-        """Its seat is to end."""
+        """Forget this supervisor, whose slot is to end."""
         del self._supervisors[supervisor.slot.name]
 
-    def between(self, order: Callable[[], None]) -> None:
-        """Call this when no reload, and no relief, is on its way. Never waits."""
-        self._orders.append(order)
+    def call_between(self, call: Callable[[], None]) -> None:
+        """Have `call` called when no reload and no replacement is in progress. Never waits."""
+        self._calls.append(call)
         self._asked.set()
 
     def replace(self, instance: MemberInstance, reason: str) -> None:
-        """Let somebody follow this member, when it is its turn. Never waits."""
+        """Request the replacement of this instance. Never waits."""
         self._to_replace.setdefault(instance, reason)
         self._asked.set()
 
     def reload(self, *, chain: bool = False) -> None:
-        """Reload, now or after what goes on; in a chain if that was configured, or is asked for. Never waits. What goes
-        on is given up if it has waited for long, as the new code may not come out of its start.
+        """Request a reload, which begins at once or after the replacement or reload in progress; one worker at a time
+        if `chain`, or if so configured. Never waits. One in progress is cancelled if its new members have not started
+        for `PATIENCE` seconds: their code may hang at its start.
         """
         self._reload = "chain" if chain or self._chain else "whole"
         self._asked.set()
@@ -107,11 +108,11 @@ class RollingRestart:
             self._waiting.cancel()
 
     async def run(self) -> None:
-        """Do what is asked for, one after the other, until cancelled."""
+        """Do what was requested, one after the other, until cancelled."""
         while True:
             await self._asked.wait()
-            if self._orders:
-                self._orders.popleft()()
+            if self._calls:
+                self._calls.popleft()()
             elif self._reload:
                 how, self._reload = self._reload, ""
                 self.on_reloading(True)
@@ -128,14 +129,14 @@ class RollingRestart:
     async def _do_replace(self, instance: MemberInstance, reason: str) -> None:
         supervisor = self._supervisors.get(instance.slot.name)
         if supervisor is not None and supervisor.holder is instance and instance.ending is None:
-            logger.info("%s is followed by another one: %s", instance.slot.name, reason)
-            with self._waits():
-                if await supervisor.prepare(self._living(self._generations.current)):
+            logger.info("replacing %s: %s", instance.slot.name, reason)
+            with self._interruptible():
+                if await supervisor.prepare(self._run_instance_of(self._generations.current)):
                     supervisor.drain()
 
     @contextlib.contextmanager
-    def _waits(self) -> Iterator[None]:
-        """The body waits for members to start. A reload that is asked for later may give it up."""
+    def _interruptible(self) -> Iterator[None]:
+        """The body waits for members to start. A later request for a reload may cancel it."""
         with trio.CancelScope() as self._waiting:
             self._since = trio.current_time()
             try:
@@ -143,7 +144,7 @@ class RollingRestart:
             finally:
                 self._since = math.inf
         if self._waiting.cancelled_caught:
-            logger.error("given up for another reload: what was to follow did not come out of its start")
+            logger.error("gave up waiting for new members to start, because another reload was requested")
 
     # ----- reloads
 
@@ -154,30 +155,32 @@ class RollingRestart:
         others = [supervisor for name, supervisor in self._supervisors.items() if not name.startswith("worker")]
         first, later = (workers[:1], workers[1:] + others) if chain else (workers + others, [])
         generation: Generation | None = None
-        with self._waits():
-            generation = await self._begin(first)
+        with self._interruptible():
+            generation = await self._start_generation(first)
         if generation is None:
             return
         self._generations.switch_to(generation)
-        # Who had died, and came again before the others were prepared, has the old code.
+        # A member that had died, and was restarted before the others were prepared, has the old code.
         missed = [supervisor for supervisor in first if not supervisor.drain()]
         for supervisor in missed + later:
-            await self._one_more(supervisor, generation)
+            await self._replace_next(supervisor, generation)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
 
-    async def _begin(self, first: Sequence[Supervisor]) -> Generation | None:
-        """The new code, which is served from now on, with an heir for each of these; None if it is not to be."""
+    async def _start_generation(self, first: Sequence[Supervisor]) -> Generation | None:
+        """Import the new code, start a replacement for each of these, and adopt the new declarations; None if that
+        failed.
+        """
         try:
             generation = await self._generations.make()
         except BootError as error:
-            logger.error("not reloaded, what was served is served on: %s", error, exc_info=error.__cause__)
+            logger.error("reload failed, the running version stays: %s", error, exc_info=error.__cause__)
             return None
         done = False
         try:
-            if done := await self._prepare(first, generation):
+            if done := await self._start_replacements(first, generation):
                 self._master.adopt(generation.registry, self._headcount)
         except RegistrationError as error:
-            logger.error("not reloaded, what was served is served on: %s", error)
+            logger.error("reload failed, the running version stays: %s", error)
             done = False
         finally:
             if not done:
@@ -185,34 +188,36 @@ class RollingRestart:
                 generation.retire()
         return generation if done else None
 
-    async def _prepare(self, supervisors: Sequence[Supervisor], generation: Generation) -> bool:
-        """Start an heir for each of them. False: one did not start."""
+    async def _start_replacements(self, supervisors: Sequence[Supervisor], generation: Generation) -> bool:
+        """Start a replacement for each of them. False: one did not start."""
         prepared: list[bool] = []
-        all_there = trio.Event()
+        all_ready = trio.Event()
 
         async def prepare(supervisor: Supervisor) -> None:
-            prepared.append(await supervisor.prepare(self._living(generation)))
+            prepared.append(await supervisor.prepare(self._run_instance_of(generation)))
             if not prepared[-1]:
                 nursery.cancel_scope.cancel()
             elif len(prepared) == len(supervisors):
-                all_there.set()
+                all_ready.set()
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(log_slow_start, lambda: "the members with the new code to start", all_there)
+            nursery.start_soon(log_slow_start, lambda: "the members with the new code to start", all_ready)
             for supervisor in supervisors:
                 nursery.start_soon(prepare, supervisor)
         if all(prepared):
             return True
-        logger.error("not reloaded, what was served is served on: a member with the new code did not start")
+        logger.error("reload failed, the running version stays: a member with the new code did not start")
         return False
 
     def _abandon_replacements(self, supervisors: Sequence[Supervisor]) -> None:
         for supervisor in supervisors:
             supervisor.abandon_replacement()
 
-    async def _one_more(self, supervisor: Supervisor, generation: Generation) -> None:
-        """In a chain: when the one before has left, so that there is room. One that fails keeps the old code."""
+    async def _replace_next(self, supervisor: Supervisor, generation: Generation) -> None:
+        """Replace one member of a chain, after the former instance of the one before it has ended, so that there is
+        room. If the replacement does not start, the member keeps the old code.
+        """
         for other in self._supervisors.values():
-            await other.wait_left()
-        if await supervisor.prepare(self._living(generation)):
+            await other.wait_drained()
+        if await supervisor.prepare(self._run_instance_of(generation)):
             supervisor.drain()

@@ -1,8 +1,8 @@
-"""The members of one kind while the runtime serves, and how there is one worker more, or one less.
+"""A member group: the members of one kind while the runtime serves; adds and removes workers.
 
-A worker that is added has the lowest number that is free, and nothing else is special about it. It is the one with the
-highest number that leaves: it is given nothing any more, ends what it runs within the mercy, while its clients find the
-others, and then its number is free.
+An added worker has the lowest free number and is otherwise a normal worker. The worker with the highest number is the
+one that is removed: it gets nothing new, ends what it runs within the mercy while its clients reconnect to the others,
+and then its number is free.
 """
 
 from __future__ import annotations
@@ -24,95 +24,95 @@ __all__ = ["MOST_ADDED", "MemberGroup"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Workers that may be added to those that were configured: there is a row on the board for each from the start.
+# Workers that may be added to the configured ones: the scoreboard has a row for each from the start.
 MOST_ADDED = 16
 
 
 class MemberGroup:
-    """The members of one kind, and who looks after them.
+    """The members of one kind, with a supervisor for each slot.
 
     Args:
-        kind: of these.
-        roster: where their seats are.
-        supervise: makes what looks after a seat.
-        succession: who follows whom, where members can be followed.
+        kind: the kind of the members.
+        dispatcher: has their slots.
+        make_supervisor: makes the supervisor of a slot.
+        rolling_restart: replaces members, where they are processes.
     """
 
     def __init__(
         self,
         kind: Kind,
         dispatcher: Dispatcher,
-        supervise: Callable[[Slot], Supervisor],
+        make_supervisor: Callable[[Slot], Supervisor],
         rolling_restart: RollingRestart | None,
     ) -> None:
         self._kind = kind
         self._dispatcher = dispatcher
-        self._supervise = supervise
+        self._make_supervisor = make_supervisor
         self._rolling_restart = rolling_restart
         self._most = len(dispatcher.slots(kind)) + MOST_ADDED
-        self._there: dict[int, Supervisor] = {}  # by number; also those who are to leave, until they have
+        self._supervisors: dict[int, Supervisor] = {}  # by number; also of removed members until they have ended
         self._nursery: trio.Nursery
 
     def start(self, nursery: trio.Nursery) -> None:
-        """Have the members that were configured."""
+        """Start the configured members."""
         self._nursery = nursery
         for slot in self._dispatcher.slots(self._kind):
-            self._begin(slot)
+            self._start(slot)
 
     @property
     def slots(self) -> list[Slot]:
-        """Where somebody is, or may come."""
-        return [supervisor.slot for supervisor in self._there.values()]
+        """The slots that have not ended."""
+        return [supervisor.slot for supervisor in self._supervisors.values()]
 
     def stop(self) -> None:
-        """Let all of them end what they do."""
-        for supervisor in self._there.values():
+        """Stop all of them gracefully."""
+        for supervisor in self._supervisors.values():
             supervisor.stop()
 
     def add(self) -> None:
-        """Have one more, when no reload is on its way. Never waits; says so where there may be no more."""
-        self._in_turn(self._add)
+        """Add a member, after the reload in progress if there is one. Never waits; logs if there may be no more."""
+        self._between_reloads(self._add)
 
     def remove(self) -> None:
-        """Have one less, when no reload is on its way. Never waits; says so where there is only one."""
-        self._in_turn(self._remove)
+        """Remove a member, after the reload in progress if there is one. Never waits; logs if there is only one."""
+        self._between_reloads(self._remove)
 
-    def _in_turn(self, order: Callable[[], None]) -> None:
+    def _between_reloads(self, call: Callable[[], None]) -> None:
         if self._rolling_restart is None:
-            order()
+            call()
         else:
-            self._rolling_restart.between(order)
+            self._rolling_restart.call_between(call)
 
     def _add(self) -> None:
-        free = (number for number in range(1, self._most + 1) if number not in self._there)
+        free = (number for number in range(1, self._most + 1) if number not in self._supervisors)
         number = next(free, None)
         if number is None:
-            logger.error("no %s is added: %d are the most there can be; configure more", self._kind, self._most)
+            logger.error("cannot add a %s: the most are %d; configure more", self._kind, self._most)
             return
         slot = self._dispatcher.add(self._kind, number)
-        self._begin(slot)
-        logger.info("%s is added, of %d", slot.name, len(self._dispatcher.slots(self._kind)))
+        self._start(slot)
+        logger.info("adding %s (%ss: %d)", slot.name, self._kind, len(self._dispatcher.slots(self._kind)))
 
     def _remove(self) -> None:
         *others, slot = self._dispatcher.slots(self._kind)
         if not others:
-            logger.warning("%s stays: it is the only one", slot.name)
+            logger.warning("%s is not removed: it is the only %s", slot.name, self._kind)
             return
         self._dispatcher.remove(slot)
-        supervisor = self._there[slot.number]
+        supervisor = self._supervisors[slot.number]
         if self._rolling_restart is not None:
             self._rolling_restart.remove(supervisor)
-        supervisor.dismiss()
-        logger.info("%s leaves, and %d stay", slot.name, len(others))
+        supervisor.stop_alone()
+        logger.info("removing %s (%ss: %d)", slot.name, self._kind, len(others))
 
-    def _begin(self, slot: Slot) -> None:
-        supervisor = self._there[slot.number] = self._supervise(slot)
+    def _start(self, slot: Slot) -> None:
+        supervisor = self._supervisors[slot.number] = self._make_supervisor(slot)
         if self._rolling_restart is not None:
             self._rolling_restart.add([supervisor])
-        self._nursery.start_soon(self._look_after, supervisor)
+        self._nursery.start_soon(self._supervise, supervisor)
 
-    async def _look_after(self, supervisor: Supervisor) -> None:
+    async def _supervise(self, supervisor: Supervisor) -> None:
         try:
             await supervisor.run()
         finally:
-            del self._there[supervisor.slot.number]
+            del self._supervisors[supervisor.slot.number]

@@ -1,4 +1,4 @@
-"""What a runtime is told and what it stands on, as values that are handed down."""
+"""The settings of a runtime and its environment, as values that are passed down."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Environment", "Settings", "Shared"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a runtime is made of, out of the `Config`: counts, lengths of queues, times in seconds (0: no harakiri).
+    """What the runtime uses of a `Config`: counts, lengths of queues, times in seconds (harakiri 0: no time limit).
 
     `options` are for `uwsgi.opt`.
     """
@@ -53,19 +53,19 @@ class Settings:
 
     @property
     def blocked_limits(self) -> Mapping[str, float]:
-        """Seconds that the loop of a process may be blocked, by kind of member."""
+        """How many seconds the event loop of a process may be blocked, by kind of member."""
         return {"worker": self.harakiri, "mule": self.mule_harakiri, "spooler": self.spooler.harakiri}
 
     def for_members(self) -> Settings:
-        """What members in processes of their own are told; it can be pickled."""
+        """The settings for members in their own processes; they can be pickled."""
         return dataclasses.replace(self, alarms=self.alarms.names_only(), options=dict(self.options))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """What a runtime stands on, and tests replace: where it reports, what time of day it is, where its members live, on
-    which sockets they listen; how their code is imported anew, if it can be; where processes of theirs come from, if
-    not from the application's name; and `chance`, which gives numbers from 0 to below 1.
+    """What surrounds a runtime, and tests replace: the journal, the time of day, the placement of members, their
+    listeners; `generations` imports their code anew, where that is possible; `launcher` starts their processes, if not
+    by the application's name; `chance` gives numbers from 0 to below 1.
     """
 
     journal: Journal
@@ -80,8 +80,9 @@ class Environment:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """What members that are processes share. `rows` are those of their tenures, by name; `mine` is the name of this
-    process's, "" in the master; `caches` is a folder, or True in the master, who makes one.
+    """What members that are processes share. `rows` are their rows in the scoreboard, by name of the instance; `mine`
+    is the name of this process's instance, "" in the master; `caches` is a folder, or True in the master, which makes
+    the folder.
     """
 
     scoreboard: Scoreboard

@@ -1,6 +1,7 @@
-"""The place of one member, and what is on its way to it. Pure.
+"""The slot: the place of one member, with what was delivered to it. Pure.
 
-Values and accounts only; who is given what, and what becomes of it, is decided in `dispatcher.py`.
+A slot outlives the member instances that hold it, one after the other. This module has values and queues only;
+`dispatcher.py` decides which slot is given what, and what becomes of it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ __all__ = ["Delivery", "Reassignment", "Slot", "SlotState", "Tick", "signal_numb
 
 
 class SlotState(enum.Enum):
-    """Who sits on a seat.
+    """The state of a slot.
 
-    `STARTING`: a member that is not ready yet. `BACKING_OFF`: nobody, for a pause after a member that died young.
-    `VACANT`: nobody, until there is work. `ENDED`: nobody any more.
+    `STARTING`: its instance is not ready yet. `READY`: its instance serves. `BACKING_OFF`: it has no instance, for a
+    pause after one that died soon after its start. `VACANT`: it has no instance until there is work. `ENDED`: it will
+    have no more instances.
     """
 
     STARTING = "starting"
@@ -32,7 +34,7 @@ class SlotState(enum.Enum):
 
 
 class Tick:
-    """One tick of a timer while members run it: it begins with the first of them and ends with the last."""
+    """One tick of a timer while members run its signal: it begins with the first of them and ends with the last."""
 
     __slots__ = ("begun", "timer", "unfinished")
 
@@ -46,9 +48,9 @@ class Tick:
 class Delivery:
     """One signal or message on its way to one member. Exactly one of `signum` and `message` is set.
 
-    `ticket` is unique in a runtime and grows. `origin` is the member that raised it, or `timer`. `among` says who else
-    could have been given it: None for nobody, `""` for any member of the kind, or the name of a farm. `farm` is the
-    farm that a message was sent to. `deaths` counts the members that died while they handled a message.
+    `ticket` is unique in a runtime and grows. `origin` is the member that raised it, or `timer`. `among` names the
+    members that may run it instead: None for no other, `""` for any member of the kind, or the name of a farm. `farm`
+    is the farm that a message was sent to. `deaths` counts the members that died while they handled a message.
     """
 
     ticket: int
@@ -67,39 +69,40 @@ class Delivery:
 
 
 def signal_numbers(deliveries: Sequence[Delivery]) -> str:
-    """Of which signals these are, for the log: the first ten."""
+    """The numbers of the first ten of these signals, for the log."""
     return ", ".join(str(delivery.signum) for delivery in deliveries[:10]) + (", ..." if len(deliveries) > 10 else "")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reassignment:
-    """What became of the deliveries of a member that died: signals that it ran are `lost`, messages that it handled
-    wait `again`, but those that killed a member before are `dropped`; what others could do was `moved` to them.
+    """What became of the deliveries of a member that died: signals that it ran are `lost`; messages that it handled are
+    `redelivered`, except those that a member died of before, which are `dropped`; waiting deliveries that other members
+    may run were `moved` to them.
     """
 
     lost: list[Delivery]
-    again: list[Delivery]
+    redelivered: list[Delivery]
     dropped: list[Delivery]
     moved: list[tuple[Slot, Delivery]]
 
 
 class Slot:
-    """The place of one member. Written by the roster and the master only.
+    """The place of one member. Written by the dispatcher and the master only.
 
-    `spare` seats have a member only while there is work. `on_activated` is called when a vacant seat is to have one,
-    `on_idle` when nothing waits or runs on a ready one any more; whoever looks after the seat sets them.
+    A `spare` slot has an instance only while there is work. `on_activated` is called when a vacant slot needs an
+    instance, `on_idle` when a ready one has nothing waiting or running any more; the slot's supervisor sets them.
 
-    A seat may for a while have two members: one has it, and one is `leaving`, which begins nothing any more.
+    While an instance is replaced, two of them use the slot: its holder, and the former holder, which only drains.
 
-    Invariant: a delivery is in `signals`, `messages`, `running` (of the one that has the seat) or `leaving` (of the one
-    that had it), or nowhere; nothing but `leaving` is on a vacant seat.
+    Invariant: a delivery is in exactly one of `signals`, `messages` (both waiting), `running` (in the holder) and
+    `draining` (running in the former holder), or in none of them. All but `draining` are empty in a vacant slot.
     """
 
     __slots__ = (
         "deaths",
+        "draining",
         "kind",
         "last_given",
-        "leaving",
         "messages",
         "name",
         "number",
@@ -123,7 +126,7 @@ class Slot:
         self.signals: dict[int, Delivery] = {}
         self.messages: dict[int, Delivery] = {}
         self.running: dict[int, Delivery] = {}
-        self.leaving: dict[int, Delivery] = {}
+        self.draining: dict[int, Delivery] = {}
         self.last_given = 0
 
     def __str__(self) -> str:
@@ -137,11 +140,11 @@ class Slot:
 
     @property
     def load(self) -> int:
-        """Deliveries that are waiting or running; what one that leaves still runs is no load for the next one."""
+        """Deliveries that wait or run in the holder; those of a draining instance do not count."""
         return len(self.signals) + len(self.messages) + len(self.running)
 
     def waiting(self) -> list[Delivery]:
-        """What was given and not begun, in the order it was given, behind what killed the last member."""
+        """Deliveries that were not begun, in order; redelivered messages first."""
         return sorted([*self.signals.values(), *self.messages.values()], key=lambda d: (not d.deaths, d.ticket))
 
 

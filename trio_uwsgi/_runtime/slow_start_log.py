@@ -1,4 +1,4 @@
-"""What a start that takes long waits for, in the log."""
+"""Logs what a slow start is waiting for."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["log_slow_start", "starting_members"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Seconds until the first line. The next ones come when it has taken twice as long as at the one before.
+# Seconds until the first line. Each later line comes after twice the time of the one before.
 _FIRST = 10.0
 
 
-async def log_slow_start(awaited: Callable[[], str], there: trio.Event) -> None:
-    """Until it is there, say now and then what is waited for: nothing limits how long the application's own code takes
-    to start, so a start that hangs would be silent.
+async def log_slow_start(awaited: Callable[[], str], ready: trio.Event) -> None:
+    """Log what is awaited, at growing intervals, until `ready` is set: nothing limits how long the application's own
+    code takes to start, so a start that hangs would be silent.
     """
     began = trio.current_time()
     due = began + _FIRST
-    while not there.is_set():
+    while not ready.is_set():
         with trio.move_on_at(due):
-            await there.wait()
+            await ready.wait()
             return
-        logger.warning("still waiting for %s, for %.0f s now", awaited(), due - began)
+        logger.warning("still waiting for %s after %.0f s", awaited(), due - began)
         due += due - began
 
 
 def starting_members(dispatcher: Dispatcher) -> str:
-    """Which members do not serve yet."""
+    """The members that do not serve yet."""
     slots = [slot.name for slot in dispatcher.slots() if slot.state not in (SlotState.READY, SlotState.VACANT)]
     return f"{', '.join(slots)} to start (import, lifespan, post_fork)"

@@ -1,7 +1,7 @@
-"""What a spooler does: one job after the other, and its signals, each a task of its own nursery.
+"""What a spooler runs: jobs, one after the other, and its signals, in tasks of its nursery.
 
-A job is a unit of work with a cancel scope, and ends in one of four ways: it is crossed off, kept as it is, tried again
-later, or laid aside in `dead/`. Whatever happens in between, its file is there.
+A job is a unit of work with a cancel scope, and ends in one of four ways: its file is removed, kept as it is, kept for
+a retry, or moved to `dead/`. Until then the file is in the directory, so a crash never loses a job.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ if TYPE_CHECKING:
     from trio_uwsgi._spool.functions import SpoolFunction
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
+    from trio_uwsgi.config.options import SpoolerOptions
 
 __all__ = ["serve_spooler", "spooler_threads"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Seconds before the end of the mercy at which a job is cancelled and kept: who is killed with it has failed it. That is
-# before the hooks' time is up, too (`hooks.py`).
+# Seconds before the end of the mercy at which a running job is cancelled and kept: if the process were killed, that
+# would count as a failed attempt. It is also before the time limit of the `atexit` hooks (`hooks.py`).
 LEEWAY = 0.5
-# Jobs begun before others get their turn, as for signals.
+# Jobs that begin before other tasks run, as for signals.
 TURN = 4
-# Seconds without a job after which a cheap spooler leaves.
+# Seconds without a job after which a cheap spooler stops.
 PATIENCE = 10.0
-# Names of unknown functions that are logged, once each.
-MOST_STRANGERS = 100
+# How many names of unknown functions are logged, once each.
+MOST_UNKNOWN = 100
 
 
-async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bool) -> None:
-    """Be a spooler until the master says stop; then the job that runs may end, and no other is begun.
+async def serve_spooler(member: Member, calls: Calls, spool: Spool, options: SpoolerOptions) -> None:
+    """Run a spooler until the master sends `Stop` or `Drain`; then the running job may end, and no other begins.
 
-    A cancellation ends it at once; its job is kept, and does not count as a try.
+    A cancellation ends it at once; its job is kept, without counting an attempt.
     """
     inbox = member.inbox
     async with trio.open_nursery() as services:
@@ -60,7 +61,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
         await services.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
         async with hooked(calls):
             with contextlib.closing(Running(spool.folder)) as running:
-                jobs = Jobs(member, calls, spool, running, cheap=cheap)
+                jobs = Jobs(member, calls, spool, running, options)
                 async with trio.open_nursery() as loops:
                     loops.start_soon(inbox.serve_signals)
                     loops.start_soon(jobs.serve)
@@ -68,7 +69,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, *, cheap: bo
                     await inbox.stopping.wait()
                     jobs.finish()
                     inbox.finish()
-                    if member.heartbeat is not None:  # a process, which is killed when the mercy is over
+                    if member.heartbeat is not None:  # a process, which is killed at the end of the mercy
                         mercy = member.services.mercy
                         loops.cancel_scope.deadline = inbox.stop_requested_at + max(mercy - LEEWAY, mercy / 2)
         services.cancel_scope.cancel()
@@ -81,21 +82,21 @@ class Jobs:
         member: the spooler.
         calls: how it runs user code.
         spool: where the jobs are.
-        running: the record of the job that runs, for whoever comes after a crash.
-        cheap: leave when there is no job for a while.
+        running: the record of the running job, which is read after a crash.
+        options: how often a job is attempted, and whether the spooler stops when there has been no job for a while.
     """
 
-    def __init__(self, member: Member, calls: Calls, spool: Spool, running: Running, *, cheap: bool) -> None:
+    def __init__(self, member: Member, calls: Calls, spool: Spool, running: Running, options: SpoolerOptions) -> None:
         self._member = member
         self._calls = calls
         self._spool = spool
         self._running = running
-        self._cheap = cheap
+        self._options = options
         self._turn = member.inbox.between_jobs = trio.Lock()
         self._finishing = False
         self._turns = 0
         self._current: tuple[SpoolFunction, Claim, Mapping[bytes, bytes]] | None = None
-        self._strangers: set[bytes] = set()  # functions that jobs named and nobody has
+        self._unknown: set[bytes] = set()  # names of functions in jobs that are not registered
 
     def finish(self) -> None:
         """Begin no other job."""
@@ -112,7 +113,7 @@ class Jobs:
                 self._abandon(self._current[1])
 
     async def _serve_in_one_task(self) -> None:
-        """The same, until a job has left something open in the task."""
+        """Run jobs until `finish`, or until a job has left something open in this task."""
         left_open = False
         while not (self._finishing or left_open):
             shared = SharedScope()
@@ -126,7 +127,7 @@ class Jobs:
         if self._member.killed:
             self._running.abandon()
             self._spool.abandon(claim)
-        else:  # the runtime ends at once
+        else:  # a hard stop
             self._running.end()
             self._spool.keep(claim)
 
@@ -138,12 +139,12 @@ class Jobs:
             variables = dict(claim.pairs)
             function = self._member.registry.spool.find(variables)
             if function is None:
-                self._report_stranger(claim, variables.get(FUNCTION, b""))
+                self._report_unknown(claim, variables.get(FUNCTION, b""))
                 self._spool.ignore(claim)
                 continue
             self._current = function, claim, variables
             try:
-                self._turn.acquire_nowait()  # nearly always; `acquire` would let all others run first
+                self._turn.acquire_nowait()  # nearly always possible; `acquire` would be a checkpoint
             except trio.WouldBlock:
                 await self._turn.acquire()
             try:
@@ -153,18 +154,15 @@ class Jobs:
             self._settle(result)
 
     async def _next_job(self) -> Claim | None:
-        """The next one; None after `finish`."""
+        """The next job; None after `finish`."""
         self._turns += 1
         if self._turns % TURN == 0:
             await trio.lowlevel.checkpoint()
-        if self._cheap and not self._finishing:
+        if self._options.cheap and not self._finishing:
             with trio.move_on_after(PATIENCE):
                 return await self._spool.next_job(self._member.number)
-            self._member.link.send(
-                ShutdownRequest()
-            )  # if that is granted, we are told to stop; and if there is work, we go on
-        # `finish` may have come while others had their turn, or with the end of the patience: it dismisses only those
-        # who wait already.
+            self._member.link.send(ShutdownRequest())  # the master answers with `Stop`, if nothing waits in the slot
+        # `finish` may have been called meanwhile; it wakes only a `next_job` that waits already.
         return None if self._finishing else await self._spool.next_job(self._member.number)
 
     async def _call(
@@ -172,7 +170,7 @@ class Jobs:
     ) -> Result:
         member = self._member
         self._running.begin(claim)
-        # A job that fails ten times says where with the first and the last; in between `_fail` says what, in one line.
+        # Only the first and the last failure of a job are logged with a traceback; `_fail` logs the others in one line.
         what = f"job {function.name}"
         self._calls.retried = what if claim.tries and not self._spool.is_last_try(claim) else ""
         if member.journal.remembers:
@@ -187,7 +185,7 @@ class Jobs:
                 tries=claim.tries + 1,
             )
             args, kwargs = function.arguments(job)
-        except BaseException as error:  # the disk does not give the body; and unpickling can raise anything
+        except BaseException as error:  # the body cannot be read; or unpickling fails, which can raise anything
             failure, passing = split_failure(error)
             if failure is None or passing is not None:
                 raise
@@ -199,7 +197,7 @@ class Jobs:
         return await self._calls.run("job", function.name, func, *args)
 
     def _settle(self, result: Result) -> None:
-        """Do with the job what its run says."""
+        """Finish, keep, retry or give up the job, as its result says."""
         assert self._current is not None
         (function, claim, variables), self._current = self._current, None
         if result.error is not None:
@@ -224,33 +222,35 @@ class Jobs:
 
     def _fail(self, function: SpoolFunction, claim: Claim, why: str, report: str) -> None:
         pause = self._spool.fail(claim, report)
-        self._member.journal.note(self._member.name, f"job {function.name} {'dead' if pause is None else 'again'}")
+        self._member.journal.note(self._member.name, f"job {function.name} {'dead' if pause is None else 'retry'}")
         if pause is None:
             logger.error(
-                "%s: job %s failed %d times (%s) and was laid aside: %s",
+                "%s: job %s failed %d times (%s); moved to %s",
                 *(self._member.name, function.name, claim.tries + 1, why, claim.path),
             )
         else:
+            most = self._options.max_tries if function.max_tries is None else function.max_tries
+            attempt = f"{claim.tries + 1} of {most}" if most else f"{claim.tries + 1}"
             logger.warning(
-                "%s: job %s failed for the %d. time (%s) and is tried again in %g s: %s",
-                *(self._member.name, function.name, claim.tries + 1, why, pause, claim.path),
+                "%s: job %s: attempt %s failed (%s); retrying in %g s: %s",
+                *(self._member.name, function.name, attempt, why, round(pause, 1), claim.path),
             )
 
-    def _report_stranger(self, claim: Claim, name: bytes) -> None:
-        if name not in self._strangers and len(self._strangers) < MOST_STRANGERS:
-            self._strangers.add(name)
+    def _report_unknown(self, claim: Claim, name: bytes) -> None:
+        if name not in self._unknown and len(self._unknown) < MOST_UNKNOWN:
+            self._unknown.add(name)
             logger.warning(
-                "%s: jobs for %r stay where they are: no @uwsgi.spool_handler has that name, and there is no "
+                "%s: jobs for %r stay in the directory: no @uwsgi.spool_handler has that name, and there is no "
                 "@uwsgi.spooler for all others; the first one is %s",
                 *(self._member.name, name.decode("utf-8", "replace"), claim.path),
             )
 
 
 def _shown(value: object) -> str:
-    """What a function returned, for a line of a log. Not of any size, and without calling code of its class."""
+    """What a function returned, for the log: bounded in size, and without calling code of the application."""
     return repr(value) if type(value) in (bool, str, bytes, int) and sys.getsizeof(value) < 200 else f"{type(value)}"
 
 
 def spooler_threads(member: Member) -> ThreadPool:
-    """The threads of a spooler's `def` functions: of a job, and of a signal that came meanwhile."""
+    """The threads of a spooler's `def` functions: for a job, and for a signal at the same time."""
     return ThreadPool(2, member.name)

@@ -1,4 +1,4 @@
-"""All spoolers of a runtime: when there is one more of them, and how often they look."""
+"""All spoolers of a runtime: starts cheap spoolers when there is work, and sets how often directories are scanned."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Spoolers:
     """What the runtime does for its spoolers.
 
     Args:
-        master: has their seats, and reaches those that are processes.
+        master: has their slots, and sends frames to those that are processes.
         spools: the directories.
         processes: spoolers of each directory.
     """
@@ -33,21 +33,21 @@ class Spoolers:
         self._processes = processes
 
     def activate_when_there_is_work(self) -> None:
-        """Those that are cheap come when their directory has work."""
+        """Start cheap spoolers when their directory has work."""
         slots = self._master.dispatcher.slots("spooler")
         count = self._processes
         for number, spool in enumerate(self._spools.all):
             spool.on_work = partial(self._activate_for, spool, slots[number * count : (number + 1) * count])
 
     def _activate_for(self, spool: Spool, slots: Sequence[Slot]) -> None:
-        """Have a spooler for each job that is due or runs, as far as there are seats. Those on their way count."""
+        """Have a spooler for each job that is due or runs, as far as there are slots. Starting ones count."""
         vacant = [slot for slot in slots if slot.state is SlotState.VACANT]
-        there = len(slots) - len(vacant)
-        for slot in vacant[: max(0, spool.unfinished - there)]:
+        running = len(slots) - len(vacant)
+        for slot in vacant[: max(0, spool.unfinished - running)]:
             self._master.dispatcher.activate(slot)
 
     def send_frequency(self, seconds: float) -> None:
-        """A member has said how often directories are looked through: here, and by spoolers that are processes."""
+        """A member has set how often directories are scanned: pass it on, here and to spoolers that are processes."""
         self._spools.apply_frequency(seconds)
         for slot in self._master.dispatcher.slots("spooler"):
             for name in (slot.name, second_name(slot.name)):

@@ -1,4 +1,4 @@
-"""What a runtime counts."""
+"""The counters of a runtime, as values."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["MessageStatistics", "RuntimeStatistics", "SignalStatistics"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SignalStatistics:
-    """What became of the signals of a runtime; every one that was raised is in exactly one of the first three counters.
+    """What became of the signals of a runtime. Each call that raised one is in exactly one of the first three counters.
 
-    `undelivered` were accepted and not run, because the runtime stopped or because no member was there to run them.
-    `lost` are those of the `delivered` whose member died before it had run them.
+    `undelivered` were accepted and not run, because the runtime stopped or because no member could run them. `lost` are
+    those of the `delivered` whose member died before it had run them.
     """
 
     raised: int
@@ -32,10 +32,10 @@ class SignalStatistics:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MessageStatistics:
-    """What became of the messages to mules; every one that was sent is in exactly one of the first two counters.
+    """What became of the messages to mules. Each message that was sent is in exactly one of the first two counters.
 
-    `delivered` were given to user code, `redelivered` for a second time, because the mule died that handled them;
-    `lost` are those that killed their mule twice. `undelivered` were accepted and not handled before the runtime ended.
+    `delivered` were given to user code, `redelivered` a second time, because the mule that handled them died; `lost`
+    are those whose second mule died as well. `undelivered` were accepted and not handled before the runtime ended.
     """
 
     queued: int
@@ -50,8 +50,8 @@ class MessageStatistics:
 class RuntimeStatistics:
     """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory.
 
-    What is counted goes on from one member of a seat to the next. Where members are processes, each writes down how it
-    is doing four times a second: numbers are late by as much, and what it had done since is lost if it is killed.
+    Counters continue when a member is restarted or replaced. Members that are processes write their counters four times
+    a second: the numbers are late by as much, and if a process is killed, what it did since is not counted.
     """
 
     signals: SignalStatistics

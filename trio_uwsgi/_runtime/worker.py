@@ -1,4 +1,4 @@
-"""What a worker does: serves requests and runs signals, in tasks of its own nursery."""
+"""What a worker runs: its listeners and connections, and its signals, in tasks of its nursery."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Application", "Worker", "WorkerSettings", "make_worker", "rpc_threads"]
 
-# `def` RPC functions that run at once in a member; one that calls another holds its thread meanwhile.
+# How many `def` RPC functions run at once in a member; one that calls another keeps its thread meanwhile.
 RPC_THREADS = 16
 
 
@@ -42,11 +42,9 @@ RPC_THREADS = 16
 class Application:
     """The application to serve.
 
-    `app` is an ASGI or a WSGI callable, as `interface` says. `threads` WSGI requests run at once in each worker; 0 is
-    one, on Trio's own thread;
-    `multithread` says whether any two run at once in this process, `multiprocess` whether other processes serve it too.
-    `state` is what the lifespan of an ASGI application
-    left for its requests.
+    `app` is an ASGI or a WSGI callable, as `interface` says. `threads` WSGI requests run at once in each worker; with 0
+    one at a time runs on Trio's own thread. `multithread`: two requests may run at once in this process.
+    `multiprocess`: other processes serve the application too. `state` is the lifespan state of an ASGI application.
     """
 
     app: object
@@ -59,20 +57,20 @@ class Application:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What a worker is told: about HTTP, and who may ask for something else than the application."""
+    """The settings of a worker: HTTP, and which clients may send packets that are not requests."""
 
     http: HttpOptions
     access: AccessRules
 
 
 class Worker:
-    """One worker's HTTP service, and the nursery of the streams that were handed to it.
+    """One worker: its HTTP service, and the nursery of the connections that were given to it by `take`.
 
     Args:
         member: its identity.
         calls: how it runs user code.
         service: its HTTP.
-        threads: the pool in which a WSGI application runs; None for ASGI, and without threads.
+        threads: the pool in which a WSGI application runs; None for ASGI, and for WSGI without threads.
         listeners: the sockets it accepts from, shared with the other workers.
 
     `share` is set where the other workers are other processes.
@@ -97,7 +95,7 @@ class Worker:
 
     @property
     def stuck(self) -> int:
-        """Threads that were given up and still run the application."""
+        """How many threads still run a request that timed out."""
         return self._threads.stuck if self._threads is not None else 0
 
     def statistics(self) -> HttpStatistics:
@@ -105,9 +103,10 @@ class Worker:
         return self._service.statistics()
 
     async def serve(self) -> None:
-        """Serve until the master says stop: then accept no more, let requests and waiting signals end, and return.
+        """Serve until the master sends `Stop` or `Drain`; then accept no more connections, let requests and waiting
+        signals end, and return.
 
-        A cancellation ends everything at once: connections are closed, running requests cut off.
+        A cancellation closes the connections and cancels what runs.
         """
         member = self._member
         async with trio.open_nursery() as services:
@@ -130,7 +129,7 @@ class Worker:
             services.cancel_scope.cancel()
 
     def take(self, stream: trio.abc.Stream, peer: Peer) -> None:
-        """Serve a connection that came some other way than through a listener. The stream is closed at its end."""
+        """Serve a connection that did not come from a listener. The stream is closed at its end."""
         self._nursery.start_soon(serve_stream, self._service, stream, peer)
 
 
@@ -138,7 +137,7 @@ def make_worker(
     member: Member, calls: Calls, application: Application, settings: WorkerSettings, listeners: Sequence[Listener]
 ) -> Worker:
     """A worker for an application, with the drivers and the threads it needs."""
-    member.threads = ThreadPool(1, member.name)  # of `def` signal handlers: one at a time, and never behind requests
+    member.threads = ThreadPool(1, member.name)  # for `def` signal handlers: one at a time, not behind requests
     member.rpc_threads = rpc_threads(member)
     packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":

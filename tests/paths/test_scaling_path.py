@@ -1,4 +1,4 @@
-"""One worker more, one less, and none that accepts: while the runtime serves."""
+"""Adding and removing workers, and pausing, while the runtime serves."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 
 
 def names(runtime: RuntimeUnderTest) -> list[str]:
-    """The workers that there are."""
+    """The workers of the runtime."""
     return [member.name for member in runtime.statistics().members if member.name.startswith("worker")]
 
 
 @all_placements
-async def test_one_more_and_one_less(
+async def test_workers_are_added_and_removed(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One more takes its part; the last one leaves when it has run what it was given, and its number is free again."""
+    """An added worker takes its share; the last worker stops when it has run what it was given, and its number is free
+    again.
+    """
     ran: Notes[tuple[int, int]] = Notes()
 
     @uwsgi_registry.signal_handler(1, target="workers")
@@ -60,22 +62,22 @@ async def test_one_more_and_one_less(
         await trio.sleep(1)
         assert ["worker1", "worker2", "worker3"] == names(runtime)
         assert "ready" == runtime.statistics().members[1].state
-    assert "worker2 leaves, and 1 stay" in caplog.text
+    assert "removing worker2 (workers: 1)" in caplog.text
 
 
 @all_placements
 async def test_the_bounds(placement: Placement, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
-    """The only one stays, and there is a most; the log says so."""
+    """The only worker is not removed, and there is a maximum; the log says so."""
     async with open_runtime(None, Config(placement=placement)) as runtime:
         runtime.runtime.remove_worker()
         await trio.sleep(1)
         assert ["worker1"] == names(runtime)
-        assert "worker1 stays: it is the only one" in caplog.text
+        assert "worker1 is not removed: it is the only worker" in caplog.text
         for _ in range(MOST_ADDED + 1):
             runtime.runtime.add_worker()
         await trio.sleep(1)
         assert 1 + MOST_ADDED == len(names(runtime))
-        assert "no worker is added: 17 are the most there can be" in caplog.text
+        assert "cannot add a worker: the most are 17" in caplog.text
         runtime.stop()
         for call in (runtime.runtime.add_worker, runtime.runtime.remove_worker):
             with pytest.raises(NotServing, match="the runtime is stopping"):
@@ -83,10 +85,10 @@ async def test_the_bounds(placement: Placement, autojump_clock: MockClock, caplo
 
 
 @all_placements
-async def test_one_that_does_not_leave(
+async def test_a_removed_worker_that_does_not_end(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What it runs is cancelled after the mercy, and the others go on."""
+    """What it runs is cancelled after the mercy, and the others keep serving."""
 
     @uwsgi_registry.signal_handler(1, target="worker2")
     async def endless(signum: int) -> None:
@@ -105,10 +107,10 @@ async def test_one_that_does_not_leave(
 
 
 @all_placements
-async def test_one_that_dies_while_it_leaves(
+async def test_a_removed_worker_that_dies(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
-    """It is not started again, and its number is free."""
+    """It is not restarted, and its number is free."""
 
     @uwsgi_registry.signal_handler(1, target="worker2")
     async def long(signum: int) -> None:
@@ -130,7 +132,7 @@ async def test_one_that_dies_while_it_leaves(
 
 @all_placements
 async def test_pausing_is_known(placement: Placement, autojump_clock: MockClock) -> None:
-    """The runtime says whether it pauses; more than once is as good as once. (tests/real has sockets.)"""
+    """`paused` says whether it pauses; pausing twice is the same as once. (tests/real has sockets.)"""
     async with open_runtime(None, Config(workers=2, mules=1, placement=placement)) as runtime:
         for _ in range(2):
             runtime.runtime.pause()
