@@ -106,7 +106,7 @@ def test_errors_of_nodes_say_which_and_what() -> None:
     assert ("n:1", "too late", "node n:1: too late") == (error.node, error.problem, str(error))
 
 
-def test_code_that_cannot_wait_is_told_what_to_do() -> None:
+def test_cannot_wait_says_what_to_do() -> None:
     """The error names what would have to wait, and the remedy."""
     error = errors.CannotWait("the body", "set Config(threads=1)")
     assert "the body has to wait, which code on Trio's own thread cannot; set Config(threads=1)" == str(error)

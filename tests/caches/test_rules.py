@@ -124,7 +124,7 @@ def test_arithmetic_is_exact_and_keeps_the_expiry(rules: Make) -> None:
     assert 4 == cache.number(b"n", 10)
 
 
-def test_every_change_is_told_before_it_is_made() -> None:
+def test_changed_is_called_before_each_change() -> None:
     """Whoever keeps a copy has what the cache has; what it refuses does not happen."""
     copy: dict[bytes, Item] = {}
 

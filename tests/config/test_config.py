@@ -244,7 +244,7 @@ def test_impossible_options_are_refused_with_a_remedy(options: dict[str, Any], m
     assert caught.value.remedy
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     """Impossible values first, each with its remedy; contradictions when there are none of them."""
     with pytest.raises(ConfigError) as caught:
         Config(threads=0, workers="2", http="localhost", umask=-1, lazy_apps=True)  # type: ignore[arg-type]
@@ -343,7 +343,7 @@ def test_farms_are_kept_in_order() -> None:
     assert {} == Config().farms
 
 
-def test_what_spoolers_are_told() -> None:
+def test_spooler_options() -> None:
     """The options of the spooler, and how many there are in all directories."""
     config = Config(spooler=["a", "b"], spooler_processes=3, spooler_frequency=5, spooler_cheap=True)
     expected = SpoolerOptions(
@@ -362,7 +362,7 @@ def test_what_spoolers_are_told() -> None:
     assert 0 == Config().spooler_options.count
 
 
-def test_what_members_in_processes_are_told_of_alarms() -> None:
+def test_alarm_names_for_member_processes() -> None:
     """The names, and nothing that has them do what the master does."""
     config = Config(alarms={"page": "cmd:mail root"}, alarm_log=["page ^disk"], alarm_freq=7)
     told = config.alarm_options.names_only()
@@ -387,7 +387,7 @@ def test_what_members_in_processes_are_told_of_alarms() -> None:
         ({"max_worker_lifetime": math.inf, "placement": "process"}, "max_worker_lifetime=inf is not a limit"),
     ],
 )
-def test_what_nobody_can_follow(options: dict[str, Any], message: str) -> None:
+def test_options_that_need_replaceable_members(options: dict[str, Any], message: str) -> None:
     """Limits of workers are for processes, and are numbers."""
     with pytest.raises(ConfigError, match=message):
         Config(**options)

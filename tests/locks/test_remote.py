@@ -172,7 +172,7 @@ async def test_a_grant_that_crosses_a_cancellation(house: House, nursery: trio.N
     assert not house.scoreboard.is_locked(0)
 
 
-async def test_who_is_not_the_holder_unlocks_nothing(house: House, nursery: trio.Nursery) -> None:
+async def test_only_the_holder_unlocks(house: House, nursery: trio.Nursery) -> None:
     """The master ignores an Unlock of who does not hold the lock, and a Forget of who does not wait."""
     holder = User(house, "a")
     await start(house, nursery, holder)

@@ -24,7 +24,7 @@ def test_a_lock_is_handed_over_in_order() -> None:
     assert ([], []) == (table.waiters(), table.held())
 
 
-def test_who_waits_no_more_is_forgotten() -> None:
+def test_a_cancelled_waiter_is_removed() -> None:
     """Others keep their place, and locks have nothing to do with each other."""
     table: LockTable[str] = LockTable()
     for who in "abc":

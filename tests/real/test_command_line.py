@@ -331,7 +331,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --chmod-socket 999", "'999' is not an octal number"),
         (
             "hello --chmod-socket 660",
-            "trio-uwsgi: --chmod-socket is set, and neither --http nor --socket names a unix socket file",
+            "trio-uwsgi: --chmod-socket is set, but neither --http nor --socket names a unix socket file",
         ),
         ("hello --interface wsgy", "'wsgy' is not auto or wsgi or asgi; did you mean 'wsgi'?"),
         ("hello --log-level loud", "'loud' is not debug or info"),

@@ -380,7 +380,9 @@ async def test_burst_of_messages(mule: Mule, nursery: trio.Nursery) -> None:
     assert 0 == mule.slot.load
 
 
-async def test_message_that_nobody_handles_is_dropped_aloud(mule: Mule, caplog: pytest.LogCaptureFixture) -> None:
+async def test_message_without_a_handler_is_dropped_with_a_warning(
+    mule: Mule, caplog: pytest.LogCaptureFixture
+) -> None:
     """A mule with neither handler nor program says what it dropped, and what to use."""
     mule.message(b"hello")
     await mule.finish(mule.inbox.messages.serve)

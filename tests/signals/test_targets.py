@@ -149,7 +149,7 @@ def test_headcount_of_a_kind() -> None:
     assert (2, 5) == (Headcount(2, 5).of("worker"), Headcount(2, 5).of("mule"))
 
 
-def test_headcount_of_those_who_stay() -> None:
+def test_headcount_of_members_that_always_run() -> None:
     """Without a minimum all members of a kind are always there; workers have none."""
     headcount = Headcount(2, 5, 3, min_mules=1)
     assert (2, 1, 3) == (headcount.least("worker"), headcount.least("mule"), headcount.least("spooler"))

@@ -162,7 +162,7 @@ async def test_ticks_of_a_blocked_loop_come_late_but_in_order(nursery: trio.Nurs
     assert [35.0] * 3 == [time for time, _ in ticks.raised]
 
 
-async def test_steady_clock_is_not_looked_at_in_between(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_a_steady_clock_is_not_rechecked(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """A year of a yearly cron costs no wake-ups where the wall clock goes with Trio's."""
     looks = 0
 
@@ -190,7 +190,7 @@ async def test_wall_clock_that_is_set_is_noticed(nursery: trio.Nursery, autojump
     assert 100 < ticks.raised[0][0] <= 160
 
 
-async def test_timers_alone_need_no_looks(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
+async def test_timers_alone_need_no_recheck(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Without a cron nobody looks at the time of day."""
     ticks = Ticks(nursery, steady=False)
     ticks.add(1, Every(1000))

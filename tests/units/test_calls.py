@@ -447,7 +447,7 @@ def test_summary_of_what_cannot_be_printed() -> None:
     assert "Unprintable: <exception str() failed>" in summary(Unprintable())
 
 
-def test_sole_looks_through_groups_of_one() -> None:
+def test_only_error_unwraps_groups_of_one() -> None:
     """Nested groups of one are unwrapped, a group of several is kept."""
     inner = ValueError()
     both = ExceptionGroup("both", [inner, KeyError()])

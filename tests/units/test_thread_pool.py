@@ -673,7 +673,7 @@ def test_a_run_ends_while_an_abandoned_thread_goes_on(member: Member, gate: Gate
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_every_job_is_told_exactly_once_whatever_is_cancelled_when(
+async def test_done_is_called_exactly_once_whatever_is_cancelled_when(
     unit: Unit, seed: int, autojump_clock: MockClock
 ) -> None:
     """600 jobs of all kinds, half of them cancelled at random moments: each `done` is called once; no thread stays."""

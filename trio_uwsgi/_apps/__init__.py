@@ -5,9 +5,13 @@
     `lifespan.py`        the lifespan of an ASGI application
     `wsgi_threads.py`    WSGI: each request in a thread of the member's pool
     `wsgi_inline.py`     WSGI: one request at a time on Trio's own thread, as in uWSGI's default mode
-    `hidden_trio.py`     what synchronous code on Trio's thread must not see of Trio
-    `wsgi_streams.py`    `wsgi.input`, `wsgi.errors`, and what all environs have
     `async_cores.py`     uWSGI's async cores: waits that a generator registers and commits
+
+Synchronous, beside these drivers:
+
+    `wsgi_exchange.py`           PEP 3333: environ, `start_response`, `write`; `wsgi_inline_exchange.py`: inline
+    `wsgi_streams.py`            `wsgi.input`, `wsgi.errors`, and what all environs have
+    `loop_detection.py`          hides Trio from synchronous code on its thread
 
 A driver takes exchanges (`_http/exchange.py`) from the service of its worker, runs the application, and enforces time
 limits. Elsewhere: units of work, threads and journals are in `_units/`; importing an application is in

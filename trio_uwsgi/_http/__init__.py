@@ -8,7 +8,10 @@ Pure, in the order of a request: bytes in, values out.
     `response.py`         status, headers and pieces of body, as bytes
     `fair_share.py`       how long a worker leaves a new connection to the others
 
-Synchronous, one object for each connection or request:
+Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
+`statistics.py`, `access_record.py` (a line of the access log).
+
+Synchronous, one object for each connection, request or worker:
 
     `session.py`          a connection from its first byte to its end, in phases
     `transport.py`        how a session's bytes leave and arrive; `lingering.py`: how a connection is closed in stages
@@ -16,6 +19,9 @@ Synchronous, one object for each connection or request:
     `service.py`          what all connections of a worker share: driver, limits, deadlines, counters
     `deadlines.py`        many things with one time limit
     `access_log.py`       one line for each response
+    `socket_session.py`   a session on a socket of the reactor
+    `accept_share.py`     a worker's share of new connections, from the scoreboard
+    `accepting.py`        what accepting has in common, whoever does it
 
 Asynchronous, around them:
 

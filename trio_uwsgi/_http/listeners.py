@@ -65,7 +65,7 @@ class Listener:
         close_in_forked_children(self)
 
     def close_copies(self) -> None:
-        """See `close_on_fork.py`. The file belongs to the parent."""
+        """See `_system/close_on_fork.py`. The file belongs to the parent."""
         self._file = None
         self.socket.close()
 

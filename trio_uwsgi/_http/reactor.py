@@ -65,7 +65,7 @@ class Reactor:
         close_in_forked_children(self)
 
     def close_copies(self) -> None:
-        """See `close_on_fork.py`. The epoll set belongs to the parent."""
+        """See `_system/close_on_fork.py`. The epoll set belongs to the parent."""
         self.epoll.close()
         for session in self.sessions.values():
             session._socket.close()

@@ -31,7 +31,7 @@ logger = logging.getLogger("trio_uwsgi")
 
 
 class Driver(Protocol):
-    """Runs one application for many exchanges: `asgi.py` or `wsgi_threads.py`."""
+    """Runs one application for many exchanges: `_apps/asgi.py` or `_apps/wsgi_threads.py`."""
 
     @property
     def exchange_type(self) -> Callable[[Session, Request], Exchange]:

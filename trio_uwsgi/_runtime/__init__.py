@@ -12,7 +12,8 @@ Values and decisions, pure:
 
 The runtime:
 
-    `runtime.py`             the tree of nurseries, and `Runtime`, which people hold
+    `runtime.py`             `Runtime`, which people hold
+    `tree.py`                the tree of nurseries
     `settings.py`            what a runtime is told and what it stands on
     `master.py`              routes signals and messages
     `declarations_in_force.py`    whose declarations count

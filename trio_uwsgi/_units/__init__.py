@@ -8,8 +8,7 @@ code raises ends its unit and nothing else.
     `failures.py`       what user code raised: its own failure, or a cancellation that passes through
     `leftovers.py`      cancel scopes and nurseries that a unit left open
     `journal.py`        where a runtime reports events and failures
-    `loggers.py`        the loggers of this package, whose handlers are the application's and may fail
-    `own_loggers.py`    they stay enabled, however the application sets up logging
+    `loggers.py`        the loggers of this package: they stay enabled, and an application's handlers may fail
 
 How it runs:
 

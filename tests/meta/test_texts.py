@@ -1,0 +1,48 @@
+"""Files that docs, docstrings and comments name are there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.meta.layout import PACKAGE, ROOT, SOURCES
+
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def named(text: str) -> Iterator[str]:
+    """The Python files of this project that a text names: `_http/session.py`, and also _runtime/{mule,worker}.py."""
+    for name in re.findall(r"(?<![\w/.}-])((?:[\w.]+/)*(?:\w+|\{[\w,]+\})\.py)\b", text):
+        folder, _, rest = name.rpartition("/")
+        for stem in rest.removesuffix(".py").strip("{}").split(","):
+            yield f"{folder}/{stem}.py".lstrip("/")
+
+
+def is_there(name: str, folder: Path) -> bool:
+    """Is there such a file, beside the text, or counted from the package, the tests or the root?"""
+    return any(
+        (base / name).exists() for base in (folder, PACKAGE, ROOT / "tests", ROOT, *ROOT.joinpath("tests").iterdir())
+    )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_files_that_pages_name_exist(path: Path) -> None:
+    """Also where several are named at once."""
+    missing = [name for name in named(path.read_text()) if not is_there(name, path.parent)]
+    assert [] == [name for name in missing if "/" in name and not name.startswith("path/to")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_that_sources_name_exist(path: Path) -> None:
+    """In backticks, as docstrings and comments write them."""
+    names = re.findall(r"`([\w/.]+\.py)`", path.read_text())
+    assert [] == [name for name in names if not (is_there(name, path.parent) or name.startswith("path/to"))]
+
+
+def test_the_reading_of_names() -> None:
+    """One, several at once, and none."""
+    text = "`_http/session.py` and _runtime/{mule,worker}.py, but no python.pypi, and not x.py-thing"
+    assert ["_http/session.py", "_runtime/mule.py", "_runtime/worker.py", "x.py"] == list(named(text))
