@@ -230,7 +230,7 @@ async def test_what_is_no_descriptor() -> None:
     """Wrong types and kinds are errors at once, and leave no descriptor."""
     ends = os.pipe()
     before = _descriptors()
-    with pytest.raises(OSError, match="not of a socket"):
+    with pytest.raises(OSError, match="is not a socket"):
         uwsgi.is_connected(ends[0])
     with pytest.raises(OSError, match="Bad file descriptor"):
         uwsgi.is_connected(10_000)

@@ -164,8 +164,11 @@ async def test_a_message_that_kills_comes_again(tmp_path: Path) -> None:
             await server.get(f"/send_message?{text}")
         await until(lambda: "b" in server.said())
         assert ["a", "deadly", "again=False", "deadly", "again=True", "b"] == server.said()
+        await until(
+            lambda: 1 == server.runtime.statistics().messages.redelivered
+        )  # what it noted may overtake its frames
         messages = server.runtime.statistics().messages
-        assert (3, 1, 0) == (messages.queued, messages.redelivered, messages.lost)
+        assert (3, 0) == (messages.queued, messages.lost)
 
 
 async def test_a_job_whose_spooler_is_killed(tmp_path: Path) -> None:

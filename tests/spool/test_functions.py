@@ -229,7 +229,7 @@ def test_jobs_without_a_function_go_to_the_catch_all() -> None:
         return SPOOL_OK
 
     assert 2 == len(registry.spool)
-    assert "2 for jobs" in repr(registry)
+    assert "2 job functions" in repr(registry)
     for variables in ({}, {b"ud_spool_func": b"g"}):
         found = registry.spool.find(variables)
         assert found is not None
