@@ -172,7 +172,7 @@ class Control:
         try:
             runtime.reload(chain=chain)
         except NotServing as error:
-            logger.error("%s: not reloaded: %s", why, error)
+            logger.error("%s: the reload was refused: %s", why, error)
             for begun in (True, False):  # the service manager waits for both
                 self._notifier.reloading(begun)
 

@@ -1,7 +1,7 @@
 """The files in a spooler's directory: their paths, and how they are written to the disk.
 
     NAME            a job, see `rules.py`; 5/NAME has priority 5
-    dead/NAME       a job that was laid aside after its last attempt, and beside it NAME.report with the reason
+    dead/NAME       a job whose last attempt failed, and beside it NAME.report with the reason
     .tries/NAME     the number of failed attempts of a job, and the last failure; only for jobs that have failed
     .running/...    the job that each spooler runs, see `running_jobs.py`
     .new_...        a file that is being written; it is renamed when it is complete

@@ -144,7 +144,7 @@ def recover(folder: SpoolFolder, delay_after_failure: DelayAfter) -> list[str]:
         folder: the directory.
         delay_after_failure: says when such a job is retried.
     Returns:
-        The names of these jobs; with `dead/` in front for those that were laid aside.
+        The names of these jobs; with `dead/` in front for those that were moved there.
     """
     names = []
     try:
