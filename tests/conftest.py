@@ -6,6 +6,7 @@ import compileall
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -43,6 +44,10 @@ def _too_long(number: int, frame: object) -> None:
 
 _take_signals()
 signal.signal(signal.SIGALRM, _too_long)
+
+# Where bytecode is not kept, as in many containers, each worker would compile each test anew, which takes ten seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long an example takes says more of what else the machine does than of the code.
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -56,9 +57,16 @@ def package(name: str) -> str:
     return [*name.split("."), ""][1]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax of a file, read once."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def job(path: Path) -> str:
     """What a module says of itself in the first paragraph of its docstring."""
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n\n")[0]
+    return (ast.get_docstring(parsed(path)) or "").split("\n\n")[0]
 
 
 def is_pure(path: Path) -> bool:
@@ -80,16 +88,19 @@ def running_nodes(node: ast.AST, *, late: bool = True) -> Iterator[ast.AST]:
         yield from running_nodes(child, late=late)
 
 
-def imports(path: Path, *, late: bool = True) -> Iterator[str]:
+@cache
+def imports(path: Path, *, late: bool = True) -> tuple[str, ...]:
     """The dotted names that a file imports, at its top or, if `late`, inside of functions."""
-    for node in running_nodes(ast.parse(path.read_text()), late=late):
+    names: list[str] = []
+    for node in running_nodes(parsed(path), late=late):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: imports are absolute, so that a reader sees the package"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full in PATHS else str(node.module)
+                names.append(full if full in PATHS else str(node.module))
+    return tuple(names)
 
 
 def own_imports(path: Path, *, late: bool = True) -> list[str]:

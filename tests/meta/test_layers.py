@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.meta.layout import LAYER, PATHS, ROOT, SOURCES, imports, is_pure, job, module_name, own_imports, package
+from tests.meta.layout import (
+    LAYER,
+    PATHS,
+    ROOT,
+    SOURCES,
+    imports,
+    is_pure,
+    job,
+    module_name,
+    own_imports,
+    package,
+    parsed,
+)
 from tests.meta.picture import PICTURE, draw
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -50,13 +62,13 @@ def module_lines(path: Path) -> int:
     text = path.read_text()
     lines = len(text.splitlines())
     if LAYER["uwsgi"] <= LAYER[package(module_name(path))]:
-        lines -= sum(docstring_lines(node) for node in ast.walk(ast.parse(text)))
+        lines -= sum(docstring_lines(node) for node in ast.walk(parsed(path)))
     return lines
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Every function and method of a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -94,7 +106,7 @@ def test_modules_say_their_job(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=module_name)
 def test_packages_say_what_is_in_them(path: Path) -> None:
     """The docstring of a package with an underscore names each of its modules, for whoever reads it first."""
-    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    doc = ast.get_docstring(parsed(path)) or ""
     there = {module.name for module in path.parent.glob("*.py")} - {"__init__.py"}
     named = set(re.findall(r"(?<!/)`(\w+\.py)`", doc))
     if path.parent.name.startswith("_") or path.parent.name == "config":
@@ -121,8 +133,9 @@ def test_the_rules_see_what_they_look_for(tmp_path: Path) -> None:
     assert expected == list(imports(source))
     assert expected[:3] == list(imports(source, late=False))
     assert not is_pure(source)
-    source.write_text('"""Adds. Pure."""\n')
-    assert is_pure(source)
+    pure = tmp_path / "pure.py"
+    pure.write_text('"""Adds. Pure."""\n')
+    assert is_pure(pure)
     names = ("trio_uwsgi.errors", "trio_uwsgi._http.http1", "trio_uwsgi._runtime", "trio_uwsgi")
     assert ["errors", "_http", "_runtime", ""] == list(map(package, names))
 
@@ -150,7 +163,7 @@ def passes_on(handler: ast.ExceptHandler) -> bool:
 @pytest.mark.parametrize("path", SOURCES, ids=module_name)
 def test_cancellation_is_never_swallowed(path: Path) -> None:
     """Whoever catches BaseException, or everything, passes it on."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ExceptHandler):
             caught = "BaseException" if node.type is None else ast.unparse(node.type)
             assert "BaseException" not in re.findall(r"\w+", caught) or passes_on(node), f"line {node.lineno}"

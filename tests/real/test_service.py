@@ -202,7 +202,7 @@ def test_a_program_in_one_process(tmp_path: Path) -> None:
         assert "systemd passed fd://3, but it is not served" in server.said
         server.process.send_signal(signal.SIGHUP)
         server.read(
-            "SIGHUP: the reload was refused: Runtime.reload() was called where members are tasks of one process; only members"
+            "SIGHUP: the reload was refused: Runtime.reload() was called where members are tasks of one process; only"
         )
         heard: list[list[str]] = []
 
