@@ -533,7 +533,7 @@ def test_however_it_is_cut(server: Server, size: int) -> None:
     requests = [SERVED["chunks"], SERVED["absolute"], SERVED["length"], SERVED["1.2"], LAST["Close in a list"]]
     stream = b"".join(request for request, _, _ in requests)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    # What is behind the last request comes with its end: later, it could meet a connection that is closed, and reset it.
+    # What is behind the last request comes with its end: later, the connection may be closed, and reset by it.
     pieces[-1] += TAIL
     with Client(server.port) as client:
         for piece in pieces:
