@@ -67,7 +67,11 @@ def answer(rules: CacheRules | SharedRules, step: tuple[str, bytes, bytes, int, 
         return type(error), str(error)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["plain", "lru", "clear"])
+@pytest.mark.parametrize(
+    "spec",
+    [SPECS[0], *(pytest.param(spec, marks=pytest.mark.long) for spec in SPECS[1:])],
+    ids=["plain", "lru", "clear"],
+)
 @given(steps=st.lists(STEP, min_size=20, max_size=60))
 @settings(deadline=None)
 def test_every_answer_is_that_of_a_cache_in_memory(

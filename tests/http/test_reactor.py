@@ -540,7 +540,7 @@ def blast(address: Any, stop: threading.Event) -> None:
         sock.close()
 
 
-@pytest.mark.parametrize("work", [0.0, 0.001])
+@pytest.mark.parametrize("work", [pytest.param(0.0, marks=pytest.mark.long), 0.001])
 async def test_timers_fire_in_time_under_load(listen: Any, work: float) -> None:
     """With 64 busy clients, also of an application that computes for a millisecond, other tasks run within 50 ms."""
 
@@ -628,7 +628,7 @@ def mutated(chance: random.Random) -> bytes:
     return bytes(data)
 
 
-@pytest.mark.parametrize("interface", ["asgi", "wsgi"])
+@pytest.mark.parametrize("interface", ["asgi", pytest.param("wsgi", marks=pytest.mark.long)])
 async def test_fuzzed_streams(listen: Any, interface: str) -> None:
     """A thousand mutated streams in random pieces: no failure, no hanging connection, no descriptor left."""
 

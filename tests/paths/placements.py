@@ -8,25 +8,18 @@ from typing import Literal
 
 import pytest
 
-__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements", "with_long_processes"]
+__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements"]
 
 Placement = Literal["task", "memory", "process"]
 
 # As `open_zygote` asks for them.
 HAS_PROCESSES = hasattr(os, "pidfd_open") and hasattr(fcntl, "F_SETSIG")
 
-_PROCESS = pytest.param("process", marks=pytest.mark.processes)
+# The same story once more, where each member costs a process.
+_PROCESS = pytest.param("process", marks=[pytest.mark.processes, pytest.mark.long])
 
 all_placements = pytest.mark.parametrize(
     "placement", ["task", "memory", _PROCESS] if HAS_PROCESSES else ["task", "memory"]
-)
-
-# For stories that take many seconds in processes, where each member costs a process.
-with_long_processes = pytest.mark.parametrize(
-    "placement",
-    ["task", "memory", pytest.param("process", marks=[pytest.mark.processes, pytest.mark.long])]
-    if HAS_PROCESSES
-    else ["task", "memory"],
 )
 
 

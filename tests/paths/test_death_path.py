@@ -12,7 +12,7 @@ import httpx
 import pytest
 import trio
 
-from tests.paths.placements import Placement, all_placements, task_placements, with_long_processes
+from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi._runtime.statistics import MessageStatistics
 from trio_uwsgi.testing import Event, Notes, open_runtime
@@ -365,7 +365,7 @@ async def story(placement: Placement, registry: Registry) -> list[Event]:
     return list(runtime.log)
 
 
-@with_long_processes
+@all_placements
 async def test_many_runs_give_one_log(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import Placement, all_placements, with_long_processes
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
 from trio_uwsgi.testing import Notes, open_runtime
@@ -106,7 +106,7 @@ async def test_a_program_gets_messages_and_signals(
     assert [b"a", 1, b"b", None] == story
 
 
-@with_long_processes
+@all_placements
 async def test_a_program_gets_what_was_sent_before_it_began(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:

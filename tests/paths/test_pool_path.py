@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.paths.placements import Placement, all_placements, with_long_processes
+from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Mules, Registry, uwsgi
 from trio_uwsgi.errors import MessageQueueFull, MuleError, RegistrationError
 from trio_uwsgi.testing import Notes, RuntimeUnderTest, open_runtime
@@ -228,7 +228,7 @@ async def test_a_full_pool_refuses(placement: Placement, autojump_clock: MockClo
     assert 4 == len(got)
 
 
-@with_long_processes
+@all_placements
 @pytest.mark.parametrize("after", [0, 0.5, 9.999999, 10, 10.000001])
 @pytest.mark.parametrize("how", ["stop", "cancel"])
 async def test_an_end_at_any_time_leaves_nothing(

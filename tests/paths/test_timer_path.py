@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from tests.paths.placements import Placement, all_placements, task_placements, with_long_processes
+from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import RegistrationError
@@ -195,7 +195,7 @@ def test_impossible_intervals_are_refused(seconds: float) -> None:
         Registry().timer(seconds)
 
 
-@with_long_processes
+@all_placements
 async def test_ten_thousand_timers_at_one_instant(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
@@ -308,7 +308,7 @@ async def test_a_registry_of_ones_own_takes_timers(autojump_clock: MockClock, uw
 
 
 @pytest.mark.parametrize("micro", [0, 678_901, 999_999])
-@with_long_processes
+@all_placements
 async def test_a_cron_never_runs_before_its_minute(
     placement: Placement, micro: int, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:

@@ -73,7 +73,7 @@ def served(folder: Path, source: str, *words: str) -> Iterator[list[str]]:
     ],
     ids=" ".join,
 )
-@pytest.mark.parametrize("where", ["import", "post_fork"])
+@pytest.mark.parametrize("where", ["import", pytest.param("post_fork", marks=pytest.mark.long)])
 def test_a_configuration_does_not_silence_the_server(tmp_path: Path, where: str, words: list[str]) -> None:
     """After a dictConfig that disables what it does not name, failures and requests are logged, by its handlers."""
     configure = ROOT_CONFIG.replace("LOGGERS", "")

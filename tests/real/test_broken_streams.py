@@ -103,6 +103,7 @@ def test_options_that_are_wrong(tmp_path: Path, how: str) -> None:
     assert 2 == subprocess.run(line, env=environment(), cwd=tmp_path, timeout=20, check=False).returncode
 
 
+@pytest.mark.long
 def test_an_embedded_server(tmp_path: Path) -> None:
     """In an embedded server with closed descriptors, a dump and a blocked worker end nothing."""
     source = """

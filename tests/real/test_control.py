@@ -161,6 +161,7 @@ def test_where_code_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert [str(folder) for folder in folders] == _folders(AppReference("name", target))
 
 
+@pytest.mark.long
 def test_reload_with_an_unreadable_folder(tmp_path: Path) -> None:
     """`--reload` serves, with one warning, and notices changes in other folders."""
     write(tmp_path, "1")

@@ -44,7 +44,7 @@ def titles(pid: int) -> set[str]:
     return {name}.union(*map(titles, children(pid)))
 
 
-@pytest.mark.parametrize("lazy", [(), ("--lazy-apps",)], ids=["forked", "fresh"])
+@pytest.mark.parametrize("lazy", [(), pytest.param(("--lazy-apps",), marks=pytest.mark.long)], ids=["forked", "fresh"])
 def test_members_begin_with_their_hooks_and_names(tmp_path: Path, lazy: tuple[str, ...]) -> None:
     """Each process has called the hooks itself, in order, and has the title of its role."""
     (tmp_path / "begin.py").write_text(APP)

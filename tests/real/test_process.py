@@ -247,7 +247,7 @@ async def test_several_tasks_wait_and_fork() -> None:
 # ----- stuck children
 
 
-@pytest.mark.parametrize("how", ["busy", pytest.param("sleep", marks=LONG), "gil"])
+@pytest.mark.parametrize("how", ["busy", *(pytest.param(how, marks=LONG) for how in ("sleep", "gil"))])
 async def test_a_stuck_child_shows_its_stack_and_is_killed(how: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever it is stuck in, its stack is printed, and it is dead half a second after its grace."""
     async with zygote_and_child(how, main="tests.real.zygote_members:be_stuck") as (_, child):
@@ -521,6 +521,7 @@ async def test_a_lazy_child_whose_import_fails(tmp_path: Path, capfd: pytest.Cap
 # ----- nothing is left
 
 
+@pytest.mark.long
 async def test_a_hundred_forks_leave_nothing() -> None:
     """Neither the master nor the zygote has more descriptors, children or memory after a hundred children."""
     async with open_zygote(plan(main="os:write")) as zygote:

@@ -125,7 +125,7 @@ async def asked(program: Program, port: int, path: str, number: int, answers: li
         return time.monotonic() - began
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 async def test_a_graceful_stop_ends_what_runs(tmp_path: Path, number: signal.Signals) -> None:
     """The running request is answered, queued messages are handled, all processes end, and the code is 0."""
     port = free_port()
@@ -267,7 +267,7 @@ def test_a_declaration_that_does_not_fit(tmp_path: Path) -> None:
     assert "mule3" in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
+@pytest.mark.parametrize("guarded", [pytest.param(True, marks=pytest.mark.long), False], ids=["guarded", "unguarded"])
 def test_an_application_of_the_script(tmp_path: Path, guarded: bool) -> None:
     """A script that serves its own application is run a second time for the processes, with or without the line."""
     port = free_port()

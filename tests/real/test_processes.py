@@ -301,6 +301,7 @@ async def kill_now_and_then(server: ProcessRuntime, kills: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 async def test_no_acknowledged_increment_is_lost(tmp_path: Path) -> None:
     """Two workers count in one cache while they are killed: it has what clients were told, and what they could not be
     told at most beyond that.
@@ -341,6 +342,7 @@ async def total():
         assert sum(member.deaths for member in server.runtime.statistics().members) >= 3
 
 
+@pytest.mark.long
 async def test_a_file_under_a_lock(tmp_path: Path) -> None:
     """Two workers read, change and write a file under a lock while holders are killed: nothing is lost or done twice,
     and nobody waits for the dead.
@@ -424,6 +426,7 @@ async def locked():
 # ----- ends of members
 
 
+@pytest.mark.long
 async def test_descriptors_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After thirty kills the master has as many descriptors and children as before."""
     async with process_runtime(tmp_path) as server:

@@ -205,6 +205,7 @@ async def test_workers_are_recycled_after_max_requests(tmp_path: Path, caplog: p
         assert [0, 0] == [member.deaths for member in server.runtime.statistics().members]
 
 
+@pytest.mark.long
 async def test_other_limits(tmp_path: Path) -> None:
     """A worker that reached its lifetime or memory limit is replaced by another process."""
     for options in ({"max_worker_lifetime": 0.3}, {"reload_on_rss": 1024}):
@@ -255,6 +256,7 @@ async def program():
         assert {f"message{number}": 1 for number in range(sent)} == dict(counts)
 
 
+@pytest.mark.long
 async def test_timers_are_not_doubled(tmp_path: Path) -> None:
     """Those of the old code end, those of the new code begin, also those that a member added."""
     timers = """
@@ -278,6 +280,7 @@ async def add():
         assert 9 <= raised <= 11
 
 
+@pytest.mark.long
 async def test_a_stop_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It stops, whatever the reload has done so far, and no process is left."""
     caplog.set_level("INFO")

@@ -81,7 +81,8 @@ def tell(peer: Peer, what: object) -> None:
     peer.stdin.flush()
 
 
-@pytest.mark.parametrize("stored", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("stored", [False, True])
 def test_no_increment_is_lost_or_counted_twice(
     start: Start, folder: SharedFolder, tmp_path: Path, stored: bool
 ) -> None:
@@ -109,6 +110,7 @@ def test_no_increment_is_lost_or_counted_twice(
     cache.stored.close()
 
 
+@pytest.mark.long
 def test_room_and_counts_under_four_processes(start: Start, folder: SharedFolder) -> None:
     """Never more items than there may be, and every get of every process is counted."""
     fields: dict[str, Any] = {"items": 50, "lru": True}

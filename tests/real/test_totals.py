@@ -11,6 +11,7 @@ from benchmarks.totals import Run
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.long
 async def test_signals_are_run_or_said_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often members are killed: what the runtime counts, what was raised and what handlers did adds up."""
     run = Run("signals", 800, tmp_path)

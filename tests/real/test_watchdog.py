@@ -131,7 +131,7 @@ async def stick_one_of_two(how: str) -> float:
     return seconds
 
 
-@pytest.mark.parametrize("how", ["sleep", pytest.param("busy", marks=pytest.mark.long), "native"])
+@pytest.mark.parametrize("how", ["sleep", *(pytest.param(how, marks=pytest.mark.long) for how in ("busy", "native"))])
 async def test_a_stuck_worker(how: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """It is killed and replaced soon after its deadline, and its stack is logged; the other one keeps serving."""
     assert 1 <= await stick_one_of_two(how) <= 1.5 + BUSY
@@ -178,6 +178,7 @@ async def test_a_stuck_mule(capfd: pytest.CaptureFixture[str]) -> None:
     assert "in handle" in capfd.readouterr().err
 
 
+@pytest.mark.long
 async def test_a_stuck_spooler(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A spooler is killed by its own limit, which counts as an attempt of its job."""
     async with served(spooler=str(tmp_path / "jobs"), spooler_harakiri=1) as world:

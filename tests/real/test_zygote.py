@@ -93,7 +93,7 @@ def test_children_end_when_the_master_is_killed(lazy: bool) -> None:
         assert [] == members.left(GONE)
 
 
-@pytest.mark.parametrize("lazy", [False, True], ids=["forked", "fresh"])
+@pytest.mark.parametrize("lazy", [False, pytest.param(True, marks=pytest.mark.long)], ids=["forked", "fresh"])
 def test_no_process_is_left_when_master_and_zygote_are_killed(lazy: bool) -> None:
     """The kernel kills the children, whatever they are stuck in."""
     with family("idle", "busy", "sleep", "gil", lazy=lazy) as members:
@@ -156,7 +156,11 @@ IN_A_NURSERY = """
 """
 
 
-@pytest.mark.parametrize("end", [GUARDED, UNGUARDED, IN_A_NURSERY], ids=["guarded", "unguarded", "nursery"])
+@pytest.mark.parametrize(
+    "end",
+    [GUARDED, *(pytest.param(end, marks=pytest.mark.long) for end in (UNGUARDED, IN_A_NURSERY))],
+    ids=["guarded", "unguarded", "nursery"],
+)
 def test_the_application_of_a_script(tmp_path: Path, end: str) -> None:
     """A script runs a second time to get its application, and serves once."""
     (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT + end))
