@@ -162,7 +162,7 @@ def test_an_encoded_slash(client: httpx.Client) -> None:
     assert "/echo/a/b" == client.get("/echo/a%2Fb").json()["path"]
 
 
-@pytest.mark.parametrize("size", [1, 70_000, 50 * MIB])
+@pytest.mark.parametrize("size", [1, 70_000, pytest.param(50 * MIB, marks=pytest.mark.long)])
 def test_downloads(client: httpx.Client, size: int) -> None:
     """What is streamed without a length arrives whole."""
     digest, count = hashlib.sha256(), 0

@@ -1,4 +1,7 @@
-"""The rules of the house, read from the sources: who may import whom, and how long things may be."""
+"""The rules of the layout, read from the sources: what may import what, and how long things may be.
+
+Each test reads all files, and fails with a list of those that break its rule.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.meta.layout import (
     LAYER,
@@ -73,11 +74,14 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
             yield node
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_nothing_imports_upward(path: Path) -> None:
+def test_nothing_imports_upward() -> None:
     """At run time a module imports only from its own package and from layers below it."""
-    here = package(module_name(path))
-    upward = [name for name in own_imports(path) if package(name) != here and LAYER[package(name)] >= LAYER[here]]
+    upward = [
+        f"{here} imports {name}"
+        for here, path in PATHS.items()
+        for name in own_imports(path)
+        if package(name) != package(here) and LAYER[package(name)] >= LAYER[package(here)]
+    ]
     assert [] == upward
 
 
@@ -89,28 +93,25 @@ def test_no_circles() -> None:
     assert {} == waiting
 
 
-@pytest.mark.parametrize("path", [*filter(is_pure, SOURCES)], ids=module_name)
-def test_pure_modules_only_compute(path: Path) -> None:
+def test_pure_modules_only_compute() -> None:
     """A module that says so imports nothing that waits, looks at a clock, or touches the operating system."""
-    names = set(imports(path))
-    assert set() == {name.split(".")[0] for name in names} & NOT_PURE
-    assert [] == [name for name in names & PATHS.keys() if not is_pure(PATHS[name])]
+    pure = {here: set(imports(path)) for here, path in PATHS.items() if is_pure(path)}
+    assert {} == {here: used for here, names in pure.items() if (used := {n.split(".")[0] for n in names} & NOT_PURE)}
+    impure = {name for name, path in PATHS.items() if not is_pure(path)}
+    assert {} == {here: names & impure for here, names in pure.items() if names & impure}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_modules_say_their_job(path: Path) -> None:
+def test_modules_say_their_job() -> None:
     """A module opens with the one job it has; and a package with what is in it."""
-    assert job(path).endswith((".", ":"))
+    assert [] == [path for path in SOURCES if not job(path).endswith((".", ":"))]
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=module_name)
-def test_packages_say_what_is_in_them(path: Path) -> None:
+def test_packages_say_what_is_in_them() -> None:
     """The docstring of a package with an underscore names each of its modules, for whoever reads it first."""
-    doc = ast.get_docstring(parsed(path)) or ""
-    there = {module.name for module in path.parent.glob("*.py")} - {"__init__.py"}
-    named = set(re.findall(r"(?<!/)`(\w+\.py)`", doc))
-    if path.parent.name.startswith("_") or path.parent.name == "config":
-        assert there <= named
+    for path in SOURCES:
+        if path.name == "__init__.py" and (path.parent.name.startswith("_") or path.parent.name == "config"):
+            named = set(re.findall(r"(?<!/)`(\w+\.py)`", ast.get_docstring(parsed(path)) or ""))
+            assert set() == {module.name for module in path.parent.glob("*.py")} - {"__init__.py"} - named, path
 
 
 def test_the_picture_is_of_this_code() -> None:
@@ -140,16 +141,17 @@ def test_the_rules_see_what_they_look_for(tmp_path: Path) -> None:
     assert ["errors", "_http", "_runtime", ""] == list(map(package, names))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_sizes(path: Path) -> None:
+def test_sizes() -> None:
     """Modules, functions and constructors stay small enough to be read at once."""
-    assert LONGEST_MODULE >= module_lines(path)
-    long = [f"{f.name} has {code_lines(f)} lines" for f in functions(path) if code_lines(f) > LONGEST_FUNCTION]
-    assert [] == long
-    for function in functions(path):
-        if function.name == "__init__":
-            arguments = len(function.args.args) + len(function.args.kwonlyargs) - 1
-            assert MOST_ARGUMENTS >= arguments, f"line {function.lineno}: group them in a frozen dataclass"
+    assert {} == {path: lines for path in SOURCES if (lines := module_lines(path)) > LONGEST_MODULE}
+    every = [(path, function) for path in SOURCES for function in functions(path)]
+    assert [] == [f"{path}: {f.name}: {code_lines(f)} lines" for path, f in every if code_lines(f) > LONGEST_FUNCTION]
+    many = [
+        f"{path}:{function.lineno}: group the arguments in a frozen dataclass"
+        for path, function in every
+        if function.name == "__init__" and len(function.args.args) + len(function.args.kwonlyargs) - 1 > MOST_ARGUMENTS
+    ]
+    assert [] == many
 
 
 def passes_on(handler: ast.ExceptHandler) -> bool:
@@ -160,13 +162,13 @@ def passes_on(handler: ast.ExceptHandler) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_cancellation_is_never_swallowed(path: Path) -> None:
+def test_cancellation_is_never_swallowed() -> None:
     """Whoever catches BaseException, or everything, passes it on."""
-    for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.ExceptHandler):
-            caught = "BaseException" if node.type is None else ast.unparse(node.type)
-            assert "BaseException" not in re.findall(r"\w+", caught) or passes_on(node), f"line {node.lineno}"
+    for path in SOURCES:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.ExceptHandler):
+                caught = "BaseException" if node.type is None else ast.unparse(node.type)
+                assert "BaseException" not in re.findall(r"\w+", caught) or passes_on(node), f"{path}:{node.lineno}"
 
 
 def test_no_drawers() -> None:
@@ -174,9 +176,9 @@ def test_no_drawers() -> None:
     assert set() == {path.stem for path in SOURCES} & {"utils", "util", "helpers", "common", "misc", "manager"}
 
 
-@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_tests_say_what_they_show(path: Path) -> None:
+def test_tests_say_what_they_show() -> None:
     """Every test has a docstring, and none replaces a collaborator with a mock."""
-    silent = [f.name for f in functions(path) if f.name.startswith("test_") and not ast.get_docstring(f)]
-    assert [] == silent
-    assert not [name for name in imports(path) if name.startswith("unittest.mock")]
+    for path in TESTS:
+        silent = [f.name for f in functions(path) if f.name.startswith("test_") and not ast.get_docstring(f)]
+        assert [] == silent, path
+        assert not [name for name in imports(path) if name.startswith("unittest.mock")], path

@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.meta.layout import PACKAGE, ROOT, SOURCES
 
 PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,18 +26,18 @@ def is_there(name: str, folder: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_files_that_pages_name_exist(path: Path) -> None:
+def test_files_that_pages_name_exist() -> None:
     """Also where several are named at once."""
-    missing = [name for name in named(path.read_text()) if not is_there(name, path.parent)]
-    assert [] == [name for name in missing if "/" in name and not name.startswith("path/to")]
+    for page in PAGES:
+        missing = [name for name in named(page.read_text()) if not is_there(name, page.parent)]
+        assert [] == [name for name in missing if "/" in name and not name.startswith("path/to")], page
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_that_sources_name_exist(path: Path) -> None:
+def test_files_that_sources_name_exist() -> None:
     """In backticks, as docstrings and comments write them."""
-    names = re.findall(r"`([\w/.]+\.py)`", path.read_text())
-    assert [] == [name for name in names if not (is_there(name, path.parent) or name.startswith("path/to"))]
+    for path in SOURCES:
+        names = re.findall(r"`([\w/.]+\.py)`", path.read_text())
+        assert [] == [name for name in names if not (is_there(name, path.parent) or name.startswith("path/to"))], path
 
 
 def test_the_reading_of_names() -> None:

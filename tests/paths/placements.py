@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "task_placements"]
+__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "first_placement", "task_placements"]
 
 Placement = Literal["task", "memory", "process"]
 
@@ -20,6 +20,12 @@ _PROCESS = pytest.param("process", marks=[pytest.mark.processes, pytest.mark.lon
 
 all_placements = pytest.mark.parametrize(
     "placement", ["task", "memory", _PROCESS] if HAS_PROCESSES else ["task", "memory"]
+)
+
+
+# For stories that take seconds: one way is enough to begin with.
+first_placement = pytest.mark.parametrize(
+    "placement", ["task", pytest.param("memory", marks=pytest.mark.long), *([_PROCESS] if HAS_PROCESSES else [])]
 )
 
 

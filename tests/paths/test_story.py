@@ -13,7 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.paths.placements import Placement, all_placements
+from tests.paths.placements import Placement, first_placement
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.testing import Event, Notes, RuntimeUnderTest, open_runtime
 
@@ -106,7 +106,7 @@ def first_log() -> list[Event]:
     return run_the_story()[0]
 
 
-@all_placements
+@first_placement
 def test_a_year_passes_in_seconds(placement: Placement, first_log: list[Event]) -> None:
     """Each Monday at 03:00 local time, in summer and in winter; with the same events wherever the members live."""
     began = time.perf_counter()

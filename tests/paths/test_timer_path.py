@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from tests.paths.placements import Placement, all_placements, task_placements
+from tests.paths.placements import Placement, all_placements, first_placement, task_placements
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import RegistrationError
@@ -195,7 +195,7 @@ def test_impossible_intervals_are_refused(seconds: float) -> None:
         Registry().timer(seconds)
 
 
-@all_placements
+@first_placement
 async def test_ten_thousand_timers_at_one_instant(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:

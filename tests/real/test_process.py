@@ -334,6 +334,7 @@ async def test_what_a_zygote_reports_of_its_import() -> None:
     assert ExitStatus(code=0) == zygote.status
 
 
+@pytest.mark.long
 async def test_children_survive_their_zygote() -> None:
     """Children keep running and their statuses stay exact; another zygote forks the next ones."""
     async with zygote_and_child({"exit": 5}) as (zygote, first), await zygote.fork("worker2") as second:
@@ -468,6 +469,7 @@ async def test_functions_of_the_plan_that_fail() -> None:
     assert "ModuleNotFoundError" in str(await refused(describe="nowhere:nothing"))
 
 
+@pytest.mark.long
 async def test_threads_may_be_allowed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """With threads="allow" it forks anyway, with a warning; threads outside of Python only cause a warning."""
     thread = "threading.Thread(target=time.sleep, args=(9,), daemon=True, name='t').start()\n"
@@ -506,6 +508,7 @@ async def test_lazy_children_are_new_interpreters(tmp_path: Path) -> None:
     assert ["pipe"] == beside_its_own(facts_of_child)
 
 
+@pytest.mark.long
 async def test_a_lazy_child_whose_import_fails(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The zygote starts; the child ends with the error, and the next one imports the changed file."""
     app = module(tmp_path, "1 / 0\n")

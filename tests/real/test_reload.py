@@ -161,6 +161,7 @@ async def app(scope, receive, send):
         assert [0, 0, 0] == [member.deaths for member in server.runtime.statistics().members]
 
 
+@pytest.mark.long
 async def test_a_worker_in_backoff_when_a_reload_begins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It starts again with the old code while others start with the new code, and is replaced, too."""
     caplog.set_level("INFO")
@@ -216,6 +217,7 @@ async def test_other_limits(tmp_path: Path) -> None:
                     await trio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_signals_and_messages_during_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """None is lost or handled twice, whichever member handles it; a mule function never runs twice at once."""
     caplog.set_level("INFO")

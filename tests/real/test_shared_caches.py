@@ -214,7 +214,8 @@ def test_who_is_killed_in_a_transaction_blocks_nobody(start: Start, folder: Shar
     rules.close()
 
 
-@pytest.mark.parametrize("old", [pytest.param(False, marks=pytest.mark.long), True])
+@pytest.mark.long
+@pytest.mark.parametrize("old", [False, True])
 def test_processes_that_open_at_once(start: Start, folder: SharedFolder, tmp_path: Path, old: bool) -> None:
     """One of them makes the file ready, or takes over what was written before there were versions; the others wait."""
     path = str(tmp_path / "c.store")

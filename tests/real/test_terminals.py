@@ -132,7 +132,7 @@ def test_commands_to_a_background_job(tmp_path: Path, mode: str) -> None:
         end(server, pid)
 
 
-@pytest.mark.parametrize("mode", ["tasks", "processes"])
+@pytest.mark.parametrize("mode", ["tasks", pytest.param("processes", marks=pytest.mark.long)])
 def test_a_terminal_that_is_closed(tmp_path: Path, mode: str) -> None:
     """It keeps serving: output is lost, and SIGHUP, which the kernel sends, is a reload."""
     near, far = pty.openpty()
