@@ -1,6 +1,6 @@
 """How an application is called for a request.
 
-    `interface.py`       ASGI or WSGI, when nobody says it
+    `interface.py`       detects whether an application is ASGI or WSGI
     `asgi.py`            ASGI 3, in the tasks of `runners.py`
     `lifespan.py`        the lifespan of an ASGI application
     `wsgi_threads.py`    WSGI: each request in a thread of the member's pool

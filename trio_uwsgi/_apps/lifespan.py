@@ -28,9 +28,11 @@ class Lifespan:
     """One application's lifespan.
 
     Args:
-        app: the application. mode: `on`: it must support lifespan; `auto`: an application that raises or returns before
-        its startup is complete is served without a lifespan, which is reported if it had received `lifespan.startup`.
-        sys.exit() during the startup is a failed start in both modes. calls: the member's, to report failures.
+        app: the application.
+        mode: `on`: it must support lifespan; `auto`: an application that raises or returns before its startup is
+            complete is served without a lifespan, which is logged. sys.exit() during the startup is a failed start in
+            both modes.
+        calls: the member's, to report failures.
     """
 
     def __init__(self, app: AsgiApp, mode: Literal["auto", "on"], calls: Calls) -> None:

@@ -1,6 +1,6 @@
 """Caches: uWSGI's `cache_*` calls, in one process or shared by all of a runtime.
 
-    `rules.py`           what expires, what makes room, arithmetic, errors (pure); it asks others where the items are
+    `rules.py`           expiry, capacity, arithmetic, errors (pure); the items themselves are elsewhere
     `caches.py`          the caches of a runtime, as members and threads use them
     `store.py`           the file behind a cache that one process has for itself
 
@@ -8,10 +8,10 @@ Caches that processes share are LMDB files in shared memory, and each call is on
 
     `shared_cache.py`    the rules, with transactions and statistics around them
     `shared_items.py`    items in such a file, as `rules.py` asks for them
-    `records.py`         how an item is written (pure)
-    `files.py`           opening the file, wherever it is
+    `records.py`         the format of the file (pure)
+    `files.py`           opens the file of a cache, here and for `store.py`
     `shared_folder.py`   the folder in shared memory, made by the master
 
-Members do not know which kind they have. Elsewhere: calls of other servers for our caches are in
+Members need not know which kind they have. Elsewhere: calls of other servers for our caches are in
 `_nodes/cache_calls.py`; the API is `uwsgi/_caches.py`.
 """

@@ -6,7 +6,7 @@ Pure, in the order of a request: bytes in, values out.
     `uwsgi_requests.py`   the same of uwsgi packets, with `uwsgi_http.py` (requests as CGI vars)
     `request.py`          one request, as applications get it
     `response.py`         status, headers and pieces of body, as bytes
-    `fair_share.py`       how long a worker leaves a new connection to the others
+    `fair_share.py`       how long a worker delays accept(), so that others get their share
 
 Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
 `statistics.py`, `access_record.py` (a line of the access log).
@@ -14,18 +14,18 @@ Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `ph
 Synchronous, one object for each connection, request or worker:
 
     `session.py`          a connection from its first byte to its end, in phases
-    `transport.py`        how a session's bytes leave and arrive; `lingering.py`: how a connection is closed in stages
+    `transport.py`        how a session's bytes are read and written; `lingering.py`: closing in stages
     `exchange.py`         one request and its response, as applications' drivers see them
     `service.py`          what all connections of a worker share: driver, limits, deadlines, counters
-    `deadlines.py`        many things with one time limit
-    `access_log.py`       one line for each response
+    `deadlines.py`        a table of entries with the same time limit
+    `access_log.py`       writes one line for each response
     `socket_session.py`   a session on a socket of the reactor
     `accept_share.py`     a worker's share of new connections, from the scoreboard
-    `accepting.py`        what accepting has in common, whoever does it
+    `accepting.py`        what `reactor.py` and `connection.py` share when they accept
 
 Asynchronous, around them:
 
-    `listeners.py`        open the sockets
+    `listeners.py`        opens the listening sockets
     `reactor.py`          all sockets of a worker, in one task with an epoll set: the fast path
     `fair_reactor.py`     the same where processes share listeners
     `connection.py`       one client on any other Trio stream: tests, TLS, systems without epoll

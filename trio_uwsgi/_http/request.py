@@ -110,7 +110,6 @@ class Request:
         name are left out, and so is Proxy.
 
         Args:
-            request: the self.
             peer: the facts of its connection.
             base: what all requests have in common: the `wsgi.*` keys, SCRIPT_NAME. Not changed.
         Returns:

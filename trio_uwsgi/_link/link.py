@@ -70,7 +70,7 @@ class StreamLink:
     """One end of a link in bytes.
 
     `run` moves the bytes, in the member's nursery, until the other end closes, `finish` is called or it is cancelled;
-    what was sent before `run` waits.
+    frames that were sent before `run` began wait for it.
 
     Args:
         stream: to the other end; closed when `run` ends.

@@ -66,7 +66,7 @@ class Row:
         return self._text.tobytes().partition(b"\0")[0]
 
     def write(self, text: bytes) -> None:
-        """Write the text, cut off to the room in the row. For the instance of this row only."""
+        """Write the text, truncated to the size of its field. For the instance of this row only."""
         _PACKED.pack_into(self._text, 0, text)
 
     def mark(self, now: float, text: bytes) -> None:

@@ -1,10 +1,10 @@
 """Other servers that speak the uwsgi protocol: asking them, and answering them.
 
-    `client.py`           one call of another node, over a connection that is kept
-    `server.py`           answers packets that are no requests: RPC, signals, caches, jobs, pings; asks the access rules
-    `rpc_functions.py`    a function for RPC, and what it may be called (pure)
+    `client.py`           calls to other nodes, over connections that are kept
+    `server.py`           answers packets that are not requests: RPC, signals, caches, jobs, pings; checks access
+    `rpc_functions.py`    a function for RPC, and the rules for its name and arguments (pure)
     `rpc.py`              calls such a function, for members and for other nodes
-    `cache_calls.py`      does with our caches what another node asks for
+    `cache_calls.py`      runs cache commands of other nodes
 
 The bytes are in `_protocol/`. The API is `uwsgi/_rpc.py` and the `remote` arguments of `uwsgi/_caches.py`.
 """

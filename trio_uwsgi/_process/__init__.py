@@ -3,18 +3,18 @@
 The master starts a zygote: a process that imports the application and then forks members, which share its memory. The
 master itself imports nothing of the application.
 
-    `app_name.py`            how an application object is found again in another process
-    `loader.py`              import it by its name
-    `patched_modules.py`     what its import may have changed, and the server stands on
+    `app_name.py`            names an application object, so that another process can import it
+    `loader.py`              imports an application by its name
+    `patched_modules.py`     undoes or refuses changes by the import that the server depends on
 
 The master's side:
 
     `generation.py`          one version of the application's code, and its members
     `launcher.py`            where zygotes come from; `zygote_start.py`: how one is started
-    `zygote_control.py`      a zygote as a context, its children as objects; `child.py`: one of them
-    `member_start.py`        what is known of a member's process until it serves
+    `zygote_control.py`      a zygote as a context manager; `child.py`: one child process of it
+    `member_start.py`        the master's state of a member's process until it serves
     `blocked.py`             when an event loop counts as blocked (pure)
-    `watchdog.py`            kills members that are
+    `watchdog.py`            kills members whose event loop is blocked
 
 Between the two: `zygote_frames.py` (pure) and `zygote_channel.py`.
 
@@ -23,8 +23,8 @@ In the other process:
     `zygote.py`              the zygote
     `child_main.py`          a child, from the fork to the end of its process
     `member_process.py`      the member in it: its link, its shared memory, its clock
-    `heartbeat_loop.py`      shows that its loop runs, and asks for a replacement when a limit is reached
-    `forced_exit.py`         ends a process that does not end by itself
+    `heartbeat_loop.py`      writes the heartbeat and the statistics; asks for a replacement when a limit is reached
+    `forced_exit.py`         ends the process when the Trio run does not end by itself
 
-Elsewhere: what a member does is in `_runtime/`, and is the same in a task.
+Elsewhere: what a member does is in `_runtime/`; it is the same as in a task.
 """

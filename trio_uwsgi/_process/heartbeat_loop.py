@@ -1,7 +1,7 @@
 """The heartbeat of a member's process: writes the time and the member's statistics to its row of the scoreboard.
 
-`HeartbeatLoop.beat` is one heartbeat; `beat` repeats it in production. Tests with another clock replace `beat` (see
-`MemberEnvironment` in `member_process.py`).
+The method `HeartbeatLoop.beat` does it once; the function `beat` repeats that in production. Tests with another clock
+replace the function (see `MemberEnvironment` in `member_process.py`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class HeartbeatLoop:
         self.member_factory = member_factory
         self.member = member
         self._row = row
-        self._stuck = 0  # heartbeats since a thread is stuck
+        self._stuck = 0  # heartbeats since a thread got stuck
         self._recycling = (
             RecyclingCheck(member_factory.recycling_limits, _random(), trio.current_time())
             if member.kind == "worker"

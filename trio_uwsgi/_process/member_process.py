@@ -154,7 +154,7 @@ async def _run(
 
 
 class _Inherited(NamedTuple):
-    """What the descriptors are."""
+    """The descriptors that the process inherits, as objects."""
 
     stream: trio.SocketStream
     scoreboard: Scoreboard

@@ -1,9 +1,9 @@
-"""Who runs what: the master, the members, and the tree of nurseries that owns them.
+"""The master, the members, and the tree of nurseries that owns them.
 
 Values and decisions, pure:
 
     `registry.py`            what an application declared
-    `declarations.py`        the same, described for a master that does not import the application
+    `declarations.py`        the same, for a master that has not imported the application
     `slots.py`               the place of one member, and what waits there
     `dispatcher.py`          which member gets the next signal or message
     `backoff.py`             how long to wait before a member is started again
@@ -12,30 +12,30 @@ Values and decisions, pure:
 
 The runtime:
 
-    `runtime.py`             `Runtime`, which people hold
+    `runtime.py`             `Runtime`: what an embedder holds and calls
     `tree.py`                the tree of nurseries
-    `settings.py`            what a runtime is told and what it stands on
+    `settings.py`            a runtime's settings and its environment, as values
     `master.py`              routes signals and messages
-    `declarations_in_force.py`    whose declarations count
-    `recipients.py`          messages and recipients as people write them
-    `statistics.py`          what is counted
+    `declarations_in_force.py`    the declarations of the code that members run
+    `recipients.py`          checks messages and recipients that callers pass
+    `statistics.py`          counters, as values
 
-Keeping members there:
+Starting and replacing members:
 
     `supervisor.py`          keeps one slot filled: starts, replaces and drains instances
     `member_instance.py`     one run of a member in a slot
-    `placement.py`           in a task, or elsewhere
-    `scaling.py`             the members of one kind; one more, or one less
-    `rolling_restart.py`     replaces members one after the other, or all at a reload
-    `slow_start_log.py`      says in the log what a start waits for
-    `overdue.py`             notices what neither ends nor lets itself be cancelled
+    `placement.py`           where an instance runs: as a task here, or in a process
+    `scaling.py`             the members of one kind; adds and removes workers
+    `rolling_restart.py`     replaces single members, and all of them in a reload
+    `slow_start_log.py`      logs what a slow start waits for
+    `overdue.py`             notices a graceful stop that neither ends nor can be cancelled
 
 What a member does:
 
     `member_factory.py`      makes members, and counts what they did
     `worker.py`              requests and signals
     `mule.py`                its program, signals, messages
-    `spooler.py`             jobs; `spoolers.py`: how many spoolers there are
+    `spooler.py`             jobs; `spoolers.py`: starts cheap ones when there is work
     `hooks.py`               `post_fork` and `atexit`
 
 Elsewhere: members in processes of their own are in `_process/`.

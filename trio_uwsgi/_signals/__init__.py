@@ -1,15 +1,15 @@
 """uwsgi signals, timers, crons and messages of mules, between the declaration and the handler.
 
     `targets.py`           what a target such as `workers` or `mule1` means (pure)
-    `handlers.py`          what the decorators make of a function (pure)
+    `handlers.py`          types of the decorators (pure)
     `mule_functions.py`    mules' programs, message handlers and farms, as declared (pure)
 
 Timers and crons, all pure but the ticker:
 
-    `timer.py`             the rules of due times, and a live timer; `timer_specs.py`: the rules as frames have them
+    `timer.py`             the rules of due times, and a timer's entry; `timer_specs.py`: the rules in frames
     `cron.py`              when a cron fires, also when a time zone changes its offset
     `schedule.py`          the order of all that is due; late and overlapping ticks are decided here
-    `ticker.py`            the task that sleeps until the first of them; the clock on the wall
+    `ticker.py`            the task that sleeps until the first of them is due; the time of day
 
 In a member:
 

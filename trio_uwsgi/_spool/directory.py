@@ -370,7 +370,7 @@ class Spool:
         self.notice(claim.name)
 
     def fail(self, claim: Claim, report: str) -> float | None:
-        """The job failed: retry it after a delay, which is returned in seconds, or lay it aside (None).
+        """The job failed: retry it after a delay, which is returned in seconds, or move it to `dead/` (None).
 
         A job that cannot be moved to `dead/` is retried.
         """

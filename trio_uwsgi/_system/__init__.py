@@ -1,23 +1,23 @@
-"""What the server needs of the operating system and of the Python interpreter, and nothing of itself.
+"""What the server needs of the operating system and of the Python interpreter; independent of the rest.
 
-Everything above may use it. Nothing here knows Trio's tasks, members or configuration, and each module can be read
+All other packages may use it. Nothing here knows Trio's tasks, members or configuration, and each module can be read
 alone. Descriptors and forks:
 
-    `standard_streams.py`    descriptors 0, 1 and 2 are open, whatever the process was started with
-    `close_on_fork.py`       sockets of the server that a forked child of the application must not keep open
-    `forks.py`               what a fork copies and a child must not have
+    `standard_streams.py`    makes sure that descriptors 0, 1 and 2 are open
+    `close_on_fork.py`       closes the server's sockets in a child that the application forks
+    `forks.py`               cleans up the server's other state in such a child
     `file_locks.py`          locks on whole files, as uWSGI takes them on spool files
-    `inotify.py`             a directory has changed, as soon as it has
+    `inotify.py`             watches directories for changes
 
 Processes:
 
-    `pidfds.py`              whether this system has what members in processes need, tried before there is one
-    `subreaper.py`           processes that the master adopts are reaped
-    `process_titles.py`      names in `ps`
-    `privileges.py`          become another user, for good
-    `job_control.py`         SIGTTIN and SIGTTOU: an order, or a word of the kernel about a terminal
-    `interpreter_exit.py`    Python's own end, with a limit of time
+    `pidfds.py`              checks the system calls that members' processes need
+    `subreaper.py`           reaps processes that the master has adopted
+    `process_titles.py`      titles of processes in `ps`
+    `privileges.py`          switches to another user, permanently
+    `job_control.py`         SIGTTIN and SIGTTOU as commands, told apart from the kernel's job control
+    `interpreter_exit.py`    the interpreter's shutdown, with a time limit
 
-Elsewhere: what the process of a standalone server becomes, and in which order, is in `_program/`; how the processes of
-members are started and watched, in `_process/`.
+Elsewhere: the setup of a standalone server's process is in `_program/`; how the processes of members are started and
+watched, in `_process/`.
 """

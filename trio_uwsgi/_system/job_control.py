@@ -33,7 +33,7 @@ __all__ = [
 JOB_CONTROL = (signal.SIGTTIN, signal.SIGTTOU)
 
 _TERMINAL = "/dev/tty"
-_INFO = struct.Struct("Iii116x")  # the number, an errno, and the code: how it was sent; of a signalfd_siginfo
+_INFO = struct.Struct("Iii116x")  # of a signalfd_siginfo: signal number, errno, and code (how it was sent)
 _MOST = 16
 
 

@@ -2,18 +2,18 @@
 
     `memory_client.py`        an httpx transport over memory streams
     `clock_hold.py`           the mock clock stands still while threads work
-    `notes.py`                what a test's handlers write down, wherever they run
+    `notes.py`                a list that a test's handlers append to, from any process
 
 Where members are processes, one mock time moves all of them:
 
     `processes.py`            a test whose members are processes
     `forked_zygote.py`        a zygote that is forked from the test, because its application is a closure
-    `members.py`              what members of a test stand on
-    `process_table.py`        which processes there are, and a channel to each
+    `members.py`              entry points of zygotes and members that are forked from a test
+    `process_table.py`        the members' processes, and a channel to each
     `virtual_clock.py`        a time in shared memory
     `clock_coordinator.py`    in the test: lets time jump when every process is idle
-    `clock_agent.py`          beside each member: says when it is idle, and until when
-    `event_buffer.py`         what all of them report, in one order
+    `clock_agent.py`          beside each member: reports when it is idle, and until when
+    `event_buffer.py`         events, log records, failures and notes of all of them, in order
 
 docs/architecture.md explains how the coordinator knows that nothing is on its way.
 """

@@ -12,10 +12,10 @@ code raises ends its unit and nothing else.
 
 How it runs:
 
-    `asynchrony.py`     is a function `async`? (pure)
-    `first_step.py`     run the first step of a coroutine at once, and only what waits in a task
+    `asynchrony.py`     whether a function is `async` (pure)
+    `first_step.py`     starts a coroutine without a new task, and awaits only the rest of it
     `thread_pool.py`    the threads of a member, with `pool_thread.py` (one of them and its jobs)
-    `trio_threads.py`   threads of `trio.to_thread.run_sync`, as they look from outside
+    `trio_threads.py`   inspects and detaches threads of `trio.to_thread.run_sync`
 
 When it does not end:
 

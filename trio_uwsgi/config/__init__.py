@@ -1,10 +1,10 @@
-"""What a runtime can be told: `Config`, and everything that describes or refuses an option. Pure.
+"""The options of a runtime: `Config`, and everything that describes or refuses an option. Pure.
 
 To add an option, add a field with its comment to `config.py`, its refusals to `checks.py`, and a row to
 `_program/command_options.py`.
 
     `config.py`       `Config`: every option, with its unit, its default and its reason; made once, never changed
-    `addresses.py`    where a runtime listens
+    `addresses.py`    the addresses on which a runtime listens
     `options.py`      options with fields or a grammar of their own: caches, alarms, access rules, limits
     `mules.py`        pools of mules, and farms
     `process.py`      what a standalone server does to its process: user, directory, pidfile
@@ -13,7 +13,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
 A wrong value is refused when the `Config` is made, before anything has started. What only the operating system can
 judge is refused elsewhere: a port in use in `_http/listeners.py`, a user that does not exist in `_program/`. The
 command line is read in `__main__.py`. No package below `serve.py` gets the whole `Config`: properties at its end make
-the small groups that are handed down.
+the small groups that are passed down.
 """
 
 from trio_uwsgi.config.addresses import Address as Address
