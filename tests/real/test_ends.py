@@ -146,7 +146,7 @@ def test_an_idle_executor_is_not_logged(tmp_path: Path) -> None:
         server.read("of process")
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MORE)
-    assert "Python ends when" not in server.said
+    assert "the process waits for these to end" not in server.said
     assert "did not exit within" not in server.said
 
 
@@ -237,7 +237,7 @@ def test_a_thread_of_a_replaced_worker(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert 0 == ended(server, MERCY + MORE)
     assert "died" not in server.said
-    assert re.search(r"worker1 \(process \d+\) had ended, .* thread 'poller'", server.said)
+    assert re.search(r"worker1 \(process \d+\) has stopped, but did not exit within .* thread 'poller'", server.said)
 
 
 SLOW = "import time\nprint('importing', flush=True)\ndef hang():\n    time.sleep(60)\nhang()\n"
