@@ -1,8 +1,9 @@
 """Every exception that this package raises on purpose. Pure.
 
-A class gets facts and writes the sentence: what happened, with values; what is allowed; what to do. The second base
-class is the one that uWSGI's Python module raises, so `except ValueError` around `register_signal` or `mule_msg` keeps
-working. Conditions that are not errors keep Trio's classes (`trio.BusyResourceError`, `trio.ClosedResourceError`, ...).
+Each class takes facts as arguments and makes the text from them: what happened, with values; what is allowed; what to
+do. The second base class is the one that uWSGI's Python module raises, so `except ValueError` around `register_signal`
+or `mule_msg` keeps working. Conditions that are not errors keep Trio's classes (`trio.BusyResourceError`,
+`trio.ClosedResourceError`, ...).
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class ListenError(BootError, OSError):
 
 
 class NotServing(UwsgiError, RuntimeError):
-    """A call that needs a running member was made where none is running.
+    """A call that needs a running member (a worker, mule or spooler) was made where none is running.
 
     Args:
         call: the name of the call, as in `uwsgi.set_user_harakiri`.
@@ -92,7 +93,7 @@ class NotServing(UwsgiError, RuntimeError):
         where: where the call was made.
     """
 
-    def __init__(self, call: str, remedy: str, where: str = "outside of a running worker or mule") -> None:
+    def __init__(self, call: str, remedy: str, where: str = "outside of a running member") -> None:
         super().__init__(f"{call} was called {where}; {remedy}")
 
 

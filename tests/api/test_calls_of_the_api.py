@@ -128,8 +128,8 @@ def test_unexpected_thread_data_of_trio_are_left_alone(monkeypatch: pytest.Monke
 
 
 WRONG: list[tuple[str, Any]] = [
-    ("a harakiri in seconds is a number, not '5'", lambda: uwsgi.set_user_harakiri("5")),  # type: ignore[arg-type]
-    ("a harakiri in seconds is a number, not None", lambda: uwsgi.harakiri(None).__enter__()),  # type: ignore[arg-type]
+    ("a time limit in seconds is a number, not '5'", lambda: uwsgi.set_user_harakiri("5")),  # type: ignore[arg-type]
+    ("a time limit in seconds is a number, not None", lambda: uwsgi.harakiri(None).__enter__()),  # type: ignore[arg-type]
     ("an interval in milliseconds is a number, not '5'", lambda: uwsgi.add_ms_timer(5, "5")),  # type: ignore[arg-type]
     ("a time to sleep in seconds is a number, not '5'", lambda: uwsgi.async_sleep("5")),  # type: ignore[arg-type]
     ("a timeout in seconds is a number, not '5'", lambda: uwsgi.wait_fd_read(0, "5")),  # type: ignore[arg-type]

@@ -235,7 +235,7 @@ async def test_a_unit_that_ends_holds_nothing(
     await settle(house)
     assert ["request a of worker1 ended without unlocking user lock 0; it is unlocked now"] == caplog.messages
     assert 1 == len(errors)
-    assert "its request or handler has ended" in errors[0]
+    assert "by a task that outlived its request or handler" in errors[0]
     assert [True, True] == [following.has.is_set(), neighbour.has.is_set()]
     left.scope.cancel()
     for user in (following, neighbour):

@@ -77,7 +77,7 @@ async def test_the_bounds(placement: Placement, autojump_clock: MockClock, caplo
             runtime.runtime.add_worker()
         await trio.sleep(1)
         assert 1 + MOST_ADDED == len(names(runtime))
-        assert "cannot add a worker: the most are 17" in caplog.text
+        assert "cannot add a worker: at most 17 can run" in caplog.text
         runtime.stop()
         for call in (runtime.runtime.add_worker, runtime.runtime.remove_worker):
             with pytest.raises(NotServing, match="the runtime is stopping"):

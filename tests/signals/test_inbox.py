@@ -40,7 +40,7 @@ class Quiet:
 
 
 class Mule:
-    """A mule's inbox, and a master that keeps the accounts of its seat: what is out of place is a KeyError."""
+    """A mule's inbox, and a master that keeps the accounts of its slot: what is out of place is a KeyError."""
 
     def __init__(self) -> None:
         self.registry = Registry()

@@ -142,7 +142,7 @@ class Alarms:
         async for alarm, message in self._receive:
             if self._unlogged:
                 unlogged, self._unlogged = self._unlogged, 0
-                logger.error("dropped %d alarms: the queue was full with %d alarms", unlogged, QUEUE)
+                logger.error("dropped %d alarms: the queue of %d alarms was full", unlogged, QUEUE)
             self._calls.member.journal.note(self._calls.member.name, f"alarm {alarm.name}")
             with trio.move_on_after(TIME_LIMIT) as scope:
                 try:

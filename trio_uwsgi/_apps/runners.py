@@ -79,7 +79,7 @@ class Runner:
         return self.driver.ending or self.scope.cancel_called
 
     def abort_park(self, _: Callable[[], None]) -> trio.lowlevel.Abort:
-        """The worker is being cancelled while this task is parked."""
+        """Called by Trio if the task is cancelled while it is parked, with its worker."""
         self.driver.parked.remove(self)
         return trio.lowlevel.Abort.SUCCEEDED
 

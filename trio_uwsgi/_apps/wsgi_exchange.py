@@ -240,7 +240,7 @@ class WsgiExchange(Exchange):
         return b"" if self.raw or self.over else self.encode(b"", False)
 
     def _commit_waits(self) -> None:
-        """Commit the waits, which an empty piece does in uWSGI's async modes: wait for the first of them.
+        """Wait for the first of the registered waits: as in uWSGI's async modes, an empty piece commits them.
 
         Afterwards the environ has the descriptor that was ready, or the timeout.
         """

@@ -84,7 +84,7 @@ class Exchange(Unit):
     kind = "request"
 
     def __init__(self, session: Session, request: Request) -> None:
-        # Unit.__init__ is left out: it would set the deadline of a scope, and requests share long-lived ones.
+        # Unit.__init__ is not called: it would set the deadline of a scope, and requests share long-lived ones.
         service = session.service
         self.member = service.member
         self.started = started = service.clock()

@@ -112,7 +112,7 @@ class UwsgiRequest(Request):
     modifier2: int = 0
 
     def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        # Request.__init__ is left out: it would make the path of the target, and needs the headers.
+        # Request.__init__ is not called: it would compute the path from the target, and needs the headers.
         self.pairs = pairs
         self.vars = found = dict(pairs)
         target = found.get(b"REQUEST_URI")

@@ -187,7 +187,8 @@ def _name(holder: Holder) -> str:
 
 def unit_ended_error(number: int) -> NotServing:
     """The error of a task that waits for a lock when its unit ends."""
-    return NotServing(f"uwsgi.lock({number})", "its request or handler has ended; wait for the lock in it")
+    remedy = "wait for the lock before that returns"
+    return NotServing(f"uwsgi.lock({number})", remedy, "by a task that outlived its request or handler")
 
 
 def warn_not_unlocked(number: int, holder: Holder) -> None:

@@ -1,4 +1,4 @@
-"""Other servers that speak the uwsgi protocol: asking them, and answering them.
+"""Other servers that speak the uwsgi protocol: calls to them, and answers to their calls.
 
     `client.py`           calls to other nodes, over connections that are kept
     `server.py`           answers packets that are not requests: RPC, signals, caches, jobs, pings; checks access

@@ -1,4 +1,4 @@
-"""How the processes of members are started."""
+"""The launcher: how zygotes are started, and what they run."""
 
 from __future__ import annotations
 

@@ -195,14 +195,14 @@ class Control:
             runtime.remove_worker()
 
     def pause(self, why: str) -> None:
-        """Pause accepting connections; the second time, resume it."""
+        """Pause accepting connections, or resume it if it is paused."""
         if (runtime := self._serving(why, "pause")) is None:
             return
         if runtime.paused:
             logger.info("%s: accepting resumed", why)
             runtime.resume()
         else:
-            logger.info("%s: accepting paused; a second one resumes it", why)
+            logger.info("%s: accepting paused; the same command resumes it", why)
             runtime.pause()
 
     def log_statistics(self, why: str) -> None:

@@ -1,4 +1,4 @@
-"""A file with the pid of a server while that runs.
+"""The pidfile: a file with the pid of a server, as long as it runs.
 
 The server keeps the file locked. So the lock says whether the server of a pidfile runs, also when its pid was reused by
 another process. uWSGI overwrites the pidfile of a running server.

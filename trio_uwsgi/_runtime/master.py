@@ -112,7 +112,7 @@ class Master:
     # ----- members
 
     def attach(self, instance: MemberInstance, link: Link) -> None:
-        """An instance runs. If it holds its slot, it is sent what waits there when it says `Ready`."""
+        """Note that an instance runs. If it holds its slot, it is sent what waits there when it says `Ready`."""
         instance.link = link
         self._instances[instance.name] = instance
         if self.paused:
@@ -131,7 +131,7 @@ class Master:
             self._serve(instance)
 
     def detach(self, instance: MemberInstance) -> None:
-        """An instance has ended. If it held its slot, what is delivered to the slot waits for the next instance."""
+        """Note that an instance has ended. If it held its slot, new deliveries wait there for the next instance."""
         del self._instances[instance.name]
         instance.closed.set()
         if self.locks is not None:
@@ -144,7 +144,7 @@ class Master:
     # ----- replacement without downtime: see `supervisor.py`
 
     def drain(self, slot: Slot) -> None:
-        """Have the holder of this slot drain. Nothing is sent to it from now on; it says `Drained`."""
+        """Have the holder of this slot drain. It begins nothing new, and answers `Drained`."""
         slot.state = SlotState.STARTING
         if slot.name in self._holders:  # else it has just died, which its supervisor will notice
             self._holders[slot.name].link.send(Drain())
@@ -156,13 +156,13 @@ class Master:
         instance.on_change()
 
     def take_over(self, instance: MemberInstance) -> None:
-        """A replacement becomes the holder of its slot, which has none now."""
+        """Make a replacement the holder of its slot, which has none now."""
         instance.holds_slot = True
         if instance.name in self._instances:
             self._take_slot(instance)
 
     def drained_instance_ended(self, instance: MemberInstance, ending: Ending) -> None:
-        """A drained instance has ended, by itself or not. That does not count as a death in its slot."""
+        """Note that a drained instance has ended, by itself or not. That does not count as a death in its slot."""
         self.journal.note(instance.slot.name, "replaced")
         if isinstance(ending, Died):
             logger.error("%s died while it drained: %s", instance.slot.name, ending.reason)

@@ -1,4 +1,4 @@
-"""Where a member instance runs.
+"""Placements: where a member instance runs.
 
 A member is the same object in every placement: it has a link to the master and a body to run. Here are the two
 placements inside this process: a task with a direct link (the default), and a task whose frames go as bytes over memory

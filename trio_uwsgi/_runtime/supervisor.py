@@ -170,7 +170,7 @@ class Supervisor:
 
         Returns:
             False: it did not start, or the slot is to end; the holder keeps the slot.
-        Cancellation: likewise.
+        Cancellation: the replacement is cancelled; the holder keeps the slot.
         """
         await self.wait_drained()  # a slot never has three instances
         if self._stopping or not self._is_held():  # without a holder, the next instance is new in any case

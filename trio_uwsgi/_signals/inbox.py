@@ -175,4 +175,4 @@ class Inbox:
 
 
 def _ignore_pause(paused: bool) -> None:
-    """For members that serve no clients."""
+    """`Inbox.on_pause` of members that serve no clients: do nothing."""

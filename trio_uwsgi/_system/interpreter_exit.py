@@ -62,7 +62,9 @@ def set_mercy(mercy: float) -> None:
 
 
 def mark_started() -> None:
-    """Note that the server handles posix signals from now on, so that a later forced end cuts something off."""
+    """Note that the server handles posix signals from now on: one that ends the process after the run is not a stop
+    before anything was served.
+    """
     global _started
     _started = True
 

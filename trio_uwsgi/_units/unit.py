@@ -150,7 +150,9 @@ class Unit:
             self.ends = [release]
         elif self.ends is _ENDED:
             raise NotServing(
-                f"after its {self.what} had ended, something", "do it before the request or handler returns"
+                "a function of the API",
+                "call it before the request or handler returns",
+                f"by a task that outlived its {self.what}",
             )
         else:
             self.ends.append(release)

@@ -306,7 +306,7 @@ def _exchange(call: str) -> Exchange:
     """The request that the calling code belongs to. Remote calls do not count: the runtime answers their clients."""
     unit = UNIT.get(None)
     if not isinstance(unit, Exchange) or unit.request.modifier1:
-        raise NotServing(f"uwsgi.{call}()", "it concerns the client of a request, so call it in a request")
+        raise NotServing(f"uwsgi.{call}()", "it concerns the client of a request", "outside of a request")
     return unit
 
 

@@ -58,8 +58,8 @@ def set_user_harakiri(seconds: float) -> None:
 
 
 def _deadline(seconds: float) -> float:
-    if not as_number("a harakiri in seconds", seconds) >= 0:
-        raise ValueError(f"a harakiri is 0 or more seconds, not {seconds!r}; 0 clears it")
+    if not as_number("a time limit in seconds", seconds) >= 0:
+        raise ValueError(f"a time limit (harakiri) is 0 or more seconds, not {seconds!r}; 0 clears it")
     return trio.current_time() + seconds if seconds else math.inf
 
 
@@ -80,8 +80,8 @@ def harakiri(seconds: float) -> Iterator[None]:
     uWSGI: `uwsgidecorators.harakiri`, which leaves the limit armed when its function raises.
     """
     unit = current_unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
-    if not as_number("a harakiri in seconds", seconds) > 0:
-        raise ValueError(f"a harakiri is more than 0 seconds, not {seconds!r}")
+    if not as_number("a time limit in seconds", seconds) > 0:
+        raise ValueError(f"a time limit (harakiri) is more than 0 seconds, not {seconds!r}")
 
     def enter() -> float:
         deadline = _deadline(seconds)
