@@ -198,7 +198,7 @@ class Generation:
             self._end_if_over()
 
     def retire(self) -> None:
-        """Start no more members, because another generation serves; end with the last running one."""
+        """Start no more members, because another generation serves; end when the last running member has ended."""
         self._retired = True
         self._end_if_over()
 

@@ -153,7 +153,8 @@ class Runtime:
 
         Targets of signals count the configured workers: `workers` and `worker` reach an added worker, `worker5` does
         not, unless five were configured. During a reload this waits until the reload is over. If no more can be added,
-        that is logged. Of workers that are tasks, two run a WSGI application in two threads at once.
+        that is logged. Each worker that is a task has threads of its own for WSGI requests, so with two workers two
+        requests may run at once.
         Raises:
             NotServing: the runtime is stopping.
         Checkpoint: never.

@@ -51,7 +51,7 @@ class RuntimeStatistics:
     """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory.
 
     Counters continue when a member is restarted or replaced. Members that are processes write their counters four times
-    a second: the numbers are late by as much, and if a process is killed, what it did since is not counted.
+    a second, so the numbers are up to 0.25 s old, and what a killed process did after its last write is not counted.
     """
 
     signals: SignalStatistics

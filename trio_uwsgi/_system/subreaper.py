@@ -1,9 +1,9 @@
 """Reap processes that the master has adopted.
 
 The master adopts the children of a dead zygote, to get the members' exact status (see `_process/zygote.py`). With them
-it adopts processes that the application started and left behind, for which no code waits. For other children of this
-process some code does: Trio for those that it started, a `Child` for each member, and the code that started it for a
-child from before.
+it adopts processes that the application started and left behind, for which no code waits. All other children of this
+process have code that waits for them: Trio for those that Trio started, a `Child` for each member, and the code that
+started it for a child that is older than the server.
 
 So a child is reaped here if it is none of these, and its status was not taken for a second after its end.
 """
