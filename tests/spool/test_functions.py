@@ -290,7 +290,7 @@ async def test_a_declared_function_queues_itself(monkeypatch: pytest.MonkeyPatch
     @registry.spool_handler
     def note(job: Job) -> None: ...
 
-    assert b"path" == await note.spool(number="17")  # type: ignore[attr-defined]  # the decorator of `uwsgi/_spool.py` declares it
+    assert b"path" == await note.spool(number="17")  # type: ignore[attr-defined]  # declared in `uwsgi/_spool.py`
     assert [declared(registry, "note").request((), {"number": "17"})] == asked
 
 
@@ -429,5 +429,5 @@ async def test_an_argument_may_be_called_self(monkeypatch: pytest.MonkeyPatch) -
     def note(self: int) -> int:
         return self
 
-    assert b"path" == await note.spool(self=2)  # type: ignore[attr-defined]  # the decorator of `uwsgi/_spool.py` declares it
+    assert b"path" == await note.spool(self=2)  # type: ignore[attr-defined]  # declared in `uwsgi/_spool.py`
     assert ((), {"self": 2}) == declared(registry, "note").arguments(job(asked[0]))
