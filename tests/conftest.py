@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "trio_uwsgi"
 # Seconds that a test may take; and after how many more whatever then still waits in it is interrupted again.
 LONGEST, AGAIN = 300, 30
 # The tests wait about half of their time; each worker more costs seconds of a core, as it collects all tests.
-WORKERS_PER_CORE, MOST_WORKERS = 2, 8
+WORKERS_PER_CORE, MOST_WORKERS = 3, 9
 
 
 def _take_signals() -> None:

@@ -13,7 +13,7 @@ The master's side:
     `launcher.py`            where zygotes come from; `zygote_start.py`: how one is started
     `zygote_control.py`      a zygote as a context manager; `child.py`: one child process of it
     `member_start.py`        the master's state of a member's process until it serves
-    `blocked.py`             when an event loop counts as blocked (pure)
+    `watchdog_rules.py`             when an event loop counts as blocked (pure)
     `watchdog.py`            kills members whose event loop is blocked
 
 Between the two: `zygote_frames.py` (pure) and `zygote_channel.py`.

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
-from trio_uwsgi._runtime.overdue import LEEWAY
+from trio_uwsgi._runtime.stuck_shutdown import LEEWAY
 from trio_uwsgi._system.interpreter_exit import LONGEST
 from trio_uwsgi._units.journal import report_failure
 from trio_uwsgi._units.stack_dumps import dump_here

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._http.access_record import escape
-from trio_uwsgi._process.blocked import BlockedLimit
+from trio_uwsgi._process.watchdog_rules import BlockedLimit
 
 if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row

@@ -17,7 +17,7 @@ The runtime:
     `settings.py`            a runtime's settings and its environment, as values
     `master.py`              routes signals and messages
     `declarations_in_force.py`    the declarations of the code that members run
-    `recipients.py`          checks messages and recipients that callers pass
+    `message_arguments.py`          checks messages and recipients that callers pass
     `statistics.py`          counters, as values
 
 Starting and replacing members:
@@ -28,7 +28,7 @@ Starting and replacing members:
     `scaling.py`             the members of one kind; adds and removes workers
     `rolling_restart.py`     replaces single members, and all of them in a reload
     `slow_start_log.py`      logs what a slow start waits for
-    `overdue.py`             notices a graceful stop that neither ends nor can be cancelled
+    `stuck_shutdown.py`             notices a graceful stop that neither ends nor can be cancelled
 
 What a member does:
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._runtime.recipients import as_farm, as_message, as_recipient
+from trio_uwsgi._runtime.message_arguments import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
 from trio_uwsgi._spool.request import JobVars, make_request, named_vars

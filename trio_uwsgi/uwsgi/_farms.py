@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from trio_uwsgi._link.frames import Post
-from trio_uwsgi._runtime.recipients import as_farm, as_message
+from trio_uwsgi._runtime.message_arguments import as_farm, as_message
 from trio_uwsgi._signals.mule_functions import MuleMessage
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import MuleError

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from trio_uwsgi._link.frames import Post
-from trio_uwsgi._runtime.recipients import as_message, as_recipient
+from trio_uwsgi._runtime.message_arguments import as_message, as_recipient
 from trio_uwsgi._signals.mule_functions import MuleMessage
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trio_uwsgi._process.blocked import GRACE, BlockedLimit
+from trio_uwsgi._process.watchdog_rules import GRACE, BlockedLimit
 
 pytestmark = pytest.mark.pure
 
