@@ -103,6 +103,10 @@ def test_the_dispatcher_shows_its_slots() -> None:
         "<Dispatcher: <Slot worker1: starting, 1 signals and 0 messages waiting, 1 running>, "
         "<Slot mule1: starting, 0 signals and 1 messages waiting, 0 running>>"
     ) == repr(dispatcher)
+    assert ["worker1 starting (1 waiting, 1 running)", "mule1 starting (1 waiting, 0 running)"] == [
+        str(slot) for slot in dispatcher.slots()
+    ]
+    assert "worker1 ready" == str(make(1, 0).slots()[0])
 
 
 # ----- choosing
