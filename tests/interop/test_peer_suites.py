@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.interop.peer_suites import LONGEST, ROOT, SUITES, Outcome, pins, run
+from tests.interop.peer_suites import ROOT, SUITES, Outcome, pins, run
 
 pytestmark = pytest.mark.real
 
@@ -48,7 +46,6 @@ SUITES_RUN = {
     "flask": Suite(r"", r"_cli", 200),
     "werkzeug": Suite(r"test_(wsgi|wrappers|test|debug|exceptions|formparser|utils)\.|middleware", r"lint", 50),
 }
-# The longest first, because two run at a time.
 RUNS = [("fastapi", "tasks"), ("starlette", "tasks"), *(("flask", mode) for mode in ("tasks", "threads", "inline"))]
 RUNS += [("werkzeug", "tasks")]
 
@@ -84,20 +81,12 @@ def whole_run(name: str, mode: str, folder: Path) -> Report:
     return Report(outcomes, log, {test for test, outcome in own.items() if outcome.result == "failed"})
 
 
-@pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[str, str], Future[Report]]]:
-    """All runs, two at a time."""
+@pytest.mark.parametrize(("name", "mode"), RUNS)
+def test_a_suite_over_a_socket(tmp_path: Path, name: str, mode: str) -> None:
+    """What passes in the suite's own process passes over a socket, but for the exceptions; and those are needed."""
     if not FOLDER.exists():
         pytest.skip(f"the suites are not there: python tests/interop/peer_suites.py {FOLDER.name}")
-    folder = tmp_path_factory.mktemp("suites")
-    with ThreadPoolExecutor(2) as pool:
-        yield {key: pool.submit(whole_run, *key, folder) for key in RUNS}
-
-
-@pytest.mark.parametrize(("name", "mode"), RUNS)
-def test_a_suite_over_a_socket(reports: dict[tuple[str, str], Future[Report]], name: str, mode: str) -> None:
-    """What passes in the suite's own process passes over a socket, but for the exceptions; and those are needed."""
-    report = reports[name, mode].result(LONGEST * len(RUNS))
+    report = whole_run(name, mode, tmp_path)
     exceptions: dict[str, str] = EXCEPTIONS[name]
     failed = {
         test: outcome.reason
