@@ -11,7 +11,7 @@ import pytest
 from tests.real.commands import body, running
 from trio_uwsgi import __main__ as command
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 APP = """
 import os, threading, trio

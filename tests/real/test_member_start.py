@@ -13,7 +13,7 @@ from tests.real.commands import body, running
 from tests.real.process_runtimes import children
 from trio_uwsgi import __main__ as command
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 APP = """
 import os

@@ -27,7 +27,7 @@ from tests.real.servers import (
     zombies,
 )
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 SOURCE = """
 import subprocess

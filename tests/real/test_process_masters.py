@@ -29,7 +29,7 @@ from tests.real.process_runtimes import (
 from trio_uwsgi import Config, serve
 from trio_uwsgi.errors import BootError, ConfigError
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 
 def serving(port: int, options: str = "") -> str:
@@ -246,7 +246,6 @@ def test_an_application_that_does_not_start_up(tmp_path: Path) -> None:
     assert "worker1 cannot start" in ended.stderr
 
 
-@pytest.mark.long
 def test_an_application_of_no_known_kind(tmp_path: Path) -> None:
     """It is refused with a remedy, and not retried."""
     (tmp_path / "odd.py").write_text("class Odd:\n    def __call__(self, *args): ...\n\napp = Odd()\n")
@@ -255,7 +254,6 @@ def test_an_application_of_no_known_kind(tmp_path: Path) -> None:
     assert "interface" in ended.stderr.splitlines()[-1]
 
 
-@pytest.mark.long
 def test_a_declaration_that_does_not_fit(tmp_path: Path) -> None:
     """A signal for a member that does not exist is an error of the start, as with members in tasks."""
     (tmp_path / "shop.py").write_text(

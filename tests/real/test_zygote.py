@@ -21,7 +21,7 @@ from trio_uwsgi._process.app_name import AppReference, Served, reference_of, ref
 from trio_uwsgi._process.loader import load_app
 from trio_uwsgi.errors import BootError, ConfigError
 
-pytestmark = [pytest.mark.real, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = "tests.real.zygote_members"
@@ -168,7 +168,6 @@ def test_the_application_of_a_script(tmp_path: Path, end: str) -> None:
     assert sorted(expected.splitlines()) == sorted(ran("script.py", cwd=tmp_path).splitlines())
 
 
-@pytest.mark.long
 def test_the_application_of_a_program(tmp_path: Path) -> None:
     """`python -m package` is found by the module's name, and its relative imports work."""
     (tmp_path / "package").mkdir()
@@ -180,7 +179,6 @@ def test_the_application_of_a_program(tmp_path: Path) -> None:
     assert "module the app of __mp_main__" in ran("-m", "package", cwd=tmp_path)
 
 
-@pytest.mark.long
 def test_an_application_that_a_script_imports(tmp_path: Path) -> None:
     """The module is preferred: the script does not run again. An instance is found by looking for it."""
     (tmp_path / "web.py").write_text("class App:\n    def __call__(self): return __name__\n\nobject_of_it = App()\n")
@@ -264,7 +262,6 @@ def test_names_that_lead_nowhere() -> None:
     assert zygote_members.app is AppReference("object", MEMBERS, "app").load()
 
 
-@pytest.mark.long
 def test_the_default_registry_of_a_zygote_is_filled(tmp_path: Path) -> None:
     """The zygote that imports the application has its declarations."""
     text = """
