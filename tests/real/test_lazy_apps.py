@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.commands import body, running
-from trio_uwsgi import __main__ as command
+from trio_uwsgi._process.member_process import CANNOT_START
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
@@ -75,5 +75,5 @@ def test_a_lazy_application_that_cannot_start(tmp_path: Path, text: str, message
     (tmp_path / "lazy.py").write_text(text)
     line = [sys.executable, "-m", "trio_uwsgi", "lazy:app", "-p", "1", "--lazy-apps", "--http", "127.0.0.1:0"]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
-    assert command.CANNOT_START == done.returncode
+    assert CANNOT_START == done.returncode
     assert message in done.stderr.splitlines()[-1]

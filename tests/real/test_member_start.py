@@ -11,7 +11,7 @@ import pytest
 
 from tests.real.commands import body, running
 from tests.real.process_runtimes import children
-from trio_uwsgi import __main__ as command
+from trio_uwsgi._process.member_process import CANNOT_START
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.skipif(sys.platform != "linux", reason="needs pidfds")]
 
@@ -63,6 +63,6 @@ def test_a_hook_that_fails_is_a_failed_start(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "trio_uwsgi", "begin:app", "-p", "1", "--http", "127.0.0.1:0"]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False)
-    assert command.CANNOT_START == done.returncode
+    assert CANNOT_START == done.returncode
     assert "the post_fork hook third failed in worker1: LookupError: no database" in done.stderr.splitlines()[-1]
     assert ", in third" in done.stderr

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._process.loader import PassingThrough, import_took_too_long
+from trio_uwsgi._process.member_process import CANNOT_START
 from trio_uwsgi._system.interpreter_exit import LONGEST, flush_output
 
 if TYPE_CHECKING:
     from trio_uwsgi._process.app_name import AppReference
 
-__all__ = ["CANNOT_START", "STOPS", "in_time", "load_where_signals_are_obeyed"]
+__all__ = ["STOPS", "in_time", "load_where_signals_are_obeyed"]
 
-CANNOT_START = 4
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _STDERR = 2
 

@@ -1,7 +1,7 @@
 """The options of the command line: one row for each field of `Config`.
 
 A row says how the option's value is parsed and what `--help` prints. `UWSGI_OPTIONS` has the hints for uWSGI's options
-that do not exist here. The parser is in `__main__.py`.
+that do not exist here. The parser is in `command_line.py`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
 
 A wrong value is refused when the `Config` is made, before anything has started. What only the operating system can
 judge is refused elsewhere: a port in use in `_http/listeners.py`, a user that does not exist in `_program/`. The
-command line is read in `__main__.py`. No package below `serve.py` gets the whole `Config`: properties at its end make
-the small groups that are passed down.
+command line is read in `_program/command_line.py`. No package below `serve.py` gets the whole `Config`: properties at
+its end make the small groups that are passed down.
 """
 
 from trio_uwsgi.config.addresses import Address as Address

@@ -2,7 +2,7 @@
 
 `Config` is immutable. It refuses impossible values and contradictions when it is made, before anything has started; the
 error says what to write instead. What only the operating system can tell (a port in use, a stale socket file) is
-checked in `_http/listeners.py`. The command line is read by `__main__.py` and `_program/command_options.py`.
+checked in `_http/listeners.py`. The command line is read in `_program/command_line.py`.
 
 Lower layers do not get the whole `Config`: the properties at its end make the small groups that they get.
 """

@@ -1,0 +1,218 @@
+"""Parse the command line: words into fields of `Config`, with all errors at once.
+
+The options are rows of `command_options.py`; `command_hints.py` knows those of other servers. `Config` validates the
+values, and `__main__.py` runs what was parsed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
+from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi.config import Config
+
+__all__ = ["UsageError", "fields_of", "parse"]
+
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+_DEFAULTS = Config()
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports errors as lines."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError([message])
+
+
+class UsageError(Exception):
+    """The command line is invalid; `lines` say why."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("; ".join(lines))
+        self.lines = lines
+
+
+class _Unreadable(str):
+    """Stands for a value that cannot be parsed, so that the other values are parsed too. Its text is the error."""
+
+    __slots__ = ()
+
+
+def fields_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of `Config` that the command line sets; Any: each field has its own type."""
+    given = vars(arguments)
+    fields = {
+        option.field: option.collect(given[option.field]) if option.collect else given[option.field]
+        for option in OPTIONS
+        if option.field in given
+    }
+    if arguments.processes is not None:
+        if "workers" in fields:
+            raise UsageError(["--processes and --workers both set the number of workers; use one of them"])
+        fields |= {"workers": arguments.processes, "placement": "process"}
+    if fields.get("reload"):
+        fields.setdefault("placement", "process")
+    return fields
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line.
+
+    Raises:
+        UsageError: with all the errors that were found.
+    """
+    parser = _parser()
+    words, wrong = _without_incomplete(argv)
+    arguments, unknown = parser.parse_known_args(words)
+    unknown_options = [text for text in unknown if text.startswith("-")]
+    wrong += map(_unknown_option, unknown_options)
+    wrong += _unreadable(arguments)
+    # The value of an unknown option would be taken for the application.
+    if not unknown_options and arguments.app is None:
+        wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
+    if not unknown_options and unknown:
+        wrong.append(f"only one application can be served; {unknown[0]!r} is unexpected")
+    if wrong:
+        raise UsageError(wrong)
+    return arguments
+
+
+def _without_incomplete(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without those options whose value is missing or unexpected; and an error for each of these."""
+    takes = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
+    takes |= {"-p": True, "--processes": True, "--log-level": True}
+    takes |= {"--factory": False, "--help": False, "-h": False, "--version": False}
+    left = list(reversed(argv))
+    words: list[str] = []
+    wrong = []
+    while left:
+        word = left.pop()
+        name, equals, _ = word.partition("=")
+        if equals and takes.get(name) is False:
+            wrong.append(f"{name} takes no value")
+        elif takes.get(word) and (not left or _is_option(left[-1])):
+            wrong.append(f"{word} needs a value")
+        else:
+            words += [word, left.pop()] if takes.get(word) else [word]
+    return words, wrong
+
+
+def _is_option(word: str) -> bool:
+    """Whether argparse takes this word for an option, and not for a value."""
+    return word.startswith("-") and " " not in word and not re.fullmatch(r"-\d+|-\d*\.\d+", word)
+
+
+def _unreadable(arguments: argparse.Namespace) -> list[str]:
+    found: list[str] = []
+    for given in vars(arguments).values():
+        found += [value for value in (given if isinstance(given, list) else [given]) if isinstance(value, _Unreadable)]
+    return found
+
+
+def _lenient(option: str, read: Callable[[str], object]) -> Callable[[str], object]:
+    """Wrap a parsing function so that parsing continues after an error."""
+
+    def lenient(text: str) -> object:
+        try:
+            return read(text)
+        except argparse.ArgumentTypeError as error:
+            return _Unreadable(f"{option}: {str(error).removeprefix(option.strip('-') + ': ')}")
+
+    return lenient
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="trio-uwsgi",
+        usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
+        description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
+        epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops immediately, as does "
+        "SIGQUIT. SIGHUP reloads. SIGTTIN and SIGTTOU add and remove a worker. SIGTSTP pauses and resumes accepting. "
+        "SIGUSR1 logs statistics; SIGUSR2 prints stacks.",
+        allow_abbrev=False,
+        add_help=False,
+    )
+    names = (
+        "application",
+        "listeners",
+        "members",
+        "process",
+        "spooler",
+        "alarms",
+        "limits",
+        "time",
+        "logging",
+        "others",
+    )
+    groups = {name: parser.add_argument_group(name) for name in names}
+    add = groups["application"].add_argument
+    add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
+    add("--factory", action="store_true", help="the attribute is a function that returns the application")
+    groups["members"].add_argument(
+        "-p",
+        "--processes",
+        metavar="N",
+        type=_lenient("--processes", whole),
+        help="number of workers; one process per worker, mule and spooler",
+    )
+    for option in OPTIONS:
+        _add_option(groups[option.group], option)
+    level = f"{', '.join(LOG_LEVELS)} [info]"
+    read = _lenient("--log-level", one_of(*LOG_LEVELS))
+    groups["logging"].add_argument("--log-level", metavar="LEVEL", type=read, default="info", help=level)
+    groups["others"].add_argument("-h", "--help", action="help", help="show this help and exit")
+    groups["others"].add_argument("--version", action="version", version=_version(), help="show the version and exit")
+    return parser
+
+
+def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
+    names = [*option.aliases, flag_of(option)]
+    if option.metavar is None:
+        turned = not getattr(_DEFAULTS, option.field)
+        group.add_argument(
+            *names, dest=option.field, action="store_const", const=turned, default=argparse.SUPPRESS, help=option.help
+        )
+        return
+    value = getattr(_DEFAULTS, option.field)
+    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    group.add_argument(
+        *names,
+        dest=option.field,
+        action="append" if option.collect else "store",
+        default=argparse.SUPPRESS,  # so that only Config knows the defaults
+        type=_lenient(flag_of(option), option.read),
+        metavar=option.metavar,
+        help=f"{option.help} [{shown}]" if shown not in (None, "", {}) else option.help,
+    )
+
+
+def _version() -> str:
+    try:
+        return f"trio-uwsgi {importlib.metadata.version('trio-uwsgi')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "trio-uwsgi (not installed)"
+
+
+def _unknown_option(text: str) -> str:
+    name = text.partition("=")[0]
+    if not name.startswith("--"):
+        name = name[:2]  # as in -b:80
+    bare = name.lstrip("-").replace("_", "-")
+    known = [name.lstrip("-") for option in OPTIONS for name in (flag_of(option), *option.aliases)]
+    known += ["processes", "factory", "log-level", "help", "version"]
+    if bare in known:
+        return f"there is no option {name}; did you mean --{bare}?"
+    hint = UWSGI_OPTIONS.get(bare) or FOREIGN_OPTIONS.get(bare)
+    if hint:
+        whose = "uWSGI's option" if bare in UWSGI_OPTIONS else "another server's option"
+        return f"{whose} {name} does not exist here; {hint}"
+    if bare in UWSGI_OPTIONS:
+        return f"uWSGI's option {name} is not supported"
+    close = difflib.get_close_matches(bare, known, n=1, cutoff=0.7)
+    return f"there is no option {name}; {f'did you mean --{close[0]}?' if close else 'see trio-uwsgi --help'}"
