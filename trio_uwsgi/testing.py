@@ -40,11 +40,12 @@ import trio
 import trio.testing
 
 from trio_uwsgi._http.peer import Peer
-from trio_uwsgi._runtime.placement import Died, Ending, MakeMember, MemberTask, Placement, in_task, over_memory
+from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.settings import Environment
 from trio_uwsgi._signals.ticker import WallClock, time_of_day
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._testing.notes import Notes
+from trio_uwsgi._testing.tasks import MemoryStream, TaskMemberAccess
 from trio_uwsgi._units.journal import Event, LoggingJournal, only_error
 from trio_uwsgi.config import Config
 from trio_uwsgi.serve import _serve_in, _settings
@@ -53,16 +54,12 @@ from trio_uwsgi.uwsgi._base import default_registry
 if TYPE_CHECKING:
     import httpx
 
-    from trio_uwsgi._runtime.master import Master
-    from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._testing.processes import ProcessMemberAccess
-    from trio_uwsgi._units.unit import Member
 
 __all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
 
-MemoryStream = trio.StapledStream[trio.testing.MemorySendStream, trio.testing.MemoryReceiveStream]
 Connection = MemoryStream | trio.SocketStream
 
 _BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)  # a Monday
@@ -147,42 +144,6 @@ class _RememberingJournal(LoggingJournal):
         if not self._allow_failures:
             self.failure = self.failure or error
             members.fail(self.failure)
-
-
-class _KillablePlacement:
-    """A placement of members as tasks that can be killed."""
-
-    def __init__(self, placement: Placement) -> None:
-        self._placement = placement
-        self._running: dict[str, tuple[Member, trio.CancelScope]] = {}
-
-    async def __call__(self, master: Master, instance: MemberInstance, make_member: MakeMember, window: int) -> Ending:
-        def make_killable_member(instance: MemberInstance) -> MemberTask:
-            member_task = make_member(instance)
-            return MemberTask(member_task.member, partial(self._run, member_task))
-
-        return await self._placement(master, instance, make_killable_member, window)
-
-    async def _run(self, member_task: MemberTask) -> Ending:
-        name = member_task.member.name
-        with trio.CancelScope() as scope:
-            self._running[name] = member_task.member, scope
-            try:
-                ending = await member_task.body()
-            finally:
-                del self._running[name]
-        return Died("killed") if member_task.member.killed else ending
-
-    def kill(self, name: str) -> None:
-        """Kill a member now."""
-        try:
-            member, scope = self._running[name]
-        except KeyError:
-            running = ", ".join(sorted(self._running))
-            raise LookupError(f"no member {name!r} is running; running: {running}") from None
-        member.killed = True
-        member.link.cut()
-        scope.cancel()
 
 
 class RuntimeUnderTest:
@@ -318,34 +279,6 @@ class _MemberAccess(Protocol):
         """Wait until nothing more happens at this instant."""
 
 
-class _TaskMemberAccess:
-    """How a test reaches the members of its runtime where they are tasks."""
-
-    def __init__(self, environment: Environment) -> None:
-        killable = _KillablePlacement(environment.placement)
-        self.environment = dataclasses.replace(environment, placement=killable)
-        self.kill = killable.kill
-        self.catch_up = _nothing
-
-    def connect(self, tree: NurseryTree, peer: Peer) -> tuple[Connection, Callable[[], bool]]:
-        near, far = trio.testing.memory_stream_pair()
-        closed = False
-        deliver_end = far.send_stream.close_hook
-
-        def close_hook() -> None:
-            nonlocal closed
-            closed = True
-            if deliver_end is not None:
-                deliver_end()
-
-        far.send_stream.close_hook = close_hook
-        tree.runtime.take(far, peer)
-        return near, lambda: closed
-
-    async def wait_until_idle(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-
 @contextlib.asynccontextmanager
 async def _open_members(
     app: object, config: Config, registry: Registry, begin: datetime.datetime, journal: _RememberingJournal
@@ -360,7 +293,7 @@ async def _open_members(
 
     if config.placement != "process":
         with hold_clock():
-            yield _TaskMemberAccess(environment(trio.testing.wait_all_tasks_blocked))
+            yield TaskMemberAccess(environment(trio.testing.wait_all_tasks_blocked))
         return
     from trio_uwsgi._testing.members import InheritedState
     from trio_uwsgi._testing.processes import open_process_members, served_by_members

@@ -2,6 +2,7 @@
 
     `memory_client.py`        an httpx transport over memory streams
     `clock_hold.py`           the mock clock stands still while threads work
+    `tasks.py`                members are tasks: connections to them, and killing them
     `notes.py`                a list that a test's handlers append to, from any process
 
 Where members are processes, one mock time moves all of them:
