@@ -2,7 +2,7 @@
 
     trio.run(trio_uwsgi.serve, app)
 
-Its packages are in layers, each of which imports only from those below it; docs/architecture.md draws them.
+Its packages are in layers, each of which imports only from those below it; docs/explanation/architecture.md draws them.
 
 `trio_uwsgi.testing`, for tests of applications, is not imported by default.
 """

@@ -1,4 +1,4 @@
-"""The picture in docs/architecture.md: `python -m tests.meta.picture` draws docs/layers.svg from the imports.
+"""The layers' picture: `python -m tests.meta.picture` draws docs/explanation/layers.svg from the imports.
 
 A box is a package, or a module beside the packages, with what its docstring says first. An arrow says that the upper
 one imports from the lower one when the program runs; arrows that follow from others are left out. A box stands as low
@@ -12,7 +12,7 @@ from html import escape
 
 from tests.meta.layout import LAYERS, PATHS, ROOT, job, own_imports, package
 
-PICTURE = ROOT / "docs" / "layers.svg"
+PICTURE = ROOT / "docs" / "explanation" / "layers.svg"
 WIDTH, HEIGHT, STEP, EDGE = 196, 56, 92, 12  # pixels
 STYLE = (
     "svg{background:#fff} text{font:11px sans-serif;fill:#1f2328} .name{font:bold 13px monospace}"

@@ -1,4 +1,4 @@
-"""docs/api.md is true: a row for every name, with the signature, the errors and a test that exist."""
+"""docs/reference/api/index.md is true: a row for every name, with the signature, the errors and a test that exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import trio
 from trio_uwsgi import errors, uwsgi
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/api.md").read_text()
+PAGE = (ROOT / "docs/reference/api/index.md").read_text()
 
 # The names on uWSGI's official API page. A remote signal is a separate call here, because it waits.
 CONTRACT = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.meta.layout import PACKAGE, ROOT, SOURCES
 
-PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def named(text: str) -> Iterator[str]:

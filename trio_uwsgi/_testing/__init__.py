@@ -16,5 +16,5 @@ Where members are processes, one mock time moves all of them:
     `clock_agent.py`          beside each member: reports when it is idle, and until when
     `event_buffer.py`         events, log records, failures and notes of all of them, in order
 
-docs/architecture.md explains how the coordinator knows that nothing is on its way.
+docs/explanation/architecture.md explains how the coordinator knows that nothing is on its way.
 """
