@@ -20,6 +20,7 @@ extensions = [
     # docs/extensions
     "options",
     "docstrings",
+    "scrolling",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "inventories", "extensions"]
@@ -51,5 +52,7 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = "trio_uwsgi"
+html_static_path = ["static"]
+html_favicon = "static/favicon.svg"
 html_show_sphinx = False
 html_copy_source = False
