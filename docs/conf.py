@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
     "sphinxcontrib_trio",
+    "sphinx_copybutton",
     # docs/extensions
     "options",
     "docstrings",
@@ -49,6 +50,9 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
 napoleon_numpy_docstring = False
+
+# Of a block of commands and what they print, the commands are copied.
+copybutton_prompt_text = "$ "
 
 html_theme = "furo"
 html_title = "trio_uwsgi"
