@@ -49,6 +49,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 
 # Of a block of commands and what they print, the commands are copied.
