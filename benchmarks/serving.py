@@ -67,8 +67,10 @@ def serve(interface: str, port: int, access_log: bool) -> None:
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.journal import LoggingJournal
     from trio_uwsgi._units.unit import Member
+    from trio_uwsgi.config import Config
     from trio_uwsgi.config.addresses import Address
-    from trio_uwsgi.config.options import AccessRules, HttpTimeouts, SocketOptions
+    from trio_uwsgi.config.connections import HttpTimeouts, SocketOptions
+    from trio_uwsgi.config.options import AccessRules
 
     logging.basicConfig(level=logging.INFO if access_log else logging.WARNING, stream=sys.stdout)
 
@@ -77,6 +79,7 @@ def serve(interface: str, port: int, access_log: bool) -> None:
         options = HttpOptions(
             limits=Limits(max_header_size=32768, max_headers=100, max_body=0),
             timeouts=HttpTimeouts(header=15, keep_alive=75, socket=60),
+            websocket=Config().websocket_options,
             access_log=access_log,
         )
         driver: Driver = AsgiDriver(asgi_app, {})

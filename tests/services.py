@@ -24,7 +24,8 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.thread_pool import ThreadPool
 from trio_uwsgi._units.unit import Member
-from trio_uwsgi.config.options import AccessRules, HttpTimeouts
+from trio_uwsgi.config.connections import HttpTimeouts, WebSocketOptions
+from trio_uwsgi.config.options import AccessRules
 
 if TYPE_CHECKING:
     from trio_uwsgi._units.heartbeat import Heartbeat
@@ -212,6 +213,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         heartbeat: Heartbeat | None = None,
         socket_timeout: float = 60,
         max_body: int = 0,
+        max_message: int = 1 << 20,
         access_log: bool = False,
         cancel_on_disconnect: bool = False,
         nursery: trio.Nursery = nursery,
@@ -221,6 +223,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         options = HttpOptions(
             limits=Limits(max_header_size=1000, max_headers=20, max_body=max_body),
             timeouts=HttpTimeouts(header=15, keep_alive=75, socket=socket_timeout),
+            websocket=WebSocketOptions(ping_interval=20, ping_timeout=20, max_message=max_message, deflate=True),
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
         )

@@ -321,6 +321,7 @@ def _settings(config: Config) -> Settings:
                 max_header_size=config.max_header_size, max_headers=config.max_headers, max_body=config.max_body
             ),
             timeouts=config.http_timeouts,
+            websocket=config.websocket_options,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
         ),

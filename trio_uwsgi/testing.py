@@ -32,7 +32,7 @@ import dataclasses
 import datetime
 import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -46,6 +46,7 @@ from trio_uwsgi._signals.ticker import WallClock, time_of_day
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._testing.tasks import MemoryStream, TaskMemberAccess
+from trio_uwsgi._testing.websocket_client import WebSocketClient, WebSocketClosed, WebSocketDenied, open_websocket
 from trio_uwsgi._units.journal import Event, LoggingJournal, only_error
 from trio_uwsgi.config import Config
 from trio_uwsgi.serve import _serve_in, _settings
@@ -58,7 +59,16 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi._testing.processes import ProcessMemberAccess
 
-__all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
+__all__ = [
+    "Event",
+    "EventLog",
+    "Notes",
+    "RuntimeUnderTest",
+    "WebSocketClient",
+    "WebSocketClosed",
+    "WebSocketDenied",
+    "open_runtime",
+]
 
 Connection = MemoryStream | trio.SocketStream
 
@@ -176,6 +186,33 @@ class RuntimeUnderTest:
         Checkpoint: never.
         """
         return self._members.connect(self._tree, _peer(next(self._ports), protocol))[0]
+
+    def websocket(
+        self,
+        path: str,
+        *,
+        subprotocols: Iterable[str] = (),
+        headers: Iterable[tuple[bytes, bytes]] = (),
+        deflate: bool = False,
+    ) -> contextlib.AbstractAsyncContextManager[WebSocketClient]:
+        """Open a WebSocket to a worker while the body runs, as `async with runtime.websocket("/chat") as ws`.
+
+        Args:
+            path: path and query, as in `/chat?room=1`.
+            subprotocols: those that the client speaks.
+            headers: more headers of the handshake.
+            deflate: offer compression.
+        Yields:
+            A `WebSocketClient` with `send`, `receive` and `close`. It is closed with code 1000 at the end, if it is
+            open then.
+        Raises:
+            WebSocketDenied: the application did not accept it.
+        Checkpoint: always.
+        Cancellation: the connection is closed at once.
+        """
+        return open_websocket(
+            self.connect, path, host="testserver", subprotocols=subprotocols, headers=headers, deflate=deflate
+        )
 
     def kill(self, member: str) -> None:
         """Kill a member, as `kill -9` of its process would.

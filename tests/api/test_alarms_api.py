@@ -17,7 +17,7 @@ from trio_uwsgi.errors import AlarmError
 
 if TYPE_CHECKING:
     from tests.api.conftest import InMule
-    from trio_uwsgi._apps.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi_exchange import Receive, Send
 
 
 async def test_an_alarm_does_what_is_configured(

@@ -29,7 +29,7 @@ from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
     from tests.api.conftest import InMule
-    from trio_uwsgi._apps.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi_exchange import Receive, Send
 
 
 async def use(cache: str) -> None:

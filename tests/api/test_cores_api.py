@@ -18,7 +18,7 @@ from trio_uwsgi.errors import ClientDisconnected, NodeUnreachable, NotServing
 from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
-    from trio_uwsgi._apps.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi_exchange import Receive, Send
 
 
 async def test_the_first_of_many(autojump_clock: trio.testing.MockClock) -> None:

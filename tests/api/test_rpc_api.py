@@ -28,7 +28,7 @@ from trio_uwsgi.errors import (
 
 if TYPE_CHECKING:
     from tests.api.conftest import InMule
-    from trio_uwsgi._apps.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi_exchange import Receive, Send
 
 
 async def no_app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -29,7 +29,7 @@ from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._units.heartbeat import Heartbeat
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.options import SocketOptions
+from trio_uwsgi.config.connections import SocketOptions
 from trio_uwsgi.errors import CannotWait
 
 sleep = trio.sleep

@@ -10,15 +10,8 @@ from typing import Any
 import pytest
 
 from trio_uwsgi.config import Address, Config
-from trio_uwsgi.config.options import (
-    HttpLimits,
-    HttpTimeouts,
-    Mules,
-    ProcessOptions,
-    RecyclingLimits,
-    SocketOptions,
-    SpoolerOptions,
-)
+from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, SocketOptions
+from trio_uwsgi.config.options import Mules, ProcessOptions, RecyclingLimits, SpoolerOptions
 from trio_uwsgi.errors import ConfigError
 
 pytestmark = pytest.mark.pure

@@ -16,7 +16,7 @@ from trio_uwsgi._http.fair_reactor import serve_fairly
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._link.scoreboard import Row, Scoreboard
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.options import SocketOptions
+from trio_uwsgi.config.connections import SocketOptions
 
 pytestmark = pytest.mark.real
 

@@ -22,7 +22,7 @@ from trio_uwsgi._http.connection import serve_listeners
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._http.reactor import serve_sockets
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.options import SocketOptions
+from trio_uwsgi.config.connections import SocketOptions
 
 pytestmark = pytest.mark.real
 

@@ -17,7 +17,7 @@ from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 from trio_uwsgi.testing import Notes, RuntimeUnderTest, open_runtime
 
 if TYPE_CHECKING:
-    from trio_uwsgi._apps.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi_exchange import Receive, Send
 
     Environ = dict[str, Any]
     StartResponse = Callable[..., object]

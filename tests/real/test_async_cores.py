@@ -20,7 +20,7 @@ from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi.errors import ConfigError, NodeUnreachable
 
 if TYPE_CHECKING:
-    from trio_uwsgi._apps.asgi import Receive, Send
+    from trio_uwsgi._apps.asgi_exchange import Receive, Send
 
 pytestmark = pytest.mark.real
 

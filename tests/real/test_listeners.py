@@ -16,7 +16,7 @@ import trio
 from trio_uwsgi._http.accepting import peer_of
 from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.options import SocketOptions
+from trio_uwsgi.config.connections import SocketOptions
 from trio_uwsgi.errors import BootError, ListenError
 from trio_uwsgi.serve import _lacks_ipv4 as lacks_ipv4
 

@@ -225,7 +225,8 @@ from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._system.privileges import Identity, become
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import UwsgiError
-from trio_uwsgi.config.options import ProcessOptions, SocketOptions
+from trio_uwsgi.config.connections import SocketOptions
+from trio_uwsgi.config.options import ProcessOptions
 
 async def change(uid, gid):
     async with open_listeners([Address.unix("s")], SocketOptions(backlog=1, mode=None)) as listeners:

@@ -2,89 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
+from trio_uwsgi._apps.asgi_exchange import AsgiApp, AsgiExchange
+from trio_uwsgi._apps.asgi_websocket import WebSocketExchange
+from trio_uwsgi._apps.runners import Runner, RunnerDriver
+from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
-from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
+from trio_uwsgi.errors import LocalProtocolError
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.request import Request
+    from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._http.session import Session
 
-# The types of the ASGI specification: messages and scopes are dicts whose keys depend on their type.
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
-
-
-class AsgiExchange(RunnerExchange):
-    """An exchange with the application's `receive` and `send`."""
-
-    __slots__ = ()
-
-    async def receive(self) -> Message:
-        """The next `http.request`, then `http.disconnect` once the client disconnected or has the whole response.
-
-        A message that is available is returned even under a cancelled scope, as applications use one to check whether
-        the client is still connected. But a cancellation of the whole request is delivered: otherwise an application
-        that receives in a loop could not be cancelled.
-        """
-        if not (self.body_read or self.over):
-            try:
-                body = await self.receive_body() if not self.request.complete else self.request.take_body()
-            except ClientDisconnected:
-                self.body_read = True
-                return {"type": "http.disconnect"}
-            more = not self.request.complete
-            self.body_read = not more
-            return {"type": "http.request", "body": body, "more_body": more}
-        while not self.gone:
-            await self.session.wait_arrival()
-        self.set_notified()
-        if self.cancelled or self.runner.is_ended():
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        """Send `http.response.start` or `http.response.body`. Waits only if the client is slow to read.
-
-        Raises:
-            ClientDisconnected: the client disconnected (ASGI 2.4).
-            LocalProtocolError: the message is not allowed here.
-        """
-        kind = message["type"]
-        if self.over:
-            self.deliver(b"", False)  # raises the fitting error
-        elif kind == "http.response.body":
-            piece = message.get("body", b"")
-            if type(piece) is not bytes:
-                piece = _as_bytes(piece)
-            if message.get("more_body"):
-                await self.send_piece(piece)
-            else:
-                self.complete(piece)
-        elif kind == "http.response.start":
-            if self.response.started:
-                raise LocalProtocolError("the application sent http.response.start twice")
-            self.start(message["status"], message.get("headers", ()))
-        else:
-            raise LocalProtocolError(
-                f"the application sent {kind!r}; an http request takes http.response.start, then http.response.body"
-            )
-
-
-def _as_bytes(piece: object) -> bytes:
-    if isinstance(piece, bytes | bytearray | memoryview):  # a subclass of bytes, too
-        return bytes(piece)
-    raise LocalProtocolError(f"the application sent a body of type {type(piece).__name__}; it must be bytes")
+__all__ = ["AsgiApp", "AsgiDriver"]
 
 
 class AsgiDriver(RunnerDriver[AsgiExchange]):
@@ -93,14 +31,36 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
     Args:
         app: the application.
         state: the lifespan's; every request gets a shallow copy of it.
+
+    `pings` has the WebSockets by when they are asked whether their client is still there, and `pongs` those that have
+    not been answered.
     """
 
-    exchange_type = AsgiExchange
+    pings: Deadlines[WebSocketExchange]
+    pongs: Deadlines[WebSocketExchange]
 
     def __init__(self, app: AsgiApp, state: dict[str, object]) -> None:
         super().__init__()
         self._app = app
         self._state = state  # in a member process the lifespan starts after this is made
+
+    @staticmethod
+    def exchange_type(session: Session, request: Request) -> AsgiExchange:
+        """Make the exchange of a request."""
+        if request.upgrade == b"websocket":
+            return WebSocketExchange(session, request)
+        return AsgiExchange(session, request)
+
+    async def serve(
+        self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        options = service.options.websocket
+        self.pings = Deadlines(options.ping_interval or math.inf, WebSocketExchange.ping)
+        self.pongs = Deadlines(options.ping_timeout or math.inf, WebSocketExchange.pong_timed_out)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.pings.serve, name="pings of WebSockets")
+            nursery.start_soon(self.pongs.serve, name="pongs of WebSockets")
+            await super().serve(service, task_status=task_status)
 
     async def _run(self, runner: Runner, exchange: AsgiExchange) -> None:
         """Call the application for one exchange and report its errors."""
@@ -108,8 +68,8 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
         complete = True
         try:
             if not exchange.cancelled:  # while it was in the queue
-                scope = exchange.request.asgi_scope(exchange.session.peer, self._state)
-                await self._app(scope, exchange.receive, exchange.send)
+                if not exchange.refuse():
+                    await self._app(exchange.asgi_scope(self._state), exchange.receive, exchange.send)
                 complete = exchange.over
         except BaseException as error:
             failure, passing = split_failure(error)
@@ -122,7 +82,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
         if complete:
             pass
         elif exchange.raw:
-            exchange.deliver(b"", False)
+            exchange.end_raw()
         elif exchange.gone:  # there is no client for the response
             exchange.leave_unanswered()
         else:

@@ -18,7 +18,7 @@ from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import BootError, LocalProtocolError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._apps.asgi import AsgiApp, Message
+    from trio_uwsgi._apps.asgi_exchange import AsgiApp, Message
     from trio_uwsgi._units.calls import Calls
 
 logger = logging.getLogger("trio_uwsgi")

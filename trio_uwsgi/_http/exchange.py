@@ -82,6 +82,8 @@ class Exchange(Unit):
     )
 
     kind = "request"
+    # After the last byte the client has something to say, and closes then.
+    awaits_end = False
 
     def __init__(self, session: Session, request: Request) -> None:
         # Unit.__init__ is not called: it would set the deadline of a scope, and requests share long-lived ones.
@@ -258,6 +260,13 @@ class Exchange(Unit):
         self.deliver(data, True)
         await self.wait_for_space()
 
+    def received_raw(self, data: bytes) -> bool:
+        """Take input that arrived after bytes were sent outside of the response. True: read no more of it for now."""
+        request = self.request
+        request.chunks.append(data)
+        request.buffered += len(data)
+        return True
+
     async def receive_raw(self, size: int) -> bytes:
         """Wait for up to `size` bytes of the request's body; `b""` at its end.
 
@@ -303,6 +312,13 @@ class Exchange(Unit):
             await self.session.wait_arrival()
 
     # --- the end ------------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """The worker stops, or is replaced: end what would not end by itself."""
+
+    def end_raw(self) -> None:
+        """The application returned, and had sent bytes outside of its response."""
+        self.deliver(b"", False)
 
     def disconnected(self, reason: str) -> ClientDisconnected:
         """The error that informs the application that its client is gone."""

@@ -26,7 +26,7 @@ from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ListenError
 
 if TYPE_CHECKING:
-    from trio_uwsgi.config.options import SocketOptions
+    from trio_uwsgi.config.connections import SocketOptions
 
 logger = logging.getLogger("trio_uwsgi")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.limits import Limits
-    from trio_uwsgi.config.options import HttpTimeouts
+    from trio_uwsgi.config.connections import HttpTimeouts, WebSocketOptions
 
 __all__ = ["HttpOptions"]
 
@@ -18,5 +18,6 @@ class HttpOptions:
 
     limits: Limits
     timeouts: HttpTimeouts
+    websocket: WebSocketOptions
     access_log: bool = True
     cancel_on_disconnect: bool = False

@@ -18,7 +18,7 @@ from trio_uwsgi.errors import LocalProtocolError
 if TYPE_CHECKING:
     from trio_uwsgi._http.request import Request
 
-__all__ = ["CONTINUE", "Response", "error_response"]
+__all__ = ["CONTINUE", "Response", "error_response", "upgrade_response"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -61,12 +61,7 @@ _status_lines: dict[tuple[int, bytes], bytes] = {}
 def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
     """Check one header; give its line, its lower-cased name if it is of _NOTED or else b"", and its value."""
     name, value = header
-    if not isinstance(name, bytes) or not isinstance(value, bytes):
-        raise LocalProtocolError(f"header {name!r}: {value!r} is not a pair of bytes")
-    if _TOKEN.fullmatch(name) is None:
-        raise LocalProtocolError(f"{name!r} is not a header name")
-    if _TEXT.fullmatch(value) is None:
-        raise LocalProtocolError(f"header {name!r}: {value!r} has control characters")
+    _check_field(name, value)
     line = b"%b: %b\r\n" % (name, value)
     lowered = name.lower()
     if lowered in _NOTED:
@@ -78,6 +73,15 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
             _lines.clear()
         _lines[name, value] = line
     return line, b"", value
+
+
+def _check_field(name: object, value: object) -> None:
+    if not isinstance(name, bytes) or not isinstance(value, bytes):
+        raise LocalProtocolError(f"header {name!r}: {value!r} is not a pair of bytes")
+    if _TOKEN.fullmatch(name) is None:
+        raise LocalProtocolError(f"{name!r} is not a header name")
+    if _TEXT.fullmatch(value) is None:
+        raise LocalProtocolError(f"header {name!r}: {value!r} has control characters")
 
 
 def _length(value: bytes, before: int) -> tuple[bytes, int]:
@@ -280,6 +284,17 @@ class Response:
         dated = b"" if self._dated else b"date: %b\r\n" % date
         served = b"" if self._served else b"server: trio-uwsgi\r\n"
         return b"%b%b%b%b\r\n" % (self._head, dated, served, framing)
+
+
+def upgrade_response(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Make the head of a 101 response; what follows it is not HTTP.
+
+    Raises:
+        LocalProtocolError: a name or value cannot be sent.
+    """
+    for name, value in headers:
+        _check_field(name, value)
+    return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def error_response(status: int, message: str, date: bytes, head_only: bool = False) -> bytes:

@@ -87,9 +87,10 @@ class Session(Lingering):
         elif phase is ENDING:
             self._discard(len(data))
         elif self.exchange is not None and self.exchange.raw and self.exchange.request.complete:
-            self.exchange.request.chunks.append(data)
-            self.exchange.request.buffered += len(data)
-            self._received_early()
+            if self.exchange.received_raw(data):
+                self._stop_reading()
+            self.retime()
+            self._arrived()
         elif phase is not CLOSED:
             self.queue.extend(self.parser.feed(data))
             self._received_early()
@@ -175,7 +176,7 @@ class Session(Lingering):
         if self.phase is not BUSY:
             return
         if not exchange.response.keep_alive:
-            self._end()
+            self._end(early=exchange.awaits_end)
         elif request.complete:
             if self.pending or self.paused or self.eof or not self.parser.idle:
                 self._next()
@@ -281,14 +282,14 @@ class Session(Lingering):
     def _log_refusal(self, error: RemoteProtocolError) -> None:
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
 
-    def _end(self) -> None:
+    def _end(self, *, early: bool = False) -> None:
         """Answer no more requests; close when the output is flushed and the client had time to read it."""
         if self.phase is CLOSED:
             return
         if self.phase is not ENDING:
             self.phase = ENDING
             # There is unread input, or the rest of a request on its way: otherwise the parser would be idle.
-            self._early = self.paused or not self.parser.idle
+            self._early = early or self.paused or not self.parser.idle
             self._discarded = 0
             self.queue.clear()
         if not self.pending:
@@ -322,6 +323,8 @@ class Session(Lingering):
                 self._watch(self.service.linger)
         elif self.phase in (IDLE, SKIPPING):
             self._end()
+        elif self.exchange is not None:
+            self.exchange.drain()
 
     def _log(self, exchange: Exchange) -> None:
         access = self.service.access

@@ -252,6 +252,10 @@ OPTIONS = (
     Option("max_header_size", "limits", "BYTES", whole, "maximum size of a request head"),
     Option("max_headers", "limits", "N", whole, "maximum number of header fields of a request"),
     Option("max_body", "limits", "BYTES", whole, "maximum size of a request body; 0 is no limit"),
+    Option("max_websocket_message", "limits", "BYTES", whole, "maximum size of a WebSocket message; 0 is no limit"),
+    Option(
+        "websocket_deflate", "limits", None, str, "do not compress WebSocket messages", flag="--websocket-no-deflate"
+    ),
     Option("harakiri", "time", "SEC", _seconds, "time limit of a request, signal handler or message; 0 is no limit"),
     Option("mule_harakiri", "time", "SEC", _seconds, "the same limit in mules"),
     Option("spooler_harakiri", "time", "SEC", _seconds, "the same limit for a job"),
@@ -260,6 +264,8 @@ OPTIONS = (
     Option("header_timeout", "time", "SEC", _seconds, "time limit for receiving a request head"),
     Option("keep_alive_timeout", "time", "SEC", _seconds, "close a connection that is idle between requests"),
     Option("socket_timeout", "time", "SEC", _seconds, "close a connection whose client stalls within a body"),
+    Option("websocket_ping_interval", "time", "SEC", _seconds, "ping WebSocket clients; 0 disables"),
+    Option("websocket_ping_timeout", "time", "SEC", _seconds, "close a WebSocket whose client does not answer pings"),
     Option("node_timeout", "time", "SEC", _seconds, "time limit of a call to another node"),
     Option("timezone", "time", "NAME", str, "time zone of cron signals, as in Europe/Rome [the system's]"),
     Option("disable_logging", "logging", None, str, "disable the access log"),

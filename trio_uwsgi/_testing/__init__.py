@@ -1,6 +1,7 @@
 """What `trio_uwsgi.testing` is made of: a whole runtime in a test, on the test's clock.
 
     `memory_client.py`        an httpx transport over memory streams
+    `websocket_client.py`     a WebSocket client over such streams
     `clock_hold.py`           the mock clock stands still while threads work
     `tasks.py`                members are tasks: connections to them, and killing them
     `notes.py`                a list that a test's handlers append to, from any process

@@ -6,6 +6,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `config.py`       `Config`: every option, with its unit, its default and its reason; made once, never changed
     `addresses.py`    the addresses on which a runtime listens
     `options.py`      options with fields or a grammar of their own: caches, alarms, access rules, limits
+    `connections.py`  groups of options that sockets and connections need
     `mules.py`        pools of mules, and farms
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `checks.py`       wrong types, impossible values, contradictions

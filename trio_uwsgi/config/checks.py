@@ -34,6 +34,9 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
     "max_headers": (1, "use 1 or more: every HTTP/1.1 request has a Host header"),
     "max_body": (0, "use 0 for no limit"),
+    "max_websocket_message": (0, "use 0 for no limit"),
+    "websocket_ping_interval": (0, "use 0 for no pings"),
+    "websocket_ping_timeout": (0, "use 0 for no limit"),
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
     "mercy": (0, "use 0 to cancel running requests at once"),
@@ -52,15 +55,17 @@ _INTEGERS = (
     "max_header_size",
     "max_headers",
     "max_body",
+    "max_websocket_message",
     "max_requests",
     "max_requests_delta",
     "reload_on_rss",
 )
 # 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
+_PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
-_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "import_timeout", "alarm_freq", *_TIMEOUTS, *_PAUSES)
+_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "import_timeout", "alarm_freq", *_TIMEOUTS, *_PINGS, *_PAUSES)
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
@@ -70,6 +75,7 @@ _FLAGS = (
     "reload",
     "spooler_cheap",
     "spooler_fsync",
+    "websocket_deflate",
 )
 
 

@@ -15,19 +15,17 @@ from typing import Literal, cast, get_args
 
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.checks import all_of, caches, contradictions, impossible_values, paths, several_addresses
+from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, SocketOptions, WebSocketOptions
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
     Alarm,
     AlarmOptions,
     Cache,
-    HttpLimits,
-    HttpTimeouts,
     LogAlarm,
     Mules,
     ProcessOptions,
     RecyclingLimits,
-    SocketOptions,
     SpoolerOptions,
 )
 from trio_uwsgi.errors import ConfigError
@@ -244,6 +242,13 @@ class Config:
     # no memory.
     max_body: int = 0
 
+    # Bytes of a WebSocket message, inflated; beyond, the connection is closed with code 1009. 0 is no limit. A message
+    # is in memory as a whole. uWSGI's `websocket-max-size` is in KB, with the same default; uvicorn's limit is 16 MiB.
+    max_websocket_message: int = 1_048_576
+
+    # Compress WebSocket messages (permessage-deflate) for clients that offer it. A connection then needs some 60 KiB.
+    websocket_deflate: bool = True
+
     # ----- time
 
     # Time limit of a request, signal handler or mule message in seconds (harakiri is uWSGI's word for it); past it the
@@ -280,6 +285,14 @@ class Config:
     # Seconds without progress in a body: the client neither sends nor takes a byte. Long transfers that make progress
     # are not limited.
     socket_timeout: float = 60
+
+    # Seconds between two pings of a WebSocket, which keep it open in proxies and find clients that are gone. 0: none.
+    # uWSGI's `websocket-ping-freq` is 30.
+    websocket_ping_interval: float = 20
+
+    # Seconds for the answer to a ping; then the connection is closed. 0 is no limit. uWSGI's `websocket-pong-tolerance`
+    # is 3, uvicorn's timeout 20.
+    websocket_ping_timeout: float = 20
 
     # Seconds for a call to another node (RPC, signal, cache), from connecting to the last byte of the answer. uWSGI
     # allows 4 for each step (`socket-timeout`).
@@ -381,6 +394,16 @@ class Config:
     def http_timeouts(self) -> HttpTimeouts:
         """What connections need."""
         return HttpTimeouts(header=self.header_timeout, keep_alive=self.keep_alive_timeout, socket=self.socket_timeout)
+
+    @property
+    def websocket_options(self) -> WebSocketOptions:
+        """What WebSockets need."""
+        return WebSocketOptions(
+            ping_interval=self.websocket_ping_interval,
+            ping_timeout=self.websocket_ping_timeout,
+            max_message=self.max_websocket_message,
+            deflate=self.websocket_deflate,
+        )
 
     @property
     def socket_options(self) -> SocketOptions:

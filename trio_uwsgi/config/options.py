@@ -24,41 +24,12 @@ __all__ = [
     "Alarm",
     "AlarmOptions",
     "Cache",
-    "HttpLimits",
-    "HttpTimeouts",
     "LogAlarm",
     "Mules",
     "ProcessOptions",
     "RecyclingLimits",
-    "SocketOptions",
     "SpoolerOptions",
 ]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpLimits:
-    """Limits of a request's size, see the fields of `Config` with these names."""
-
-    max_header_size: int
-    max_headers: int
-    max_body: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HttpTimeouts:
-    """Timeouts for clients, in seconds: a request head, an idle connection, a body without progress."""
-
-    header: float
-    keep_alive: float
-    socket: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class SocketOptions:
-    """How to listen: `backlog` in connections, `mode` of unix socket files (None leaves it to the umask)."""
-
-    backlog: int
-    mode: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

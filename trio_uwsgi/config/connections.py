@@ -1,0 +1,45 @@
+"""The groups of options that sockets and connections need. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["HttpLimits", "HttpTimeouts", "SocketOptions", "WebSocketOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Limits of a request's size, see the fields of `Config` with these names."""
+
+    max_header_size: int
+    max_headers: int
+    max_body: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HttpTimeouts:
+    """Timeouts for clients, in seconds: a request head, an idle connection, a body without progress."""
+
+    header: float
+    keep_alive: float
+    socket: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WebSocketOptions:
+    """WebSockets: seconds between pings and for their answers (0: none), bytes of a message (0: no limit), and whether
+    messages are compressed where the client offers it.
+    """
+
+    ping_interval: float
+    ping_timeout: float
+    max_message: int
+    deflate: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SocketOptions:
+    """How to listen: `backlog` in connections, `mode` of unix socket files (None leaves it to the umask)."""
+
+    backlog: int
+    mode: int | None
