@@ -7,6 +7,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `addresses.py`    the addresses on which a runtime listens
     `options.py`      options with fields or a grammar of their own: caches, alarms, access rules, limits
     `connections.py`  groups of options that sockets and connections need
+    `sources.py`      where a connection may come from
     `mules.py`        pools of mules, and farms
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `checks.py`       wrong types, impossible values, contradictions

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
-from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.mules import Mules
 from trio_uwsgi.config.process import ProcessOptions
+from trio_uwsgi.config.sources import matches, read_sources
 from trio_uwsgi.errors import ConfigError
 
 __all__ = [
@@ -295,10 +293,7 @@ class AccessRules:
         for name, given in rules.items():
             if name not in _MODIFIERS:
                 raise ConfigError(f"modifiers: there is no {name!r}", f"use {', '.join(map(repr, _MODIFIERS))}")
-            items = (given,) if isinstance(given, str) else given
-            if not isinstance(items, Iterable):
-                raise ConfigError(f"modifiers: {name!r} is given {given!r}", "write a source, or a list of sources")
-            sources[_MODIFIERS[name]] = tuple(_source(name, item) for item in items)
+            sources[_MODIFIERS[name]] = read_sources(f"modifiers: {name!r}", given)
         return cls(sources)
 
     def allow(self, modifier: int, client: str | None, listener: str) -> bool:
@@ -309,42 +304,7 @@ class AccessRules:
             client: its IP address; None on a unix socket.
             listener: the address it connected to, as `str(Address)`.
         """
-        return any(_matches(source, client, listener) for source in self.sources.get(modifier, ()))
-
-
-def _source(name: str, item: object) -> str:
-    if isinstance(item, str):
-        if item in ("unix", "loopback", "any"):
-            return item
-        try:
-            return str(ipaddress.ip_network(item))
-        except ValueError:
-            pass
-        try:
-            return str(Address.parse(item))
-        except ConfigError:
-            pass
-    raise ConfigError(
-        f"modifiers: {name!r} is given {item!r}, which is not a source",
-        "use 'unix', 'loopback', 'any', a network as in '10.0.0.0/8', or the address of a listener",
-    )
-
-
-@functools.lru_cache(1024)  # the same clients send many requests
-def _matches(source: str, client: str | None, listener: str) -> bool:
-    if source == "any" or source == listener:
-        return True
-    if client is None:
-        return source == "unix"
-    address = ipaddress.ip_address(client.partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if source == "loopback":
-        return address.is_loopback
-    try:
-        return address in ipaddress.ip_network(source)
-    except ValueError:  # "unix", or the address of another listener
-        return False
+        return any(matches(source, client, listener) for source in self.sources.get(modifier, ()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

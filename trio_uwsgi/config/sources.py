@@ -1,0 +1,69 @@
+"""Where a connection may come from: the grammar of `Config.modifiers` and `Config.forwarded_allow`. Pure."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Iterable
+
+from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.errors import ConfigError
+
+__all__ = ["matches", "read_sources"]
+
+
+def read_sources(what: str, given: object) -> tuple[str, ...]:
+    """Read one source, or several: "unix", "loopback", "any", a network, or the address of a listener.
+
+    Args:
+        what: what they are for, to begin the error with.
+        given: a str or an iterable of them.
+    Raises:
+        ConfigError: one is not a source.
+    """
+    items = (given,) if isinstance(given, str) else given
+    if not isinstance(items, Iterable):
+        raise ConfigError(f"{what} is given {given!r}", "write a source, or a list of sources")
+    return tuple(_source(what, item) for item in items)
+
+
+def _source(what: str, item: object) -> str:
+    if isinstance(item, str):
+        if item in ("unix", "loopback", "any"):
+            return item
+        try:
+            return str(ipaddress.ip_network(item))
+        except ValueError:
+            pass
+        try:
+            return str(Address.parse(item))
+        except ConfigError:
+            pass
+    raise ConfigError(
+        f"{what} is given {item!r}, which is not a source",
+        "use 'unix', 'loopback', 'any', a network as in '10.0.0.0/8', or the address of a listener",
+    )
+
+
+@functools.lru_cache(1024)  # the same clients send many requests
+def matches(source: str, client: str | None, listener: str) -> bool:
+    """Does a connection come from there?
+
+    Args:
+        source: one of `read_sources`.
+        client: the IP address of the other side; None on a unix socket.
+        listener: the address it connected to, as `str(Address)`; "" for a client that only a header names.
+    """
+    if source == "any" or source == listener:
+        return True
+    if client is None:
+        return source == "unix"
+    address = ipaddress.ip_address(client.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    if source == "loopback":
+        return address.is_loopback
+    try:
+        return address in ipaddress.ip_network(source)
+    except ValueError:  # "unix", or the address of another listener
+        return False
