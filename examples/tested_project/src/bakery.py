@@ -57,7 +57,7 @@ def oven_temperature() -> int:
 @uwsgi.cron("0 5 * * *", target="mule1")
 async def bake(signum: int) -> None:
     """Every morning at five, in Rome."""
-    await uwsgi.cache_inc("loaves", 100)
+    await uwsgi.cache_inc("loaves", 20)
 
 
 @uwsgi.timer(600)

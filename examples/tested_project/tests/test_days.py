@@ -11,11 +11,11 @@ from trio_uwsgi.testing import open_runtime
 
 
 async def test_a_week(autojump_clock: MockClock, config: Config) -> None:
-    """A hundred loaves are baked every morning."""
+    """Twenty loaves are baked every morning."""
     async with open_runtime(app, config) as runtime:
         await trio.sleep(7 * 86400)
         response = await runtime.client.get("/stock")  # an httpx client, whose bytes go through memory
-    assert response.json() == {"loaves": 700}
+    assert response.json() == {"loaves": 140}
 
 
 async def test_the_clocks_change(autojump_clock: MockClock, config: Config) -> None:
