@@ -46,7 +46,7 @@ config = trio_uwsgi.Config(
 
 
 class Bell:
-    """Wakes the streams of this process. Messages are in the cache: no process holds any itself."""
+    """Wakes the streams of one process. The messages themselves are in the cache, which all processes share."""
 
     def __init__(self) -> None:
         self.next_ring = trio.Event()
@@ -95,7 +95,7 @@ async def events(last_seen: int) -> AsyncIterator[str]:
         with trio.move_on_after(15) as waited:
             await next_ring.wait()
         if waited.cancelled_caught:
-            yield ": a comment, so that no proxy takes the connection for dead\n\n"
+            yield ": a comment, which keeps proxies from closing the connection\n\n"
 
 
 @uwsgi.spool_handler(pass_arguments=True)

@@ -8,7 +8,7 @@ Try it     trio-uwsgi examples/cron_service/service.py
            ls var/samples var/reports                       a report for each full hour
            kill $(cat var/service.pid)
            trio-uwsgi examples/cron_service/service.py --placement process       the same, each member a process
-Leaves out a report of what several machines did. All files are in ./var of the working directory.
+Leaves out several machines. All files are in ./var of the working directory.
 """
 
 import collections
@@ -87,7 +87,7 @@ async def each_hour(signum: int) -> None:
 
 @uwsgi.spool_handler(pass_arguments=True)
 def write_report(hour: str) -> None:
-    """Runs in the spooler. A job may run twice after a crash: then the samples or the report are there already."""
+    """Runs in the spooler. A job may run again after a crash; if its samples are gone, its report has been written."""
     samples = SAMPLES / f"{hour}.csv"
     if samples.exists():
         loads = [float(line.split(",")[1]) for line in samples.read_text().splitlines()]
