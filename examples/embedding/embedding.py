@@ -10,7 +10,8 @@ Try it     python examples/embedding/embedding.py
                statistics                                   what all members have done
                stop                                         stop the program; so do Ctrl+C and SIGTERM
            python examples/embedding/embedding.py 127.0.0.1:8080 8081       other addresses; port 0 is any free port
-Leaves out reloading: only members in processes can be reloaded, and a server that is embedded may have those too.
+Leaves out processes: with `Config(placement="process")` the server can be reloaded with `runtime.reload()`, and each
+           member has its own `counts`.
 """
 
 import collections

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import datetime
@@ -105,6 +106,21 @@ def events(response: httpx.Response) -> Iterator[dict[str, Any]]:
 # ----- the chat
 
 
+def running_requests(server: Started, total: int) -> list[int]:
+    """How many requests each worker runs, as soon as it is this many in all."""
+    found: list[int] = []
+
+    def complete() -> bool:
+        before = server.said.count("SpoolStatistics")
+        server.process.send_signal(signal.SIGUSR1)
+        until(lambda: server.said.count("SpoolStatistics") > before, lambda: server.said)
+        found[:] = [int(n) for n in re.findall(r"HttpStatistics\(.*, running=(\d+)", server.said)[-2:]]
+        return sum(found) == total
+
+    until(complete, lambda: server.said)
+    return found
+
+
 @pytest.mark.real
 @both
 def test_chat(mode: str, tmp_path: Path) -> None:
@@ -115,11 +131,14 @@ def test_chat(mode: str, tmp_path: Path) -> None:
         assert f"2 workers, 0 mules and 1 spooler, in {mode} of process" in chat.said
         assert "EventSource" in client.get("/").text
         with contextlib.ExitStack() as stack:
-            streams = [events(stack.enter_context(client.stream("GET", "/messages"))) for _ in range(4)]
+            streams: list[Iterator[dict[str, Any]]] = []
+            while len(streams) < 20 and min(running_requests(chat, len(streams))) == 0:  # not yet one of each worker
+                streams.append(events(stack.enter_context(client.stream("GET", "/messages"))))
+            assert 20 > len(streams)
             for number in (1, 2):
                 answer = client.post("/messages", json=ada)
                 assert (201, {"number": number}) == (answer.status_code, answer.json())
-                assert [ada] * 4 == [next(stream) for stream in streams]
+                assert [ada] * len(streams) == [next(stream) for stream in streams]
         assert 400 == client.post("/messages", content=b"[]").status_code
         assert 202 == client.post("/transcript", json={"to": "eve@example.com"}).status_code
         outbox = chat.folder / "var" / "outbox"
@@ -314,7 +333,7 @@ def test_the_table_names_all_examples() -> None:
     """Each example has one row with its command, which names a file that exists."""
     rows = re.findall(r"^\| `([^`]+)` \| [^|]+ \| `([^`]+)` \|$", (EXAMPLES / "README.md").read_text(), re.MULTILINE)
     names = [name for name, _ in rows]
-    here = {f"{path.name}/" for path in EXAMPLES.iterdir() if path.is_dir() and not path.name.startswith((".", "_"))}
+    here = {f"{path.name}/" for path in EXAMPLES.iterdir() if any(path.glob("**/*.py"))}
     here |= {path.name for path in EXAMPLES.glob("*.py")}
     assert len(names) == len(set(names))
     assert set() == here - set(names)
@@ -323,3 +342,16 @@ def test_the_table_names_all_examples() -> None:
         assert path.startswith(f"examples/{name.rstrip('/')}")
         if name in here:
             assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*/**/*.py")), ids=lambda file: str(file.relative_to(EXAMPLES)))
+def test_applications_are_short_and_say_what_they_are(file: Path) -> None:
+    """One file is one screen or two; an application says at its top what it shows and how it starts."""
+    source = file.read_text()
+    assert 200 >= len(source.splitlines())
+    text = ast.get_docstring(ast.parse(source)) or ""
+    if "test" not in file.stem:
+        assert ["Shows", "Try it", "Leaves out"] == re.findall(r"^(Shows|Try it|Leaves out)\b", text, re.MULTILINE)
+        assert re.search(rf"(python|trio-uwsgi) {file.relative_to(ROOT)}", text)
+    else:
+        assert text
