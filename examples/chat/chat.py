@@ -38,7 +38,7 @@ VAR = Path("var")
 config = trio_uwsgi.Config(
     workers=2,
     # One item for each message, and "last", the number of the newest one.
-    caches=[Cache("chat", items=KEPT + 2, max_value=16_384, store=str(VAR / "chat.cache"))],
+    caches=[Cache("chat", items=KEPT + 1, max_value=16_384, store=str(VAR / "chat.cache"))],
     spooler=str(VAR / "spool"),
     max_body=2_000,
     mercy=2,  # streams do not end by themselves, so a stop cancels them after two seconds; browsers connect again
@@ -69,9 +69,9 @@ async def store(message: str) -> int:
     """Store a message under the next number. The lock makes all processes store one message at a time."""
     async with uwsgi.locked():
         number = await uwsgi.cache_num("last") + 1
-        await uwsgi.cache_update(str(number), message)
-        await uwsgi.cache_inc("last")  # from here on streams see the message
         await uwsgi.cache_del(str(number - KEPT))
+        await uwsgi.cache_update(str(number), message)
+        await uwsgi.cache_inc("last")  # last, so that a process that is killed before this leaves nothing half done
     with contextlib.suppress(SignalQueueFull):  # streams also look every 15 seconds
         uwsgi.signal(message_stored.signum)
     return number

@@ -166,9 +166,11 @@ async def test_chat_keeps_the_newest_messages(
     """Older ones are deleted, and the cache never becomes full."""
     chat = example.load("chat/chat")
     monkeypatch.setattr(chat, "KEPT", 3)
-    async with open_runtime(chat.app, chat.config) as runtime:
+    caches = [dataclasses.replace(chat.config.caches[0], items=3 + 1)]
+    async with open_runtime(chat.app, dataclasses.replace(chat.config, caches=caches)) as runtime:
         for number in range(1, 8):
-            await runtime.client.post("/messages", json={"name": "Ada", "text": str(number)})
+            answer = await runtime.client.post("/messages", json={"name": "Ada", "text": str(number)})
+            assert 201 == answer.status_code
         stream = runtime.connect()
         await stream.send_all(b"GET /messages HTTP/1.1\r\nhost: chat\r\n\r\n")
         seen = b""
