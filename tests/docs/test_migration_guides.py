@@ -105,3 +105,15 @@ def test_both_servers_share_the_spool_directory(tmp_path: Path) -> None:
         codes = [server.stop() for server in servers]
     assert [0, 0] == codes
     assert list(range(20)) == sorted(int(number) for log in logs for number in re.findall(r"^invoice (\d+)", log, re.M))
+
+
+def test_every_option_of_other_servers_with_a_hint_is_in_the_table() -> None:
+    """What the command line says about options of gunicorn, uvicorn and hypercorn, the guide says too."""
+    named = {flag.lstrip("-") for row in rows(section(FROM_OTHERS, "Options")) for flag in code("".join(row[:2]))}
+    assert set() == set(FOREIGN_OPTIONS) - named
+
+
+def test_options_for_users_of_other_servers_exist() -> None:
+    """The last columns of the tables have only options of ours."""
+    tables = [*rows(section(FROM_OTHERS, "Options")), *rows(section(FROM_OTHERS, "Translate the command line"))]
+    assert set() == flags("".join(row[-1] for row in tables)) - OURS - {"--alarm-log"}
