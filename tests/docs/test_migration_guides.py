@@ -15,7 +15,7 @@ from trio_uwsgi import uwsgi
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
 from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, flag_of
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
-from trio_uwsgi.uwsgi._missing import _INSTEAD, _NOT_HERE
+from trio_uwsgi.uwsgi._missing import _FAMILIES, _INSTEAD
 
 GUIDES = ROOT / "docs" / "guides"
 FROM_UWSGI = (GUIDES / "from_uwsgi.md").read_text()
@@ -58,12 +58,14 @@ def test_options_that_are_the_same_exist() -> None:
     assert set() == flags("".join(row[1] for row in rows(text))) - OURS
 
 
-def test_every_name_of_uwsgi_with_a_hint_is_in_a_table() -> None:
-    """Unless it is so rare that the hint is all there is to say."""
+def test_every_name_of_uwsgi_is_in_a_table() -> None:
+    """Those that exist here, and those for which the error has a hint."""
     shown = section(FROM_UWSGI, "Functions and attributes") + section(FROM_UWSGI, "Decorators")
-    hinted = {name for name, hint in _INSTEAD.items() if hint != _NOT_HERE}
-    rare = "add_var applications green_schedule loop offload route sendfile set_warning_message spoolers start_response"
-    assert set(rare.split()) == hinted - set(re.findall(r"\w+", " ".join(code(shown))))
+    named = set(re.findall(r"\w+", " ".join(code(shown))))
+    assert set() == set(_INSTEAD) - named
+    assert {"gevent", "i_am_the_lord"} == set(_FAMILIES) - named
+    own = {"Job", "MuleMessage", "TimerHandle", "registry", "remote_spool"}
+    assert own == set(uwsgi.__all__) - named
 
 
 def test_names_that_stay_the_same_exist() -> None:
