@@ -212,7 +212,7 @@ async def test_cron_service_in_a_night(
     for old in ("2026-11-01T02", "2026-11-01T04"):
         (service.REPORTS / f"{old}.txt").touch()
     (service.SAMPLES / "2026-11-14T22.csv").write_text("22:00:00,1.50,1000\n")  # the service was stopped since
-    async with open_runtime(service.app, dataclasses.replace(service.config, pidfile=None), begin=begin):
+    async with open_runtime(service.app, service.config, begin=begin):
         await trio.sleep(4 * 3600 + 5)
     assert [
         "2026-11-01T04.txt",
