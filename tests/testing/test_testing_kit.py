@@ -57,9 +57,7 @@ async def test_code_for_asyncio_gets_a_hint(
     assert line.endswith("(asyncio does not run here; use Trio's or anyio's functions instead)")
 
 
-async def test_options_of_a_servers_process_are_left_alone(
-    autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
+async def test_options_of_the_process_are_left_alone(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
     """The `config` of an application can be tested as it is: the process is the test's."""
     pidfile = tmp_path / "server.pid"
     config = Config(pidfile=str(pidfile), chdir="/nowhere", uid="nobody", umask=0o077, env={"A": "b"})
