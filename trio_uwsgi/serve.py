@@ -324,6 +324,8 @@ def _settings(config: Config) -> Settings:
             websocket=config.websocket_options,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
+            forwarded_allow=tuple(config.forwarded_allow),
+            forwarded_headers=tuple(config.forwarded_headers),
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,

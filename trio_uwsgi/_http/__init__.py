@@ -5,6 +5,7 @@ Pure, in the order of a request: bytes in, values out.
     `http1.py`            HTTP/1.1 requests, with `heads.py` (target and headers), `bodies.py` and `chunked.py`
     `uwsgi_requests.py`   the same of uwsgi packets, with `uwsgi_http.py` (requests as CGI vars)
     `request.py`          one request, as applications get it
+    `origin.py`           where a request comes from, as `forwarded.py` reads it from headers of trusted proxies
     `response.py`         status, headers and pieces of body, as bytes
     `websocket.py`        WebSocket frames and messages, with `websocket_handshake.py` before them, and `deflate.py`
     `fair_share.py`       how long a worker delays accept(), so that others get their share

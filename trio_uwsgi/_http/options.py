@@ -14,10 +14,15 @@ __all__ = ["HttpOptions"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected."""
+    """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected.
+
+    `forwarded_allow` are the sources of proxies whose `forwarded_headers` are believed.
+    """
 
     limits: Limits
     timeouts: HttpTimeouts
     websocket: WebSocketOptions
     access_log: bool = True
     cancel_on_disconnect: bool = False
+    forwarded_allow: tuple[str, ...] = ()
+    forwarded_headers: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ import trio
 
 from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
+from trio_uwsgi._http.forwarded import Proxies
 from trio_uwsgi._http.lingering import LINGER_SECONDS
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.statistics import HttpStatistics
@@ -77,6 +78,7 @@ class HttpService:
         self.member = calls.member
         self.options = options
         self.limits = options.limits
+        self.proxies = Proxies(options.forwarded_allow, options.forwarded_headers) if options.forwarded_allow else None
         self.limit = calls.limit or math.inf
         self.clock: Callable[[], float] = trio.current_time
         self.token: trio.lowlevel.TrioToken

@@ -145,6 +145,8 @@ class Session(Lingering):
         if self.parser.error is not None and not request.complete:
             self._refuse(self.parser.error)
             return
+        if service.proxies is not None and self.peer.protocol == "http":
+            request.origin = service.proxies.origin(request.headers, self.peer)
         self.phase = BUSY
         self.request = request
         driver = service.packets if request.modifier1 else service.driver

@@ -9,7 +9,17 @@ from collections.abc import Iterable
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["matches", "read_sources"]
+__all__ = ["FORWARDED_HEADERS", "matches", "read_sources"]
+
+# What proxies say of clients, and can be believed.
+FORWARDED_HEADERS = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "forwarded",
+)
 
 
 def read_sources(what: str, given: object) -> tuple[str, ...]:
