@@ -39,6 +39,7 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS orders (number INTEGER PRIMARY KEY, product TEXT, email TEXT, confirmed INTEGER)",
 )
 SOLD = "(SELECT count(*) FROM orders WHERE product = name)"
+ONE_AT_A_TIME = trio.CapacityLimiter(1)  # in each process; sqlite has one writer at a time
 
 
 def execute(sql: str, values: tuple[object, ...]) -> list[Any]:
@@ -49,7 +50,7 @@ def execute(sql: str, values: tuple[object, ...]) -> list[Any]:
 
 async def database(sql: str, *values: object) -> list[Any]:
     """The same in a thread: sqlite blocks, and other requests of this worker run meanwhile."""
-    return await trio.to_thread.run_sync(execute, sql, values)
+    return await trio.to_thread.run_sync(execute, sql, values, limiter=ONE_AT_A_TIME)
 
 
 @uwsgi.post_fork
