@@ -149,7 +149,7 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 
 
 async def test_an_embedded_server_refuses_options_of_the_process(tmp_path: Path) -> None:
-    """They are refused before anything is opened; in a test, which takes the config of an application, they do nothing."""
+    """They are refused before anything is opened; in a test they have no effect."""
     file = tmp_path / "app.pid"
     config = Config(http=str(tmp_path / "s"), uid=os.getuid(), pidfile=str(file), env={"TRIO_UWSGI_TEST": "1"})
     refused = "uid and env and pidfile: only for a standalone server, and this one is embedded; leave it out"
