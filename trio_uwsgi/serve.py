@@ -326,6 +326,7 @@ def _settings(config: Config) -> Settings:
             cancel_on_disconnect=config.cancel_on_disconnect,
             forwarded_allow=tuple(config.forwarded_allow),
             forwarded_headers=tuple(config.forwarded_headers),
+            proxy_protocol=tuple(config.proxy_protocol),
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import flask
 import pytest
+import trio
 from starlette.applications import Starlette
 from starlette.requests import Request  # noqa: TC002  # Starlette reads the annotation
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from tests.paths.placements import Placement, all_placements
+from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry
 from trio_uwsgi.testing import open_runtime
 
@@ -74,3 +75,24 @@ async def test_the_log(autojump_clock: MockClock, uwsgi_registry: Registry, capl
         await runtime.client.get("/where", headers=SENT)
     (line,) = (record.getMessage() for record in caplog.records if record.name == "trio_uwsgi.access")
     assert line.startswith('1.2.3.4 - "GET /where HTTP/1.1" 200 ')
+
+
+@task_placements("the test writes bytes by hand")
+async def test_the_proxy_protocol(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """The client is that of the header, for all requests of the connection; one without a header is closed."""
+    config = Config(placement=placement, proxy_protocol="loopback", header_timeout=5)
+    request = b"GET /where HTTP/1.1\r\nHost: h\r\n\r\n"
+    async with open_runtime(flask_app(), config, registry=uwsgi_registry) as runtime:
+        async with runtime.connect() as stream:
+            await stream.send_all(b"PROXY TCP4 1.2.3.4 10.0.0.9 5000 443\r\n" + request + request)
+            answers = b""
+            while answers.count(b"1.2.3.4") < 2:
+                answers += await stream.receive_some(10_000)
+        async with runtime.connect() as stream:
+            await stream.send_all(request)
+            assert b"" == await stream.receive_some(10_000)
+        async with runtime.connect() as stream:
+            began = trio.current_time()
+            await stream.send_all(b"PROXY TCP4")
+            assert b"" == await stream.receive_some(10_000)
+            assert 5 == round(trio.current_time() - began)

@@ -16,7 +16,8 @@ __all__ = ["HttpOptions"]
 class HttpOptions:
     """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected.
 
-    `forwarded_allow` are the sources of proxies whose `forwarded_headers` are believed.
+    `forwarded_allow` are the sources of proxies whose `forwarded_headers` are believed; `proxy_protocol` those of load
+    balancers that speak this protocol.
     """
 
     limits: Limits
@@ -26,3 +27,4 @@ class HttpOptions:
     cancel_on_disconnect: bool = False
     forwarded_allow: tuple[str, ...] = ()
     forwarded_headers: tuple[str, ...] = ()
+    proxy_protocol: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.forwarded import Proxies
 from trio_uwsgi._http.lingering import LINGER_SECONDS
+from trio_uwsgi._http.proxy_header import ProxyRules
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.statistics import HttpStatistics
 
@@ -78,6 +79,7 @@ class HttpService:
         self.member = calls.member
         self.options = options
         self.limits = options.limits
+        self.proxied = ProxyRules(options.proxy_protocol) if options.proxy_protocol else None
         self.proxies = Proxies(options.forwarded_allow, options.forwarded_headers) if options.forwarded_allow else None
         self.limit = calls.limit or math.inf
         self.clock: Callable[[], float] = trio.current_time

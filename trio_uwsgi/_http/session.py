@@ -21,6 +21,7 @@ streams.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.lingering import Lingering
 from trio_uwsgi._http.phases import BLOCKED, BUSY, CLOSED, ENDING, IDLE, SKIPPING
+from trio_uwsgi._http.proxy_header import Proxied, ProxyPreface
 from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -46,8 +48,8 @@ logger = logging.getLogger("trio_uwsgi")
 # Bytes of an unread request body that are discarded to keep the connection; beyond, a new connection is cheaper.
 SKIP = 65536
 
-Parser = RequestParser | UwsgiParser
-PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
+Parser = RequestParser | UwsgiParser | ProxyPreface
+PARSERS: Mapping[str, type[RequestParser | UwsgiParser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
 
 
 class Session(Lingering):
@@ -57,7 +59,8 @@ class Session(Lingering):
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         super().__init__(service, peer)
-        self.parser: Parser = PARSERS[peer.protocol](service.limits)
+        preface = None if service.proxied is None else service.proxied.preface(peer)
+        self.parser: Parser = PARSERS[peer.protocol](service.limits) if preface is None else preface
         self.phase = IDLE
         self.exchange: Exchange | None = None  # set while BUSY, and only then
         self.request: Request | None = None  # of the exchange, or being skipped
@@ -82,6 +85,8 @@ class Session(Lingering):
                 self._begin(requests[0])
             elif self.parser.error is not None:
                 self._refuse(self.parser.error)
+            elif isinstance(self.parser, ProxyPreface) and self.parser.found is not None:
+                self._introduced(self.parser.found, self.parser.rest)
             elif self._timer is not self.service.header:
                 self._watch(self.service.header)
         elif phase is ENDING:
@@ -94,6 +99,14 @@ class Session(Lingering):
         elif phase is not CLOSED:
             self.queue.extend(self.parser.feed(data))
             self._received_early()
+
+    def _introduced(self, found: Proxied, rest: bytes) -> None:
+        """A load balancer has said whose connection this is."""
+        self.parser = PARSERS[self.peer.protocol](self.service.limits)
+        if found.client is not None:
+            self.peer = dataclasses.replace(self.peer, client=found.client, server=found.server)
+        if rest:
+            self.received(rest)
 
     def _received_early(self) -> None:
         """Handle input while a request runs or is skipped: more of its body, or requests that must wait."""

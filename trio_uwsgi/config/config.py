@@ -51,7 +51,8 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "caches": lambda name, given: caches(given),
     "spooler": paths,
     "touch_reload": paths,
-    "forwarded_allow": lambda name, given: read_sources(name, given),
+    "forwarded_allow": read_sources,
+    "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
@@ -96,6 +97,11 @@ class Config:
     # "x-forwarded-port" and "x-forwarded-prefix", or "forwarded" (RFC 7239) alone. Name only those that the proxy sets:
     # it passes on any other as the client has sent it. Lists are read from the right, as far as proxies are trusted.
     forwarded_headers: str | Sequence[str] = ("x-forwarded-for", "x-forwarded-proto")
+
+    # Load balancers that speak the PROXY protocol, version 1 or 2: each connection to `http` begins with a header that
+    # names the client, and any other is closed. Sources in the same forms: addresses of listeners say where that holds
+    # (without any, everywhere), the others who may connect (without any, everybody).
+    proxy_protocol: str | Sequence[str] = ()
 
     # Backlog of the listening sockets: connections that the kernel queues until a worker accepts them. The kernel
     # silently limits it to /proc/sys/net/core/somaxconn, 4096 on current systems. uWSGI's default is 100, gunicorn's
