@@ -75,9 +75,7 @@ def options() -> str:
 def spool_commands() -> str:
     """All commands of `trio-uwsgi spool`, with their options."""
     lines: list[str] = []
-    (subparsers,) = (
-        action for action in command._parser()._actions if isinstance(action, argparse._SubParsersAction)
-    )
+    (subparsers,) = (action for action in command._parser()._actions if isinstance(action, argparse._SubParsersAction))
     for name, parser in subparsers.choices.items():
         rows = [row for row in rows_of(parser._actions) if row.written.strip() not in ("DIR", "--help, -h")]
         text = parser.description
