@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from docutils import nodes
-from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from trio_uwsgi._program import command_line, command_options
 from trio_uwsgi._spool import command
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.application import Sphinx
 
 # Options without a field of `Config`, which other options of the same page explain.
 _ALSO = {"processes": "workers", "log_level": "", "factory": "", "help": "", "version": "", "app": ""}
@@ -88,8 +90,8 @@ class CommandLineOptions(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Called by Sphinx."""
-        for module in (command_line, command_options):
-            self.env.note_dependency(module.__file__)
+        self.env.note_dependency(command_line.__file__)
+        self.env.note_dependency(command_options.__file__)
         return self.parse_text_to_nodes(options(), allow_section_headings=True)
 
 

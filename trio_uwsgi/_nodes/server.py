@@ -124,10 +124,9 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             return False
         if not self._access.allow(modifier, None if peer.client is None else peer.client[0], peer.listener):
             logger.warning(
-                "%s may not use %s over the uwsgi protocol; set Config(modifiers={%r: ...}) to allow it",
-                peer_name(peer),
-                name,
-                name,
+                "%s may not use %s over the uwsgi protocol; set Config(modifiers={%r: [...]}), "
+                "on the command line --modifier %s=SOURCE, to allow it",
+                *(peer_name(peer), name, name, name),
             )
             return False
         return True
