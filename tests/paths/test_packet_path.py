@@ -189,7 +189,7 @@ async def test_a_wrong_count_is_the_callers_failure(
         answer = await exchange(runtime, HelloCall().encode() + RpcCall(name=b"one").encode())
         assert 0 == sum(member.failed for member in runtime.statistics().members)
     assert answer.endswith(b"it takes 1 argument, but was given 0")
-    assert "127.0.0.1:49152: RPC function 'one' gave no result" in caplog.text
+    assert "127.0.0.1:49152: an RPC call was refused: RPC function 'one' gave no result" in caplog.text
 
 
 EVIL = b'a\r\nFORGED \x1b[31m\x9b\x00"\\\xff'
