@@ -25,8 +25,8 @@ class Line(NamedTuple):
 
 
 def with_dots(text: str) -> str:
-    """A format string with `...` for what is put into it."""
-    return re.sub(r"%(?:\.\d+)?[srdgf]", "...", text)
+    """A format string with `...` for what is put into it; values side by side are one."""
+    return re.sub(r"(?:%(?:\.\d+)?[srdgf])+", "...", text)
 
 
 def text_of(call: ast.Call, function: ast.AST) -> str:
