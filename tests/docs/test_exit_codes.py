@@ -94,3 +94,16 @@ def test_an_address_in_use_has_its_code(tmp_path: Path) -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         code, last = run(tmp_path, "shop:wsgi", "--http", address)
     assert (3, f"trio-uwsgi: cannot listen on {address}: the address is in use") == (code, last.partition(";")[0])
+
+
+def test_a_curl_alarm_without_httpx_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line says what to install, before anything is served."""
+    (tmp_path / "shop.py").write_text(APP)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    address = ["--http", f"@{tmp_path.name}"]
+    assert 2 == command.main(["shop.py:wsgi", "--alarm", "page curl:http://127.0.0.1:9/", *address])
+    line = "trio-uwsgi: a curl: alarm needs httpx, which is not installed; pip install 'trio-uwsgi[alarms]'\n"
+    assert line == capsys.readouterr().err
