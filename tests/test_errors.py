@@ -16,7 +16,7 @@ SENTENCES = [
     ),
     (
         errors.NotServing("uwsgi.signal()", "use Runtime.signal"),
-        "uwsgi.signal() was called outside of a running worker, mule or spooler; use Runtime.signal",
+        "uwsgi.signal() was called outside of a running member; use Runtime.signal",
     ),
     (errors.SignalQueueFull(17, "worker1", 100), "signal 17 was not raised: worker1 has 100 signals waiting"),
     (errors.MessageQueueFull("mule2", 5), "the message was not queued: mule2 has 5 messages waiting"),

@@ -93,7 +93,7 @@ class NotServing(UwsgiError, RuntimeError):
         where: where the call was made.
     """
 
-    def __init__(self, call: str, remedy: str, where: str = "outside of a running worker, mule or spooler") -> None:
+    def __init__(self, call: str, remedy: str, where: str = "outside of a running member") -> None:
         super().__init__(f"{call} was called {where}; {remedy}")
 
 

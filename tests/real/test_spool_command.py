@@ -68,7 +68,7 @@ def test_ls(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert (0, "") == (code, err)
     head, *rows, total = table(out)
     assert ["STATE", "PRIO", "DUE", "TRIES", "SIZE", "FUNCTION", "NAME"] == head
-    assert ["7", "shown", "of", "6", "to", "run", "and", "1", "dead"] == total
+    assert ["7", "shown", "of", "6", "jobs", "and", "1", "dead"] == total
     assert [
         ("waiting", "3", "0", "send", first),
         ("waiting", "-", "0", "send", waiting),
@@ -94,7 +94,7 @@ def test_ls_of_some(folder: SpoolFolder, capsys: pytest.CaptureFixture[str]) -> 
         [names[3], f"dead/{names[4]}"],
         [],
     ] == [[row[-1] for row in page[1:-1]] for page in pages]
-    assert ["0", "shown", "of", "5", "to", "run", "and", "1", "dead"] == pages[3][-1]
+    assert ["0", "shown", "of", "5", "jobs", "and", "1", "dead"] == pages[3][-1]
     for state, expected in (("waiting", names[:4]), ("delayed", [later]), ("running", []), ("dead", names[4:])):
         _, out, _ = run(capsys, "ls", folder.path, "--state", state, "--json")
         assert expected == [job["name"].removeprefix("dead/") for job in json.loads(out)["jobs"]]
@@ -232,7 +232,7 @@ def test_a_directory_that_nobody_prepared(tmp_path: Path, capsys: pytest.Capture
     """A real uWSGI's, say: it is shown, and nothing is made in it."""
     name = spooled(SpoolFolder(str(tmp_path)))
     code, out, _ = run(capsys, "ls", str(tmp_path))
-    assert (0, "1 shown of 1 to run and 0 dead") == (code, out.splitlines()[-1])
+    assert (0, "1 shown of 1 job and 0 dead") == (code, out.splitlines()[-1])
     assert [name] == os.listdir(tmp_path)
 
 

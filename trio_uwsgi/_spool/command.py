@@ -192,7 +192,7 @@ def _print_table(rows: list[JobDetails], now: float) -> None:
 def _total(state: str | None, alive: int, dead: int, rows: int) -> str:
     of = f"{rows} shown of {{}}"
     if state is None:
-        return of.format(f"{alive:,} to run and {dead:,} dead")
+        return of.format(f"{alive:,} {'job' if alive == 1 else 'jobs'} and {dead:,} dead")
     return of.format(f"{alive + dead:,} {state}")
 
 
