@@ -133,7 +133,7 @@ OPTIONS = (
         "interface of the application: auto, wsgi or asgi",
     ),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI lifespan: auto, on or off"),
-    Option("cancel_on_disconnect", "application", None, str, "cancel a request that waits when its client disconnects"),
+    Option("cancel_on_disconnect", "application", None, str, "cancel a waiting request when its client disconnects"),
     Option(
         "http",
         "listeners",
@@ -195,7 +195,7 @@ OPTIONS = (
         "members",
         "N",
         whole,
-        "concurrent WSGI requests per worker [1: in a thread, or without one with --processes]",
+        "threads for WSGI requests, per worker [1; none with --processes]",
     ),
     Option(
         "mules",
