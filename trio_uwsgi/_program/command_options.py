@@ -371,13 +371,15 @@ UWSGI_OPTIONS = {
         (  # noqa: SIM905 - a list of quoted names is harder to read
             "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
             "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
+            "manage-script-name"
         ).split(),
         "leave it out",
     ),
+    "websockets": "leave it out, ASGI applications get them",
     **dict.fromkeys(
         (  # noqa: SIM905
-            "https queue async gevent asyncio daemonize2 mount manage-script-name attach-daemon smart-attach-daemon "
-            "emperor plugin plugins route sharedarea websockets"
+            "https queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon "
+            "emperor plugin plugins route sharedarea"
         ).split(),
         "",
     ),
