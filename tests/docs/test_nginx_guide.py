@@ -175,7 +175,7 @@ def test_the_port_reaches_the_application(machine: Machine) -> None:
 
 
 def test_errors_of_nginx(machine: Machine) -> None:
-    """No socket, a socket that a killed server has left, and one of the other protocol: the rows of the page's table."""
+    """No socket, a socket that a killed server has left, and one of the other protocol: rows of the page's table."""
     get = machine.nginx(block("nginx", "uwsgi_pass").text)
     assert (502, True) == (get().status_code, "(2: No such file or directory)" in machine.errors)
     machine.serve(SERVE_UWSGI).kill()
