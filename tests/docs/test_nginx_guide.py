@@ -1,5 +1,6 @@
 """The guide on nginx, with a real nginx whose workers run as www-data: the 502 of a socket that nginx may not write to,
-its remedy, and what the other blocks promise. Directories, servers and configurations are those of the page.
+its remedy, and what the other blocks promise; and a real Apache. Directories, servers and configurations are those of
+the page.
 """
 
 from __future__ import annotations
@@ -47,6 +48,24 @@ http {{
     scgi_temp_path {folder}/scgi;
     {text}
 }}
+"""
+APACHE = find_program("apache2", "/usr/sbin/apache2")
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+FIRST_OF_APACHE = """
+ServerRoot {folder}
+DefaultRuntimeDir {folder}
+PidFile {folder}/apache.pid
+Mutex file:{folder} default
+ErrorLog /dev/stderr
+ServerName 127.0.0.1
+User www-data
+Group www-data
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_uwsgi_module {modules}/mod_proxy_uwsgi.so
+Listen 127.0.0.1:{port}
+{text}
 """
 # The page's user `shop` is one that exists here. The folders of this Python may be closed for others, so it may read
 # everything; nothing else of root's rights is left, so that what may be written and connected to is as on the page.
@@ -101,6 +120,18 @@ class Machine:
         (self._folder / "nginx.conf").write_text(FIRST.format(folder=self._folder, text=text))
         assert NGINX is not None
         words = [NGINX, "-p", str(self._folder), "-c", "nginx.conf", "-e", "stderr"]
+        return self._front(words, port)
+
+    def apache(self, text: str) -> Callable[..., httpx.Response]:
+        """The same with Apache."""
+        port = free_port()
+        text = text.replace("*:80", f"127.0.0.1:{port}").replace("/run/", f"{self._folder}/run/")
+        text = FIRST_OF_APACHE.format(folder=self._folder, modules=APACHE_MODULES, port=port, text=text)
+        (self._folder / "apache.conf").write_text(text)
+        words = [str(APACHE), "-d", str(self._folder), "-f", f"{self._folder}/apache.conf", "-D", "FOREGROUND"]
+        return self._front(words, port)
+
+    def _front(self, words: list[str], port: int) -> Callable[..., httpx.Response]:
         self._ends.callback(Program(words, self._folder, [f"127.0.0.1:{port}"]).kill)
 
         def get(**headers: str) -> httpx.Response:
@@ -182,3 +213,26 @@ def test_errors_of_nginx(machine: Machine) -> None:
     assert (502, True) == (get().status_code, "(111: Connection refused)" in machine.errors)
     machine.serve(SERVE_HTTP.replace("http.sock", "shop.sock"))
     assert (400, True) == (get().status_code, "this is not HTTP" in machine.log)
+
+
+def test_a_response_with_a_large_head(machine: Machine) -> None:
+    """nginx refuses it with the line of the page's table, and passes it on with the page's remedy."""
+    server = machine.serve(SERVE_UWSGI)
+    server.kill()
+    app = server.log.with_name("shop.py")
+    app.write_text(app.read_text().replace('("Content-Type"', '("X-Large", "x" * 20_000), ("Content-Type"'))
+    machine.serve(SERVE_UWSGI)
+    text = block("nginx", "uwsgi_pass").text
+    remedy = "uwsgi_buffer_size 32k; uwsgi_buffers 8 32k;"
+    assert remedy in (ROOT / "docs/guides/nginx.md").read_text()
+    with_remedy = text.replace("uwsgi_pass", f"{remedy} uwsgi_pass")
+    assert (502, True) == (machine.nginx(text)().status_code, "upstream sent too big header" in machine.errors)
+    assert 200 == machine.nginx(with_remedy)().status_code
+
+
+@pytest.mark.skipif(not (APACHE and APACHE_MODULES.is_dir()), reason="Debian's apache2 is not installed")
+def test_apache(machine: Machine) -> None:
+    """The page's virtual host forwards to the same socket."""
+    machine.serve(SERVE_UWSGI)
+    response = machine.apache(block("apache", "ProxyPass").text)()
+    assert (200, "http://shop.example/ for 127.0.0.1\n") == (response.status_code, response.text)
