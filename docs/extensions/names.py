@@ -100,13 +100,14 @@ PLAIN = {
     for full in QUALIFIED.values()
     if (last := full.rpartition(".")[2])[0].isupper() and last != "Event"
 } | {"serve": QUALIFIED["serve"], "open_runtime": QUALIFIED["testing.open_runtime"]}
-FLAGS = {
-    flag: f"trio_uwsgi.Config.{option.field}" for option in OPTIONS for flag in (flag_of(option), *option.aliases)
-} | {"--no-" + option.field.replace("_", "-"): f"trio_uwsgi.Config.{option.field}" for option in OPTIONS}
+FLAGS = {flag: f"trio_uwsgi.Config.{option.field}" for option in OPTIONS for flag in (flag_of(option), *option.aliases)}
 
 
-def entry_of(text: str, scope: Scope = Scope()) -> str | None:
-    """The full name of what a text in backticks means, `Config.mercy` or `signal()` for example; None for other code."""
+NOWHERE = Scope()
+
+
+def entry_of(text: str, scope: Scope = NOWHERE) -> str | None:
+    """The full name of what a text in backticks means, as in `Config.mercy` or `signal()`; None for other code."""
     if flag := _FLAG.fullmatch(text):
         return FLAGS.get(flag[1])
     name = text.removesuffix("()").removeprefix("@").removeprefix("trio_uwsgi.")

@@ -27,10 +27,9 @@ __all__ = ["Runtime"]
 
 
 class Runtime:
-    """A running server, embedded in another Trio program: `await nursery.start(trio_uwsgi.serve, app, config)`
-    returns it.
+    """A running server that is embedded in another Trio program.
 
-    All methods may be called in any task of that program; only `serve` makes a `Runtime`.
+    `await nursery.start(trio_uwsgi.serve, app, config)` returns it. Any task of the program may call its methods.
 
     Attributes:
         addresses: the addresses of HTTP, as a tuple of `Address`. Where the config has port 0, this has the port that
@@ -224,8 +223,8 @@ class Runtime:
     def pause(self) -> None:
         """Pause accepting connections until `resume` is called.
 
-        New clients wait in the kernel's queue, which has room for `Config.listen` of them. Connected clients are served,
-        and signals, mules and spoolers keep running. A second call has no effect.
+        New clients wait in the kernel's queue, which has room for `Config.listen` of them. Connected clients are still
+        served, and signals, mules and spoolers keep running. A second call has no effect.
 
         Checkpoint: never.
         uWSGI: `p` in the master's fifo, or SIGTSTP; there workers do nothing at all while they are paused.

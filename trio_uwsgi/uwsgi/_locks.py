@@ -30,8 +30,8 @@ async def lock(num: int = 0) -> None:
         NotServing: not called by a running member, or the request or handler has ended already.
     Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only while this one waits.
     Cancellation: this task does not hold the lock and no longer waits for it.
-    uWSGI: `uwsgi.lock`, which guarantees no order. There a second call by the holder waits for ever, and a lock that was
-        forgotten stays locked until its process ends.
+    uWSGI: `uwsgi.lock`, which guarantees no order. There a second call by the holder waits for ever, and a lock that is
+        not released stays locked until its process ends.
     """
     unit = current_unit("lock", _REMEDY)
     await checkpoint_if_cancelled()

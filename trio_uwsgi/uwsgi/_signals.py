@@ -37,8 +37,8 @@ def signal_handler(
             function has the number as its attribute `signum` afterwards.
         target: the members that run it: `""` or `"worker"` (the least busy worker), `"workers"` (all workers),
             `"active-workers"` (all workers that are ready), `"worker2"` (worker 2), `"mule"` (any mule), `"mules"` (all
-            mules), `"mule1"` (mule 1), `"farm_images"` (any mule of the farm `images`), `"farm1"` (any mule of the first
-            farm), `"spooler"` (any spooler), `"spoolers"` (all spoolers), or `"spooler1"` (spooler 1).
+            mules), `"mule1"` (mule 1), `"farm_images"` (any mule of the farm `images`), `"farm1"` (any mule of the
+            first farm), `"spooler"` (any spooler), `"spoolers"` (all spoolers), or `"spooler1"` (spooler 1).
     Returns:
         The function itself, so decorators stack.
     Raises:

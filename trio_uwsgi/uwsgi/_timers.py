@@ -48,9 +48,9 @@ class TimerHandle:
 
     @property
     def due(self) -> float | None:
-        """The time of the next tick: on Trio's clock (`trio.current_time()`) for timers, in POSIX seconds for crons.
+        """The time of the next tick, on Trio's clock (`trio.current_time()`) for timers, in POSIX seconds for crons.
 
-        None if the timer is cancelled or has done all its iterations, or if the runtime has not started yet.
+        It is None if the timer is cancelled or has done all its iterations, or if the runtime has not started yet.
         """
         return on_trios_thread(lambda: self._owner.due(self._timer))
 
