@@ -17,9 +17,11 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.intersphinx",
     "sphinxcontrib_trio",
+    "sphinx_copybutton",
     # docs/extensions
     "options",
     "docstrings",
+    "scrolling",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "inventories", "extensions"]
@@ -47,9 +49,15 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
+
+# Of a block of commands and what they print, the commands are copied.
+copybutton_prompt_text = "$ "
 
 html_theme = "furo"
 html_title = "trio_uwsgi"
+html_static_path = ["static"]
+html_favicon = "static/favicon.svg"
 html_show_sphinx = False
 html_copy_source = False

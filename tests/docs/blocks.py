@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
 
-# What a block may be. `text` is neither code nor a command: an excerpt of a log, a drawing.
-LANGUAGES = {"python", "console", "nginx", "apache", "ini", "toml", "json", "yaml", "dockerfile", "text"}
+# `console` shows commands and what they print, `sh` has commands to copy. `text` is neither code nor
+# command: an excerpt of a log, a drawing.
+LANGUAGES = {"python", "console", "nginx", "apache", "ini", "toml", "json", "yaml", "dockerfile", "sh", "text"}
 
 _FENCE = re.compile(r"(?P<indent>\s*)(?P<marks>`{3,})\s*(?P<info>.*?)\s*$")
 _FILE_NAME = re.compile(r"(?:#|//) ([\w./-]+\.\w+|/[\w./-]+|Dockerfile)$")

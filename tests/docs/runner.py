@@ -5,6 +5,7 @@ CONTRIBUTING.md says what a block has to look like.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import json
@@ -25,7 +26,7 @@ from typing import Any
 import trio
 import trio.testing
 
-from tests.docs.blocks import ROOT, Block, blocks_of, commands_of, in_order, prints_as_shown
+from tests.docs.blocks import ROOT, Block, Command, blocks_of, commands_of, in_order, prints_as_shown
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._program.command_line import parse
 from trio_uwsgi.config.process import ProcessOptions
@@ -84,7 +85,7 @@ class Server:
     def kill(self) -> None:
         """End it, if it is still there."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(LONGEST)
         self._reader.join(LONGEST)
         if self._process.stdout is not None:
             self._process.stdout.close()
@@ -104,9 +105,13 @@ class PageRun:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}/usr/sbin{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
+            "CURL_HOME": str(folder),
             "PYTHONDONTWRITEBYTECODE": "1",  # files change within one second
         }
-        (folder / "examples").symlink_to(ROOT / "examples")
+        # As on a terminal, where it draws no progress beside what it prints.
+        (folder / ".curlrc").write_text("silent\nshow-error\n")
+        if "examples/" in page.read_text():
+            (folder / "examples").symlink_to(ROOT / "examples")
 
     def run(self) -> None:
         """Run all blocks in order."""
@@ -131,7 +136,9 @@ class PageRun:
             case "python":
                 run_fragment(text, str(self._page.relative_to(ROOT)), self._folder)
             case "console":
-                self._run_commands(text)
+                self._run_commands(commands_of(text))
+            case "sh":
+                self._run_commands([Command(line, []) for line in text.splitlines() if line.strip()])
             case "nginx":
                 self._check_nginx(text)
             case "ini" if (block.file_name or "").startswith("/etc/systemd/"):
@@ -176,13 +183,14 @@ class PageRun:
 
     # ----- commands
 
-    def _run_commands(self, text: str) -> None:
-        commands = commands_of(text)
+    def _run_commands(self, commands: list[Command]) -> None:
         for number, (words, shown) in enumerate(commands):
+            words = re.sub(r"(?<![\w/.])\.venv/bin/", "", words)
             if SETTING_UP.match(words):
                 check_setting_up(words)
-                continue
-            words = re.sub(r"(?<![\w/.])\.venv/bin/", "", words)
+                words = words.split("&& ")[-1]
+                if not self._serves(words):
+                    continue
             if self._serves(words):
                 self._start_server(words, shown)
                 if "^C" in map(str.strip, shown):
@@ -228,7 +236,9 @@ class PageRun:
         arguments = shlex.split(words)
         app = arguments[arguments.index("trio-uwsgi") + 1].partition(":")[0]
         path = self._folder / (app if app.endswith(".py") else app.replace(".", "/") + ".py")
-        return path.exists() and bool(re.search(r"\b(http|socket)=", path.read_text()))
+        body = ast.parse(path.read_text()).body if path.exists() else []
+        configs = [ast.unparse(node) for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
+        return any(re.match(r"config\b.*\b(http|socket)=", config) for config in configs)
 
     def _stop_server(self, number: int = signal.SIGTERM) -> None:
         if self._server is not None:
@@ -280,7 +290,9 @@ class PageRun:
         analyze = shutil.which("systemd-analyze")
         if not (self._units and analyze):
             return
-        said = subprocess.run([analyze, "--version"], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            [analyze, "--version"], capture_output=True, text=True, check=True, timeout=LONGEST
+        ).stdout
         for unit in self._units:
             if int(said.split()[1]) < 253:  # it knows the rest of such a unit
                 unit.write_text(unit.read_text().replace("notify-reload", "notify"))
@@ -315,9 +327,9 @@ def check_command(words: list[str]) -> None:
 def check_setting_up(words: str) -> None:
     """The extras that are installed exist, and so do the options of servers that are started."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for names in re.findall(r"(?:trio-uwsgi|\.)\[([\w,-]+)\]", words):
+    for names in re.findall(r"(?:trio[-_]uwsgi|\.)\[([\w,-]+)\]", words):
         assert set() == set(names.split(",")) - set(extras), words
-    if " install " not in words and (found := re.search(r"(?<=[ /])trio-uwsgi (.*)$", words)):
+    if " install " not in words and (found := re.search(r"(?<=[ /])trio-uwsgi ([^|&;]*)$", words)):
         check_command(shlex.split(found[1]))
 
 
