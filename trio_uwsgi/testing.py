@@ -184,8 +184,8 @@ class RuntimeUnderTest:
     def kill(self, member: str) -> None:
         """Kill a member, as `kill -9` of its process does.
 
-        The member's requests, handlers and jobs do not end; for a job that is a failed attempt. The runtime then starts
-        a replacement, after a pause if the member had run for a short time only.
+        What the member runs is lost; for a job that is a failed attempt. The runtime then starts a replacement, after a
+        pause if the member had run for a short time only.
 
         Where members are processes, the process gets SIGKILL. Where they are tasks, the member is cancelled, so its
         `finally` blocks still run; the runtime drops what they send. If a test kills two members at one instant, the

@@ -77,7 +77,7 @@ def as_rest(lines: list[str], full: str, obj: object) -> list[str]:
     made: list[str] = []
     for name, text in sections_of(lines):
         if name == "Example":
-            made += ["", ".. code-block:: python", "", *(f"    {line}" for line in text), ""]
+            made += ["", ".. rubric:: Example", "", ".. code-block:: python", "", *(f"    {line}" for line in text), ""]
             continue
         linked = _linked(text, scope, in_uwsgi=name == "uWSGI")
         if name in _FIELDS:
@@ -108,7 +108,7 @@ def _attributes(cls: type, section: str, lines: list[str]) -> list[str]:
     if section == "Args" and not names.has_arguments_as_attributes(cls):
         return ["Args:", *(f"    {line}" for line in lines)]
     known = set(names.attributes_of(cls))
-    types = inspect.get_annotations(cls)
+    types = {name: getattr(of, "__forward_arg__", of) for name, of in inspect.get_annotations(cls).items()}
     made: list[str] = []
     shown = False
     for line in lines:

@@ -29,6 +29,10 @@ STATISTICS = (
 )
 RETURNED: tuple[type, ...] = (*STATISTICS, LocalCache, Spooled, AccessRules)
 
+# Members that `serve` uses, and users do not.
+_FOR_THE_SERVER = {"alarm_options", "spooler_options", "recycling_limits", "http_limits", "http_timeouts"}
+_FOR_THE_SERVER |= {"socket_options", "process_options"}
+
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _FLAG = re.compile(r"(--[a-z0-9][a-z0-9-]*)(?:[ =].*)?")
 _CODE = re.compile(r"(?<![`\w])(:[\w:]+:)?(`+)(.+?)(?<!`)\2(?!`)", re.DOTALL)
@@ -49,7 +53,9 @@ class Scope(NamedTuple):
 def members_of(cls: type) -> Iterator[str]:
     """The public members of a class that have an entry of their own: methods, properties, documented attributes."""
     names = [*attributes_of(cls), *vars(cls)] if cls.__module__.startswith("trio_uwsgi") else []
-    return (name for name in dict.fromkeys(names) if not name.startswith("_"))
+    if cls is AccessRules:
+        return iter(["allow"])
+    return (name for name in dict.fromkeys(names) if not name.startswith("_") and name not in _FOR_THE_SERVER)
 
 
 def attributes_of(cls: type) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from sphinx.util.docutils import SphinxDirective
@@ -125,8 +126,8 @@ def page() -> str:
         lines += [f"## {group.title[0].upper()}{group.title[1:]}", "", sentence(group.more), ""]
         for field in group.fields:
             for name in field.names:
-                lines += [f":::{{py:attribute}} trio_uwsgi.Config.{name}", f":type: {type_of(name)}"]
-                lines += [f":value: {default_of(name)}", "", linked(field.comment, name), ""]
+                lines += [f":::{{py:attribute}} Config.{name}", ":module: trio_uwsgi", f":type: {type_of(name)}"]
+                lines += [f":value: {json.dumps(default_of(name))}", "", linked(field.comment, name), ""]
                 lines += [f":On the command line: {flags_of(name)}", ":::", ""]
     return "\n".join(lines)
 

@@ -272,7 +272,7 @@ def test_a_disk_that_cannot_be_written_to_is_logged(tmp_path: Path, caplog: pyte
     assert "could not be flushed to the disk" in caplog.text
     again = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
     assert [] == again.keys()
-    assert again.stored is not None
-    again.stored.close()
+    assert again._file is not None
+    again._file.close()
     with pytest.raises(BootError, match="more than a store can hold"):
         LocalCache(Cache("c", items=10**15, store=str(tmp_path / "large.store")), lambda: 0.0)
