@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from sphinx.util.docutils import SphinxDirective
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from docs.extensions import names
 else:
     import names
+
+
+# A value in quotes, outside of backticks.
+_QUOTED = re.compile(r'(?<![`{:"])"([\w:./,& -]+)"(?![`:])')
 
 
 class Group(NamedTuple):
@@ -95,7 +100,8 @@ def flags_of(name: str) -> str:
         if option.field == name
         for flag in (flag_of(option), *option.aliases)
     ]
-    return ", ".join(f"`{words}`" for words in written) or "none"
+    repeatable = any(option.collect for option in OPTIONS if option.field == name)
+    return " or ".join(f"`{words}`" for words in written) + (", which may be repeated" if repeatable else "")
 
 
 def type_of(name: str) -> str:
@@ -116,7 +122,7 @@ def linked(comment: str, name: str) -> str:
         full = names.entry_of(code, scope)
         return f"`{code}`" if full is None else f"{{py:obj}}`{code} <{full}>`"
 
-    return names.replace_code(comment, role)
+    return names.replace_code(_QUOTED.sub(r'`"\1"`', comment), role)
 
 
 def page() -> str:
@@ -128,7 +134,7 @@ def page() -> str:
             for name in field.names:
                 lines += [f":::{{py:attribute}} Config.{name}", ":module: trio_uwsgi", f":type: {type_of(name)}"]
                 lines += [f":value: {json.dumps(default_of(name))}", "", linked(field.comment, name), ""]
-                lines += [f":On the command line: {flags_of(name)}", ":::", ""]
+                lines += [f"On the command line: {flags_of(name)}.", ":::", ""]
     return "\n".join(lines)
 
 
