@@ -151,7 +151,8 @@ def test_the_contract_is_kept(name: str) -> None:
 def test_a_line_is_true(row: Row) -> None:
     """The page describes the name, a test shows it, and the last column is what the docstring and the code say."""
     value = getattr(uwsgi, row.name)
-    described = re.search(rf"trio_uwsgi\.uwsgi\.{row.name}$", (API / row.page).read_text(), re.MULTILINE)
+    directive = rf"(:: trio_uwsgi\.uwsgi\.|{{py:data}} ){row.name}$"
+    described = re.search(directive, (API / row.page).read_text(), re.MULTILINE)
     assert described is not None
     if inspect.isfunction(value):
         assert how_awaited(value) == row.awaited
