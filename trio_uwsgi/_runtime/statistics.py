@@ -61,7 +61,7 @@ class RuntimeStatistics:
     """A snapshot of a runtime, from `Runtime.statistics`.
 
     Counters continue when a member is restarted or replaced. Members that are processes write their counters four times
-    a second, so the numbers are up to 0.25 s old, and what a killed process did after its last write is not counted.
+    a second, so the numbers are up to 0.25 s old. What a killed process did after its last write is not counted.
 
     Attributes:
         signals: the signals that were raised.

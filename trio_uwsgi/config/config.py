@@ -188,8 +188,8 @@ class Config:
 
     # ----- the process of a standalone server; `serve` refuses these options when it is embedded
 
-    # The user to change to, a name or a number, after the sockets and the pidfile have been opened and before the
-    # application is imported by the command line or by members. (A script that passes the application object has
+    # The user to change to, a name or a number. The change comes after the sockets and the pidfile are opened, and
+    # before the command line or the members import the application. (A script that passes the application object has
     # imported it already.)
     uid: str | int | None = None
 

@@ -160,8 +160,8 @@ def add_cron(
     Raises:
         RegistrationError: the signal is not valid, or no date can ever match.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.add_cron`, which fires in the middle of the current minute if that matches, may skip a minute, runs
-        twice where the clocks go back, and accepts dates that do not exist.
+    uWSGI: `uwsgi.add_cron`, which fires in the middle of the current minute if that matches, and may skip a minute.
+        It runs twice where the clocks go back, and accepts dates that do not exist.
     Example:
         uwsgi.add_cron(17, 0, 3, -1, -1, 1)  # Mondays at 3:00
     """
