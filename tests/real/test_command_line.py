@@ -406,7 +406,7 @@ def test_all_mistakes_are_told_at_once(folder: Path, capsys: pytest.CaptureFixtu
 def test_hints_name_options_that_exist(hints: dict[str, str]) -> None:
     """What another server's option is to be replaced by is one of ours, and no hint is for one of ours."""
     ours = {name for option in _command_options.OPTIONS for name in (_command_options.flag_of(option), *option.aliases)}
-    ours |= {"--processes", "--factory"}
+    ours |= {"--processes", "--factory", "--mount"}
     assert set() == set(re.findall(r"(?<!\S)--[a-z0-9-]+", " ".join(hints.values()))) - ours
     assert set() == {f"--{name}" for name in hints} & ours
 

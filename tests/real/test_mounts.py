@@ -21,10 +21,10 @@ def app(environ, start_response):
 @pytest.mark.parametrize("words", [(), pytest.param(("-p", "1"), marks=pytest.mark.long)], ids=["tasks", "processes"])
 def test_mounted_applications(words: tuple[str, ...], tmp_path: Path) -> None:
     """Each gets its own requests; the one that is named first gets the rest."""
-    for name in ("site", "shop"):
+    for name in ("main", "shop"):
         (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n{APP}")
-    with running(tmp_path, "site:app", "--mount", "/shop=shop:app", *words) as server, server.client() as sock:
-        for path, expected in (("/", "site  /"), ("/shop/a", "shop /shop /a"), ("/shops", "site  /shops")):
+    with running(tmp_path, "main:app", "--mount", "/shop=shop:app", *words) as server, server.client() as sock:
+        for path, expected in (("/", "main  /"), ("/shop/a", "shop /shop /a"), ("/shops", "main  /shops")):
             sock.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
             answer = b""
             while not answer.endswith(expected.encode()):
