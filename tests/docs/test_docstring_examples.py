@@ -74,7 +74,14 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     with here, there:
         known: dict[str, Any] = {"trio": trio, "trio_uwsgi": trio_uwsgi, "uwsgi": uwsgi, "Config": Config, "app": app}
         known |= {"open_runtime": open_runtime, "Notes": Notes, "uwsgi_registry": uwsgi.registry, "prices": {}}
-        known |= {"state": {"database": Database()}, "open_database": open_database, "fd": here.fileno()}
+        known |= {
+            "state": {"database": Database()},
+            "site": app,
+            "shop": app,
+            "mount": trio_uwsgi.mount,
+            "open_database": open_database,
+            "fd": here.fileno(),
+        }
         yield known
 
 

@@ -1,4 +1,4 @@
-"""`--mount`: several applications in one server, in tasks and in processes."""
+"""`--mount`: several applications in one server, in processes that import them by their names."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("words", [(), pytest.param(("-p", "1"), marks=pytest.mark.long)], ids=["tasks", "processes"])
-def test_mounted_applications(words: tuple[str, ...], tmp_path: Path) -> None:
+def test_mounted_applications(tmp_path: Path) -> None:
     """Each gets its own requests; the one that is named first gets the rest."""
     for name in ("main", "shop"):
         (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n{APP}")
-    with running(tmp_path, "main:app", "--mount", "/shop=shop:app", *words) as server, server.client() as sock:
+    with running(tmp_path, "main:app", "--mount", "/shop=shop:app", "-p", "1") as server, server.client() as sock:
         for path, expected in (("/", "main  /"), ("/shop/a", "shop /shop /a"), ("/shops", "main  /shops")):
             sock.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
             answer = b""
