@@ -43,7 +43,7 @@ def flags(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
 
 
-OURS = {flag_of(option) for option in OPTIONS} | {"--processes", "--log-level", "--factory", "--modifier"}
+OURS = {flag_of(option) for option in OPTIONS} | {"--processes", "--log-level", "--factory", "--modifier", "--mount"}
 
 
 def test_every_option_of_uwsgi_with_a_hint_is_in_the_table() -> None:
