@@ -30,9 +30,10 @@ STATISTICS = (
 RETURNED: tuple[type, ...] = (*STATISTICS, LocalCache, Spooled, AccessRules)
 
 # Members that `serve` uses, and users do not.
-_FOR_THE_SERVER = {"alarm_options", "spooler_options", "recycling_limits", "http_limits", "http_timeouts"}
-_FOR_THE_SERVER |= {"websocket_options"}
-_FOR_THE_SERVER |= {"socket_options", "process_options"}
+_FOR_THE_SERVER = {
+    *("alarm_options", "http_limits", "http_timeouts", "process_options", "recycling_limits", "socket_options"),
+    *("spooler_options", "websocket_options"),
+}
 
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _FLAG = re.compile(r"(--[a-z0-9][a-z0-9-]*)(?:[ =].*)?")
