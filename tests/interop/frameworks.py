@@ -9,6 +9,7 @@ docs/explanation/trio_and_asyncio.md was made with it.
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent, indent
 from typing import NamedTuple
-
-PORT = 8620
 
 
 class Row(NamedTuple):
@@ -304,12 +303,19 @@ threading.Thread(target=other, daemon=True).start()
 ]
 
 
+def free_port() -> int:
+    """A port on which no program listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
 @contextlib.contextmanager
-def served(python: str, row: Row, folder: Path) -> Iterator[Path]:
+def served(python: str, row: Row, port: int, folder: Path) -> Iterator[Path]:
     """Serve the application of a row while the block runs; gives the server's log."""
     (folder / "application.py").write_text(row.source)
     log = folder / "log"
-    command = [python, "-m", "trio_uwsgi", "application:app", "--http", f"127.0.0.1:{PORT}", *row.options]
+    command = [python, "-m", "trio_uwsgi", "application:app", "--http", f"127.0.0.1:{port}", *row.options]
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
         try:
@@ -328,10 +334,11 @@ def served(python: str, row: Row, folder: Path) -> Iterator[Path]:
 
 def outcome(python: str, row: Row) -> str:
     """`ok`, or the status and what the log has about it."""
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
-        with served(python, row, Path(folder)) as log:
+        with served(python, row, port, Path(folder)) as log:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=10) as answer:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
                     status = str(answer.status)
             except urllib.error.HTTPError as error:
                 status = str(error.code)
