@@ -27,12 +27,12 @@ FOREIGN_OPTIONS = {
     "w": "write --processes N; --workers N alone runs workers as tasks of one process",
     **dict.fromkeys(("k", "worker-class"), "leave it out; use --processes N, and --threads N for WSGI"),
     **dict.fromkeys(
-        ("t", "timeout", "worker-healthcheck-timeout"), "write --harakiri SEC, the time limit of a request"
+        ("t", "timeout", "timeout-worker-healthcheck"), "write --harakiri SEC, the time limit of a request"
     ),
     **dict.fromkeys(("graceful-timeout", "timeout-graceful-shutdown"), "write --mercy SEC"),
     **dict.fromkeys(("keep-alive", "timeout-keep-alive"), "write --keep-alive-timeout SEC"),
     "read-timeout": "write --header-timeout SEC, and --socket-timeout SEC for bodies",
-    "max-requests-jitter": "write --max-requests-delta N",
+    **dict.fromkeys(("max-requests-jitter", "limit-max-requests-jitter"), "write --max-requests-delta N"),
     "limit-max-requests": "write --max-requests N, with --processes",
     **dict.fromkeys(
         ("worker-connections", "limit-concurrency"), "leave it out, the number of connections is not limited"
