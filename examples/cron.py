@@ -4,7 +4,7 @@ Shows      uWSGI's five numbers (minute, hour, day, month, day of the week), whe
            a crontab line; the time zone; when a cron is due next.
 Try it     python examples/cron.py
            curl http://127.0.0.1:8000/
-Leaves out jobs that must run on one machine of several.
+Leaves out several machines: each machine that runs this program runs its crons.
 """
 
 import datetime
@@ -21,19 +21,19 @@ runs: list[str] = []
 
 @uwsgi.cron(-15, -1, -1, -1, -1)
 async def quarter(signum: int) -> None:
-    """Every hour at minutes 0, 15, 30 and 45."""
+    """Runs every hour at minutes 0, 15, 30 and 45."""
     runs.append("quarter")
 
 
 @uwsgi.cron("0 3 * * 1")
 def monday(signum: int) -> None:
-    """Mondays at 03:00; runs once also in the nights in which the clocks change."""
+    """Runs on Mondays at 03:00, exactly once also when the clocks change in that night."""
     runs.append("monday")
 
 
 @uwsgi.signal_handler(17)
 async def christmas(signum: int) -> None:
-    """Registered without a decorator for crons, so that the handle of its cron can be kept below."""
+    """A handler of signal 17. `add_cron` below raises that signal, and returns a handle."""
     runs.append("christmas")
 
 
@@ -41,8 +41,8 @@ handle = uwsgi.add_cron(17, 0, 8, 25, 12, -1)
 
 
 def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-    """Show what ran, and how many days are left."""
-    assert handle.due is not None  # the cron is armed while a runtime serves
+    """Show which crons ran, and when the next Christmas is due."""
+    assert handle.due is not None  # it is known while the server runs
     due = datetime.datetime.fromtimestamp(handle.due, datetime.UTC)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"ran: {', '.join(runs) or 'nothing yet'}\nchristmas: {due:%Y-%m-%d %H:%M} UTC\n".encode()]

@@ -1,10 +1,11 @@
 """A farm, which is a named group of mules that share its messages; and a pool of mules that grows and shrinks.
 
-Shows      a farm's function, a pool of mules, and a message that may be delivered a second time.
+Shows      a function that handles a farm's messages, a pool of mules, and a message that is delivered a second time
+           because a mule died while it handled it.
 Try it     python examples/farm.py
            for n in 1 2 3 4 5 6; do curl -d "photo $n" http://127.0.0.1:8000/; done
            curl http://127.0.0.1:8000/
-Leaves out work that survives a restart (spooler.py): messages are in memory, and a hard stop drops them.
+Leaves out work that survives a restart (spooler.py): messages are in memory, and an immediate stop drops them.
 """
 
 from wsgiref.types import StartResponse, WSGIEnvironment
@@ -22,7 +23,7 @@ done: list[str] = []
 @uwsgi.farm("images")
 async def resize(message: uwsgi.MuleMessage) -> None:
     """Runs in mules 2, 3 and 4, one message at a time in each."""
-    if message.redelivered:  # a mule died while it handled this message: check first what it has done
+    if message.redelivered:  # a mule died while it handled this message; a real handler checks what was done
         done.append(f"{message.decode()} again")
     await trio.sleep(2)
     done.append(f"mule {uwsgi.mule_id()} resized {message.decode()}")

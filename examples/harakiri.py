@@ -1,13 +1,13 @@
-"""Harakiri: a time limit, after which a request is cancelled, and nothing else.
+"""Harakiri: a time limit. A request that exceeds it is cancelled; all other requests continue.
 
-Shows      a limit for all requests (2 s), a stricter one for one request, and one for a part of a request; in async
-           code, and in a WSGI application, whose threads are cancelled where they wait for Trio.
+Shows      a limit for all requests (2 s), a shorter one for one request, and one for a part of a request; in async code
+           and in a WSGI application, whose threads can be cancelled only where they wait for Trio.
 Try it     python examples/harakiri.py                    or: python examples/harakiri.py wsgi
-           curl -i http://127.0.0.1:8000/wait               504 after 2 s; the log has the line at which it was
+           curl -i http://127.0.0.1:8000/wait               504 after 2 s; the log names the line that waited
            curl -i http://127.0.0.1:8000/own                504 after 0.5 s
            curl -i http://127.0.0.1:8000/part               504 after 1 s
            curl -i http://127.0.0.1:8000/                   200
-           curl -i http://127.0.0.1:8000/stuck              wsgi: 504; the thread is abandoned, and counted
+           curl -i http://127.0.0.1:8000/stuck              wsgi: 504; its thread sleeps on, and is counted
 Leaves out handlers and messages, which `Config(harakiri=...)` and `Config(mule_harakiri=...)` limit in the same way.
 """
 
@@ -49,7 +49,7 @@ def wsgi_app(environ: WSGIEnvironment, start_response: StartResponse) -> list[by
         with uwsgi.harakiri(1):
             trio.from_thread.run(trio.sleep, 10)
     elif environ["PATH_INFO"] == "/stuck":
-        time.sleep(10)  # nothing can cancel this
+        time.sleep(10)  # a thread that does not wait for Trio cannot be cancelled
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"in time\n"]
 

@@ -25,7 +25,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Answer every request with a greeting."""
     if scope["type"] != "http":
-        raise NotImplementedError(scope["type"])  # says that there is no lifespan, as ASGI has it
+        raise NotImplementedError(scope["type"])  # tells the server that this application has no lifespan
     headers = [(b"content-type", b"text/plain")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"hello from ASGI\n"})

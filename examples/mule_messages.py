@@ -1,11 +1,11 @@
-"""Mules: they serve no requests, and do work that requests must not wait for.
+"""Mules: background members, which serve no requests and do work that no request should wait for.
 
 Shows      a message handler (mule 1), a program that reads its messages itself (mule 2), and requests that send.
 Try it     python examples/mule_messages.py
            curl -d 'hello' http://127.0.0.1:8000/handler
            curl -d 'hello' http://127.0.0.1:8000/program
            curl http://127.0.0.1:8000/
-Leaves out work that survives a restart (spooler.py): messages are in memory, and a hard stop drops them.
+Leaves out work that survives a restart (spooler.py): messages are in memory, and an immediate stop drops them.
 """
 
 from wsgiref.types import StartResponse, WSGIEnvironment

@@ -1,10 +1,11 @@
-"""RPC and a cache: a price that the server asks another node for once a minute, and shows to all clients.
+"""RPC and a cache: the server asks another server for a price once a minute, and shows it to all clients.
 
-Shows      an RPC function, a call of it at another node, a cache with an expiry, a lock, the uwsgi protocol.
+Shows      an RPC function, a call of it at another node (a server that speaks the uwsgi protocol), a cache whose items
+           expire, and a lock.
 Try it     python examples/rpc_and_cache.py
            curl http://127.0.0.1:8000/tea
            curl http://127.0.0.1:8000/coffee
-Leaves out a second machine: the other node is this program itself, on 127.0.0.1:3031.
+Leaves out a second machine: this program calls itself, on 127.0.0.1:3031.
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -28,7 +29,7 @@ async def price(drink: bytes) -> bytes:
 
 
 async def cached_price(drink: str) -> bytes:
-    """The price, at most a minute old. One request at a time asks for it."""
+    """The price, at most a minute old. The lock lets one request at a time ask the other node."""
     async with uwsgi.locked():
         found = await uwsgi.cache_get(drink)
         if found is None:
@@ -38,7 +39,7 @@ async def cached_price(drink: str) -> bytes:
 
 
 async def app(scope: MutableMapping[str, Any], receive: object, send: Callable[[Any], Awaitable[None]]) -> None:
-    """GET /tea."""
+    """Answer GET /tea with the price of tea, and an error of the other node with 502."""
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     try:

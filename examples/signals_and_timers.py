@@ -1,7 +1,7 @@
 """uwsgi signals: numbers that a request, a timer or a mule raises, and a worker or mule handles.
 
-Shows      handlers with a number, a target, or neither; `async def` handlers as tasks and `def` handlers in threads;
-           a timer, a timer that ends by itself, and a request that raises a signal.
+Shows      handlers with a number, with a target, or with neither; `async def` handlers, which are tasks; `def`
+           handlers, which run in threads; a timer, one that ends after three ticks, and a request that raises a signal.
 Try it     python examples/signals_and_timers.py
            curl http://127.0.0.1:8000/
            curl -X POST http://127.0.0.1:8000/

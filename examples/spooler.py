@@ -1,14 +1,14 @@
 """The spooler: jobs that run later, and survive a crash of the server.
 
-Shows      functions whose calls are queued as files: with arguments, at a given time, with a body; retries; a list of
-           the jobs that wait.
+Shows      functions whose calls are queued as files in ./spooled: with arguments, at a given time, or with a body;
+           retries; a list of the jobs that wait.
 Try it     python examples/spooler.py
            curl -d 'ada@example.com' http://127.0.0.1:8000/invoice
            curl --data-binary @README.md http://127.0.0.1:8000/picture
            curl http://127.0.0.1:8000/
            trio-uwsgi spool ls spooled
-           Kill the server with `kill -9` meanwhile, and start it again: no job is lost.
-Leaves out several directories, a real uWSGI that shares one, and pickled arguments.
+           Kill the server with `kill -9` while jobs wait, and start it again: no job is lost.
+Leaves out several directories, a uWSGI that shares a directory, and pickled arguments.
 """
 
 import itertools

@@ -1,9 +1,9 @@
 """A WSGI generator that waits for a socket and for time by `yield`, as under uWSGI's async modes.
 
-Shows      wait_fd_read with a timeout, the keys in the environ that say how a wait ended, async_sleep.
+Shows      wait_fd_read with a timeout, the key in the environ that says how a wait ended, and async_sleep.
 Try it     python examples/wsgi_generator.py
            curl -N http://127.0.0.1:8000/
-Leaves out a real backend: a pair of sockets in this process stands for one, which answers only once.
+Leaves out a real backend: a pair of sockets in this process takes its place, and answers only once.
 """
 
 import socket
@@ -17,7 +17,7 @@ from trio_uwsgi import uwsgi
 
 
 def ask(backend: socket.socket, environ: WSGIEnvironment) -> Iterator[bytes]:
-    """Wait for an answer for at most a second. The thread waits in Trio, so a time limit (harakiri) can cancel it."""
+    """Wait at most a second for an answer. The thread waits in Trio, so a time limit (harakiri) can cancel it."""
     yield uwsgi.wait_fd_read(backend.fileno(), 1)
     if environ["x-wsgiorg.fdevent.timeout"]:
         yield b"no answer\n"

@@ -34,7 +34,7 @@ import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import trio
 import trio.testing
@@ -48,6 +48,7 @@ from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._testing.tasks import MemoryStream, TaskMemberAccess
 from trio_uwsgi._units.journal import Event, LoggingJournal, only_error
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.process import ProcessOptions
 from trio_uwsgi.serve import _serve_in, _settings
 from trio_uwsgi.uwsgi._base import default_registry
 
@@ -62,6 +63,10 @@ __all__ = ["Event", "EventLog", "Notes", "RuntimeUnderTest", "open_runtime"]
 
 Connection = MemoryStream | trio.SocketStream
 
+# The process belongs to the test.
+_EMBEDDED: dict[str, Any] = {  # Any: each field has its own type
+    field.name: getattr(Config(), field.name) for field in dataclasses.fields(ProcessOptions)
+}
 _BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)  # a Monday
 
 
@@ -210,8 +215,9 @@ async def open_runtime(
 
     Args:
         app: the application, ASGI or WSGI; None answers every request with 404.
-        config: what to run. Its addresses and `lazy_apps` have no effect: the runtime listens on no socket, and the
-            client's bytes go through memory, or through a pair of sockets where workers are processes.
+        config: what to run. Its addresses, `lazy_apps`, and what it says of a server's process (`pidfile`, `uid` and
+            so on) have no effect: the runtime listens on no socket, and the client's bytes go through memory, or
+            through a pair of sockets where workers are processes.
         registry: the declarations; without it the default registry.
         begin: the time of day at which the runtime starts, with a time zone.
         allow_failures: treat exceptions in user code as in production: they are logged and counted. By default the
@@ -232,7 +238,7 @@ async def open_runtime(
     journal = _RememberingJournal(log, allow_failures=allow_failures)
     application = _not_found if app is None else app
     declarations = registry or default_registry()
-    quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None, lazy_apps=False)
+    quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None, lazy_apps=False, **_EMBEDDED)
     try:
         async with _open_members(application, quiet, declarations, begin, journal) as members:
             log.catch_up = members.catch_up
