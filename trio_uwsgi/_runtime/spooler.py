@@ -70,8 +70,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, options: Spo
                     jobs.finish()
                     inbox.finish()
                     if member.heartbeat is not None:  # a process, which is killed at the end of the mercy
-                        mercy = member.services.mercy
-                        loops.cancel_scope.deadline = inbox.stop_requested_at + max(mercy - LEEWAY, mercy / 2)
+                        loops.cancel_scope.deadline = inbox.deadline(LEEWAY)
         services.cancel_scope.cancel()
 
 
