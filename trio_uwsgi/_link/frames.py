@@ -259,10 +259,11 @@ class Declared(Frame):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: run what waits, end what runs, then end. `patient`: other members keep serving, so idle clients
-    have a moment for one more request, which may be on its way.
+    have a moment for one more request, which may be on its way. `mercy`: seconds until the master ends it by force.
     """
 
     patient: bool = False
+    mercy: float | None = None  # None: the option's
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -55,11 +55,17 @@ class Inbox:
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
         self.stop_requested_at = math.inf  # when the first `Stop` or `Drain` arrived
+        self._mercy: float | None = None  # seconds from then on, if they are not the option's
         self.holds_slot = trio.Event()  # set, except in a replacement that has not taken over the slot yet
         self.holds_slot.set()
         self.draining = False  # a replacement takes over the slot, and what waits here
         self.patient = False  # other members keep serving when this one ends
         self.on_pause: Callable[[bool], None] = _ignore_pause
+
+    def deadline(self, leeway: float) -> float:
+        """When the mercy of a stop is over, less the leeway; never more than half of it."""
+        mercy = self._member.services.mercy if self._mercy is None else self._mercy
+        return self.stop_requested_at + max(mercy - leeway, mercy / 2)
 
     def wait_for_slot(self) -> None:
         """This member is a replacement: begin nothing before the master sends `TakeOver`."""
@@ -70,6 +76,7 @@ class Inbox:
         if isinstance(frame, Stop | Drain):
             self.stop_requested_at = min(self.stop_requested_at, trio.current_time())
         if isinstance(frame, Stop):
+            self._mercy = frame.mercy
             self.patient = frame.patient
             self.stopping.set()
         elif isinstance(frame, Pause):
