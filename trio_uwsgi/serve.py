@@ -315,6 +315,7 @@ def _settings(config: Config) -> Settings:
         harakiri=config.harakiri,
         mule_harakiri=config.mule_harakiri,
         mercy=config.mercy,
+        drain_delay=config.drain_delay,
         lifespan=config.lifespan,
         http=HttpOptions(
             limits=Limits(
@@ -322,6 +323,8 @@ def _settings(config: Config) -> Settings:
             ),
             timeouts=config.http_timeouts,
             websocket=config.websocket_options,
+            load=config.load_limits,
+            stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
         ),

@@ -26,6 +26,7 @@ import trio
 
 from trio_uwsgi._apps.loop_detection import REMEDY, hide_trio, run_sync_code
 from trio_uwsgi._apps.runners import TURN_SECONDS
+from trio_uwsgi._apps.wsgi_exchange import send_early_hints
 from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange, greenback
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._units.failures import split_failure
@@ -57,6 +58,7 @@ class InlineDriver:
         self.portal = greenback is not None if portal is None else portal
         self._app = app
         self._base = base_environ(multithread=False, multiprocess=multiprocess)
+        self._base["wsgi.early_hints"] = send_early_hints
         self._ready: deque[InlineExchange] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._context = contextvars.Context()

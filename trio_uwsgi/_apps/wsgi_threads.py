@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
+from trio_uwsgi._apps.wsgi_exchange import WsgiExchange, send_early_hints
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._units.failures import is_interrupt
 from trio_uwsgi._units.stuck import location
@@ -48,6 +48,7 @@ class WsgiDriver:
         self._app = app
         self._threads = threads
         self._base = base_environ(multithread=multithread, multiprocess=multiprocess)
+        self._base["wsgi.early_hints"] = send_early_hints
         self._nursery: trio.Nursery
         self._service: HttpService
 

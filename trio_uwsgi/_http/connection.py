@@ -189,3 +189,4 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
         else:
             stream = trio.SocketStream(sock)
             connections.start_soon(serve_stream, service, stream, peer_of(sock, address, listener))
+            await trio.lowlevel.checkpoint()  # it counts from its first step on; `max_connections` ends this loop then

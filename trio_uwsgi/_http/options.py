@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from trio_uwsgi.config.connections import LoadLimits, StreamEnds
+
 if TYPE_CHECKING:
     from trio_uwsgi._http.limits import Limits
     from trio_uwsgi.config.connections import HttpTimeouts, WebSocketOptions
@@ -19,5 +21,7 @@ class HttpOptions:
     limits: Limits
     timeouts: HttpTimeouts
     websocket: WebSocketOptions
+    load: LoadLimits = dataclasses.field(default_factory=LoadLimits)
+    stream_ends: StreamEnds = dataclasses.field(default_factory=StreamEnds)
     access_log: bool = True
     cancel_on_disconnect: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._link.frames import Pause
 from trio_uwsgi._runtime.message_arguments import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
@@ -49,14 +50,15 @@ class Runtime:
 
     @property
     def stopping(self) -> bool:
-        """Whether `stop` was called."""
+        """Whether `stop` was called. What runs in members asks `uwsgi.stopping()`."""
         return self._tree.stopping.is_set()
 
     def stop(self) -> None:
         """Stop gracefully: accept no more connections; running requests, handlers and waiting signals have the graceful
         shutdown timeout (`Config.mercy`) to end; then `serve` returns.
 
-        May be called again. A cancellation of `serve` stops at once.
+        All of that begins `Config.drain_delay` seconds after the call. May be called again. A cancellation of `serve`
+        stops at once.
         Checkpoint: never.
         """
         self._tree.stopping.set()
@@ -184,7 +186,7 @@ class Runtime:
     @property
     def paused(self) -> bool:
         """Whether accepting connections is paused."""
-        return self._tree.master.paused
+        return self._tree.master.told.get(Pause) == Pause(True)
 
     def pause(self) -> None:
         """Accept no connections until `resume`. New clients wait in the kernel's queue, which has room for
@@ -193,14 +195,14 @@ class Runtime:
         May be called again. Checkpoint: never.
         uWSGI: `p` of the master's fifo, SIGTSTP; workers do nothing at all there.
         """
-        self._tree.master.pause(True)
+        self._tree.master.tell_all(Pause(True))
 
     def resume(self) -> None:
         """Accept connections again. May be called at any time.
 
         Checkpoint: never.
         """
-        self._tree.master.pause(False)
+        self._tree.master.tell_all(Pause(False))
 
     def reload(self, *, chain: bool = False) -> None:
         """Import the application anew and replace all members by new ones with that code, without downtime.

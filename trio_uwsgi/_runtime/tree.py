@@ -27,6 +27,7 @@ import trio
 
 from trio_uwsgi._alarms.alarms import Alarms
 from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._link.frames import StopRequested
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._runtime.dispatcher import Dispatcher
@@ -61,8 +62,8 @@ logger = logging.getLogger("trio_uwsgi")
 class NurseryTree:
     """Runs one runtime. `serve` makes it; embedders get its `runtime`.
 
-    `stopping` is set to begin a graceful stop. `ended` is set when `run` is over. `overdue` is set when a level still
-    runs a little after its mercy is over.
+    `stopping` is set to ask for a graceful stop, `closing` when it begins, after the `drain_delay`. `ended` is set when
+    `run` is over. `overdue` is set when a level still runs a little after its mercy is over.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class NurseryTree:
         if (shared := environment.shared) is not None:
             self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
         self.workers: MemberGroup
-        self.stopping, self.ended, self.overdue = trio.Event(), trio.Event(), trio.Event()
+        self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
         self.runtime = Runtime(self)
 
     def on_reloading(self, call: Callable[[bool], None]) -> None:
@@ -146,6 +147,12 @@ class NurseryTree:
                 nursery.start_soon(self.rolling_restart.run)
             await self.stopping.wait()
             nursery.cancel_scope.cancel()
+        self.master.tell_all(StopRequested())
+        self.member_factory.calls[self.master.instance.slot.name].member.inbox.obey(StopRequested())
+        if delay := self._settings.drain_delay:
+            logger.info("the stop begins in %g s; until then everything is served", delay)
+            await trio.sleep(delay)
+        self.closing.set()
 
     @contextlib.asynccontextmanager
     async def _serving_services(self) -> AsyncIterator[None]:
