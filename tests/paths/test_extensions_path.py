@@ -109,7 +109,7 @@ def wsgi_hinting(environ: dict[str, Any], start_response: Callable[..., Any]) ->
 
         thread = threading.Thread(target=call)
         thread.start()
-        thread.join()
+        thread.join(5)
     elif environ["PATH_INFO"] == "/late":
         start_response("200 OK", [])(b"a")
         try:

@@ -26,10 +26,13 @@ async def test_a_hundred_of_each(tmp_path: Path, mode: str, reloads: int) -> Non
         server.wait_for("http on")
         crowd = Crowd(server.socket)
         slowest = await run(server, crowd, CLIENTS, reloads)
-        codes = {f"websocket {code}": CLIENTS * times for code, times in ((1012, reloads), (1001, 1)) if times}
-        assert {"event stream whole": CLIENTS * (reloads + 1), **codes} == dict(crowd.ends)
-        told = {f"websocket {code}": CLIENTS * times for code, times in ((1012, reloads), (1001, 1)) if times}
-        assert {"http ": CLIENTS * (reloads + 1), **told} == Counter((tmp_path / "told").read_text().splitlines())
+        ends = dict(crowd.ends)
+        assert CLIENTS * (reloads + 1) == ends.pop("event stream whole")
+        # A client may connect again before the last worker has stopped to accept: then it is told once more.
+        assert CLIENTS <= ends["websocket 1001"]
+        assert CLIENTS * reloads <= ends.get("websocket 1012", 0)
+        assert ends.keys() <= {"websocket 1001", "websocket 1012"}
+        assert {"http ": CLIENTS * (reloads + 1), **ends} == Counter((tmp_path / "told").read_text().splitlines())
         for step in slowest:
             assert step["websocket"] < step["event stream"]
         assert "ERROR" not in server.said
