@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 from tests.paths.placements import Placement, all_placements
 from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.testing import Notes, RuntimeUnderTest, WebSocketClosed, open_runtime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
+    from starlette.requests import Request
     from trio.testing import MockClock
 
     from trio_uwsgi._apps.asgi_exchange import Receive, Send
@@ -127,6 +132,53 @@ async def test_a_stream_is_told(
         await runtime.runtime._tree.ended.wait()
     assert last == client.body[-len(last) :]
     assert ends == round(client.ended - began, 3)
+
+
+async def ticks(request: Request) -> StreamingResponse:
+    """A stream of Starlette, which asks whether its client is there."""
+
+    async def lines() -> AsyncIterator[str]:
+        while not await request.is_disconnected():
+            yield "tick\n"
+            await trio.sleep(1)
+        yield "told\n"
+
+    return StreamingResponse(lines())
+
+
+@all_placements
+async def test_a_stream_of_starlette(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """`request.is_disconnected()` becomes true, and Starlette sends the rest and the end of the body."""
+    app = Starlette(routes=[Route("/", ticks)])
+    began = trio.current_time()
+    config = Config(placement=placement, mercy=20)
+    async with open_runtime(app, config, registry=uwsgi_registry) as runtime, trio.open_nursery() as nursery:
+        client = Stream(runtime, "/")
+        nursery.start_soon(client.read)
+        await trio.sleep(0.5)
+        runtime.stop()
+        await runtime.runtime._tree.ended.wait()
+    assert client.body.endswith(b"5\r\ntick\n\r\n5\r\ntold\n\r\n0\r\n\r\n")
+    assert 11 == round(client.ended - began, 3)
+
+
+@all_placements
+async def test_over_the_uwsgi_protocol(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """A front server sees the end of an event stream, too."""
+    config = Config(lifespan="off", placement=placement, mercy=20)
+    pairs = [(b"REQUEST_METHOD", b"GET"), (b"PATH_INFO", b"/sse/60"), (b"SERVER_PROTOCOL", b"HTTP/1.1")]
+    received = b""
+    async with open_runtime(streams, config, registry=uwsgi_registry) as runtime:
+        async with runtime.connect("uwsgi") as stream:
+            await stream.send_all(encode_packet(0, 0, encode_vars(pairs)))
+            await trio.sleep(0.5)
+            runtime.stop()
+            while data := await stream.receive_some(65536):
+                received += data
+        await runtime.runtime._tree.ended.wait()
+    assert 11 == received.count(b"\n") - 3  # those of the head, and an event each second
 
 
 @all_placements
