@@ -327,6 +327,7 @@ def _settings(config: Config) -> Settings:
             stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
+            early_hints=config.early_hints,
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,

@@ -76,7 +76,7 @@ async def hinting(scope: Scope, receive: Receive, send: Send) -> None:
 @all_placements
 async def test_early_hints_of_asgi(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """They arrive before the response, at clients of HTTP/1.1; the others get the response only."""
-    config = Config(lifespan="off", placement=placement)
+    config = Config(lifespan="off", placement=placement, early_hints=True)
     async with open_runtime(hinting, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         async with runtime.connect() as stream:
             began = trio.current_time()
@@ -92,6 +92,24 @@ async def test_early_hints_of_asgi(placement: Placement, autojump_clock: MockClo
         late = await talk(runtime, get("/late"))
         assert b"early hints come before the response, which has begun" in late
         assert (await talk(runtime, get("/bad"))).startswith(b"HTTP/1.1 500 ")
+
+
+@all_placements
+async def test_early_hints_that_are_not_offered(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """Without the option the extension is not in the scope, and hints that are sent all the same are dropped."""
+    config = Config(lifespan="off", placement=placement)
+    async with open_runtime(hinting, config, registry=uwsgi_registry) as runtime:
+        answer = await talk(runtime, get())
+        assert (b"HTTP/1.1 200 OK", b"\n['http.response.trailers']") == (answer[:15], answer[-27:])
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [repr("wsgi.early_hints" in environ).encode()]
+
+    async with open_runtime(app, config, registry=uwsgi_registry) as runtime:
+        assert b"\nFalse" == (await talk(runtime, get()))[-6:]
 
 
 def wsgi_hinting(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -133,7 +151,7 @@ async def test_early_hints_of_wsgi(
     placement: Placement, threads: int | None, autojump_clock: MockClock, uwsgi_registry: Registry
 ) -> None:
     """In a thread and on Trio's own; an application that fails after them is answered with 500 all the same."""
-    config = Config(placement=placement, threads=threads)
+    config = Config(placement=placement, threads=threads, early_hints=True)
     async with open_runtime(wsgi_hinting, config, registry=uwsgi_registry, allow_failures=True) as runtime:
         answer = await talk(runtime, get())
         assert answer.startswith(HINTS + b"HTTP/1.1 103 Early Hints\r\nServer-Timing: db\r\n\r\nHTTP/1.1 200 OK\r\n")

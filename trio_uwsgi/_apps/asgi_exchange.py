@@ -8,7 +8,7 @@ from typing import Any
 import trio
 
 from trio_uwsgi._apps.runners import RunnerExchange
-from trio_uwsgi._http.early_hints import encode_hints, write_hints
+from trio_uwsgi._http.early_hints import encode_hints, takes_hints, write_hints
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 __all__ = ["AsgiApp", "AsgiExchange", "Message", "Receive", "Send", "as_bytes"]
@@ -29,7 +29,10 @@ class AsgiExchange(RunnerExchange):
 
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
-        return self.request.asgi_scope(self.session.peer, state)
+        scope = self.request.asgi_scope(self.session.peer, state)
+        if self.session.service.options.early_hints and takes_hints(self):
+            scope["extensions"] = {"http.response.early_hint": {}, "http.response.trailers": {}}
+        return scope
 
     @property
     def told(self) -> bool:

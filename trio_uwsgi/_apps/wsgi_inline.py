@@ -58,7 +58,6 @@ class InlineDriver:
         self.portal = greenback is not None if portal is None else portal
         self._app = app
         self._base = base_environ(multithread=False, multiprocess=multiprocess)
-        self._base["wsgi.early_hints"] = send_early_hints
         self._ready: deque[InlineExchange] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._context = contextvars.Context()
@@ -76,6 +75,8 @@ class InlineDriver:
         """Run exchanges until cancelled."""
         hide_trio()
         self._service = service
+        if service.options.early_hints:
+            self._base["wsgi.early_hints"] = send_early_hints
         self._heartbeat = service.member.heartbeat
         self._context = contextvars.copy_context()
         async with trio.open_nursery() as self._nursery:

@@ -48,7 +48,6 @@ class WsgiDriver:
         self._app = app
         self._threads = threads
         self._base = base_environ(multithread=multithread, multiprocess=multiprocess)
-        self._base["wsgi.early_hints"] = send_early_hints
         self._nursery: trio.Nursery
         self._service: HttpService
 
@@ -57,6 +56,8 @@ class WsgiDriver:
     ) -> None:
         """Watch the deadlines set by user code, until cancelled. The threads belong to the member."""
         self._service = service
+        if service.options.early_hints:
+            self._base["wsgi.early_hints"] = send_early_hints
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()

@@ -1,7 +1,8 @@
 """103 Early Hints (RFC 8297): headers that a client gets before the response, to load what the page will need.
 
 They go to HTTP/1.1 clients only: one of HTTP/1.0 would take them for the response, and so would a front server that
-speaks the uwsgi protocol. For these an application's hints are checked and dropped. nginx drops them by itself.
+speaks the uwsgi protocol. nginx before 1.29 does so over HTTP/1.1, too, so they are offered only where an option says
+so. Hints that are not sent are checked all the same.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ __all__ = ["encode_hints", "takes_hints", "write_hints"]
 
 
 def takes_hints(exchange: Exchange) -> bool:
-    """Does the client understand a response before the response?"""
-    return exchange.session.peer.protocol == "http" and exchange.request.http_version == "1.1"
+    """Does the client understand a response before the response, and may it get one?"""
+    session = exchange.session
+    return (
+        session.service.options.early_hints
+        and session.peer.protocol == "http"
+        and exchange.request.http_version == "1.1"
+    )
 
 
 def encode_hints(exchange: Exchange, headers: Iterable[Sequence[bytes]]) -> bytes:

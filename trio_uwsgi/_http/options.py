@@ -16,7 +16,10 @@ __all__ = ["HttpOptions"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected."""
+    """What a user may set about HTTP. `cancel_on_disconnect` cancels requests whose client disconnected.
+
+    `early_hints` offers them to the application.
+    """
 
     limits: Limits
     timeouts: HttpTimeouts
@@ -25,3 +28,4 @@ class HttpOptions:
     stream_ends: StreamEnds = dataclasses.field(default_factory=StreamEnds)
     access_log: bool = True
     cancel_on_disconnect: bool = False
+    early_hints: bool = False

@@ -21,8 +21,8 @@ __all__ = ["Headers", "Request", "split_host"]
 Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
 
-# HTTP/1.0 has neither. Each application gets a copy, because middlewares add to it.
-_EXTENSIONS: dict[str, dict[str, object]] = {"http.response.early_hint": {}, "http.response.trailers": {}}
+# HTTP/1.0 has no trailers. Each application gets a copy, because middlewares add to it.
+_EXTENSIONS: dict[str, dict[str, object]] = {"http.response.trailers": {}}
 
 # Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
 _CACHED = 1024

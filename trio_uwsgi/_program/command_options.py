@@ -125,6 +125,7 @@ OPTIONS = (
         "interface of the application: auto, wsgi or asgi",
     ),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI lifespan: auto, on or off"),
+    Option("early_hints", "application", None, str, "offer early hints (103) to the application"),
     Option("cancel_on_disconnect", "application", None, str, "cancel a request that waits when its client disconnects"),
     Option(
         "http",

@@ -78,6 +78,7 @@ _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
     "disable_logging",
+    "early_hints",
     "lazy_apps",
     "reload",
     "spooler_cheap",

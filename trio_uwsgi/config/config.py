@@ -108,6 +108,11 @@ class Config:
     # its full response.
     cancel_on_disconnect: bool = False
 
+    # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
+    # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
+    # with `proxy_http_version 1.1` takes a 103 for the whole response, and breaks the page.
+    early_hints: bool = False
+
     # ----- members
 
     # Number of workers. All serve the same sockets.
