@@ -24,7 +24,7 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.thread_pool import ThreadPool
 from trio_uwsgi._units.unit import Member
-from trio_uwsgi.config.connections import HttpTimeouts, WebSocketOptions
+from trio_uwsgi.config.connections import HttpTimeouts, LoadLimits, WebSocketOptions
 from trio_uwsgi.config.options import AccessRules
 
 if TYPE_CHECKING:
@@ -216,6 +216,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         max_message: int = 1 << 20,
         access_log: bool = False,
         cancel_on_disconnect: bool = False,
+        max_connections: int = 0,
         nursery: trio.Nursery = nursery,
     ) -> World:
         journal = Remembering(strict)
@@ -226,6 +227,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
             websocket=WebSocketOptions(ping_interval=20, ping_timeout=20, max_message=max_message, deflate=True),
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
+            load=LoadLimits(connections=max_connections),
         )
         member.heartbeat = heartbeat
         pool = ThreadPool(threads or 1, "test")

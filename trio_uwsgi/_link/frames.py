@@ -47,6 +47,7 @@ __all__ = [
     "ShutdownRequest",
     "SpoolerFrequency",
     "Stop",
+    "StopRequested",
     "TakeOver",
     "Unlock",
     "Vocabulary",
@@ -267,6 +268,11 @@ class Stop(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StopRequested(Frame):
+    """Master to member: the runtime is to stop. Go on; `Stop` follows when it is this member's turn."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pause(Frame):
     """Master to member: pause accepting connections, or resume it."""
 
@@ -317,7 +323,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency),
+    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested),
 )
 encode = _MEMBERS.encode
 

@@ -33,7 +33,6 @@ from trio_uwsgi._link.frames import (
     Forget,
     Frame,
     Lock,
-    Pause,
     Post,
     Raise,
     Ready,
@@ -93,7 +92,7 @@ class Master:
         self._instances: dict[str, MemberInstance] = {}  # all that run, by name
         self._holders: dict[str, MemberInstance] = {}  # those of them that hold their slot, by its name
         self._stopping: dict[str, Callable[[], Stop]] = {}  # for each instance that is in these slots, by name
-        self.paused = False
+        self.told: dict[type[Frame], Frame] = {}  # what all members were told last, by kind
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
         self.alarms: Alarms
@@ -116,8 +115,8 @@ class Master:
         """Note that an instance runs. If it holds its slot, it is sent what waits there when it says `Ready`."""
         instance.link = link
         self._instances[instance.name] = instance
-        if self.paused:
-            link.send(Pause(True))
+        for frame in self.told.values():
+            link.send(frame)
         if instance.holds_slot:
             self._take_slot(instance)
 
@@ -238,11 +237,11 @@ class Master:
         """Whether `stop` was called for this slot."""
         return slot.name in self._stopping
 
-    def pause(self, paused: bool) -> None:
-        """Have all members pause accepting connections, or resume it; also those that start later."""
-        self.paused = paused
+    def tell_all(self, frame: Frame) -> None:
+        """Send a frame to all members; those that start later get the last one of its kind."""
+        self.told[type(frame)] = frame
         for instance in self._instances.values():
-            instance.link.send(Pause(paused))
+            instance.link.send(frame)
 
     def release(self, slot: Slot) -> bool:
         """Stop an idle member, and make its slot vacant. False: it is not idle, or its slot is not spare."""

@@ -28,6 +28,7 @@ import trio
 
 from trio_uwsgi._alarms.alarms import Alarms
 from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._link.frames import StopRequested
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._runtime.dispatcher import Dispatcher
@@ -65,8 +66,8 @@ logger = logging.getLogger("trio_uwsgi")
 class NurseryTree:
     """Runs one runtime. `serve` makes it; embedders get its `runtime`.
 
-    `stopping` is set to begin a graceful stop. `ended` is set when `run` is over. `overdue` is set when a level still
-    runs a little after its mercy is over.
+    `stopping` is set to ask for a graceful stop, `closing` when it begins, after the `drain_delay`. `ended` is set when
+    `run` is over. `overdue` is set when a level still runs a little after its mercy is over.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class NurseryTree:
         if (shared := environment.shared) is not None:
             self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
         self.workers: MemberGroup
-        self.stopping, self.ended, self.overdue = trio.Event(), trio.Event(), trio.Event()
+        self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
         self._stop_by = math.inf  # the end of the mercy
         self.runtime = Runtime(self)
 
@@ -150,8 +151,14 @@ class NurseryTree:
             if self.rolling_restart is not None:
                 nursery.start_soon(self.rolling_restart.run)
             await self.stopping.wait()
-            self._stop_by = trio.current_time() + self._settings.mercy
             nursery.cancel_scope.cancel()
+        self.master.tell_all(StopRequested())
+        self.member_factory.calls[self.master.instance.slot.name].member.inbox.obey(StopRequested())
+        if delay := self._settings.drain_delay:
+            logger.info("the stop begins in %g s; until then everything is served", delay)
+            await trio.sleep(delay)
+        self._stop_by = trio.current_time() + self._settings.mercy
+        self.closing.set()
 
     def _time_left(self) -> float:
         """Seconds of the mercy that a level of the tree has, now that it is its turn to end."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
+from trio_uwsgi._apps.refusing import RefusingDriver
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
 from trio_uwsgi._http.connection import serve_stream
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.service import Driver
     from trio_uwsgi._http.statistics import HttpStatistics
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
@@ -142,15 +144,22 @@ def make_worker(
     packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        service = HttpService(AsgiDriver(app, application.state), packets, calls, settings.http)
+        service = _service(AsgiDriver(app, application.state), packets, calls, settings.http)
         return Worker(member, calls, service, None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     if not application.threads:
         inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
-        return Worker(member, calls, HttpService(inline, packets, calls, settings.http), None, listeners)
+        return Worker(member, calls, _service(inline, packets, calls, settings.http), None, listeners)
     threads = ThreadPool(application.threads, f"{member.name} request")
     driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
-    return Worker(member, calls, HttpService(driver, packets, calls, settings.http), threads, listeners)
+    return Worker(member, calls, _service(driver, packets, calls, settings.http), threads, listeners)
+
+
+def _service(driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> HttpService:
+    service = HttpService(driver, packets, calls, options)
+    if options.load.requests:
+        service.refusing = RefusingDriver()
+    return service
 
 
 def rpc_threads(member: Member) -> ThreadPool:
