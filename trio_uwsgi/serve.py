@@ -324,6 +324,7 @@ def _settings(config: Config) -> Settings:
             websocket=config.websocket_options,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
+            static=config.static_options,
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,

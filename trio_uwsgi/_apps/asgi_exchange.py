@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from trio_uwsgi._apps.app_files import send_message
 from trio_uwsgi._apps.runners import RunnerExchange
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
@@ -19,6 +20,9 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
+EXTENSIONS: dict[str, dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+
+
 class AsgiExchange(RunnerExchange):
     """An exchange with the application's `receive` and `send`."""
 
@@ -26,7 +30,9 @@ class AsgiExchange(RunnerExchange):
 
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
-        return self.request.asgi_scope(self.session.peer, state)
+        scope = self.request.asgi_scope(self.session.peer, state)
+        scope["extensions"] = EXTENSIONS.copy()
+        return scope
 
     def refuse(self) -> bool:
         """Answer a request that no application can. True: it was refused."""
@@ -79,6 +85,8 @@ class AsgiExchange(RunnerExchange):
             if self.response.started:
                 raise LocalProtocolError("the application sent http.response.start twice")
             self.start(message["status"], message.get("headers", ()))
+        elif kind in EXTENSIONS:
+            await send_message(self, message)
         else:
             raise LocalProtocolError(
                 f"the application sent {kind!r}; an http request takes http.response.start, then http.response.body"

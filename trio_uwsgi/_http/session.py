@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
-    from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._http.service import Driver, HttpService
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -162,6 +162,13 @@ class Session(Lingering):
         service.began(exchange)
         if self.hangup:
             self._look_for_client()
+
+    def hand_over(self, exchange: Exchange, driver: Driver) -> Exchange:
+        """Replace an exchange that has sent nothing by one of another driver, for the same request."""
+        exchange.over = True
+        self.exchange = successor = driver.exchange_type(self, exchange.request)
+        successor.driver = driver
+        return successor
 
     def finish(self, exchange: Exchange, data: bytes) -> None:
         """Send `data`, the end of the exchange's response, and begin the next request, or end."""

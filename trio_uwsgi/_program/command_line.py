@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     names = (
         "application",
         "listeners",
+        "static files",
         "members",
         "process",
         "spooler",

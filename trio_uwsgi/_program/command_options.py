@@ -76,6 +76,13 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[str], T]:
     return read
 
 
+def _expiry(text: str) -> tuple[str, int]:
+    pattern, found, seconds = text.rpartition(" ")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'REGEX SEC'")
+    return pattern, whole(seconds)
+
+
 def _farm(text: str) -> tuple[str, list[int]]:
     name, mules = _pair(":", "NAME:MULE,MULE")(text)
     return name, [whole(mule) for mule in mules.split(",")]
@@ -156,6 +163,37 @@ OPTIONS = (
     ),
     Option("listen", "listeners", "N", whole, "listen backlog: connections that wait to be accepted"),
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files (octal)"),
+    Option(
+        "static_map",
+        "static files",
+        "PREFIX=DIR",
+        _pair("=", "/PREFIX=DIR"),
+        "serve files of a folder, or one file, for paths below a prefix; repeatable",
+        (),
+        dict,
+    ),
+    Option("check_static", "static files", "DIR", str, "look for a file in this folder first; repeatable", (), list),
+    Option(
+        "static_index", "static files", "NAME", str, "file that answers for a folder: index.html; repeatable", (), list
+    ),
+    Option(
+        "static_expires",
+        "static files",
+        "'REGEX SEC'",
+        _expiry,
+        "seconds for which clients may keep files whose path matches; repeatable",
+        (),
+        dict,
+    ),
+    Option(
+        "static_safe",
+        "static files",
+        "DIR",
+        str,
+        "folder to which symbolic links in these folders may lead; repeatable",
+        (),
+        list,
+    ),
     Option("workers", "members", "N", whole, "number of workers, which serve requests"),
     Option("placement", "members", "KIND", one_of("task", "process"), "run each member as a task or as a process"),
     Option("lazy_apps", "members", None, str, "import the application in each process, not once before forking"),
@@ -335,7 +373,9 @@ UWSGI_OPTIONS = {
     **dict.fromkeys(
         ("log-format", "logformat", "log-date", "log-master"), "leave it out, and configure Python's logging"
     ),
-    **dict.fromkeys(("static-map", "check-static"), "let the proxy in front serve static files"),
+    "static-map2": "write --check-static, which looks for the whole path below the folder",
+    "static-gzip-all": "leave it out, files that end with .gz or .br beside the file are always used",
+    "mimefile": "leave it out, types are those of Python's mimetypes; add one with mimetypes.add_type",
     **dict.fromkeys(
         (  # noqa: SIM905 - a list of quoted names is harder to read
             "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "

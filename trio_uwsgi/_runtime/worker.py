@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
+from trio_uwsgi._apps.static_driver import with_static_files
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
 from trio_uwsgi._http.connection import serve_stream
@@ -142,15 +143,16 @@ def make_worker(
     packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        service = HttpService(AsgiDriver(app, application.state), packets, calls, settings.http)
-        return Worker(member, calls, service, None, listeners)
+        asgi = with_static_files(AsgiDriver(app, application.state), settings.http.static)
+        return Worker(member, calls, HttpService(asgi, packets, calls, settings.http), None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     if not application.threads:
-        inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
+        inline = with_static_files(InlineDriver(wsgi, multiprocess=application.multiprocess), settings.http.static)
         return Worker(member, calls, HttpService(inline, packets, calls, settings.http), None, listeners)
     threads = ThreadPool(application.threads, f"{member.name} request")
     driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
-    return Worker(member, calls, HttpService(driver, packets, calls, settings.http), threads, listeners)
+    front = with_static_files(driver, settings.http.static)
+    return Worker(member, calls, HttpService(front, packets, calls, settings.http), threads, listeners)
 
 
 def rpc_threads(member: Member) -> ThreadPool:

@@ -28,6 +28,7 @@ from trio_uwsgi.config.options import (
     RecyclingLimits,
     SpoolerOptions,
 )
+from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Config", "Interface", "Lifespan"]
@@ -42,6 +43,10 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "caches": lambda name, given: caches(given),
     "spooler": paths,
     "touch_reload": paths,
+    "static_map": lambda name, given: static_maps(given),
+    "static_index": lambda name, given: index_names(given),
+    "check_static": paths,
+    "static_safe": paths,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
@@ -100,6 +105,29 @@ class Config:
     # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished. With False such a client gets
     # its full response.
     cancel_on_disconnect: bool = False
+
+    # ----- static files: answered to GET and HEAD before the application is asked, with ranges and conditions. A file
+    # whose name ends with `.br` or `.gz` beside the file is sent instead to clients that accept that encoding.
+
+    # Prefixes of paths and the folders (or single files) for them, as in {"/static": "/srv/static"}. What is not there
+    # goes to the application. uWSGI's `static-map`, whose prefixes also match in the middle of a name.
+    static_map: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+    # Folders in which a file is looked for by every path. uWSGI's option of this name.
+    check_static: str | Sequence[str] = ()
+
+    # Names of the files that answer for a folder, as in "index.html". By default none: a folder's path goes to the
+    # application. A path without a slash at its end is redirected. uWSGI's option of this name does not redirect.
+    static_index: str | Sequence[str] = ()
+
+    # Seconds for which clients may keep files whose path below their folder matches a regular expression, as in
+    # {r"\.(css|js)$": 3600}; the first that matches counts. Sent as `Cache-Control: max-age`. uWSGI's option of this
+    # name sends `Expires`. Without it a client asks again, and gets a 304.
+    static_expires: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
+
+    # Folders outside of those above to which symbolic links in them may lead. A link that leads anywhere else is
+    # answered with 404. uWSGI's option of this name.
+    static_safe: str | Sequence[str] = ()
 
     # ----- members
 
@@ -316,7 +344,12 @@ class Config:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:
                 problems.append(error)
-        for group in ("access_rules", "alarm_options", "process_options"):  # made for their checks only
+        for group in (
+            "access_rules",
+            "alarm_options",
+            "process_options",
+            "static_options",
+        ):  # made for their checks only
             try:
                 getattr(self, group)
             except ConfigError as error:
@@ -403,6 +436,17 @@ class Config:
             ping_timeout=self.websocket_ping_timeout,
             max_message=self.max_websocket_message,
             deflate=self.websocket_deflate,
+        )
+
+    @property
+    def static_options(self) -> StaticOptions:
+        """Where static files are."""
+        return StaticOptions(
+            maps=tuple(self.static_map.items()),
+            check=tuple(self.check_static),
+            safe=tuple(self.static_safe),
+            index=tuple(self.static_index),
+            expires=expiries(self.static_expires),
         )
 
     @property
