@@ -19,6 +19,7 @@ extensions = [
     "sphinxcontrib_trio",
     "sphinx_copybutton",
     # docs/extensions
+    "command_line",
     "options",
     "docstrings",
     "scrolling",

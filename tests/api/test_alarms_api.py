@@ -152,7 +152,7 @@ async def test_alarms_that_the_mercy_cuts_off_are_counted(
 
     runtime = await in_mule(program, alarms={"a": endless}, mercy=5)
     assert (8, 2) == (runtime.statistics().alarms.raised, runtime.statistics().alarms.dropped)
-    assert "dropped 2 waiting alarms at the end of the runtime" in caplog.text
+    assert "alarms that were dropped at the end of the runtime: 2" in caplog.text
 
 
 @pytest.mark.real

@@ -94,7 +94,7 @@ async def test_local_calls_fail_with_a_reason(
     async def program() -> None:
         with pytest.raises(RpcNotFound, match="no RPC function 'none' is registered here"):
             await uwsgi.call("none")
-        with pytest.raises(RpcFailed, match="it takes 1 arguments, and was given 2"):
+        with pytest.raises(RpcFailed, match="it takes 1 argument, but was given 2"):
             await uwsgi.call("plain", "a", "b")
         with pytest.raises(RpcFailed, match="LookupError: nothing there") as caught:
             await uwsgi.call("fails")

@@ -400,3 +400,28 @@ def test_what_a_process_becomes() -> None:
     assert ProcessOptions(**options) == Config(**options).process_options
     assert list(options) == Config(**options).process_options.given
     assert [] == Config().process_options.given
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"forwarded_allow": "proxy"}, "forwarded_allow is given 'proxy', which is not a source"),
+        ({"forwarded_allow": 7}, "forwarded_allow is given 7"),
+        ({"forwarded_headers": "x-real-ip"}, "forwarded_headers has 'x-real-ip' in it, which is not read"),
+        ({"forwarded_headers": 7}, "forwarded_headers=7 is not a list of headers"),
+        ({"forwarded_headers": [7]}, "forwarded_headers has 7 in it, which is not read"),
+        ({"forwarded_headers": ["forwarded", "x-forwarded-for"]}, "has 'forwarded' and others in it"),
+    ],
+)
+def test_proxies_that_cannot_be_believed(options: dict[str, Any], error: str) -> None:
+    """Sources and headers that are not known."""
+    with pytest.raises(ConfigError, match=re.escape(error)):
+        Config(**options)
+
+
+def test_proxies() -> None:
+    """One source or several; nobody by default."""
+    assert () == Config().forwarded_allow
+    assert ("unix",) == Config(forwarded_allow="unix").forwarded_allow
+    config = Config(forwarded_allow=["10.0.0.0/8", ":80"], forwarded_headers="Forwarded")
+    assert (("10.0.0.0/8", ":80"), ("forwarded",)) == (config.forwarded_allow, config.forwarded_headers)

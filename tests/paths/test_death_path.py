@@ -259,7 +259,7 @@ async def test_a_death_while_the_runtime_stops(
         await trio.sleep(1)
         runtime.kill("mule1")
     assert re.search(r"mule1 died \(killed( by SIGKILL)?\); it is not restarted", caplog.text)
-    assert "mule1 ended; 2 messages were not handled" in caplog.messages
+    assert "mule1 ended; messages that were not handled: 2" in caplog.messages
 
 
 @all_placements

@@ -139,7 +139,10 @@ async def test_functions_are_for_allowed_clients(
         assert b"" == await exchange(runtime, PACKETS[173])
         assert b"refused" in await exchange(runtime, HelloCall().encode() + PACKETS[173])
         assert b"\xff\0\0\1" == await exchange(runtime, PACKETS[110])
-    assert "may not use rpc over the uwsgi protocol; set Config(modifiers={'rpc': ...}) to allow it" in caplog.text
+    assert (
+        "may not use rpc over the uwsgi protocol; set Config(modifiers={'rpc': [...]}), "
+        "on the command line --modifier rpc=SOURCE, to allow it"
+    ) in caplog.text
 
 
 @all_placements
@@ -185,8 +188,8 @@ async def test_a_wrong_count_is_the_callers_failure(
     async with open_runtime(app, Config(placement=placement), registry=uwsgi_registry) as runtime:
         answer = await exchange(runtime, HelloCall().encode() + RpcCall(name=b"one").encode())
         assert 0 == sum(member.failed for member in runtime.statistics().members)
-    assert answer.endswith(b"it takes 1 arguments, and was given 0")
-    assert "127.0.0.1:49152: RPC function 'one' gave no result" in caplog.text
+    assert answer.endswith(b"it takes 1 argument, but was given 0")
+    assert "127.0.0.1:49152: an RPC call was refused: RPC function 'one' gave no result" in caplog.text
 
 
 EVIL = b'a\r\nFORGED \x1b[31m\x9b\x00"\\\xff'

@@ -108,7 +108,7 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
                 runtime.signal(signum)
             await trio.sleep(1)
     assert 21 == round(trio.current_time() - began, 3)
-    assert "mule1 ended; 2 signals were not run: 2, 2" in caplog.text
+    assert "mule1 ended; signals that were not run: 2, 2" in caplog.text
     assert "the mercy of 10 s is over: cancelled what the workers still ran" in caplog.text
     assert "the mercy of 10 s is over: cancelled what the mules still ran" in caplog.text
 

@@ -163,7 +163,7 @@ async def test_a_port_in_use_says_which() -> None:
         ("192.0.2.1:0", "this machine does not have that address; use one of its own"),
         ("no-such-host.invalid:80", "'no-such-host.invalid' cannot be resolved"),
         (f"{'a' * 70}.example:80", "cannot be resolved"),
-        ("/nowhere/at/all.sock", "its directory does not exist; make the directory first"),
+        ("/nowhere/at/all.sock", "its directory does not exist; create the directory first"),
         ("/dev/null/app.sock", "Not a directory"),
     ],
 )
@@ -215,10 +215,12 @@ async def test_a_live_socket_file_is_left_alone(folder: Path) -> None:
 
 
 async def test_a_socket_of_another_type_is_left_alone(folder: Path) -> None:
-    """A datagram socket's file cannot be tried, so it is not removed."""
+    """A client cannot connect to a datagram socket's file, so it is not removed."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.bind("app.sock")
-        with pytest.raises(ListenError, match=r"cannot be tried \(Protocol wrong type for socket\)"):
+        with pytest.raises(
+            ListenError, match=r"connecting to its socket file failed \(Protocol wrong type for socket\)"
+        ):
             async with open_listeners([Address.parse("./app.sock")], OPTIONS):
                 pytest.fail("it was taken over")
     assert (folder / "app.sock").exists()

@@ -246,12 +246,12 @@ def test_a_job_that_is_too_large_leaves_nothing(folder: SpoolFolder) -> None:
 @pytest.mark.parametrize(
     ("call", "number", "sentence"),
     [
-        ("open", errno.EACCES, "Permission denied; let user"),
+        ("open", errno.EACCES, "Permission denied; make it writable by user"),
         ("writev", errno.ENOSPC, "No space left on device; make room"),
-        ("utime", errno.EPERM, "Operation not permitted; let user"),
+        ("utime", errno.EPERM, "Operation not permitted; make it writable by user"),
         ("fsync", errno.EIO, "Input/output error; check the disk"),
         ("rename", errno.ENOENT, "No such file or directory; create the directory, or restart"),
-        ("mkdir", errno.EROFS, "Read-only file system; let user"),
+        ("mkdir", errno.EROFS, "Read-only file system; make it writable by user"),
     ],
 )
 def test_a_disk_that_fails(folder: SpoolFolder, call: str, number: int, sentence: str) -> None:
@@ -289,7 +289,9 @@ def test_a_directory_that_may_not_be_written(open_place: str) -> None:
     with as_nobody():
         if os.geteuid() != 65534:
             os.chmod(open_place, 0o555)
-        with pytest.raises(SpoolError, match=r"Permission denied; let user \d+ write there"):
+        with pytest.raises(
+            SpoolError, match=r"Permission denied; make it writable by user \w+ and spool the job again"
+        ):
             SpoolFolder(open_place).write(PAIRS)
     os.chmod(open_place, 0o755)
 
@@ -362,7 +364,7 @@ def test_a_directory_that_cannot_be_read(folder: SpoolFolder, caplog: pytest.Log
     with pytest.MonkeyPatch.context() as monkeypatch:
         Blind().install(monkeypatch)
         assert [None] == [found.priority for found in folder.scan()]
-    assert "priority 1 cannot be read (Permission denied)" in caplog.text
+    assert "priority folder 1 cannot be read (Permission denied)" in caplog.text
     shutil.rmtree(folder.path)
     with pytest.raises(SpoolError, match="No such file or directory"):
         list(folder.scan())

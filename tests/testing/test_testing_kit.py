@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,12 +54,3 @@ async def test_code_for_asyncio_gets_a_hint(
         assert 500 == (await runtime.client.get("/")).status_code
     (line,) = [record.getMessage() for record in caplog.records if "GET / failed" in record.getMessage()]
     assert line.endswith("(asyncio does not run here; use Trio's or anyio's functions instead)")
-
-
-async def test_options_of_the_process_are_left_alone(autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
-    """The `config` of an application can be tested as it is: the process is the test's."""
-    pidfile = tmp_path / "server.pid"
-    config = Config(pidfile=str(pidfile), chdir="/nowhere", uid="nobody", umask=0o077, env={"A": "b"})
-    async with open_runtime(None, config) as runtime:
-        assert 404 == (await runtime.client.get("/")).status_code
-    assert not pidfile.exists()

@@ -135,14 +135,14 @@ class Alarms:
             if undone := self._receive.statistics().current_buffer_used:
                 self._raised -= undone
                 self._dropped += undone
-                logger.error("dropped %d waiting alarms at the end of the runtime", undone)
+                logger.error("alarms that were dropped at the end of the runtime: %d", undone)
 
     async def _work(self) -> None:
         _doing_alarm.set(True)
         async for alarm, message in self._receive:
             if self._unlogged:
                 unlogged, self._unlogged = self._unlogged, 0
-                logger.error("dropped %d alarms: the queue of %d alarms was full", unlogged, QUEUE)
+                logger.error("the queue of %d alarms was full; alarms that were dropped: %d", QUEUE, unlogged)
             self._calls.member.journal.note(self._calls.member.name, f"alarm {alarm.name}")
             with trio.move_on_after(TIME_LIMIT) as scope:
                 try:

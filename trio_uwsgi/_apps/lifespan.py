@@ -100,7 +100,7 @@ class Lifespan:
         """Log why the application is served without a lifespan: a warning if it had received `lifespan.startup`."""
         name = self._calls.member.name
         if self._phase == "starting":
-            what = "%s: the startup of the lifespan failed, the application is served without it: %s"
+            what = "%s: the startup of the lifespan failed; the application is served without it: %s"
             logger.warning(what, name, summary(error), exc_info=error)
         else:
             logger.debug("%s: the application has no lifespan: it raised %s", name, summary(error))

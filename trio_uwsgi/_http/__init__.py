@@ -5,6 +5,8 @@ Pure, in the order of a request: bytes in, values out.
     `http1.py`            HTTP/1.1 requests, with `heads.py` (target and headers), `bodies.py` and `chunked.py`
     `uwsgi_requests.py`   the same of uwsgi packets, with `uwsgi_http.py` (requests as CGI vars)
     `request.py`          one request, as applications get it
+    `origin.py`           where a request comes from, as `forwarded.py` reads it from headers of trusted proxies
+    `proxy_header.py`     the header of load balancers before the first request (PROXY protocol)
     `response.py`         status, headers and pieces of body, as bytes
     `websocket.py`        WebSocket frames and messages, with `websocket_handshake.py` before them, and `deflate.py`
     `file_paths.py`       which files a path may mean

@@ -35,7 +35,7 @@ logger = logging.getLogger("trio_uwsgi")
 # The error for a request whose body is shorter than announced.
 BODY_CUT = "the body ended too early"
 
-_GONE = "the client is gone, or was disconnected with uwsgi.disconnect(): nothing can be sent to it"
+_GONE = "the client has disconnected, or uwsgi.disconnect() was called: nothing can be sent"
 
 # Errors that show a mistake in the application, whether or not its client is gone.
 _MISTAKES = (

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from trio_uwsgi._http.origin import Origin
 from trio_uwsgi._http.request import split_host
 from trio_uwsgi.config.sources import matches
 
@@ -21,38 +22,15 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Headers
 
-__all__ = ["HEADERS", "Origin", "Proxies"]
+__all__ = ["Proxies"]
 
-HEADERS = (
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "forwarded",
-)
 # Proxies pass lists on for ever; nobody has more hops than this.
 _MOST_HOPS = 50
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # RFC 7239: a token or a quoted text for each parameter.
 _PAIR = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=([!#$%&\'*+.^_`|~0-9A-Za-z:\[\]-]+|"(?:[^"\\]|\\.)*")')
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
-
-
-class Origin(NamedTuple):
-    """What the headers say. None and "" stand for what they do not say.
-
-    `client`: address and port (0: not known) of the client. It is None also if a proxy hides its name, which
-    `client_known` tells from nothing said at all.
-    """
-
-    client: tuple[str, int] | None = None
-    client_known: bool = False
-    scheme: str = ""
-    host: str = ""
-    port: str = ""
-    prefix: str = ""
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 
 
 class _Hop(NamedTuple):
@@ -68,7 +46,7 @@ class Proxies:
 
     Args:
         sources: as of `read_sources`.
-        headers: names of `HEADERS`.
+        headers: names of `FORWARDED_HEADERS`.
     """
 
     def __init__(self, sources: Sequence[str], headers: Sequence[str]) -> None:

@@ -258,7 +258,7 @@ def _remove_stale(address: Address, file: str) -> None:
     elif answer != errno.ENOENT:
         alive = answer in (0, errno.EAGAIN, errno.EINPROGRESS)
         problem = (
-            "another server listens there" if alive else f"its socket file cannot be tried ({os.strerror(answer)})"
+            "another server listens there" if alive else f"connecting to its socket file failed ({os.strerror(answer)})"
         )
         raise ListenError(str(address), problem, "stop what uses it, or use another path")
 
@@ -318,7 +318,7 @@ def _explained(address: Address, error: OSError) -> ListenError:
     elif error.errno in (errno.EACCES, errno.EPERM):
         problem, remedy = "this user may not use it", "use a port from 1024 on, or a directory this user may write to"
     elif error.errno == errno.ENOENT and address.kind == "unix":
-        problem, remedy = "its directory does not exist", "make the directory first"
+        problem, remedy = "its directory does not exist", "create the directory first"
     else:
         problem, remedy = error.strerror or str(error), "use another address"
     explained = ListenError(str(address), problem, remedy)

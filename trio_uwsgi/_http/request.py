@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.origin import Origin
     from trio_uwsgi._http.peer import Peer
 
 __all__ = ["Headers", "Request", "split_host"]
@@ -58,6 +59,7 @@ class Request:
         "http_version",
         "keep_alive",  # the client allows another request on the connection
         "method",
+        "origin",  # what a trusted proxy says of the client; None: there is none, or it says nothing
         "path",  # percent-decoded, as UTF-8; bytes that are not UTF-8 become U+FFFD
         "query",
         "raw_path",
@@ -84,6 +86,7 @@ class Request:
         self.chunked = False
         self.expect_continue = False
         self.upgrade = b""
+        self.origin: Origin | None = None
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.complete = True
@@ -104,7 +107,7 @@ class Request:
 
     def remote(self) -> tuple[bytes, bytes]:
         """Address and port of the client, if the request has them because the connection is that of a front server."""
-        return b"", b""
+        return (b"", b"") if self.origin is None else self.origin.remote()
 
     def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
         """Make the environ of this request: a copy of `base`, and the CGI keys.
@@ -151,6 +154,8 @@ class Request:
             elif key:
                 environ[key] = value.decode("latin-1")
         environ["SERVER_NAME"], environ["SERVER_PORT"] = _server(str(environ.get("HTTP_HOST", "")), peer)
+        if self.origin is not None:
+            self.origin.put_into_environ(environ)
         return environ
 
     def asgi_scope(self, peer: Peer, state: dict[str, object]) -> dict[str, object]:
@@ -162,7 +167,7 @@ class Request:
         Returns:
             A new dict that belongs to the caller.
         """
-        return {
+        scope: dict[str, object] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": self.http_version,
@@ -177,6 +182,9 @@ class Request:
             "server": peer.server,
             "state": state.copy(),
         }
+        if self.origin is not None:
+            self.origin.put_into_scope(scope)
+        return scope
 
     def __repr__(self) -> str:
         body = f"{self.buffered} bytes buffered, {'complete' if self.complete else 'incomplete'}"

@@ -15,7 +15,9 @@ import trio
 
 from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
+from trio_uwsgi._http.forwarded import Proxies
 from trio_uwsgi._http.lingering import LINGER_SECONDS
+from trio_uwsgi._http.proxy_header import ProxyRules
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.statistics import HttpStatistics
 
@@ -77,6 +79,8 @@ class HttpService:
         self.member = calls.member
         self.options = options
         self.limits = options.limits
+        self.proxied = ProxyRules(options.proxy_protocol) if options.proxy_protocol else None
+        self.proxies = Proxies(options.forwarded_allow, options.forwarded_headers) if options.forwarded_allow else None
         self.limit = calls.limit or math.inf
         self.clock: Callable[[], float] = trio.current_time
         self.token: trio.lowlevel.TrioToken
@@ -202,7 +206,10 @@ class HttpService:
         """Let another driver answer the request of an exchange that has sent nothing, and that `ended` is called for
         next. The request counts once.
         """
-        successor = exchange.session.hand_over(exchange, driver)
+        session = exchange.session
+        exchange.over = True
+        session.exchange = successor = driver.exchange_type(session, exchange.request)
+        successor.driver = driver
         self.running += 1
         self.calls.done -= 1
         self.harakiri.add(successor, successor.started)

@@ -21,6 +21,7 @@ streams.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.lingering import Lingering
 from trio_uwsgi._http.phases import BLOCKED, BUSY, CLOSED, ENDING, IDLE, SKIPPING
+from trio_uwsgi._http.proxy_header import Proxied, ProxyPreface
 from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -39,15 +41,15 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
-    from trio_uwsgi._http.service import Driver, HttpService
+    from trio_uwsgi._http.service import HttpService
 
 logger = logging.getLogger("trio_uwsgi")
 
 # Bytes of an unread request body that are discarded to keep the connection; beyond, a new connection is cheaper.
 SKIP = 65536
 
-Parser = RequestParser | UwsgiParser
-PARSERS: Mapping[str, type[Parser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
+Parser = RequestParser | UwsgiParser | ProxyPreface
+PARSERS: Mapping[str, type[RequestParser | UwsgiParser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
 
 
 class Session(Lingering):
@@ -57,7 +59,8 @@ class Session(Lingering):
 
     def __init__(self, service: HttpService, peer: Peer) -> None:
         super().__init__(service, peer)
-        self.parser: Parser = PARSERS[peer.protocol](service.limits)
+        preface = None if service.proxied is None else service.proxied.preface(peer)
+        self.parser: Parser = PARSERS[peer.protocol](service.limits) if preface is None else preface
         self.phase = IDLE
         self.exchange: Exchange | None = None  # set while BUSY, and only then
         self.request: Request | None = None  # of the exchange, or being skipped
@@ -82,6 +85,8 @@ class Session(Lingering):
                 self._begin(requests[0])
             elif self.parser.error is not None:
                 self._refuse(self.parser.error)
+            elif isinstance(self.parser, ProxyPreface) and self.parser.found is not None:
+                self._introduced(self.parser.found, self.parser.rest)
             elif self._timer is not self.service.header:
                 self._watch(self.service.header)
         elif phase is ENDING:
@@ -94,6 +99,14 @@ class Session(Lingering):
         elif phase is not CLOSED:
             self.queue.extend(self.parser.feed(data))
             self._received_early()
+
+    def _introduced(self, found: Proxied, rest: bytes) -> None:
+        """A load balancer has said whose connection this is."""
+        self.parser = PARSERS[self.peer.protocol](self.service.limits)
+        if found.client is not None:
+            self.peer = dataclasses.replace(self.peer, client=found.client, server=found.server)
+        if rest:
+            self.received(rest)
 
     def _received_early(self) -> None:
         """Handle input while a request runs or is skipped: more of its body, or requests that must wait."""
@@ -145,6 +158,8 @@ class Session(Lingering):
         if self.parser.error is not None and not request.complete:
             self._refuse(self.parser.error)
             return
+        if service.proxies is not None and self.peer.protocol == "http":
+            request.origin = service.proxies.origin(request.headers, self.peer)
         self.phase = BUSY
         self.request = request
         driver = service.packets if request.modifier1 else service.driver
@@ -162,13 +177,6 @@ class Session(Lingering):
         service.began(exchange)
         if self.hangup:
             self._look_for_client()
-
-    def hand_over(self, exchange: Exchange, driver: Driver) -> Exchange:
-        """Replace an exchange that has sent nothing by one of another driver, for the same request."""
-        exchange.over = True
-        self.exchange = successor = driver.exchange_type(self, exchange.request)
-        successor.driver = driver
-        return successor
 
     def finish(self, exchange: Exchange, data: bytes) -> None:
         """Send `data`, the end of the exchange's response, and begin the next request, or end."""

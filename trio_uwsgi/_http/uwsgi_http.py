@@ -130,6 +130,7 @@ class UwsgiRequest(Request):
         self.chunked = False
         self.expect_continue = False  # the front server has handled it
         self.upgrade = b""
+        self.origin = None
         self.chunks = []
         self.buffered = 0
         self.complete = True

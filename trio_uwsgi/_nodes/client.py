@@ -288,7 +288,7 @@ async def open_node(node: str, address: Address) -> socket.socket:
                 raise
     except (OSError, UnicodeError) as error:
         full = getattr(error, "errno", 0) == errno.ENOTCONN
-        reason = "its queue of connections is full: it is too busy, or its backlog too short" if full else error
+        reason = "its queue of connections is full: it is too busy, or its backlog is too short" if full else error
         raise NodeUnreachable(node, f"no connection ({reason}); nothing was sent") from error
     plain = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
     plain.setblocking(False)

@@ -32,7 +32,9 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
     if function is None:
         raise RpcNotFound(name, "")
     if function.argc and len(args) != function.argc:
-        raise WrongCount(name, "", f"it takes {function.argc} arguments, and was given {len(args)}")
+        raise WrongCount(
+            name, "", f"it takes {function.argc} argument{'s' * (function.argc != 1)}, but was given {len(args)}"
+        )
     try:
         value = await call_within(unit, function, args)
     except BaseException as error:

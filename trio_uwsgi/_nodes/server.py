@@ -124,10 +124,9 @@ class PacketDriver(RunnerDriver[PacketExchange]):
             return False
         if not self._access.allow(modifier, None if peer.client is None else peer.client[0], peer.listener):
             logger.warning(
-                "%s may not use %s over the uwsgi protocol; set Config(modifiers={%r: ...}) to allow it",
-                peer_name(peer),
-                name,
-                name,
+                "%s may not use %s over the uwsgi protocol; set Config(modifiers={%r: [...]}), "
+                "on the command line --modifier %s=SOURCE, to allow it",
+                *(peer_name(peer), name, name, name),
             )
             return False
         return True
@@ -173,7 +172,7 @@ class PacketDriver(RunnerDriver[PacketExchange]):
 
     def _refuse(self, exchange: Exchange, failure: Failure) -> None:
         """Answer without reading the rest of the request; the connection ends."""
-        logger.warning("%s: refused: %s", peer_name(exchange.session.peer), failure.reason)
+        logger.warning("%s: a cache call was refused: %s", peer_name(exchange.session.peer), failure.reason)
         exchange.response.keep_alive = False
         exchange.deliver(failure.encode() if exchange.request.keep_alive else b"", False)
 
@@ -224,10 +223,10 @@ class PacketDriver(RunnerDriver[PacketExchange]):
         try:
             return RpcAnswer(result=await call_function(exchange, name, call.args))
         except RpcNotFound as error:
-            logger.warning("%s: %s", peer_name(exchange.session.peer), error)
+            logger.warning("%s: an RPC call was refused: %s", peer_name(exchange.session.peer), error)
             return Failure(kind="not-found", reason=str(error))
         except WrongCount as error:
-            logger.warning("%s: %s", peer_name(exchange.session.peer), error)
+            logger.warning("%s: an RPC call was refused: %s", peer_name(exchange.session.peer), error)
             return Failure(kind="failed", reason=error.reason)
         except RpcFailed as error:
             self._calls.failed(exchange, error.__cause__ or error)

@@ -119,7 +119,7 @@ class Generation:
             task_status.started()
             while True:
                 await zygote.died.wait()
-                logger.error("the zygote died (%s); its members keep serving, starting another zygote", zygote.status)
+                logger.error("the zygote died (%s); its members keep serving; starting another zygote", zygote.status)
                 await trio.sleep(ZYGOTE_RESTART_DELAY)
                 try:
                     self._zygote = zygote = await nursery.start(self._run_zygote)

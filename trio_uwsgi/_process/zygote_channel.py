@@ -92,7 +92,7 @@ class ZygoteChannel:
             except (OSError, trio.ClosedResourceError):
                 return None
             except ValueError as error:  # descriptors are missing, because this process has no free ones
-                logger.error("giving up the zygote, its data is incomplete: %s", error)
+                logger.error("closing the connection to the zygote, because its data is incomplete: %s", error)
                 self.close()
                 return None
             if not data:

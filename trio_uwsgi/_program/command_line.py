@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     for option in OPTIONS:
         _add_option(groups[option.group], option)
-    level = f"{', '.join(LOG_LEVELS)} [info]"
+    level = f"lowest level of lines in the log: {', '.join(LOG_LEVELS)} [info]"
     read = _lenient("--log-level", one_of(*LOG_LEVELS))
     groups["logging"].add_argument("--log-level", metavar="LEVEL", type=read, default="info", help=level)
     groups["others"].add_argument("-h", "--help", action="help", help="show this help and exit")

@@ -47,6 +47,14 @@ def _octal(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not an octal number, as in 660") from None
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))
+
+
+def _joined(lists: list[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(word for words in lists for word in words)
+
+
 def _pair(separator: str, form: str) -> Callable[[str], tuple[str, str]]:
     """A parser of one entry of a mapping."""
 
@@ -132,7 +140,7 @@ OPTIONS = (
         "interface of the application: auto, wsgi or asgi",
     ),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI lifespan: auto, on or off"),
-    Option("cancel_on_disconnect", "application", None, str, "cancel a request that waits when its client disconnects"),
+    Option("cancel_on_disconnect", "application", None, str, "cancel a waiting request when its client disconnects"),
     Option(
         "http",
         "listeners",
@@ -160,6 +168,29 @@ OPTIONS = (
         "[unix,loopback]",
         collect=dict,
         flag="--modifier",
+    ),
+    Option(
+        "forwarded_allow",
+        "listeners",
+        "SOURCE,...",
+        _words,
+        "proxies whose X-Forwarded headers are believed: unix, loopback, 10.0.0.0/8, ADDR; repeatable [none]",
+        collect=_joined,
+    ),
+    Option(
+        "forwarded_headers",
+        "listeners",
+        "NAME,...",
+        _words,
+        "headers of those proxies that are read [x-forwarded-for,x-forwarded-proto]",
+    ),
+    Option(
+        "proxy_protocol",
+        "listeners",
+        "SOURCE,...",
+        _words,
+        "connections begin with a PROXY header: from these sources, on these ADDRs; repeatable [none]",
+        collect=_joined,
     ),
     Option("listen", "listeners", "N", whole, "listen backlog: connections that wait to be accepted"),
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files (octal)"),
@@ -202,7 +233,7 @@ OPTIONS = (
         "members",
         "N",
         whole,
-        "concurrent WSGI requests per worker [1: in a thread, or without one with --processes]",
+        "threads for WSGI requests, per worker [1; none with --processes]",
     ),
     Option(
         "mules",

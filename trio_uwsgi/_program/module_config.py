@@ -161,7 +161,7 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
     found = None if values[0] is None else from_plain(values[0])
     if found is not None and (uid, gid) != (None, None) and (own := found.process_options.given):
         raise ConfigError(
-            f"the {_NAME} of {spec} sets {' and '.join(own)}, which is not allowed to code of another user",
+            f"the {_NAME} of {spec} sets {' and '.join(own)}, which code that runs as another user may not set",
             "set it on the command line, beside --uid and --gid",
         )
     return found

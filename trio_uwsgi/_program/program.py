@@ -53,7 +53,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
         logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     if config.placement != "process" and os.getpid() == 1:
         logger.warning(
-            "this program is process 1, and does not reap processes that the application leaves behind; "
+            "this is process 1, but it does not reap processes that the application leaves behind; "
             "run it under an init (docker run --init), or use the command trio-uwsgi, which has one"
         )
     if config.reload:

@@ -165,7 +165,7 @@ class Master:
         """Note that a drained instance has ended, by itself or not. That does not count as a death in its slot."""
         self.journal.note(instance.slot.name, "replaced")
         if isinstance(ending, Died):
-            logger.error("%s died while it drained: %s", instance.slot.name, ending.reason)
+            logger.error("%s died while it was draining: %s", instance.slot.name, ending.reason)
         reassignment = self.dispatcher.drained_instance_ended(instance.slot)
         self._report(instance.slot, reassignment)
         self._send_ready((instance.slot, delivery) for delivery in reassignment.redelivered)
@@ -212,10 +212,10 @@ class Master:
         signals = [delivery for delivery in undelivered if delivery.signum is not None]
         self._undelivered += len(signals)
         if signals:
-            logger.warning("%s ended; %d signals were not run: %s", slot.name, len(signals), signal_numbers(signals))
+            logger.warning("%s ended; signals that were not run: %s", slot.name, signal_numbers(signals))
         if messages := len(undelivered) - len(signals):
             self._messages["undelivered"] += messages
-            logger.warning("%s ended; %d messages were not handled", slot.name, messages)
+            logger.warning("%s ended; messages that were not handled: %d", slot.name, messages)
 
     async def wait_closed(self, slot: Slot) -> None:
         """Wait until the instances in this slot accept no more connections, or have ended."""

@@ -87,7 +87,7 @@ class MemberGroup:
         free = (number for number in range(1, self._most + 1) if number not in self._supervisors)
         number = next(free, None)
         if number is None:
-            logger.error("cannot add a %s: at most %d can run; configure more", self._kind, self._most)
+            logger.error("cannot add a %s: at most %d can run; start the server with more", self._kind, self._most)
             return
         slot = self._dispatcher.add(self._kind, number)
         self._start(slot)

@@ -225,8 +225,8 @@ class Jobs:
         self._member.journal.note(self._member.name, f"job {function.name} {'dead' if pause is None else 'retry'}")
         if pause is None:
             logger.error(
-                "%s: job %s failed %d times (%s); moved to %s",
-                *(self._member.name, function.name, claim.tries + 1, why, claim.path),
+                "%s: job %s failed %s (%s); moved to %s",
+                *(self._member.name, function.name, _times(claim.tries + 1), why, claim.path),
             )
         else:
             most = self._options.max_tries if function.max_tries is None else function.max_tries
@@ -244,6 +244,10 @@ class Jobs:
                 "@uwsgi.spooler for all others; the first one is %s",
                 *(self._member.name, name.decode("utf-8", "replace"), claim.path),
             )
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
 
 
 def _shown(value: object) -> str:

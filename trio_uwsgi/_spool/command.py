@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(metavar="ls|show|retry|purge", required=True)
-    ls = _command(commands, "ls", _ls, "list jobs, in the order in which they will run, and then dead jobs")
+    ls = _command(commands, "ls", _ls, "list jobs in the order in which they will run, then dead jobs")
     ls.add_argument("--limit", type=_positive, default=50, metavar="N", help="page size [50]")
     ls.add_argument("--page", type=_positive, default=1, metavar="K", help="page number [1]")
     states = ("waiting", "delayed", "running", "dead")
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("--json", action="store_true", help="machine-readable output")
     show = _command(commands, "show", _show, "print a job's content and its errors")
     show.add_argument("name", metavar="NAME", help="as in `ls`")
-    retry = _command(commands, "retry", _retry, "queue dead jobs again as new ones, and make delayed jobs due now")
+    retry = _command(commands, "retry", _retry, "retry dead jobs with all their attempts, and delayed jobs now")
     retry.add_argument("names", metavar="NAME", nargs="*", help="as in `ls`")
     retry.add_argument("--all-dead", action="store_true", help="all dead jobs")
     purge_parser = _command(commands, "purge", _purge, "delete jobs, except running ones")

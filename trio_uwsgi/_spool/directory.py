@@ -219,7 +219,7 @@ class Spool:
                         index.notice(name, due, now)
                 self._changed.set()
         except SpoolError as error:
-            logger.error("%s", error)  # the index stays as it is
+            logger.error("a spool directory cannot be scanned: %s", error)  # the index stays as it is
             self._watch_complete = False
             return
         self._watch_complete = scan.watch_complete
@@ -321,7 +321,7 @@ class Spool:
                 self._index.put_back(entry, claim.until)
                 self._quiet_until[entry.name] = claim.until
             if claim.detail:
-                logger.warning("spooler %s: %s", self.folder.path, claim.detail)
+                logger.warning("spooler %s: a job cannot be run: %s", self.folder.path, claim.detail)
                 self.dead += claim.why == "dead"
         return None
 
@@ -391,7 +391,7 @@ class Spool:
         try:
             how()
         except SpoolError as error:  # the disk refused the change; the job still exists
-            logger.error("spooler %s: %s", self.folder.path, error)
+            logger.error("spooler %s: a job's outcome was not saved: %s", self.folder.path, error)
             self._quiet_until[claim.name] = math.inf
             self._request_rescan()
             return False

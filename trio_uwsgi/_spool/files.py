@@ -226,7 +226,7 @@ class SpoolFolder:
             try:
                 yield from self._scan_folder(f"{folder}/")
             except OSError as error:
-                logger.warning("spooler %s: priority %s cannot be read (%s)", self.path, folder, _reason(error))
+                logger.warning("spooler %s: priority folder %s cannot be read (%s)", self.path, folder, _reason(error))
 
     def _scan_folder(self, folder: str) -> Iterator[Found]:
         with os.scandir(f"{self.path}/{folder}") as entries:
@@ -274,9 +274,9 @@ def _reason(error: OSError) -> str:
 
 def _remedy(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "make room on the disk and spool it again"
+        return "make room on the disk and spool the job again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"let user {os.geteuid()} write there and spool it again"
+        return f"make it writable by {user_name(os.geteuid())} and spool the job again"
     if error.errno == errno.ENOENT:
         return "create the directory, or restart the server, which creates it"
-    return "check the disk and spool it again"
+    return "check the disk and spool the job again"

@@ -182,7 +182,7 @@ def _recover_one(folder: SpoolFolder, path: str, delay_after_failure: DelayAfter
             elif claim.why == "locked":  # it is being run again; the record stays for the next check
                 return ""
             elif claim.detail:
-                logger.warning("spooler: %s", claim.detail)
+                logger.warning("spooler %s: a job cannot be run: %s", folder.path, claim.detail)
         os.unlink(path)
         return counted
     finally:

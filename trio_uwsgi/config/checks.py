@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, cast
 
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.options import Cache, Mules
+from trio_uwsgi.config.sources import FORWARDED_HEADERS
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi.config.config import Config
 
-__all__ = ["all_of", "caches", "contradictions", "impossible_values", "paths", "several_addresses"]
+__all__ = ["all_of", "caches", "contradictions", "header_names", "impossible_values", "paths", "several_addresses"]
 
 # Smallest value of each number, and the advice for a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
@@ -232,6 +233,27 @@ def paths(option: str, given: object) -> tuple[str, ...]:
             raise ConfigError(f"{option} names {item} twice", "name each path once")
         found[item] = None
     return tuple(found)
+
+
+def header_names(option: str, given: object) -> tuple[str, ...]:
+    """Read the value of `forwarded_headers`: one name or several.
+
+    Raises:
+        ConfigError: a name is not one of those that are read, or they do not go together.
+    """
+    items = (given,) if isinstance(given, str) else given
+    if not isinstance(items, Iterable) or isinstance(items, bytes):
+        raise ConfigError(f"{option}={given!r} is not a list of headers", f"write {option}={FORWARDED_HEADERS[:2]}")
+    names = tuple(item.lower() if isinstance(item, str) else item for item in items)
+    for name in names:
+        if name not in FORWARDED_HEADERS:
+            raise ConfigError(f"{option} has {name!r} in it, which is not read", f"use {', '.join(FORWARDED_HEADERS)}")
+    if "forwarded" in names and len(names) > 1:
+        raise ConfigError(
+            f"{option} has 'forwarded' and others in it, which may contradict each other",
+            "name 'forwarded' alone, or none but x-forwarded headers",
+        )
+    return names
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:

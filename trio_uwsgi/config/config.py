@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.checks import all_of, caches, contradictions, impossible_values, paths, several_addresses
+from trio_uwsgi.config.checks import (
+    all_of,
+    caches,
+    contradictions,
+    header_names,
+    impossible_values,
+    paths,
+    several_addresses,
+)
 from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, SocketOptions, WebSocketOptions
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
@@ -28,6 +36,7 @@ from trio_uwsgi.config.options import (
     RecyclingLimits,
     SpoolerOptions,
 )
+from trio_uwsgi.config.sources import read_sources
 from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
 from trio_uwsgi.errors import ConfigError
 
@@ -47,6 +56,9 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "static_index": lambda name, given: index_names(given),
     "check_static": paths,
     "static_safe": paths,
+    "forwarded_allow": read_sources,
+    "proxy_protocol": read_sources,
+    "forwarded_headers": header_names,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
@@ -80,6 +92,21 @@ class Config:
     # "10.0.0.0/8", or the address of a listener. Modifiers that are not named accept unix sockets and loopback only.
     # uWSGI accepts every modifier from every client. `access_rules` has the parsed values.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
+
+    # Proxies in front of `http` that are believed: "unix" (whoever connects to a unix socket), "loopback", a network as
+    # in "10.0.0.0/8", or the address of a listener; one or several. By default nobody is: the headers below are passed
+    # on to the application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
+    forwarded_allow: str | Sequence[str] = ()
+
+    # The headers of those proxies that are read: of "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+    # "x-forwarded-port" and "x-forwarded-prefix", or "forwarded" (RFC 7239) alone. Name only those that the proxy sets:
+    # it passes on any other as the client has sent it. Lists are read from the right, as far as proxies are trusted.
+    forwarded_headers: str | Sequence[str] = ("x-forwarded-for", "x-forwarded-proto")
+
+    # Load balancers that speak the PROXY protocol, version 1 or 2: each connection to `http` begins with a header that
+    # names the client, and any other is closed. Sources in the same forms: addresses of listeners say where that holds
+    # (without any, everywhere), the others who may connect (without any, everybody).
+    proxy_protocol: str | Sequence[str] = ()
 
     # Backlog of the listening sockets: connections that the kernel queues until a worker accepts them. The kernel
     # silently limits it to /proc/sys/net/core/somaxconn, 4096 on current systems. uWSGI's default is 100, gunicorn's

@@ -9,7 +9,17 @@ from collections.abc import Iterable
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["matches", "read_sources"]
+__all__ = ["FORWARDED_HEADERS", "is_listener", "matches", "read_sources"]
+
+# What proxies say of clients, and can be believed.
+FORWARDED_HEADERS = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "forwarded",
+)
 
 
 def read_sources(what: str, given: object) -> tuple[str, ...]:
@@ -45,6 +55,11 @@ def _source(what: str, item: object) -> str:
     )
 
 
+def is_listener(source: str, listener: str) -> bool:
+    """Does a source name this listener? `:8000` names all with this port."""
+    return source == listener or (source.startswith(":") and source[1:] == listener.rpartition(":")[2])
+
+
 @functools.lru_cache(1024)  # the same clients send many requests
 def matches(source: str, client: str | None, listener: str) -> bool:
     """Does a connection come from there?
@@ -54,7 +69,7 @@ def matches(source: str, client: str | None, listener: str) -> bool:
         client: the IP address of the other side; None on a unix socket.
         listener: the address it connected to, as `str(Address)`; "" for a client that only a header names.
     """
-    if source == "any" or source == listener:
+    if source == "any" or is_listener(source, listener):
         return True
     if client is None:
         return source == "unix"

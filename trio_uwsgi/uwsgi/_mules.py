@@ -108,7 +108,7 @@ def messages_of_program(call: str, timeout: float) -> Messages:
         NotServing: the calling code is not run by a member.
     """
     if not as_number("a timeout in seconds", timeout) >= 0:
-        raise ValueError(f"a timeout is 0 or more seconds, not {timeout!r}; leave it out to wait for ever")
+        raise ValueError(f"a timeout is 0 or more seconds, not {timeout!r}; leave it out to wait without limit")
     unit = current_unit(call, "only a mule's program gets messages this way")
     if unit.kind != "program":
         raise MuleError(f"uwsgi.{call}() was called by {unit.member.name} in a {unit.kind}; only a mule's program may")
