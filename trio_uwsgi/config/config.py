@@ -54,6 +54,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "touch_reload": paths,
     "static_map": lambda name, given: static_maps(given),
     "static_index": lambda name, given: index_names(given),
+    "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},
     "check_static": paths,
     "static_safe": paths,
     "forwarded_allow": read_sources,
@@ -375,7 +376,6 @@ class Config:
             "access_rules",
             "alarm_options",
             "process_options",
-            "static_options",
         ):  # made for their checks only
             try:
                 getattr(self, group)
