@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "secret").write_text("secret")
     (tmp_path / "safe").mkdir()
     (tmp_path / "safe" / "file").write_text("safe")
-    for name, target in {
+    links: dict[str, str | Path] = {
         "relative": "sub/file",
         "absolute": root / "sub" / "file",
         "folder": "sub",
@@ -50,7 +50,8 @@ def folder(tmp_path: Path) -> Path:
         "safe folder": tmp_path / "safe",
         "loop": "loop",
         "dangling": "nowhere",
-    }.items():
+    }
+    for name, target in links.items():
         (root / name).symlink_to(target)
     return root
 

@@ -100,10 +100,11 @@ class StaticDriver(RunnerDriver[StaticExchange]):
             self._app.begin(exchange)
 
     async def _run(self, runner: Runner, exchange: StaticExchange) -> None:
+        # The task keeps its last exchange while it has nothing to do; the file must not stay open for so long.
+        found, exchange.found = exchange.found, None
         if exchange.cancelled or exchange.over:
             return
         try:
-            found = exchange.found
             if found is None:
                 found = await in_reader(partial(self._files.look, exchange.request, wait=True))
             if found is not None:

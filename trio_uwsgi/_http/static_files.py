@@ -1,7 +1,8 @@
 """Looks up the file that a request is for, with its type and its encodings, by the options of static files.
 
 A look-up that may not wait answers from what the system has in memory, or raises BlockingIOError; then it is repeated
-in a thread. Nothing is kept from one request to the next, so a file that is replaced is served at once.
+in a thread. A file that is replaced is served at once. All that is kept from one request to the next is which files had
+no encoded one beside them, for `ALONE_SECONDS`: looking for two more files doubles the time of a look-up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import logging
 import mimetypes
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from trio_uwsgi._http.file_answers import ENCODINGS, FileAnswer, FileFacts, plain_answer, wanted_encodings
@@ -37,6 +39,10 @@ _UNKNOWN = "application/octet-stream"
 _COMPRESSED = ("image/", "audio/", "video/", "font/woff", "application/zip", *_PACKED.values())
 
 
+ALONE_SECONDS = 1.0
+_ALONE = 4096  # names that are kept
+
+
 class Found(NamedTuple):
     """A file, and what its answer depends on."""
 
@@ -53,6 +59,7 @@ class StaticFiles:
         self._safe = [os.fsencode(folder) for folder in options.safe]
         self._index = [os.fsencode(name) for name in options.index]
         self._expires = options.expires
+        self._alone: dict[tuple[bytes, bytes], float] = {}  # place -> when it is looked at again
 
     def warn(self) -> None:
         """Log which folders do not exist now, and read the types of files. Called once, before the first request."""
@@ -78,7 +85,9 @@ class StaticFiles:
                 if file is None:
                     continue
                 if not file.is_folder:
-                    return self._found(place, file, request, wait)
+                    if place.name or not path.endswith(b"/"):
+                        return self._found(place, file, request, wait)
+                    continue
                 for name in self._index:
                     inside = place._replace(name=(place.name + b"/" + name).lstrip(b"/"))
                     index = self._open(inside, wait)
@@ -118,12 +127,7 @@ class StaticFiles:
         whole = place.name or place.folder
         kind = content_type(os.path.splitext(whole)[1])
         max_age = self._max_age(whole)
-        encoded: dict[bytes, OpenFile] = {}
-        if not kind.startswith(_COMPRESSED) and place.name:
-            for encoding, suffix in ENCODINGS.items():
-                other = self._beside(place, suffix, file, wait)
-                if other is not None:
-                    encoded[encoding] = other
+        encoded = {} if kind.startswith(_COMPRESSED) or not place.name else self._encoded(place, file, wait)
         chosen = b""
         if encoded:
             accept = b",".join(value for name, value in request.headers if name == b"accept-encoding")
@@ -131,6 +135,23 @@ class StaticFiles:
             file = encoded.get(chosen, file)
         facts = FileFacts(file.size, file.mtime_ns, kind.encode("latin-1"), chosen, bool(encoded), max_age)
         return Found(file, facts)
+
+    def _encoded(self, place: Place, file: OpenFile, wait: bool) -> dict[bytes, OpenFile]:
+        """The encoded files beside a file."""
+        key = place.folder, place.name
+        now = time.monotonic()
+        if self._alone.get(key, 0.0) > now:
+            return {}
+        found: dict[bytes, OpenFile] = {}
+        for encoding, suffix in ENCODINGS.items():
+            other = self._beside(place, suffix, file, wait)
+            if other is not None:
+                found[encoding] = other
+        if not found:
+            if len(self._alone) >= _ALONE:
+                self._alone.clear()
+            self._alone[key] = now + ALONE_SECONDS
+        return found
 
     def _beside(self, place: Place, suffix: bytes, file: OpenFile, wait: bool) -> OpenFile | None:
         """The encoded file beside a file. One that is older than the file is left alone: it has another content."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import stat
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ class _How(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
+_SIZE = ctypes.sizeof(_How)
 # The one that keeps Python's lock is for calls that do not wait: releasing it would cost as much as the call.
 _waiting = ctypes.CDLL(None, use_errno=True).syscall
 _immediate = ctypes.PyDLL(None, use_errno=True).syscall
@@ -48,11 +50,17 @@ _waiting.argtypes = _immediate.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c
 _waiting.restype = _immediate.restype = ctypes.c_long
 
 
+@functools.cache
+def _how(flags: int, resolve: int) -> _How:
+    """What the system call is told; made once, as that takes as long as the call."""
+    return _How(flags, 0, resolve)
+
+
 def _openat2(at: int, name: bytes, flags: int, resolve: int) -> int:
-    how = _How(flags, 0, resolve)
+    how = ctypes.byref(_how(flags, resolve))
     call = _immediate if resolve & _CACHED else _waiting
     for _ in range(_ATTEMPTS):
-        descriptor: int = call(_NR_OPENAT2, at, name, ctypes.byref(how), ctypes.sizeof(how))
+        descriptor: int = call(_NR_OPENAT2, at, name, how, _SIZE)
         if descriptor >= 0:
             return descriptor
         number = ctypes.get_errno()
