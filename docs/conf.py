@@ -22,7 +22,7 @@ extensions = [
     "command_line",
     "options",
     "docstrings",
-    "scrolling",
+    "accessible",
 ]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "inventories", "extensions"]

@@ -6,7 +6,7 @@ Try it     pip install starlette
            python examples/hello_starlette.py
            curl http://127.0.0.1:8000/
            curl -N http://127.0.0.1:8000/count
-Leaves out WebSocket endpoints, which are not served yet.
+Leaves out WebSocket endpoints; docs/guides/websocket.md has one.
 """
 
 import contextlib

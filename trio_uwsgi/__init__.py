@@ -9,6 +9,7 @@ Its packages are in layers, each of which imports only from those below it; docs
 
 from trio_uwsgi import errors as errors
 from trio_uwsgi import uwsgi as uwsgi
+from trio_uwsgi._apps.mounts import mount as mount
 from trio_uwsgi._runtime.registry import Registry as Registry
 from trio_uwsgi._runtime.runtime import Runtime as Runtime
 from trio_uwsgi._units.loggers import contain_failures
@@ -20,4 +21,4 @@ from trio_uwsgi.serve import serve as serve
 
 contain_failures()
 
-__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "errors", "serve", "uwsgi"]
+__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "errors", "mount", "serve", "uwsgi"]

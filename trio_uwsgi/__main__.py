@@ -87,7 +87,7 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
         return spool_command(words[1:])
     try:
         arguments = parse(words)
-        start = _Invocation(arguments.app, arguments.factory, fields_of(arguments))
+        start = _Invocation(arguments.app, arguments.factory, tuple(arguments.mount), fields_of(arguments))
         start.set_up_process()
     except (UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
@@ -120,11 +120,14 @@ class _Invocation:
     Args:
         name: the application's name.
         factory: whether that is a function that makes the application.
+        mounts: further applications, as prefixes of the path and names.
         fields: fields of `Config` that the command line sets.
     """
 
-    def __init__(self, name: str, factory: bool, fields: Mapping[str, Any]) -> None:
-        self._reference = AppReference("name", name, factory=factory)
+    def __init__(
+        self, name: str, factory: bool, mounts: tuple[tuple[str, str], ...], fields: Mapping[str, Any]
+    ) -> None:
+        self._reference = AppReference("name", name, factory=factory, mounts=mounts)
         self._fields = fields
         self._refused: ConfigError | None = None
         self.alone = Config()
@@ -162,7 +165,8 @@ class _Invocation:
                 beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
         else:
             with in_time(self._reference.target, self.alone.import_timeout):
-                app, module = load_beside(self._reference.target, factory=self._reference.factory)
+                alone, module = load_beside(self._reference.target, factory=self._reference.factory)
+                app = self._reference.with_mounts(alone)
             beside = config_in(module)
         if beside is None:
             if self._refused is not None:

@@ -52,12 +52,12 @@ class UwsgiError(Exception):
 
 
 class ConfigError(UwsgiError, ValueError):
-    """Options that are impossible or contradict each other. Raised before anything starts.
+    """Options are impossible or contradict each other. It is raised before anything starts.
 
     Args:
         problem: what is wrong, with the values.
         remedy: what to write instead.
-        also: further errors; each is one more line of the text.
+        also: further errors of the same configuration; each is one more line of the text.
     """
 
     def __init__(self, problem: str, remedy: str, also: tuple[ConfigError, ...] = ()) -> None:
@@ -68,11 +68,11 @@ class ConfigError(UwsgiError, ValueError):
 
 
 class BootError(UwsgiError):
-    """The application refused to start: it did not import, or its lifespan startup failed."""
+    """The application did not start: it cannot be imported, or its lifespan startup failed."""
 
 
 class ListenError(BootError, OSError):
-    """An address cannot be listened on. Nothing was started; sockets that had been opened before are closed again.
+    """An address cannot be listened on. Nothing was started; sockets that were opened before are closed again.
 
     Args:
         address: the address as it was given.
@@ -85,7 +85,7 @@ class ListenError(BootError, OSError):
 
 
 class NotServing(UwsgiError, RuntimeError):
-    """A call that needs a running member (a worker, mule or spooler) was made where none is running.
+    """A call that needs a running member (a worker, mule or spooler) was made where none runs.
 
     Args:
         call: the name of the call, as in `uwsgi.set_user_harakiri`.
@@ -105,11 +105,11 @@ class CannotWait(UwsgiError, RuntimeError):
 
 
 class RegistrationError(UwsgiError, ValueError):
-    """A signal, timer, cron or mule declaration that cannot work. Nothing was registered."""
+    """A signal, timer, cron, mule, RPC function, job function or hook cannot work. Nothing was registered."""
 
 
 class MuleError(UwsgiError, ValueError):
-    """A message for a mule that does not exist, or a call that only a mule may make."""
+    """A message was sent to a mule or farm that does not exist, or a call was made that only a mule may make."""
 
 
 class SignalQueueFull(UwsgiError):
@@ -151,19 +151,19 @@ class MessageQueueFull(UwsgiError):
 
 
 class LockError(UwsgiError, ValueError):
-    """A user lock that does not exist, is held by the caller already, or is not held by it. No lock changed."""
+    """A user lock does not exist, is held by the caller already, or is not held by it. No lock was changed."""
 
 
 class AlarmError(UwsgiError, ValueError):
-    """An alarm that is not configured, or a message of the wrong type. No alarm was raised."""
+    """An alarm is not configured, its message is too long, or the action of an alarm raised it."""
 
 
 class CacheError(UwsgiError, ValueError):
-    """A cache that does not exist, or an operation on an item that cannot work. The cache is unchanged."""
+    """A cache does not exist, or an operation on one of its items cannot work. The cache is unchanged."""
 
 
 class CacheFull(CacheError):
-    """The item was not stored: the cache holds `items` items, and its options let it drop none of them.
+    """The item was not stored: the cache is full, and its options let it drop no item.
 
     Args:
         cache: the name of the cache.
@@ -182,7 +182,7 @@ class CacheFull(CacheError):
 
 
 class CacheItemTooLarge(CacheError):
-    """The item was not stored: its key or its value is longer than the cache takes.
+    """The item was not stored: its key or its value is longer than the cache allows.
 
     Args:
         cache: the name of the cache.
@@ -205,11 +205,11 @@ class CacheItemTooLarge(CacheError):
 
 
 class RpcError(UwsgiError, ValueError):
-    """A remote procedure call that was not made, or whose function gave no result."""
+    """A remote procedure call was not made, or its function returned no result."""
 
 
 class RpcNotFound(RpcError):
-    """No function of that name is registered on the node that was called.
+    """No function of this name is registered on the node that was called. Register it there with `uwsgi.rpc_handler`.
 
     Args:
         name: the function's name.
@@ -224,7 +224,7 @@ class RpcNotFound(RpcError):
 
 
 class RpcFailed(RpcError):
-    """The function failed, or could not be called with these arguments.
+    """The function raised an exception, or cannot be called with these arguments.
 
     Args:
         name: the function's name.
@@ -241,7 +241,7 @@ class RpcFailed(RpcError):
 
 
 class NodeError(UwsgiError, OSError):
-    """A call to another server failed, or its result is unknown. Abstract: one of the classes below is raised.
+    """A call to another server failed, or its result is unknown. One of the subclasses is raised.
 
     Args:
         node: the server, as the caller named it.
@@ -255,11 +255,11 @@ class NodeError(UwsgiError, OSError):
 
 
 class NodeUnreachable(NodeError):
-    """No connection could be made: the call was not made."""
+    """The other server cannot be connected to. The call was not made, so it can be repeated."""
 
 
 class NodeTimeout(NodeError, TimeoutError):
-    """The call timed out before the answer was complete: the other server may have run it or not."""
+    """The call timed out before the answer was complete. The other server may or may not have run it."""
 
 
 class NodeClosed(NodeError):
@@ -267,15 +267,15 @@ class NodeClosed(NodeError):
 
 
 class SpoolRefused(NodeError, ValueError):
-    """The other server did not accept the job: it has no spooler, or could not store it."""
+    """The other server did not accept the job: it has no spooler, or cannot store the job."""
 
 
 class SignalRefused(NodeError, ValueError):
-    """The other server did not accept the signal: its queue is full."""
+    """The other server did not accept the signal: its queue is full. Raise the signal later."""
 
 
 class SpoolError(UwsgiError, ValueError):
-    """A job that was not accepted, not found, or not changed. The spooler's directory is unchanged."""
+    """A job was not accepted, not found, or not changed. The spooler's directory is unchanged."""
 
 
 class JobTooLarge(SpoolError):
@@ -330,7 +330,7 @@ class BadSpoolFile(SpoolError):
 
 
 class Harakiri(UwsgiError):
-    """User code passed its time limit (harakiri) and was cancelled.
+    """User code exceeded its time limit (harakiri) and was cancelled.
 
     Args:
         member: the member that ran it, as in `worker1`.
@@ -348,7 +348,7 @@ class Harakiri(UwsgiError):
 
 
 class ProtocolError(UwsgiError):
-    """A violation of a wire protocol. Abstract: raise one of the two classes below.
+    """A violation of a wire protocol. One of the two subclasses is raised.
 
     Args:
         message: what was wrong.
@@ -363,14 +363,14 @@ class ProtocolError(UwsgiError):
 
 
 class LocalProtocolError(ProtocolError):
-    """The application, or this package, violated WSGI, ASGI or HTTP."""
+    """The application, or this package, violated WSGI, ASGI or HTTP. The text says which rule."""
 
     def __init__(self, message: str, status_hint: int = 500) -> None:
         super().__init__(message, status_hint)
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer sent something that the protocol forbids, or more than a limit allows."""
+    """The peer sent bytes that the protocol forbids, or more than a limit allows."""
 
     def __init__(self, message: str, status_hint: int = 400) -> None:
         super().__init__(message, status_hint)
@@ -381,7 +381,7 @@ class ClientDisconnected(UwsgiError, OSError):
 
 
 class ThreadCancelled(UwsgiError):
-    """Synchronous user code was cancelled in its thread, or while it waited for one, and returned no result.
+    """Synchronous code was cancelled in its thread, or while it waited for a thread, and returned no result.
 
     Args:
         what: the unit of work, as in `request GET /slow`.
@@ -395,4 +395,4 @@ class ThreadCancelled(UwsgiError):
 
 
 class ThreadAbandoned(ThreadCancelled):
-    """The thread did not end when it was cancelled: it was abandoned and keeps running in the background."""
+    """Synchronous code did not end when it was cancelled. Its thread was abandoned and runs on in the background."""

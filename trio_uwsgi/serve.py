@@ -76,33 +76,32 @@ async def serve(
 ) -> None:
     """Serve an application, with its signals, timers, mules and spoolers, until it is stopped.
 
-    Standalone, `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000. The first SIGINT or SIGTERM stops
-    gracefully, the second one at once, and a third one ends the process even if a handler blocks Trio's thread. SIGHUP
-    reloads (see `Runtime.reload`); the README lists the other signals and the commands of `Config.master_fifo`. If
-    `config` has no addresses, `serve` listens on the sockets that systemd passes; it reports its state to systemd.
+    As the main program, `trio.run(trio_uwsgi.serve, app)` serves HTTP on 127.0.0.1:8000. The first SIGINT or SIGTERM
+    stops gracefully, the second one immediately, and a third one ends the process even if a handler blocks Trio's
+    thread. SIGHUP reloads, as `Runtime.reload`. If `config` has no addresses, `serve` listens on the sockets that
+    systemd passes; it reports its state to systemd.
 
-    Embedded, `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns once every member serves. POSIX
-    signals, logging and the process stay the caller's; `runtime.stop()` stops gracefully.
+    Embedded in another Trio program, `runtime = await nursery.start(trio_uwsgi.serve, app, config)` returns when every
+    member serves. POSIX signals, logging and the process belong to that program; `runtime.stop()` stops gracefully.
 
     Args:
         app: an ASGI 3 or a WSGI callable; `Config.interface` says which, and is detected by default.
-        config: what to run; it is never changed.
-        registry: the application's declarations; without it the default registry, `trio_uwsgi.uwsgi.registry`.
-        task_status: passed by `nursery.start`, which returns the `Runtime`.
+        config: the options.
+        registry: the application's declarations; without it the default registry, `uwsgi.registry`.
+        task_status: `nursery.start` passes it, and returns the `Runtime`.
     Raises:
-        ConfigError: it cannot be detected whether `app` is WSGI or ASGI; or an option that changes the process (`uid`,
-            `pidfile` and others) was given when embedded.
+        ConfigError: `app` is neither clearly WSGI nor clearly ASGI; or an embedded server was given an option that
+            changes the process, such as `Config.uid` or `Config.pidfile`.
         RegistrationError: a declaration does not fit the members, or another runtime serves this registry.
         BootError: an address cannot be listened on, or the application's lifespan startup failed.
-        SystemExit: SIGQUIT, or a second SIGINT or SIGTERM was received; the code is 128 plus its number.
-    Resource handling: everything that it opens (sockets, their files, tasks) is closed when it returns or raises. A
-        thread whose user code does not end is abandoned, counted, and named in the log.
-    Error handling: an exception in the application is logged, and ends only its own request or handler. Errors at the
-        start are raised as they are. Any later error is a bug in this package, and is raised in Trio's exception
-        groups.
+        SystemExit: SIGQUIT, or a second SIGINT or SIGTERM was received; the code is 128 plus the signal's number.
+    Resource handling: everything that `serve` opens (sockets, their files, tasks) is closed when it returns or raises.
+        A thread whose code does not end is abandoned; the statistics count it and the log names it.
+    Error handling: an exception in the application is logged and ends only its own request or handler. Errors at the
+        start are raised as they are. Any later error is a bug in this package and is raised in Trio's exception groups.
     Checkpoint: always.
-    Cancellation: a hard stop: connections are cut, handlers cancelled, waiting signals dropped and counted in the log.
-    uWSGI: starting the server.
+    Cancellation: an immediate stop. Connections are closed, handlers are cancelled, and signals that wait are dropped;
+        the log has their number.
     Example:
         trio.run(trio_uwsgi.serve, app, trio_uwsgi.Config(http="127.0.0.1:8000", mules=1, harakiri=30))
     """

@@ -81,12 +81,12 @@ _BEGIN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)  # a Monday
 
 
 class EventLog:
-    """What happened in a runtime: frozen `Event` values, in a deterministic order.
+    """The events of a runtime: immutable `Event` values, in a deterministic order.
 
-    Trio runs tasks that wake at the same instant in random order, so events of one instant are sorted: by member, then
-    by kind of work (the first word of `what`); events of one kind keep the order in which they happened. Two runs of
-    the same test give equal logs, unless its own tasks or threads race at one instant, for the next free mule for
-    example.
+    Iterate over it, take its `len()`, compare it with a list, or print it. Trio runs tasks that wake at the same
+    instant in random order, so the log sorts events of one instant by member, then by kind of work (the first word of
+    `what`). Events of one kind keep the order in which they happened. Two runs of the same test have equal logs, unless
+    its own tasks or threads race at one instant.
     """
 
     def __init__(self) -> None:
@@ -110,16 +110,16 @@ class EventLog:
         return f"<EventLog: {len(self)} events>\n" + "\n".join(f"{e.time:12.3f}  {e.member:10}  {e.what}" for e in self)
 
     def append(self, event: Event) -> None:
-        """Add an event."""
+        """Add an event, for example one of the test itself."""
         self._events.append(event)
 
     def count(self, what: str, member: str | None = None) -> int:
-        """Count the events whose `what` is exactly this, of one member or of all."""
+        """Count the events whose `what` is equal to this, of one member or of all."""
         self.catch_up()
         return sum(event.what == what and member in (None, event.member) for event in self._events)
 
     def times(self, what: str, member: str | None = None) -> list[float]:
-        """The times of the events that `count` counts, in seconds since the runtime started, in order."""
+        """List the times of the events that `count` counts, in order, in seconds since the runtime started."""
         self.catch_up()
         return sorted(event.time for event in self._events if event.what == what and member in (None, event.member))
 
@@ -162,10 +162,13 @@ class _RememberingJournal(LoggingJournal):
 
 
 class RuntimeUnderTest:
-    """A running runtime in a test, as `open_runtime` gives it.
+    """A runtime in a test, from `open_runtime`.
 
-    `client` is an httpx client for the application, `log` the `EventLog`, and `runtime` the `Runtime`. `signal`,
-    `mule_msg`, `farm_msg`, `spool`, `statistics` and `stop` are the `Runtime`'s.
+    Attributes:
+        client: an `httpx.AsyncClient` whose requests go to the application.
+        log: the events so far, an `EventLog`.
+        runtime: the `Runtime` itself.
+        signal, mule_msg, farm_msg, spool, statistics, stop: these methods of the `Runtime`.
     """
 
     def __init__(self, tree: NurseryTree, client: httpx.AsyncClient, log: EventLog, members: _MemberAccess) -> None:
@@ -187,7 +190,8 @@ class RuntimeUnderTest:
 
         Args:
             protocol: the protocol that the worker expects on it.
-
+        Returns:
+            A Trio stream.
         Checkpoint: never.
         """
         return self._members.connect(self._tree, _peer(next(self._ports), protocol))[0]
@@ -220,18 +224,17 @@ class RuntimeUnderTest:
         )
 
     def kill(self, member: str) -> None:
-        """Kill a member, as `kill -9` of its process would.
+        """Kill a member, as `kill -9` of its process does.
 
-        What the member runs is cut off; for a job of a spooler that is a failed attempt. The runtime then starts a
-        replacement, after a pause if the member had run for a short time only.
+        What the member runs is lost; for a job that is a failed attempt. The runtime then starts a replacement, after a
+        pause if the member had run for a short time only.
 
         Where members are processes, the process gets SIGKILL. Where they are tasks, the member is cancelled, so its
-        `finally` blocks still run; what they send to the runtime is dropped. If two members are killed at one instant,
-        the runtime may notice either first.
+        `finally` blocks still run; the runtime drops what they send. If a test kills two members at one instant, the
+        runtime may notice either first.
 
         Args:
-            member: its name, such as `mule1`.
-
+            member: the name of the member, such as `"mule1"`.
         Raises:
             LookupError: no member of this name is running.
         Checkpoint: never.
@@ -252,22 +255,24 @@ async def open_runtime(
 
     Args:
         app: the application, ASGI or WSGI; None answers every request with 404.
-        config: what to run. Its addresses, `lazy_apps`, and what it says of a server's process (`pidfile`, `uid` and
-            so on) have no effect: the runtime listens on no socket, and the client's bytes go through memory, or
+        config: the options. Addresses, `Config.lazy_apps` and options of the process (`Config.pidfile`, `Config.uid`
+            and so on) have no effect: the runtime listens on no socket. The client's bytes go through memory, or
             through a pair of sockets where workers are processes.
-        registry: the declarations; without it the default registry.
+        registry: the declarations; without it the default registry, `uwsgi.registry`.
         begin: the time of day at which the runtime starts, with a time zone.
         allow_failures: treat exceptions in user code as in production: they are logged and counted. By default the
             first one ends the runtime and is raised here.
     Yields:
         The runtime, with its client and its log.
     Raises:
-        What `trio_uwsgi.serve` raises, and the first exception in user code.
+        Exception: the first exception in user code, unless `allow_failures` is True.
+        ConfigError, RegistrationError, BootError: as `serve`.
         ModuleNotFoundError: httpx is not installed.
-    Checkpoint: always, on the way in and on the way out.
-    Cancellation: a hard stop, as of `trio_uwsgi.serve`.
+    Checkpoint: always, on entry and on exit.
+    Cancellation: an immediate stop, as of `serve`.
     Example:
         async with open_runtime(app, Config(mules=1)) as runtime:
+            response = await runtime.client.get("/")
             runtime.signal(17)
     """
     _require_httpx()

@@ -1,17 +1,31 @@
 """The directive `config-options`: every field of `Config`, with what its own comment in the source says."""
 
+from __future__ import annotations
+
 import ast
 import dataclasses
 import inspect
-from typing import NamedTuple
+import json
+import re
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
-from docutils import nodes
-from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from trio_uwsgi import Config
 from trio_uwsgi._program.command_options import OPTIONS, flag_of
 from trio_uwsgi.config import config as source
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.application import Sphinx
+
+    from docs.extensions import names
+else:
+    import names
+
+
+# A value in quotes, outside of backticks.
+_QUOTED = re.compile(r'(?<![`{:"])"([\w:./,& -]+)"(?![`:])')
 
 
 class Group(NamedTuple):
@@ -19,7 +33,7 @@ class Group(NamedTuple):
 
     title: str
     more: str
-    fields: list["Field"]
+    fields: list[Field]
 
 
 class Field(NamedTuple):
@@ -86,20 +100,41 @@ def flags_of(name: str) -> str:
         if option.field == name
         for flag in (flag_of(option), *option.aliases)
     ]
-    return ", ".join(f"`{words}`" for words in written) or "none"
+    repeatable = any(option.collect for option in OPTIONS if option.field == name)
+    return " or ".join(f"`{words}`" for words in written) + (", which may be repeated" if repeatable else "")
+
+
+def type_of(name: str) -> str:
+    """The type of a field, without the names that only the source has."""
+    (field,) = (field for field in dataclasses.fields(Config) if field.name == name)
+    choices = {"Interface": source.Interface, "Lifespan": source.Lifespan, "Placement": source.Placement}
+    text = str(field.type)
+    if text in choices:
+        return f"Literal[{', '.join(map(repr, get_args(choices[text])))}]"
+    return text
+
+
+def linked(comment: str, name: str) -> str:
+    """The comment of a field; other fields and names of the API in it are links."""
+    scope = names.Scope(cls="Config", own=frozenset({name}))
+
+    def role(code: str) -> str:
+        full = names.entry_of(code, scope)
+        return f"`{code}`" if full is None else f"{{py:obj}}`{code} <{full}>`"
+
+    return names.replace_code(_QUOTED.sub(r'`"\1"`', comment), role)
 
 
 def page() -> str:
     """All options, as the Markdown of their page."""
-    types = {field.name: str(field.type) for field in dataclasses.fields(Config)}
     lines: list[str] = []
     for group in groups():
-        lines += [f"## {group.title[0].upper()}{group.title[1:]}", "", f"{sentence(group.more)}", ""]
+        lines += [f"## {group.title[0].upper()}{group.title[1:]}", "", sentence(group.more), ""]
         for field in group.fields:
-            for number, name in enumerate(field.names):
-                lines += [f":::{{py:attribute}} trio_uwsgi.Config.{name}", f":type: {types[name]}"]
-                lines += [f":value: {default_of(name)}", "", f"Command line: {flags_of(name)}", ""]
-                lines += [field.comment if number == 0 else f"See `{field.names[0]}`.", ":::", ""]
+            for name in field.names:
+                lines += [f":::{{py:attribute}} Config.{name}", ":module: trio_uwsgi", f":type: {type_of(name)}"]
+                lines += [f":value: {json.dumps(default_of(name))}", "", linked(field.comment, name), ""]
+                lines += [f"On the command line: {flags_of(name)}.", ":::", ""]
     return "\n".join(lines)
 
 
@@ -109,11 +144,13 @@ def sentence(text: str) -> str:
 
 
 class ConfigOptions(SphinxDirective):
-    """The directive."""
+    """The directive. The options of the command line become targets of the role `option`."""
 
     def run(self) -> list[nodes.Node]:
         """Called by Sphinx."""
         self.env.note_dependency(source.__file__)
+        for flag, field in names.FLAGS.items():
+            self.env.domains.standard_domain.add_program_option(None, flag, self.env.docname, field)
         return self.parse_text_to_nodes(page(), allow_section_headings=True)
 
 

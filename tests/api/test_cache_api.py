@@ -214,8 +214,8 @@ def test_a_store_that_takes_no_more_ends_the_call_only(tmp_path: Path) -> None:
     """The error says so, and the cache has what it had."""
     cache = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
     cache.update("a", "1")
-    assert cache.stored is not None
-    cache.stored.close()
+    assert cache._file is not None
+    cache._file.close()
     for call in (lambda: cache.update("a", "2"), lambda: cache.inc("n"), lambda: cache.delete("a")):
         with pytest.raises(CacheError, match="the cache is unchanged"):
             call()
@@ -266,13 +266,13 @@ def test_a_disk_that_cannot_be_written_to_is_logged(tmp_path: Path, caplog: pyte
     cache = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
     cache.update("a", "1")
     cache.clear()
-    assert cache.stored is not None
-    cache.stored.close()
-    cache.stored.sync()
+    assert cache._file is not None
+    cache._file.close()
+    cache._file.sync()
     assert "could not be flushed to the disk" in caplog.text
     again = LocalCache(Cache("c", items=3, store=str(tmp_path / "c.store")), lambda: 0.0)
     assert [] == again.keys()
-    assert again.stored is not None
-    again.stored.close()
+    assert again._file is not None
+    again._file.close()
     with pytest.raises(BootError, match="more than a store can hold"):
         LocalCache(Cache("c", items=10**15, store=str(tmp_path / "large.store")), lambda: 0.0)

@@ -109,8 +109,8 @@ def test_a_store_of_version_1_is_taken_over(tmp_path: Path, folder: SharedFolder
         spec = Cache("c", items=9, store=str(tmp_path / "c.store"))
         cache = LocalCache(spec, lambda: 0.0, folder if shared else None)
         assert old == {key: cache.get(key) for key in list(cache.keys())}
-        assert cache.stored is not None
-        cache.stored.close()
+        assert cache._file is not None
+        cache._file.close()
 
 
 def test_a_store_goes_from_one_process_to_many_and_back(tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_store_goes_from_one_process_to_many_and_back(tmp_path: Path) -> None:
         for key in updates:
             cache.update(key, key, 1 if key == "x" else 0)
         assert expected == sorted(cache.keys())
-        assert cache.stored is not None
-        cache.stored.close()
+        assert cache._file is not None
+        cache._file.close()
         folder.remove()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +46,10 @@ FOLDERS = re.compile(r"(?<![\w.])/(run|srv|var/(?:spool|lib|log))/")
 # A server's last line of its start, whatever it is.
 SERVES = re.compile(r", in (tasks|processes) of process \d+")
 LONGEST = 60  # seconds
+# Seconds for a line that may only come when the server stops.
+PATIENCE = 5
+# Commands that only look, and may do so again.
+LOOKS = re.compile(r"(curl (?!.*( -d | --data| -X | -T ))|cat |grep |ls\b|tail |ps |pgrep |trio-uwsgi spool ls)")
 
 
 class Server:
@@ -72,7 +78,11 @@ class Server:
         assert any(SERVES.search(line) for line in self.log), (self.words, self.log)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stop it as its page does, and look at what it printed."""
+        """Stop it as its page does, when it has printed what the page shows before that; and look at all it printed."""
+        before = list(itertools.takewhile(lambda line: line.strip() != "^C", self.shown))
+        ends = time.monotonic() + PATIENCE
+        while in_order(before, self.log) and self._process.poll() is None and time.monotonic() < ends:
+            time.sleep(0.1)
         if self._process.poll() is None:
             self._process.send_signal(number)
         try:
@@ -199,7 +209,9 @@ class PageRun:
             if words == "echo $?":
                 continue
             asked = number + 1 < len(commands) and commands[number + 1].words == "echo $?"
-            self._bash(words, shown, code=int(commands[number + 1].prints[0]) if asked else 0)
+            code = int(commands[number + 1].prints[0]) if asked else 0
+            waited = number > 0 and commands[number - 1].words.startswith("sleep ")
+            self._bash(words, shown, code=code, again=waited and bool(LOOKS.match(words)))
 
     def _serves(self, words: str) -> bool:
         """Does this command serve until it is stopped?"""
@@ -245,7 +257,18 @@ class PageRun:
             server, self._server = self._server, None
             server.stop(number)
 
-    def _bash(self, words: str, shown: list[str] | None = None, code: int = 0) -> None:
+    def _bash(self, words: str, shown: list[str] | None = None, code: int = 0, *, again: bool = False) -> None:
+        """Run a command. With `again` it looks at what takes time, and here may look for longer than its page says."""
+        ends = time.monotonic() + (LONGEST if again else 0)
+        while True:
+            try:
+                return self._bash_once(words, shown, code)
+            except AssertionError:
+                if time.monotonic() > ends:
+                    raise
+            time.sleep(0.2)
+
+    def _bash_once(self, words: str, shown: list[str] | None, code: int) -> None:
         done = subprocess.run(
             ["bash", "-c", words],
             cwd=self._folder,
@@ -296,8 +319,15 @@ class PageRun:
         for unit in self._units:
             if int(said.split()[1]) < 253:  # it knows the rest of such a unit
                 unit.write_text(unit.read_text().replace("notify-reload", "notify"))
-        for unit in self._units:
-            self._bash(f"{analyze} verify {unit}")
+        for unit in dict.fromkeys(self._units):
+            done = subprocess.run(
+                [analyze, "verify", str(unit)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=LONGEST,
+            )
+            assert (0, "") == (done.returncode, done.stdout)
 
     def _check_data(self, language: str, text: str) -> None:
         if language == "toml":

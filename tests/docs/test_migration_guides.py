@@ -13,7 +13,8 @@ from tests.docs.blocks import ROOT, blocks_of
 from tests.interop.peers import TIMEOUT, Program, exchange, find_program, free_port
 from trio_uwsgi import uwsgi
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
-from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, flag_of
+from trio_uwsgi._program.command_options import OPTIONS, flag_of
+from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 from trio_uwsgi.uwsgi._missing import _FAMILIES, _INSTEAD
 
@@ -43,7 +44,7 @@ def flags(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
 
 
-OURS = {flag_of(option) for option in OPTIONS} | {"--processes", "--log-level", "--factory", "--modifier"}
+OURS = {flag_of(option) for option in OPTIONS} | {"--processes", "--log-level", "--factory", "--modifier", "--mount"}
 
 
 def test_every_option_of_uwsgi_with_a_hint_is_in_the_table() -> None:

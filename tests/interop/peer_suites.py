@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 SUITES = Path(__file__).parent / "suites"
+AUTOBAHN = "autobahntestsuite==25.10.1"
 LONGEST = 400  # seconds that one run of a suite may take
 
 
@@ -53,6 +54,28 @@ def make(folder: Path, names: list[str]) -> None:
         shutil.unpack_archive(archive, folder)
 
 
+def make_autobahn(folder: Path) -> None:
+    """Install Autobahn's test suite for WebSockets, which needs Python 2.7.
+
+    Raises:
+        FileNotFoundError: there is no Python 2.7.
+        subprocess.CalledProcessError: pip could not get something.
+    """
+    target = folder / "autobahn"
+    pip = [python_2(), "-m", "pip", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--target", str(target), AUTOBAHN], check=True, timeout=900)
+    (target / "zope" / "__init__.py").touch()  # a namespace package, which is none without its .pth file
+
+
+def python_2() -> str:
+    """The path of a Python 2.7: on PATH, or one of pyenv's."""
+    pyenv = sorted(Path.home().glob(".pyenv/versions/2.7*/bin/python2.7"))
+    found = str(pyenv[-1]) if pyenv else shutil.which("python2.7")
+    if found is None:
+        raise FileNotFoundError("Autobahn's test suite needs a python2.7 on PATH, or pyenv's")
+    return found
+
+
 def run(folder: Path, suite: str, mode: str, report: Path, tests: list[str]) -> dict[str, Outcome]:
     """Run tests of a suite, and give back how each of them ended.
 
@@ -86,3 +109,4 @@ def run(folder: Path, suite: str, mode: str, report: Path, tests: list[str]) -> 
 
 if __name__ == "__main__":
     make(Path(sys.argv[1]), ["starlette", "fastapi", "flask", "werkzeug"])
+    make_autobahn(Path(sys.argv[1]))

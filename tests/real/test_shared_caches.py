@@ -106,8 +106,8 @@ def test_no_increment_is_lost_or_counted_twice(
     # Who was killed between the two may have made one that it did not write down.
     assert max(acknowledged) <= cache.num("n") <= 4 * most + kills
     assert kills
-    assert cache.stored is not None
-    cache.stored.close()
+    assert cache._file is not None
+    cache._file.close()
 
 
 @pytest.mark.long
@@ -123,8 +123,8 @@ def test_room_and_counts_under_four_processes(start: Start, folder: SharedFolder
     assert [50] * 4 == [said(peer) for peer in peers]
     statistics = cache.statistics()
     assert (50, 20_000, 0) == (statistics.items, statistics.hits + statistics.misses, statistics.full)
-    assert cache.stored is not None
-    cache.stored.close()
+    assert cache._file is not None
+    cache._file.close()
 
 
 STEP = st.tuples(
@@ -188,8 +188,8 @@ def test_a_shared_store_survives_a_kill(start: Start, folder: SharedFolder, tmp_
     for where in (folder, None):
         assert [] == [n for n in range(last + 1) if cache.get(f"key{n}") != b"value%d" % n]
         assert cache.num("total") in (last + 1, last + 2)
-        assert cache.stored is not None
-        cache.stored.close()
+        assert cache._file is not None
+        cache._file.close()
         if where is not None:
             cache = LocalCache(Cache("c", **fields), time.time)
 

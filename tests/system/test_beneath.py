@@ -166,7 +166,7 @@ def changing(folder: Path) -> Iterator[None]:
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(60)
 
 
 def test_a_race(way: str, folder: Path) -> None:

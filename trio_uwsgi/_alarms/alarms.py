@@ -48,8 +48,13 @@ _doing_alarm: ContextVar[bool] = ContextVar("trio_uwsgi_alarming", default=False
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AlarmStatistics:
-    """How many alarms were `raised`; `suppressed` because they repeated the last message; `dropped` because the queue
-    was full or the runtime ended; `failed` in their action (these count as `raised` too).
+    """The alarms of a runtime.
+
+    Attributes:
+        raised: alarms that were accepted.
+        suppressed: alarms that repeated the last message within `Config.alarm_freq` seconds.
+        dropped: alarms that were dropped because the queue was full or the runtime ended.
+        failed: those of `raised` whose action failed.
     """
 
     raised: int

@@ -22,7 +22,6 @@ from trio_uwsgi._caches.store import Store
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._caches.rules import Item
     from trio_uwsgi.config.options import Cache
 
 __all__ = ["Caches", "LocalCache", "item_bytes"]
@@ -48,12 +47,18 @@ def item_bytes(what: str, value: str | bytes) -> bytes:
 
 
 class LocalCache:
-    """One cache of the runtime, from `uwsgi.cache(name)`. Its methods never wait and may be called from any thread.
+    """One cache of the runtime, from `uwsgi.cache`. Its methods never wait, and any thread may call them.
 
-    Keys and values are bytes, or str, which are encoded as UTF-8. `expires` is in seconds from now, a number with or
-    without fractions; 0 is never. Each call is atomic. Exceptions: `TypeError` for keys and values of other types,
-    `CacheFull` and `CacheItemTooLarge` for items that cannot be stored, `CacheError` for other errors. The functions
-    `cache_...` of `trio_uwsgi.uwsgi` do the same; their docstrings say how they differ from uWSGI.
+    Keys and values are bytes, or str that are encoded as UTF-8. `expires` is in seconds from now, with or without a
+    fraction; 0 is never. Each call is atomic, also between processes. The functions whose names begin with `cache_`,
+    such as `uwsgi.cache_get`, do the same, for caches of other nodes too; they say how uWSGI differs.
+
+    Raises:
+        TypeError: a key or a value is neither bytes nor str.
+        CacheFull: the cache has no room for a new item.
+        CacheItemTooLarge: a key or a value is too long.
+        CacheError: a key is empty, `expires` is negative, an item is not a number, or a number exceeds 64 bits.
+    Checkpoint: never.
     """
 
     __slots__ = ("_file", "_lock", "_now", "_rules")
@@ -62,7 +67,7 @@ class LocalCache:
         self._now = now
         self._lock: AbstractContextManager[object]
         self._rules: CacheRules | SharedRules
-        self._file: Store | SharedRules | None
+        self._file: Store | SharedRules | None  # if the items are stored or shared
         if folder is not None:
             self._lock = nullcontext()
             self._rules = self._file = SharedRules(spec, folder, now())
@@ -79,37 +84,32 @@ class LocalCache:
 
     @property
     def name(self) -> str:
-        """Its name in `Config.caches`."""
+        """The name of the cache in `Config.caches`."""
         return self._rules.spec.name
 
-    @property
-    def stored(self) -> Store | SharedRules | None:
-        """Its file, if it is stored or shared; else None."""
-        return self._file
-
     def statistics(self) -> CacheStatistics:
-        """The number of items, hits and misses."""
+        """Count the items, the hits and the misses."""
         with self._lock:
             return self._rules.statistics(self._now())
 
-    def item(self, key: str | bytes) -> Item | None:
-        """The value of an item and when it expires, in seconds since the epoch (`inf`: never); None without an item."""
+    def item(self, key: str | bytes) -> tuple[bytes, float] | None:
+        """Get the value of an item, and when it expires in seconds since the epoch (`inf`: never); None without one."""
         with self._lock:
             return self._rules.get(item_bytes("key", key), self._now())
 
     def get(self, key: str | bytes) -> bytes | None:
-        """The value of an item; None if there is none."""
+        """Get the value of an item; None if it does not exist or has expired."""
         with self._lock:
             item = self._rules.get(key if type(key) is bytes else item_bytes("key", key), self._now())
         return None if item is None else item[0]
 
     def exists(self, key: str | bytes) -> bool:
-        """Is there such an item?"""
+        """Return whether an item with this key exists and has not expired."""
         with self._lock:
             return self._rules.exists(item_bytes("key", key), self._now())
 
     def set(self, key: str | bytes, value: str | bytes, expires: float = 0) -> bool:
-        """Store a new item; False if there is one already, which is unchanged."""
+        """Store a new item and return True; return False if the item exists, which is not changed."""
         name, data = item_bytes("key", key), item_bytes("value", value)
         with self._lock:
             return self._rules.set(name, data, expires, self._now())
@@ -121,27 +121,27 @@ class LocalCache:
             self._rules.update(name, data, expires, self._now())
 
     def delete(self, key: str | bytes) -> bool:
-        """Drop an item; False if there is none."""
+        """Delete an item and return True; return False if it does not exist."""
         with self._lock:
             return self._rules.delete(item_bytes("key", key), self._now())
 
     def clear(self) -> None:
-        """Drop all items."""
+        """Delete all items."""
         with self._lock:
             self._rules.clear()
 
     def keys(self) -> list[bytes]:
-        """The keys of all items."""
+        """List the keys of all items."""
         with self._lock:
             return self._rules.keys(self._now())
 
     def num(self, key: str | bytes) -> int:
-        """The number that is stored, 0 if there is none."""
+        """Get the number that is stored; 0 if the item does not exist."""
         with self._lock:
             return self._rules.number(item_bytes("key", key), self._now())
 
     def inc(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
-        """Add to a number and return the new one."""
+        """Add to a number and return the new one. A missing item counts as `Cache.math_initial`."""
         return self._change(key, value, lambda number: number + value, expires)
 
     def dec(self, key: str | bytes, value: int = 1, expires: float = 0) -> int:
@@ -153,7 +153,7 @@ class LocalCache:
         return self._change(key, value, lambda number: number * value, expires)
 
     def div(self, key: str | bytes, value: int = 2, expires: float = 0) -> int:
-        """Divide a number, truncating fractions, and return the new one."""
+        """Divide a number, drop the fraction, and return the new number."""
         if not value:
             raise CacheError("a number in a cache cannot be divided by 0")
         return self._change(key, value, lambda number: _quotient(number, value), expires)
@@ -199,8 +199,8 @@ class Caches:
     def clear_dead_readers(self) -> None:
         """Clear the slots of readers that were killed. Optional: `shared_cache.py` also clears them by itself."""
         for cache in self._caches.values():
-            if isinstance(cache.stored, SharedRules):
-                cache.stored.clear_dead_readers()
+            if isinstance(cache._file, SharedRules):
+                cache._file.clear_dead_readers()
 
     def get(self, name: str) -> LocalCache:
         """The cache of that name; `""` is the first one.
@@ -240,15 +240,15 @@ class Caches:
             async with trio.open_nursery() as nursery:
                 for spec in self._specs:
                     cache = self._caches[spec.name] = LocalCache(spec, self._now, self._folder)
-                    if cache.stored is not None and spec.store_sync and not joins:
-                        nursery.start_soon(_sync, cache.stored, spec.store_sync)
+                    if cache._file is not None and spec.store_sync and not joins:
+                        nursery.start_soon(_sync, cache._file, spec.store_sync)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
             for spec in self._specs:
                 opened = self._caches.get(spec.name)
-                if opened is not None and opened.stored is not None:
-                    opened.stored.close(sync=spec.store is not None and not joins)
+                if opened is not None and opened._file is not None:
+                    opened._file.close(sync=spec.store is not None and not joins)
             if self._folder is not None:
                 self._folder.close() if joins else self._folder.remove()
 

@@ -87,7 +87,14 @@ _MAX_DROPPED = 16
 
 @dataclass(frozen=True, slots=True)
 class CacheStatistics:
-    """The number of items; of `get`s that found an item, and that did not; of items refused because it was full."""
+    """The counters of one cache.
+
+    Attributes:
+        items: the items that it holds now.
+        hits: how often an item was asked for and found.
+        misses: how often an item was asked for and not found.
+        full: items that were refused because the cache was full.
+    """
 
     items: int
     hits: int

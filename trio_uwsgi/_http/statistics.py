@@ -9,8 +9,14 @@ __all__ = ["HttpStatistics"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HttpStatistics:
-    """The HTTP of one worker slot: `requests` and `connections` of all its instances so far, `running` requests and
-    `open` connections now. `name` is that of the worker, as in the statistics of members.
+    """The requests and connections of one worker's slot, over HTTP and the uwsgi protocol.
+
+    Attributes:
+        name: the name of the worker, as in `worker1`.
+        requests: requests so far, of all instances.
+        connections: connections so far, of all instances.
+        running: requests that run now.
+        open: connections that are open now.
     """
 
     name: str

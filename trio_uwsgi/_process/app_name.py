@@ -21,6 +21,7 @@ import sys
 from types import CodeType, ModuleType
 from typing import Any, Literal
 
+from trio_uwsgi._apps.mounts import mount
 from trio_uwsgi._process.loader import PassingThrough, import_failure, is_failure, load_app
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi.errors import BootError, ConfigError
@@ -64,12 +65,15 @@ class AppReference:
         object    the global `attribute` of module `target`
         script    the global `attribute` of the script with path `target`
         module    the global `attribute` of module `target`, which was run with `python -m`
+
+    `mounts` are further applications, as prefixes of the path and names.
     """
 
     how: Literal["name", "object", "script", "module"]
     target: str
     attribute: str = ""
     factory: bool = False
+    mounts: tuple[tuple[str, str], ...] = ()
 
     @property
     def folder(self) -> str | None:
@@ -88,13 +92,24 @@ class AppReference:
                 patched the standard library.
         """
         try:
-            return self._load()
+            app = self._load()
         except Served as served:  # the module calls `serve` when it is imported
-            return served.app
+            app = served.app
         except BaseExceptionGroup as group:
-            return _served_in(group).app
+            app = _served_in(group).app
         finally:
             undo_import_changes()
+        return self.with_mounts(app)
+
+    def with_mounts(self, app: Any) -> Any:  # as before
+        """The application, with the others that are mounted beside it.
+
+        Raises:
+            BootError: as `load_app`.
+        """
+        if not self.mounts:
+            return app
+        return mount({"": app, **{prefix: load_app(target) for prefix, target in self.mounts}})
 
     def _load(self) -> Any:
         if self.how == "name":

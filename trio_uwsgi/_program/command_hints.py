@@ -1,6 +1,6 @@
 """Hints for options of other servers, and the text of a `ConfigError` in the words of the command line.
 
-The hints for uWSGI's options are in `command_options.py`.
+The hints for uWSGI's options are in `uwsgi_options.py`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from trio_uwsgi._program.command_options import OPTIONS, flag_of
 
 __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
-_WEBSOCKETS = "leave it out, WebSocket is not served"
 _TLS = "TLS is for a proxy in front"
 _STDERR = "leave it out, the log goes to standard error; --disable-logging disables the access log"
-_PROXY = "leave it out, the application reads a proxy's headers; over --socket the proxy's variables are used"
+_PROXY = "write --forwarded-allow SOURCE for the proxies whose headers are believed"
 _FOLDERS = "leave it out, --reload watches the current directory and the application's"
 
 # Options of gunicorn, uvicorn and hypercorn that neither uWSGI nor trio_uwsgi has.
@@ -60,12 +59,13 @@ FOREIGN_OPTIONS = {
     **dict.fromkeys(("n", "name"), "leave it out; pip install 'trio-uwsgi[procname]' names the processes"),
     **dict.fromkeys(("reload-dir", "reload-include", "reload-exclude", "reload-extra-file", "reload-engine"), _FOLDERS),
     **dict.fromkeys(("loop", "worker-tmp-dir"), "leave it out, everything runs on Trio"),
-    **dict.fromkeys(
-        ("ws", "ws-max-size", "ws-ping-interval", "ws-ping-timeout", "websocket-ping-interval"), _WEBSOCKETS
-    ),
+    "ws": "leave it out, ASGI applications get WebSockets",
+    "ws-max-size": "write --max-websocket-message BYTES",
+    "ws-ping-interval": "write --websocket-ping-interval SEC",
+    "ws-ping-timeout": "write --websocket-ping-timeout SEC",
     **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile", "quic-bind"), _TLS),
-    **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips", "proxy-protocol"), _PROXY),
-    "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME",
+    **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips"), _PROXY),
+    "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME, over --http X-Forwarded-Prefix",
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),
 }
 

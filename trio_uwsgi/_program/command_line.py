@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
-from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
 from trio_uwsgi.config import Config
 
 __all__ = ["UsageError", "fields_of", "parse"]
@@ -83,10 +84,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
+def _mount(text: str) -> tuple[str, str]:
+    prefix, found, name = text.partition("=")
+    if not found or not name or not prefix.startswith("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form /PREFIX=APP, as in /shop=shop:app")
+    return prefix.rstrip("/"), name
+
+
 def _without_incomplete(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words without those options whose value is missing or unexpected; and an error for each of these."""
     takes = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
-    takes |= {"-p": True, "--processes": True, "--log-level": True}
+    takes |= {"--mount": True, "-p": True, "--processes": True, "--log-level": True}
     takes |= {"--factory": False, "--help": False, "-h": False, "--version": False}
     left = list(reversed(argv))
     words: list[str] = []
@@ -155,6 +163,14 @@ def _parser() -> argparse.ArgumentParser:
     add = groups["application"].add_argument
     add("app", metavar="APP", nargs="?", help="module:attribute, module, or path/to/file.py[:attribute]")
     add("--factory", action="store_true", help="the attribute is a function that returns the application")
+    add(
+        "--mount",
+        action="append",
+        type=_lenient("--mount", _mount),
+        default=[],
+        metavar="/PREFIX=APP",
+        help="another application, for paths below the prefix; repeatable",
+    )
     groups["members"].add_argument(
         "-p",
         "--processes",
@@ -206,7 +222,7 @@ def _unknown_option(text: str) -> str:
         name = name[:2]  # as in -b:80
     bare = name.lstrip("-").replace("_", "-")
     known = [name.lstrip("-") for option in OPTIONS for name in (flag_of(option), *option.aliases)]
-    known += ["processes", "factory", "log-level", "help", "version"]
+    known += ["processes", "factory", "mount", "log-level", "help", "version"]
     if bare in known:
         return f"there is no option {name}; did you mean --{bare}?"
     hint = UWSGI_OPTIONS.get(bare) or FOREIGN_OPTIONS.get(bare)

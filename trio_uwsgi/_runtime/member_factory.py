@@ -47,12 +47,19 @@ _HTTP_COLUMNS = ("requests", "connections", "running", "open")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MemberStatistics:
-    """One slot, with the counters of all member instances that held it.
+    """The slot of one member, with the counters of all instances that it has had.
 
-    `state` is `starting`, `ready`, `backing off` (a pause after a death), `vacant` (until there is work) or `ended`.
-    `waiting` counts the signals and messages in the queue, `running` those that run. `done`, `failed` and `harakiri`
-    (ended by their time limit) count requests, jobs and calls of handlers; `stuck` the threads whose code timed out and
-    still runs; `deaths` the instances that died.
+    Attributes:
+        name: the name of the member, as in `worker1` or `mule2`.
+        state: `"starting"`, `"ready"`, `"backing off"` (a pause after a death), `"vacant"` (no instance until there is
+            work) or `"ended"`.
+        waiting: signals and messages in the queue.
+        running: signals and messages that are being handled.
+        done: requests that have ended, and jobs and calls of handlers that returned.
+        failed: requests, jobs and calls of handlers that raised an exception.
+        harakiri: requests, jobs and calls of handlers that were cancelled at their time limit.
+        stuck: threads whose code was cancelled at its time limit and still runs.
+        deaths: instances that died.
     """
 
     name: str

@@ -53,9 +53,9 @@ class Registry:
     """The declarations of one application: its signal handlers, timers, crons, mule programs, message handlers, RPC
     functions, job functions and hooks.
 
-    Pass it to `serve` as `registry=`. While a runtime serves it, targets and mule numbers are checked against the
-    runtime's members at once, and a signal may be registered again, which replaces its handler, as in a uWSGI worker;
-    before, a second registration is an error.
+    Pass it to `serve` as `registry=`. Its methods do what the functions of the same names in `trio_uwsgi.uwsgi` do with
+    the default registry. While a runtime serves the registry, targets and mule numbers are checked against the members
+    at once, and registering a signal again replaces its handler. Before, registering a signal twice is an error.
     """
 
     def __init__(self) -> None:
@@ -147,7 +147,7 @@ class Registry:
     # ----- signals
 
     def register_signal(self, signum: int, target: str, handler: Handler) -> Signal:
-        """Register `handler` for `signum`; see `trio_uwsgi.uwsgi.register_signal`."""
+        """Register `handler` for `signum`; see `uwsgi.register_signal`."""
         check_signum(signum)
         parsed = parse_target(target)
         if not callable(handler):
@@ -184,7 +184,7 @@ class Registry:
     def signal_handler(
         self, signum: Callable[[int], T] | int | None = None, /, *, target: str = ""
     ) -> SignalHandler[T] | Registering:
-        """Decorate a signal's handler; see `trio_uwsgi.uwsgi.signal_handler`."""
+        """Decorate a signal's handler; see `uwsgi.signal_handler`."""
 
         def register(handler: Callable[[int], U]) -> SignalHandler[U]:
             number = self._free_signum() if signum is None or callable(signum) else signum
@@ -213,42 +213,42 @@ class Registry:
         return timer
 
     def add_timer(self, signum: int, seconds: float, *, late: str = "skip", overlap: bool = False) -> Timer:
-        """Declare a timer; see `trio_uwsgi.uwsgi.add_timer`. Pass the result to `cancel` or `due`."""
+        """Declare a timer; see `uwsgi.add_timer`. Pass the result to `cancel` or `due`."""
         check_signum(signum)
         return self._declare(Timer(signum, Every(seconds), late=late, overlap=overlap))
 
     def add_rb_timer(
         self, signum: int, seconds: float, iterations: int = 0, *, late: str = "skip", overlap: bool = False
     ) -> Timer:
-        """Declare a timer that ends; see `trio_uwsgi.uwsgi.add_rb_timer`. Pass the result to `cancel` or `due`."""
+        """Declare a timer that ends; see `uwsgi.add_rb_timer`. Pass the result to `cancel` or `due`."""
         check_signum(signum)
         return self._declare(Timer(signum, Again(seconds, iterations), late=late, overlap=overlap))
 
     def add_cron(self, signum: int, *when: int | str, late: str = "skip", overlap: bool = False) -> Timer:
-        """Declare a cron; see `trio_uwsgi.uwsgi.cron` for `when`. Pass the result to `cancel` or `due`."""
+        """Declare a cron; see `uwsgi.cron` for `when`. Pass the result to `cancel` or `due`."""
         check_signum(signum)
         return self._declare(Timer(signum, Cron(cron_spec(*when)), late=late, overlap=overlap))
 
     def cancel(self, timer: Timer) -> None:
-        """Stop a declared timer, in this runtime and in later ones. May be called again."""
+        """Stop a declared timer, in this runtime and in later ones. A second call has no effect."""
         self._cancel(timer)
 
     def due(self, timer: Timer) -> float | None:
-        """The next due time of a declared timer; see `Timer.due`."""
+        """Return the time of the next tick of a declared timer; see `TimerHandle.due`."""
         return timer.due
 
     def timer(self, seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
-        """Decorate a handler to run every `seconds`; see `trio_uwsgi.uwsgi.timer`."""
+        """Decorate a handler to run every `seconds`; see `uwsgi.timer`."""
         return self._timed(Every(seconds), target, late, overlap)
 
     def rbtimer(
         self, seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
     ) -> Registering:
-        """Decorate a handler to run `iterations` times; see `trio_uwsgi.uwsgi.rbtimer`."""
+        """Decorate a handler to run `iterations` times; see `uwsgi.rbtimer`."""
         return self._timed(Again(seconds, iterations), target, late, overlap)
 
     def cron(self, *when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
-        """Decorate a handler to run at wall-clock times; see `trio_uwsgi.uwsgi.cron`."""
+        """Decorate a handler to run at wall-clock times; see `uwsgi.cron`."""
         return self._timed(Cron(cron_spec(*when)), target, late, overlap)
 
     def _timed(self, rule: Rule, target: str, late: str, overlap: bool) -> Registering:
@@ -264,7 +264,7 @@ class Registry:
     # ----- mules
 
     def mule(self, number: int) -> Callable[[P], P]:
-        """Decorate the program of mule `number`; see `trio_uwsgi.uwsgi.mule`."""
+        """Decorate the program of mule `number`; see `uwsgi.mule`."""
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise RegistrationError(f"{number!r} is not a mule's number; these start from 1: write @mule(1)")
 
@@ -276,7 +276,7 @@ class Registry:
         return register
 
     def farm(self, name: str) -> Callable[[M], M]:
-        """Decorate the function for a farm's messages; see `trio_uwsgi.uwsgi.farm`."""
+        """Decorate the function for a farm's messages; see `uwsgi.farm`."""
         if not isinstance(name, str):
             raise RegistrationError(f"a farm's name is a str, not {name!r}; write @farm('images')")
 
@@ -292,7 +292,7 @@ class Registry:
             raise RegistrationError(refusal)
 
     def mule_message_handler(self, handler: M) -> M:
-        """Decorate a handler of mule messages; see `trio_uwsgi.uwsgi.mule_message_handler`."""
+        """Decorate a handler of mule messages; see `uwsgi.mule_message_handler`."""
         if self.headcount is not None and callable(handler):
             check_handler(handler, self.headcount)
         self.mules.declare_handler(handler)
@@ -301,11 +301,11 @@ class Registry:
     # ----- members
 
     def post_fork(self, func: F) -> F:
-        """Decorate a function that every member calls when it starts; see `trio_uwsgi.uwsgi.post_fork`."""
+        """Decorate a function that every member calls when it starts; see `uwsgi.post_fork`."""
         return self._hook(self.post_fork_hooks, "a post_fork hook", func)
 
     def atexit(self, func: F) -> F:
-        """Decorate a function that every member calls when it ends; see `trio_uwsgi.uwsgi.atexit`."""
+        """Decorate a function that every member calls when it ends; see `uwsgi.atexit`."""
         return self._hook(self.atexit_hooks, "an atexit hook", func)
 
     def _hook(self, hooks: list[Callable[[], object]], name: str, func: F) -> F:
@@ -318,7 +318,7 @@ class Registry:
     # ----- remote procedure calls
 
     def register_rpc(self, name: str, func: Callable[..., object], argc: int = 0) -> None:
-        """Register a function for remote procedure calls; see `trio_uwsgi.uwsgi.register_rpc`."""
+        """Register a function for remote procedure calls; see `uwsgi.register_rpc`."""
         function = rpc_function(name, func, argc)
         known = self.rpc.get(name)
         if known is not None and self.headcount is None:
@@ -328,7 +328,7 @@ class Registry:
         self.rpc[name] = function
 
     def rpc_handler(self, name: str, argc: int = 0) -> Callable[[R], R]:
-        """Decorate a function for remote procedure calls; see `trio_uwsgi.uwsgi.rpc_handler`."""
+        """Decorate a function for remote procedure calls; see `uwsgi.rpc_handler`."""
         check_rpc_name(name)
 
         def register(func: R) -> R:
@@ -362,7 +362,7 @@ class Registry:
         pickle: bool = False,
         max_tries: int | None = None,
     ) -> R | Callable[[R], R]:
-        """Decorate a function for jobs; see `trio_uwsgi.uwsgi.spool_handler`."""
+        """Decorate a function for jobs; see `uwsgi.spool_handler`."""
         if pickle and not pass_arguments:
             raise RegistrationError("pickle=True says how arguments are passed; add pass_arguments=True")
         encoding: Encoding = ("pickle" if pickle else "json") if pass_arguments else "vars"
@@ -375,7 +375,7 @@ class Registry:
         return register if func is None else register(func)
 
     def spooler(self, func: J) -> J:
-        """Decorate the function for all other jobs; see `trio_uwsgi.uwsgi.spooler`."""
+        """Decorate the function for all other jobs; see `uwsgi.spooler`."""
         self._check_spooler("@spooler")
         self.spool.declare_catch_all(func)
         return func

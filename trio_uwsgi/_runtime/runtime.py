@@ -27,10 +27,14 @@ __all__ = ["Runtime"]
 
 
 class Runtime:
-    """A running server. `await nursery.start(trio_uwsgi.serve, app, config)` returns it; it is never made by hand.
+    """A running server that is embedded in another Trio program.
 
-    `addresses` are those on which it serves HTTP, `uwsgi_addresses` those on which it serves uwsgi packets, as tuples
-    of `Address`. Where the config says port 0, they have the port that the system chose.
+    `await nursery.start(trio_uwsgi.serve, app, config)` returns it. Any task of the program may call its methods.
+
+    Attributes:
+        addresses: the addresses of HTTP, as a tuple of `Address`. Where the config has port 0, this has the port that
+            the system chose.
+        uwsgi_addresses: the addresses of the uwsgi protocol, in the same form.
     """
 
     def __init__(self, tree: NurseryTree) -> None:
@@ -49,57 +53,77 @@ class Runtime:
 
     @property
     def stopping(self) -> bool:
-        """Whether `stop` was called."""
+        """Whether the runtime is stopping, because `stop` was called."""
         return self._tree.stopping.is_set()
 
     def stop(self) -> None:
-        """Stop gracefully: accept no more connections; running requests, handlers and waiting signals have the graceful
-        shutdown timeout (`Config.mercy`) to end; then `serve` returns.
+        """Stop gracefully.
 
-        May be called again. A cancellation of `serve` stops at once.
+        The runtime accepts no more connections. Running requests and handlers, and signals that wait, have the graceful
+        shutdown timeout (`Config.mercy`) to finish. Then `serve` returns. A second call has no effect; to stop
+        immediately, cancel `serve`.
+
         Checkpoint: never.
+        uWSGI: SIGQUIT stops gracefully there, or `q` in the master's fifo.
         """
         self._tree.stopping.set()
 
     async def wait_stopping(self) -> None:
-        """Wait until `stop` is called. Checkpoint: always."""
+        """Wait until `stop` is called.
+
+        Checkpoint: always.
+        Cancellation: nothing has changed.
+        """
         await self._tree.stopping.wait()
 
     # ----- signals, messages and jobs from outside of the members
 
     def signal(self, signum: int) -> None:
-        """Raise a uwsgi signal from outside of the members; see `trio_uwsgi.uwsgi.signal`.
+        """Raise a uwsgi signal from outside of the members; otherwise as `uwsgi.signal`.
 
+        Args:
+            signum: 0 to 255.
         Raises:
             RegistrationError: `signum` is not 0 to 255.
-            SignalQueueFull: the queue of one recipient is full; no recipient was given the signal.
+            SignalQueueFull: the queue of a recipient is full; no recipient gets the signal.
         Checkpoint: never.
         """
         self._tree.master.raise_signal(signum, "the embedder")
 
     def mule_msg(self, message: bytes | str, mule: int | str | bytes = 0) -> None:
-        """Queue a message for a mule from outside of the members; see `trio_uwsgi.uwsgi.mule_msg`.
+        """Queue a message for a mule from outside of the members; otherwise as `uwsgi.mule_msg`.
 
+        Args:
+            message: as in `uwsgi.mule_msg`.
+            mule: as in `uwsgi.mule_msg`.
         Raises:
-            TypeError, MuleError, MessageQueueFull: as there.
+            TypeError, MuleError, MessageQueueFull: as `uwsgi.mule_msg`.
         Checkpoint: never.
         """
         self._tree.master.post(as_message(message), as_recipient(mule), "the embedder")
 
     def farm_msg(self, name: str, message: bytes | str) -> None:
-        """Queue a message for a farm from outside of the members; see `trio_uwsgi.uwsgi.farm_msg`.
+        """Queue a message for a farm from outside of the members; otherwise as `uwsgi.farm_msg`.
 
+        Args:
+            name: as in `uwsgi.farm_msg`.
+            message: as in `uwsgi.farm_msg`.
         Raises:
-            TypeError, MuleError, MessageQueueFull: as there.
+            TypeError, MuleError, MessageQueueFull: as `uwsgi.farm_msg`.
         Checkpoint: never.
         """
         self._tree.master.post(as_message(message), as_farm(name), "the embedder")
 
     async def spool(self, vars: JobVars | None = None, /, **more: object) -> bytes:
-        """Queue a job from outside of the members; see `trio_uwsgi.uwsgi.spool`.
+        """Queue a job from outside of the members; otherwise as `uwsgi.spool`.
 
+        Args:
+            vars: as in `uwsgi.spool`.
+            more: as in `uwsgi.spool`.
+        Returns:
+            The path of the job's file, as bytes.
         Raises:
-            TypeError, SpoolError, JobTooLarge, NoSpooler: as there.
+            TypeError, SpoolError, JobTooLarge, NoSpooler: as `uwsgi.spool`.
         Checkpoint: always.
         Cancellation: nothing was queued.
         """
@@ -109,7 +133,11 @@ class Runtime:
     # ----- what it does
 
     def statistics(self) -> RuntimeStatistics:
-        """Counters and states of all members, as they are now. Checkpoint: never."""
+        """Take a snapshot of the counters and states of all members.
+
+        Checkpoint: never.
+        uWSGI: its stats server.
+        """
         master, factory, dispatcher = self._tree.master, self._tree.member_factory, self._tree.dispatcher
         return RuntimeStatistics(
             signals=master.statistics(),
@@ -121,12 +149,11 @@ class Runtime:
         )
 
     async def dump_stacks(self) -> None:
-        """Print the Trio tasks of all processes, and the Python stacks of their threads, to standard error, one process
-        after the other.
+        """Print the Trio tasks and the Python stacks of all threads to standard error, for one process after the other.
 
-        Checkpoint: always; it takes half a second for each process of a member.
+        Checkpoint: always. It takes half a second for each process of a member.
         Cancellation: processes that were not printed yet are left out.
-        uWSGI: `py-tracebacker`.
+        uWSGI: its option `py-tracebacker`.
         """
         dump_here()
         if self._tree.environment.generations is not None:
@@ -135,8 +162,13 @@ class Runtime:
     # ----- workers and connections
 
     def take(self, stream: trio.abc.Stream, peer: Peer) -> None:
-        """Give a connection over any Trio stream to the worker whose turn it is. The stream is closed at its end.
+        """Serve one connection over a Trio stream that the embedding program has accepted. A worker closes the stream.
 
+        Workers get connections round-robin.
+
+        Args:
+            stream: the connection, ready to be read.
+            peer: its two ends, scheme and protocol.
         Raises:
             LookupError: no worker is ready.
             NotServing: workers are processes.
@@ -151,28 +183,30 @@ class Runtime:
     def add_worker(self) -> None:
         """Start one more worker; up to 16 more than were configured. It serves as soon as it is ready.
 
-        Targets of signals count the configured workers: `workers` and `worker` reach an added worker, `worker5` does
-        not, unless five were configured. During a reload this waits until the reload is over. If no more can be added,
-        that is logged. Each worker that is a task has threads of its own for WSGI requests, so with two workers two
-        requests may run at once.
+        This returns at once. During a reload the worker is added when the reload is over. If no more can be added, the
+        log says so. The signal targets `"workers"` and `"worker"` include an added worker; its number, as in
+        `"worker5"`, is no target. Each worker that is a task has its own threads for WSGI requests, so with two workers
+        two requests may run at once.
+
         Raises:
             NotServing: the runtime is stopping.
         Checkpoint: never.
-        uWSGI: `+` of the master's fifo, up to the workers that `cheaper` keeps in reserve.
+        uWSGI: `+` in the master's fifo, up to the workers that the option `cheaper` keeps in reserve.
         """
         self._refuse_when_stopping("Runtime.add_worker()")
         self._tree.workers.add()
 
     def remove_worker(self) -> None:
-        """Stop the worker with the highest number, gracefully, within the graceful shutdown timeout. The last worker is
-        never removed; that is logged.
+        """Stop the worker with the highest number gracefully, within the graceful shutdown timeout (`Config.mercy`).
 
-        Its idle clients reconnect to the other workers, and its counts are no longer part of `statistics`. During a
-        reload this waits until the reload is over.
+        This returns at once. During a reload the worker is removed when the reload is over. The last worker is never
+        removed; the log says so. Idle clients of the worker reconnect to the other workers, and `statistics` no longer
+        counts it.
+
         Raises:
             NotServing: the runtime is stopping.
         Checkpoint: never.
-        uWSGI: `-` of the master's fifo.
+        uWSGI: `-` in the master's fifo.
         """
         self._refuse_when_stopping("Runtime.remove_worker()")
         self._tree.workers.remove()
@@ -183,37 +217,39 @@ class Runtime:
 
     @property
     def paused(self) -> bool:
-        """Whether accepting connections is paused."""
+        """Whether accepting connections is paused, by `pause`."""
         return self._tree.master.paused
 
     def pause(self) -> None:
-        """Accept no connections until `resume`. New clients wait in the kernel's queue, which has room for
-        `Config.listen` of them; connected clients are served, and signals, mules and spoolers keep running.
+        """Pause accepting connections until `resume` is called.
 
-        May be called again. Checkpoint: never.
-        uWSGI: `p` of the master's fifo, SIGTSTP; workers do nothing at all there.
+        New clients wait in the kernel's queue, which has room for `Config.listen` of them. Connected clients are still
+        served, and signals, mules and spoolers keep running. A second call has no effect.
+
+        Checkpoint: never.
+        uWSGI: `p` in the master's fifo, or SIGTSTP; there workers do nothing at all while they are paused.
         """
         self._tree.master.pause(True)
 
     def resume(self) -> None:
-        """Accept connections again. May be called at any time.
+        """Resume accepting connections. Without a `pause` before, this has no effect.
 
         Checkpoint: never.
         """
         self._tree.master.pause(False)
 
     def reload(self, *, chain: bool = False) -> None:
-        """Import the application anew and replace all members by new ones with that code, without downtime.
+        """Reload without downtime: import the application anew, and replace all members by members with the new code.
 
-        Returns at once; the log says how the reload ended. If the new version cannot be imported, or one of its members
-        does not start, the running version stays. A call during a reload causes one more reload afterwards.
+        This returns at once; the log says how the reload ended. If the new version cannot be imported, or one of its
+        members does not start, the running version stays. A call during a reload starts another reload afterwards.
 
         Args:
             chain: replace one worker at a time, as with `Config.chain_reload`.
-
         Raises:
             NotServing: members are tasks of this process, which imports the application only once.
         Checkpoint: never.
+        uWSGI: `r` in the master's fifo, or SIGHUP; `c` for one worker at a time.
         """
         if self._tree.rolling_restart is None:
             raise NotServing("Runtime.reload()", *NO_RELOAD)

@@ -16,10 +16,15 @@ __all__ = ["MessageStatistics", "RuntimeStatistics", "SignalStatistics"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SignalStatistics:
-    """What became of the signals of a runtime. Each call that raised one is in exactly one of the first three counters.
+    """The signals of a runtime. Each call that raises a signal counts in exactly one of the first three fields.
 
-    `undelivered` were accepted and not run, because the runtime stopped or because no member could run them. `lost` are
-    those of the `delivered` whose member died before it had run them.
+    Attributes:
+        raised: signals that were accepted and queued.
+        refused: signals that were refused because a queue was full.
+        unregistered: signals that were dropped because they had no handler.
+        delivered: signals that were sent to a member that runs; counted once for each recipient.
+        undelivered: signals that were accepted and not run, because the runtime stopped or no member could run them.
+        lost: those of `delivered` whose member died before it had run them.
     """
 
     raised: int
@@ -32,10 +37,15 @@ class SignalStatistics:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MessageStatistics:
-    """What became of the messages to mules. Each message that was sent is in exactly one of the first two counters.
+    """The messages to mules. Each message that is sent counts in exactly one of the first two fields.
 
-    `delivered` were given to user code, `redelivered` a second time, because the mule that handled them died; `lost`
-    are those whose second mule died as well. `undelivered` were accepted and not handled before the runtime ended.
+    Attributes:
+        queued: messages that were accepted.
+        refused: messages that were refused because a queue was full.
+        delivered: messages that were passed to the application's code.
+        redelivered: messages that were delivered a second time, because the mule that handled them died.
+        lost: messages that were not delivered a third time, because the second mule died as well.
+        undelivered: messages that were accepted and not handled before the runtime ended.
     """
 
     queued: int
@@ -48,10 +58,18 @@ class MessageStatistics:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RuntimeStatistics:
-    """A snapshot of a runtime. `http` has one entry for each worker, `spools` one for each directory.
+    """A snapshot of a runtime, from `Runtime.statistics`.
 
     Counters continue when a member is restarted or replaced. Members that are processes write their counters four times
-    a second, so the numbers are up to 0.25 s old, and what a killed process did after its last write is not counted.
+    a second, so the numbers are up to 0.25 s old. What a killed process did after its last write is not counted.
+
+    Attributes:
+        signals: the signals that were raised.
+        messages: the messages to mules.
+        members: one entry for each worker, mule and spooler.
+        http: one entry for each worker.
+        alarms: the alarms that were raised.
+        spools: one entry for each directory of the spooler.
     """
 
     signals: SignalStatistics

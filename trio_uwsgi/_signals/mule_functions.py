@@ -24,11 +24,12 @@ Program = Callable[[], object]
 class MuleMessage(bytes):
     """A message as a mule gets it: bytes with two attributes.
 
-    Args:
-        data: its bytes.
-        farm: the farm it was sent to; `""` if it was sent to a mule.
-        redelivered: True for the second delivery, after a mule died while it handled the message and may have done part
-            of the work. There is no third delivery.
+    In uWSGI a message is plain bytes.
+
+    Attributes:
+        farm: the farm that the message was sent to; `""` if it was sent to a mule.
+        redelivered: True if this is the second delivery, because a mule died while it handled the message and may have
+            done part of the work. There is no third delivery.
     """
 
     farm: str

@@ -46,10 +46,18 @@ SPOOL_IGNORE = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Mapping[str, str]):
-    """A job while its function runs: a mapping of its vars, as text.
+    """A job while its function runs: a mapping of the job's vars, as text.
 
-    `vars` has the same as bytes; `body` is the job's body; `name` is the unique name of its file, `path` the path of
-    that; `spooler` is the directory; `tries` is the number of this attempt, 1 for the first.
+    `job["number"]` is the var `number` as a str. Bytes that are not UTF-8 become surrogate escapes. In uWSGI a job is a
+    dict whose keys are of two types.
+
+    Attributes:
+        name: the unique name of the job's file.
+        path: the path of that file.
+        spooler: the directory.
+        vars: the vars as bytes.
+        body: the body; empty if the job has none.
+        tries: the number of this attempt, 1 for the first.
     """
 
     name: str

@@ -33,9 +33,16 @@ class SpoolSettings:
 class SpoolStatistics:
     """The jobs of one directory.
 
-    `waiting` for a spooler, `delayed` to a later time, and `running` in this process. At most 75,000 jobs are counted
-    as waiting and as many as delayed; `complete` is False if there are more on disk. `done` and `failed` count attempts
-    in this process, `dead` the jobs in `dead/`. `oldest`: seconds that the oldest waiting job has been due, 0 without.
+    Attributes:
+        directory: its path.
+        waiting: jobs that wait for a spooler; at most 75,000 are counted.
+        delayed: jobs that are to run at a later time; at most 75,000 are counted.
+        running: jobs that run now.
+        done: attempts that succeeded.
+        failed: attempts that failed.
+        dead: jobs that were moved to `dead/` after their last attempt.
+        oldest: the seconds for which the oldest waiting job has been due; 0 without one.
+        complete: False if there are more jobs on the disk than were counted.
     """
 
     directory: str

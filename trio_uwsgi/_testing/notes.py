@@ -18,9 +18,9 @@ T = TypeVar("T")
 class Notes(Sequence[T], Generic[T]):
     """A list to which the application's code appends, and which the test reads.
 
-    Where members are tasks it is an ordinary list. Members that are processes only have copies of the test's objects;
-    but what they append to a `Notes` arrives in the test, in the order in which it was appended, and before anything
-    that happened later. Notes have to be picklable, and a member's process can append but not read.
+    Where members are tasks it is an ordinary list. Members that are processes have copies of the test's objects, but a
+    note that they append to a `Notes` arrives in the test: in the order of the calls, and before anything that happens
+    later. Notes have to be picklable, and a member's process can append but not read.
 
     Create it before the runtime is opened.
 

@@ -42,9 +42,9 @@ class WebSocketClient:
     `subprotocol` is what the application has chosen, `headers` those of its answer.
     """
 
-    def __init__(self, stream: trio.abc.Stream, protocol: WSConnection) -> None:
+    def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self._protocol = protocol
+        self._protocol = WSConnection(ConnectionType.CLIENT)
         self._sending = trio.Lock()
         self._arriving, self._arrived = trio.open_memory_channel[str | bytes](_WAITING)
         self._end: WebSocketClosed | None = None
@@ -165,7 +165,7 @@ async def open_websocket(
 ) -> AsyncIterator[WebSocketClient]:
     """Open a WebSocket while the body runs, and close it then."""
     stream = connect()
-    client = WebSocketClient(stream, WSConnection(ConnectionType.CLIENT))
+    client = WebSocketClient(stream)
     extensions = [PerMessageDeflate()] if deflate else []
     try:
         await client._shake_hands(

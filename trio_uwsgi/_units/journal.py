@@ -24,8 +24,10 @@ _NO_LOOP = re.compile("no running event loop|There is no current event loop", re
 class Event(NamedTuple):
     """One line of a runtime's event log.
 
-    `time` is in seconds since the runtime started, on Trio's clock; `member` is `master`, `worker1`, `mule2`, ...;
-    `what` is a short sentence that starts with a noun: `signal 17`, `request GET /`, `signal 17 harakiri`.
+    Attributes:
+        time: seconds since the runtime started, on Trio's clock.
+        member: the name of the member, such as `"worker1"` or `"mule2"`, or `"master"`.
+        what: a few words that start with a noun: `"signal 17"`, `"request GET /"`, `"signal 17 harakiri"`.
     """
 
     time: float

@@ -25,10 +25,15 @@ _SHAPES = "write host:port, [v6 address]:port, :port, /path/to.sock, unix:path, 
 class Address:
     """Where to listen: a TCP address, a unix socket, or a listening socket inherited from the parent process.
 
-    Make one with `Address.parse`, `Address.tcp`, `Address.unix` or `Address.inherited`. Only the fields of its kind
-    mean anything: `host` and `port` for `"tcp"` (host `""` is all interfaces, port 0 is any free port), `path` for
-    `"unix"` (a leading `@` is the abstract namespace of Linux), `fd` for `"fd"`. `str()` gives a form that `parse`
-    reads back.
+    Make one with `Address.parse`, `Address.tcp`, `Address.unix` or `Address.inherited`. `str()` gives a form that
+    `Address.parse` reads back.
+
+    Attributes:
+        kind: `"tcp"`, `"unix"` or `"fd"`; it decides which of the other fields are used.
+        host: of `"tcp"`: a name or an IP address; `""` is all interfaces.
+        port: of `"tcp"`: 0 to 65535; 0 is any free port.
+        path: of `"unix"`: the file, or `@name` in the abstract namespace of Linux.
+        fd: of `"fd"`: the number of the descriptor.
     """
 
     kind: Literal["tcp", "unix", "fd"]
@@ -45,7 +50,7 @@ class Address:
             host: a name, an IPv4 or an IPv6 address without brackets, or `""` for all interfaces.
             port: 0 to 65535; 0 takes a free one.
         Raises:
-            ConfigError: the port is out of range, or the host has characters no host has.
+            ConfigError: the port is out of range, or the host contains a character that is not allowed.
         """
         if not 0 <= port <= 65535:
             raise ConfigError(f"port {port} does not exist", "use 1 to 65535, or 0 for any free port")
@@ -97,8 +102,10 @@ class Address:
                 IPv6 only), `/run/app.sock`, `unix:app.sock`, `@name` (abstract namespace), or `fd://3`.
         Raises:
             ConfigError: it is none of these; the error says what was probably meant.
-        uWSGI: the same forms. A bare word is a unix socket there; here it is refused, because it may be a host name
-        without a port.
+        uWSGI: the same forms. There a bare word is a unix socket; here it is an error, because it may be a host name
+            without a port.
+        Example:
+            address = trio_uwsgi.Address.parse("127.0.0.1:8000")
         """
         if not isinstance(text, str):
             raise ConfigError(f"{text!r} is not an address but {type(text).__name__}", f"use a str: {_SHAPES}")

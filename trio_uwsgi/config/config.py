@@ -1,10 +1,7 @@
 """The options of a runtime. Pure.
 
-`Config` is immutable. It refuses impossible values and contradictions when it is made, before anything has started; the
-error says what to write instead. What only the operating system can tell (a port in use, a stale socket file) is
-checked in `_http/listeners.py`. The command line is read in `_program/command_line.py`.
-
-Lower layers do not get the whole `Config`: the properties at its end make the small groups that they get.
+The comments of the fields are the text of docs/reference/options.md. Lower layers do not get the whole `Config`: the
+properties at its end make the small groups that they get.
 """
 
 from __future__ import annotations
@@ -68,12 +65,14 @@ _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "p
 class Config:
     """All options of a runtime. Names are uWSGI's, with underscores; times are in seconds, sizes in bytes.
 
-    A `Config` is immutable; `dataclasses.replace(config, mules=2)` makes a changed copy.
+    Each option is described, with its unit, default and reason, on the page Options of the documentation and in the
+    comment above its field (`inspect.getsource(Config)`); `trio-uwsgi --help` has a short form. A `Config` is
+    immutable; `dataclasses.replace(config, mules=2)` makes a changed copy.
 
     Raises:
         ConfigError: a value is of the wrong type or out of range, or two values contradict each other.
     Example:
-        Config(http=["127.0.0.1:8000", "/run/app.sock"], chmod_socket=0o660, mules=1, harakiri=30)
+        config = Config(http=["127.0.0.1:8000", "/run/app.sock"], chmod_socket=0o660, mules=1, harakiri=30)
     """
 
     # ----- listeners
@@ -81,17 +80,17 @@ class Config:
     # Where HTTP is served: one address or several; `Address.parse` has the forms. An empty sequence opens no socket,
     # for tests. Default: the sockets that systemd passes to the process; without these, 127.0.0.1:8000, which only this
     # machine can reach, unless `socket` is given. uWSGI's `http` starts a router process in front of the workers; here
-    # the workers serve the sockets themselves. `addresses` has the parsed values.
+    # the workers serve the sockets themselves. `Config.addresses` has the parsed values.
     http: str | Address | Sequence[str | Address] | None = None
 
     # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for the RPC, signal, cache
-    # and spooler requests of other servers. `uwsgi_addresses` has the parsed values.
+    # and spooler requests of other servers. `Config.uwsgi_addresses` has the parsed values.
     socket: str | Address | Sequence[str | Address] = ()
 
     # Which clients may use the uwsgi protocol for anything but the application: names of modifiers ("rpc", "signal",
     # "cache", "spool", "ping"), each with one source or several: "unix", "loopback", "any", a network as in
     # "10.0.0.0/8", or the address of a listener. Modifiers that are not named accept unix sockets and loopback only.
-    # uWSGI accepts every modifier from every client. `access_rules` has the parsed values.
+    # uWSGI accepts every modifier from every client. `Config.access_rules` has the parsed values.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
     # Proxies in front of `http` that are believed: "unix" (whoever connects to a unix socket), "loopback", a network as
@@ -114,8 +113,8 @@ class Config:
     # and uvicorn's 2048; Trio's is as many as possible.
     listen: int = 1024
 
-    # Mode of unix socket files, as in 0o660. None leaves it to the umask; the usual one makes it 0o755, so that only
-    # the owner can connect.
+    # Mode of unix socket files, as in `0o660`; octal on the command line. None leaves it to the umask; the usual one
+    # makes it `0o755`, so that only the owner can connect.
     chmod_socket: int | None = None
 
     # ----- application
@@ -130,15 +129,14 @@ class Config:
     # Cancel a request, ASGI or WSGI, when its client disconnects. The cancellation arrives wherever the request's code
     # waits for Trio, then or later; code that does not wait keeps running. Off by default, because work that a request
     # began (a payment, a job) should usually be finished. A client that closed only its sending side (`nc -N`) counts
-    # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished. With False such a client gets
-    # its full response.
+    # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished.
     cancel_on_disconnect: bool = False
 
-    # ----- static files: answered to GET and HEAD before the application is asked, with ranges and conditions. A file
-    # whose name ends with `.br` or `.gz` beside the file is sent instead to clients that accept that encoding.
+    # ----- static files, answered to GET and HEAD before the application is asked
 
     # Prefixes of paths and the folders (or single files) for them, as in {"/static": "/srv/static"}. What is not there
-    # goes to the application. uWSGI's `static-map`, whose prefixes also match in the middle of a name.
+    # goes to the application. A file with `.br` or `.gz` after its name, beside the file and not older, is sent to
+    # clients that prefer this encoding. uWSGI's option of this name also matches in the middle of a name.
     static_map: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     # Folders in which a file is looked for by every path. uWSGI's option of this name.
@@ -157,7 +155,7 @@ class Config:
     # answered with 404. uWSGI's option of this name.
     static_safe: str | Sequence[str] = ()
 
-    # ----- members
+    # ----- workers, mules and their queues
 
     # Number of workers. All serve the same sockets.
     workers: int = 1
@@ -168,11 +166,11 @@ class Config:
     threads: int | None = None
 
     # Number of mules: members that serve no requests, but run programs, signal handlers and message handlers.
-    # Mules(min=1, max=4) is a pool that scales with the work that waits. `mule_pool` has the parsed value.
+    # `Mules(min=1, max=4)` is a pool that scales with the work that waits. `Config.mule_pool` has the parsed value.
     mules: int | Mules = 0
 
-    # Farms: named groups of mules, as in {"images": [1, 2]}. Messages and signals to a farm are distributed round-robin
-    # among its mules.
+    # Farms: named groups of mules, as in `{"images": [1, 2]}`. Messages and signals to a farm are distributed
+    # round-robin among its mules.
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)
 
     # Signals queued per member at most; beyond, `SignalQueueFull` is raised. uWSGI's queue is a socket buffer of some
@@ -182,9 +180,10 @@ class Config:
     # Messages queued per mule at most; beyond, `MessageQueueFull` is raised.
     message_queue: int = 10_000
 
+    # ----- the spooler
+
     # Directories of the spooler. Jobs wait there as files, so they survive restarts and crashes. Empty: no spooler. A
-    # directory is created if it does not exist. uWSGI may use the same directory at the same time. A single path
-    # becomes a tuple when the Config is made.
+    # directory is created if it does not exist. uWSGI may use the same directory at the same time.
     spooler: str | Sequence[str] = ()
 
     # Spoolers per directory. Each runs one job at a time.
@@ -198,10 +197,11 @@ class Config:
     # Attempts before a failing job is moved to `dead/` in its directory; 0 retries for ever, as uWSGI does.
     spooler_max_tries: int = 10
 
-    # Seconds before a failed job is retried: `spooler_retry` after the first attempt, doubled after each further one,
-    # up to `spooler_retry_longest`; plus a random amount of up to a quarter, so that jobs that failed together are not
-    # retried together.
+    # Seconds before a failed job is retried, doubled after each further attempt. A random extra of up to a quarter
+    # spreads jobs that failed together.
     spooler_retry: float = 5
+
+    # The longest pause in seconds before a failed job is retried, without the random extra.
     spooler_retry_longest: float = 3600
 
     # Accept a job only after it has been written to the disk (fsync), so that it survives a power cut. False is faster;
@@ -210,6 +210,8 @@ class Config:
 
     # Start a spooler when there is work for it, and stop it after 10 seconds without work.
     spooler_cheap: bool = False
+
+    # ----- caches, locks and alarms
 
     # Caches, shared by all members. The first one is the default where a call names none.
     caches: Sequence[Cache] = ()
@@ -224,35 +226,41 @@ class Config:
     # Log lines that raise alarms, as in "name REGEX" or "name,name REGEX".
     alarm_log: Sequence[str] = ()
 
+    # ----- placement and reloads
+
     # How members run: "task", as Trio tasks of this process; "process", each in its own process, on Linux. "memory" is
-    # for tests: tasks whose frames are encoded as if they were processes.
+    # for tests of this package: tasks whose messages are encoded as if they were processes.
     placement: Placement = "task"
 
     # Import the application in each process, instead of forking members from a process that has imported it: for code
-    # that starts threads or opens connections when it is imported. Each member then takes the time and the memory of an
-    # import. uWSGI's option of this name.
+    # that starts threads or opens connections when it is imported. Each member takes the time and memory of an import.
     lazy_apps: bool = False
 
     # Reload one worker at a time: start a new one, stop the old one, then go on to the next. For machines without
     # memory for all workers twice. Until the reload has finished, both versions of the application serve requests.
     chain_reload: bool = False
 
-    # ----- the process of a standalone server; `serve` refuses these when embedded with `nursery.start`
+    # ----- the process of a standalone server; `serve` refuses these options when it is embedded
 
-    # The user and the group to change to, names or numbers, after the sockets and the pidfile have been opened and
-    # before the application is imported by the command line or by members. (A script that passes the application object
-    # has imported it already.) The default group is the user's own; uWSGI keeps root's.
+    # The user to change to, a name or a number. The change comes after the sockets and the pidfile are opened, and
+    # before the command line or the members import the application. (A script that passes the application object has
+    # imported it already.)
     uid: str | int | None = None
+
+    # The group to change to, a name or a number. The default is the own group of `uid`; uWSGI keeps root's.
     gid: str | int | None = None
 
-    # The working directory, entered first, so that other paths are relative to it; the umask, as in 0o027; and
-    # environment variables to set.
+    # The working directory, entered first, so that other paths are relative to it.
     chdir: str | None = None
+
+    # The umask, as in `0o027`. On the command line it is octal.
     umask: int | None = None
+
+    # Environment variables to set, as in `{"NAME": "value"}`.
     env: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
-    # File for the master's pid, written after the sockets have been opened and removed at the end. The start fails if
-    # the file belongs to a server that is running.
+    # File for the master's pid, written once the sockets are open, removed at the end. The start fails if the file
+    # belongs to a server that is running.
     pidfile: str | None = None
 
     # Files that trigger a reload when they are touched, written or replaced. uWSGI's option of this name.
@@ -272,30 +280,29 @@ class Config:
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
     # them slightly. 0 is no limit.
 
-    # Requests. uWSGI's option of this name stops the worker before it starts the next one.
+    # Requests after which a worker is replaced. uWSGI's option of this name stops the worker before it starts the next.
     max_requests: int = 0
 
     # Random extra requests per worker (jitter), so that workers that started together are not replaced together. uWSGI
     # adds this value times the worker's number.
     max_requests_delta: int = 0
 
-    # Seconds since the worker's start.
+    # Seconds after which a worker is replaced, counted from its start.
     max_worker_lifetime: float = 0
 
-    # Bytes of resident memory, shared memory included. uWSGI's option and the one of the command line are in MB.
+    # Bytes of resident memory, shared included, above which a worker is replaced; on the command line and in uWSGI, MB.
     reload_on_rss: int = 0
 
     # ----- limits of requests
 
-    # Bytes of the request line and the headers together; beyond, the answer is 431. One cookie may have 4 KiB, a single
-    # sign-on token 16 KiB. uWSGI's limit is 4 KiB (`buffer-size`), uvicorn's 64 KiB.
+    # Bytes of the request line and the headers together; a request with more is answered with 431. One cookie may have
+    # 4 KiB, a single sign-on token 16 KiB. uWSGI's limit is 4 KiB (`buffer-size`), uvicorn's 64 KiB.
     max_header_size: int = 32_768
 
-    # Header fields of a request; beyond, the answer is 431. Browsers behind two proxies send about 40.
+    # Header fields of a request; one with more is answered with 431. Browsers behind two proxies send about 40.
     max_headers: int = 100
 
-    # Bytes of a request body; beyond, the answer is 413. 0 is no limit: bodies are streamed, so a large one alone costs
-    # no memory.
+    # Bytes of a request body; a larger one is answered with 413. 0 is no limit: bodies are streamed and need no memory.
     max_body: int = 0
 
     # Bytes of a WebSocket message, inflated; beyond, the connection is closed with code 1009. 0 is no limit. A message
@@ -305,17 +312,17 @@ class Config:
     # Compress WebSocket messages (permessage-deflate) for clients that offer it. A connection then needs some 60 KiB.
     websocket_deflate: bool = True
 
-    # ----- time
+    # ----- time limits and timeouts
 
     # Time limit of a request, signal handler or mule message in seconds (harakiri is uWSGI's word for it); past it the
     # code is cancelled. 0 is no limit. For a request, code that runs after the response counts too. uWSGI takes whole
     # seconds and kills the process.
     harakiri: float = 0
 
-    # The same in mules; `harakiri` does not apply there.
+    # Time limit of a signal handler or message in mules, in seconds; 0 is no limit. `harakiri` does not apply there.
     mule_harakiri: float = 0
 
-    # The same for jobs, and for signal handlers in spoolers.
+    # Time limit of a job, and of a signal handler in spoolers, in seconds; 0 is no limit.
     spooler_harakiri: float = 0
 
     # Graceful shutdown timeout in seconds (mercy is uWSGI's word for it): running requests, handlers and jobs may
@@ -389,24 +396,24 @@ class Config:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """`http`, parsed: the addresses in the given order, or the default if none was given."""
+        """The parsed value of `http`, in the given order; the default address if none was given."""
         if self.http is None:
             return () if self.socket else (_DEFAULT,)
         return cast("tuple[Address, ...]", self.http)
 
     @property
     def uwsgi_addresses(self) -> tuple[Address, ...]:
-        """`socket`, parsed."""
+        """The parsed value of `socket`, in the given order."""
         return cast("tuple[Address, ...]", self.socket)
 
     @property
     def mule_pool(self) -> Mules:
-        """`mules` as a pool; a number is a pool of constant size."""
+        """The value of `mules` as a pool; a number is a pool of constant size."""
         return self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
 
     @property
     def access_rules(self) -> AccessRules:
-        """`modifiers`, parsed."""
+        """The parsed value of `modifiers`."""
         return AccessRules.parse(self.modifiers)
 
     @property

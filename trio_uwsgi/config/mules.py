@@ -19,15 +19,15 @@ _FARM_NAME = re.compile("[A-Za-z0-9_.-]+")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Mules:
-    """A pool of mules that scales with the work that waits.
+    """A pool of mules that scales with the work that waits, for `Config.mules`.
 
-    Work for any mule goes to the idle mule with the lowest number; if all running mules are busy, one more is started.
-    Work for a mule that is not running starts it.
+    Work for any mule goes to the idle mule with the lowest number. If all running mules are busy, the runtime starts
+    one more. Work for a certain mule starts that mule if it does not run.
 
     Args:
-        max: the most mules that run at once.
-        min: mules that always run; only these can have programs.
-        idle: seconds without work after which one of the others stops; `math.inf` keeps them.
+        max: the most mules that run at the same time.
+        min: the number of mules that always run; only these can have programs.
+        idle: seconds without work after which the runtime stops one of the others; `math.inf` keeps them.
     Raises:
         ConfigError: a value is impossible.
     """

@@ -55,20 +55,20 @@ class SpoolerOptions:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Cache:
-    """One cache of a runtime, shared by its members; the keys of uWSGI's `cache2` that make sense here.
+    """One cache of a runtime, shared by its members, for `Config.caches`.
 
     Args:
-        name: its name; not empty, and without `@`, which separates it from a node's address.
-        items: the most items it holds. (uWSGI's holds one less than its option says.)
+        name: the name of the cache. It is not empty and has no `@`, which separates it from a node's address.
+        items: the most items that the cache holds. uWSGI's `maxitems`, of which it holds one less.
         max_value: bytes of the longest value. uWSGI's `blocksize`.
         max_key: bytes of the longest key. uWSGI's `keysize`.
-        lru: when full, drop the least recently used item. uWSGI's `purge_lru`, under which items do not expire; here
-            they do.
-        clear_on_full: when full, drop all items.
+        lru: when the cache is full, drop the least recently used item. uWSGI's `purge_lru`, under which items do not
+            expire; here they do.
+        clear_on_full: when the cache is full, drop all items. uWSGI's key of this name.
         math_initial: the number that `cache_inc`, `cache_dec`, `cache_mul` and `cache_div` start from when there is no
             item.
-        store: file that keeps the items across restarts; created if it does not exist. A change that has returned
-            survives `kill -9`.
+        store: a file that keeps the items across restarts; it is created if it does not exist. Once a call that changes
+            an item has returned, the change survives `kill -9`.
         store_sync: seconds between two flushes of the store to the disk, so that older changes also survive a crash of
             the machine; 0 leaves flushing to the system.
     Raises:
@@ -112,7 +112,7 @@ class Cache:
 
     @classmethod
     def parse(cls, text: str) -> Cache:
-        """Read uWSGI's `cache2`: `"name=default,items=1000,purge_lru=1"`.
+        """Read the form of the command line, which is that of uWSGI's `cache2`: `"name=default,items=1000,lru=1"`.
 
         Raises:
             ConfigError: a key or a value is not possible, or `name` or `items` is missing.

@@ -54,7 +54,7 @@ A value is bytes; True for a switch; a list for an option that was given several
 
 
 def masterpid() -> int:
-    """The process id of the master; 0 outside of a runtime.
+    """Return the process id of the master; 0 outside of a runtime.
 
     Checkpoint: never.
     uWSGI: `uwsgi.masterpid`.
@@ -64,16 +64,16 @@ def masterpid() -> int:
 
 
 def reload() -> None:
-    """Reload: import the application anew, and replace all members by members with the new code, without downtime.
+    """Reload without downtime: import the application anew, and replace all members by members with the new code.
 
-    This returns at once. The master imports the new version, and no old member is replaced before new ones are ready.
-    If that fails, the running version stays, and the log says why. An old member finishes what it runs, within
-    `Config.mercy`. A call during a reload starts another reload after it.
+    This returns at once. The master has the new version imported, and replaces the old members once new ones are ready.
+    If that fails, the running version stays and the log gives the reason. Old members finish what they run, within
+    `Config.mercy`. A call during a reload starts another reload afterwards.
 
     Raises:
-        NotServing: not called by a running member; or members are tasks, which cannot get new code.
+        NotServing: not called by a running member; or members are tasks, which cannot import the application again.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.reload`, which returns True. It replaces the running code first, so nothing is served if the new code
+    uWSGI: `uwsgi.reload`, which returns True. It stops the running code first, so nothing is served if the new code
         does not start.
     """
     unit = current_unit("reload", "call it in a request, a handler or a mule's program")
@@ -85,8 +85,8 @@ def reload() -> None:
 def setprocname(name: str) -> None:
     """Name the process, as `ps` and `top` show it.
 
-    With the extra `trio-uwsgi[procname]`, which installs setproctitle, this sets the whole title. Without it, this sets
-    the name of 15 bytes that `top` shows on Linux, and does nothing on other systems.
+    With the extra `trio-uwsgi[procname]`, which installs setproctitle, this sets the whole title. Without the extra it
+    sets the name of at most 15 bytes that `top` shows on Linux, and does nothing on other systems.
 
     Args:
         name: the name, without NUL.
@@ -94,7 +94,7 @@ def setprocname(name: str) -> None:
         TypeError: the name is not a str.
         ValueError: the name contains NUL.
     Checkpoint: never. May be called from any thread.
-    uWSGI: `uwsgi.setprocname`, which sets an empty name if the given one is too long.
+    uWSGI: `uwsgi.setprocname`, which sets an empty name if the given one is too long, and always sets the whole title.
     """
     if not isinstance(name, str):
         raise TypeError(f"the name of a process is a str, not {type(name).__name__}")

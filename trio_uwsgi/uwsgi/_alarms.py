@@ -13,20 +13,23 @@ _LONGEST = 8192
 
 
 def alarm(alarm: str, msg: str | bytes) -> None:
-    """Raise an alarm.
+    """Raise an alarm: the master performs the action that `Config.alarms` has for it.
 
-    This returns at once; the master then does what `Config.alarms` says for the alarm. An alarm with the same message
-    as the last one is suppressed for `Config.alarm_freq` seconds.
+    This returns at once, before the action is performed. An alarm with the same message as the last one is suppressed
+    for `Config.alarm_freq` seconds.
 
     Args:
         alarm: the name of the alarm, a key of `Config.alarms`.
-        msg: the message, at most 8,192 bytes; bytes are taken as UTF-8. Bytes that are not UTF-8 are replaced.
+        msg: the message, at most 8,192 bytes. Bytes are read as UTF-8; invalid ones are replaced.
     Raises:
-        AlarmError: there is no such alarm, the message is too long, or this is called by code that runs for an alarm.
+        AlarmError: there is no such alarm, the message is too long, or the action of an alarm calls this.
         TypeError: the message is neither str nor bytes.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.alarm`, which ignores alarms that do not exist, and messages that are too long or have one byte.
+    uWSGI: `uwsgi.alarm`, which ignores alarms that do not exist, messages that are too long, and messages of 0 or 1
+        byte.
+    Example:
+        uwsgi.alarm("disk", "90% full")
     """
     unit = current_unit("alarm", "raise alarms in a request, a handler or a mule's program")
     known = unit.member.services.alarms

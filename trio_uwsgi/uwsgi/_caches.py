@@ -40,15 +40,19 @@ _MOST_KEYS = 1 << 26
 
 
 def cache(name: str = "") -> LocalCache:
-    """Return a local cache as a plain object, whose methods never block and may be called from any thread.
+    """Return a local cache as an object, a `LocalCache`, whose methods never wait.
+
+    Use it in synchronous code, or where the cache is always a local one.
 
     Args:
         name: the name of the cache in `Config.caches`; `""` for the first one.
     Raises:
         CacheError: there is no such cache; the text names those that there are.
         NotServing: not called by a running member.
-    Checkpoint: never.
-    uWSGI: no counterpart; its `cache_...` functions never wait for a local cache.
+    Checkpoint: never. May be called from the runtime's threads; the methods of the cache from any thread.
+    uWSGI: no counterpart. Its functions, such as `uwsgi.cache_get`, never wait for a local cache.
+    Example:
+        hits = uwsgi.cache().inc("hits")
     """
     unit = current_unit("cache", "call it in a request, a handler or a mule's program")
     return unit.member.services.caches.get(name)
@@ -59,18 +63,22 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     """Get the value of an item.
 
     Args:
-        key: bytes, or a str as UTF-8.
+        key: bytes, or a str that is encoded as UTF-8.
         cache: the name of a local cache, `""` for the first one; or `name@address` for a cache of another node. The
-            address is as in `rpc`, and the name may be left out (`@address`).
+            address is that of a node, as in `rpc`. `@address` is the first cache of the node.
     Returns:
-        The value; None if there is no item, or it has expired. A uWSGI node also returns None for an unknown cache.
+        The value; None if the item does not exist or has expired. A uWSGI node also returns None for an unknown cache.
     Raises:
         CacheError: there is no such cache.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`; for a cache of another node.
         NotServing: not called by a running member; for a local cache.
-    Checkpoint: a cancellation is raised here in any case; other tasks run only while another node is asked.
+    Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only while another node is
+        asked.
     Cancellation: nothing has changed.
-    uWSGI: `uwsgi.cache_get`, which returns expired items until the next sweep, and None for every error.
+    uWSGI: `uwsgi.cache_get`, which returns expired items until the next sweep, and None for an unknown cache, an
+        unreachable node and every other error.
+    Example:
+        page = await uwsgi.cache_get("page/1")
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -90,16 +98,18 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
         expires: seconds from now; 0 for never. For another node they are rounded up to whole seconds.
         cache: as in `cache_get`.
     Returns:
-        True; False if an item with this key exists, which stays as it is. A uWSGI node returns False for every value
+        True; False if an item with this key exists, which is not changed. A uWSGI node returns False for every value
         that it does not store.
     Raises:
         CacheError: there is no such cache, the key is empty, `expires` is negative, or a str cannot be encoded.
         CacheFull: the cache has no room.
         CacheItemTooLarge: the key or the value is too large.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: a local cache is unchanged; another node may or may not have stored the item.
-    uWSGI: `uwsgi.cache_set`, which returns None for each of these errors.
+    uWSGI: `uwsgi.cache_set`, which returns None for an item that exists and for each of these errors.
+    Example:
+        stored = await uwsgi.cache_set("page/1", b"<h1>One</h1>", expires=60)
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -121,9 +131,9 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
     Raises:
         CacheError, CacheFull, CacheItemTooLarge: as `cache_set`; also if a uWSGI node did not store the item.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_update`.
+    uWSGI: `uwsgi.cache_update`, which returns None if the cache is full or the item is too large.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -144,9 +154,9 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
         True; False if there is no such item.
     Raises:
         CacheError, NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_del`.
+    uWSGI: `uwsgi.cache_del`, which returns None if there is no such item.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -158,16 +168,16 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
 
 @awaited
 async def cache_exists(key: str | bytes, cache: str = "") -> bool:
-    """Does an item with this key exist?
+    """Return whether an item with this key exists and has not expired.
 
     Args:
         key: as in `cache_get`.
         cache: as in `cache_get`.
     Raises:
         CacheError, NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: nothing has changed.
-    uWSGI: `uwsgi.cache_exists`.
+    uWSGI: `uwsgi.cache_exists`, which returns True or None, and True for an expired item until the next sweep.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -179,15 +189,15 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
 
 @awaited
 async def cache_clear(cache: str = "") -> None:
-    """Delete all items.
+    """Delete all items of a cache.
 
     Args:
         cache: as in `cache_get`.
     Raises:
         CacheError, NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_clear`.
+    uWSGI: `uwsgi.cache_clear`, which returns None for an unknown cache.
     """
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
@@ -199,11 +209,13 @@ async def cache_clear(cache: str = "") -> None:
 
 @awaited
 async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache: str = "") -> int:
-    """Add to a number, which is stored as 8 bytes, as in uWSGI. A missing item counts as `Cache.math_initial`.
+    """Add to a number. A missing item counts as `Cache.math_initial`.
+
+    The change is atomic. A number is an item of 8 bytes: a signed little-endian integer, as in uWSGI.
 
     Args:
         key: as in `cache_set`.
-        value: what to add.
+        value: the number to add.
         expires: as in `cache_set`, for a new item; an existing item keeps its own expiry.
         cache: as in `cache_get`.
     Returns:
@@ -214,9 +226,9 @@ async def cache_inc(key: str | bytes, value: int = 1, expires: float = 0, cache:
         TypeError: `value` is not an int.
         CacheFull, CacheItemTooLarge: as `cache_set`.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_inc`, which returns True, and overflows.
+    uWSGI: `uwsgi.cache_inc`, which returns True, overflows, and overwrites the number in a cache of another node.
     """
     return await _arithmetic("inc", key, value, expires, cache)
 
@@ -227,16 +239,16 @@ async def cache_dec(key: str | bytes, value: int = 1, expires: float = 0, cache:
 
     Args:
         key: as in `cache_inc`.
-        value: what to subtract.
+        value: the number to subtract.
         expires: as in `cache_inc`.
         cache: as in `cache_get`.
     Returns:
         The new number.
     Raises:
         CacheError, CacheFull, CacheItemTooLarge, NodeError, ConfigError, NotServing: as `cache_inc`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_dec`.
+    uWSGI: `uwsgi.cache_dec`; the differences are those of `cache_inc`.
     """
     return await _arithmetic("dec", key, value, expires, cache)
 
@@ -254,16 +266,16 @@ async def cache_mul(key: str | bytes, value: int = 2, expires: float = 0, cache:
         The new number.
     Raises:
         CacheError, CacheFull, CacheItemTooLarge, NodeError, ConfigError, NotServing: as `cache_inc`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
-    uWSGI: `uwsgi.cache_mul`.
+    uWSGI: `uwsgi.cache_mul`; the differences are those of `cache_inc`.
     """
     return await _arithmetic("mul", key, value, expires, cache)
 
 
 @awaited
 async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache: str = "") -> int:
-    """Divide a number, cutting the fraction off; otherwise as `cache_inc`.
+    """Divide a number and drop the fraction; otherwise as `cache_inc`.
 
     Args:
         key: as in `cache_inc`.
@@ -275,7 +287,7 @@ async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache:
     Raises:
         CacheError: as `cache_inc`, or the divisor is 0.
         CacheFull, CacheItemTooLarge, NodeError, ConfigError, NotServing: as `cache_inc`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: as `cache_set`.
     uWSGI: `uwsgi.cache_div`, which stores 0 when it divides by 0.
     """
@@ -284,7 +296,7 @@ async def cache_div(key: str | bytes, value: int = 2, expires: float = 0, cache:
 
 @awaited
 async def cache_num(key: str | bytes, cache: str = "") -> int:
-    """Get the number that `cache_inc` and its siblings have stored.
+    """Get the number that `cache_inc`, `cache_dec`, `cache_mul` or `cache_div` has stored.
 
     Args:
         key: as in `cache_get`.
@@ -294,7 +306,7 @@ async def cache_num(key: str | bytes, cache: str = "") -> int:
     Raises:
         CacheError: as `cache_get`, or the item is not a number.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: nothing has changed.
     uWSGI: `uwsgi.cache_num`, which returns 0 for an item that is not a number.
     """
@@ -317,7 +329,7 @@ async def cache_keys(cache: str = "") -> list[bytes]:
     Raises:
         CacheError: as `cache_get`, or the node is a uWSGI, which does not list keys.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError, NotServing: as `cache_get`.
-    Checkpoint: as `cache_get`.
+    Checkpoint: only when contended, as `cache_get`.
     Cancellation: nothing has changed.
     uWSGI: `uwsgi.cache_keys`, for local caches only.
     """

@@ -39,18 +39,22 @@ _MOST = 1 << 20
 
 
 def async_sleep(secs: float) -> Wait:
-    """Register a wait for time.
+    """Register a wait for a time.
 
     To wait, await the returned object or `suspend()`; a WSGI generator yields the object. A wait belongs to the task
     that registers it, or to the thread of a WSGI application.
 
     Args:
         secs: seconds, 0 or more; fractions count. They are counted from the moment at which the waiting begins.
+    Returns:
+        An object to await once. It is also an empty bytes object, which a WSGI generator can yield.
     Raises:
         ValueError: `secs` is negative.
         RuntimeError: the object is awaited a second time, or by another task.
     Checkpoint: never by itself.
-    uWSGI: `uwsgi.async_sleep`, which cuts fractions off.
+    uWSGI: `uwsgi.async_sleep`, which drops the fraction of a second.
+    Example:
+        await uwsgi.async_sleep(0.5)
     """
     return current_waits().register(-1, False, as_number("a time to sleep in seconds", secs))
 
@@ -64,14 +68,20 @@ def wait_fd_read(fd: int, timeout: float = 0) -> Wait:
         fd: the descriptor of a socket, a pipe, or another object that can be polled. `connection_fd()` is ready when
             `recv(length)` would not wait.
         timeout: seconds from the moment at which the waiting begins; fractions count; 0 for no timeout.
+    Returns:
+        An object to await once, as from `async_sleep`.
     Raises:
         OSError: the descriptor is not open, or is a file's.
         ValueError: the timeout is negative.
         trio.BusyResourceError, trio.ClosedResourceError: when the object is awaited; as `suspend`.
         RuntimeError: the object is awaited a second time, or by another task.
     Checkpoint: never by itself.
-    uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout, and a second core that waits for a
+    uWSGI: `uwsgi.wait_fd_read`, where all waits share one timeout of whole seconds, and a second core that waits for a
         descriptor takes it from the first.
+    Example:
+        uwsgi.wait_fd_read(fd, timeout=2)
+        await uwsgi.suspend()
+        timed_out = uwsgi.ready_fd() == -1
     """
     return current_waits().register(_descriptor(fd), False, _limit(timeout))
 
@@ -82,10 +92,12 @@ def wait_fd_write(fd: int, timeout: float = 0) -> Wait:
     Args:
         fd: as in `wait_fd_read`.
         timeout: as in `wait_fd_read`.
+    Returns:
+        An object to await once, as from `async_sleep`.
     Raises:
         OSError, ValueError, trio.BusyResourceError, trio.ClosedResourceError, RuntimeError: as `wait_fd_read`.
     Checkpoint: never by itself.
-    uWSGI: `uwsgi.wait_fd_write`.
+    uWSGI: `uwsgi.wait_fd_write`; the differences are those of `wait_fd_read`.
     """
     return current_waits().register(_descriptor(fd), True, _limit(timeout))
 
@@ -100,9 +112,10 @@ def _descriptor(fd: int) -> int:
 
 @awaited
 async def suspend() -> None:
-    """Wait for the first of the waits that this task or thread has registered, and drop the others.
+    """Wait until the first of the registered waits ends, and drop the others.
 
-    If none is registered, this is only a checkpoint. Afterwards `ready_fd` says which wait ended.
+    The waits are those that this task or thread has registered with `async_sleep`, `wait_fd_read` and `wait_fd_write`.
+    Without any, this is only a checkpoint. Afterwards `ready_fd` returns the descriptor whose wait ended.
 
     Raises:
         OSError: one of the descriptors is not open any more.
@@ -116,10 +129,12 @@ async def suspend() -> None:
 
 
 def ready_fd() -> int:
-    """The descriptor that ended the last wait of this task or thread; -1 after a timeout or sleep, and before any wait.
+    """Return the descriptor that ended the last wait of this task or thread.
+
+    It is -1 after a timeout or a sleep, and before any wait.
 
     Checkpoint: never.
-    uWSGI: `uwsgi.ready_fd`, which in a generator that yields is always -1.
+    uWSGI: `uwsgi.ready_fd`, which always returns -1 in a generator that yields.
     """
     return current_waits().ready
 
@@ -137,7 +152,8 @@ async def async_connect(addr: str) -> int:
         ConfigError: `addr` is not an address.
     Checkpoint: always.
     Cancellation: nothing stays open.
-    uWSGI: `uwsgi.async_connect`, which returns -1, or a descriptor whose connection has failed.
+    uWSGI: `uwsgi.async_connect`, which returns -1, or a descriptor that is still connecting or has failed to connect,
+        and blocks while a name is looked up.
     """
     address = Address.parse(addr)
     if address.kind == "fd" or (address.kind == "tcp" and not (address.host and address.port)):
@@ -147,15 +163,15 @@ async def async_connect(addr: str) -> int:
 
 @awaited
 async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
-    """Send bytes to a descriptor; with one argument, raw bytes to the client of this request.
+    """Send bytes to a descriptor; with one argument, send raw bytes to the client of this request.
 
-    Raw bytes are sent after what the request has sent before. From then on the request has no response, or no more of
-    it, and its connection accepts no other request. Until the request ends, the caller may speak any protocol on the
+    Raw bytes follow what the request has sent before. They end the response, or replace it if it has not begun, and the
+    connection accepts no other request. Until the request ends, the application may speak any protocol on the
     connection, with `send` and `recv`.
 
     Args:
-        fd: the descriptor, which is made non-blocking, where `connection_fd()` stands for the client; or the bytes for
-            the client.
+        fd: the descriptor, which is made non-blocking; `connection_fd()` stands for the client. With one argument, the
+            bytes for the client.
         data: the bytes; all of them are sent.
     Raises:
         TypeError: the data is not bytes, or the descriptor is not an int.
@@ -166,7 +182,7 @@ async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
         NotServing: called with one argument outside of a request.
     Checkpoint: always.
     Cancellation: a part of the bytes may have been sent.
-    uWSGI: `uwsgi.send`, which sends only what one `write` accepts, and crashes if it is given a str.
+    uWSGI: `uwsgi.send`, which sends only what one `write` accepts, and crashes if it gets a str.
     """
     payload = fd if data is None else data
     if not isinstance(payload, bytes | bytearray | memoryview):
@@ -188,14 +204,14 @@ async def send(fd: int | bytes, data: bytes | None = None, /) -> None:
 
 @awaited
 async def recv(fd: int, length: int | None = None, /) -> bytes:
-    """Receive bytes from a descriptor; with one argument, the next bytes of the body of this request.
+    """Receive bytes from a descriptor; with one argument, receive the next bytes of the body of this request.
 
     After a raw `send` to the client, this also returns what the client sends after the body. The server reads from the
-    client only as fast as this is called, so the memory that it needs is bounded.
+    client only as fast as the application calls this, so it needs a bounded amount of memory.
 
     Args:
-        fd: the descriptor, which is made non-blocking, where `connection_fd()` stands for the client; or the length,
-            for the client.
+        fd: the descriptor, which is made non-blocking; `connection_fd()` stands for the client. With one argument, the
+            length.
         length: the most bytes to return, 1 or more; more than 1 MiB counts as 1 MiB.
     Returns:
         At least one byte; `b""` at the end of the body or, after a raw `send`, when the client has closed its side.
@@ -210,7 +226,8 @@ async def recv(fd: int, length: int | None = None, /) -> bytes:
         NotServing: called with one argument outside of a request.
     Checkpoint: always.
     Cancellation: nothing was received.
-    uWSGI: `uwsgi.recv`, where the form with one argument does not exist, and the end is None.
+    uWSGI: `uwsgi.recv`, which returns at most 4,096 bytes, and None at the end and for every error. Its form with one
+        argument is documented and does not exist.
     """
     size = _number(fd if length is None else length, "a length")
     if size < 1:
@@ -231,7 +248,7 @@ def close(fd: int) -> None:
     """Close a descriptor. Tasks that wait for it get `trio.ClosedResourceError`.
 
     Args:
-        fd: the descriptor; for that of the client's connection this is `disconnect()`.
+        fd: the descriptor. For `connection_fd()` this does the same as `disconnect()`.
     Raises:
         OSError: the descriptor is not open.
     Checkpoint: never. May be called from the runtime's threads, and from those of any Trio program.
@@ -251,9 +268,9 @@ def close(fd: int) -> None:
 
 
 def connection_fd() -> int:
-    """The descriptor of this request's connection.
+    """Return the descriptor of this request's connection.
 
-    The runtime reads and writes the connection itself: pass the descriptor only to functions of this module.
+    The runtime reads and writes the connection itself. Pass the descriptor only to functions of this module.
 
     Returns:
         The descriptor; -1 if the connection has none, as in tests, or has ended.
@@ -266,29 +283,29 @@ def connection_fd() -> int:
 
 
 def disconnect() -> None:
-    """Close this request's connection, once what the request has sent is written. The request continues.
+    """Close this request's connection once all that the request has sent is written. The request continues.
 
-    It needs no response. If it sends more, that is dropped, and raises `ClientDisconnected`.
+    The request needs no response. If it sends more, the bytes are dropped and `ClientDisconnected` is raised.
 
     Raises:
         NotServing: not called in a request.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.disconnect`.
+    uWSGI: `uwsgi.disconnect`, after which `connection_fd` returns a stale number.
     """
     on_trios_thread(_exchange("disconnect").hang_up)
 
 
 def is_connected(fd: int | None = None) -> bool:
-    """Has a socket no error? Without a descriptor: is the client of this request still connected?
+    """Return whether a socket has no error; without a descriptor, whether the client of this request is connected.
 
     Args:
-        fd: the descriptor of a socket; None for the client, which counts as disconnected once it has closed its side or
-            has got its response.
+        fd: the descriptor of a socket; None for the client. The client counts as disconnected once it has closed its
+            side or received its whole response.
     Raises:
         OSError: the descriptor is not open, or not a socket's.
         NotServing: called without a descriptor outside of a request.
     Checkpoint: never.
-    uWSGI: `uwsgi.is_connected`, where the descriptor is not optional.
+    uWSGI: `uwsgi.is_connected`, where the descriptor is required.
     """
     if fd is None:
         return not _exchange("is_connected").gone

@@ -23,8 +23,8 @@ M = TypeVar("M", bound=Callable[[MuleMessage], object])
 def farm(name: str) -> Callable[[M], M]:
     """Decorate a function to handle the messages of a farm.
 
-    Each mule of the farm runs it for one message at a time, and still handles signals, its program and other messages
-    meanwhile. Its time limit is `Config.mule_harakiri`.
+    Each mule of the farm calls the function for one message at a time. Meanwhile the mule still handles signals, runs
+    its program and handles other messages. The time limit is `Config.mule_harakiri`.
 
     Args:
         name: the name of the farm, a key of `Config.farms`.
@@ -33,6 +33,10 @@ def farm(name: str) -> Callable[[M], M]:
             runtime starts: there is no such farm.
     Checkpoint: never.
     uWSGI: `uwsgidecorators.farm`, whose mules do nothing else.
+    Example:
+        @uwsgi.farm("images")
+        async def resize(message):
+            print("resizing", message.decode())
     """
     return declaring(current_registry().farm(name))
 
@@ -48,7 +52,7 @@ def farm_msg(name: str, message: bytes | str) -> None:
     Raises:
         TypeError: the message is neither.
         MuleError: there is no such farm.
-        MessageQueueFull: each of its mules has `Config.message_queue` messages waiting.
+        MessageQueueFull: each mule of the farm has `Config.message_queue` messages waiting.
         NotServing: not called by a running member; use `Runtime.farm_msg` from outside.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.farm_msg`, which ignores farms that do not exist, and drops messages that do not fit.
@@ -63,12 +67,12 @@ async def farm_get_msg(*, timeout: float = math.inf) -> MuleMessage | None:
     """Wait for the next message to one of this mule's farms.
 
     From the first call on, all of these messages go to the mule's program, except those to a farm with a function
-    (`@uwsgi.farm`), which the function handles. Each call marks the message before as done.
+    (`@uwsgi.farm`), which the function handles. Each call marks the previous message as done.
 
     Args:
         timeout: seconds to wait, 0 or more; without it, for ever.
     Returns:
-        The message, whose `farm` is the farm that it was sent to; None after the timeout.
+        The message; its attribute `farm` names the farm that it was sent to. None after the timeout.
     Raises:
         MuleError: not called by a mule's program, or the mule is in no farm.
         ValueError: the timeout is negative.
@@ -87,12 +91,12 @@ async def farm_get_msg(*, timeout: float = math.inf) -> MuleMessage | None:
 
 
 def in_farm(name: str | None = None) -> bool:
-    """Is the calling code run by a mule of a farm?
+    """Return whether a mule of a farm runs the calling code.
 
     Args:
         name: the name of the farm; None for any farm.
     Returns:
-        True or False; False also in a worker or spooler and outside of members.
+        True or False. It is False in workers, in spoolers, and outside of members.
     Raises:
         MuleError: there is no such farm.
     Checkpoint: never.

@@ -17,20 +17,21 @@ _REMEDY = "use locks in a request, a handler or a mule's program"
 
 @awaited
 async def lock(num: int = 0) -> None:
-    """Acquire a user lock, and wait for it if it is held. All members share the locks; waiters get a lock in order.
+    """Acquire a user lock, and wait for it if it is held.
 
-    The current task, in its request, handler, message or program, then holds the lock. If that ends while the task
-    holds the lock, the runtime releases it and logs a line.
+    All members share the locks. Tasks that wait get a lock in the order in which they asked for it. If the request,
+    handler, message or program ends while it holds the lock, the runtime releases the lock and logs a warning.
 
     Args:
         num: the number of the lock, 0 to `Config.locks`.
     Raises:
         LockError: there is no such lock, this task holds it already, or the calling thread may be abandoned
             (`abandon_on_cancel=True`) and could then not unlock it.
-        NotServing: not called by a running member, or its request or handler has ended.
-    Checkpoint: a cancellation is raised here in any case; other tasks run only while the lock is held.
-    Cancellation: this task does not hold the lock, and does not wait for it any more.
-    uWSGI: `uwsgi.lock`, where a second call by the holder waits for ever, and a forgotten lock is never released.
+        NotServing: not called by a running member, or the request or handler has ended already.
+    Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only while this one waits.
+    Cancellation: this task does not hold the lock and no longer waits for it.
+    uWSGI: `uwsgi.lock`, which guarantees no order. There a second call by the holder waits for ever, and a lock that is
+        not released stays locked until its process ends.
     """
     unit = current_unit("lock", _REMEDY)
     await checkpoint_if_cancelled()
@@ -40,7 +41,7 @@ async def lock(num: int = 0) -> None:
 
 
 def unlock(num: int = 0) -> None:
-    """Release a user lock. If tasks wait for it, the one that has waited longest holds it when this returns.
+    """Release a user lock. If tasks wait for it, the one that has waited longest holds the lock when this returns.
 
     Args:
         num: the number of the lock, 0 to `Config.locks`.
@@ -48,14 +49,15 @@ def unlock(num: int = 0) -> None:
         LockError: there is no such lock, or this task does not hold it; the text names the holder.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the thread that locked it.
-    uWSGI: `uwsgi.unlock`, which any code can call for any lock, and which can make `is_locked` wrong.
+    uWSGI: `uwsgi.unlock`, which any code can call for any lock. If the caller does not hold the lock, this corrupts its
+        state: `is_locked` returns False while another process holds it.
     """
     unit = current_unit("unlock", _REMEDY)
     on_trios_thread(unit.member.services.locks.release, num, unit)
 
 
 def is_locked(num: int = 0) -> bool:
-    """Is this user lock held? The answer may be out of date a moment later.
+    """Return whether this user lock is held. The answer may be out of date a moment later.
 
     Args:
         num: the number of the lock, 0 to `Config.locks`.
@@ -63,7 +65,7 @@ def is_locked(num: int = 0) -> bool:
         LockError: there is no such lock.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.is_locked`, which takes the lock to find out.
+    uWSGI: `uwsgi.is_locked`, which takes the lock to find out, and may take the lock of a dead process for ever.
     """
     unit = current_unit("is_locked", _REMEDY)
     return on_trios_thread(unit.member.services.locks.is_locked, num)
@@ -76,11 +78,12 @@ class locked:  # used like a function
         num: the number of the lock, 0 to `Config.locks`.
     Raises:
         LockError, NotServing: when the block is entered, as `lock`.
-    Checkpoint: as `lock` when the block is entered; never when it is left.
-    Cancellation: while the block is entered, the lock is not held; in its body, the lock is released.
-    uWSGI: `uwsgidecorators.lock` holds lock 0 around a function.
+    Checkpoint: only when contended, on entry as `lock`; never on exit.
+    Cancellation: on entry, the task does not hold the lock; in the body, the lock is released.
+    uWSGI: `uwsgidecorators.lock`, a decorator, which holds lock 0 while its function runs.
     Example:
-        async with uwsgi.locked(1): ...
+        async with uwsgi.locked(1):
+            print("no other member is here")
     """
 
     __slots__ = ("_num",)

@@ -15,7 +15,7 @@ __all__ = ["harakiri", "mule_id", "set_user_harakiri", "worker_id"]
 
 
 def worker_id() -> int:
-    """The number of the worker that runs the calling code, from 1; 0 elsewhere.
+    """Return the number of the worker that runs the calling code, from 1; 0 elsewhere.
 
     Checkpoint: never.
     uWSGI: `uwsgi.worker_id`.
@@ -24,7 +24,7 @@ def worker_id() -> int:
 
 
 def mule_id() -> int:
-    """The number of the mule that runs the calling code, from 1; 0 elsewhere.
+    """Return the number of the mule that runs the calling code, from 1; 0 elsewhere.
 
     Checkpoint: never.
     uWSGI: `uwsgi.mule_id`.
@@ -40,9 +40,9 @@ def _number(kind: str) -> int:
 def set_user_harakiri(seconds: float) -> None:
     """Set a time limit (harakiri) for the current request, handler, message or program, counted from now.
 
-    When the time is up, the work is cancelled: a request is answered with 504, and the log names the work and the line
-    at which it was. A later call replaces the limit, and the limit ends with the work. The limits of `Config` and of
-    `harakiri` blocks apply as well.
+    When the time is up, the runtime cancels the work: a request is answered with 504, and the log names the work and
+    the line at which it was. A later call replaces the limit; the limit ends with the work. The limits of
+    `Config.harakiri`, `Config.mule_harakiri`, `Config.spooler_harakiri` and of `harakiri` blocks apply as well.
 
     Args:
         seconds: the limit; 0 clears it; fractions count.
@@ -51,7 +51,8 @@ def set_user_harakiri(seconds: float) -> None:
         ValueError: `seconds` is negative, or NaN.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.set_user_harakiri`: whole seconds, one limit for all threads of a process, and the process is killed.
+    uWSGI: `uwsgi.set_user_harakiri`, which takes whole seconds, has one limit for all threads of a process, and kills
+        the process.
     """
     unit = current_unit("set_user_harakiri", "it limits a request, a handler or a mule's program, so call it in one")
     on_trios_thread(lambda: unit.limit(_deadline(seconds)))
@@ -67,8 +68,9 @@ def _deadline(seconds: float) -> float:
 def harakiri(seconds: float) -> Iterator[None]:
     """Set a time limit (harakiri) for the body of a `with` block.
 
-    If the body takes longer, the whole request, handler, message or program is cancelled, as with `set_user_harakiri`.
-    The limit ends with the block. The limits of `Config`, of other blocks and of `set_user_harakiri` apply as well.
+    If the body takes longer, the runtime cancels the whole request, handler, message or program, as with
+    `set_user_harakiri`. The limit ends with the block. The limits of `Config`, of other blocks and of
+    `set_user_harakiri` apply as well.
 
     Args:
         seconds: the limit, above 0; fractions count.
@@ -77,7 +79,10 @@ def harakiri(seconds: float) -> Iterator[None]:
         ValueError: `seconds` is not above 0.
         NotServing: not called by a running member.
     Checkpoint: never by itself.
-    uWSGI: `uwsgidecorators.harakiri`, which leaves the limit armed when its function raises.
+    uWSGI: `uwsgidecorators.harakiri`, a decorator, which leaves the limit armed if its function raises.
+    Example:
+        with uwsgi.harakiri(2.5):
+            await trio.sleep(1)
     """
     unit = current_unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
     if not as_number("a time limit in seconds", seconds) > 0:

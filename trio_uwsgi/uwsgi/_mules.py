@@ -23,18 +23,26 @@ P = TypeVar("P", bound=Callable[[], object])
 
 
 def mule(number: int) -> Callable[[P], P]:
-    """Decorate a function to be a mule's program: it is started with the mule, as a task of the mule.
+    """Decorate a function to be a mule's program: the mule starts it, as a task, when the mule itself starts.
 
-    If it raises, it is started again after 1, 2, 4, ... 60 seconds. If it returns, the mule continues without a
-    program. The mule handles signals and messages while its program runs. A graceful stop cancels the program.
+    If the program raises, the mule starts it again after 1, 2, 4, ... 60 seconds. If it returns, the mule continues
+    without a program. The mule handles signals and messages while its program runs. A graceful stop cancels the
+    program.
 
     Args:
         number: the number of the mule, 1 to `Config.mules`; with a pool, 1 to its `min`.
     Raises:
-        RegistrationError: there is no such mule, the mule is one that the pool starts and stops, it has a program
-            already, or the mules run already.
+        RegistrationError: there is no such mule, the pool starts and stops this mule, the mule has a program already,
+            or the mules run already.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.mule`, whose mule handles no signals and messages, and is restarted without a pause.
+    uWSGI: `uwsgidecorators.mule`, whose mule handles neither signals nor messages. If the program fails, uWSGI restarts
+        it without a pause.
+    Example:
+        @uwsgi.mule(1)
+        async def crawl():
+            while True:
+                print("looking for new pages")
+                await trio.sleep(60)
     """
     return current_registry().mule(number)
 
@@ -42,16 +50,20 @@ def mule(number: int) -> Callable[[P], P]:
 def mule_message_handler(handler: M) -> M:
     """Decorate a function to handle mule messages, in every mule whose program does not read them itself.
 
-    A mule handles one message at a time, in the order in which they were sent. It calls all handlers for each message,
-    in the order of their declaration. If a mule dies while it handles a message, the mule that replaces it handles that
-    message again, once and before all others, with `redelivered` set.
+    A mule handles one message at a time, in the order in which the messages were sent. For each message it calls all
+    handlers, in the order of their declaration. If a mule dies while it handles a message, its replacement handles that
+    message again, once and before all others, with `MuleMessage.redelivered` set.
 
     Args:
         handler: called with the message, a `MuleMessage`; `async def`, or `def` in a thread.
     Raises:
         RegistrationError: it is not callable.
     Checkpoint: never.
-    uWSGI: the attribute `uwsgi.mule_msg_hook`.
+    uWSGI: the attribute `uwsgi.mule_msg_hook`, which holds one function; here there may be several.
+    Example:
+        @uwsgi.mule_message_handler
+        async def resize(message):
+            print("resizing", message.decode())
     """
     return current_registry().mule_message_handler(handler)
 
@@ -68,7 +80,8 @@ def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
         MessageQueueFull: the mule, or each of them, has `Config.message_queue` messages waiting.
         NotServing: not called by a running member; use `Runtime.mule_msg` from outside.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.mule_msg`, which returns False when the queue is full, and takes a farm's name as bytes only.
+    uWSGI: `uwsgi.mule_msg`, which returns False when the queue is full, cuts messages at 64 KiB, and takes a farm's
+        name as bytes only.
     """
     data, recipient = as_message(message), as_recipient(mule)
     member = current_unit("mule_msg", "from other code use the mule_msg() of the Runtime that serve() starts").member
@@ -79,8 +92,8 @@ def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
 async def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> MuleMessage | None:
     """Wait for the next message to this mule.
 
-    From the first call on, the mule's program gets its messages, and message handlers do not. Each call marks the
-    message before as done.
+    From the first call on, the messages go to the mule's program, and the message handlers get none of them. Each call
+    marks the previous message as done.
 
     Args:
         farms: also return messages to this mule's farms, in the order in which they were sent; with False they stay
@@ -94,7 +107,14 @@ async def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> Mule
         NotServing: not called by a running member.
     Checkpoint: always.
     Cancellation: no message is lost; the next call returns it.
-    uWSGI: `uwsgi.mule_get_msg`, which returns b"" at a timeout and None after a signal; signals need no call here.
+    uWSGI: `uwsgi.mule_get_msg`, which returns `b""` at a timeout and None after a signal, and takes a flag to let
+        signals be handled. Here the mule handles signals without any call.
+    Example:
+        @uwsgi.mule(1)
+        async def resize_all():
+            while True:
+                message = await uwsgi.mule_get_msg()
+                print("resizing", message.decode())
     """
     return await messages_of_program("mule_get_msg", timeout).get(timeout, farms=farms)
 

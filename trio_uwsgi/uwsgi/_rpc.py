@@ -36,7 +36,7 @@ def register_rpc(name: str, func: Callable[..., object], argc: int = 0) -> None:
         RegistrationError: an argument is not valid, or the name is taken. In a running member a name that is taken is
             not an error: its function is replaced.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.register_rpc`, which does not check `argc`.
+    uWSGI: `uwsgi.register_rpc`, which does not check `argc`, and silently replaces a function of the same name.
     """
     on_trios_thread(lambda: current_registry().register_rpc(name, func, argc))
 
@@ -50,9 +50,13 @@ def rpc_handler(name: str, argc: int = 0) -> Callable[[F], F]:
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: as `register_rpc`; at once if the name is not valid, also if it was left out.
+        RegistrationError: as `register_rpc`. A name that is missing or not valid is refused at once.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.rpc`.
+    uWSGI: `uwsgidecorators.rpc`, which has no `argc`.
+    Example:
+        @uwsgi.rpc_handler("add", argc=2)
+        async def add(a, b):
+            return str(int(a) + int(b))
     """
     check_rpc_name(name)
 
@@ -64,7 +68,7 @@ def rpc_handler(name: str, argc: int = 0) -> Callable[[F], F]:
 
 
 def rpc_list() -> tuple[str, ...]:
-    """The names of this runtime's RPC functions, in the order of registration.
+    """Return the names of this runtime's RPC functions, in the order of registration.
 
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.rpc_list`, which returns bytes.
@@ -74,12 +78,12 @@ def rpc_list() -> tuple[str, ...]:
 
 @awaited
 async def call(name: str | bytes, *args: str | bytes) -> bytes:
-    """Call an RPC function of this runtime, in this member, as a part of this request or handler.
+    """Call an RPC function of this runtime. It runs in the calling member, as a part of this request or handler.
 
     Args:
         name: the name of the function.
-        args: bytes, or str that are passed as UTF-8; at most 254, and 65,535 bytes including the name, as over the
-            network.
+        args: bytes, or str that are passed as UTF-8. There are at most 254 of them, and 65,535 bytes including the
+            name, as over the network.
     Returns:
         What the function returned, as bytes.
     Raises:
@@ -88,10 +92,10 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
         RpcFailed: the function raised (`__cause__` is its exception), does not take this number of arguments, or did
             not return bytes.
         NotServing: not called by a running member.
-    Checkpoint: a cancellation is raised here in any case; other tasks run only if the function waits, or runs in a
-        thread.
-    Cancellation: cancels the function.
-    uWSGI: `uwsgi.call`, which returns None for each of these errors and for an empty result.
+    Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only if the function waits
+        or runs in a thread.
+    Cancellation: the function is cancelled.
+    uWSGI: `uwsgi.call`, which takes bytes only, and returns None for each of these errors and for an empty result.
     """
     unit = current_unit("call", "RPC functions run in a member; from elsewhere use rpc() with the node's address")
     await checkpoint_if_cancelled()
@@ -107,10 +111,11 @@ async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
 async def rpc(node: str | None, name: str | bytes, *args: str | bytes, timeout: float | None = None) -> bytes:
     """Call an RPC function of another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
 
-    This works in any Trio program. In a member, a connection to a trio_uwsgi is kept for the next call.
+    This works in any Trio program. In a member, the connection to a trio_uwsgi node is kept open for the next call.
 
     Args:
-        node: `host:port`, `[v6]:port`, the path of a unix socket, `@name` of an abstract one; None or `""` is `call`.
+        node: `host:port`, `[v6]:port`, the path of a unix socket, or `@name` of an abstract one. With None or `""` this
+            function does the same as `call`.
         name: as in `call`.
         args: as in `call`.
         timeout: seconds for the whole call, above 0; without it `Config.node_timeout`.
@@ -121,12 +126,13 @@ async def rpc(node: str | None, name: str | bytes, *args: str | bytes, timeout: 
         RpcNotFound, RpcFailed: as `call`, with the reason that the node sent.
         NodeUnreachable: the node cannot be connected to; nothing was sent.
         NodeTimeout: the timeout passed; the function may or may not have been called.
-        NodeClosed: the node closed the connection without an answer. A uWSGI does so if there is no such function, if
-            it failed, and if its result is empty.
+        NodeClosed: the node closed the connection without an answer. A uWSGI node does so if there is no such function,
+            if the function failed, and if its result is empty.
         ConfigError: `node` is not an address.
     Checkpoint: always; without a node, as `call`.
     Cancellation: the connection is closed; the function may or may not have been called.
-    uWSGI: `uwsgi.rpc`, which returns None for each of these errors, and cuts long arguments.
+    uWSGI: `uwsgi.rpc`, which returns None for each of these errors, cuts arguments that do not fit into a packet, and
+        opens a connection for each call.
     """
     if not node:
         return await call(name, *args)
@@ -168,7 +174,7 @@ def _as_bytes(what: str, value: object) -> bytes:
 async def remote_signal(signum: int, node: str, *, timeout: float | None = None) -> None:
     """Raise a uwsgi signal at another node: a trio_uwsgi or a uWSGI that listens for the uwsgi protocol.
 
-    When this returns, the node has accepted the signal. The node does not say whether it has a handler for it.
+    When this returns, the node has accepted the signal. Whether it has a handler for the signal stays unknown.
 
     Args:
         signum: 0 to 255.
@@ -180,7 +186,7 @@ async def remote_signal(signum: int, node: str, *, timeout: float | None = None)
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`.
     Checkpoint: always.
     Cancellation: the connection is closed; the signal may or may not have been raised.
-    uWSGI: `uwsgi.signal(signum, node)`, which blocks the process.
+    uWSGI: `uwsgi.signal(signum, node)`, which blocks the process, and does not say what went wrong.
     """
     check_signum(signum)
     answer = await ask_node(node, SignalCall(signum=signum), timeout)

@@ -28,24 +28,29 @@ def signal_handler(
 ) -> SignalHandler[T] | Registering:
     """Decorate a function to run when a uwsgi signal is raised.
 
-    The members of the target run it. A member runs one signal at a time, in the order in which they were raised; an
-    `async def` as a task, a `def` in a thread. Its time limit is that of the member (`harakiri` in workers,
-    `mule_harakiri` in mules).
+    The members of the target run the function: an `async def` as a task, a `def` in a thread. Each member runs one
+    signal at a time, in the order in which the signals were raised. The time limit is `Config.harakiri` in workers,
+    `Config.mule_harakiri` in mules and `Config.spooler_harakiri` in spoolers.
 
     Args:
-        signum: 0 to 255. Without it, also as a bare `@signal_handler`, the highest free number is taken. The number is
-            `handler.signum` afterwards.
+        signum: 0 to 255. Without it, and as a bare `@uwsgi.signal_handler`, the highest free number is taken. The
+            function has the number as its attribute `signum` afterwards.
         target: the members that run it: `""` or `"worker"` (the least busy worker), `"workers"` (all workers),
-            `"active-workers"` (all workers that are ready), `"worker2"` (this one), `"mule"` (any mule), `"mules"` (all
-            mules), `"mule1"` (this one), `"farm_images"` (any mule of the farm of this name), or `"farm1"` (any mule of
-            the first farm).
+            `"active-workers"` (all workers that are ready), `"worker2"` (worker 2), `"mule"` (any mule), `"mules"` (all
+            mules), `"mule1"` (mule 1), `"farm_images"` (any mule of the farm `images`), `"farm1"` (any mule of the
+            first farm), `"spooler"` (any spooler), `"spoolers"` (all spoolers), or `"spooler1"` (spooler 1).
     Returns:
         The function itself, so decorators stack.
     Raises:
         RegistrationError: the number is not valid or is taken, all numbers are taken, or the target cannot exist; the
             text says what is valid.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.signal`, where the number is not optional, and signals to a wrong target are lost.
+    uWSGI: `uwsgidecorators.signal`, where the number is required, and signals to a target that does not exist are
+        lost.
+    Example:
+        @uwsgi.signal_handler(17, target="workers")
+        async def forget_prices(signum):
+            prices.clear()
     """
     if signum is None or isinstance(signum, int):
         return registering(current_registry().signal_handler(signum, target=target))
@@ -63,8 +68,8 @@ def register_signal(signum: int, kind: str, handler: Callable[[int], object]) ->
         RegistrationError: as `signal_handler`. In a running member a number that is taken is not an error: its handler
             is replaced.
     Checkpoint: never.
-    uWSGI: `uwsgi.register_signal`. There a registration in a worker counts for that worker only; here for the
-        whole runtime.
+    uWSGI: `uwsgi.register_signal`. There a registration in a worker counts for that worker only; here it counts for
+        the whole runtime. A target that cannot exist is an error at once.
     """
     current_registry().register_signal(signum, kind, handler)
 
@@ -72,17 +77,18 @@ def register_signal(signum: int, kind: str, handler: Callable[[int], object]) ->
 def signal(signum: int) -> None:
     """Raise a uwsgi signal: the master routes it to the members of its target.
 
-    When this returns, the signal waits in the queue of each recipient, which will run its handler unless the runtime
-    stops before. A number without a handler is logged, with the member that raised it, and otherwise ignored.
+    When this returns, the signal waits in the queue of each recipient. A recipient runs the handler unless the runtime
+    stops first. If the number has no handler, the log names the member that raised it, and nothing else happens.
 
     Args:
         signum: 0 to 255.
     Raises:
-        RegistrationError: `signum` is not 0 to 255 (uWSGI takes it modulo 256).
-        SignalQueueFull: a recipient has `Config.signal_queue` signals waiting; no recipient was given this one.
+        RegistrationError: `signum` is not 0 to 255.
+        SignalQueueFull: a recipient has `Config.signal_queue` signals waiting; no recipient gets this one.
         NotServing: not called by a running member; use `Runtime.signal` from outside.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.signal`, which drops signals that do not fit into a socket buffer, without an error.
+    uWSGI: `uwsgi.signal`, which drops signals that do not fit into a socket buffer, without an error, and takes
+        numbers modulo 256. Its form with a node is `remote_signal` here.
     """
     check_signum(signum)
     member = current_unit("signal", "from other code use the signal() of the Runtime that serve() starts").member
@@ -90,7 +96,7 @@ def signal(signum: int) -> None:
 
 
 def signal_registered(signum: int) -> bool:
-    """Is a handler registered for this signal?
+    """Return whether a handler is registered for this signal.
 
     Args:
         signum: 0 to 255.
@@ -117,7 +123,8 @@ async def signal_wait(signum: int | None = None) -> int:
         RuntimeError: called by a signal handler: its member runs no other signal until it returns.
     Checkpoint: always.
     Cancellation: nothing has changed.
-    uWSGI: `uwsgi.signal_wait`, which runs the handlers itself and returns b"".
+    uWSGI: `uwsgi.signal_wait`, which runs the handlers itself and returns `b""`. Here the member runs them as always,
+        and this function only waits.
     """
     if signum is not None:
         check_signum(signum)
@@ -132,7 +139,7 @@ async def signal_wait(signum: int | None = None) -> int:
 
 
 def signal_received() -> int:
-    """The number that the last `signal_wait` of this task returned; 0 before any.
+    """Return the number that the last `signal_wait` of this task returned; 0 before the first.
 
     Checkpoint: never.
     uWSGI: `uwsgi.signal_received`.

@@ -47,12 +47,20 @@ J = TypeVar("J", bound=Callable[[Job], object])
 
 
 class Spooled(Protocol):
-    """A function whose calls can be queued."""
+    """A function that `uwsgi.spool_handler` has decorated: it can be called as before, and queued as a job."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # Any: the user's own function, whatever it takes
 
     def spool(self, /, *args: object, **given: object) -> Awaitable[bytes]:
-        """Queue a job for this function. Returns the path of the job's file."""
+        """Queue a job for this function; `uwsgi.spool_handler` describes the arguments.
+
+        Returns:
+            The path of the job's file, once the job is on the disk.
+        Raises:
+            TypeError, SpoolError, JobTooLarge, NoSpooler, NotServing: as `uwsgi.spool`.
+        Checkpoint: always.
+        Cancellation: nothing was queued.
+        """
 
 
 @overload
@@ -76,27 +84,31 @@ def spool_handler(
     pickle: bool = False,
     max_tries: int | None = None,
 ) -> Spooled | Callable[[Callable[..., object]], Spooled]:
-    """Decorate a function to be run by the spooler, and give it the method `spool`, which queues a job for it.
+    """Decorate a function for jobs: the spooler runs it, and its new method `spool()` queues a job for it.
 
-    `await f.spool(number="17", at=tomorrow)` queues a job with these vars; the spooler calls the function with the
-    `Job`. With `pass_arguments`, `await f.spool(17, when="now")` makes the spooler call `f(17, when="now")`. In
-    addition, `spool` takes `at` (seconds since the epoch, or a datetime), `priority` (0 runs first; jobs without a
-    priority run last), `spooler` (the directory, if there are several) and, without `pass_arguments`, `body` (bytes of
-    any size). It returns the path of the job's file once the job is on the disk, and raises what `uwsgi.spool` raises.
+    `await f.spool(number="17", at=tomorrow)` queues a job with these vars; the spooler calls `f` with the `Job`. With
+    `pass_arguments=True`, `await f.spool(17, when="now")` makes the spooler call `f(17, when="now")`. In addition,
+    `f.spool()` takes these options:
+
+    - `at`: the time before which the job does not run, as seconds since the epoch or a datetime.
+    - `priority`: a whole number; 0 runs first, and jobs without a priority run last.
+    - `spooler`: the directory, if there are several.
+    - `body`: bytes of any size; without `pass_arguments` only.
 
     The function returns `SPOOL_OK` or None when the job is done, `SPOOL_RETRY` to have it retried after a growing
     pause, or `SPOOL_IGNORE` to leave it for another program that shares the directory. An exception counts as
-    `SPOOL_RETRY`. After `max_tries` attempts the job is moved to `dead/` in the directory, with the last traceback in a
-    file beside it. A job runs at least once, and may run again if the server crashes before it has recorded the end.
+    `SPOOL_RETRY`. After `max_tries` attempts the spooler moves the job to `dead/` in the directory, with the last
+    traceback in a file beside it. A job runs at least once; it may run again if the server crashes before the spooler
+    has recorded the end.
 
     Args:
         func: `async def`, or `def`, which runs in a thread.
         name: the name of the function in its jobs; without it, its own name. Jobs survive restarts, so the name should
             not change.
-        pass_arguments: call the function with the arguments that `spool` was given. They are stored as JSON: tuples
-            become lists, and keys become str (two keys that become the same str are a SpoolError). `at`, `priority` and
-            `spooler` are arguments of `spool`, so the function cannot have parameters of these names, and does not get
-            them in its `**kwargs`.
+        pass_arguments: call the function with the arguments that `f.spool()` was given. They are stored as JSON: tuples
+            become lists, and keys become str (two keys that become the same str are a `SpoolError`). `at`, `priority`
+            and `spooler` are options of `f.spool()`, so the function cannot have parameters of these names, and does
+            not get them in its `**kwargs`.
         pickle: with `pass_arguments`, store the arguments with pickle, in at most 64 KiB, as `uwsgidecorators` does. It
             is not the default because anyone who can write into the directory, or may spool jobs from another node
             (`Config.modifiers`), can then run arbitrary code in the server.
@@ -104,12 +116,12 @@ def spool_handler(
     Returns:
         The function itself, so decorators stack.
     Raises:
-        RegistrationError: the name is taken, an argument is not valid, or a parameter of the function has a name that
-            `spool` reserves.
-    Checkpoint: never; `f.spool()`: always.
-    Cancellation: of `f.spool()`: nothing was queued.
-    uWSGI: `uwsgidecorators.spool`, `spoolforever` and `spoolraw`; there a job that fails is retried for ever, and also
-        whenever another job is queued.
+        RegistrationError: the name is taken, an argument is not valid, or a parameter of the function has the name of
+            an option of `f.spool()`.
+    Checkpoint: never; `f.spool()` always.
+    Cancellation: of `f.spool()`, nothing was queued.
+    uWSGI: `uwsgidecorators.spool`, `spoolforever` and `spoolraw`. There arguments are stored with pickle, a function
+        replaces one of the same name, and a job that fails is retried for ever, whenever another job is queued.
     Example:
         @uwsgi.spool_handler
         async def send_invoice(job):
@@ -126,10 +138,10 @@ def spool_handler(
 
 
 def spooler(func: J) -> J:
-    """Decorate a function to run all jobs that have no `spool_handler`. There can be one such function.
+    """Decorate a function to run all jobs for which there is no `spool_handler`. There can be one such function.
 
     Args:
-        func: called with the `Job`; returns what a `spool_handler` returns.
+        func: called with the `Job`; it returns what a `spool_handler` returns.
     Raises:
         RegistrationError: there is one already, or `func` is not callable.
     Checkpoint: never.
@@ -145,7 +157,7 @@ async def spool(
     /,
     **more: object,
 ) -> bytes:
-    """Queue a job. When this returns, the job is on the disk, and will be run at least once.
+    """Queue a job. When this returns, the job is on the disk, and a spooler will run it at least once.
 
     Args:
         vars: the names and values of the job, bytes or str (as UTF-8), at most 64 KiB in all. The names `body`,
@@ -154,16 +166,18 @@ async def spool(
     Returns:
         The path of the job's file, as bytes.
     Raises:
-        TypeError: a value is of another type.
+        TypeError: a value is neither bytes nor str, or an option is of the wrong type.
         SpoolError: an option is not valid, `vars` has a name both as bytes and as str, or the file cannot be written
-            (the text says why, a full disk for example); nothing was queued.
+            because of a full disk, for example. Nothing was queued.
         JobTooLarge: the names and values are too long; use `body` for large data.
         NoSpooler: the runtime has no spooler, or none with this directory.
         NotServing: not called by a running member; use `Runtime.spool` from outside.
     Checkpoint: always.
     Cancellation: nothing was queued.
-    uWSGI: `uwsgi.spool`, `uwsgi.send_to_spooler`; they take bytes only, cut long values, and remove `body` from the
-        caller's dict.
+    uWSGI: `uwsgi.spool`, `uwsgi.send_to_spooler`, which take bytes only, cut long values, remove `body` from the
+        caller's dict, and do not flush the file to the disk.
+    Example:
+        path = await uwsgi.spool(to="ann@example.com", body=b"Hello Ann")
     """
     return await _submit(make_request(named_vars(vars, more)))
 
@@ -180,7 +194,7 @@ SpoolMethod.submit = staticmethod(called_as("f.spool", _submit))
 async def remote_spool(
     node: str, vars: JobVars | None = None, /, *, timeout: float | None = None, **more: object
 ) -> None:
-    """Queue a job at another node, in its first spooler. When this returns, the node has stored the job.
+    """Queue a job at another node, in its first directory. When this returns, the node has stored the job.
 
     Args:
         node: `host:port`, the path of a unix socket, or `@name`.
@@ -194,7 +208,8 @@ async def remote_spool(
         NodeTimeout, NodeClosed: there was no answer, or not a valid one; the job may or may not be queued.
     Checkpoint: always.
     Cancellation: the job may or may not have been queued.
-    uWSGI: no call; the packet has modifier 17. A uWSGI node stores `body` as an ordinary var.
+    uWSGI: no counterpart, but uWSGI accepts these packets, which have modifier 17. A uWSGI node stores `body` as an
+        ordinary var.
     """
     request = make_request(named_vars(vars, more))
     pairs = request.pairs if not request.body else (*request.pairs, (b"body", request.body))
@@ -215,7 +230,7 @@ def _spools(call: str) -> Spools:
 
 @awaited
 async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
-    """List the paths of all jobs in a spooler's directory, in the order in which they will run, with running jobs.
+    """List the paths of all jobs in a spooler's directory, running ones too, in the order in which they will run.
 
     Args:
         spooler: the directory; None for the first one.
@@ -223,8 +238,8 @@ async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
         NoSpooler: the runtime has no spooler, or none with this directory.
         SpoolError: the directory cannot be read.
         NotServing: not called by a running member.
-    Checkpoint: always. The directory is read in a thread. For millions of jobs use `trio-uwsgi spool ls`, which lists
-        them page by page.
+    Checkpoint: always. A thread reads the directory. For millions of jobs use the command `trio-uwsgi spool ls`, which
+        lists them page by page.
     Cancellation: nothing has changed.
     uWSGI: `uwsgi.spooler_jobs`, which lists the first directory only, without jobs that have a priority.
     """
@@ -266,7 +281,8 @@ def set_spooler_frequency(seconds: float) -> None:
         NoSpooler: the runtime has no spooler.
         NotServing: not called by a running member.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.set_spooler_frequency`.
+    uWSGI: `uwsgi.set_spooler_frequency`. There it is also the delay before a job runs; here new jobs are noticed at
+        once.
     """
     if not 0 < as_number("a frequency in seconds", seconds) <= 365 * 86400:
         raise ValueError(f"a frequency is more than 0 seconds and at most a year, not {seconds!r}")
@@ -275,7 +291,7 @@ def set_spooler_frequency(seconds: float) -> None:
 
 
 def i_am_the_spooler() -> bool:
-    """Is the calling code run by a spooler?
+    """Return whether a spooler runs the calling code.
 
     Checkpoint: never.
     uWSGI: `uwsgi.i_am_the_spooler`, which returns True or None.
@@ -285,8 +301,12 @@ def i_am_the_spooler() -> bool:
 
 
 def spooler_pid() -> int:
-    """The process id of the first spooler; 0 if there is none.
+    """Return the process id of the first spooler; 0 if there is none.
 
+    Where members are tasks, this is the process id of the server.
+
+    Raises:
+        NotServing: not called by a running member.
     Checkpoint: never.
     uWSGI: `uwsgi.spooler_pid`.
     """
@@ -294,7 +314,7 @@ def spooler_pid() -> int:
 
 
 def spooler_pids() -> list[int]:
-    """The process ids of the spoolers, one for each.
+    """Return the process ids of the spoolers, one for each; as `spooler_pid`.
 
     Raises:
         NotServing: not called by a running member.

@@ -20,7 +20,10 @@ __all__ = ["TimerHandle", "add_cron", "add_ms_timer", "add_rb_timer", "add_timer
 class TimerHandle:
     """A timer or cron that was added, to cancel it or to ask when it is due.
 
-    `signum` is the signal that it raises. Only `add_timer` and its siblings create handles.
+    `add_timer`, `add_ms_timer`, `add_rb_timer` and `add_cron` return handles.
+
+    Attributes:
+        signum: the number of the signal that the timer raises.
     """
 
     __slots__ = ("_owner", "_timer", "signum")
@@ -34,7 +37,9 @@ class TimerHandle:
         return f"<TimerHandle of signal {self.signum}: {'cancelled' if self._timer.cancelled else self._timer.rule}>"
 
     def cancel(self) -> None:
-        """Stop the timer. Signals that it has raised already still run. Cancelling again has no effect.
+        """Stop the timer. Handlers of signals that it has raised already still run.
+
+        Cancelling a second time has no effect.
 
         Checkpoint: never. May be called from the runtime's threads.
         uWSGI: no counterpart; a timer there lasts as long as the server.
@@ -43,9 +48,9 @@ class TimerHandle:
 
     @property
     def due(self) -> float | None:
-        """The time of the next tick: on Trio's clock (`trio.current_time()`) for timers, in POSIX seconds for crons.
+        """The time of the next tick, on Trio's clock (`trio.current_time()`) for timers, in POSIX seconds for crons.
 
-        None if the timer is cancelled, has done all its iterations, or has not been armed by a runtime yet.
+        It is None if the timer is cancelled or has done all its iterations, or if the runtime has not started yet.
         """
         return on_trios_thread(lambda: self._owner.due(self._timer))
 
@@ -65,24 +70,28 @@ def _add(signum: int, rule: Rule, late: str, overlap: bool) -> TimerHandle:
 def add_timer(signum: int, seconds: float, *, late: str = "skip", overlap: bool = False) -> TimerHandle:
     """Raise a signal every `seconds`, for ever.
 
-    The first tick comes one interval after this call, or after the start of the runtime if the timer was declared
-    before. All others follow at whole multiples of the interval, without drift. Any number of timers may be added, also
-    several for one signal. Ticks that are due at the same instant are raised in the order in which the timers were
-    added.
+    The first tick comes one interval after this call, or one interval after the start of the runtime if the timer was
+    declared before. All later ticks follow at whole multiples of the interval, without drift. Any number of timers may
+    be added, and several may raise the same signal. Ticks that are due at the same instant are raised in the order in
+    which the timers were added.
 
     Args:
         signum: 0 to 255.
         seconds: the interval, a finite number above 0; fractions count.
-        late: what happens to a tick that is late, that is, due before the run of an earlier tick has ended: `"skip"`
-            drops it, `"queue"` runs it afterwards (at most 10,000 wait).
-        overlap: whether two runs of this timer may take place at once, in different members. With True, a tick is late
-            only if the run of an earlier tick has not begun.
+        late: what happens to a late tick. A tick is late if it is due before the handler has finished an earlier one.
+            `"skip"` drops it; `"queue"` runs it afterwards (at most 10,000 wait).
+        overlap: whether two members may run the handler for this timer at the same time. With True, a tick is late only
+            if the handler has not begun with an earlier one.
     Returns:
-        The handle: `cancel()`, `due`.
+        A handle with `cancel()` and `due`.
     Raises:
         RegistrationError: the signal, the interval or `late` is not valid.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.add_timer`: at most 64 of them, whole seconds; it behaves like `late="queue", overlap=True`.
+    uWSGI: `uwsgi.add_timer`, which takes whole seconds and at most 64 timers, and returns no handle. It behaves like
+        `late="queue", overlap=True`.
+    Example:
+        handle = uwsgi.add_timer(17, 0.5)
+        handle.cancel()
     """
     return _add(signum, Every(seconds), late, overlap)
 
@@ -95,10 +104,12 @@ def add_ms_timer(signum: int, milliseconds: float, *, late: str = "skip", overla
         milliseconds: the interval, above 0.
         late: as in `add_timer`.
         overlap: as in `add_timer`.
+    Returns:
+        A handle with `cancel()` and `due`.
     Raises:
         RegistrationError: as `add_timer`.
-    Checkpoint: never.
-    uWSGI: `uwsgi.add_ms_timer` of 2.1.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.add_ms_timer`, which exists from uWSGI 2.1 on.
     """
     return _add(signum, Every(as_number("an interval in milliseconds", milliseconds) / 1000), late, overlap)
 
@@ -106,7 +117,7 @@ def add_ms_timer(signum: int, milliseconds: float, *, late: str = "skip", overla
 def add_rb_timer(
     signum: int, seconds: float, iterations: int = 0, *, late: str = "skip", overlap: bool = False
 ) -> TimerHandle:
-    """Raise a signal `iterations` times, each time `seconds` after the time before.
+    """Raise a signal `iterations` times, once every `seconds`.
 
     Args:
         signum: 0 to 255.
@@ -115,11 +126,12 @@ def add_rb_timer(
         late: as in `add_timer`.
         overlap: as in `add_timer`.
     Returns:
-        The handle: `cancel()`, `due`.
+        A handle with `cancel()` and `due`.
     Raises:
         RegistrationError: the signal, the interval or the iterations are not valid.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.add_rb_timer` (sorted in a red-black tree, hence the name): whole seconds, at most 64.
+    uWSGI: `uwsgi.add_rb_timer` (its timers are in a red-black tree, hence the name). It takes whole seconds and at most
+        64 timers, drifts, and loops without a pause if the interval is 0.
     """
     return _add(signum, Again(seconds, iterations), late, overlap)
 
@@ -129,8 +141,9 @@ def add_cron(
 ) -> TimerHandle:
     """Raise a signal at wall-clock minutes, in the zone of `Config.timezone`.
 
-    It is raised once, at second 0 of each minute that matches. A fixed time that the change to summer time skips is
-    raised right after the gap; a fixed time that the change back repeats is raised the first time only.
+    The signal is raised once, at second 0 of each minute that matches. If the change to summer time skips a fixed time,
+    the signal is raised right after the gap. If the change back repeats a fixed time, the signal is raised the first
+    time only.
 
     Args:
         signum: 0 to 255.
@@ -143,18 +156,22 @@ def add_cron(
         late: as in `add_timer`.
         overlap: as in `add_timer`.
     Returns:
-        The handle: `cancel()`, `due`.
+        A handle with `cancel()` and `due`.
     Raises:
         RegistrationError: the signal is not valid, or no date can ever match.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.add_cron`: fires in the middle of the current minute if that matches, may skip a minute, repeats the
-        repeated hour.
+    uWSGI: `uwsgi.add_cron`, which fires in the middle of the current minute if that matches, and may skip a minute.
+        It runs twice where the clocks go back, and accepts dates that do not exist.
+    Example:
+        uwsgi.add_cron(17, 0, 3, -1, -1, 1)  # Mondays at 3:00
     """
     return _add(signum, Cron(cron_spec(minute, hour, day, month, week)), late, overlap)
 
 
 def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
-    """Decorate a function to run every `seconds`: registers it for a free signal, and adds a timer (`add_timer`).
+    """Decorate a function to run every `seconds`.
+
+    This registers the function for a free signal (`signal_handler`) and adds a timer for that signal (`add_timer`).
 
     Args:
         seconds: as in `add_timer`.
@@ -164,7 +181,11 @@ def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool
     Raises:
         RegistrationError: as `signal_handler` and `add_timer`.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.timer`.
+    uWSGI: `uwsgidecorators.timer`, which takes whole seconds.
+    Example:
+        @uwsgi.timer(60, target="mule1")
+        async def report(signum):
+            print("another minute")
     """
     return registering(current_registry().timer(seconds, target=target, late=late, overlap=overlap))
 
@@ -172,7 +193,9 @@ def timer(seconds: float, *, target: str = "", late: str = "skip", overlap: bool
 def rbtimer(
     seconds: float, *, iterations: int = 0, target: str = "", late: str = "skip", overlap: bool = False
 ) -> Registering:
-    """Decorate a function to run `iterations` times: registers it for a free signal, and adds a timer (`add_rb_timer`).
+    """Decorate a function to run `iterations` times, once every `seconds`.
+
+    This registers the function for a free signal (`signal_handler`) and adds a timer for that signal (`add_rb_timer`).
 
     Args:
         seconds: as in `add_rb_timer`.
@@ -191,7 +214,9 @@ def rbtimer(
 
 
 def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool = False) -> Registering:
-    """Decorate a function to run at wall-clock times: registers it for a free signal, and adds a cron (`add_cron`).
+    """Decorate a function to run at wall-clock times, in the zone of `Config.timezone`.
+
+    This registers the function for a free signal (`signal_handler`) and adds a cron for that signal (`add_cron`).
 
     Args:
         when: the five integers of `add_cron`, or one crontab string such as `"0 3 * * 1"`.
@@ -201,6 +226,10 @@ def cron(*when: int | str, target: str = "", late: str = "skip", overlap: bool =
     Raises:
         RegistrationError: as `signal_handler` and `add_cron`; or the string is not a crontab line.
     Checkpoint: never.
-    uWSGI: `uwsgidecorators.cron`, which takes no strings.
+    uWSGI: `uwsgidecorators.cron`, which takes five integers only.
+    Example:
+        @uwsgi.cron("30 3 * * 1-5")
+        async def nightly(signum):
+            print("half past three on a working day")
     """
     return registering(current_registry().cron(*when, target=target, late=late, overlap=overlap))
