@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import logging
 import os
+import random
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -26,7 +27,7 @@ from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.connections import SocketOptions
 from trio_uwsgi.config.static import StaticOptions, expiries
 
-BIG = os.urandom(1_500_000)
+BIG = random.Random(14).randbytes(1_500_000)
 SMALL = bytes(range(256)) * 4
 START = {"type": "http.response.start", "status": 404, "headers": []}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from trio_uwsgi.testing import open_runtime
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-BIG = os.urandom(400_000)
+BIG = random.Random(14).randbytes(400_000)
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
