@@ -12,6 +12,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from trio_uwsgi._apps.asgi import AsgiDriver
+from trio_uwsgi._apps.static_driver import with_static_files
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
 from trio_uwsgi._http.connection import serve_stream
@@ -29,6 +30,7 @@ from trio_uwsgi.config.options import AccessRules
 
 if TYPE_CHECKING:
     from trio_uwsgi._units.heartbeat import Heartbeat
+    from trio_uwsgi.config.static import StaticOptions
 
 PEER = Peer(client=("192.0.2.1", 4711), server=("192.0.2.2", 80), scheme="http")
 
@@ -217,6 +219,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         access_log: bool = False,
         cancel_on_disconnect: bool = False,
         max_connections: int = 0,
+        static: StaticOptions | None = None,
         nursery: trio.Nursery = nursery,
     ) -> World:
         journal = Remembering(strict)
@@ -228,6 +231,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
             load=LoadLimits(connections=max_connections),
+            static=static,
         )
         member.heartbeat = heartbeat
         pool = ThreadPool(threads or 1, "test")
@@ -239,6 +243,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
             await nursery.start(pool.serve)
             driver = WsgiDriver(app, pool, multithread=threads > 1, multiprocess=False)
         calls = Calls(member, harakiri)
+        driver = with_static_files(driver, static)
         service = HttpService(driver, PacketDriver(AccessRules.parse({}), calls), calls, options)
         await nursery.start(service.serve)
         return World(nursery, service, journal, pool)

@@ -326,6 +326,7 @@ def _settings(config: Config) -> Settings:
             stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
+            static=config.static_options,
             forwarded_allow=tuple(config.forwarded_allow),
             forwarded_headers=tuple(config.forwarded_headers),
             proxy_protocol=tuple(config.proxy_protocol),

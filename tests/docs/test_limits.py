@@ -10,6 +10,8 @@ import pytest
 from tests.docs.blocks import ROOT
 from trio_uwsgi import Config
 from trio_uwsgi._alarms.alarms import QUEUE
+from trio_uwsgi._http.file_ranges import MAX_RANGES
+from trio_uwsgi._http.open_file import READERS
 from trio_uwsgi._link.frames import MAX_MESSAGE
 from trio_uwsgi._nodes.client import LARGEST
 from trio_uwsgi._protocol.packet import MAX_BODY
@@ -76,4 +78,6 @@ def test_fixed_limits_are_those_of_the_sources() -> None:
         "message of an alarm": _LONGEST,
         "alarms that wait": QUEUE,
         "workers added while serving": MOST_ADDED,
+        "ranges of a file in one request": MAX_RANGES,
+        "threads that read files, in each process": READERS,
     } == {name: number(text) for name, text in rows_of("Fixed limits").items()}

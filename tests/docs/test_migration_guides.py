@@ -13,7 +13,8 @@ from tests.docs.blocks import ROOT, blocks_of
 from tests.interop.peers import TIMEOUT, Program, exchange, find_program, free_port
 from trio_uwsgi import uwsgi
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
-from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, flag_of
+from trio_uwsgi._program.command_options import OPTIONS, flag_of
+from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 from trio_uwsgi.uwsgi._missing import _FAMILIES, _INSTEAD
 
@@ -64,7 +65,7 @@ def test_every_name_of_uwsgi_is_in_a_table() -> None:
     named = set(re.findall(r"\w+", " ".join(code(shown))))
     assert set() == set(_INSTEAD) - named
     assert {"gevent", "i_am_the_lord"} == set(_FAMILIES) - named
-    own = {"Job", "MuleMessage", "TimerHandle", "registry", "remote_spool"}
+    own = {"Job", "MuleMessage", "TimerHandle", "registry", "remote_spool", "stopping", "wait_stopping"}
     assert own == set(uwsgi.__all__) - named
 
 

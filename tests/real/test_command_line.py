@@ -25,6 +25,7 @@ from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.loader import load_app
 from trio_uwsgi._program import command_hints as _command_hints
 from trio_uwsgi._program import command_options as _command_options
+from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS as _UWSGI_OPTIONS
 from trio_uwsgi._system.privileges import user_name
 from trio_uwsgi.config import Cache, Config
 from trio_uwsgi.errors import BootError, ConfigError, ListenError
@@ -404,7 +405,7 @@ def test_all_mistakes_are_told_at_once(folder: Path, capsys: pytest.CaptureFixtu
     assert 3 == len(capsys.readouterr().err.splitlines())
 
 
-@pytest.mark.parametrize("hints", [_command_hints.FOREIGN_OPTIONS, _command_options.UWSGI_OPTIONS])
+@pytest.mark.parametrize("hints", [_command_hints.FOREIGN_OPTIONS, _UWSGI_OPTIONS])
 def test_hints_name_options_that_exist(hints: dict[str, str]) -> None:
     """What another server's option is to be replaced by is one of ours, and no hint is for one of ours."""
     ours = {name for option in _command_options.OPTIONS for name in (_command_options.flag_of(option), *option.aliases)}

@@ -8,11 +8,13 @@
     `wsgi_threads.py`    WSGI: each request in a thread of the member's pool
     `wsgi_inline.py`     WSGI: one request at a time on Trio's own thread, as in uWSGI's default mode
     `refusing.py`        answers requests beyond the limit of a worker with 503
+    `static_driver.py`   answers requests for static files before an application is asked
     `async_cores.py`     uWSGI's async cores: waits that a generator registers and commits
 
 Synchronous, beside these drivers:
 
     `wsgi_exchange.py`           PEP 3333: environ, `start_response`, `write`; `wsgi_inline_exchange.py`: inline
+    `app_files.py`               files that applications send
     `wsgi_streams.py`            `wsgi.input`, `wsgi.errors`, and what all environs have
     `loop_detection.py`          hides Trio from synchronous code on its thread
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from trio_uwsgi._apps.app_files import send_message
 from trio_uwsgi._apps.runners import RunnerExchange
 from trio_uwsgi._http.early_hints import encode_hints, takes_hints, write_hints
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
@@ -20,6 +21,10 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
+FILES: dict[str, dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+EXTENSIONS = {"http.response.trailers": {}, **FILES}
+
+
 class AsgiExchange(RunnerExchange):
     """An exchange with the application's `receive` and `send`."""
 
@@ -30,8 +35,9 @@ class AsgiExchange(RunnerExchange):
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
         scope = self.request.asgi_scope(self.session.peer, state)
+        scope["extensions"] = EXTENSIONS.copy()
         if self.session.service.options.early_hints and takes_hints(self):
-            scope["extensions"] = {"http.response.early_hint": {}, "http.response.trailers": {}}
+            scope["extensions"] = {"http.response.early_hint": {}, **EXTENSIONS}
         return scope
 
     @property
@@ -107,6 +113,8 @@ class AsgiExchange(RunnerExchange):
             self._send_trailers(message)
         elif kind == "http.response.early_hint":
             write_hints(self, encode_hints(self, [(b"link", link) for link in message["links"]]))
+        elif kind in FILES:
+            await send_message(self, message)
         else:
             raise LocalProtocolError(
                 f"the application sent {kind!r}; an http request takes http.response.start, then http.response.body"

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import trio
 
+from trio_uwsgi._apps.app_files import wrapped_file
 from trio_uwsgi._apps.async_cores import Wait, registered_waits
 from trio_uwsgi._apps.wsgi_streams import BodyStream, FileWrapper
 from trio_uwsgi._http.early_hints import encode_hints, write_hints
 from trio_uwsgi._http.exchange import BODY_CUT, Exchange
+from trio_uwsgi._http.file_sending import send_file
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import LocalProtocolError, NotServing
 
 if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_threads import WsgiDriver
+    from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.request import Request
     from trio_uwsgi._http.session import Session
     from trio_uwsgi._units.thread_pool import Job
@@ -224,6 +227,8 @@ class WsgiExchange(Exchange):
             if sum(map(len, result)) <= JOINED:
                 piece = b"".join(result)
                 return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
+        if isinstance(result, FileWrapper) and not self.over and self._send_wrapped(result):
+            return None
         pieces = iter(result)
         for given in pieces:
             piece = _checked(given)
@@ -249,6 +254,21 @@ class WsgiExchange(Exchange):
             if self.request.method == "HEAD":
                 break
         return b"" if self.raw or self.over else self.encode(b"", False)
+
+    def _send_wrapped(self, wrapper: FileWrapper) -> bool:
+        """Send a real file without reading it here, as far as the Content-Length allows. False: it is none."""
+        wrapped = wrapped_file(wrapper.filelike)
+        if wrapped is None:
+            return False
+        file, offset, size = wrapped
+        left = self.response.left
+        self.send_file(file, offset, min(size, left) if left >= 0 else size)
+        return True
+
+    def send_file(self, file: OpenFile, offset: int, count: int) -> None:
+        """Send a part of a file, as the end of the response, and wait until the client has it."""
+        self._unwaited = 0
+        self.call_trio(send_file, self, file, offset, count, False)
 
     def _commit_waits(self) -> None:
         """Wait for the first of the registered waits: as in uWSGI's async modes, an empty piece commits them.

@@ -11,11 +11,13 @@ import trio
 
 from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
 from trio_uwsgi._http.early_hints import write_hints
+from trio_uwsgi._http.file_sending import begin_file, end_file, file_parts
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi.errors import CannotWait, Harakiri
 
 if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_inline import InlineDriver
+    from trio_uwsgi._http.open_file import OpenFile
 
 __all__ = ["InlineExchange", "greenback"]
 
@@ -94,6 +96,22 @@ class InlineExchange(WsgiExchange):
         """As `WsgiExchange.respond`."""
         self.whole = isinstance(result, list | tuple)
         return super().respond(result)
+
+    def send_file(self, file: OpenFile, offset: int, count: int) -> None:
+        """As `WsgiExchange.send_file`. Without greenback the process waits for the disk and the client."""
+        if self._inline.portal or threading.get_ident() != self.thread:
+            super().send_file(file, offset, count)
+            return
+        after = begin_file(self, count, False)
+        if after is None:
+            return
+        for start, size in file_parts(offset, count, self.session.file_part):
+            self.session.write_file(file, start, size)
+            while self.session.pending > HIGH_WATER and not self.over:
+                self._block(True)
+            if self.over:
+                break
+        end_file(self, after, False)
 
     def _pass_on(self, data: bytes) -> None:
         if not data:

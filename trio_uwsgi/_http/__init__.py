@@ -9,6 +9,8 @@ Pure, in the order of a request: bytes in, values out.
     `proxy_header.py`     the header of load balancers before the first request (PROXY protocol)
     `response.py`         status, headers and pieces of body, as bytes
     `websocket.py`        WebSocket frames and messages, with `websocket_handshake.py` before them, and `deflate.py`
+    `file_paths.py`       which files a path may mean
+    `file_answers.py`     conditions and headers of a file, with `file_ranges.py`
     `fair_share.py`       how long a worker delays accept(), so that others get their share
 
 Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
@@ -21,6 +23,8 @@ Synchronous, one object for each connection, request or worker:
     `exchange.py`         one request and its response, as applications' drivers see them
     `early_hints.py`      103 Early Hints, before the response
     `service.py`          what all connections of a worker share: driver, limits, deadlines, counters
+    `static_files.py`     looks up the file that a request is for, with its encodings
+    `open_file.py`        an open file, and which of its bytes are in memory
     `deadlines.py`        a table of entries with the same time limit
     `access_log.py`       writes one line for each response
     `socket_session.py`   a session on a socket of the reactor
@@ -29,6 +33,7 @@ Synchronous, one object for each connection, request or worker:
 
 Asynchronous, around them:
 
+    `file_sending.py`     sends a part of a file
     `listeners.py`        opens the listening sockets
     `reactor.py`          all sockets of a worker, in one task with an epoll set: the fast path
     `fair_reactor.py`     the same where processes share listeners

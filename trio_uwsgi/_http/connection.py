@@ -7,6 +7,7 @@ it works with a mock clock.
 from __future__ import annotations
 
 import logging
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import trio
 
 from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
 from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.open_file import FilePart
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.transport import unsent
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
@@ -30,6 +33,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 class StreamSession(Session):
     """A session whose transport is a stream and two tasks."""
+
+    file_part = HIGH_WATER
 
     __slots__ = ("_changed", "_output", "_written", "scope", "stream")
 
@@ -93,6 +98,18 @@ class StreamSession(Session):
             self.pending += len(data)
             self._written.set()
             self.retime()
+
+    def write_file(self, file: OpenFile, offset: int, count: int) -> None:
+        try:
+            data = os.pread(file.descriptor, count, offset)
+            if len(data) < count:
+                raise FilePart(file, offset + len(data), count).truncated()
+        except OSError:
+            self.close(reset=True)
+            return
+        if self.exchange is not None:
+            self.exchange.sent += count
+        self.write(data)
 
     def _reading_changed(self) -> None:
         self._changed.set()

@@ -104,6 +104,10 @@ class Request:
         self.buffered = 0
         return body
 
+    def path_bytes(self) -> bytes:
+        """The path, percent-decoded, as bytes."""
+        return unquote_to_bytes(self.raw_path) if _PERCENT in self.raw_path else self.raw_path
+
     def remote(self) -> tuple[bytes, bytes]:
         """Address and port of the client, if the request has them because the connection is that of a front server."""
         return (b"", b"") if self.origin is None else self.origin.remote()

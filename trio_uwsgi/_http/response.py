@@ -245,13 +245,12 @@ class Response:
         if self.left >= 0:
             left = self.left - len(piece)
             if left < 0 or (left and not more):
-                self.keep_alive = False
-                raise LocalProtocolError(f"the body is {'longer' if left < 0 else 'shorter'} than its content-length")
+                raise self._misfit(left)
             self.left = left
         if self.sent_head:
             head = b""
         else:
-            head = self._first(piece, more, date)
+            head = self._first(len(piece), more, date)
             self.sent_head = True
         self.complete = not more
         if self.bodyless:
@@ -285,15 +284,46 @@ class Response:
         end = self.data(b"", False, b"")
         return end[:-2] + b"".join(lines) + b"\r\n" if self._chunked else end
 
-    def _first(self, piece: bytes, more: bool, date: bytes) -> bytes:
-        """The head, now that it is known how the body is framed."""
+    def set_length(self, length: int) -> None:
+        """Say how long the body is, if the head is not sent and the application has not said it."""
+        if self.started and not self.sent_head and not self._framed:
+            self._head += b"content-length: %d\r\n" % length
+            self._framed = True
+            self.left = -1 if self.bodyless else length
+
+    def surround(self, count: int, more: bool) -> tuple[bytes, bytes]:
+        """Add a piece of body that is not in memory, after the head; get what is sent before and after it.
+
+        Args:
+            count: its bytes.
+            more: whether other pieces follow.
+        Raises:
+            LocalProtocolError: more or fewer bytes than the Content-Length.
+        """
+        if self.left >= 0:
+            left = self.left - count
+            if left < 0 or (left and not more):
+                raise self._misfit(left)
+            self.left = left
+        self.complete = not more
+        if not self._chunked or self.bodyless:
+            return b"", b""
+        end = b"" if more else b"0\r\n\r\n"
+        return (b"%x\r\n" % count, b"\r\n" + end) if count else (b"", end)
+
+    def _misfit(self, left: int) -> LocalProtocolError:
+        self.keep_alive = False
+        return LocalProtocolError(f"the body is {'longer' if left < 0 else 'shorter'} than its content-length")
+
+    def _first(self, size: int, more: bool, date: bytes) -> bytes:
+        """The head, now that it is known how the body is framed: `size` is that of its first piece."""
         framing = b""
         if self._framed:
             pass
         elif not more:
             # An application that sends nothing in answer to HEAD has not said how long the body would be.
-            if piece or not self._head_only:
-                framing = b"content-length: %d\r\n" % len(piece)
+            if size or not self._head_only:
+                framing = b"content-length: %d\r\n" % size
         elif self._head_only:
             pass
         elif self._one_zero:

@@ -261,6 +261,21 @@ class HttpService:
             self._journal.note(self.member.name, exchange.what)
         exchange.driver.begin(exchange)
 
+    def hand_over(self, exchange: Exchange, driver: Driver) -> None:
+        """Let another driver answer the request of an exchange that has sent nothing, and that `ended` is called for
+        next. The request counts once.
+        """
+        session = exchange.session
+        exchange.over = True
+        session.exchange = successor = driver.exchange_type(session, exchange.request)
+        successor.driver = driver
+        self.running += 1
+        self.calls.done -= 1
+        self.harakiri.add(successor, successor.started)
+        driver.begin(successor)
+        if successor.gone:
+            self.client_left(successor)
+
     def ended(self, exchange: Exchange) -> None:
         """The application returned, or was aborted."""
         self.running -= 1

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import select
 import socket
 import struct
 from collections import deque
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.reactor import Reactor
 
@@ -35,6 +38,8 @@ DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 
 class SocketSession(Session):
     """A session whose transport is a socket in the reactor's epoll set."""
 
+    file_part = PART
+
     __slots__ = ("_fd", "_mask", "_output", "_reactor", "_recv", "_send", "_socket")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, peer: Peer) -> None:
@@ -44,7 +49,7 @@ class SocketSession(Session):
         self._recv = sock.recv
         self._send = sock.send
         self._mask = -1  # events that the epoll set watches for; -1: not registered
-        self._output: deque[memoryview | bytearray] = deque()
+        self._output: deque[memoryview | bytearray | FilePart] = deque()
         reactor.sessions[self._fd] = self
         super().__init__(reactor.service, peer)
 
@@ -101,6 +106,11 @@ class SocketSession(Session):
         try:
             while output:
                 piece = output[0]
+                if isinstance(piece, FilePart):
+                    if self._send_part(piece):
+                        output.popleft()
+                        continue
+                    break
                 sent = self._send(piece, DONTWAIT)
                 self.pending -= sent
                 if sent < len(piece):
@@ -152,6 +162,32 @@ class SocketSession(Session):
             self._keep(memoryview(data)[sent:])
             self.rearm()
             self.retime()
+
+    def write_file(self, file: OpenFile, offset: int, count: int) -> None:
+        if self.phase is CLOSED:
+            return
+        if self._socket.gettimeout() is None:  # sendfile() has no flag that says not to wait
+            self._socket.setblocking(False)
+        idle = not self.pending
+        self._output.append(FilePart(file, offset, count))
+        self.pending += count
+        if idle:
+            self._writable()
+        if self.pending:
+            self.rearm()
+            self.retime()
+
+    def _send_part(self, part: FilePart) -> bool:
+        """Send what the socket takes of a part of a file. True: that was all of it."""
+        sent = os.sendfile(self._fd, part.file.descriptor, part.offset, part.count)
+        if not sent:
+            raise part.truncated()
+        self.pending -= sent
+        part.offset += sent
+        part.count -= sent
+        if self.exchange is not None:
+            self.exchange.sent += sent
+        return not part.count
 
     def _keep(self, data: memoryview) -> None:
         size = len(data)

@@ -17,6 +17,7 @@ from trio_uwsgi.errors import CannotWait
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.deadlines import Deadlines
+    from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
 
@@ -33,6 +34,9 @@ def unsent(descriptor: int) -> int:
 
 class Transport:
     """The bytes of one client. `pending` counts those that were written and are not sent yet."""
+
+    # Bytes of a file that `write_file` takes at once.
+    file_part: int
 
     __slots__ = ("_arrival", "_space", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
 
@@ -112,6 +116,12 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         """Send `data`, or keep it in `pending` and call `flushed` later. A broken connection is closed, not raised."""
+        raise NotImplementedError
+
+    def write_file(self, file: OpenFile, offset: int, count: int) -> None:
+        """As `write`, for a part of a file that is in memory (`OpenFile.load`), at most `file_part` bytes. Counts them
+        as sent by the exchange. The connection is closed if the file has fewer.
+        """
         raise NotImplementedError
 
     def _reading_changed(self) -> None:

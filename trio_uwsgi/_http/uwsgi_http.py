@@ -145,6 +145,10 @@ class UwsgiRequest(Request):
             return _rooted(path)
         return _below(self._script_name(), unquote_to_bytes(self.raw_path)) if b"REQUEST_URI" in self.vars else b""
 
+    def path_bytes(self) -> bytes:
+        """The path, decoded, as bytes."""
+        return self._script_name() + self._path_info()
+
     @property
     def path(self) -> str:  # type: ignore[override]  # computed of values that never change, so there is nothing to set
         return (self._script_name() + self._path_info()).decode("utf-8", "replace")
@@ -306,6 +310,6 @@ class UwsgiResponse(Response):
     def announce_trailers(self, names: Iterable[bytes]) -> None:
         """Nothing is chunked here, so there are no trailers."""
 
-    def _first(self, piece: bytes, more: bool, date: bytes) -> bytes:
+    def _first(self, size: int, more: bool, date: bytes) -> bytes:
         head = self._head
         return b"HTTP/1.0%b\r\n" % head[8:] if self._one_zero else head + b"\r\n"

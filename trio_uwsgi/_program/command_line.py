@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
-from trio_uwsgi._program.command_options import OPTIONS, UWSGI_OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
 from trio_uwsgi.config import Config
 
 __all__ = ["UsageError", "fields_of", "parse"]
@@ -150,6 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     names = (
         "application",
         "listeners",
+        "static files",
         "members",
         "process",
         "spooler",

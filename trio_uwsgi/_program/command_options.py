@@ -1,7 +1,6 @@
 """The options of the command line: one row for each field of `Config`.
 
-A row says how the option's value is parsed and what `--help` prints. `UWSGI_OPTIONS` has the hints for uWSGI's options
-that do not exist here. The parser is in `command_line.py`.
+A row says how the option's value is parsed and what `--help` prints. The parser is in `command_line.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from trio_uwsgi.config.config import Interface, Lifespan
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
+__all__ = ["OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
 
 T = TypeVar("T")
 
@@ -82,6 +81,13 @@ def _parsed(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
+
+
+def _expiry(text: str) -> tuple[str, int]:
+    pattern, found, seconds = text.rpartition(" ")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form 'REGEX SEC'")
+    return pattern, whole(seconds)
 
 
 def _farm(text: str) -> tuple[str, list[int]]:
@@ -188,6 +194,37 @@ OPTIONS = (
     ),
     Option("listen", "listeners", "N", whole, "listen backlog: connections that wait to be accepted"),
     Option("chmod_socket", "listeners", "MODE", _octal, "mode of unix socket files (octal)"),
+    Option(
+        "static_map",
+        "static files",
+        "PREFIX=DIR",
+        _pair("=", "/PREFIX=DIR"),
+        "serve files of a folder, or one file, for paths below a prefix; repeatable",
+        (),
+        dict,
+    ),
+    Option("check_static", "static files", "DIR", str, "look for a file in this folder first; repeatable", (), list),
+    Option(
+        "static_index", "static files", "NAME", str, "file that answers for a folder: index.html; repeatable", (), list
+    ),
+    Option(
+        "static_expires",
+        "static files",
+        "'REGEX SEC'",
+        _expiry,
+        "seconds for which clients may keep files whose path matches; repeatable",
+        (),
+        dict,
+    ),
+    Option(
+        "static_safe",
+        "static files",
+        "DIR",
+        str,
+        "folder to which symbolic links in these folders may lead; repeatable",
+        (),
+        list,
+    ),
     Option("workers", "members", "N", whole, "number of workers, which serve requests"),
     Option("placement", "members", "KIND", one_of("task", "process"), "run each member as a task or as a process"),
     Option("lazy_apps", "members", None, str, "import the application in each process, not once before forking"),
@@ -318,89 +355,6 @@ OPTIONS = (
     Option("timezone", "time", "NAME", str, "time zone of cron signals, as in Europe/Rome [the system's]"),
     Option("disable_logging", "logging", None, str, "disable the access log"),
 )
-
-# uWSGI's options that do not exist here, each with a hint, or "" where nothing replaces it.
-UWSGI_OPTIONS = {
-    "http-socket": "write --http, which serves HTTP from the workers",
-    "http11-socket": "write --http, which serves HTTP from the workers",
-    "module": "name the application as the first argument",
-    "wsgi": "name the application as the first argument",
-    "wsgi-file": "name the file as the first argument",
-    "file": "name the file as the first argument",
-    "callable": "name it after the application's module or file, as in module:callable",
-    "lazy": "write --lazy-apps",
-    "master": "leave it out, there is always a master",
-    "enable-threads": "leave it out, threads are always enabled",
-    "vacuum": "leave it out, socket files, the pidfile and the fifo are always removed at the end",
-    "safe-pidfile": "write --pidfile",
-    "pidfile2": "write --pidfile, which is written when the sockets are open",
-    "chown-socket": "leave it out, socket files are given to --uid and --gid",
-    "daemonize": "leave it out, and let systemd or another supervisor run it",
-    "chdir2": "write --chdir",
-    "die-on-term": "leave it out, SIGTERM always stops",
-    "need-app": "leave it out, nothing is served without an application",
-    "limit-post": "write --max-body",
-    "buffer-size": "write --max-header-size",
-    "max-vars": "write --max-headers",
-    "reload-mercy": "write --mercy",
-    "worker-reload-mercy": "write --mercy",
-    "cache": "write --cache2 name=default,items=N",
-    "py-autoreload": "write --reload",
-    "python-autoreload": "write --reload",
-    "touch-chain-reload": "write --touch-reload FILE --chain-reload",
-    "touch-workers-reload": "write --touch-reload",
-    "allowed-modifiers": "write --modifier",
-    "http-timeout": "write --socket-timeout",
-    "http-keepalive": "leave it out, connections are kept alive; see --keep-alive-timeout",
-    "max-fd": "leave it out; set the limit with `ulimit -n` or systemd's LimitNOFILE=",
-    "cheaper": "SIGTTIN and SIGTTOU add and remove a worker; --mules 1-4 autoscales mules",
-    "threads-stacksize": "leave it out",
-    "mule": "write --mules N, and declare mule functions with @uwsgi.mule(1)",
-    "cron": "declare it with @uwsgi.cron",
-    "timer": "declare it with @uwsgi.timer",
-    "import": "import it in the application",
-    "stats": "SIGUSR1 logs statistics; in Python call Runtime.statistics()",
-    "stats-server": "SIGUSR1 logs statistics; in Python call Runtime.statistics()",
-    "external-spooler": "write --spooler; directories may be shared with other servers",
-    "spooler-ordered": "leave it out, jobs with a priority always come first",
-    "log-x-forwarded-for": "over --socket the access log shows the client address that the proxy passes",
-    "py-auto-reload": "write --reload",
-    "harakiri-verbose": "leave it out, the log always names the line of code",
-    "reload-on-as": "write --reload-on-rss",
-    "min-worker-lifetime": "leave it out",
-    "wsgi-disable-file-wrapper": "leave it out",
-    **dict.fromkeys(("virtualenv", "venv", "home", "H"), "leave it out, and run the trio-uwsgi of that environment"),
-    **dict.fromkeys(
-        ("pythonpath", "python-path", "pp"), "leave it out for the application's own folder, or set PYTHONPATH"
-    ),
-    **dict.fromkeys(
-        ("auto-procname", "procname", "procname-prefix"), "leave it out; install the extra trio-uwsgi[procname]"
-    ),
-    **dict.fromkeys(("ini", "yaml", "json", "xml"), "write its options here, or as a Config beside the application"),
-    **dict.fromkeys(
-        ("logto", "logto2", "logger", "req-logger"), "redirect standard error, or configure Python's logging"
-    ),
-    **dict.fromkeys(
-        ("log-format", "logformat", "log-date", "log-master"), "leave it out, and configure Python's logging"
-    ),
-    **dict.fromkeys(("static-map", "check-static"), "let the proxy in front serve static files"),
-    **dict.fromkeys(
-        (  # noqa: SIM905 - a list of quoted names is harder to read
-            "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
-            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
-            "manage-script-name"
-        ).split(),
-        "leave it out",
-    ),
-    "websockets": "leave it out, ASGI applications get them",
-    **dict.fromkeys(
-        (  # noqa: SIM905
-            "https queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon "
-            "emperor plugin plugins route sharedarea"
-        ).split(),
-        "",
-    ),
-}
 
 
 def did_you_mean(text: str, choices: Sequence[str]) -> str:

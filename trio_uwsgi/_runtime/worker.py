@@ -11,6 +11,7 @@ import trio
 
 from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._apps.refusing import RefusingDriver
+from trio_uwsgi._apps.static_driver import with_static_files
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
 from trio_uwsgi._http.connection import serve_stream
@@ -144,8 +145,9 @@ def make_worker(
     packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        service = _service(AsgiDriver(app, application.state), packets, calls, settings.http)
-        return Worker(member, calls, service, None, listeners)
+        return Worker(
+            member, calls, _service(AsgiDriver(app, application.state), packets, calls, settings.http), None, listeners
+        )
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     if not application.threads:
         inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
@@ -156,7 +158,7 @@ def make_worker(
 
 
 def _service(driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> HttpService:
-    service = HttpService(driver, packets, calls, options)
+    service = HttpService(with_static_files(driver, options.static), packets, calls, options)
     if options.load.requests:
         service.refusing = RefusingDriver()
     return service

@@ -9,6 +9,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `connections.py`  groups of options that sockets and connections need
     `sources.py`      where a connection may come from
     `mules.py`        pools of mules, and farms
+    `static.py`       where static files are
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `checks.py`       wrong types, impossible values, contradictions
 

@@ -41,6 +41,7 @@ from trio_uwsgi.config.options import (
     SpoolerOptions,
 )
 from trio_uwsgi.config.sources import read_sources
+from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Config", "Interface", "Lifespan"]
@@ -55,6 +56,11 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "caches": lambda name, given: caches(given),
     "spooler": paths,
     "touch_reload": paths,
+    "static_map": lambda name, given: static_maps(given),
+    "static_index": lambda name, given: index_names(given),
+    "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},
+    "check_static": paths,
+    "static_safe": paths,
     "forwarded_allow": read_sources,
     "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
@@ -137,6 +143,29 @@ class Config:
     # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
     # with `proxy_http_version 1.1` takes a 103 for the whole response, and breaks the page.
     early_hints: bool = False
+
+    # ----- static files, answered to GET and HEAD before the application is asked
+
+    # Prefixes of paths and the folders (or single files) for them, as in {"/static": "/srv/static"}. What is not there
+    # goes to the application. A file with `.br` or `.gz` after its name, beside the file and not older, is sent to
+    # clients that prefer this encoding. uWSGI's option of this name also matches in the middle of a name.
+    static_map: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+    # Folders in which a file is looked for by every path. uWSGI's option of this name.
+    check_static: str | Sequence[str] = ()
+
+    # Names of the files that answer for a folder, as in "index.html". By default none: a folder's path goes to the
+    # application. A path without a slash at its end is redirected. uWSGI's option of this name does not redirect.
+    static_index: str | Sequence[str] = ()
+
+    # Seconds for which clients may keep files whose path below their folder matches a regular expression, as in
+    # {r"\.(css|js)$": 3600}; the first that matches counts. Sent as `Cache-Control: max-age`. uWSGI's option of this
+    # name sends `Expires`. Without it a client asks again, and gets a 304.
+    static_expires: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
+
+    # Folders outside of those above to which symbolic links in them may lead. A link that leads anywhere else is
+    # answered with 404. uWSGI's option of this name.
+    static_safe: str | Sequence[str] = ()
 
     # ----- workers, mules and their queues
 
@@ -389,7 +418,11 @@ class Config:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:
                 problems.append(error)
-        for group in ("access_rules", "alarm_options", "process_options"):  # made for their checks only
+        for group in (
+            "access_rules",
+            "alarm_options",
+            "process_options",
+        ):  # made for their checks only
             try:
                 getattr(self, group)
             except ConfigError as error:
@@ -488,6 +521,17 @@ class Config:
         """When streams are told to end."""
         given = self.stop_streams
         return StreamEnds(websockets=given or 0, responses=self.mercy / 2 if given is None else given)
+
+    @property
+    def static_options(self) -> StaticOptions:
+        """Where static files are."""
+        return StaticOptions(
+            maps=tuple(self.static_map.items()),
+            check=tuple(self.check_static),
+            safe=tuple(self.static_safe),
+            index=tuple(self.static_index),
+            expires=expiries(self.static_expires),
+        )
 
     @property
     def socket_options(self) -> SocketOptions:
