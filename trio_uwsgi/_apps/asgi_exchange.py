@@ -107,6 +107,7 @@ class AsgiExchange(RunnerExchange):
             self._send_trailers(message)
         elif kind == "http.response.early_hint":
             write_hints(self, encode_hints(self, [(b"link", link) for link in message["links"]]))
+            await self.wait_for_space()
         else:
             raise LocalProtocolError(
                 f"the application sent {kind!r}; an http request takes http.response.start, then http.response.body"
