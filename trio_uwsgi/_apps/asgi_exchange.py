@@ -30,7 +30,7 @@ class AsgiExchange(RunnerExchange):
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
         scope = self.request.asgi_scope(self.session.peer, state)
-        if self.session.service.options.early_hints and takes_hints(self):
+        if self.session.service.early_hints and takes_hints(self):
             scope["extensions"] = {"http.response.early_hint": {}, "http.response.trailers": {}}
         return scope
 

@@ -81,6 +81,7 @@ class HttpService:
         self.member = calls.member
         self.options = options
         self.limits = options.limits
+        self.early_hints = options.early_hints
         self.limit = calls.limit or math.inf
         self.clock: Callable[[], float] = trio.current_time
         self.token: trio.lowlevel.TrioToken
