@@ -361,6 +361,8 @@ def test_no_trailers_are_announced() -> None:
     response.announce_trailers([])
     assert b"trailer" not in response.data(b"", True, DATE)
     assert b"0\r\n\r\n" == response.trailers([])
+    with pytest.raises(LocalProtocolError, match="has control characters"):
+        respond().announce_trailers([b"x\r\nevil: 1"])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 FILES: dict[str, dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
-EXTENSIONS = {"http.response.trailers": {}, **FILES}
 
 
 class AsgiExchange(RunnerExchange):
@@ -35,9 +34,10 @@ class AsgiExchange(RunnerExchange):
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
         scope = self.request.asgi_scope(self.session.peer, state)
-        scope["extensions"] = EXTENSIONS.copy()
-        if self.session.service.options.early_hints and takes_hints(self):
-            scope["extensions"] = {"http.response.early_hint": {}, **EXTENSIONS}
+        found: Any = scope.get("extensions", {})
+        scope["extensions"] = extensions = {**found, **FILES}
+        if self.session.service.early_hints and takes_hints(self):
+            extensions["http.response.early_hint"] = {}
         return scope
 
     @property
@@ -113,6 +113,7 @@ class AsgiExchange(RunnerExchange):
             self._send_trailers(message)
         elif kind == "http.response.early_hint":
             write_hints(self, encode_hints(self, [(b"link", link) for link in message["links"]]))
+            await self.wait_for_space()
         elif kind in FILES:
             await send_message(self, message)
         else:

@@ -22,11 +22,8 @@ __all__ = ["encode_hints", "takes_hints", "write_hints"]
 def takes_hints(exchange: Exchange) -> bool:
     """Does the client understand a response before the response, and may it get one?"""
     session = exchange.session
-    return (
-        session.service.options.early_hints
-        and session.peer.protocol == "http"
-        and exchange.request.http_version == "1.1"
-    )
+    one_one = session.peer.protocol == "http" and exchange.request.http_version == "1.1"
+    return session.service.early_hints and one_one
 
 
 def encode_hints(exchange: Exchange, headers: Iterable[Sequence[bytes]]) -> bytes:

@@ -261,11 +261,16 @@ class Response:
             head = b"%b%x\r\n%b\r\n" % (head, len(piece), piece)
         return head if more else head + b"0\r\n\r\n"
 
-    def announce_trailers(self, names: Iterable[bytes]) -> None:
+    def announce_trailers(self, names: Sequence[bytes]) -> None:
         """After `start`: the body will be ended by `trailers`; these names of theirs are known.
 
         Where the body is not chunked, the trailers cannot be sent, and so they are not announced.
+
+        Raises:
+            LocalProtocolError: a name cannot be sent.
         """
+        for name in names:
+            _check_field(b"trailer", name)
         if names and not (self._framed or self._head_only or self._one_zero):
             self._head += b"trailer: %b\r\n" % b", ".join(names)
 

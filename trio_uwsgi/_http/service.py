@@ -85,6 +85,7 @@ class HttpService:
         self.limits = options.limits
         self.proxied = ProxyRules(options.proxy_protocol) if options.proxy_protocol else None
         self.proxies = Proxies(options.forwarded_allow, options.forwarded_headers) if options.forwarded_allow else None
+        self.early_hints = options.early_hints
         self.limit = calls.limit or math.inf
         self.clock: Callable[[], float] = trio.current_time
         self.token: trio.lowlevel.TrioToken
