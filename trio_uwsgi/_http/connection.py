@@ -6,6 +6,7 @@ it works with a mock clock.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, 
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.session import Session
+from trio_uwsgi._http.tls_codec import TlsFailed
+from trio_uwsgi._http.tls_facts import facts_of
+from trio_uwsgi._http.tls_stream import TlsStream
 from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
@@ -43,6 +47,8 @@ class StreamSession(Session):
 
     async def read(self) -> None:
         """Read until the session closes. The tasks' scope ends it."""
+        if isinstance(self._stream, TlsStream):
+            await self._secure(self._stream)
         while not self.eof:
             if self.paused:
                 await self._changed.wait()
@@ -57,6 +63,20 @@ class StreamSession(Session):
             else:
                 self.received_eof()
         await trio.sleep_forever()
+
+    async def _secure(self, stream: TlsStream) -> None:
+        """Wait for the end of the handshake. Its time limit is that of the first request's head."""
+        try:
+            handshake = await stream.do_handshake()
+        except TlsFailed as failure:
+            self.handshake_failed(failure, b"")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.close()
+        else:
+            if handshake is None:
+                self.received_eof()
+            else:
+                self.peer = dataclasses.replace(self.peer, tls=facts_of(handshake))
 
     async def flush(self) -> None:
         """Write what is pending, piece by piece, until the session closes."""
@@ -106,9 +126,10 @@ class StreamSession(Session):
         return True
 
     def _unsent(self) -> int:
-        if self.peer.client is None or not isinstance(self._stream, trio.SocketStream):
+        stream = self._stream.transport if isinstance(self._stream, TlsStream) else self._stream
+        if self.peer.client is None or not isinstance(stream, trio.SocketStream):
             return 0
-        return unsent(self._stream.socket.fileno())
+        return unsent(stream.socket.fileno())
 
     def _close(self, reset: bool) -> None:
         self.scope.cancel()
@@ -187,5 +208,7 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
             elif error.errno not in LOST_CLIENT:
                 raise
         else:
-            stream = trio.SocketStream(sock)
+            stream: trio.abc.Stream = trio.SocketStream(sock)
+            if listener.tls is not None:
+                stream = TlsStream(stream, listener.tls)
             connections.start_soon(serve_stream, service, stream, peer_of(sock, address, listener))

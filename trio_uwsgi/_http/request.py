@@ -136,6 +136,8 @@ class Request:
             environ["REMOTE_ADDR"] = environ["REMOTE_PORT"] = ""
         if peer.scheme == "https":
             environ["HTTPS"] = "on"
+            if peer.tls is not None:
+                environ.update(peer.tls.environ)
         names = _environ_names
         for name, value in self.headers:
             key = names.get(name)
@@ -158,7 +160,7 @@ class Request:
         Returns:
             A new dict that belongs to the caller.
         """
-        return {
+        scope: dict[str, object] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": self.http_version,
@@ -173,6 +175,9 @@ class Request:
             "server": peer.server,
             "state": state.copy(),
         }
+        if peer.tls is not None:
+            scope["extensions"] = {"tls": dict(peer.tls.extension)}
+        return scope
 
     def __repr__(self) -> str:
         body = f"{self.buffered} bytes buffered, {'complete' if self.complete else 'incomplete'}"

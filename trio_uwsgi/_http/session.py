@@ -32,6 +32,7 @@ from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.lingering import Lingering
 from trio_uwsgi._http.phases import BLOCKED, BUSY, CLOSED, ENDING, IDLE, SKIPPING
+from trio_uwsgi._http.tls_codec import PLAIN_HTTP
 from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
     from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._http.tls_codec import TlsFailed
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -273,11 +275,21 @@ class Session(Lingering):
             self._arrived()
             self._end()
 
-    def _refuse(self, error: RemoteProtocolError) -> None:
+    def handshake_failed(self, failure: TlsFailed, alert: bytes) -> None:
+        """The client does not get as far as HTTP. `alert` is sent as it is, as what is written from now on."""
+        if failure.plain:
+            self._refuse(RemoteProtocolError(PLAIN_HTTP, 400), early=True)
+            return
+        logger.info("%s: the TLS handshake failed: %s", peer_name(self.peer), failure)
+        if alert:
+            self.write(alert)
+        self._end(early=True)
+
+    def _refuse(self, error: RemoteProtocolError, *, early: bool = False) -> None:
         self._log_refusal(error)
         parser = self.parser
         self.write(parser.refusal(error.status_hint, str(error), self.service.date(), parser.method))
-        self._end()
+        self._end(early=early)
 
     def _log_refusal(self, error: RemoteProtocolError) -> None:
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)

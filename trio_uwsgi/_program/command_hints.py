@@ -13,7 +13,7 @@ from trio_uwsgi._program.command_options import OPTIONS, flag_of
 __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
 _WEBSOCKETS = "leave it out, WebSocket is not served"
-_TLS = "TLS is for a proxy in front"
+_TLS = "write --https ADDR,CERT,KEY[,CIPHERS[,CLIENT_CA]]"
 _STDERR = "leave it out, the log goes to standard error; --disable-logging disables the access log"
 _PROXY = "leave it out, the application reads a proxy's headers; over --socket the proxy's variables are used"
 _FOLDERS = "leave it out, --reload watches the current directory and the application's"
@@ -63,7 +63,8 @@ FOREIGN_OPTIONS = {
     **dict.fromkeys(
         ("ws", "ws-max-size", "ws-ping-interval", "ws-ping-timeout", "websocket-ping-interval"), _WEBSOCKETS
     ),
-    **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile", "quic-bind"), _TLS),
+    **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile"), _TLS),
+    "quic-bind": "leave it out, HTTP/3 is not served",
     **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips", "proxy-protocol"), _PROXY),
     "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME",
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 from trio_uwsgi.config.config import Interface, Lifespan
 from trio_uwsgi.config.options import Cache, Mules
+from trio_uwsgi.config.tls import Tls
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["OPTIONS", "UWSGI_OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
@@ -133,6 +134,15 @@ OPTIONS = (
         str,
         "serve HTTP on host:port, [v6]:port (IPv6 only), :port (IPv4 and IPv6), /path, @name or fd://N; repeatable "
         "[127.0.0.1:8000]",
+        collect=list,
+    ),
+    Option(
+        "https",
+        "listeners",
+        "ADDR,CERT,KEY[,CIPHERS[,CA]]",
+        _parsed(Tls.parse),
+        "serve HTTPS; clients have to show a certificate if CA begins with !; repeatable; without --http, HTTP is not "
+        "served",
         collect=list,
     ),
     Option(
@@ -275,6 +285,8 @@ OPTIONS = (
 UWSGI_OPTIONS = {
     "http-socket": "write --http, which serves HTTP from the workers",
     "http11-socket": "write --http, which serves HTTP from the workers",
+    "https-socket": "write --https, which serves HTTPS from the workers",
+    "https-export-cert": "leave it out, HTTPS_CC is always set",
     "module": "name the application as the first argument",
     "wsgi": "name the application as the first argument",
     "wsgi-file": "name the file as the first argument",
@@ -345,7 +357,7 @@ UWSGI_OPTIONS = {
     ),
     **dict.fromkeys(
         (  # noqa: SIM905
-            "https queue async gevent asyncio daemonize2 mount manage-script-name attach-daemon smart-attach-daemon "
+            "queue async gevent asyncio daemonize2 mount manage-script-name attach-daemon smart-attach-daemon "
             "emperor plugin plugins route sharedarea websockets"
         ).split(),
         "",

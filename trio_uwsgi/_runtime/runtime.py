@@ -29,21 +29,25 @@ __all__ = ["Runtime"]
 class Runtime:
     """A running server. `await nursery.start(trio_uwsgi.serve, app, config)` returns it; it is never made by hand.
 
-    `addresses` are those on which it serves HTTP, `uwsgi_addresses` those on which it serves uwsgi packets, as tuples
-    of `Address`. Where the config says port 0, they have the port that the system chose.
+    `addresses` are those on which it serves HTTP, `https_addresses` HTTPS, and `uwsgi_addresses` uwsgi packets, as
+    tuples of `Address`. Where the config says port 0, they have the port that the system chose.
     """
 
     def __init__(self, tree: NurseryTree) -> None:
         self._tree = tree
         listeners = tree.environment.listeners
-        self.addresses = _addresses(listeners, "http")
+        self.addresses = _addresses([listener for listener in listeners if listener.tls is None], "http")
+        self.https_addresses = tuple(listener.address for listener in listeners if listener.tls is not None)
         self.uwsgi_addresses = _addresses(listeners, "uwsgi")
 
     def __repr__(self) -> str:
-        where = ", ".join(str(address) for address in (*self.addresses, *self.uwsgi_addresses)) or "no address"
+        where = ", ".join(str(address) for address in self._all_addresses()) or "no address"
         stopping = ", stopping" if self.stopping else ""
         slots = ", ".join(str(slot) for slot in self._tree.dispatcher.slots())
         return f"<Runtime on {where}{stopping}: {slots}>"
+
+    def _all_addresses(self) -> tuple[Address, ...]:
+        return self.addresses + self.https_addresses + self.uwsgi_addresses
 
     # ----- stopping
 
@@ -208,14 +212,20 @@ class Runtime:
         Returns at once; the log says how the reload ended. If the new version cannot be imported, or one of its members
         does not start, the running version stays. A call during a reload causes one more reload afterwards.
 
+        The certificates of `Config.https` are read again, too. Broken ones are logged, and those that were read before
+        stay in force. Where members are tasks, this is all that a reload does.
+
         Args:
             chain: replace one worker at a time, as with `Config.chain_reload`.
 
         Raises:
-            NotServing: members are tasks of this process, which imports the application only once.
+            NotServing: members are tasks of this process, which imports the application only once, and there are no
+                certificates.
         Checkpoint: never.
         """
         if self._tree.rolling_restart is None:
+            if self._tree.renew_certificates():
+                return
             raise NotServing("Runtime.reload()", *NO_RELOAD)
         self._tree.rolling_restart.reload(chain=chain)
 

@@ -28,6 +28,7 @@ from trio_uwsgi.config.options import (
     RecyclingLimits,
     SpoolerOptions,
 )
+from trio_uwsgi.config.tls import Tls, several_tls
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Config", "Interface", "Lifespan"]
@@ -39,6 +40,7 @@ _DEFAULT = Address.tcp("127.0.0.1", 8000)
 _READERS: Mapping[str, Callable[[str, object], object]] = {
     "socket": several_addresses,
     "http": lambda name, given: None if given is None else several_addresses(name, given),
+    "https": several_tls,
     "caches": lambda name, given: caches(given),
     "spooler": paths,
     "touch_reload": paths,
@@ -62,12 +64,17 @@ class Config:
 
     # Where HTTP is served: one address or several; `Address.parse` has the forms. An empty sequence opens no socket,
     # for tests. Default: the sockets that systemd passes to the process; without these, 127.0.0.1:8000, which only this
-    # machine can reach, unless `socket` is given. uWSGI's `http` starts a router process in front of the workers; here
-    # the workers serve the sockets themselves. `addresses` has the parsed values.
+    # machine can reach, unless `socket` or `https` is given. uWSGI's `http` starts a router process in front of the
+    # workers; here the workers serve the sockets themselves. `addresses` has the parsed values.
     http: str | Address | Sequence[str | Address] | None = None
 
-    # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for the RPC, signal, cache
-    # and spooler requests of other servers. `uwsgi_addresses` has the parsed values.
+    # Where HTTPS is served, in uWSGI's form "ADDRESS,CERTIFICATE,KEY[,CIPHERS[,CLIENT_CA]]", one or several; `Tls` has
+    # more. TLS 1.2 and 1.3. Certificates are read again at each reload. A handshake counts for `header_timeout`. With
+    # `https` alone, HTTP is not served. uWSGI's option of this name. `tls` has the parsed values.
+    https: str | Tls | Sequence[str | Tls] = ()
+
+    # Where the uwsgi protocol is served, in the forms of `http`: for nginx's `uwsgi_pass`, and for the RPC, signal,
+    # cache and spooler requests of other servers. `uwsgi_addresses` has the parsed values.
     socket: str | Address | Sequence[str | Address] = ()
 
     # Which clients may use the uwsgi protocol for anything but the application: names of modifiers ("rpc", "signal",
@@ -331,8 +338,13 @@ class Config:
     def addresses(self) -> tuple[Address, ...]:
         """`http`, parsed: the addresses in the given order, or the default if none was given."""
         if self.http is None:
-            return () if self.socket else (_DEFAULT,)
+            return () if self.socket or self.https else (_DEFAULT,)
         return cast("tuple[Address, ...]", self.http)
+
+    @property
+    def tls(self) -> tuple[Tls, ...]:
+        """`https`, parsed."""
+        return cast("tuple[Tls, ...]", self.https)
 
     @property
     def uwsgi_addresses(self) -> tuple[Address, ...]:

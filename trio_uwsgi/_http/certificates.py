@@ -1,0 +1,275 @@
+"""Reads the certificates of `Config.https`, and makes OpenSSL's contexts of them.
+
+The master reads the files, before it changes its user, and again at each reload. What it has read is a value,
+`Certificates`, that goes to members in other processes. OpenSSL takes certificates only from files, so there they are
+written to one in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+from trio_uwsgi.errors import ListenError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi.config.tls import Tls
+
+__all__ = ["Certificates", "Chosen", "ServerTls", "renew_certificates"]
+
+logger = logging.getLogger("trio_uwsgi")
+
+# Mozilla's "intermediate" recommendation for TLS 1.2, without DHE, for which Python has no parameters. The ciphers of
+# TLS 1.3 are OpenSSL's own three.
+CIPHERS = ":".join(
+    f"ECDHE-{key}-{cipher}"
+    for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    for key in ("ECDSA", "RSA")
+)
+_END = "-----END CERTIFICATE-----"
+
+
+class _Pair(NamedTuple):
+    """A certificate with its chain, and its key, both in PEM. `file` is where they were."""
+
+    file: str
+    chain: bytes
+    key: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificates:
+    """What was read of the files of a `Tls`, with its other fields. `others` are the certificates by name."""
+
+    address: str
+    default: _Pair
+    others: dict[str, _Pair]
+    ciphers: str
+    client_ca: str
+    client_required: bool
+
+    @classmethod
+    def read(cls, tls: Tls) -> Certificates:
+        """Read the files.
+
+        Raises:
+            ListenError: one cannot be read.
+        """
+        address = str(tls.address)
+        assert tls.certificate is not None
+        return cls(
+            address,
+            _read_pair(address, tls.certificate, tls.key or tls.certificate),
+            {name.lower(): _read_pair(address, *files) for name, files in tls.sni.items()},
+            tls.ciphers,
+            _read(address, tls.client_ca).decode("ascii", "replace") if tls.client_ca else "",
+            tls.client_required,
+        )
+
+
+def _read_pair(address: str, certificate: str, key: str) -> _Pair:
+    return _Pair(certificate, _read(address, certificate), _read(address, key))
+
+
+def _read(address: str, file: str) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return opened.read()
+    except OSError as error:
+        remedy = "check its path, and that this user may read it"
+        raise ListenError(address, f"{file} cannot be read ({error.strerror})", remedy) from None
+
+
+class Chosen(NamedTuple):
+    """The certificate of a connection, in PEM if it is known, and the name that the client asked for, if any."""
+
+    certificate: str | None
+    name: str | None
+
+
+class _Connection(ssl.SSLObject):
+    """A connection that knows the name that its client asked for."""
+
+    server_name: str | None = None
+
+
+class ServerTls:
+    """The TLS of a listener. `context` is for new connections, `suites` are the numbers of its ciphers, and
+    `certificates` is None where the context is the user's own.
+    """
+
+    def __init__(self, source: Certificates | ssl.SSLContext, tls: Tls | None = None) -> None:
+        """Make the contexts; `tls` is where they can be read again.
+
+        Raises:
+            ListenError: the certificates cannot be used.
+        """
+        self._tls = tls
+        self._leaves: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
+        self.certificates: Certificates | None = None
+        self.context: ssl.SSLContext
+        if isinstance(source, Certificates):
+            self.use(source)
+        else:
+            self.context = source
+        self.suites = {str(cipher["name"]): int(cipher["id"]) & 0xFFFF for cipher in self.context.get_ciphers()}
+
+    @classmethod
+    def of(cls, tls: Tls) -> ServerTls:
+        """Read the files of `tls`, or use its context.
+
+        Raises:
+            ListenError: they cannot be read, or not be used.
+        """
+        return cls(Certificates.read(tls) if tls.context is None else tls.context, tls)
+
+    def use(self, certificates: Certificates) -> None:
+        """Use these for new connections.
+
+        Raises:
+            ListenError: they cannot be used; then nothing has changed.
+        """
+        default = _context(certificates, certificates.default)
+        leaves = {default: _leaf(certificates.default)}
+        if certificates.others:
+            named = {name: _context(certificates, pair) for name, pair in certificates.others.items()}
+            leaves |= {named[name]: _leaf(pair) for name, pair in certificates.others.items()}
+            default.sslobject_class = _Connection
+            default.sni_callback = _Choice(named).choose
+        self._leaves.update(leaves)
+        self.certificates = certificates
+        self.context = default
+
+    def renew(self) -> bool:
+        """Read the files again. False: there are none.
+
+        Raises:
+            ListenError: they cannot be read, or not be used; the former ones stay in force.
+        """
+        if self._tls is None or self._tls.context is not None:
+            return False
+        self.use(Certificates.read(self._tls))
+        return True
+
+    def chosen(self, connection: ssl.SSLObject) -> Chosen:
+        """The certificate of a connection."""
+        name = connection.server_name if isinstance(connection, _Connection) else None
+        return Chosen(self._leaves.get(connection.context), name)
+
+
+class _Choice:
+    """Chooses the context of a connection by the name that its client asks for."""
+
+    def __init__(self, named: dict[str, ssl.SSLContext]) -> None:
+        self._named = named
+
+    def choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """Called by OpenSSL in each handshake."""
+        if name is None:
+            return
+        asked = name.lower()
+        found = self._named.get(asked) or self._named.get("*." + asked.partition(".")[2])
+        if found is not None:
+            connection.context = found
+        if isinstance(connection, _Connection):
+            connection.server_name = asked
+
+
+def renew_certificates(listeners: Iterable[Listener]) -> bool:
+    """Read the certificates of all listeners again; a failure is logged, and the former ones stay in force.
+
+    Returns:
+        Whether there are any.
+    """
+    found = False
+    for tls in dict.fromkeys(listener.tls for listener in listeners):
+        if tls is None:
+            continue
+        try:
+            found = tls.renew() or found
+        except ListenError as error:
+            found = True
+            logger.error("the certificates that were read before stay in force: %s", error)
+    return found
+
+
+# ----- contexts
+
+
+def _context(certificates: Certificates, pair: _Pair) -> ssl.SSLContext:
+    address = certificates.address
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A client could have the server compute handshakes on one connection for ever.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if not certificates.ciphers:  # every one is good, and phones know which one they are fast with
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.set_ciphers(certificates.ciphers or CIPHERS)
+    except ssl.SSLError:
+        remedy = "write OpenSSL's names, as `openssl ciphers` prints them"
+        raise ListenError(address, f"no cipher of {certificates.ciphers!r} exists", remedy) from None
+    _load(context, address, pair)
+    if certificates.client_ca:
+        try:
+            context.load_verify_locations(cadata=certificates.client_ca)
+        except ssl.SSLError as error:
+            problem = f"the clients' authorities cannot be used ({error.reason or error})"
+            raise ListenError(address, problem, "put their certificates into client_ca, in PEM") from None
+        context.verify_mode = ssl.CERT_REQUIRED if certificates.client_required else ssl.CERT_OPTIONAL
+    return context
+
+
+def _load(context: ssl.SSLContext, address: str, pair: _Pair) -> None:
+    try:
+        with _file(pair.chain + b"\n" + pair.key) as path:
+            context.load_cert_chain(path, password=_no_passphrase)
+    except _EncryptedKey:
+        remedy = "write it without one: openssl pkey -in KEY -out PLAIN"
+        raise ListenError(address, f"the key of {pair.file} has a passphrase", remedy) from None
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).lower().replace("_", " ")
+        problem = f"the certificate {pair.file} and its key cannot be used ({reason})"
+        raise ListenError(address, problem, "check that both are in PEM and belong together") from None
+
+
+class _EncryptedKey(Exception):
+    """OpenSSL asked for a passphrase."""
+
+
+def _no_passphrase() -> str:
+    """OpenSSL would ask the terminal for one."""
+    raise _EncryptedKey
+
+
+@contextlib.contextmanager
+def _file(content: bytes) -> Iterator[str]:
+    """A file with this content, in memory where the system has that."""
+    if sys.platform == "linux":
+        held = os.memfd_create("certificate", os.MFD_CLOEXEC)
+        try:
+            os.write(held, content)
+            yield f"/proc/self/fd/{held}"
+        finally:
+            os.close(held)
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            yield file.name
+
+
+def _leaf(pair: _Pair) -> str:
+    """The certificate itself, without those that lead to its root."""
+    text = pair.chain.decode("ascii", "replace")
+    return text[text.find("-----BEGIN CERTIFICATE-----") : text.find(_END) + len(_END)] + "\n"
