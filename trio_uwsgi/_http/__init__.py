@@ -7,6 +7,7 @@ Pure, in the order of a request: bytes in, values out.
     `request.py`          one request, as applications get it
     `response.py`         status, headers and pieces of body, as bytes
     `websocket.py`        WebSocket frames and messages, with `websocket_handshake.py` before them, and `deflate.py`
+    `client_hello.py`     the name that a TLS client asks for
     `tls_facts.py`        what applications learn of a connection's TLS
     `fair_share.py`       how long a worker delays accept(), so that others get their share
 

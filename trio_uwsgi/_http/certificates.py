@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi.config.tls import Tls
 
-__all__ = ["Certificates", "Chosen", "ServerTls", "renew_certificates"]
+__all__ = ["Certificates", "ServerTls", "renew_certificates"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -89,22 +89,9 @@ def _read(address: str, file: str) -> bytes:
         raise ListenError(address, f"{file} cannot be read ({error.strerror})", remedy) from None
 
 
-class Chosen(NamedTuple):
-    """The certificate of a connection, in PEM if it is known, and the name that the client asked for, if any."""
-
-    certificate: str | None
-    name: str | None
-
-
-class _Connection(ssl.SSLObject):
-    """A connection that knows the name that its client asked for."""
-
-    server_name: str | None = None
-
-
 class ServerTls:
-    """The TLS of a listener. `context` is for new connections, `suites` are the numbers of its ciphers, and
-    `certificates` is None where the context is the user's own.
+    """The TLS of a listener. `context` is for new connections, but for those that ask for a name in `named`; `suites`
+    are the numbers of ciphers, and `certificates` is None where the context is the user's own.
     """
 
     def __init__(self, source: Certificates | ssl.SSLContext, tls: Tls | None = None) -> None:
@@ -117,6 +104,7 @@ class ServerTls:
         self._leaves: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
         self.certificates: Certificates | None = None
         self.context: ssl.SSLContext
+        self.named: dict[str, ssl.SSLContext] = {}
         if isinstance(source, Certificates):
             self.use(source)
         else:
@@ -139,15 +127,11 @@ class ServerTls:
             ListenError: they cannot be used; then nothing has changed.
         """
         default = _context(certificates, certificates.default)
-        leaves = {default: _leaf(certificates.default)}
-        if certificates.others:
-            named = {name: _context(certificates, pair) for name, pair in certificates.others.items()}
-            leaves |= {named[name]: _leaf(pair) for name, pair in certificates.others.items()}
-            default.sslobject_class = _Connection
-            default.sni_callback = _Choice(named).choose
-        self._leaves.update(leaves)
+        named = {name: _context(certificates, pair) for name, pair in certificates.others.items()}
+        self._leaves[default] = _leaf(certificates.default)
+        self._leaves.update((named[name], _leaf(pair)) for name, pair in certificates.others.items())
         self.certificates = certificates
-        self.context = default
+        self.context, self.named = default, named
 
     def renew(self) -> bool:
         """Read the files again. False: there are none.
@@ -160,28 +144,13 @@ class ServerTls:
         self.use(Certificates.read(self._tls))
         return True
 
-    def chosen(self, connection: ssl.SSLObject) -> Chosen:
-        """The certificate of a connection."""
-        name = connection.server_name if isinstance(connection, _Connection) else None
-        return Chosen(self._leaves.get(connection.context), name)
+    def context_for(self, name: str) -> ssl.SSLContext:
+        """The context of a client that asks for this name, in lower case; "" if for none."""
+        return self.named.get(name) or self.named.get("*." + name.partition(".")[2]) or self.context
 
-
-class _Choice:
-    """Chooses the context of a connection by the name that its client asks for."""
-
-    def __init__(self, named: dict[str, ssl.SSLContext]) -> None:
-        self._named = named
-
-    def choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """Called by OpenSSL in each handshake."""
-        if name is None:
-            return
-        asked = name.lower()
-        found = self._named.get(asked) or self._named.get("*." + asked.partition(".")[2])
-        if found is not None:
-            connection.context = found
-        if isinstance(connection, _Connection):
-            connection.server_name = asked
+    def certificate_of(self, context: ssl.SSLContext) -> str | None:
+        """The certificate of a context, in PEM, if it is known."""
+        return self._leaves.get(context)
 
 
 def renew_certificates(listeners: Iterable[Listener]) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import ssl
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._http.client_hello import server_name
 from trio_uwsgi._http.tls_facts import Handshake
 
 if TYPE_CHECKING:
@@ -41,14 +42,15 @@ class TlsCodec:
     `established`: the handshake is finished. `ended`: the client said that it sends no more.
     """
 
-    __slots__ = ("_begun", "_incoming", "_object", "_outgoing", "_tls", "ended", "established")
+    __slots__ = ("_hello", "_incoming", "_object", "_outgoing", "_server_name", "_tls", "ended", "established")
 
     def __init__(self, tls: ServerTls) -> None:
         self._tls = tls
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._object = tls.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._begun = False  # the client has sent something
+        self._object: ssl.SSLObject
+        self._hello = b""  # what has arrived of the client's first message
+        self._server_name: str | None = None  # None: that message is not complete
         self.established = False
         self.ended = False
 
@@ -59,13 +61,14 @@ class TlsCodec:
             TlsFailed: the connection cannot be continued.
         """
         incoming = self._incoming
-        if not self._begun:
-            self._begun = True
-            if data[:1].isalpha():  # a record begins with its type, a number up to 23
-                raise TlsFailed("the client does not speak TLS", plain=True)
-        incoming.write(data)
+        if self._server_name is None:
+            self._begin(data)
+        else:
+            incoming.write(data)
+        pieces: list[bytes] = []
+        if self._server_name is None:
+            return b""
         read = self._object.read
-        pieces = []
         try:
             if not self.established:
                 self._object.do_handshake()
@@ -85,6 +88,18 @@ class TlsCodec:
         except ssl.SSLError as error:
             raise TlsFailed(_reason(error)) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _begin(self, data: bytes) -> None:
+        """Choose the certificate by the client's first message, once that is complete."""
+        if not self._hello and data[:1].isalpha():  # a record begins with its type, a number up to 23
+            raise TlsFailed("the client does not speak TLS", plain=True)
+        self._hello += data
+        self._server_name = server_name(self._hello)
+        if self._server_name is not None:
+            context = self._tls.context_for(self._server_name)
+            self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self._incoming.write(self._hello)
+            self._hello = b""
 
     def seal(self, data: bytes | memoryview) -> bytes:
         """Encrypt all of `data`; the result begins with what `take` would have returned."""
@@ -115,13 +130,12 @@ class TlsCodec:
         asked = connection.context.verify_mode is not ssl.CERT_NONE
         client = connection.getpeercert() or {} if asked else {}
         own = connection.getpeercert(binary_form=True) if asked else None
-        chosen = self._tls.chosen(connection)
         return Handshake(
             version=connection.version() or "",
             cipher=name,
             suite=self._tls.suites.get(name),
-            server_name=chosen.name,
-            server_certificate=chosen.certificate,
+            server_name=self._server_name or None,
+            server_certificate=self._tls.certificate_of(connection.context),
             asked=asked,
             client=client,
             chain=[own] if own else [],
