@@ -78,6 +78,7 @@ def test_values_that_are_refused(fields: dict[str, Any], message: str) -> None:
 def test_the_text_of_a_value() -> None:
     """A key in the file of the certificate, and a context of one's own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    assert ":1,c,k" == str(Tls(address=":1", certificate="c", key="k", sni={"a.b": ("c", "k"), "*.b": ("d", "e")}))
     assert ":1,c,c" == str(Tls(address=":1", certificate="c"))
     assert f":1,{context!r}" == str(Tls(address=":1", context=context))
 

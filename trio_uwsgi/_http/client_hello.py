@@ -11,7 +11,7 @@ from __future__ import annotations
 __all__ = ["MOST", "server_name"]
 
 # Bytes and records of a first message that are looked at, as it is read from its start after each read. Usually it is
-# one
+# one record of 300 to 2,000 bytes.
 MOST = 20_000
 _MOST_RECORDS = 8
 
