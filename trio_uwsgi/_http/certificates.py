@@ -207,7 +207,7 @@ def _load(context: ssl.SSLContext, address: str, pair: _Pair) -> None:
         remedy = "write it without one: openssl pkey -in KEY -out PLAIN"
         raise ListenError(address, f"the key of {pair.file} has a passphrase", remedy) from None
     except ssl.SSLError as error:
-        reason = (error.reason or str(error)).lower().replace("_", " ")
+        reason = (error.reason or "no PEM").lower().replace("_", " ")
         problem = f"the certificate {pair.file} and its key cannot be used ({reason})"
         raise ListenError(address, problem, "check that both are in PEM and belong together") from None
 

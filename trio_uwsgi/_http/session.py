@@ -180,10 +180,8 @@ class Session(Lingering):
         if not exchange.response.keep_alive:
             self._end(early=exchange.awaits_end)
         elif request.complete:
-            if self.pending or self.paused or self.eof or not self.parser.idle:
+            if self.pending or self.paused or self.eof or self.service.draining or not self.parser.idle:
                 self._next()
-            elif self.service.draining:
-                self._end()
             else:  # a shortcut for the usual case, in which `_next` would do the same
                 self.phase = IDLE
                 self.request = None
@@ -206,9 +204,9 @@ class Session(Lingering):
             self._begin(self.queue.popleft())
         elif error is not None:
             self._refuse(error)
-        elif self.eof or self.service.draining:
+        elif self.eof or (self.service.draining and not self.service.others_serve):
             self._end()
-        else:
+        else:  # also if the response's head was sent before the service began to drain: its client was not told
             self.phase = IDLE
             if self.paused:
                 self._start_reading()
@@ -357,7 +355,8 @@ class Session(Lingering):
         service = self.service
         phase = self.phase
         if phase is IDLE and not self.pending:
-            self._watch(service.keep_alive if self.parser.idle else service.header)
+            rest = service.linger if service.draining else service.keep_alive
+            self._watch(rest if self.parser.idle else service.header)
         elif phase is CLOSED or self._timer is service.linger:
             pass
         elif self.pending or phase is not BUSY or self._waits_for_body():

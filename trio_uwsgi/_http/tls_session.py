@@ -131,6 +131,8 @@ class TlsSession(SocketSession):
             self._rearm_if_registered()
         if codec.established and self.peer.tls is None:
             self.peer = dataclasses.replace(self.peer, tls=facts_of(codec.handshake()))
+            if self._timer is self.service.linger:  # the service drains: its first request is on its way
+                self._watch(self.service.linger)
         if plain:
             self.received(plain)
         if codec.ended and not self.eof and self.phase is not CLOSED:
