@@ -163,7 +163,7 @@ def serial(sock: ssl.SSLSocket) -> str:
 def fresh(server: Server, context: ssl.SSLContext) -> str:
     """The serial number that a new client sees."""
     with (
-        socket.create_connection(("127.0.0.1", port(server)), SECONDS) as sock,
+        socket.create_connection(("127.0.0.1", port(server)), timeout=SECONDS) as sock,
         context.wrap_socket(sock, server_hostname="localhost") as secured,
     ):
         return serial(secured)
