@@ -541,7 +541,7 @@ async def test_certificates_are_read_again(
         path.unlink() if broken is None else path.write_bytes(broken)
         assert renew_certificates(server.listeners)
         assert why in caplog.messages[-1]
-        assert caplog.messages[-1].startswith("the certificates that were read before stay in force: cannot listen on ")
+        assert "the certificates that were read before stay in force: " in caplog.messages[-1]
         assert after == (await serial())[1]
     assert 2 == len([record for record in caplog.records if record.levelname == "ERROR"])
 

@@ -16,11 +16,15 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
 from tests.certificates import Authority
 from tests.real.servers import SECONDS, Server, every_mode, serving, until
+from trio_uwsgi import Address, Config, Tls, serve
+from trio_uwsgi.errors import NotServing
 
 pytestmark = pytest.mark.real
 
@@ -108,7 +112,50 @@ def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("def app(environ, start_response): ...\n")
     failed = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert 0 != failed.returncode
-    assert "cannot listen on 127.0.0.1:0: none.pem cannot be read (No such file or directory)" in failed.stderr
+    said = (
+        f"cannot listen on 127.0.0.1:0: {tmp_path}/none.pem cannot be read (No such file or directory); check its path"
+    )
+    assert said in failed.stderr
+
+
+@pytest.mark.parametrize("placement", ["task", "memory"])
+async def test_an_embedded_server(authority: Authority, placement: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It serves HTTPS beside HTTP; a reload reads certificates, and is refused where there is nothing to read."""
+    caplog.set_level("INFO")
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.load_cert_chain(*authority.issue("own"))
+    context = Tls(address="127.0.0.1:0", context=own)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["scheme"].encode()})
+
+    async def ask(address: Address, client: ssl.SSLContext | None) -> bytes:
+        stream: trio.abc.Stream = await trio.open_tcp_stream("127.0.0.1", address.port)
+        if client is not None:
+            stream = trio.SSLStream(stream, client, server_hostname="localhost")
+        await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b""
+        while data := await stream.receive_some():
+            answer += data
+        await stream.aclose()
+        return answer.partition(b"\r\n\r\n")[2]
+
+    for https, read in ((authority.tls(), True), (context, False)):
+        config = Config(http="127.0.0.1:0", https=https, placement=placement, lifespan="off", workers=2)  # type: ignore[arg-type]
+        async with trio.open_nursery() as nursery:
+            runtime = await nursery.start(serve, app, config)
+            (plain,), (secure,) = runtime.addresses, runtime.https_addresses
+            assert f"on {plain}, {secure}:" in repr(runtime)
+            assert (b"http", b"https") == (await ask(plain, None), await ask(secure, authority.context()))
+            if read:
+                runtime.reload()
+                assert f"https on {secure}: the certificates were read again" in caplog.messages
+            else:
+                with pytest.raises(NotServing):
+                    runtime.reload()
+            assert b"https" == await ask(secure, authority.context())
+            runtime.stop()
 
 
 class Load:
@@ -174,7 +221,7 @@ def test_a_renewed_certificate(tmp_path: Path, authority: Authority, mode: str) 
     """SIGHUP under load: no request is lost, new clients see the new one; a broken one changes nothing."""
     context = authority.context()
     with serving(tmp_path, SOURCE, mode, *words(authority)) as server:
-        done = "reloaded in" if "proc" in mode or mode == "lazy" else "the certificates were read again"
+        done = "reloaded in" if "proc" in mode or mode == "lazy" else "only certificates are reloaded"
         first = fresh(server, context)
         load = Load(server, context)
         with load.running(6):

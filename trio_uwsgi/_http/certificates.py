@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi.config.tls import Tls
 
-__all__ = ["Certificates", "ServerTls", "renew_certificates"]
+__all__ = ["BrokenCertificate", "Certificates", "ServerTls", "renew_certificates"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -35,7 +35,17 @@ CIPHERS = ":".join(
     for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
     for key in ("ECDSA", "RSA")
 )
+_FILES = ("certificate", "key", "client_ca")
 _END = "-----END CERTIFICATE-----"
+
+
+class BrokenCertificate(Exception):
+    """A file cannot be read, or not be used; `problem` and `remedy` are as in `ConfigError`."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
 
 
 class _Pair(NamedTuple):
@@ -50,7 +60,6 @@ class _Pair(NamedTuple):
 class Certificates:
     """What was read of the files of a `Tls`, with its other fields. `others` are the certificates by name."""
 
-    address: str
     default: _Pair
     others: dict[str, _Pair]
     ciphers: str
@@ -62,31 +71,29 @@ class Certificates:
         """Read the files.
 
         Raises:
-            ListenError: one cannot be read.
+            BrokenCertificate: one cannot be read.
         """
-        address = str(tls.address)
         assert tls.certificate is not None
         return cls(
-            address,
-            _read_pair(address, tls.certificate, tls.key or tls.certificate),
-            {name.lower(): _read_pair(address, *files) for name, files in tls.sni.items()},
+            _read_pair(tls.certificate, tls.key or tls.certificate),
+            {name.lower(): _read_pair(*files) for name, files in tls.sni.items()},
             tls.ciphers,
-            _read(address, tls.client_ca).decode("ascii", "replace") if tls.client_ca else "",
+            _read(tls.client_ca).decode("ascii", "replace") if tls.client_ca else "",
             tls.client_required,
         )
 
 
-def _read_pair(address: str, certificate: str, key: str) -> _Pair:
-    return _Pair(certificate, _read(address, certificate), _read(address, key))
+def _read_pair(certificate: str, key: str) -> _Pair:
+    return _Pair(certificate, _read(certificate), _read(key))
 
 
-def _read(address: str, file: str) -> bytes:
+def _read(file: str) -> bytes:
     try:
         with open(file, "rb") as opened:
             return opened.read()
     except OSError as error:
         remedy = "check its path, and that this user may read it"
-        raise ListenError(address, f"{file} cannot be read ({error.strerror})", remedy) from None
+        raise BrokenCertificate(f"{file} cannot be read ({error.strerror})", remedy) from None
 
 
 class ServerTls:
@@ -98,7 +105,7 @@ class ServerTls:
         """Make the contexts; `tls` is where they can be read again.
 
         Raises:
-            ListenError: the certificates cannot be used.
+            BrokenCertificate: the certificates cannot be used.
         """
         self._tls = tls
         self._leaves: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
@@ -118,13 +125,24 @@ class ServerTls:
         Raises:
             ListenError: they cannot be read, or not be used.
         """
-        return cls(Certificates.read(tls) if tls.context is None else tls.context, tls)
+        if tls.context is not None:
+            return cls(tls.context)
+        # The application may change the directory before they are read again.
+        absolute = dataclasses.replace(
+            tls,
+            **{name: os.path.abspath(file) for name in _FILES if (file := getattr(tls, name)) is not None},
+            sni={name: (os.path.abspath(files[0]), os.path.abspath(files[1])) for name, files in tls.sni.items()},
+        )
+        try:
+            return cls(Certificates.read(absolute), absolute)
+        except BrokenCertificate as error:
+            raise ListenError(str(tls.address), error.problem, error.remedy) from None
 
     def use(self, certificates: Certificates) -> None:
         """Use these for new connections.
 
         Raises:
-            ListenError: they cannot be used; then nothing has changed.
+            BrokenCertificate: they cannot be used; then nothing has changed.
         """
         default = _context(certificates, certificates.default)
         named = {name: _context(certificates, pair) for name, pair in certificates.others.items()}
@@ -137,9 +155,9 @@ class ServerTls:
         """Read the files again. False: there are none.
 
         Raises:
-            ListenError: they cannot be read, or not be used; the former ones stay in force.
+            BrokenCertificate: they cannot be read, or not be used; the former ones stay in force.
         """
-        if self._tls is None or self._tls.context is not None:
+        if self._tls is None:
             return False
         self.use(Certificates.read(self._tls))
         return True
@@ -160,14 +178,15 @@ def renew_certificates(listeners: Iterable[Listener]) -> bool:
         Whether there are any.
     """
     found = False
-    for tls in dict.fromkeys(listener.tls for listener in listeners):
-        if tls is None:
-            continue
+    names = {listener.tls: listener.name for listener in listeners if listener.tls is not None}
+    for tls, name in names.items():
         try:
-            found = tls.renew() or found
-        except ListenError as error:
+            if tls.renew():
+                found = True
+                logger.info("https on %s: the certificates were read again", name)
+        except BrokenCertificate as error:
             found = True
-            logger.error("the certificates that were read before stay in force: %s", error)
+            logger.error("https on %s: the certificates that were read before stay in force: %s", name, error)
     return found
 
 
@@ -175,7 +194,6 @@ def renew_certificates(listeners: Iterable[Listener]) -> bool:
 
 
 def _context(certificates: Certificates, pair: _Pair) -> ssl.SSLContext:
-    address = certificates.address
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # A client could have the server compute handshakes on one connection for ever.
@@ -187,29 +205,29 @@ def _context(certificates: Certificates, pair: _Pair) -> ssl.SSLContext:
         context.set_ciphers(certificates.ciphers or CIPHERS)
     except ssl.SSLError:
         remedy = "write OpenSSL's names, as `openssl ciphers` prints them"
-        raise ListenError(address, f"no cipher of {certificates.ciphers!r} exists", remedy) from None
-    _load(context, address, pair)
+        raise BrokenCertificate(f"no cipher of {certificates.ciphers!r} exists", remedy) from None
+    _load(context, pair)
     if certificates.client_ca:
         try:
             context.load_verify_locations(cadata=certificates.client_ca)
         except ssl.SSLError as error:
             problem = f"the clients' authorities cannot be used ({error.reason or error})"
-            raise ListenError(address, problem, "put their certificates into client_ca, in PEM") from None
+            raise BrokenCertificate(problem, "put their certificates into client_ca, in PEM") from None
         context.verify_mode = ssl.CERT_REQUIRED if certificates.client_required else ssl.CERT_OPTIONAL
     return context
 
 
-def _load(context: ssl.SSLContext, address: str, pair: _Pair) -> None:
+def _load(context: ssl.SSLContext, pair: _Pair) -> None:
     try:
         with _file(pair.chain + b"\n" + pair.key) as path:
             context.load_cert_chain(path, password=_no_passphrase)
     except _EncryptedKey:
         remedy = "write it without one: openssl pkey -in KEY -out PLAIN"
-        raise ListenError(address, f"the key of {pair.file} has a passphrase", remedy) from None
+        raise BrokenCertificate(f"the key of {pair.file} has a passphrase", remedy) from None
     except ssl.SSLError as error:
         reason = (error.reason or "no PEM").lower().replace("_", " ")
         problem = f"the certificate {pair.file} and its key cannot be used ({reason})"
-        raise ListenError(address, problem, "check that both are in PEM and belong together") from None
+        raise BrokenCertificate(problem, "check that both are in PEM and belong together") from None
 
 
 class _EncryptedKey(Exception):

@@ -35,6 +35,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 # Bytes that are encrypted at once: so many are encrypted, and not sent, if the client does not read.
 CHUNK = 65536
+# Bytes that may be left, with what TLS itself answers to a client that does not read, and asks for renegotiations.
+MOST_LEFT = 4 * CHUNK
 
 
 class SealedSocket:
@@ -127,6 +129,9 @@ class TlsSession(SocketSession):
                 self._sealed.flush()
             except OSError:
                 self.close()
+                return
+            if len(self._sealed.left) > MOST_LEFT:
+                self.close(reset=True)
                 return
             self._rearm_if_registered()
         if codec.established and self.peer.tls is None:

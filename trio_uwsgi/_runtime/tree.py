@@ -114,7 +114,7 @@ class NurseryTree:
         finally:
             self._on_reloading(False)
         if found:
-            logger.info("the certificates were read again; the application was not: its members are tasks")
+            logger.info("only certificates are reloaded: members are tasks of one process, which imports the code once")
         return found
 
     @property
