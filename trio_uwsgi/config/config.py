@@ -281,8 +281,9 @@ class Config:
     # `post_fork` hooks have no limit; while a start waits for them, the log says so. uWSGI has no such option.
     import_timeout: float = 0
 
-    # Seconds for a complete request head, from its first byte or, for the first request, from the connection. Browsers
-    # send it at once; 15 is enough for a bad mobile network and short enough against slow-request attacks.
+    # Seconds for a complete request head, from its first byte or, for the first request, from the connection, with the
+    # TLS handshake if there is one. Browsers send it at once; 15 is enough for a bad mobile network and short enough
+    # against slow-request attacks.
     header_timeout: float = 15
 
     # Seconds that a connection may be idle between two requests. The default is longer than the usual 60 of load
