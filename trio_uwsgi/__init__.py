@@ -17,8 +17,9 @@ from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
+from trio_uwsgi.config.tls import Tls as Tls
 from trio_uwsgi.serve import serve as serve
 
 contain_failures()
 
-__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "errors", "mount", "serve", "uwsgi"]
+__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "Tls", "errors", "mount", "serve", "uwsgi"]

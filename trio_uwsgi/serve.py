@@ -23,6 +23,7 @@ import trio
 
 from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._apps.interface import interface_of
+from trio_uwsgi._http.certificates import ServerTls
 from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi._http.options import HttpOptions
@@ -132,9 +133,10 @@ def _folders(app: object) -> list[str]:
 def _with_passed_sockets(config: Config) -> Config:
     """The configuration, with the sockets that systemd passes if it has no addresses."""
     http, packets = take_sockets(os.environ)
-    if (http or packets) and config.http is None and not config.socket:
+    if (http or packets) and config.http is None and not (config.socket or config.https):
         return dataclasses.replace(config, http=http, socket=packets)
-    warn_of_unused([*http, *packets], [*config.addresses, *config.uwsgi_addresses])
+    secure = [tls.where for tls in config.tls]
+    warn_of_unused([*http, *packets], [*config.addresses, *secure, *config.uwsgi_addresses])
     return config
 
 
@@ -195,12 +197,15 @@ async def _serve_in_tasks(
 
 @contextlib.asynccontextmanager
 async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncIterator[list[Listener]]:
-    """Open the sockets, which may need root, and then finish the setup of the process: its user, its folder."""
-    async with (
-        open_listeners(config.addresses, config.socket_options) as http,
-        open_listeners(config.uwsgi_addresses, config.socket_options, "uwsgi") as packets,
-    ):
-        listeners = [*http, *packets]
+    """Open the sockets and read the certificates, which may need root, and then finish the setup of the process: its
+    user, its folder.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        enter, options = stack.enter_async_context, config.socket_options
+        listeners = await enter(open_listeners(config.addresses, options))
+        for tls in config.tls:
+            listeners += await enter(open_listeners([tls.where], options, tls=ServerTls.of(tls)))
+        listeners += await enter(open_listeners(config.uwsgi_addresses, options, "uwsgi"))
         with contextlib.nullcontext() if finish_setup is None else finish_setup(listeners):
             yield listeners
 
@@ -277,6 +282,7 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     )
     for protocol, bound, asked in (
         ("http", runtime.addresses, config.addresses),
+        ("https", runtime.https_addresses, [tls.where for tls in config.tls]),
         ("uwsgi", runtime.uwsgi_addresses, config.uwsgi_addresses),
     ):
         for address in bound:

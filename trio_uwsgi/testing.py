@@ -280,7 +280,7 @@ async def open_runtime(
     journal = _RememberingJournal(log, allow_failures=allow_failures)
     application = _not_found if app is None else app
     declarations = registry or default_registry()
-    quiet = dataclasses.replace(config, http=(), socket=(), chmod_socket=None, lazy_apps=False, **_EMBEDDED)
+    quiet = dataclasses.replace(config, http=(), https=(), socket=(), chmod_socket=None, lazy_apps=False, **_EMBEDDED)
     try:
         async with _open_members(application, quiet, declarations, begin, journal) as members:
             log.catch_up = members.catch_up

@@ -40,7 +40,7 @@ SETTING_UP = re.compile(
     r"|kubectl |useradd |install |git clone|cd )"
 )
 # Ports that pages name; each run takes free ones, so that several may run at once.
-PORTS = re.compile(r"(?<=:)(8000|8001|8080|3031|3032)\b|(?<=listen )(80|8080)\b")
+PORTS = re.compile(r"(?<=:)(8000|8001|8080|8443|3031|3032)\b|(?<=listen )(80|8080)\b")
 # Folders of a machine that a page may name; each run has its own.
 FOLDERS = re.compile(r"(?<![\w.])/(run|srv|var/(?:spool|lib|log))/")
 # A server's last line of its start, whatever it is.
@@ -229,7 +229,7 @@ class PageRun:
         self._stop_server()
         if program_of(words) == "trio-uwsgi":
             check_command(shlex.split(words)[shlex.split(words).index("trio-uwsgi") + 1 :])
-            if not re.search(r" (--http|--socket|-s|--uwsgi-socket)\b", words) and not self._config_listens(words):
+            if not re.search(r" (--https?|--socket|-s|--uwsgi-socket)\b", words) and not self._config_listens(words):
                 words += f" --http 127.0.0.1:{self._own_port('8000')}"
         process = subprocess.Popen(
             ["bash", "-c", f"exec env {words}"],

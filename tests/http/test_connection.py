@@ -597,6 +597,32 @@ async def test_drain_closes_idle_connections_and_lets_requests_end(open_http: An
     assert 10 == trio.current_time()
 
 
+async def test_a_client_that_was_not_told_of_a_drain(open_http: Any, autojump_clock: Any) -> None:
+    """If the head of a response was sent before the service drained, one more request is answered; then it ends."""
+    go = trio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"b"})
+
+    world = await open_http(app)
+    client, silent = world.connect(), world.connect()
+    for one in (client, silent):
+        await one.send(GET)
+    await trio.testing.wait_all_tasks_blocked()
+    world.service.drain(others_serve=True)
+    go.set()
+    assert b"ab" == (await client.response()).body
+    assert b"ab" == (await silent.response()).body
+    answer = await client.get()
+    assert (b"ab", "close") == (answer.body, answer.headers["connection"])
+    began = trio.current_time()
+    await world.service.wait_drained()
+    assert 2 == pytest.approx(trio.current_time() - began)
+
+
 async def test_drain_does_not_wait_for_an_unread_body(open_http: Any, autojump_clock: Any) -> None:
     """A client that was answered and still owes its body is not waited for."""
     world = await open_http(hello)

@@ -59,12 +59,16 @@ class WebSocketExchange(AsgiExchange):
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application."""
         scope = super().asgi_scope(state)
+        tls = self.session.peer.tls
+        extensions: dict[str, object] = {"websocket.http.response": {}}
+        if tls is not None:
+            extensions["tls"] = dict(tls.extension)
         subprotocols = [] if isinstance(self._offer, Refused) else self._offer.subprotocols
         scope |= {
             "type": "websocket",
             "scheme": "wss" if scope["scheme"] == "https" else "ws",
             "subprotocols": subprotocols,
-            "extensions": {"websocket.http.response": {}},
+            "extensions": extensions,
         }
         del scope["method"]
         return scope

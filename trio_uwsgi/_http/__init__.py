@@ -11,6 +11,8 @@ Pure, in the order of a request: bytes in, values out.
     `websocket.py`        WebSocket frames and messages, with `websocket_handshake.py` before them, and `deflate.py`
     `file_paths.py`       which files a path may mean
     `file_answers.py`     conditions and headers of a file, with `file_ranges.py`
+    `client_hello.py`     the name that a TLS client asks for
+    `tls_facts.py`        what applications learn of a connection's TLS
     `fair_share.py`       how long a worker delays accept(), so that others get their share
 
 Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
@@ -28,6 +30,9 @@ Synchronous, one object for each connection, request or worker:
     `deadlines.py`        a table of entries with the same time limit
     `access_log.py`       writes one line for each response
     `socket_session.py`   a session on a socket of the reactor
+    `certificates.py`     reads certificates, and makes contexts of them
+    `tls_codec.py`        TLS of one connection: bytes in, bytes out
+    `tls_session.py`      a session on a socket of the reactor, with TLS
     `accept_share.py`     a worker's share of new connections, from the scoreboard
     `accepting.py`        what `reactor.py` and `connection.py` share when they accept
 
@@ -37,7 +42,7 @@ Asynchronous, around them:
     `listeners.py`        opens the listening sockets
     `reactor.py`          all sockets of a worker, in one task with an epoll set: the fast path
     `fair_reactor.py`     the same where processes share listeners
-    `connection.py`       one client on any other Trio stream: tests, TLS, systems without epoll
+    `connection.py`       one client on any other Trio stream: tests, systems without epoll; `tls_stream.py`: with TLS
 
 Elsewhere: how an application is called is in `_apps/`; uwsgi packets that are no requests go to `_nodes/server.py`.
 """

@@ -36,7 +36,8 @@ def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:
         name = sock.getsockname()
         path = name if isinstance(name, str) else "@" + name[1:].decode("utf-8", "replace")
         server = path, None
-    return Peer(client=client, server=server, scheme="http", protocol=listener.protocol, listener=listener.name)
+    scheme = "http" if listener.tls is None else "https"
+    return Peer(client=client, server=server, scheme=scheme, protocol=listener.protocol, listener=listener.name)
 
 
 def _plain(name: tuple[Any, ...]) -> tuple[str, int]:

@@ -6,6 +6,7 @@ it works with a mock clock.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections import deque
@@ -18,6 +19,9 @@ from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.open_file import FilePart
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.session import Session
+from trio_uwsgi._http.tls_codec import TlsFailed
+from trio_uwsgi._http.tls_facts import facts_of
+from trio_uwsgi._http.tls_stream import TlsStream
 from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ class StreamSession(Session):
 
     async def read(self) -> None:
         """Read until the session closes. The tasks' scope ends it."""
+        if isinstance(self.stream, TlsStream):
+            await self._secure(self.stream)
         while not self.eof:
             if self.paused:
                 await self._changed.wait()
@@ -62,6 +68,20 @@ class StreamSession(Session):
             else:
                 self.received_eof()
         await trio.sleep_forever()
+
+    async def _secure(self, stream: TlsStream) -> None:
+        """Wait for the end of the handshake. Its time limit is that of the first request's head."""
+        try:
+            handshake = await stream.do_handshake()
+        except TlsFailed as failure:
+            self.handshake_failed(failure, b"")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.close()
+        else:
+            if handshake is None:
+                self.received_eof()
+            else:
+                self.peer = dataclasses.replace(self.peer, tls=facts_of(handshake))
 
     async def flush(self) -> None:
         """Write what is pending, piece by piece, until the session closes."""
@@ -123,9 +143,10 @@ class StreamSession(Session):
         return True
 
     def _unsent(self) -> int:
-        if self.peer.client is None or not isinstance(self.stream, trio.SocketStream):
+        stream = self.stream.transport if isinstance(self.stream, TlsStream) else self.stream
+        if self.peer.client is None or not isinstance(stream, trio.SocketStream):
             return 0
-        return unsent(self.stream.socket.fileno())
+        return unsent(stream.socket.fileno())
 
     def _close(self, reset: bool) -> None:
         self.scope.cancel()
@@ -207,6 +228,9 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
             elif error.errno not in LOST_CLIENT:
                 raise
         else:
+            stream: trio.abc.Stream = trio.SocketStream(sock)
+            if listener.tls is not None:
+                stream = TlsStream(stream, listener.tls)
             # It counts from here on: at the limit of connections this loop is cancelled before it accepts another.
-            session = StreamSession(service, trio.SocketStream(sock), peer_of(sock, address, listener))
+            session = StreamSession(service, stream, peer_of(sock, address, listener))
             connections.start_soon(_serve, session)

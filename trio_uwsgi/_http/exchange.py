@@ -188,7 +188,9 @@ class Exchange(Unit):
             raise LocalProtocolError(
                 "uwsgi.send() has sent bytes outside of the response: no part of the response can follow"
             )
-        if service.draining or (request.expect_continue and not (self.continued or request.complete)):
+        if service.draining and not response.sent_head:
+            response.keep_alive = False
+        elif request.expect_continue and not (self.continued or request.complete):
             # Without 100 Continue a client may send its body or not: the body could be taken for its next request.
             response.keep_alive = False
             if service.streams_end:  # what begins now is told, too

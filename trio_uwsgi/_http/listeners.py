@@ -26,6 +26,7 @@ from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ListenError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.certificates import ServerTls
     from trio_uwsgi.config.connections import SocketOptions
 
 logger = logging.getLogger("trio_uwsgi")
@@ -47,15 +48,16 @@ class Listener:
     """One socket that accepts connections.
 
     `socket` is non-blocking; `address` is what it is bound to, with the real port, and `name` is that as text; `family`
-    is that of the socket module; `protocol` is that of its clients.
+    is that of the socket module; `protocol` is that of its clients; `tls` encrypts it, if it is not None.
     """
 
-    __slots__ = ("__weakref__", "_file", "_identity", "address", "family", "name", "protocol", "socket")
+    __slots__ = ("__weakref__", "_file", "_identity", "address", "family", "name", "protocol", "socket", "tls")
 
     def __init__(self, sock: socket.socket, file: str | None = None) -> None:
         """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
         sock.setblocking(False)  # if the application has set a default timeout, a new socket object has it
         self.protocol: Protocol = "http"
+        self.tls: ServerTls | None = None
         self.socket = sock
         self.family = sock.family
         self.address = _bound_address(sock)
@@ -103,7 +105,7 @@ class Listener:
 
 @contextlib.asynccontextmanager
 async def open_listeners(
-    addresses: Iterable[Address], options: SocketOptions, protocol: Protocol = "http"
+    addresses: Iterable[Address], options: SocketOptions, protocol: Protocol = "http", tls: ServerTls | None = None
 ) -> AsyncIterator[list[Listener]]:
     """Listen on every address while the body runs.
 
@@ -111,6 +113,7 @@ async def open_listeners(
         addresses: what to listen on. An inherited descriptor is taken over: it is closed at the end.
         options: the backlog, and the mode of unix socket files.
         protocol: that of the clients.
+        tls: encrypts it; None: it is not encrypted.
     Yields:
         The listeners in the order of the addresses.
     Raises:
@@ -128,6 +131,7 @@ async def open_listeners(
                 raise _explained(address, error) from error
             for listener in opened:
                 listener.protocol = protocol
+                listener.tls = tls
                 stack.callback(listener.close)
             listeners += opened
         yield listeners

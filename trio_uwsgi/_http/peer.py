@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.tls_facts import TlsFacts
 
 __all__ = ["Peer"]
 
@@ -18,6 +21,7 @@ class Peer:
         scheme: "http" or "https".
         protocol: HTTP, or the uwsgi protocol.
         listener: the address that was listened on, as text; "" if there was none.
+        tls: what is known of an encrypted connection after its handshake.
     """
 
     client: tuple[str, int] | None
@@ -25,3 +29,4 @@ class Peer:
     scheme: str
     protocol: Literal["http", "uwsgi"] = "http"
     listener: str = ""
+    tls: TlsFacts | None = None

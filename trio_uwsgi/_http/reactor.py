@@ -28,6 +28,7 @@ import trio
 from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
 from trio_uwsgi._http.connection import serve_listeners
 from trio_uwsgi._http.socket_session import IN, SocketSession
+from trio_uwsgi._http.tls_session import TlsSession
 from trio_uwsgi._system.close_on_fork import close_in_forked_children
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ class Reactor:
             else:
                 if sock.gettimeout() is not None:  # the application has set a default timeout, and recv() would wait
                     sock.setblocking(True)
-                session = SocketSession(self, sock, peer_of(sock, address, listener))
+                peer = peer_of(sock, address, listener)
+                tls = listener.tls
+                session = SocketSession(self, sock, peer) if tls is None else TlsSession(self, sock, peer, tls)
                 self._fresh.append(session)
                 session.readable()
         return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ Headers = list[tuple[bytes, bytes]]
 
 # Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
 _CACHED = 1024
+
+TRAILERS: dict[str, object] = {"http.response.trailers": {}}
 
 # As numbers, because looking for a number in bytes takes a tenth of the time.
 _PERCENT, _UNDERSCORE = b"%_"
@@ -143,6 +145,8 @@ class Request:
             environ["REMOTE_ADDR"] = environ["REMOTE_PORT"] = ""
         if peer.scheme == "https":
             environ["HTTPS"] = "on"
+            if peer.tls is not None:
+                environ.update(peer.tls.environ)
         names = _environ_names
         for name, value in self.headers:
             key = names.get(name)
@@ -167,7 +171,7 @@ class Request:
         Returns:
             A new dict that belongs to the caller.
         """
-        scope: dict[str, object] = {
+        scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": self.http_version,
@@ -181,8 +185,10 @@ class Request:
             "client": peer.client,
             "server": peer.server,
             "state": state.copy(),
-            "extensions": {"http.response.trailers": {}} if self.http_version == "1.1" else {},
+            "extensions": TRAILERS.copy() if self.http_version == "1.1" else {},
         }
+        if peer.tls is not None:
+            scope["extensions"]["tls"] = dict(peer.tls.extension)
         if self.origin is not None:
             self.origin.put_into_scope(scope)
         return scope

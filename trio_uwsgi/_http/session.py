@@ -34,6 +34,7 @@ from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.lingering import Lingering
 from trio_uwsgi._http.phases import BLOCKED, BUSY, CLOSED, ENDING, IDLE, SKIPPING
 from trio_uwsgi._http.proxy_header import Proxied, ProxyPreface
+from trio_uwsgi._http.tls_codec import PLAIN_HTTP
 from trio_uwsgi._http.uwsgi_requests import UwsgiParser
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
     from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._http.tls_codec import TlsFailed
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -193,10 +195,8 @@ class Session(Lingering):
         if not exchange.response.keep_alive:
             self._end(early=exchange.awaits_end)
         elif request.complete:
-            if self.pending or self.paused or self.eof or not self.parser.idle:
+            if self.pending or self.paused or self.eof or self.service.draining or not self.parser.idle:
                 self._next()
-            elif self.service.draining:
-                self._end()
             else:  # a shortcut for the usual case, in which `_next` would do the same
                 self.phase = IDLE
                 self.request = None
@@ -219,9 +219,9 @@ class Session(Lingering):
             self._begin(self.queue.popleft())
         elif error is not None:
             self._refuse(error)
-        elif self.eof or self.service.draining:
+        elif self.eof or (self.service.draining and not self.service.others_serve):
             self._end()
-        else:
+        else:  # also if the response's head was sent before the service began to drain: its client was not told
             self.phase = IDLE
             if self.paused:
                 self._start_reading()
@@ -288,11 +288,21 @@ class Session(Lingering):
             self._arrived()
             self._end()
 
-    def _refuse(self, error: RemoteProtocolError) -> None:
+    def handshake_failed(self, failure: TlsFailed, alert: bytes) -> None:
+        """The client does not get as far as HTTP. `alert` is sent as it is, as what is written from now on."""
+        if failure.plain:
+            self._refuse(RemoteProtocolError(PLAIN_HTTP, 400), early=True)
+            return
+        logger.info("%s: the TLS handshake failed: %s", peer_name(self.peer), failure)
+        if alert:
+            self.write(alert)
+        self._end(early=True)
+
+    def _refuse(self, error: RemoteProtocolError, *, early: bool = False) -> None:
         self._log_refusal(error)
         parser = self.parser
         self.write(parser.refusal(error.status_hint, str(error), self.service.date(), parser.method))
-        self._end()
+        self._end(early=early)
 
     def _log_refusal(self, error: RemoteProtocolError) -> None:
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
@@ -358,7 +368,8 @@ class Session(Lingering):
         service = self.service
         phase = self.phase
         if phase is IDLE and not self.pending:
-            self._watch(service.keep_alive if self.parser.idle else service.header)
+            rest = service.linger if service.draining else service.keep_alive
+            self._watch(rest if self.parser.idle else service.header)
         elif phase is CLOSED or self._timer is service.linger:
             pass
         elif self.pending or phase is not BUSY or self._waits_for_body():

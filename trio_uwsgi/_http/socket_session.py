@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.reactor import Reactor
 
-__all__ = ["IN", "SocketSession"]
+__all__ = ["DONTWAIT", "IN", "OUT", "RECEIVE", "SocketSession"]
 
 RECEIVE = 65536
 # Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
@@ -88,17 +88,19 @@ class SocketSession(Session):
         """Watch for the events that can be handled now, and no others: epoll would report those all the time."""
         if self.phase is CLOSED:
             return
-        mask = IN
-        if self.eof or self.paused:
-            mask = 0 if self.hangup else RDHUP
-        if self.pending:
-            mask |= OUT
+        mask = self._wanted()
         if mask != self._mask:
             if self._mask < 0:
                 self._reactor.epoll.register(self._fd, mask)
             else:
                 self._reactor.epoll.modify(self._fd, mask)
             self._mask = mask
+
+    def _wanted(self) -> int:
+        mask = IN
+        if self.eof or self.paused:
+            mask = 0 if self.hangup else RDHUP
+        return mask | OUT if self.pending else mask
 
     def _writable(self) -> None:
         output = self._output

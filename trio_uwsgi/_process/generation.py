@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._http.certificates import renew_certificates
 from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Ready, SpoolerFrequency
 from trio_uwsgi._process.loader import import_took_too_long
 from trio_uwsgi._process.member_process import Setup
@@ -158,6 +159,7 @@ class Generation:
             threads=plan.threads,
             lazy=plan.lazy,
             protocols=[listener.protocol for listener in listeners],
+            certificates=[None if listener.tls is None else listener.tls.certificates for listener in listeners],
             caches=str(self.caches()),
             master_pid=os.getpid(),
         )
@@ -332,6 +334,10 @@ class Generations:
         self.frequency = SharedFrequency()
         self.current: Generation
         self.caches: Callable[[], Path | None]
+
+    def renew_certificates(self) -> None:
+        """Read the listeners' certificates again, for members that start from now on."""
+        renew_certificates(self._plan.listeners)
 
     async def make(self) -> Generation:
         """Make another generation, which imports the application again, beside the current one.

@@ -25,6 +25,7 @@ import trio
 
 from trio_uwsgi._apps.interface import interface_of
 from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._http.certificates import ServerTls
 from trio_uwsgi._http.listeners import Listener
 from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Granted, Register, ReplaceMe, SpoolerFrequency
 from trio_uwsgi._link.link import StreamLink
@@ -49,6 +50,7 @@ from trio_uwsgi._units.journal import Journal, LoggingJournal, only_error
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.certificates import Certificates
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._units.unit import Member
@@ -66,8 +68,8 @@ _EXIT_MARGIN = 0.15
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """The settings of a member's process. `rows` are the scoreboard's rows of all members, by name, and `row` is the
-    name of this one's. `protocols` are those of the listeners. `replacement`: another instance holds the slot. `lazy`:
-    this process has to import the application.
+    name of this one's. `protocols` and `certificates` are those of the listeners. `replacement`: another instance holds
+    the slot. `lazy`: this process has to import the application.
     """
 
     kind: Literal["worker", "mule", "spooler"]
@@ -80,6 +82,7 @@ class Setup:
     threads: int
     lazy: bool
     protocols: Sequence[Literal["http", "uwsgi"]]
+    certificates: Sequence[Certificates | None]
     caches: str
     master_pid: int
 
@@ -165,9 +168,10 @@ class _Inherited(NamedTuple):
         ctl, memory, *sockets = descriptors
         scoreboard = Scoreboard(memory, len(setup.rows), setup.settings.locks + 1)
         listeners = []
-        for descriptor, protocol in zip(sockets, setup.protocols, strict=True):
+        for descriptor, protocol, read in zip(sockets, setup.protocols, setup.certificates, strict=True):
             listener = Listener(socket.socket(fileno=descriptor))
             listener.protocol = protocol
+            listener.tls = None if read is None else ServerTls(read)
             listeners.append(listener)
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=ctl)))
         return cls(stream, scoreboard, listeners)

@@ -12,7 +12,7 @@ from trio_uwsgi._program.command_options import OPTIONS, flag_of
 
 __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
-_TLS = "TLS is for a proxy in front"
+_TLS = "write --https ADDR,CERT,KEY[,CIPHERS[,CLIENT_CA]]"
 _STDERR = "leave it out, the log goes to standard error; --disable-logging disables the access log"
 _PROXY = "write --forwarded-allow SOURCE for the proxies whose headers are believed"
 _FOLDERS = "leave it out, --reload watches the current directory and the application's"
@@ -63,7 +63,8 @@ FOREIGN_OPTIONS = {
     "ws-max-size": "write --max-websocket-message BYTES",
     "ws-ping-interval": "write --websocket-ping-interval SEC",
     "ws-ping-timeout": "write --websocket-ping-timeout SEC",
-    **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile", "quic-bind"), _TLS),
+    **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile"), _TLS),
+    "quic-bind": "leave it out, HTTP/3 is not served",
     **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips"), _PROXY),
     "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME, over --http X-Forwarded-Prefix",
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),

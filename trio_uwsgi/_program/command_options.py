@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar, get_args
 
 from trio_uwsgi.config.config import Interface, Lifespan
 from trio_uwsgi.config.options import Cache, Mules
+from trio_uwsgi.config.tls import Tls
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
@@ -148,6 +149,15 @@ OPTIONS = (
         str,
         "serve HTTP on host:port, [v6]:port (IPv6 only), :port (IPv4 and IPv6), /path, @name or fd://N; repeatable "
         "[127.0.0.1:8000]",
+        collect=list,
+    ),
+    Option(
+        "https",
+        "listeners",
+        "ADDR,CERT,KEY[,CIPHERS[,CA]]",
+        _parsed(Tls.parse),
+        "serve HTTPS; clients have to show a certificate if CA begins with !; repeatable; without --http, HTTP is not "
+        "served",
         collect=list,
     ),
     Option(

@@ -8,6 +8,8 @@ __all__ = ["UWSGI_OPTIONS"]
 UWSGI_OPTIONS = {
     "http-socket": "write --http, which serves HTTP from the workers",
     "http11-socket": "write --http, which serves HTTP from the workers",
+    "https-socket": "write --https, which serves HTTPS from the workers",
+    "https-export-cert": "leave it out, HTTPS_CC is always set",
     "module": "name the application as the first argument",
     "wsgi": "name the application as the first argument",
     "wsgi-file": "name the file as the first argument",
@@ -82,7 +84,7 @@ UWSGI_OPTIONS = {
     "websockets": "leave it out, ASGI applications get them",
     **dict.fromkeys(
         (  # noqa: SIM905
-            "https queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon "
+            "queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon "
             "emperor plugin plugins route sharedarea"
         ).split(),
         "",

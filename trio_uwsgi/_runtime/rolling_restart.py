@@ -150,6 +150,7 @@ class RollingRestart:
 
     async def _do_reload(self, *, chain: bool) -> None:
         logger.info("reloading: importing the application anew")
+        self._generations.renew_certificates()
         began = trio.current_time()
         workers = [supervisor for name, supervisor in self._supervisors.items() if name.startswith("worker")]
         others = [supervisor for name, supervisor in self._supervisors.items() if not name.startswith("worker")]

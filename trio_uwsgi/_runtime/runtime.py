@@ -35,20 +35,25 @@ class Runtime:
     Attributes:
         addresses: the addresses of HTTP, as a tuple of `Address`. Where the config has port 0, this has the port that
             the system chose.
+        https_addresses: the addresses of HTTPS, in the same form.
         uwsgi_addresses: the addresses of the uwsgi protocol, in the same form.
     """
 
     def __init__(self, tree: NurseryTree) -> None:
         self._tree = tree
         listeners = tree.environment.listeners
-        self.addresses = _addresses(listeners, "http")
+        self.addresses = _addresses([listener for listener in listeners if listener.tls is None], "http")
+        self.https_addresses = tuple(listener.address for listener in listeners if listener.tls is not None)
         self.uwsgi_addresses = _addresses(listeners, "uwsgi")
 
     def __repr__(self) -> str:
-        where = ", ".join(str(address) for address in (*self.addresses, *self.uwsgi_addresses)) or "no address"
+        where = ", ".join(str(address) for address in self._all_addresses()) or "no address"
         stopping = ", stopping" if self.stopping else ""
         slots = ", ".join(str(slot) for slot in self._tree.dispatcher.slots())
         return f"<Runtime on {where}{stopping}: {slots}>"
+
+    def _all_addresses(self) -> tuple[Address, ...]:
+        return self.addresses + self.https_addresses + self.uwsgi_addresses
 
     # ----- stopping
 
@@ -247,14 +252,20 @@ class Runtime:
         This returns at once; the log says how the reload ended. If the new version cannot be imported, or one of its
         members does not start, the running version stays. A call during a reload starts another reload afterwards.
 
+        The certificates of `Config.https` are read again, too. Broken ones are logged, and those that were read before
+        stay in force. Where members are tasks, this is all that a reload does.
+
         Args:
             chain: replace one worker at a time, as with `Config.chain_reload`.
         Raises:
-            NotServing: members are tasks of this process, which imports the application only once.
+            NotServing: members are tasks of this process, which imports the application only once, and there are no
+                certificates.
         Checkpoint: never.
         uWSGI: `r` in the master's fifo, or SIGHUP; `c` for one worker at a time.
         """
         if self._tree.rolling_restart is None:
+            if self._tree.renew_certificates():
+                return
             raise NotServing("Runtime.reload()", *NO_RELOAD)
         self._tree.rolling_restart.reload(chain=chain)
 

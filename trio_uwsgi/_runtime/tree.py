@@ -28,6 +28,7 @@ import trio
 
 from trio_uwsgi._alarms.alarms import Alarms
 from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._http.certificates import renew_certificates
 from trio_uwsgi._link.frames import StopRequested
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._locks.remote import LockKeeper
@@ -88,6 +89,7 @@ class NurseryTree:
         self.member_factory = MemberFactory(application, registry, settings, environment)
         self._spoolers = Spoolers(self.master, self.member_factory.services.spools, settings.spooler.processes)
         self.rolling_restart: RollingRestart | None = None
+        self._on_reloading: Callable[[bool], None] = lambda begun: None
         if (generations := environment.generations) is not None:
             self.rolling_restart = RollingRestart(
                 self.master,
@@ -106,8 +108,20 @@ class NurseryTree:
 
     def on_reloading(self, call: Callable[[bool], None]) -> None:
         """Have `call(True)` called when a reload begins, and `call(False)` when it is over, successful or not."""
+        self._on_reloading = call
         if self.rolling_restart is not None:
             self.rolling_restart.on_reloading = call
+
+    def renew_certificates(self) -> bool:
+        """Read the listeners' certificates again. False: there are none."""
+        self._on_reloading(True)
+        try:
+            found = renew_certificates(self.environment.listeners)
+        finally:
+            self._on_reloading(False)
+        if found:
+            logger.info("only certificates are reloaded: members are tasks of one process, which imports the code once")
+        return found
 
     @property
     def caches_folder(self) -> Path | None:

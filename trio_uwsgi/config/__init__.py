@@ -7,6 +7,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `addresses.py`    the addresses on which a runtime listens
     `options.py`      options with fields or a grammar of their own: caches, alarms, access rules, limits
     `connections.py`  groups of options that sockets and connections need
+    `tls.py`          addresses that serve HTTPS, with their certificates
     `sources.py`      where a connection may come from
     `mules.py`        pools of mules, and farms
     `static.py`       where static files are
@@ -14,14 +15,15 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `checks.py`       wrong types, impossible values, contradictions
 
 A wrong value is refused when the `Config` is made, before anything has started. What only the operating system can
-judge is refused elsewhere: a port in use in `_http/listeners.py`, a user that does not exist in `_program/`. The
-command line is read in `_program/command_line.py`. No package below `serve.py` gets the whole `Config`: properties at
-its end make the small groups that are passed down.
+judge is refused elsewhere: a port in use in `_http/listeners.py`, a broken certificate in `_http/certificates.py`, a
+user that does not exist in `_program/`. The command line is read in `_program/command_line.py`. No package below
+`serve.py` gets the whole `Config`: properties at its end make the small groups that are passed down.
 """
 
 from trio_uwsgi.config.addresses import Address as Address
 from trio_uwsgi.config.config import Config as Config
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
+from trio_uwsgi.config.tls import Tls as Tls
 
-__all__ = ["Address", "Cache", "Config", "Mules"]
+__all__ = ["Address", "Cache", "Config", "Mules", "Tls"]

@@ -273,8 +273,17 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     for address in config.addresses:
         if address in config.uwsgi_addresses and not _takes_a_free_port(address):
             yield ConfigError(f"http and socket both name {address}", "give each protocol its own address")
+    secure = tuple(tls.where for tls in config.tls)
+    for address in secure:
+        if address in config.addresses + config.uwsgi_addresses and not _takes_a_free_port(address):
+            yield ConfigError(f"https and another option both name {address}", "give each protocol its own address")
+    if config.placement == "process" and any(tls.context is not None for tls in config.tls):
+        yield ConfigError(
+            "https has a context= of your own, which cannot be passed on to processes",
+            "name files, as in certificate='cert.pem', or leave placement out",
+        )
     if config.chmod_socket is not None and not any(
-        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses
+        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses + secure
     ):
         yield ConfigError(
             "chmod_socket is set, but neither http nor socket names a unix socket file",

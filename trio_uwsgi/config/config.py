@@ -42,6 +42,7 @@ from trio_uwsgi.config.options import (
 )
 from trio_uwsgi.config.sources import read_sources
 from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
+from trio_uwsgi.config.tls import Tls, several_tls
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Config", "Interface", "Lifespan"]
@@ -53,6 +54,7 @@ _DEFAULT = Address.tcp("127.0.0.1", 8000)
 _READERS: Mapping[str, Callable[[str, object], object]] = {
     "socket": several_addresses,
     "http": lambda name, given: None if given is None else several_addresses(name, given),
+    "https": several_tls,
     "caches": lambda name, given: caches(given),
     "spooler": paths,
     "touch_reload": paths,
@@ -86,12 +88,17 @@ class Config:
 
     # Where HTTP is served: one address or several; `Address.parse` has the forms. An empty sequence opens no socket,
     # for tests. Default: the sockets that systemd passes to the process; without these, 127.0.0.1:8000, which only this
-    # machine can reach, unless `socket` is given. uWSGI's `http` starts a router process in front of the workers; here
-    # the workers serve the sockets themselves. `Config.addresses` has the parsed values.
+    # machine can reach, unless `socket` or `https` is given. uWSGI's `http` starts a router process in front of the
+    # workers; here the workers serve the sockets themselves. `Config.addresses` has the parsed values.
     http: str | Address | Sequence[str | Address] | None = None
 
-    # Where the uwsgi protocol is served, in the same forms: for nginx's `uwsgi_pass`, and for the RPC, signal, cache
-    # and spooler requests of other servers. `Config.uwsgi_addresses` has the parsed values.
+    # Where HTTPS is served, in uWSGI's form "ADDRESS,CERTIFICATE,KEY[,CIPHERS[,CLIENT_CA]]", one or several; `Tls` has
+    # more. TLS 1.2 and 1.3. Certificates are read again at each reload. A handshake counts for `header_timeout`. With
+    # `https` alone, HTTP is not served. uWSGI's option of this name. `Config.tls` has the parsed values.
+    https: str | Tls | Sequence[str | Tls] = ()
+
+    # Where the uwsgi protocol is served, in the forms of `http`: for nginx's `uwsgi_pass`, and for the RPC, signal,
+    # cache and spooler requests of other servers. `Config.uwsgi_addresses` has the parsed values.
     socket: str | Address | Sequence[str | Address] = ()
 
     # Which clients may use the uwsgi protocol for anything but the application: names of modifiers ("rpc", "signal",
@@ -376,8 +383,9 @@ class Config:
     # `post_fork` hooks have no limit; while a start waits for them, the log says so. uWSGI has no such option.
     import_timeout: float = 0
 
-    # Seconds for a complete request head, from its first byte or, for the first request, from the connection. Browsers
-    # send it at once; 15 is enough for a bad mobile network and short enough against slow-request attacks.
+    # Seconds for a complete request head, from its first byte or, for the first request, from the connection, with the
+    # TLS handshake if there is one. Browsers send it at once; 15 is enough for a bad mobile network and short enough
+    # against slow-request attacks.
     header_timeout: float = 15
 
     # Seconds that a connection may be idle between two requests. The default is longer than the usual 60 of load
@@ -437,8 +445,13 @@ class Config:
     def addresses(self) -> tuple[Address, ...]:
         """The parsed value of `http`, in the given order; the default address if none was given."""
         if self.http is None:
-            return () if self.socket else (_DEFAULT,)
+            return () if self.socket or self.https else (_DEFAULT,)
         return cast("tuple[Address, ...]", self.http)
+
+    @property
+    def tls(self) -> tuple[Tls, ...]:
+        """`https`, parsed."""
+        return cast("tuple[Tls, ...]", self.https)
 
     @property
     def uwsgi_addresses(self) -> tuple[Address, ...]:
