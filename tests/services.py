@@ -25,7 +25,7 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.thread_pool import ThreadPool
 from trio_uwsgi._units.unit import Member
-from trio_uwsgi.config.connections import HttpTimeouts, WebSocketOptions
+from trio_uwsgi.config.connections import HttpTimeouts, LoadLimits, WebSocketOptions
 from trio_uwsgi.config.options import AccessRules
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         access_log: bool = False,
         cancel_on_disconnect: bool = False,
         static: StaticOptions | None = None,
+        max_connections: int = 0,
         nursery: trio.Nursery = nursery,
     ) -> World:
         journal = Remembering(strict)
@@ -230,6 +231,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
             static=static,
+            load=LoadLimits(connections=max_connections),
         )
         member.heartbeat = heartbeat
         pool = ThreadPool(threads or 1, "test")

@@ -314,6 +314,7 @@ def _settings(config: Config) -> Settings:
         harakiri=config.harakiri,
         mule_harakiri=config.mule_harakiri,
         mercy=config.mercy,
+        drain_delay=config.drain_delay,
         lifespan=config.lifespan,
         http=HttpOptions(
             limits=Limits(
@@ -321,12 +322,15 @@ def _settings(config: Config) -> Settings:
             ),
             timeouts=config.http_timeouts,
             websocket=config.websocket_options,
+            load=config.load_limits,
+            stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
             cancel_on_disconnect=config.cancel_on_disconnect,
             static=config.static_options,
             forwarded_allow=tuple(config.forwarded_allow),
             forwarded_headers=tuple(config.forwarded_headers),
             proxy_protocol=tuple(config.proxy_protocol),
+            early_hints=config.early_hints,
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,

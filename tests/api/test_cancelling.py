@@ -41,6 +41,11 @@ async def _wait_signal(node: str, fd: int) -> None:
     await uwsgi.signal_wait(7)
 
 
+async def _wait_stopping(node: str, fd: int) -> None:
+    with trio.move_on_after(0.01):
+        await uwsgi.wait_stopping()
+
+
 CALLS: dict[str, Call] = {
     "async_connect": _connect,
     "cache_clear": lambda node, fd: uwsgi.cache_clear(f"@{node}"),
@@ -69,6 +74,7 @@ CALLS: dict[str, Call] = {
     "spooler_get_task": lambda node, fd: uwsgi.spooler_get_task(f"{os.path.dirname(node)}/jobs/x"),
     "spooler_jobs": lambda node, fd: uwsgi.spooler_jobs(),
     "suspend": _suspend,
+    "wait_stopping": _wait_stopping,
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi.config import Address, Config
-from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, SocketOptions
+from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, LoadLimits, SocketOptions, StreamEnds
 from trio_uwsgi.config.options import Mules, ProcessOptions, RecyclingLimits, SpoolerOptions
 from trio_uwsgi.errors import ConfigError
 
@@ -226,6 +226,37 @@ def test_boundaries_are_accepted() -> None:
     assert 0 == config.chmod_socket
     assert "Europe/Rome" == config.timezone
     assert 0o777 == Config(http="/run/a.sock", chmod_socket=0o777).chmod_socket
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_connections": -1}, "max_connections=-1 is too small; use 0 for no limit"),
+        ({"max_connections": 1.5}, "max_connections=1.5 is not a whole number"),
+        ({"max_concurrent_requests": -1}, "max_concurrent_requests=-1 is too small; use 0 for no limit"),
+        ({"max_concurrent_requests": True}, "max_concurrent_requests=True is not a whole number"),
+        ({"drain_delay": -1}, "drain_delay=-1 is too small; use 0 to begin the stop at once"),
+        ({"drain_delay": "5"}, "drain_delay='5' is not a number of seconds"),
+        ({"drain_delay": math.inf}, "drain_delay=inf would never end"),
+        ({"stop_streams": -0.5}, "stop_streams=-0.5 is too small; use 0 to tell them at once"),
+        ({"stop_streams": "now"}, "stop_streams='now' is not a number of seconds"),
+        ({"stop_streams": 31}, "stop_streams=31 is more than mercy=30, which ends streams before that"),
+        ({"stop_streams": 1, "mercy": 0}, "stop_streams=1 is more than mercy=0"),
+    ],
+)
+def test_limits_and_ends_that_cannot_be(options: dict[str, Any], message: str) -> None:
+    """Numbers of the wrong type, out of range, or after the mercy."""
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        Config(**options)
+
+
+def test_when_streams_are_told() -> None:
+    """WebSockets at once and others after half the mercy, or both when the option says."""
+    assert StreamEnds(websockets=0, responses=15) == Config().stream_ends
+    assert StreamEnds(websockets=0, responses=5) == Config(mercy=10).stream_ends
+    assert StreamEnds(websockets=0, responses=0) == Config(stop_streams=0).stream_ends
+    assert StreamEnds(websockets=7, responses=7) == Config(stop_streams=7).stream_ends
+    assert LoadLimits(connections=5, requests=6) == Config(max_connections=5, max_concurrent_requests=6).load_limits
 
 
 @pytest.mark.parametrize(("options", "message"), BAD_OPTIONS)

@@ -85,6 +85,8 @@ SHOWN_BY = {
     "harakiri": "paths/test_harakiri_path.py::test_a_limit_for_a_block_gives_back_the_one_before",
     "post_fork": "paths/test_post_fork_path.py::test_every_member_begins_with_its_hooks",
     "atexit": "paths/test_atexit_path.py::test_every_member_ends_with_its_hooks",
+    "stopping": "paths/test_stopping_path.py::test_every_member_learns_of_a_stop",
+    "wait_stopping": "paths/test_stopping_path.py::test_every_member_learns_of_a_stop",
     "reload": "real/test_reload.py::test_a_member_reloads",
     "setprocname": "api/test_about_api.py::test_a_process_is_named",
     "opt": "api/test_about_api.py::test_options_version_host_and_process",

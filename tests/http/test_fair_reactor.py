@@ -117,6 +117,25 @@ async def test_a_worker_with_more_waits_once_and_then_accepts(world: Any, rows: 
     assert min(seconds for _, seconds in clients[4:]) >= 0.001
 
 
+async def test_at_the_limit_of_connections_peers_do_not_wait_for_us(world: Any, rows: list[Row]) -> None:
+    """A worker that is full says that it does not accept, and accepts again when one of its connections has ended."""
+    world.service._most_connections = 2
+    streams = [(await request(world))[0] for _ in range(2)]
+    assert 0 == rows[0].get("accepting")
+    waiting = await trio.open_tcp_stream(*world.address)
+    world.streams.append(waiting)
+    await waiting.send_all(GET)
+    with trio.move_on_after(0.1):
+        assert not await waiting.receive_some()
+    assert 2 == rows[0].get("open")
+    await streams[0].aclose()
+    with trio.fail_after(5):
+        assert b"hello" in await waiting.receive_some()
+    await waiting.aclose()
+    await until(rows[0], 1)
+    assert 1 == rows[0].get("accepting")
+
+
 async def test_clients_are_served_while_accepting_is_delayed(world: Any, rows: list[Row]) -> None:
     """Accepted clients are answered during the delay, which does not start again each time."""
     accepting(rows[1], 0)

@@ -455,6 +455,65 @@ async def test_a_pause(listen: Any, serve: Any) -> None:
         assert b"/" == (await last.response()).body
 
 
+async def test_at_the_limit_of_connections_new_ones_wait(listen: Any, serve: Any) -> None:
+    """They stay in the kernel's queue until one ends, one for each that ends; the others are served meanwhile."""
+    world = await listen(hello, serve, max_connections=2)
+    clients = [await connect(world) for _ in range(5)]
+    for client in clients:
+        await client.send(GET)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    for ended in range(3):
+        assert (2, 2 + ended) == (world.service.statistics().open, world.service.connections)
+        assert world.service.paused
+        assert b"/" == (await clients[ended].response()).body
+        assert b"/" == (await clients[ended].get()).body
+        await clients[ended].close()
+        await until(lambda: 2 == world.service.statistics().open)  # it is asked now
+        await until(lambda: 3 + ended == world.service.connections)  # noqa: B023
+    for client in clients[3:]:
+        assert b"/" == (await client.response()).body
+        await client.close()
+    await until(lambda: not world.service.statistics().open)
+    assert not world.service.paused
+
+
+async def test_the_limit_and_a_pause_of_the_user(listen: Any, serve: Any) -> None:
+    """Accepting goes on when neither holds any more."""
+    world = await listen(hello, serve, max_connections=1)
+    first, second = await connect(world), await connect(world)
+    await first.get()
+    world.service.pause(True)
+    await first.close()
+    await until(lambda: not world.service.statistics().open)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert (True, 1) == (world.service.paused, world.service.connections)
+    world.service.pause(False)
+    await second.get()
+    third = await connect(world)
+    await third.send(GET)
+    world.service.pause(True)
+    world.service.pause(False)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert (True, 2) == (world.service.paused, world.service.connections)
+    await second.close()
+    assert b"/" == (await third.response()).body
+
+
+async def test_a_stop_at_the_limit(listen: Any, serve: Any) -> None:
+    """Who is connected gets the response; who waits beyond the limit is not accepted any more."""
+    world = await listen(hello, serve, max_connections=1)
+    first, second = await connect(world), await connect(world)
+    await first.get()
+    await second.send(GET)
+    first.stream.socket._sock.send(GET)  # without letting the server run
+    world.service.drain(others_serve=True)
+    assert "close" == (await first.response()).headers["connection"]
+    with trio.fail_after(5):
+        await until(lambda: world.ended)
+    assert 1 == world.service.connections
+    assert b"" == await second.receive()
+
+
 async def test_connections_that_wait_in_a_pause_are_left_to_other_workers(listen: Any) -> None:
     """This worker stops during a pause, and other workers, which are paused too, continue to serve."""
     world = await listen(hello)

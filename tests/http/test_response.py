@@ -11,6 +11,7 @@ import pytest
 from trio_uwsgi._http import response as response_module
 from trio_uwsgi._http.http1 import CONTINUE, RequestParser, Response, error_response
 from trio_uwsgi._http.limits import Limits
+from trio_uwsgi._http.response import hints_response
 from trio_uwsgi.errors import LocalProtocolError
 
 pytestmark = pytest.mark.pure
@@ -325,6 +326,97 @@ def test_error_response() -> None:
 def test_continue() -> None:
     """The interim response is complete in itself."""
     assert CONTINUE == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "headers", "announced", "trailed"),
+    [
+        (GET, 200, [TYPE], b"\r\ntrailer: x-a, x-b\r\n", b"2\r\nab\r\n1\r\nc\r\n0\r\nx-a: 1\r\nX-B: 2\r\n\r\n"),
+        (CLOSE, 200, [], b"\r\ntrailer: x-a, x-b\r\n", b"2\r\nab\r\n1\r\nc\r\n0\r\nx-a: 1\r\nX-B: 2\r\n\r\n"),
+        (GET, 200, [(b"content-length", b"3")], b"", b"abc"),  # the length ends it
+        (OLD, 200, [], b"", b"abc"),
+        (HEAD, 200, [], b"", b""),
+        (GET, 304, [], b"", b""),
+    ],
+)
+def test_trailers(request_: bytes, status: int, headers: Any, announced: bytes, trailed: bytes) -> None:
+    """They follow a body in chunks; where there are no chunks, they are neither sent nor announced."""
+    response = respond(request_)
+    response.start(status, headers)
+    response.announce_trailers([b"x-a", b"x-b"])
+    wire = response.data(b"ab", True, DATE) + response.data(b"c", True, DATE)
+    assert not response.complete
+    wire += response.trailers([(b"x-a", b"1"), (b"X-B", b"2")])
+    assert response.complete
+    head, _, body = wire.partition(b"\r\n\r\n")
+    assert (announced, trailed) == (announced if announced in head else b"missing", body)
+    assert bool(announced) == (b"trailer" in head.lower())
+    assert (status, trailed and b"abc") == (received(request_, wire)[0], received(request_, wire)[2])
+
+
+def test_no_trailers_are_announced() -> None:
+    """An application need not know their names when its response begins."""
+    response = respond()
+    response.start(200, [])
+    response.announce_trailers([])
+    assert b"trailer" not in response.data(b"", True, DATE)
+    assert b"0\r\n\r\n" == response.trailers([])
+
+
+@pytest.mark.parametrize(
+    ("headers", "word"),
+    [
+        ([(b"content-length", b"1")], "cannot be a trailer"),
+        ([(b"x", b"1"), (b"Transfer-Encoding", b"chunked")], "cannot be a trailer"),
+        ([(b"Set-Cookie", b"a=b")], "cannot be a trailer"),
+        ([(b"x y", b"1")], "is not a header name"),
+        ([(b"x", b"1\r\n")], "has control characters"),
+    ],
+)
+def test_refused_trailers(headers: Any, word: str) -> None:
+    """What would change how the message is read, and what is not a header."""
+    response = respond()
+    response.start(200, [])
+    response.data(b"a", True, DATE)
+    with pytest.raises(LocalProtocolError, match=word):
+        response.trailers(headers)
+    assert not response.complete
+
+
+def test_trailers_after_a_short_body() -> None:
+    """The Content-Length counts as without trailers."""
+    response = respond()
+    response.start(200, [(b"content-length", b"3")])
+    response.data(b"a", True, DATE)
+    with pytest.raises(LocalProtocolError, match="shorter"):
+        response.trailers([])
+
+
+def test_early_hints() -> None:
+    """A response before the response, for h11 too."""
+    wire = hints_response([(b"link", b"</a.css>; rel=preload"), [b"Link", b"</b.js>; rel=preload"]])
+    assert b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nLink: </b.js>; rel=preload\r\n\r\n" == wire
+    client = h11.Connection(h11.CLIENT)
+    client.send(h11.Request(method="GET", target="/", headers=[("Host", "h")]))
+    client.receive_data(wire)
+    event = client.next_event()
+    assert isinstance(event, h11.InformationalResponse)
+    assert 103 == event.status_code
+
+
+@pytest.mark.parametrize(
+    ("header", "word"),
+    [
+        ((b"content-length", b"1"), "cannot be an early hint"),
+        ((b"Connection", b"close"), "cannot be an early hint"),
+        ((b"link", b"\n"), "has control characters"),
+        (("link", b""), "is not a pair of bytes"),
+    ],
+)
+def test_refused_hints(header: Any, word: str) -> None:
+    """What is about the connection or the body, and what is not a header."""
+    with pytest.raises(LocalProtocolError, match=word):
+        hints_response([header])
 
 
 def test_caches_are_bounded() -> None:

@@ -494,6 +494,15 @@ def test_the_applications_own_headers() -> None:
     assert b"HTTP/1.1 200 OK\r\nDate: d\r\nServer: s\r\nContent-Length: 2\r\n\r\nhi" == sent({}, 200, headers, b"hi")
 
 
+def test_trailers_are_left_out() -> None:
+    """Nothing is in chunks here; the body ends with the connection."""
+    response = UwsgiResponse(request())
+    response.start(200, [])
+    response.announce_trailers([b"x-a"])
+    wire = response.data(b"a", True, DATE) + response.trailers([(b"x-a", b"1")])
+    assert (b"HTTP/1.1 200 OK\r\n\r\na", True) == (wire, response.complete)
+
+
 @pytest.mark.parametrize("changes", [{"REQUEST_METHOD": "HEAD"}, {}])
 def test_responses_without_a_body(changes: dict[str, str | None]) -> None:
     """Nothing follows the head in answer to HEAD, nor with 304."""

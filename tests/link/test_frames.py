@@ -35,6 +35,7 @@ from trio_uwsgi._link.frames import (
     ShutdownRequest,
     SpoolerFrequency,
     Stop,
+    StopRequested,
     Unlock,
     encode,
 )
@@ -75,6 +76,7 @@ FRAMES: list[Frame] = [
     Stop(),
     Stop(patient=True),
     Pause(True),
+    StopRequested(),
 ]
 
 

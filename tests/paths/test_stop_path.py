@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -107,10 +109,54 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
             for signum in (1, 2, 2, 2):
                 runtime.signal(signum)
             await trio.sleep(1)
-    assert 21 == round(trio.current_time() - began, 3)
+    assert 12 == round(trio.current_time() - began, 3)
     assert "mule1 ended; signals that were not run: 2, 2" in caplog.text
     assert "the mercy of 10 s is over: cancelled what the workers still ran" in caplog.text
     assert "the mercy of 10 s is over: cancelled what the mules still ran" in caplog.text
+
+
+@all_placements
+async def test_one_mercy_is_for_all(
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A request, a message and a job that take too long have one deadline, counted from the stop. The job is kept, and
+    its attempt does not count.
+    """
+
+    @uwsgi_registry.mule_message_handler
+    async def handle(message: bytes) -> None:
+        await trio.sleep(3600)
+
+    @uwsgi_registry.spool_handler
+    async def work(job: uwsgi.Job) -> None:
+        await trio.sleep(3600)
+
+    async def app(scope: dict[str, Any], receive: object, send: object) -> None:
+        assert "http" == scope["type"]
+        await trio.sleep(3600)
+
+    caplog.set_level(logging.INFO)
+    folder = tmp_path / "jobs"
+    config = Config(mules=1, spooler=str(folder), mercy=10, placement=placement)
+    begin = datetime.datetime.now(datetime.UTC)
+    async with open_runtime(app, config, registry=uwsgi_registry, begin=begin) as runtime, runtime.connect() as stream:
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        runtime.mule_msg(b"x")
+        await runtime.spool({"ud_spool_func": "work"})
+        await trio.sleep(5)
+        began = trio.current_time()
+        runtime.stop()
+        await runtime.runtime._tree.ended.wait()
+        assert 10 <= trio.current_time() - began <= 12.1
+        assert 1 == runtime.log.count("job work cut off", "spooler1")
+    if placement == "task":  # the log of other processes is their own
+        assert 'GET / HTTP/1.1" - 0b 15000.0ms dropped' in caplog.text
+    assert 1 == len(list(folder.glob("uwsgi_spoolfile_on_*")))
+    assert not list((folder / ".tries").glob("*"))
 
 
 async def test_threads_that_end_take_no_virtual_time(autojump_clock: MockClock, uwsgi_registry: Registry) -> None:

@@ -118,7 +118,7 @@ async def test_a_stop_before_it_is_ready_is_sent_later(nursery: trio.Nursery, au
     await trio.sleep(3)
     assert [] == setting.frames
     await trio.sleep(3)
-    assert [Deliver(1, None, b"x"), Stop()] == setting.frames
+    assert [Deliver(1, None, b"x"), Stop(mercy=26)] == setting.frames
     assert SlotState.ENDED is setting.slot.state
 
 
@@ -214,7 +214,7 @@ async def test_a_slot_that_is_not_spare_is_not_released(nursery: trio.Nursery, a
     setting.say(ShutdownRequest())
     assert [] == setting.frames
     setting.supervisor.stop()
-    assert [Stop()] == setting.frames
+    assert [Stop(mercy=30)] == setting.frames
 
 
 async def test_idle_time_begins_anew_with_each_end(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
@@ -477,7 +477,7 @@ async def test_a_stop_while_a_replacement_starts(nursery: trio.Nursery, autojump
         await trio.sleep(1)
         setting.supervisor.stop()
     assert not await setting.supervisor.prepare(setting._run_instance)
-    assert ([Stop()], 2) == (setting.said[0], round(trio.current_time()))
+    assert ([Stop(mercy=30)], 2) == (setting.said[0], round(trio.current_time()))
 
 
 async def test_one_that_never_served_is_not_waited_for(nursery: trio.Nursery, autojump_clock: MockClock) -> None:

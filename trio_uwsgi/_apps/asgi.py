@@ -83,7 +83,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
             pass
         elif exchange.raw:
             exchange.end_raw()
-        elif exchange.gone:  # there is no client for the response
+        elif exchange.gone or exchange.notified:  # there is no client for the response, or it was a stream
             exchange.leave_unanswered()
         else:
             self._failed(exchange, _incomplete(exchange))

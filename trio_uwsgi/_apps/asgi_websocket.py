@@ -155,7 +155,7 @@ class WebSocketExchange(AsgiExchange):
         session.write(head)
         session.read_beyond_request()
         self._driver.pings.add(self, session.service.clock())
-        if session.service.draining:
+        if session.service.websockets_end:
             self.drain()
 
     async def _send(self, kind: str, message: Message) -> None:
@@ -249,8 +249,8 @@ class WebSocketExchange(AsgiExchange):
         super().end()
 
     def drain(self) -> None:
-        """The worker stops, or is replaced: tell both sides."""
-        if self.raw and not self.over:
+        """The worker stops, or is replaced: tell both sides, when it is time for that."""
+        if self.session.service.websockets_end and self.raw and not self.over:
             self._close(RESTART if self.session.service.others_serve else GOING_AWAY)
 
     def end_raw(self) -> None:

@@ -17,10 +17,12 @@ import trio
 from trio_uwsgi._apps.app_files import wrapped_file
 from trio_uwsgi._apps.async_cores import Wait, registered_waits
 from trio_uwsgi._apps.wsgi_streams import BodyStream, FileWrapper
+from trio_uwsgi._http.early_hints import encode_hints, write_hints
 from trio_uwsgi._http.exchange import BODY_CUT, Exchange
 from trio_uwsgi._http.file_sending import send_file
 from trio_uwsgi._http.limits import HIGH_WATER
-from trio_uwsgi.errors import LocalProtocolError
+from trio_uwsgi._units.unit import UNIT
+from trio_uwsgi.errors import LocalProtocolError, NotServing
 
 if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_threads import WsgiDriver
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.session import Session
     from trio_uwsgi._units.thread_pool import Job
 
-__all__ = ["WsgiApp", "WsgiExchange"]
+__all__ = ["WsgiApp", "WsgiExchange", "send_early_hints"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -145,6 +147,15 @@ class WsgiExchange(Exchange):
     def next_body(self) -> bytes:
         """As `Exchange.receive_body`, in the application's code."""
         return self.call_trio(self.receive_body)
+
+    def hint_soon(self, data: bytes) -> None:
+        """Called in the thread: send early hints on Trio's thread, before the pieces that the thread sends later."""
+        self.given += 1
+        self.session.service.token.run_sync_soon(self._hint, data)
+
+    def _hint(self, data: bytes) -> None:
+        self.taken += 1
+        write_hints(self, data)
 
     def _pass_on(self, data: bytes) -> None:
         if not data:  # empty pieces of an endless body must not become an endless queue
@@ -275,6 +286,24 @@ class WsgiExchange(Exchange):
         message = "%s: %s: the application's body is longer than its content-length; the rest was not sent"
         logger.warning(message, self.member.name, self.what)
         return piece[: self.response.left]
+
+
+def send_early_hints(headers: Iterable[tuple[str, str]]) -> None:
+    """`environ["wsgi.early_hints"]`: send headers, most of them `Link`, before the response. Never waits.
+
+    It finds the request by its context, so that an environ costs nothing for it.
+
+    Raises:
+        LocalProtocolError: a header cannot be sent, or the response has begun.
+        NotServing: not called in the application's request, but for example in a thread that it has started.
+    """
+    exchange = UNIT.get(None)
+    if not isinstance(exchange, WsgiExchange):
+        raise NotServing(
+            'environ["wsgi.early_hints"]', "call it in the application's own thread", "outside of a request"
+        )
+    data = encode_hints(exchange, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+    exchange.hint_soon(data)
 
 
 def _checked(piece: object) -> bytes:

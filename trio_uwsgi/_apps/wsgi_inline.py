@@ -26,6 +26,7 @@ import trio
 
 from trio_uwsgi._apps.loop_detection import REMEDY, hide_trio, run_sync_code
 from trio_uwsgi._apps.runners import TURN_SECONDS
+from trio_uwsgi._apps.wsgi_exchange import send_early_hints
 from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange, greenback
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._units.failures import split_failure
@@ -74,6 +75,8 @@ class InlineDriver:
         """Run exchanges until cancelled."""
         hide_trio()
         self._service = service
+        if service.options.early_hints:
+            self._base["wsgi.early_hints"] = send_early_hints
         self._heartbeat = service.member.heartbeat
         self._context = contextvars.copy_context()
         async with trio.open_nursery() as self._nursery:

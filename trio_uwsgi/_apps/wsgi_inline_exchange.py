@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 import trio
 
 from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
+from trio_uwsgi._http.early_hints import write_hints
 from trio_uwsgi._http.file_sending import begin_file, end_file, file_parts
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi.errors import CannotWait, Harakiri
@@ -86,6 +87,10 @@ class InlineExchange(WsgiExchange):
         """Deliver at once."""
         if not self.over:
             self.deliver(data, more)
+
+    def hint_soon(self, data: bytes) -> None:
+        """Send early hints at once."""
+        write_hints(self, data)
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
         """As `WsgiExchange.respond`."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
-from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
+from trio_uwsgi._apps.wsgi_exchange import WsgiExchange, send_early_hints
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._units.failures import is_interrupt
 from trio_uwsgi._units.stuck import location
@@ -56,6 +56,8 @@ class WsgiDriver:
     ) -> None:
         """Watch the deadlines set by user code, until cancelled. The threads belong to the member."""
         self._service = service
+        if service.options.early_hints:
+            self._base["wsgi.early_hints"] = send_early_hints
         async with trio.open_nursery() as self._nursery:
             task_status.started()
             await trio.sleep_forever()

@@ -21,6 +21,7 @@ Synchronous, one object for each connection, request or worker:
     `session.py`          a connection from its first byte to its end, in phases
     `transport.py`        how a session's bytes are read and written; `lingering.py`: closing in stages
     `exchange.py`         one request and its response, as applications' drivers see them
+    `early_hints.py`      103 Early Hints, before the response
     `service.py`          what all connections of a worker share: driver, limits, deadlines, counters
     `static_files.py`     looks up the file that a request is for, with its encodings
     `open_file.py`        an open file, and which of its bytes are in memory

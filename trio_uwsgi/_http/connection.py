@@ -36,10 +36,10 @@ class StreamSession(Session):
 
     file_part = HIGH_WATER
 
-    __slots__ = ("_changed", "_output", "_stream", "_written", "scope")
+    __slots__ = ("_changed", "_output", "_written", "scope", "stream")
 
     def __init__(self, service: HttpService, stream: trio.abc.Stream, peer: Peer) -> None:
-        self._stream = stream
+        self.stream = stream
         self._output: deque[bytes] = deque()
         self._written = trio.Event()
         self._changed = trio.Event()
@@ -53,7 +53,7 @@ class StreamSession(Session):
                 await self._changed.wait()
                 continue
             try:
-                data = await self._stream.receive_some(65536)
+                data = await self.stream.receive_some(65536)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.close()
                 break
@@ -74,7 +74,7 @@ class StreamSession(Session):
                 # In parts, so that the progress of a slow client shows, and a stall is noticed.
                 for start in range(0, len(piece), HIGH_WATER):
                     part = piece[start : start + HIGH_WATER]
-                    await self._stream.send_all(part)
+                    await self.stream.send_all(part)
                     self.pending -= len(part)
                     if self.pending:
                         self.progressed()
@@ -89,8 +89,8 @@ class StreamSession(Session):
                     self.flushed()
 
     async def _end_sending(self) -> None:
-        assert isinstance(self._stream, trio.abc.HalfCloseableStream)
-        await self._stream.send_eof()
+        assert isinstance(self.stream, trio.abc.HalfCloseableStream)
+        await self.stream.send_eof()
 
     def write(self, data: bytes) -> None:
         if self.phase is not CLOSED and data:
@@ -116,16 +116,16 @@ class StreamSession(Session):
         self._changed = trio.Event()
 
     def _shut(self) -> bool:
-        if not isinstance(self._stream, trio.abc.HalfCloseableStream):
+        if not isinstance(self.stream, trio.abc.HalfCloseableStream):
             return False
         self._output.append(b"")  # stands for the end: no other piece is empty
         self._written.set()
         return True
 
     def _unsent(self) -> int:
-        if self.peer.client is None or not isinstance(self._stream, trio.SocketStream):
+        if self.peer.client is None or not isinstance(self.stream, trio.SocketStream):
             return 0
-        return unsent(self._stream.socket.fileno())
+        return unsent(self.stream.socket.fileno())
 
     def _close(self, reset: bool) -> None:
         self.scope.cancel()
@@ -142,7 +142,10 @@ async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer
     Checkpoint: always.
     Cancellation: the stream is closed at once; to a running request its client is gone.
     """
-    session = StreamSession(service, stream, peer)
+    await _serve(StreamSession(service, stream, peer))
+
+
+async def _serve(session: StreamSession) -> None:
     try:
         with session.scope:
             async with trio.open_nursery() as nursery:
@@ -150,7 +153,7 @@ async def serve_stream(service: HttpService, stream: trio.abc.Stream, peer: Peer
                 await session.read()
     finally:
         session.close()
-        await trio.aclose_forcefully(stream)
+        await trio.aclose_forcefully(session.stream)
 
 
 async def serve_listeners(service: HttpService, listeners: Sequence[Listener]) -> None:
@@ -204,5 +207,6 @@ async def _accept(service: HttpService, listener: Listener, connections: trio.Nu
             elif error.errno not in LOST_CLIENT:
                 raise
         else:
-            stream = trio.SocketStream(sock)
-            connections.start_soon(serve_stream, service, stream, peer_of(sock, address, listener))
+            # It counts from here on: at the limit of connections this loop is cancelled before it accepts another.
+            session = StreamSession(service, trio.SocketStream(sock), peer_of(sock, address, listener))
+            connections.start_soon(_serve, session)

@@ -79,6 +79,7 @@ class Exchange(Unit):
         "sent",  # body bytes of the response
         "session",
         "status",
+        "trailing",  # the application ends its response with trailers
     )
 
     kind = "request"
@@ -101,7 +102,7 @@ class Exchange(Unit):
         self.sent = 0
         self.headers: Iterable[tuple[bytes, bytes]] = ()
         self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = False
-        self.over = self.raw = self.notified = False
+        self.over = self.raw = self.notified = self.trailing = False
 
     @property
     def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
@@ -190,6 +191,8 @@ class Exchange(Unit):
         if service.draining or (request.expect_continue and not (self.continued or request.complete)):
             # Without 100 Continue a client may send its body or not: the body could be taken for its next request.
             response.keep_alive = False
+            if service.streams_end:  # what begins now is told, too
+                self.drain()
         data = response.data(piece, more, service.date())
         self.sent += len(piece)
         return data
@@ -314,7 +317,9 @@ class Exchange(Unit):
     # --- the end ------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """The worker stops, or is replaced: end what would not end by itself."""
+        """The worker stops, or is replaced, and it is time for some applications to end: tell this one, if it is one of
+        those. WSGI applications ask `uwsgi.stopping()`.
+        """
 
     def end_raw(self) -> None:
         """The application returned, and had sent bytes outside of its response."""

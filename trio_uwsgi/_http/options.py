@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from trio_uwsgi.config.connections import LoadLimits, StreamEnds
+
 if TYPE_CHECKING:
     from trio_uwsgi._http.limits import Limits
     from trio_uwsgi.config.connections import HttpTimeouts, WebSocketOptions
@@ -20,14 +22,18 @@ class HttpOptions:
     `static` has the files that are served without the application, None where there are none. `forwarded_allow` are the
     sources of proxies whose `forwarded_headers` are believed; `proxy_protocol` those of load balancers that speak this
     protocol.
+    `early_hints` offers them to the application.
     """
 
     limits: Limits
     timeouts: HttpTimeouts
     websocket: WebSocketOptions
+    load: LoadLimits = dataclasses.field(default_factory=LoadLimits)
+    stream_ends: StreamEnds = dataclasses.field(default_factory=StreamEnds)
     access_log: bool = True
     cancel_on_disconnect: bool = False
     static: StaticOptions | None = None
     forwarded_allow: tuple[str, ...] = ()
     forwarded_headers: tuple[str, ...] = ()
     proxy_protocol: tuple[str, ...] = ()
+    early_hints: bool = False

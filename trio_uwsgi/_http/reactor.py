@@ -128,8 +128,10 @@ class Reactor:
                 self._accept(self._listeners[fd], ACCEPTS)
 
     def _accept(self, listener: Listener, count: int) -> bool:
-        """Accept up to `count` connections. False: no more are waiting."""
+        """Accept up to `count` connections, as many as the service may have. False: no more are waiting."""
         for _ in range(count):
+            if self.service.full:
+                return False
             try:
                 sock, address = listener.socket.accept()
             except BlockingIOError:
@@ -164,6 +166,8 @@ class Reactor:
             self._watch(listener)
 
     def _watch(self, listener: Listener) -> None:
+        if self.service.paused:  # another listener has just accepted the last connection that may be open
+            return
         with contextlib.suppress(FileExistsError):  # it is in the set already
             self.epoll.register(listener.socket.fileno(), IN)
 

@@ -22,6 +22,9 @@ __all__ = ["Headers", "Request", "split_host"]
 Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
 
+# HTTP/1.0 has no trailers. Each application gets a copy, because middlewares add to it.
+_EXTENSIONS: dict[str, dict[str, object]] = {"http.response.trailers": {}}
+
 # Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
 _CACHED = 1024
 
@@ -181,6 +184,7 @@ class Request:
             "client": peer.client,
             "server": peer.server,
             "state": state.copy(),
+            "extensions": _EXTENSIONS.copy() if self.http_version == "1.1" else {},
         }
         if self.origin is not None:
             self.origin.put_into_scope(scope)

@@ -18,7 +18,7 @@ from trio_uwsgi.errors import LocalProtocolError
 if TYPE_CHECKING:
     from trio_uwsgi._http.request import Request
 
-__all__ = ["CONTINUE", "Response", "error_response", "upgrade_response"]
+__all__ = ["CONTINUE", "Response", "error_response", "hints_response", "upgrade_response"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -50,6 +50,11 @@ _NOTED = frozenset(
         b"upgrade",
     )
 )
+# RFC 9110 6.5.1: what a recipient has to know before the body, or what routes the message.
+_NOT_IN_TRAILERS = _NOTED - {b"date", b"server"} | {
+    *(b"authorization", b"cache-control", b"content-encoding", b"content-range", b"content-type"),
+    *(b"host", b"location", b"set-cookie", b"vary", b"www-authenticate"),
+}
 _HOP_BY_HOP = (
     "%s: %r is a hop-by-hop header, which only the server may set; leave it out, as a proxy does with those of the "
     "responses that it forwards"
@@ -287,6 +292,29 @@ class Response:
         self.keep_alive = False
         return LocalProtocolError(f"the body is {'longer' if left < 0 else 'shorter'} than its content-length")
 
+    def announce_trailers(self, names: Iterable[bytes]) -> None:
+        """After `start`: the body will be ended by `trailers`; these names of theirs are known.
+
+        Where the body is not chunked, the trailers cannot be sent, and so they are not announced.
+        """
+        if names and not (self._framed or self._head_only or self._one_zero):
+            self._head += b"trailer: %b\r\n" % b", ".join(names)
+
+    def trailers(self, headers: Iterable[Sequence[bytes]]) -> bytes:
+        """End the body, after pieces with `more`, and get the bytes to send. Not chunked: the trailers are left out.
+
+        Raises:
+            LocalProtocolError: a name or value cannot be sent, or the body is shorter than its Content-Length.
+        """
+        lines = []
+        for name, value in headers:
+            _check_field(name, value)
+            if name.lower() in _NOT_IN_TRAILERS:
+                raise LocalProtocolError(f"{name!r} cannot be a trailer: it says how to read the message")
+            lines.append(b"%b: %b\r\n" % (name, value))
+        end = self.data(b"", False, b"")
+        return end[:-2] + b"".join(lines) + b"\r\n" if self._chunked else end
+
     def _first(self, size: int, more: bool, date: bytes) -> bytes:
         """The head, now that it is known how the body is framed: `size` is that of its first piece."""
         framing = b""
@@ -314,6 +342,21 @@ class Response:
         dated = b"" if self._dated else b"date: %b\r\n" % date
         served = b"" if self._served else b"server: trio-uwsgi\r\n"
         return b"%b%b%b%b\r\n" % (self._head, dated, served, framing)
+
+
+def hints_response(headers: Iterable[Sequence[bytes]]) -> bytes:
+    """Make a 103 response, which another response follows.
+
+    Raises:
+        LocalProtocolError: a name or value cannot be sent, or it is about the connection or the body.
+    """
+    lines = []
+    for name, value in headers:
+        _check_field(name, value)
+        if name.lower() in _NOTED:
+            raise LocalProtocolError(f"{name!r} cannot be an early hint; most are b'link'")
+        lines.append(b"%b: %b\r\n" % (name, value))
+    return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines)
 
 
 def upgrade_response(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from email.utils import formatdate
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -64,6 +66,8 @@ class Acceptor(Protocol):
 class HttpService:
     """One worker's HTTP: give it to `serve_sockets` and `serve_stream`, after `await nursery.start(service.serve)`.
 
+    `refusing` answers requests beyond the limit of `options.load`; the maker of the service sets it before `serve`.
+
     Args:
         driver: runs the application.
         packets: answers packets of the uwsgi protocol that are not requests for the application.
@@ -73,7 +77,7 @@ class HttpService:
 
     def __init__(self, driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> None:
         timeouts = options.timeouts
-        self.driver = driver
+        self.driver = driver  # of the next request: at the limit of requests, the one that refuses
         self.packets = packets
         self.calls = calls
         self.member = calls.member
@@ -92,8 +96,15 @@ class HttpService:
         self.draining = False
         self.others_serve = False  # while this one drains: idle clients get time for one more request
         self.drain_called = trio.Event()
-        self.paused = False  # no connections are accepted
+        self.websockets_end = self.streams_end = False  # while this one drains: they are told
+        self.paused = False  # no connections are accepted: the user has paused that, or there are too many
         self.acceptors: list[Acceptor] = []
+        self._paused_by_user = False
+        self._most_connections = options.load.connections or sys.maxsize
+        self._most_requests = options.load.requests or sys.maxsize
+        self._application = driver
+        self.refusing = driver  # of requests beyond the limit
+        self._looks_at_ends = False  # of requests: while draining, and at the limit
         # Every session is in at most one of these four; running exchanges are in the fifth.
         self.header: Deadlines[Session] = Deadlines(timeouts.header, Session.head_timed_out)
         self.keep_alive: Deadlines[Session] = Deadlines(timeouts.keep_alive, Session.close)
@@ -122,12 +133,17 @@ class HttpService:
                 for what, table in zip(("heads", "idle clients", "stalls", "last bytes"), sessions, strict=True):
                     nursery.start_soon(table.serve, name=f"deadlines of {what}")
                 nursery.start_soon(self.harakiri.serve, name="deadlines of requests")
-                await nursery.start(self.driver.serve, self)
+                nursery.start_soon(self._end_streams)
+                await nursery.start(self._application.serve, self)
                 await nursery.start(self.packets.serve, self)
+                if self.refusing is not self._application:
+                    await nursery.start(self.refusing.serve, self)
                 task_status.started()
         finally:
             for session in list(self.sessions):
                 session.close()
+            if self.access is not None:  # of requests that were cut off just now
+                self.access.flush_all()
 
     def statistics(self) -> HttpStatistics:
         """The counters, and what is running and open now."""
@@ -151,20 +167,56 @@ class HttpService:
         if self.draining:
             return
         self.others_serve = others_serve
-        self.draining = True
+        self.draining = self._looks_at_ends = True
         self.drain_called.set()
         for acceptor in self.acceptors:
             acceptor.stop_accepting()
         for session in list(self.sessions):
             session.drain()
+        if not self.options.stream_ends.websockets:  # now, as without a mercy no task runs any more
+            self._tell_websockets()
         self._check_idle()
+
+    async def _end_streams(self) -> None:
+        """While draining, tell what streams to end, each kind when it is time. Nothing is cut."""
+        ends = self.options.stream_ends
+        steps = [(ends.websockets, self._tell_websockets), (ends.responses, self._tell_streams)]
+        await self.drain_called.wait()
+        began = trio.current_time()
+        for seconds, tell in sorted(steps, key=itemgetter(0)):
+            await trio.sleep_until(began + seconds)
+            tell()
+
+    def _tell_websockets(self) -> None:
+        self.websockets_end = True
+        self._tell()
+
+    def _tell_streams(self) -> None:
+        self.streams_end = True
+        self._tell()
+
+    def _tell(self) -> None:
+        for session in list(self.sessions):
+            if session.exchange is not None:
+                session.exchange.drain()
 
     def pause(self, paused: bool) -> None:
         """Pause or resume accepting; open connections are served meanwhile. Never waits."""
+        self._paused_by_user = paused
+        self._pause_or_resume()
+
+    def _pause_or_resume(self) -> None:
+        paused = self._paused_by_user or self.full
+        if self.draining or paused == self.paused:
+            return
         self.paused = paused
-        if not self.draining:
-            for acceptor in self.acceptors:
-                acceptor.pause_accepting(paused)
+        for acceptor in self.acceptors:
+            acceptor.pause_accepting(paused)
+
+    @property
+    def full(self) -> bool:
+        """Has this worker as many connections as it may have?"""
+        return len(self.sessions) >= self._most_connections
 
     async def wait_drained(self) -> None:
         """Wait until `drain` was called and the last request and connection ended."""
@@ -180,17 +232,24 @@ class HttpService:
         """A connection was opened."""
         self.connections += 1
         self.sessions[session] = None
+        if len(self.sessions) >= self._most_connections:
+            self._pause_or_resume()
 
     def closed(self, session: Session) -> None:
         """A connection was closed."""
         self.sessions.pop(session, None)
         if self.draining:
             self._check_idle()
+        elif self.paused:
+            self._pause_or_resume()
 
     def began(self, exchange: Exchange) -> None:
         """Start the application for an exchange."""
         self.requests += 1
         self.running += 1
+        if self.running >= self._most_requests:
+            self._looks_at_ends = True
+            self.driver = self.refusing
         now = exchange.started
         harakiri = self.harakiri
         harakiri.since[exchange] = now
@@ -223,6 +282,13 @@ class HttpService:
         self.harakiri.since.pop(exchange, None)
         self.calls.done += 1
         exchange.end()
+        if self._looks_at_ends:
+            self._look_at_end()
+
+    def _look_at_end(self) -> None:
+        if self.running < self._most_requests:
+            self.driver = self._application
+            self._looks_at_ends = self.draining
         if self.draining:
             self._check_idle()
 

@@ -338,8 +338,6 @@ class Session(Lingering):
                 self._watch(self.service.linger)
         elif self.phase in (IDLE, SKIPPING):
             self._end()
-        elif self.exchange is not None:
-            self.exchange.drain()
 
     def _log(self, exchange: Exchange) -> None:
         access = self.service.access

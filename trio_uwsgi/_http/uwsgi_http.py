@@ -7,7 +7,7 @@ expect an HTTP response without anything about the connection, which is theirs. 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
@@ -306,6 +306,9 @@ class UwsgiResponse(Response):
     """
 
     __slots__ = ()
+
+    def announce_trailers(self, names: Iterable[bytes]) -> None:
+        """Nothing is chunked here, so there are no trailers."""
 
     def _first(self, size: int, more: bool, date: bytes) -> bytes:
         head = self._head

@@ -47,6 +47,7 @@ __all__ = [
     "ShutdownRequest",
     "SpoolerFrequency",
     "Stop",
+    "StopRequested",
     "TakeOver",
     "Unlock",
     "Vocabulary",
@@ -259,10 +260,16 @@ class Declared(Frame):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: run what waits, end what runs, then end. `patient`: other members keep serving, so idle clients
-    have a moment for one more request, which may be on its way.
+    have a moment for one more request, which may be on its way. `mercy`: seconds until the master ends it by force.
     """
 
     patient: bool = False
+    mercy: float | None = None  # None: the option's
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StopRequested(Frame):
+    """Master to member: the runtime is to stop. Go on; `Stop` follows when it is this member's turn."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -316,7 +323,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency),
+    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested),
 )
 encode = _MEMBERS.encode
 

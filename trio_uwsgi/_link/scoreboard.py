@@ -2,7 +2,8 @@
 
 Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
 Numbers that belong together may be of different moments. Each slot has two rows, for its two instances while one is
-replaced; an instance writes its own. There is a byte for each user lock, which the master writes. A row also has a
+replaced; an instance writes its own, except for the number by which the master tells code that blocks its event loop
+that it is to stop. There is a byte for each user lock, which the master writes. A row also has a
 short text: what its member runs, so that the master can log what a killed member was stuck in.
 
 Times are those of `time.monotonic`, which is one clock for all processes; Trio's has an offset of its own in each.
@@ -23,6 +24,7 @@ _COLUMNS: Final = (
     "deadline",  # when the code that blocks the loop reaches its own time limit; 0: it has none
     "open",  # connections
     "accepting",  # 1 while other workers may leave connections to this one
+    "stopping",  # 1 once the member was asked to stop, or the runtime: written by the master
     "requests",
     "connections",
     "running",
@@ -58,7 +60,7 @@ class Row:
         return value
 
     def set(self, column: str, value: float) -> None:
-        """Write one number. For the instance of this row only."""
+        """Write one number. For the instance of this row only, and `stopping` for the master."""
         self._numbers[self._start + _PLACES[column]] = value
 
     def read(self) -> bytes:

@@ -240,6 +240,7 @@ class Generation:
                 master.obey(instance, frame)
 
         link = MemberLink(child.ctl, handle, window)
+        link.row = row
         ended = trio.Event()
 
         async def run_link() -> None:

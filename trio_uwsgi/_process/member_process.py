@@ -224,8 +224,7 @@ class _MemberProcess:
             self._inbox is None or self._inbox.stop_requested_at == math.inf
         ):  # it was not asked to stop, or the master has ended
             return AFTER_A_FAILURE
-        mercy = self._setup.settings.mercy
-        return max(self._inbox.stop_requested_at + max(mercy - _EXIT_MARGIN, mercy / 2) - trio.current_time(), 0.05)
+        return max(self._inbox.deadline(_EXIT_MARGIN) - trio.current_time(), 0.05)
 
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
         """Run the member until it has to stop, or the link ends. With a failure only report that."""

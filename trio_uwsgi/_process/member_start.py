@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._link.frames import BootFailed, Drain, Frame, Stop
+from trio_uwsgi._link.frames import BootFailed, Drain, Frame, Stop, StopRequested
 from trio_uwsgi._link.link import StreamLink
+
+if TYPE_CHECKING:
+    from trio_uwsgi._link.scoreboard import Row
 
 __all__ = ["MemberLink", "SharedFrequency", "Start"]
 
 
 class MemberLink(StreamLink):
-    """The master's end of a link. `stop_requested` says whether the member was asked to stop or drain."""
+    """The master's end of a link. `stop_requested` says whether the member was asked to stop or drain.
+
+    `row` is the member's in the scoreboard, where code that blocks the event loop of its process reads that it is to
+    stop.
+    """
 
     stop_requested = False
+    row: Row
 
     def send(self, frame: Frame) -> None:
         self.stop_requested = self.stop_requested or isinstance(frame, Stop | Drain)
+        if isinstance(frame, Stop | Drain | StopRequested):
+            self.row.set("stopping", 1)
         super().send(frame)
 
 

@@ -139,6 +139,7 @@ OPTIONS = (
         "interface of the application: auto, wsgi or asgi",
     ),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI lifespan: auto, on or off"),
+    Option("early_hints", "application", None, str, "offer early hints (103) to the application"),
     Option("cancel_on_disconnect", "application", None, str, "cancel a waiting request when its client disconnects"),
     Option(
         "http",
@@ -320,6 +321,14 @@ OPTIONS = (
     Option("max_header_size", "limits", "BYTES", whole, "maximum size of a request head"),
     Option("max_headers", "limits", "N", whole, "maximum number of header fields of a request"),
     Option("max_body", "limits", "BYTES", whole, "maximum size of a request body; 0 is no limit"),
+    Option("max_connections", "limits", "N", whole, "connections of a worker at a time; 0 is no limit"),
+    Option(
+        "max_concurrent_requests",
+        "limits",
+        "N",
+        whole,
+        "requests of a worker at a time; beyond, the answer is 503; 0 is no limit",
+    ),
     Option("max_websocket_message", "limits", "BYTES", whole, "maximum size of a WebSocket message; 0 is no limit"),
     Option(
         "websocket_deflate", "limits", None, str, "do not compress WebSocket messages", flag="--websocket-no-deflate"
@@ -328,6 +337,14 @@ OPTIONS = (
     Option("mule_harakiri", "time", "SEC", _seconds, "the same limit in mules"),
     Option("spooler_harakiri", "time", "SEC", _seconds, "the same limit for a job"),
     Option("mercy", "time", "SEC", _seconds, "graceful shutdown timeout"),
+    Option("drain_delay", "time", "SEC", _seconds, "serve for SEC seconds after SIGTERM, and then stop"),
+    Option(
+        "stop_streams",
+        "time",
+        "SEC",
+        _seconds,
+        "tell streams to end SEC seconds after a stop or a reload began [WebSockets 0, others half the mercy]",
+    ),
     Option("import_timeout", "time", "SEC", _seconds, "time limit for importing the application; 0 is no limit"),
     Option("header_timeout", "time", "SEC", _seconds, "time limit for receiving a request head"),
     Option("keep_alive_timeout", "time", "SEC", _seconds, "close a connection that is idle between requests"),

@@ -95,7 +95,7 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
             control.runtime = tree.runtime
             tree.on_reloading(notifier.reloading)
             everything.start_soon(notifier.report_states, tree.stopping.wait)
-            everything.start_soon(_mark_stop, tree.stopping.wait)
+            everything.start_soon(_mark_stop, tree.closing.wait)
             everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
@@ -116,8 +116,8 @@ async def _end_if_overdue(overdue: trio.Event, mercy: float) -> None:
     end_now(mercy)
 
 
-async def _mark_stop(wait_stopping: Callable[[], Awaitable[None]]) -> None:
-    await wait_stopping()
+async def _mark_stop(wait_closing: Callable[[], Awaitable[None]]) -> None:
+    await wait_closing()
     mark_stopping()
 
 

@@ -54,8 +54,7 @@ async def _run_post_fork(calls: Calls) -> None:
 async def _run_atexit(calls: Calls) -> None:
     """Call all hooks, those declared last first. Together they have what is left of the mercy."""
     member = calls.member
-    mercy = member.services.mercy
-    deadline = member.inbox.stop_requested_at + max(mercy - _LEEWAY, mercy / 2)
+    deadline = member.inbox.deadline(_LEEWAY)
     for hook in reversed(member.registry.atexit_hooks):
         left = deadline - trio.current_time()
         await calls.run("atexit", getattr(hook, "__name__", ""), hook, limit=max(left, 0.001))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -32,7 +33,6 @@ from trio_uwsgi._link.frames import (
     Forget,
     Frame,
     Lock,
-    Pause,
     Post,
     Raise,
     Ready,
@@ -45,7 +45,7 @@ from trio_uwsgi._link.frames import (
     Unlock,
 )
 from trio_uwsgi._runtime.declarations_in_force import Declarations
-from trio_uwsgi._runtime.member_instance import MemberInstance
+from trio_uwsgi._runtime.member_instance import MemberInstance, stop_by
 from trio_uwsgi._runtime.placement import Died
 from trio_uwsgi._runtime.registry import check_signum
 from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick, signal_numbers
@@ -91,8 +91,8 @@ class Master:
         self.on_reload: Callable[[], None] = _ignore
         self._instances: dict[str, MemberInstance] = {}  # all that run, by name
         self._holders: dict[str, MemberInstance] = {}  # those of them that hold their slot, by its name
-        self._stopping: dict[str, Stop] = {}  # sent to each instance that is in these slots, by name
-        self.paused = False
+        self._stopping: dict[str, Callable[[], Stop]] = {}  # for each instance that is in these slots, by name
+        self.told: dict[type[Frame], Frame] = {}  # what all members were told last, by kind
         self._raised = self._refused = self._unregistered = self._delivered = self._undelivered = self._lost = 0
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
         self.alarms: Alarms
@@ -115,8 +115,8 @@ class Master:
         """Note that an instance runs. If it holds its slot, it is sent what waits there when it says `Ready`."""
         instance.link = link
         self._instances[instance.name] = instance
-        if self.paused:
-            link.send(Pause(True))
+        for frame in self.told.values():
+            link.send(frame)
         if instance.holds_slot:
             self._take_slot(instance)
 
@@ -227,21 +227,21 @@ class Master:
         if (instance := self._instances.get(name)) is not None:
             instance.link.send(frame)
 
-    def stop(self, slot: Slot, *, patient: bool = False) -> None:
+    def stop(self, slot: Slot, deadline: float, *, patient: bool = False) -> None:
         """Have the member in this slot run what waits, end what it runs, and stop: now, or as soon as it is ready."""
-        self._stopping[slot.name] = stop = Stop(patient)
+        self._stopping[slot.name] = stop = partial(stop_by, deadline, patient)
         if slot.state is SlotState.READY:
-            self._holders[slot.name].link.send(stop)
+            self._holders[slot.name].link.send(stop())
 
     def is_stopping(self, slot: Slot) -> bool:
         """Whether `stop` was called for this slot."""
         return slot.name in self._stopping
 
-    def pause(self, paused: bool) -> None:
-        """Have all members pause accepting connections, or resume it; also those that start later."""
-        self.paused = paused
+    def tell_all(self, frame: Frame) -> None:
+        """Send a frame to all members; those that start later get the last one of its kind."""
+        self.told[type(frame)] = frame
         for instance in self._instances.values():
-            instance.link.send(Pause(paused))
+            instance.link.send(frame)
 
     def release(self, slot: Slot) -> bool:
         """Stop an idle member, and make its slot vacant. False: it is not idle, or its slot is not spare."""
@@ -300,7 +300,7 @@ class Master:
         for delivery in slot.waiting():
             self._send(slot, delivery)
         if slot.name in self._stopping:
-            instance.link.send(self._stopping[slot.name])
+            instance.link.send(self._stopping[slot.name]())
 
     # ----- signals and messages
 

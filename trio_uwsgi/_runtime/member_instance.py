@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi._link.frames import Stop
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.placement import Ending
     from trio_uwsgi._runtime.slots import Slot
 
-__all__ = ["MemberInstance", "second_name"]
+__all__ = ["MemberInstance", "second_name", "stop_by"]
 
 
 class MemberInstance:
@@ -66,3 +68,8 @@ def second_name(name: str) -> str:
 
 def _ignore_change() -> None:
     pass
+
+
+def stop_by(deadline: float, patient: bool) -> Stop:
+    """The frame that has a member stop until then, sent now."""
+    return Stop(patient, max(0, deadline - trio.current_time()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._link.frames import Pause
 from trio_uwsgi._runtime.message_arguments import as_farm, as_message, as_recipient
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
 from trio_uwsgi._runtime.statistics import RuntimeStatistics
@@ -53,7 +54,7 @@ class Runtime:
 
     @property
     def stopping(self) -> bool:
-        """Whether the runtime is stopping, because `stop` was called."""
+        """Whether the runtime is stopping, because `stop` was called. Code in members asks `uwsgi.stopping`."""
         return self._tree.stopping.is_set()
 
     def stop(self) -> None:
@@ -62,6 +63,8 @@ class Runtime:
         The runtime accepts no more connections. Running requests and handlers, and signals that wait, have the graceful
         shutdown timeout (`Config.mercy`) to finish. Then `serve` returns. A second call has no effect; to stop
         immediately, cancel `serve`.
+
+        All of that begins `Config.drain_delay` seconds after the call.
 
         Checkpoint: never.
         uWSGI: SIGQUIT stops gracefully there, or `q` in the master's fifo.
@@ -218,7 +221,7 @@ class Runtime:
     @property
     def paused(self) -> bool:
         """Whether accepting connections is paused, by `pause`."""
-        return self._tree.master.paused
+        return self._tree.master.told.get(Pause) == Pause(True)
 
     def pause(self) -> None:
         """Pause accepting connections until `resume` is called.
@@ -229,14 +232,14 @@ class Runtime:
         Checkpoint: never.
         uWSGI: `p` in the master's fifo, or SIGTSTP; there workers do nothing at all while they are paused.
         """
-        self._tree.master.pause(True)
+        self._tree.master.tell_all(Pause(True))
 
     def resume(self) -> None:
         """Resume accepting connections. Without a `pause` before, this has no effect.
 
         Checkpoint: never.
         """
-        self._tree.master.pause(False)
+        self._tree.master.tell_all(Pause(False))
 
     def reload(self, *, chain: bool = False) -> None:
         """Reload without downtime: import the application anew, and replace all members by members with the new code.

@@ -64,10 +64,10 @@ class MemberGroup:
         """The slots that have not ended."""
         return [supervisor.slot for supervisor in self._supervisors.values()]
 
-    def stop(self) -> None:
+    def stop(self, mercy: float) -> None:
         """Stop all of them gracefully."""
         for supervisor in self._supervisors.values():
-            supervisor.stop()
+            supervisor.stop(mercy)
 
     def add(self) -> None:
         """Add a member, after the reload in progress if there is one. Never waits; logs if there may be no more."""

@@ -38,6 +38,7 @@ class Settings:
     harakiri: float
     mule_harakiri: float
     mercy: float
+    drain_delay: float
     lifespan: Literal["auto", "on", "off"]
     http: HttpOptions
     zone: tzinfo | None

@@ -76,14 +76,14 @@ class Supervisor:
         if slot.spare and idle < math.inf:
             slot.on_idle = self._is_idle
 
-    def stop(self, *, patient: bool = False) -> None:
+    def stop(self, mercy: float | None = None, *, patient: bool = False) -> None:
         """Stop the instance gracefully, and then end the slot. If deliveries wait, one more instance runs them first.
-        `patient`: other members keep serving.
+        `mercy`: seconds that are left of it. `patient`: other members keep serving.
         """
         self._stopping = True
         self.abandon_replacement()
         self._wake()
-        self._master.stop(self.slot, patient=patient)
+        self._master.stop(self.slot, trio.current_time() + (self._mercy if mercy is None else mercy), patient=patient)
 
     def stop_alone(self) -> None:
         """Stop while other members keep serving; within the mercy, counted from now."""

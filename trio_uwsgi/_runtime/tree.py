@@ -9,8 +9,9 @@ A level starts before the levels below it and ends after them, so code can rely 
              └─ lifespan           of an ASGI application
                 └─ workers         likewise                          end first
 
-A graceful stop ends one level after the other, from the bottom: the members of a level are told to stop, and the
-deadline of the level's nursery is the graceful shutdown timeout (mercy). A cancellation of `NurseryTree.run` ends all
+A graceful stop ends one level after the other, from the bottom: the members of a level are told to stop. All levels
+together have the graceful shutdown timeout (mercy), which is the deadline of their nurseries; a level whose turn comes
+late has a second all the same. A cancellation of `NurseryTree.run` ends all
 levels at once. What an embedder holds and calls is the `Runtime` in `runtime.py`.
 """
 
@@ -27,6 +28,7 @@ import trio
 
 from trio_uwsgi._alarms.alarms import Alarms
 from trio_uwsgi._apps.lifespan import Lifespan
+from trio_uwsgi._link.frames import StopRequested
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._runtime.dispatcher import Dispatcher
@@ -55,14 +57,17 @@ if TYPE_CHECKING:
 
 __all__ = ["NurseryTree"]
 
+# Seconds that a level has at least, unless the mercy is shorter: for what begins only now, such as a mule's clean-up.
+LAST_TURN = 1.0
+
 logger = logging.getLogger("trio_uwsgi")
 
 
 class NurseryTree:
     """Runs one runtime. `serve` makes it; embedders get its `runtime`.
 
-    `stopping` is set to begin a graceful stop. `ended` is set when `run` is over. `overdue` is set when a level still
-    runs a little after its mercy is over.
+    `stopping` is set to ask for a graceful stop, `closing` when it begins, after the `drain_delay`. `ended` is set when
+    `run` is over. `overdue` is set when a level still runs a little after its mercy is over.
     """
 
     def __init__(
@@ -95,7 +100,8 @@ class NurseryTree:
         if (shared := environment.shared) is not None:
             self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
         self.workers: MemberGroup
-        self.stopping, self.ended, self.overdue = trio.Event(), trio.Event(), trio.Event()
+        self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
+        self._stop_by = math.inf  # the end of the mercy
         self.runtime = Runtime(self)
 
     def on_reloading(self, call: Callable[[bool], None]) -> None:
@@ -146,10 +152,21 @@ class NurseryTree:
                 nursery.start_soon(self.rolling_restart.run)
             await self.stopping.wait()
             nursery.cancel_scope.cancel()
+        self.master.tell_all(StopRequested())
+        self.member_factory.calls[self.master.instance.slot.name].member.inbox.obey(StopRequested())
+        if delay := self._settings.drain_delay:
+            logger.info("the stop begins in %g s; until then everything is served", delay)
+            await trio.sleep(delay)
+        self._stop_by = trio.current_time() + self._settings.mercy
+        self.closing.set()
+
+    def _time_left(self) -> float:
+        """Seconds of the mercy that a level of the tree has, now that it is its turn to end."""
+        return max(self._stop_by - trio.current_time(), min(LAST_TURN, self._settings.mercy))
 
     @contextlib.asynccontextmanager
     async def _serving_services(self) -> AsyncIterator[None]:
-        """Run the services during the body. Alarms that were raised before its end have the mercy to be run."""
+        """Run the services during the body. Alarms that were raised before its end have the rest of the mercy."""
         # The pseudo-member "master", for code that no worker, mule or spooler runs: a lifespan, an alarm.
         member = self.member_factory.member(self.master.instance.slot)
         member.link, _ = direct_links(partial(self.master.obey, self.master.instance), member.inbox.obey)
@@ -168,13 +185,13 @@ class NurseryTree:
             async with trio.open_nursery() as nursery:
                 await nursery.start(alarms.serve)
                 yield
-                nursery.cancel_scope.deadline = trio.current_time() + self._settings.mercy
+                nursery.cancel_scope.deadline = trio.current_time() + self._time_left()
                 alarms.finish()
             services.cancel_scope.cancel()
 
     @contextlib.asynccontextmanager
     async def _members(self, kind: Kind) -> AsyncIterator[None]:
-        """Run the members of a kind during the body; then they have the mercy to end."""
+        """Run the members of a kind during the body; then they have the rest of the mercy to end."""
         mercy = self._settings.mercy
         idle = self._settings.mule_idle if kind == "mule" else math.inf
         run_instance = self._run_instance_by(self.environment.placement)
@@ -189,9 +206,10 @@ class NurseryTree:
             if kind == "worker":
                 self.workers = group
             yield
-            nursery.cancel_scope.deadline = trio.current_time() + mercy
-            mercy_begins(math.inf if self.environment.shared else mercy)  # processes are killed in any case
-            group.stop()
+            left = self._time_left()
+            nursery.cancel_scope.deadline = trio.current_time() + left
+            mercy_begins(math.inf if self.environment.shared else left)  # processes are killed in any case
+            group.stop(left)
             if kind == "worker":
                 await self._close_listeners()
         if nursery.cancel_scope.cancelled_caught and mercy:
@@ -224,5 +242,5 @@ class NurseryTree:
             await nursery.start(lifespan.serve)
             self._application.state.update(lifespan.state)
             yield
-            mercy_begins(self._settings.mercy)
-            await lifespan.shutdown(self._settings.mercy)  # skipped by a cancellation, which stops at once
+            mercy_begins(left := self._time_left())
+            await lifespan.shutdown(left)  # skipped by a cancellation, which stops at once

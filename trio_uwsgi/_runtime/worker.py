@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
+from trio_uwsgi._apps.refusing import RefusingDriver
 from trio_uwsgi._apps.static_driver import with_static_files
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.peer import Peer
+    from trio_uwsgi._http.service import Driver
     from trio_uwsgi._http.statistics import HttpStatistics
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
@@ -143,16 +145,22 @@ def make_worker(
     packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        asgi = with_static_files(AsgiDriver(app, application.state), settings.http.static)
-        return Worker(member, calls, HttpService(asgi, packets, calls, settings.http), None, listeners)
+        service = _service(AsgiDriver(app, application.state), packets, calls, settings.http)
+        return Worker(member, calls, service, None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     if not application.threads:
-        inline = with_static_files(InlineDriver(wsgi, multiprocess=application.multiprocess), settings.http.static)
-        return Worker(member, calls, HttpService(inline, packets, calls, settings.http), None, listeners)
+        inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
+        return Worker(member, calls, _service(inline, packets, calls, settings.http), None, listeners)
     threads = ThreadPool(application.threads, f"{member.name} request")
     driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
-    front = with_static_files(driver, settings.http.static)
-    return Worker(member, calls, HttpService(front, packets, calls, settings.http), threads, listeners)
+    return Worker(member, calls, _service(driver, packets, calls, settings.http), threads, listeners)
+
+
+def _service(driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> HttpService:
+    service = HttpService(with_static_files(driver, options.static), packets, calls, options)
+    if options.load.requests:
+        service.refusing = RefusingDriver()
+    return service
 
 
 def rpc_threads(member: Member) -> ThreadPool:

@@ -16,7 +16,7 @@ import outcome
 import trio
 from trio.lowlevel import Task, current_task, reschedule
 
-from trio_uwsgi._link.frames import Begun, Deliver, Drain, Drained, Ended, Frame, Pause, Stop, TakeOver
+from trio_uwsgi._link.frames import Begun, Deliver, Drain, Drained, Ended, Frame, Pause, Stop, StopRequested, TakeOver
 from trio_uwsgi._signals.messages import Messages, wait_rescheduled
 from trio_uwsgi._units.calls import SharedScope
 from trio_uwsgi._units.leftovers import in_own_task
@@ -54,12 +54,19 @@ class Inbox:
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.messages = Messages(member, calls)
         self.stopping = trio.Event()
+        self.stop_announced = trio.Event()  # set with `stopping`, or before, when the runtime was asked to stop
         self.stop_requested_at = math.inf  # when the first `Stop` or `Drain` arrived
+        self._mercy: float | None = None  # seconds from then on, if they are not the option's
         self.holds_slot = trio.Event()  # set, except in a replacement that has not taken over the slot yet
         self.holds_slot.set()
         self.draining = False  # a replacement takes over the slot, and what waits here
         self.patient = False  # other members keep serving when this one ends
         self.on_pause: Callable[[bool], None] = _ignore_pause
+
+    def deadline(self, leeway: float) -> float:
+        """When the mercy of a stop is over, less the leeway; never more than half of it."""
+        mercy = self._member.services.mercy if self._mercy is None else self._mercy
+        return self.stop_requested_at + max(mercy - leeway, mercy / 2)
 
     def wait_for_slot(self) -> None:
         """This member is a replacement: begin nothing before the master sends `TakeOver`."""
@@ -67,9 +74,12 @@ class Inbox:
 
     def obey(self, frame: Frame) -> None:
         """Take a frame from the master."""
+        if isinstance(frame, Stop | Drain | StopRequested):
+            self.stop_announced.set()
         if isinstance(frame, Stop | Drain):
             self.stop_requested_at = min(self.stop_requested_at, trio.current_time())
         if isinstance(frame, Stop):
+            self._mercy = frame.mercy
             self.patient = frame.patient
             self.stopping.set()
         elif isinstance(frame, Pause):
@@ -83,6 +93,8 @@ class Inbox:
                 self.drain()
         elif isinstance(frame, TakeOver):
             self.holds_slot.set()
+        elif isinstance(frame, StopRequested):
+            pass
         elif not isinstance(frame, Deliver):
             raise TypeError(f"the master sent {frame!r}, which is not for a member")
         elif frame.signum is not None:

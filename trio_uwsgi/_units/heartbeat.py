@@ -31,6 +31,11 @@ class Heartbeat:
         """The event loop runs."""
         self._row.set("heartbeat", time.monotonic())
 
+    @property
+    def is_stopping(self) -> bool:
+        """Was this member asked to stop, or the runtime? True before the event loop, which may be blocked, reads it."""
+        return self._row.get("stopping") != 0
+
     def begin_request(self, what: bytes) -> None:
         """A request begins that blocks the event loop until `end_request` or the next request."""
         self._row.mark(time.monotonic(), what)

@@ -35,12 +35,16 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
     "max_headers": (1, "use 1 or more: every HTTP/1.1 request has a Host header"),
     "max_body": (0, "use 0 for no limit"),
+    "max_connections": (0, "use 0 for no limit"),
+    "max_concurrent_requests": (0, "use 0 for no limit"),
     "max_websocket_message": (0, "use 0 for no limit"),
     "websocket_ping_interval": (0, "use 0 for no pings"),
     "websocket_ping_timeout": (0, "use 0 for no limit"),
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
     "mercy": (0, "use 0 to cancel running requests at once"),
+    "drain_delay": (0, "use 0 to begin the stop at once"),
+    "stop_streams": (0, "use 0 to tell them at once"),
     "import_timeout": (0, "use 0 for no limit"),
     "alarm_freq": (0, "use 0 to repeat every message"),
 }
@@ -56,6 +60,8 @@ _INTEGERS = (
     "max_header_size",
     "max_headers",
     "max_body",
+    "max_connections",
+    "max_concurrent_requests",
     "max_websocket_message",
     "max_requests",
     "max_requests_delta",
@@ -66,12 +72,14 @@ _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_tim
 _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
-_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "mercy", "import_timeout", "alarm_freq", *_TIMEOUTS, *_PINGS, *_PAUSES)
+_STOPS = ("mercy", "drain_delay", "stop_streams")
+_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "import_timeout", "alarm_freq", *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES)
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
     "disable_logging",
+    "early_hints",
     "lazy_apps",
     "reload",
     "spooler_cheap",
@@ -112,6 +120,8 @@ def _wrong_types(config: Config) -> Iterator[tuple[str, ConfigError]]:
             yield name, ConfigError(f"{name}={value!r} is not a whole number", f"write {name}=1, for example")
     for name in _SECONDS:
         value = getattr(config, name)
+        if name == "stop_streams" and value is None:
+            continue
         if type(value) not in (int, float) or math.isnan(value):
             remedy = f"write {name}=30 or {name}=0.5, for example"
             yield name, ConfigError(f"{name}={value!r} is not a number of seconds", remedy)
@@ -142,6 +152,8 @@ def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
             yield ConfigError(f"{name}={value} is out of range", "use 0.001 seconds to a year (31,536,000 s)")
         elif name in _HARAKIRIS and math.isinf(value):
             yield ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
+        elif name == "drain_delay" and math.isinf(value):
+            yield ConfigError("drain_delay=inf would never end", "use the seconds that load balancers need")
 
 
 def _wrong_mode(mode: object) -> Iterator[ConfigError]:
@@ -284,6 +296,11 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
         yield ConfigError(
             f"spooler_retry_longest={config.spooler_retry_longest:g} is less than spooler_retry",
             f"set spooler_retry_longest to {config.spooler_retry:g} or more",
+        )
+    if config.stop_streams is not None and config.stop_streams > config.mercy:
+        yield ConfigError(
+            f"stop_streams={config.stop_streams:g} is more than mercy={config.mercy:g}, which ends streams before that",
+            "set stop_streams to less than mercy",
         )
     yield from _without_replacements(config)
     if config.interface == "wsgi" and config.lifespan == "on":

@@ -20,7 +20,14 @@ from trio_uwsgi.config.checks import (
     paths,
     several_addresses,
 )
-from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, SocketOptions, WebSocketOptions
+from trio_uwsgi.config.connections import (
+    HttpLimits,
+    HttpTimeouts,
+    LoadLimits,
+    SocketOptions,
+    StreamEnds,
+    WebSocketOptions,
+)
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
@@ -131,6 +138,11 @@ class Config:
     # began (a payment, a job) should usually be finished. A client that closed only its sending side (`nc -N`) counts
     # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished.
     cancel_on_disconnect: bool = False
+
+    # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
+    # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
+    # with `proxy_http_version 1.1` takes a 103 for the whole response, and breaks the page.
+    early_hints: bool = False
 
     # ----- static files, answered to GET and HEAD before the application is asked
 
@@ -305,6 +317,19 @@ class Config:
     # Bytes of a request body; a larger one is answered with 413. 0 is no limit: bodies are streamed and need no memory.
     max_body: int = 0
 
+    # Connections of one worker at a time; 0 is no limit but that of file descriptors. At the limit the worker stops
+    # accepting: new connections wait in the kernel's queue (see `listen`), from which other workers take them, and are
+    # served when one ends. They are not refused, because a connection may be idle, and the wait for one that ends is
+    # usually short. Idle clients count, so allow more than there are at `keep_alive_timeout`. What is in the queue when
+    # the server stops is reset beyond the limit. gunicorn's `worker_connections`.
+    max_connections: int = 0
+
+    # Requests of the application that run or wait in one worker at a time; 0 is no limit. Beyond, the answer is 503
+    # with `Retry-After: 1`, at once and without the application: the request has been read, so it cannot be left to
+    # another worker, and a client or a proxy that is answered at once can try another server. WebSockets and streams
+    # count while they last. uvicorn's `limit_concurrency` counts idle connections, too.
+    max_concurrent_requests: int = 0
+
     # Bytes of a WebSocket message, inflated; beyond, the connection is closed with code 1009. 0 is no limit. A message
     # is in memory as a whole. uWSGI's `websocket-max-size` is in KB, with the same default; uvicorn's limit is 16 MiB.
     max_websocket_message: int = 1_048_576
@@ -330,6 +355,20 @@ class Config:
     # is 60. In a standalone server and in member processes the rest of it, at least 1 second, is for the exit of Python
     # itself: non-daemon threads, executors, `atexit` functions and children of multiprocessing.
     mercy: float = 30
+
+    # Seconds between SIGTERM, or `Runtime.stop`, and the beginning of the graceful stop. Meanwhile everything is served
+    # as before, new connections too, but `uwsgi.stopping()` is true: the application's health check answers 503, and
+    # load balancers, which notice that late, send their clients elsewhere. `mercy` is counted from the end of it. Give
+    # it a little more than a load balancer takes to notice; a service manager has to wait for the sum of both.
+    drain_delay: float = 0
+
+    # Seconds from the beginning of a stop or a reload until an application that streams is told to end: ASGI's
+    # `receive()` returns `http.disconnect`, and a WebSocket is closed, with code 1001 at a stop and 1012 at a reload.
+    # None: at once for WebSockets, whose clients connect again to where others serve; after half the `mercy` for
+    # responses that have begun without a Content-Length, because many of these end by themselves. Nothing is cut: an
+    # application that goes on has the rest of the `mercy`. The end of an event stream is sent by the server, if the
+    # application returns without it. WSGI applications ask `uwsgi.stopping()`. uWSGI does not tell applications.
+    stop_streams: float | None = None
 
     # Time limit of importing the application in seconds, at the start and in each reload, counted from the start of the
     # importing process; 0 is no limit. Past it the stack of the import is printed, and the start or the reload fails.
@@ -471,6 +510,17 @@ class Config:
             max_message=self.max_websocket_message,
             deflate=self.websocket_deflate,
         )
+
+    @property
+    def load_limits(self) -> LoadLimits:
+        """What one worker takes on."""
+        return LoadLimits(connections=self.max_connections, requests=self.max_concurrent_requests)
+
+    @property
+    def stream_ends(self) -> StreamEnds:
+        """When streams are told to end."""
+        given = self.stop_streams
+        return StreamEnds(websockets=given or 0, responses=self.mercy / 2 if given is None else given)
 
     @property
     def static_options(self) -> StaticOptions:

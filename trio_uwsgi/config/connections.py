@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["HttpLimits", "HttpTimeouts", "SocketOptions", "WebSocketOptions"]
+__all__ = ["HttpLimits", "HttpTimeouts", "LoadLimits", "SocketOptions", "StreamEnds", "WebSocketOptions"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,22 @@ class WebSocketOptions:
     ping_timeout: float
     max_message: int
     deflate: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LoadLimits:
+    """What one worker takes on: connections at a time, and requests that run or wait at a time; 0: no limit."""
+
+    connections: int = 0
+    requests: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnds:
+    """Seconds from the beginning of a stop or a reload until what streams is told to end."""
+
+    websockets: float = 0
+    responses: float = 15
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ from trio_uwsgi.uwsgi._cores import (
     wait_fd_write,
 )
 from trio_uwsgi.uwsgi._farms import farm, farm_get_msg, farm_msg, in_farm
-from trio_uwsgi.uwsgi._hooks import atexit, post_fork
+from trio_uwsgi.uwsgi._hooks import atexit, post_fork, stopping, wait_stopping
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
 from trio_uwsgi.uwsgi._missing import missing
@@ -173,6 +173,7 @@ __all__ = [
     "spooler_jobs",
     "spooler_pid",
     "spooler_pids",
+    "stopping",
     "suspend",
     "timer",
     "unlock",
@@ -180,6 +181,7 @@ __all__ = [
     "version_info",
     "wait_fd_read",
     "wait_fd_write",
+    "wait_stopping",
     "worker_id",
 ]
 

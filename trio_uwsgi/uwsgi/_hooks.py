@@ -1,13 +1,15 @@
-"""The API of functions that are called when a member starts, and when it stops."""
+"""The API of the start and the end of a member: functions that are called then, and the question whether it stops."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from trio_uwsgi.uwsgi._base import current_registry
+from trio_uwsgi._units.unit import UNIT
+from trio_uwsgi.uwsgi._awaiting import awaited
+from trio_uwsgi.uwsgi._base import current_registry, current_unit
 
-__all__ = ["atexit", "post_fork"]
+__all__ = ["atexit", "post_fork", "stopping", "wait_stopping"]
 
 F = TypeVar("F", bound=Callable[[], object])
 
@@ -64,3 +66,51 @@ def atexit(func: F) -> F:
             await state["database"].aclose()
     """
     return current_registry().atexit(func)
+
+
+def stopping() -> bool:
+    """Whether the member that runs the calling code, or the whole runtime, was asked to stop.
+
+    A member is asked to stop also when it is replaced, as by a reload, and when it is not needed any more.
+    Code that could go on for ever asks this from time to time, and ends: a WSGI generator that streams, a job of many
+    steps. A health check that answers 503 while it is true makes load balancers choose another server, see
+    `Config.drain_delay`. It is true as soon as the stop was asked for; `Config.stop_streams` does not delay it. In a
+    member that is a process it works even while the code blocks the event loop.
+
+    Returns:
+        False outside of a running member.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: there is no such call.
+    Example:
+        def health(environ, start_response):
+            start_response("503 Stopping" if uwsgi.stopping() else "200 OK", [])
+            return []
+    """
+    unit = UNIT.get(None)
+    if unit is None:
+        return False
+    member = unit.member
+    return member.inbox.stop_announced.is_set() or (member.heartbeat is not None and member.heartbeat.is_stopping)
+
+
+@awaited
+async def wait_stopping() -> None:
+    """Wait until `stopping` is true; return at once if it is.
+
+    For a stream or a program that has something to say or to save before it ends. A mule's program is cancelled when
+    its mule stops. Mules stop after the workers, so at a stop of the runtime there is time until the last request has
+    ended, and when only the mule is replaced there is none.
+
+    Raises:
+        NotServing: not called by a running member.
+    Checkpoint: always.
+    Cancellation: nothing is left behind.
+    uWSGI: there is no such call.
+    Example:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send_events)
+            await uwsgi.wait_stopping()
+            nursery.cancel_scope.cancel()
+    """
+    unit = current_unit("wait_stopping", "it waits for the end of a member, so call it in a request or a handler")
+    await unit.member.inbox.stop_announced.wait()
