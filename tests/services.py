@@ -218,8 +218,8 @@ def open_http(nursery: trio.Nursery) -> Opener:
         max_message: int = 1 << 20,
         access_log: bool = False,
         cancel_on_disconnect: bool = False,
-        static: StaticOptions | None = None,
         max_connections: int = 0,
+        static: StaticOptions | None = None,
         nursery: trio.Nursery = nursery,
     ) -> World:
         journal = Remembering(strict)
@@ -230,8 +230,8 @@ def open_http(nursery: trio.Nursery) -> Opener:
             websocket=WebSocketOptions(ping_interval=20, ping_timeout=20, max_message=max_message, deflate=True),
             access_log=access_log,
             cancel_on_disconnect=cancel_on_disconnect,
-            static=static,
             load=LoadLimits(connections=max_connections),
+            static=static,
         )
         member.heartbeat = heartbeat
         pool = ThreadPool(threads or 1, "test")

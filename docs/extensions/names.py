@@ -32,7 +32,7 @@ RETURNED: tuple[type, ...] = (*STATISTICS, LocalCache, Spooled, AccessRules)
 # Members that `serve` uses, and users do not.
 _FOR_THE_SERVER = {
     *("alarm_options", "http_limits", "http_timeouts", "process_options", "recycling_limits", "socket_options"),
-    *("spooler_options", "websocket_options"),
+    *("spooler_options", "websocket_options", "stream_ends", "load_limits", "static_options"),
 }
 
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")

@@ -7,8 +7,8 @@
     `lifespan.py`        the lifespan of an ASGI application
     `wsgi_threads.py`    WSGI: each request in a thread of the member's pool
     `wsgi_inline.py`     WSGI: one request at a time on Trio's own thread, as in uWSGI's default mode
-    `static_driver.py`   answers requests for static files before an application is asked
     `refusing.py`        answers requests beyond the limit of a worker with 503
+    `static_driver.py`   answers requests for static files before an application is asked
     `async_cores.py`     uWSGI's async cores: waits that a generator registers and commits
 
 Synchronous, beside these drivers:

@@ -21,7 +21,8 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-FILE_MESSAGES: dict[str, dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+FILES: dict[str, dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+EXTENSIONS = {"http.response.trailers": {}, **FILES}
 
 
 class AsgiExchange(RunnerExchange):
@@ -34,9 +35,9 @@ class AsgiExchange(RunnerExchange):
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
         scope = self.request.asgi_scope(self.session.peer, state)
-        scope["extensions"] = extensions = FILE_MESSAGES.copy()
+        scope["extensions"] = EXTENSIONS.copy()
         if self.session.service.options.early_hints and takes_hints(self):
-            extensions |= {"http.response.early_hint": {}, "http.response.trailers": {}}
+            scope["extensions"] = {"http.response.early_hint": {}, **EXTENSIONS}
         return scope
 
     @property
@@ -112,7 +113,7 @@ class AsgiExchange(RunnerExchange):
             self._send_trailers(message)
         elif kind == "http.response.early_hint":
             write_hints(self, encode_hints(self, [(b"link", link) for link in message["links"]]))
-        elif kind in FILE_MESSAGES:
+        elif kind in FILES:
             await self._send_file(message)
         else:
             raise LocalProtocolError(

@@ -21,8 +21,7 @@ class HttpOptions:
 
     `static` has the files that are served without the application, None where there are none. `forwarded_allow` are the
     sources of proxies whose `forwarded_headers` are believed; `proxy_protocol` those of load balancers that speak this
-    protocol.
-    `early_hints` offers them to the application.
+    protocol. `early_hints` offers them to the application.
     """
 
     limits: Limits

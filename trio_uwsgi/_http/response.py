@@ -261,6 +261,29 @@ class Response:
             head = b"%b%x\r\n%b\r\n" % (head, len(piece), piece)
         return head if more else head + b"0\r\n\r\n"
 
+    def announce_trailers(self, names: Iterable[bytes]) -> None:
+        """After `start`: the body will be ended by `trailers`; these names of theirs are known.
+
+        Where the body is not chunked, the trailers cannot be sent, and so they are not announced.
+        """
+        if names and not (self._framed or self._head_only or self._one_zero):
+            self._head += b"trailer: %b\r\n" % b", ".join(names)
+
+    def trailers(self, headers: Iterable[Sequence[bytes]]) -> bytes:
+        """End the body, after pieces with `more`, and get the bytes to send. Not chunked: the trailers are left out.
+
+        Raises:
+            LocalProtocolError: a name or value cannot be sent, or the body is shorter than its Content-Length.
+        """
+        lines = []
+        for name, value in headers:
+            _check_field(name, value)
+            if name.lower() in _NOT_IN_TRAILERS:
+                raise LocalProtocolError(f"{name!r} cannot be a trailer: it says how to read the message")
+            lines.append(b"%b: %b\r\n" % (name, value))
+        end = self.data(b"", False, b"")
+        return end[:-2] + b"".join(lines) + b"\r\n" if self._chunked else end
+
     def set_length(self, length: int) -> None:
         """Say how long the body is, if the head is not sent and the application has not said it."""
         if self.started and not self.sent_head and not self._framed:
@@ -291,29 +314,6 @@ class Response:
     def _misfit(self, left: int) -> LocalProtocolError:
         self.keep_alive = False
         return LocalProtocolError(f"the body is {'longer' if left < 0 else 'shorter'} than its content-length")
-
-    def announce_trailers(self, names: Iterable[bytes]) -> None:
-        """After `start`: the body will be ended by `trailers`; these names of theirs are known.
-
-        Where the body is not chunked, the trailers cannot be sent, and so they are not announced.
-        """
-        if names and not (self._framed or self._head_only or self._one_zero):
-            self._head += b"trailer: %b\r\n" % b", ".join(names)
-
-    def trailers(self, headers: Iterable[Sequence[bytes]]) -> bytes:
-        """End the body, after pieces with `more`, and get the bytes to send. Not chunked: the trailers are left out.
-
-        Raises:
-            LocalProtocolError: a name or value cannot be sent, or the body is shorter than its Content-Length.
-        """
-        lines = []
-        for name, value in headers:
-            _check_field(name, value)
-            if name.lower() in _NOT_IN_TRAILERS:
-                raise LocalProtocolError(f"{name!r} cannot be a trailer: it says how to read the message")
-            lines.append(b"%b: %b\r\n" % (name, value))
-        end = self.data(b"", False, b"")
-        return end[:-2] + b"".join(lines) + b"\r\n" if self._chunked else end
 
     def _first(self, size: int, more: bool, date: bytes) -> bytes:
         """The head, now that it is known how the body is framed: `size` is that of its first piece."""

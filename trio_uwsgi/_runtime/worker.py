@@ -145,8 +145,9 @@ def make_worker(
     packets = PacketDriver(settings.access, calls)
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        service = _service(AsgiDriver(app, application.state), packets, calls, settings.http)
-        return Worker(member, calls, service, None, listeners)
+        return Worker(
+            member, calls, _service(AsgiDriver(app, application.state), packets, calls, settings.http), None, listeners
+        )
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     if not application.threads:
         inline = InlineDriver(wsgi, multiprocess=application.multiprocess)

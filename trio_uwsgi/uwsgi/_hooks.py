@@ -107,10 +107,10 @@ async def wait_stopping() -> None:
     Cancellation: nothing is left behind.
     uWSGI: there is no such call.
     Example:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(send_events)
+        @uwsgi.mule(1)
+        async def program():
             await uwsgi.wait_stopping()
-            nursery.cancel_scope.cancel()
+            print("the mule stops")
     """
     unit = current_unit("wait_stopping", "it waits for the end of a member, so call it in a request or a handler")
     await unit.member.inbox.stop_announced.wait()
