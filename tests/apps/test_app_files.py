@@ -308,6 +308,33 @@ async def test_wrong_orders(open_http: Opener, big: Path, held: None, autojump_c
         assert problem in str(world.journal.failures)
 
 
+async def test_trailers_after_a_file(open_http: Opener, big: Path, held: None, autojump_clock: Any) -> None:
+    """Trailers follow a file as they follow any body; a second file after the last one is an error."""
+
+    def app_of(*messages: dict[str, Any]) -> Any:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+            for message in messages:
+                await send(message)
+
+        return app
+
+    trailers = {"type": "http.response.trailers", "headers": [(b"x-sum", b"5")]}
+    with big.open("rb") as file:
+        piece = {"type": "http.response.zerocopysend", "file": file, "offset": 0, "count": 100_000}
+        for message, expected in ((path_of(big), BIG), (piece, BIG[:100_000])):
+            client = (await open_http(app_of(message, trailers))).connect()
+            await client.send(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = await client.read_all()
+            assert answer.endswith(b"\r\n0\r\nx-sum: 5\r\n\r\n")
+            assert sum(len(part) for part in answer.split(expected[-50:])[:-1]) > len(expected) - 50
+        world = await open_http(app_of(path_of(big), path_of(big)))
+        client = world.connect()
+        await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.read_all()
+        assert "http.response.pathsend after the end of the body" in str(world.journal.failures)
+
+
 async def test_a_cancelled_file(open_http: Opener, big: Path, held: None, autojump_clock: Any) -> None:
     """An application that gives up in the middle of a file has no complete response: the client's is cut."""
 

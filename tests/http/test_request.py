@@ -223,3 +223,9 @@ def test_take_body_joins() -> None:
     """Several pieces are joined, one is given as it is."""
     request = parse(b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n")
     assert b"ab" == request.take_body()
+
+
+def test_the_path_as_bytes() -> None:
+    """It is decoded once, whatever the bytes are."""
+    for target, expected in ((b"/a/b", b"/a/b"), (b"/%ff%2e%252e/b?c=%20", b"/\xff.%2e/b"), (b"*", b"*")):
+        assert expected == Request("GET", target, "1.1", []).path_bytes()

@@ -431,3 +431,49 @@ def test_caches_are_bounded() -> None:
     response_module._lines.clear()
     response.start(200, [(b"Set-Cookie", b"a=b"), (b"x-long", b"y" * 300), TYPE])
     assert [TYPE] == list(response_module._lines)
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "pieces", "body"),
+    [
+        (GET, [], [(b"abc", True), (b"", True), (b"de", False)], b"abcde"),
+        (GET, [], [(b"abc", True), (b"", False)], b"abc"),
+        (GET, [], [(b"abc", False)], b"abc"),
+        (GET, [(b"content-length", b"5")], [(b"abc", True), (b"de", False)], b"abcde"),
+        (HEAD, [], [(b"abc", False)], b""),
+        (HEAD, [(b"content-length", b"5")], [(b"abc", True), (b"de", False)], b""),
+        (OLD, [], [(b"abc", True), (b"de", False)], b"abcde"),
+        (CLOSE, [], [(b"abc", False)], b"abc"),
+    ],
+)
+def test_pieces_that_are_not_in_memory(
+    request_: bytes, headers: list[tuple[bytes, bytes]], pieces: list[tuple[bytes, bool]], body: bytes
+) -> None:
+    """Their sender puts them between two texts; a single one has a length, though the application gave none."""
+    response = respond(request_)
+    response.set_length(3)  # not started: nothing happens
+    response.start(200, headers)
+    if len(pieces) == 1:
+        response.set_length(len(pieces[0][0]))
+        response.set_length(99)  # it has one
+    wire = response.data(b"", True, DATE)
+    response.set_length(99)  # it is sent
+    for piece, more in pieces:
+        before, after = response.surround(len(piece), more)
+        wire += before + (b"" if response.bodyless else piece) + after
+    assert response.complete
+    status, found, content, _ = received(request_, wire)
+    assert (200, body) == (status, content)
+    if len(pieces) == 1:
+        assert b"3" == found[b"content-length"]
+
+
+def test_pieces_that_do_not_fit() -> None:
+    """More or fewer bytes than the Content-Length are an error, and the connection cannot be used again."""
+    for count, more, problem in ((6, True, "longer"), (4, False, "shorter")):
+        response = respond()
+        response.start(200, [(b"content-length", b"5")])
+        response.data(b"", True, DATE)
+        with pytest.raises(LocalProtocolError, match=f"the body is {problem} than its content-length"):
+            response.surround(count, more)
+        assert not response.keep_alive

@@ -519,3 +519,9 @@ def test_responses_are_checked() -> None:
         response.data(b"x", False, DATE)
     with pytest.raises(LocalProtocolError, match="control characters"):
         UwsgiResponse(request()).start(200, [(b"X", b"a\r\nb")])
+
+
+def test_the_path_as_bytes() -> None:
+    """It is what the front server has decoded, with SCRIPT_NAME before it."""
+    assert b"/a/b c" == bare(SCRIPT_NAME="/a/", PATH_INFO="/b c").path_bytes()
+    assert b"/x y" == bare(REQUEST_URI="/x%20y?z").path_bytes()

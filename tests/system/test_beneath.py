@@ -126,6 +126,7 @@ def test_without_waiting(folder: Path) -> None:
         pytest.skip("this system does not open files without waiting")
     assert "inside" == read(folder, "sub/file")
     assert "inside" == read(folder, "sub/file", wait=False)
+    assert "inside" == read(folder, "relative")
     assert "inside" == read(folder, "relative", wait=False)
     for name in ("absolute", "absolute out"):
         assert "BlockingIOError" == read(folder, name, wait=False)

@@ -21,7 +21,7 @@ from trio_uwsgi.errors import LocalProtocolError
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
 
-__all__ = ["WrappedFile", "send_message", "wrapped_file"]
+__all__ = ["WrappedFile", "send_file_message", "wrapped_file"]
 
 
 class WrappedFile(NamedTuple):
@@ -55,9 +55,13 @@ def wrapped_file(filelike: object) -> WrappedFile | None:
         return None
 
 
-async def send_message(exchange: Exchange, message: MutableMapping[str, Any]) -> None:
-    """Send `http.response.pathsend` or `http.response.zerocopysend`.
+async def send_file_message(exchange: Exchange, message: MutableMapping[str, Any], trailing: bool) -> bool:
+    """Send `http.response.pathsend` or `http.response.zerocopysend`. True: it was the last piece of the body.
 
+    Args:
+        exchange: the request's.
+        message: as the application sent it.
+        trailing: something follows the last piece, too.
     Raises:
         OSError: the file cannot be opened or read.
         ClientDisconnected, LocalProtocolError: as for `http.response.body`.
@@ -70,8 +74,8 @@ async def send_message(exchange: Exchange, message: MutableMapping[str, Any]) ->
             file = OpenFile(open_path(path, wait=False))
         except OSError:  # with BlockingIOError the call has to wait; another error comes again, with its text
             file = await in_reader(_open, path)
-        await _send(exchange, file, 0, file.size, False)
-        return
+        await _send(exchange, file, 0, file.size, trailing)
+        return True
     given = message["file"]
     descriptor = given if isinstance(given, int) else given.fileno()
     file = OpenFile(os.dup(descriptor))
@@ -79,9 +83,11 @@ async def send_message(exchange: Exchange, message: MutableMapping[str, Any]) ->
     start = os.lseek(descriptor, 0, os.SEEK_CUR) if offset is None else offset
     left = max(0, file.size - start)
     size = left if count is None else min(count, left)
-    await _send(exchange, file, start, size, bool(message.get("more_body")))
+    more = bool(message.get("more_body"))
+    await _send(exchange, file, start, size, more or trailing)
     if offset is None:
         os.lseek(descriptor, start + size, os.SEEK_SET)
+    return not more
 
 
 def _open(path: bytes) -> OpenFile:

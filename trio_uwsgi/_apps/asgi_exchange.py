@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from trio_uwsgi._apps.app_files import send_message
+from trio_uwsgi._apps.app_files import send_file_message
 from trio_uwsgi._apps.runners import RunnerExchange
 from trio_uwsgi._http.early_hints import encode_hints, takes_hints, write_hints
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
@@ -115,11 +115,21 @@ class AsgiExchange(RunnerExchange):
             write_hints(self, encode_hints(self, [(b"link", link) for link in message["links"]]))
             await self.wait_for_space()
         elif kind in FILES:
-            await send_message(self, message)
+            await self._send_file(message)
         else:
             raise LocalProtocolError(
                 f"the application sent {kind!r}; an http request takes http.response.start, then http.response.body"
             )
+
+    async def _send_file(self, message: Message) -> None:
+        """Send a file, or a part of one; trailers may follow the last."""
+        if not self.trailing:
+            await send_file_message(self, message, False)
+            return
+        if self._trailers is not None:
+            raise LocalProtocolError(f"the application sent {message['type']} after the end of the body")
+        if await send_file_message(self, message, True):
+            self._trailers = []
 
     # ----- trailers: the body is complete, and the response is not
 

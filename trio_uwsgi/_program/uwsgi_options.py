@@ -1,4 +1,4 @@
-"""Hints for uWSGI's options that do not exist here. Pure."""
+"""Hints for uWSGI's options that do not exist here."""
 
 from __future__ import annotations
 
