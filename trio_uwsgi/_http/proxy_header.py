@@ -51,8 +51,10 @@ class ProxyRules:
 
     def preface(self, peer: Peer) -> ProxyPreface | None:
         """What reads the beginning of a connection; None if it begins with HTTP."""
-        if peer.protocol != "http" or (
-            self._listeners and not any(is_listener(source, peer.listener) for source in self._listeners)
+        if (
+            peer.protocol != "http"
+            or peer.scheme != "http"
+            or (self._listeners and not any(is_listener(source, peer.listener) for source in self._listeners))
         ):
             return None
         client = None if peer.client is None else peer.client[0]
