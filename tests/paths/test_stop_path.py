@@ -117,7 +117,11 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
 
 @all_placements
 async def test_one_mercy_is_for_all(
-    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, tmp_path: Path
+    placement: Placement,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A request, a message and a job that take too long have one deadline, counted from the stop. The job is kept, and
     its attempt does not count.
@@ -135,6 +139,7 @@ async def test_one_mercy_is_for_all(
         assert "http" == scope["type"]
         await trio.sleep(3600)
 
+    caplog.set_level(logging.INFO)
     folder = tmp_path / "jobs"
     config = Config(mules=1, spooler=str(folder), mercy=10, placement=placement)
     begin = datetime.datetime.now(datetime.UTC)
@@ -147,6 +152,9 @@ async def test_one_mercy_is_for_all(
         runtime.stop()
         await runtime.runtime._tree.ended.wait()
         assert 10 <= trio.current_time() - began <= 12.1
+        assert 1 == runtime.log.count("job work cut off", "spooler1")
+    if placement == "task":  # the log of other processes is their own
+        assert 'GET / HTTP/1.1" - 0b 15000.0ms dropped' in caplog.text
     assert 1 == len(list(folder.glob("uwsgi_spoolfile_on_*")))
     assert not list((folder / ".tries").glob("*"))
 

@@ -184,6 +184,7 @@ def test_wrong_names_say_what_was_looked_for(folder: Path, spec: str, factory: b
     ("text", "message"),
     [
         ("import no_such_dependency\n", "ModuleNotFoundError: No module named 'no_such_dependency'"),
+        ("import uwsgi\n", "No module named 'uwsgi'; write `from trio_uwsgi import uwsgi`"),
         ("x = 1 / 0\n", "ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
         ("def app(:\n", "SyntaxError: invalid syntax"),
@@ -322,6 +323,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --chown-socket www", "uWSGI's option --chown-socket does not exist here; leave it out"),
         ("hello --emperor dir", "uWSGI's option --emperor is not supported"),
         ("hello --mules", "--mules needs a value"),
+        ("uwsgi.ini", "uwsgi.ini is not an application; write its options here, or as a Config beside the application"),
         (
             "hello --mules two",
             "trio-uwsgi: --mules: 'two' is neither a number nor a range",

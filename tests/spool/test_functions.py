@@ -16,6 +16,7 @@ from trio_uwsgi._spool.functions import (
     SPOOL_RETRY,
     Job,
     SpoolFunction,
+    SpoolFunctions,
     SpoolMethod,
     verdict,
 )
@@ -431,3 +432,23 @@ async def test_an_argument_may_be_called_self(monkeypatch: pytest.MonkeyPatch) -
 
     assert b"path" == await note.spool(self=2)  # type: ignore[attr-defined]  # declared in `uwsgi/_spool.py`
     assert ((), {"self": 2}) == declared(registry, "note").arguments(job(asked[0]))
+
+
+def test_a_dict_of_vars() -> None:
+    """A function for jobs takes its vars as a dict, too, as with uwsgidecorators; keyword arguments win."""
+    functions = SpoolFunctions()
+
+    def work(job: Job) -> None: ...
+
+    functions.declare(work, name=None, encoding="vars", max_tries=None)
+    request = functions.functions["work"].request(({b"a": b"1", "c": "2"},), {"c": "3"})
+    assert {b"ud_spool_func": b"work", b"a": b"1", b"c": b"3"} == dict(request.pairs)
+
+
+def test_the_body_is_no_var() -> None:
+    """The error says where it is."""
+    job = Job(name="n", path="p", spooler="s", vars={b"a": b"1"}, body=b"x")
+    with pytest.raises(KeyError, match=r"write job\.body"):
+        job["body"]
+    with pytest.raises(KeyError, match="'b'"):
+        job["b"]

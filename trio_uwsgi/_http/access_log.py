@@ -50,6 +50,10 @@ class AccessLog:
         for record in batch:
             logger.info("%s", record)
 
+    def flush_all(self) -> None:
+        """Write all records."""
+        self.flush(len(self._records))
+
     async def serve(self) -> None:
         """Write records until cancelled, and then the rest."""
         try:
@@ -59,4 +63,4 @@ class AccessLog:
                 await trio.lowlevel.checkpoint()
                 self.flush(BATCH)
         finally:
-            self.flush(len(self._records))
+            self.flush_all()

@@ -124,6 +124,8 @@ class HttpService:
         finally:
             for session in list(self.sessions):
                 session.close()
+            if self.access is not None:  # of requests that were cut off just now
+                self.access.flush_all()
 
     def statistics(self) -> HttpStatistics:
         """The counters, and what is running and open now."""

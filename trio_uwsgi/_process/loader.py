@@ -253,7 +253,10 @@ def import_failure(what: str, error: BaseException) -> BootError:
     while tb is not None and _is_machinery(tb):
         tb = tb.tb_next
     error.__traceback__ = tb
-    return BootError(f"{what} failed: {type(error).__name__}: {error}")
+    hint = ""
+    if isinstance(error, ModuleNotFoundError) and error.name in ("uwsgi", "uwsgidecorators"):
+        hint = "; write `from trio_uwsgi import uwsgi`"
+    return BootError(f"{what} failed: {type(error).__name__}: {error}{hint}")
 
 
 def import_took_too_long(app: str, seconds: float) -> str:

@@ -76,6 +76,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     # The value of an unknown option would be taken for the application.
     if not unknown_options and arguments.app is None:
         wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
+    if arguments.app is not None and arguments.app.endswith((".ini", ".yaml", ".yml", ".xml", ".json")):
+        wrong.append(f"{arguments.app} is not an application; {UWSGI_OPTIONS['ini']}")
     if not unknown_options and unknown:
         wrong.append(f"only one application can be served; {unknown[0]!r} is unexpected")
     if wrong:

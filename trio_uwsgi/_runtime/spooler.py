@@ -109,7 +109,7 @@ class Jobs:
                 await in_own_task(self._serve_in_one_task, "jobs")
         finally:
             if self._current is not None:  # cancelled
-                self._abandon(self._current[1])
+                self._abandon(*self._current[:2])
 
     async def _serve_in_one_task(self) -> None:
         """Run jobs until `finish`, or until a job has left something open in this task."""
@@ -122,13 +122,17 @@ class Jobs:
             if (harakiri := self._calls.block_ended(shared)) is not None:
                 self._settle(Result(False, None, harakiri))
 
-    def _abandon(self, claim: Claim) -> None:
+    def _abandon(self, function: SpoolFunction, claim: Claim) -> None:
         if self._member.killed:
             self._running.abandon()
             self._spool.abandon(claim)
-        else:  # a hard stop
+        else:  # a hard stop, or the end of the mercy
             self._running.end()
             self._spool.keep(claim)
+            name = self._member.name
+            what = "%s: the stop has cut off job %s in %s; it is kept, and runs again"
+            logger.warning(what, name, function.name, claim.path)
+            self._member.journal.note(name, f"job {function.name} cut off")
 
     async def _run_jobs(self, shared: SharedScope) -> None:
         while not self._finishing and shared.usable:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from trio_uwsgi._signals.targets import option
-from trio_uwsgi._spool.request import SpoolRequest, make_request, unique_keys
+from trio_uwsgi._spool.request import SpoolRequest, make_request, named_vars, unique_keys
 from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError, SpoolError
 
@@ -68,7 +68,12 @@ class Job(Mapping[str, str]):
     tries: int = 1
 
     def __getitem__(self, name: str) -> str:
-        return self.vars[name.encode("utf-8", "surrogateescape")].decode("utf-8", "surrogateescape")
+        try:
+            return self.vars[name.encode("utf-8", "surrogateescape")].decode("utf-8", "surrogateescape")
+        except KeyError:
+            if name == "body":
+                raise KeyError("body: the body is no var here; write job.body") from None
+            raise KeyError(name) from None
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("utf-8", "surrogateescape") for name in self.vars)
@@ -101,9 +106,11 @@ class SpoolFunction:
             SpoolError: the arguments cannot be encoded.
         """
         if self.encoding == "vars":
-            if args:
+            if len(args) == 1 and isinstance(args[0], Mapping):  # as uwsgidecorators takes them, too
+                given = named_vars(args[0], given)
+            elif args:
                 raise TypeError(
-                    f"{self.name}.spool() takes keyword arguments only, which become the job's vars; declare the "
+                    f"{self.name}.spool() takes keyword arguments or one dict, which are the job's vars; declare the "
                     f"function with pass_arguments=True to call it with positional arguments"
                 )
             if FUNCTION.decode() in given:

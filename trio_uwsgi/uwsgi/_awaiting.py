@@ -34,16 +34,19 @@ def awaited(func: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[
     return called_as(f"uwsgi.{func.__name__}", func)
 
 
-def called_as(name: str, func: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """As `awaited`, for a function that error texts call `name`."""
+def called_as(
+    name: str, func: Callable[P, Coroutine[Any, Any, T]], passed: str = ""
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """As `awaited`, for a function that error texts call `name`; `passed` is how it is passed to a thread's call."""
+    passed = passed or f"{name}, ..."
 
     @functools.wraps(func)
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         if not in_trio_task():
-            raise CannotWait(f"{name}()", f"write trio.from_thread.run({name}, ...){_or_plain_call(name)}", _CALLER)
+            raise CannotWait(f"{name}()", f"write trio.from_thread.run({passed}){_or_plain_call(name)}", _CALLER)
         if is_sync_code(sys._getframe(1)):
             if greenback is None or not greenback.has_portal():
-                how = f"set threads=1 or more, and write trio.from_thread.run({name}, ...)"
+                how = f"set threads=1 or more, and write trio.from_thread.run({passed})"
                 raise CannotWait(f"{name}()", f"{how}, or install greenback{_or_plain_call(name)}", _CALLER)
             return _Watched(name, func(*args, **kwargs))
         return func(*args, **kwargs)

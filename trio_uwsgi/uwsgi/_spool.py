@@ -187,7 +187,7 @@ async def _submit(request: SpoolRequest) -> bytes:
     return await unit.member.services.spools.get(request.spooler).submit(request)
 
 
-SpoolMethod.submit = staticmethod(called_as("f.spool", _submit))
+SpoolMethod.submit = staticmethod(called_as("f.spool", _submit, "functools.partial(f.spool, ...)"))
 
 
 @awaited
