@@ -24,8 +24,8 @@ else:
     import names
 
 
-# A value in quotes, outside of backticks.
-_QUOTED = re.compile(r'(?<![`{:"])"([\w:./,& -]+)"(?![`:])')
+# Code in backticks, or else a value in quotes, which is code too.
+_QUOTED = re.compile(r'`[^`]*`|(?<![`{:"])"[\w:./,& -]+"(?![`:])')
 
 
 class Group(NamedTuple):
@@ -122,7 +122,10 @@ def linked(comment: str, name: str) -> str:
         full = names.entry_of(code, scope)
         return f"`{code}`" if full is None else f"{{py:obj}}`{code} <{full}>`"
 
-    return names.replace_code(_QUOTED.sub(r'`"\1"`', comment), role)
+    def as_code(found: re.Match[str]) -> str:
+        return found[0] if found[0].startswith("`") else f"`{found[0]}`"
+
+    return names.replace_code(_QUOTED.sub(as_code, comment), role)
 
 
 def page() -> str:

@@ -79,6 +79,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
             "site": app,
             "shop": app,
             "mount": trio_uwsgi.mount,
+            "Tls": trio_uwsgi.Tls,
             "open_database": open_database,
             "fd": here.fileno(),
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import pytest
 from wsproto.extensions import PerMessageDeflate
@@ -15,8 +16,11 @@ from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.response import upgrade_response
 from trio_uwsgi._http.websocket import Closed, Message, Ping, Pong, WebSocket
-from trio_uwsgi._http.websocket_handshake import Offer, Refused, accept_headers, read_offer
+from trio_uwsgi._http.websocket_handshake import Offer, Refused, accept_headers, is_handshake, read_offer
 from trio_uwsgi.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.request import Request
 
 pytestmark = pytest.mark.pure
 
@@ -231,11 +235,16 @@ def test_a_server_offers_nothing() -> None:
 # ----- the handshake
 
 
-def offer(*lines: bytes, line: bytes = b"GET /chat HTTP/1.1") -> Offer | Refused:
-    """What is read of a request with these headers."""
+def asking(*lines: bytes, line: bytes = b"GET /chat HTTP/1.1") -> Request:
+    """A request with these headers."""
     head = b"\r\n".join([line, b"Host: h", b"Upgrade: websocket", b"Connection: upgrade", *lines]) + b"\r\n\r\n"
     (request,) = RequestParser(Limits(max_header_size=1000, max_headers=20, max_body=0)).feed(head)
-    return read_offer(request)
+    return request
+
+
+def offer(*lines: bytes, line: bytes = b"GET /chat HTTP/1.1") -> Offer | Refused:
+    """What is read of a request with these headers."""
+    return read_offer(asking(*lines, line=line))
 
 
 VERSION, KEYED = b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: " + KEY
@@ -273,6 +282,12 @@ def test_offers_that_cannot_be_accepted(refused: Offer | Refused, status: int) -
     """The client gets a status, and why."""
     assert isinstance(refused, Refused)
     assert status == refused.status
+
+
+def test_a_request_that_is_no_handshake() -> None:
+    """It only has the word in its Upgrade header."""
+    assert not is_handshake(asking())
+    assert is_handshake(asking(VERSION))
 
 
 def test_an_answer() -> None:

@@ -70,7 +70,14 @@ async def hinting(scope: Scope, receive: Receive, send: Send) -> None:
         raise
     await trio.sleep(1)
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": repr(sorted(scope.get("extensions", {}))).encode()})
+    await send(
+        {
+            "type": "http.response.body",
+            "body": repr(
+                sorted({"http.response.early_hint", "http.response.trailers"} & set(scope["extensions"]))
+            ).encode(),
+        }
+    )
 
 
 @all_placements

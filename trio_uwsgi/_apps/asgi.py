@@ -11,6 +11,7 @@ from trio_uwsgi._apps.asgi_exchange import AsgiApp, AsgiExchange
 from trio_uwsgi._apps.asgi_websocket import WebSocketExchange
 from trio_uwsgi._apps.runners import Runner, RunnerDriver
 from trio_uwsgi._http.deadlines import Deadlines
+from trio_uwsgi._http.websocket_handshake import is_handshake
 from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
@@ -47,7 +48,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
     @staticmethod
     def exchange_type(session: Session, request: Request) -> AsgiExchange:
         """Make the exchange of a request."""
-        if request.upgrade == b"websocket":
+        if request.upgrade == b"websocket" and is_handshake(request):
             return WebSocketExchange(session, request)
         return AsgiExchange(session, request)
 

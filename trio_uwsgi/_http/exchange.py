@@ -190,11 +190,11 @@ class Exchange(Unit):
             )
         if service.draining and not response.sent_head:
             response.keep_alive = False
+            if service.streams_end:  # what begins now is told, too
+                self.drain()
         elif request.expect_continue and not (self.continued or request.complete):
             # Without 100 Continue a client may send its body or not: the body could be taken for its next request.
             response.keep_alive = False
-            if service.streams_end:  # what begins now is told, too
-                self.drain()
         data = response.data(piece, more, service.date())
         self.sent += len(piece)
         return data

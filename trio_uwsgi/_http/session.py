@@ -71,7 +71,8 @@ class Session(Lingering):
         self._watch(service.header)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {peer_name(self.peer)} {self.phase.name} {len(self.queue)=} {self.pending=}>"
+        name = f"{type(self).__name__} {peer_name(self.peer)} {self.phase.name}"
+        return f"<{name} queue={len(self.queue)} pending={self.pending}>"
 
     # --- input --------------------------------------------------------------------------------------------------------
 

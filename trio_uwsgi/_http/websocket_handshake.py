@@ -13,7 +13,7 @@ from trio_uwsgi.errors import LocalProtocolError
 if TYPE_CHECKING:
     from trio_uwsgi._http.request import Headers, Request
 
-__all__ = ["Offer", "Refused", "accept_headers", "read_offer"]
+__all__ = ["Offer", "Refused", "accept_headers", "is_handshake", "read_offer"]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _OWN = (b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol")
@@ -32,6 +32,11 @@ class Refused(NamedTuple):
 
     status: int
     reason: str
+
+
+def is_handshake(request: Request) -> bool:
+    """Does a request whose `upgrade` is `websocket` speak of WebSocket? Any other is an ordinary request."""
+    return any(name.startswith(b"sec-websocket-") for name, _ in request.headers)
 
 
 def read_offer(request: Request) -> Offer | Refused:

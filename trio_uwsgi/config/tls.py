@@ -23,18 +23,18 @@ _FORM = "write ADDRESS,CERTIFICATE,KEY[,CIPHERS[,CLIENT_CA]]"
 class Tls:
     """Where HTTPS is served, and with which certificates. Files are in PEM.
 
-    Only `address` is needed, and either `certificate` or `context`:
+    Only `address` is needed, and either `certificate` or `context`.
 
-    - `address`: where to listen, an `Address` or a text as `Address.parse` reads it.
-    - `certificate`: file of the certificate, followed by those that lead to its root.
-    - `key`: file of its private key, without a passphrase; None: it is in the file of the certificate.
-    - `ciphers`: OpenSSL's list of ciphers for TLS 1.2; "" is those of Mozilla's "intermediate" recommendation.
-    - `client_ca`: file of the authorities whose certificates clients may show; None: clients are not asked for one.
-    - `client_required`: refuse clients that show none.
-    - `sni`: more certificates, by the name that the client asks for: `{"example.org": ("cert.pem", "key.pem")}`. A name
-      may begin with `*.`, which stands for one label. Other clients get `certificate`.
-    - `context`: an `ssl.SSLContext` of your own, in place of all but the address. Only where members are tasks.
-
+    Attributes:
+        address: where to listen, an `Address` or a text as `Address.parse` reads it.
+        certificate: file of the certificate, followed by those that lead to its root.
+        key: file of its private key, without a passphrase; None: it is in the file of the certificate.
+        ciphers: OpenSSL's list of ciphers for TLS 1.2; "" is those of Mozilla's "intermediate" recommendation.
+        client_ca: file of the authorities whose certificates clients may show; None: clients are not asked for one.
+        client_required: refuse clients that show none.
+        sni: more certificates, by the name that the client asks for: `{"example.org": ("cert.pem", "key.pem")}`. A name
+            may begin with `*.`, which stands for one label. Other clients get `certificate`.
+        context: an `ssl.SSLContext` of your own, in place of all but the address. Only where members are tasks.
     Raises:
         ConfigError: a value is of the wrong type, or does not go with another one.
     Example:
