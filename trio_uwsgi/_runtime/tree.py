@@ -114,6 +114,8 @@ class NurseryTree:
 
     def renew_certificates(self) -> bool:
         """Read the listeners' certificates again. False: there are none."""
+        if all(listener.tls is None for listener in self.environment.listeners):
+            return False
         self._on_reloading(True)
         try:
             found = renew_certificates(self.environment.listeners)
