@@ -49,7 +49,6 @@ def extension(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The full names of all entries of the site, with their kind, as the built site lists them for other sites."""
-    pytest.importorskip("sphinx")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-D", "html_theme=basic", "docs", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
@@ -202,7 +201,6 @@ def test_what_a_name_means(text: str, scope: tuple[object, ...], expected: str |
 
 def test_what_a_docstring_becomes() -> None:
     """Sections become fields, an example a block of Python, and single backticks links or code."""
-    pytest.importorskip("sphinx")
     docstring = inspect.cleandoc(
         """Raise it.
 
