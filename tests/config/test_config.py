@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from trio_uwsgi.config import Address, Config
-from trio_uwsgi.config.connections import HttpLimits, HttpTimeouts, LoadLimits, SocketOptions, StreamEnds
+from trio_uwsgi.config.connections import (
+    HttpLimits,
+    HttpTimeouts,
+    LoadLimits,
+    SocketOptions,
+    StreamEnds,
+    WebSocketOptions,
+)
 from trio_uwsgi.config.options import Mules, ProcessOptions, RecyclingLimits, SpoolerOptions
 from trio_uwsgi.errors import ConfigError
 
@@ -456,3 +463,12 @@ def test_proxies() -> None:
     assert ("unix",) == Config(forwarded_allow="unix").forwarded_allow
     config = Config(forwarded_allow=["10.0.0.0/8", ":80"], forwarded_headers="Forwarded")
     assert (("10.0.0.0/8", ":80"), ("forwarded",)) == (config.forwarded_allow, config.forwarded_headers)
+
+
+def test_websockets() -> None:
+    """What they need, under shorter names."""
+    config = Config(
+        websocket_ping_interval=1, websocket_ping_timeout=2, max_websocket_message=3, websocket_deflate=False
+    )
+    expected = WebSocketOptions(ping_interval=1, ping_timeout=2, max_message=3, deflate=False)
+    assert expected == config.websocket_options

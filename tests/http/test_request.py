@@ -14,6 +14,7 @@ from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.peer import Peer
 from trio_uwsgi._http.request import Request, split_host
+from trio_uwsgi._http.tls_facts import TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -229,3 +230,14 @@ def test_the_path_as_bytes() -> None:
     """It is decoded once, whatever the bytes are."""
     for target, expected in ((b"/a/b", b"/a/b"), (b"/%ff%2e%252e/b?c=%20", b"/\xff.%2e/b"), (b"*", b"*")):
         assert expected == Request("GET", target, "1.1", []).path_bytes()
+
+
+def test_the_facts_of_tls() -> None:
+    """They are in the environ and in the scope, whose extension is a copy."""
+    facts = TlsFacts({"SSL_PROTOCOL": "TLSv1.3"}, {"tls_version": 0x0304})
+    peer = dataclasses.replace(PEER, scheme="https", tls=facts)
+    request = parse(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    assert "TLSv1.3" == request.wsgi_environ(peer, {})["SSL_PROTOCOL"]
+    scope: Any = request.asgi_scope(peer, {})
+    assert ("https", {"tls_version": 0x0304}) == (scope["scheme"], scope["extensions"]["tls"])
+    assert scope["extensions"]["tls"] is not facts.extension

@@ -24,6 +24,7 @@ from trio_uwsgi._http.reactor import serve_sockets
 from trio_uwsgi._http.tls_codec import TlsCodec, TlsFailed
 from trio_uwsgi._http.tls_stream import TlsStream
 from trio_uwsgi.config.connections import SocketOptions
+from trio_uwsgi.config.static import StaticOptions
 from trio_uwsgi.config.tls import Tls
 from trio_uwsgi.errors import ListenError
 
@@ -721,3 +722,16 @@ async def test_damaged_connections(listen: Any, serve: Any) -> None:
     await client.close()
     await until(lambda: before == descriptors() and not server.world.service.sessions)
     assert [] == server.world.journal.failures
+
+
+async def test_files_are_encrypted(listen: Any, serve: Any, tmp_path: Path) -> None:
+    """Static files and ranges of them, larger than what a socket takes at once."""
+    data = random.Random(3).randbytes(1_500_000)
+    (tmp_path / "big.bin").write_bytes(data)
+    server = await listen(hello, serve, static=StaticOptions(maps=(("/files", str(tmp_path)),)))
+    client = await server.connect(buffer=4096)
+    for _ in range(2):
+        await client.send(b"GET /files/big.bin HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert data == (await client.response()).body
+    await client.send(b"GET /files/big.bin HTTP/1.1\r\nHost: x\r\nRange: bytes=100000-400000\r\n\r\n")
+    assert data[100_000:400_001] == (await client.response()).body

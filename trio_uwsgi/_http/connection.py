@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import trio
 
 from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
 from trio_uwsgi._http.limits import HIGH_WATER
-from trio_uwsgi._http.open_file import FilePart
+from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.tls_codec import TlsFailed
@@ -120,16 +119,7 @@ class StreamSession(Session):
             self.retime()
 
     def write_file(self, file: OpenFile, offset: int, count: int) -> None:
-        try:
-            data = os.pread(file.descriptor, count, offset)
-            if len(data) < count:
-                raise FilePart(file, offset + len(data), count).truncated()
-        except OSError:
-            self.close(reset=True)
-            return
-        if self.exchange is not None:
-            self.exchange.sent += count
-        self.write(data)
+        write_loaded(self, file, offset, count)
 
     def _reading_changed(self) -> None:
         self._changed.set()

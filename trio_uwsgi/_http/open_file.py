@@ -15,11 +15,14 @@ import logging
 import os
 import stat
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 import trio
 
-__all__ = ["PART", "FilePart", "OpenFile", "in_reader"]
+if TYPE_CHECKING:
+    from trio_uwsgi._http.session import Session
+
+__all__ = ["PART", "FilePart", "OpenFile", "in_reader", "write_loaded"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -156,3 +159,17 @@ class FilePart:
             "a file was truncated to %d bytes or less while it was sent; its connection is closed", self.offset
         )
         return OSError(errno.EIO, "the file was truncated")
+
+
+def write_loaded(session: Session, file: OpenFile, offset: int, count: int) -> None:
+    """The `write_file` of a transport that needs the bytes: to encrypt them, or for a stream."""
+    try:
+        data = os.pread(file.descriptor, count, offset)
+        if len(data) < count:
+            raise FilePart(file, offset + len(data), count).truncated()
+    except OSError:
+        session.close(reset=True)
+        return
+    if session.exchange is not None:
+        session.exchange.sent += count
+    session.write(data)

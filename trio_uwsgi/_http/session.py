@@ -263,9 +263,8 @@ class Session(Lingering):
         """Abort the exchange: answer `status`, or reset the connection if its response has begun."""
         if self.exchange is not exchange:
             return
-        if (
-            status == 500 and self.eof and not exchange.request.complete
-        ):  # the cause of whatever error the application raised
+        # The client is the cause of whatever error the application raised.
+        if status == 500 and self.eof and not exchange.request.complete:
             status, reason = 400, BODY_CUT
         answer = b""
         if not exchange.head_sent:

@@ -15,6 +15,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.socket_session import DONTWAIT, OUT, RECEIVE, SocketSession
 from trio_uwsgi._http.tls_codec import TlsCodec, TlsFailed
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
     from trio_uwsgi._http.certificates import ServerTls
+    from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.reactor import Reactor
 
@@ -91,6 +94,8 @@ class SealedSocket:
 
 class TlsSession(SocketSession):
     """A session whose transport is TLS over a socket in the reactor's epoll set."""
+
+    file_part = HIGH_WATER
 
     __slots__ = ("_codec", "_raw", "_sealed")
 
@@ -165,6 +170,9 @@ class TlsSession(SocketSession):
                 return
             self.rearm()
         super().ready(events)
+
+    def write_file(self, file: OpenFile, offset: int, count: int) -> None:
+        write_loaded(self, file, offset, count)  # never os.sendfile, which would send it as it is
 
     def _rearm_if_registered(self) -> None:
         if self._mask >= 0:
