@@ -136,8 +136,8 @@ async def test_a_cancelled_call_leaves_nothing(
         with trio.fail_after(30):
             await done.wait()
             # The other node may still be writing what a cancelled call has sent to it.
-            while runtime.statistics().http[0].running:
-                await trio.sleep(0.01)  # it tells nobody
+            while runtime.statistics().http[0].running:  # noqa: ASYNC110  # it tells nobody
+                await trio.sleep(0.01)
         assert (0, 0) == (runtime.statistics().http[0].running, runtime.statistics().members[0].running)
         runtime.stop()
     assert before == descriptors()
