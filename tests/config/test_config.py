@@ -261,6 +261,7 @@ def test_when_streams_are_told() -> None:
     """WebSockets at once and others after half the mercy, or both when the option says."""
     assert StreamEnds(websockets=0, responses=15) == Config().stream_ends
     assert StreamEnds(websockets=0, responses=5) == Config(mercy=10).stream_ends
+    assert StreamEnds(websockets=0, responses=2, idle=1) == Config(mercy=4).stream_ends
     assert StreamEnds(websockets=0, responses=0) == Config(stop_streams=0).stream_ends
     assert StreamEnds(websockets=7, responses=7) == Config(stop_streams=7).stream_ends
     assert LoadLimits(connections=5, requests=6) == Config(max_connections=5, max_concurrent_requests=6).load_limits

@@ -169,6 +169,7 @@ class HttpService:
             return
         self.others_serve = others_serve
         self.draining = self._looks_at_ends = True
+        self.linger.limit = min(self.linger.limit, self.options.stream_ends.idle)  # a client's last one ends in time
         self.drain_called.set()
         for acceptor in self.acceptors:
             acceptor.stop_accepting()

@@ -533,7 +533,8 @@ class Config:
     def stream_ends(self) -> StreamEnds:
         """When streams are told to end."""
         given = self.stop_streams
-        return StreamEnds(websockets=given or 0, responses=self.mercy / 2 if given is None else given)
+        responses = self.mercy / 2 if given is None else given
+        return StreamEnds(websockets=given or 0, responses=responses, idle=min(2, self.mercy / 4))
 
     @property
     def static_options(self) -> StaticOptions:

@@ -47,10 +47,13 @@ class LoadLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEnds:
-    """Seconds from the beginning of a stop or a reload until what streams is told to end."""
+    """Seconds from the beginning of a stop or a reload until what streams is told to end; and seconds that an idle
+    client of a worker that is replaced has for one more request.
+    """
 
     websockets: float = 0
     responses: float = 15
+    idle: float = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
