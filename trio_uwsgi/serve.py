@@ -14,7 +14,7 @@ import platform
 import random
 import time
 import zoneinfo
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -51,6 +51,7 @@ from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -287,6 +288,7 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     ):
         for address in bound:
             logger.info("%s on %s%s", protocol, address, _lacks_ipv4(address, bound, asked))
+    _warn_of_strangers(config.forwarded_allow, runtime.addresses + runtime.https_addresses)
     workers = f"{config.workers} worker{'s' * (config.workers != 1)}"
     pool = config.mule_pool
     mules = f"{'' if pool.min == pool.max else f'{pool.min} to '}{pool.max} mule{'s' * (pool.max != 1)}"
@@ -294,6 +296,17 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
     spooling = f" and {spoolers} spooler{'s' * (spoolers != 1)}" if spoolers else ""
     where = "processes" if config.placement == "process" else "tasks"
     logger.info("%s, %s%s, in %s of process %d", workers, mules, spooling, where, os.getpid())
+
+
+def _warn_of_strangers(sources: Iterable[str], listeners: Sequence[Address]) -> None:
+    """Log it if proxies are believed that cannot connect, as with the address of one and a unix socket."""
+    if sources and listeners and not any(can_match(source, listener) for source in sources for listener in listeners):
+        logger.warning(
+            "no connection to %s can come from forwarded_allow=%s, so the headers of proxies are ignored; a proxy that "
+            "connects to a unix socket is the source unix, one that connects over TCP is loopback or its address",
+            ", ".join(map(str, listeners)),
+            ",".join(sources),
+        )
 
 
 def _lacks_ipv4(address: Address, bound: Sequence[Address], asked: Sequence[Address]) -> str:

@@ -446,6 +446,13 @@ def test_what_a_process_becomes() -> None:
     [
         ({"forwarded_allow": "proxy"}, "forwarded_allow is given 'proxy', which is not a source"),
         ({"forwarded_allow": 7}, "forwarded_allow is given 7"),
+        ({"forwarded_allow": "10.0.0.0/33"}, "is given '10.0.0.0/33', which is not a network; write the address and"),
+        ({"forwarded_allow": "10.0/8"}, "forwarded_allow is given '10.0/8', which is not a network"),
+        ({"forwarded_allow": "10/8"}, "forwarded_allow is given '10/8', which is not a network"),
+        ({"proxy_protocol": "2001:db8::/200"}, "proxy_protocol is given '2001:db8::/200', which is not a network"),
+        ({"forwarded_allow": "10.0.0.1/"}, "forwarded_allow is given '10.0.0.1/', which is not a network"),
+        ({"forwarded_allow": "10.0.0.1/8"}, "write '10.0.0.0/8' for the network, or '10.0.0.1' for this address alone"),
+        ({"modifiers": {"rpc": "10.0.0.0/33"}}, "modifiers: 'rpc' is given '10.0.0.0/33', which is not a network"),
         ({"forwarded_headers": "x-real-ip"}, "forwarded_headers has 'x-real-ip' in it, which is not read"),
         ({"forwarded_headers": 7}, "forwarded_headers=7 is not a list of headers"),
         ({"forwarded_headers": [7]}, "forwarded_headers has 7 in it, which is not read"),
@@ -462,6 +469,9 @@ def test_proxies() -> None:
     """One source or several; nobody by default."""
     assert () == Config().forwarded_allow
     assert ("unix",) == Config(forwarded_allow="unix").forwarded_allow
+    assert ("10.0.0.1/32",) == Config(forwarded_allow="10.0.0.1").forwarded_allow
+    paths = ["/run/10.0.0.0/3", "unix:10.0.0.0/33", "run/app.sock", "./3"]
+    assert tuple(str(Address.parse(path)) for path in paths) == Config(forwarded_allow=paths).forwarded_allow
     config = Config(forwarded_allow=["10.0.0.0/8", ":80"], forwarded_headers="Forwarded")
     assert (("10.0.0.0/8", ":80"), ("forwarded",)) == (config.forwarded_allow, config.forwarded_headers)
 

@@ -12,8 +12,9 @@ from trio_uwsgi._nodes.rpc_functions import RpcFunction
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.targets import Headcount
-from trio_uwsgi.config import Config
+from trio_uwsgi.config import Address, Config
 from trio_uwsgi.config.options import AccessRules, Alarm, Cache, LogAlarm, Mules
+from trio_uwsgi.config.sources import can_match, read_sources
 from trio_uwsgi.errors import ConfigError, RegistrationError
 
 pytestmark = pytest.mark.pure
@@ -132,6 +133,30 @@ def test_sources(source: str, client: str | None, listener: str, allowed: bool) 
     rules = AccessRules.parse({"rpc": source})
     assert allowed is rules.allow(173, client, listener)
     assert not rules.allow(18, client, listener)
+
+
+@pytest.mark.parametrize(
+    ("source", "listener", "possible"),
+    [
+        ("unix", "unix:/a", True),
+        ("any", "unix:/a", True),
+        ("/a", "unix:/a", True),
+        ("/b", "unix:/a", False),
+        ("loopback", "unix:/a", False),
+        ("10.0.0.1", "unix:/a", False),
+        ("unix", "0.0.0.0:1", False),
+        ("any", "0.0.0.0:1", True),
+        (":1", "0.0.0.0:1", True),
+        (":2", "0.0.0.0:1", False),
+        ("/a", "0.0.0.0:1", False),
+        ("loopback", "0.0.0.0:1", True),
+        ("10.0.0.0/8", "0.0.0.0:1", True),
+    ],
+)
+def test_where_connections_can_come_from(source: str, listener: str, possible: bool) -> None:
+    """Clients of a unix socket have no address, and those of TCP have one."""
+    (read,) = read_sources("forwarded_allow", source)
+    assert possible is can_match(read, Address.parse(listener))
 
 
 def test_access_is_local_unless_said_otherwise() -> None:

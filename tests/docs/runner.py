@@ -186,7 +186,7 @@ class PageRun:
         if path.name == "conftest.py":
             return
         if path.name.startswith("test_"):
-            self._bash(f"python -m pytest -q -p no:cacheprovider -o trio_mode=true {path.relative_to(self._folder)}")
+            self._bash(f"python -m pytest -q -p no:cacheprovider {path.relative_to(self._folder)}")
         elif path.name != "__main__.py":
             module = ".".join(path.relative_to(self._folder).with_suffix("").parts)
             self._bash(f"python -c 'import {module}'")

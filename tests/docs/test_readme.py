@@ -17,8 +17,8 @@ def test_it_is_short() -> None:
 
 
 def test_it_begins_with_a_short_program_and_its_test() -> None:
-    """They are the first two blocks; the runner of pages runs them."""
-    program, test = BLOCKS[:2]
+    """They are the first blocks, with the configuration that the test needs; the runner of pages runs them."""
+    program, _, test = BLOCKS[:3]
     assert ("hello.py", "test_hello.py") == (program.file_name, test.file_name)
     assert 15 >= len([line for line in program.text.splitlines()[1:] if line])
 

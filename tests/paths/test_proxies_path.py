@@ -78,8 +78,12 @@ async def test_the_log(autojump_clock: MockClock, uwsgi_registry: Registry, capl
 
 
 @task_placements("the test writes bytes by hand")
-async def test_the_proxy_protocol(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
-    """The client is that of the header, for all requests of the connection; one without a header is closed."""
+async def test_the_proxy_protocol(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client is that of the header, for all requests of the connection; one without a header is closed, which the
+    log says without the status of an answer.
+    """
     config = Config(placement=placement, proxy_protocol="loopback", header_timeout=5)
     request = b"GET /where HTTP/1.1\r\nHost: h\r\n\r\n"
     async with open_runtime(flask_app(), config, registry=uwsgi_registry) as runtime:
@@ -96,3 +100,8 @@ async def test_the_proxy_protocol(placement: Placement, autojump_clock: MockCloc
             await stream.send_all(b"PROXY TCP4")
             assert b"" == await stream.receive_some(10_000)
             assert 5 == round(trio.current_time() - began)
+    closed = [record.getMessage().partition(": ")[2] for record in caplog.records if record.levelname == "WARNING"]
+    assert [
+        "closed without an answer: the connection does not begin with a PROXY header",
+        "closed without an answer: the request's head was not received in time",
+    ] == closed

@@ -15,10 +15,12 @@ import trio
 
 from trio_uwsgi._http.accepting import peer_of
 from trio_uwsgi._http.listeners import Listener, open_listeners
+from trio_uwsgi.config import Config
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.connections import SocketOptions
 from trio_uwsgi.errors import BootError, ListenError
 from trio_uwsgi.serve import _lacks_ipv4 as lacks_ipv4
+from trio_uwsgi.serve import serve
 
 pytestmark = pytest.mark.real
 
@@ -126,6 +128,33 @@ def test_what_does_not_answer_ipv4_says_so(bound: list[str], asked: list[str], e
     """The start-up line of all interfaces of IPv6 says that it is not those of IPv4, and how to have both."""
     addresses, wanted = ([Address.parse(text) for text in texts] for texts in (bound, asked))
     assert expected == [lacks_ipv4(address, addresses, wanted) for address in addresses]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "sources", "warned"),
+    [
+        (["{}/a.sock"], "10.0.0.1", True),
+        (["{}/a.sock"], ["10.0.0.1", "unix"], False),
+        (["127.0.0.1:0"], "unix", True),
+        (["127.0.0.1:0", "{}/a.sock"], "10.0.0.1", False),
+        ([], "10.0.0.1", False),
+    ],
+)
+async def test_proxies_that_cannot_connect(
+    addresses: list[str], sources: str | list[str], warned: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A warning names the listeners and what is believed, where no listener has such clients."""
+    config = Config(http=[address.format(tmp_path) for address in addresses], forwarded_allow=sources)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(serve, no_app, config)
+        nursery.cancel_scope.cancel()
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned is any(" can come from forwarded_allow=" in warning for warning in warnings)
+
+
+def no_app(environ: dict[str, object], start_response: object) -> list[bytes]:
+    """An application for no request."""
+    raise NotImplementedError
 
 
 async def test_an_inherited_socket_for_both_families_tells_plain_addresses() -> None:

@@ -555,9 +555,16 @@ def test_cron_is_five_integers_or_a_string(when: Any) -> None:
         cron_spec(*when)
 
 
-@pytest.mark.parametrize("name", [lambda: b"", b"f", "", "x" * 256, "\ud800"])
+def test_a_bare_rpc_handler_is_refused_with_how_to_write_it() -> None:
+    """One that was given no parentheses would be lost."""
+    bare: Any = refresh
+    with pytest.raises(RegistrationError, match=r"needs the name that callers use: write @rpc_handler\('refresh'\)"):
+        Registry().rpc_handler(bare)
+
+
+@pytest.mark.parametrize("name", [b"f", "", "x" * 256, "\ud800"])
 def test_an_rpc_handler_needs_a_name(name: Any) -> None:
-    """One that was given no parentheses would be lost; and others could not be called."""
+    """Others could not be called."""
     registry = Registry()
     with pytest.raises(RegistrationError, match="is not the name of an RPC function"):
         registry.rpc_handler(name)

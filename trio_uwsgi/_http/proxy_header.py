@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from trio_uwsgi._http.response import Response
-from trio_uwsgi.config.sources import is_listener, matches
+from trio_uwsgi.config.sources import is_listener, matches, names_listener
 from trio_uwsgi.errors import RemoteProtocolError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ProxyRules:
     """
 
     def __init__(self, sources: Sequence[str]) -> None:
-        self._listeners = [source for source in sources if _is_address(source)]
+        self._listeners = [source for source in sources if names_listener(source)]
         self._balancers = [source for source in sources if source not in self._listeners]
 
     def preface(self, peer: Peer) -> ProxyPreface | None:
@@ -60,16 +60,6 @@ class ProxyRules:
         client = None if peer.client is None else peer.client[0]
         allowed = not self._balancers or any(matches(each, client, "") for each in self._balancers)
         return ProxyPreface(allowed)
-
-
-def _is_address(source: str) -> bool:
-    if source in ("unix", "loopback", "any"):
-        return False
-    try:
-        ipaddress.ip_network(source)
-    except ValueError:
-        return True
-    return False
 
 
 class ProxyPreface:

@@ -12,11 +12,8 @@ Theory. A session has one phase, and is in at most one table of deadlines:
     CLOSED    the transport is closed.
 
 Requests of a connection run one at a time; pipelined ones wait in `queue`, and the client is not read meanwhile, so one
-read bounds the queue. Methods never wait and never raise: they are called from batches, from tasks, and when deadlines
-pass.
-
-A subclass with the hooks of `transport.py` moves the bytes: `socket_session.py` for sockets, `connection.py` for
-streams.
+read bounds the queue. Methods never wait and never raise. Batches, tasks and deadlines call them; a subclass with the
+hooks of `transport.py` moves the bytes: `socket_session.py` for sockets, `connection.py` for streams.
 """
 
 from __future__ import annotations
@@ -304,6 +301,9 @@ class Session(Lingering):
         self._end(early=early)
 
     def _log_refusal(self, error: RemoteProtocolError) -> None:
+        if isinstance(self.parser, ProxyPreface):  # it answers nothing
+            logger.warning("%s: closed without an answer: %s", peer_name(self.peer), error)
+            return
         logger.warning("%s: refused with %d: %s", peer_name(self.peer), error.status_hint, error)
 
     def _end(self, *, early: bool = False) -> None:

@@ -44,6 +44,9 @@ def rpc_function(name: str, func: Callable[..., object], argc: int) -> RpcFuncti
 
 def check_rpc_name(name: str) -> None:
     """Refuse names that cannot be sent; and a function, which means that a decorator lacks its parentheses."""
+    if callable(name):
+        name = getattr(name, "__name__", "name")
+        raise RegistrationError(f"an RPC function needs the name that callers use: write @rpc_handler({name!r})")
     try:
         size = len(name.encode()) if isinstance(name, str) else 0
     except UnicodeEncodeError:

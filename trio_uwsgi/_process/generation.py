@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import math
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -89,6 +90,7 @@ class Generation:
         self._zygote: Zygote
         self._restart_tried = trio.Event()  # set after each attempt to replace the zygote
         self._failures: dict[str, int] = {}
+        self._shown: deque[str] = deque(maxlen=20)  # tracebacks in the log, until a member starts
         self._adopted = False
         self._watchdog = Watchdog(plan.settings.blocked_limits)
         self._instances_running = 0
@@ -238,7 +240,9 @@ class Generation:
             elif isinstance(frame, SpoolerFrequency):
                 self.frequency.set(frame.seconds)
             else:
-                watched.started = watched.started or isinstance(frame, Ready)
+                if isinstance(frame, Ready):
+                    watched.started = True
+                    self._shown.clear()
                 master.obey(instance, frame)
 
         link = MemberLink(child.ctl, handle, window)
@@ -301,13 +305,14 @@ class Generation:
         error = BootError(failure.reason)
         if failure.traceback:
             error.__cause__ = RemoteTraceback(failure.traceback)
-        if _waits_for_slot(instance):
-            logger.error("%s cannot start: %s", slot.name, error, exc_info=error.__cause__)
-            return Died(f"it cannot start: {failure.reason}")
-        failures = self._failures[slot.name] = self._failures.get(slot.name, 0) + 1
-        if failures >= MOST_BOOT_FAILURES:
-            raise error
-        logger.error("%s cannot start: %s", slot.name, error, exc_info=error.__cause__)
+        if not _waits_for_slot(instance):
+            failures = self._failures[slot.name] = self._failures.get(slot.name, 0) + 1
+            if failures >= MOST_BOOT_FAILURES:
+                raise error
+        shown = failure.traceback in self._shown
+        if not shown:
+            self._shown.append(failure.traceback)
+        logger.error("%s cannot start: %s", slot.name, error, exc_info=None if shown else error.__cause__)
         return Died(f"it cannot start: {failure.reason}")
 
 

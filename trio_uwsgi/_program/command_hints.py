@@ -14,7 +14,10 @@ __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
 _TLS = "write --https ADDR,CERT,KEY[,CIPHERS[,CLIENT_CA]]"
 _STDERR = "leave it out, the log goes to standard error; --disable-logging disables the access log"
-_PROXY = "write --forwarded-allow SOURCE for the proxies whose headers are believed"
+_PROXY = "write --forwarded-allow SOURCE for the proxies whose headers are believed; those of a unix socket are unix"
+_KIND = "leave it out; use --processes N, and --threads N for WSGI; ASGI runs on Trio and anyio, asyncio does not run"
+_CONNECTIONS = "write --max-connections N, or --max-concurrent-requests N to answer 503 beyond"
+_TIMEOUT = "write --harakiri SEC, the time limit of a request with its response; leave it out if you stream"
 _FOLDERS = "leave it out, --reload watches the current directory and the application's"
 
 # Options of gunicorn, uvicorn and hypercorn that neither uWSGI nor trio_uwsgi has.
@@ -24,18 +27,14 @@ FOREIGN_OPTIONS = {
     "uds": "write --http /path/of.sock",
     "fd": "write --http fd://N",
     "w": "write --processes N; --workers N alone runs workers as tasks of one process",
-    **dict.fromkeys(("k", "worker-class"), "leave it out; use --processes N, and --threads N for WSGI"),
-    **dict.fromkeys(
-        ("t", "timeout", "timeout-worker-healthcheck"), "write --harakiri SEC, the time limit of a request"
-    ),
+    **dict.fromkeys(("k", "worker-class"), _KIND),
+    **dict.fromkeys(("t", "timeout", "timeout-worker-healthcheck"), _TIMEOUT),
     **dict.fromkeys(("graceful-timeout", "timeout-graceful-shutdown"), "write --mercy SEC"),
     **dict.fromkeys(("keep-alive", "timeout-keep-alive"), "write --keep-alive-timeout SEC"),
     "read-timeout": "write --header-timeout SEC, and --socket-timeout SEC for bodies",
     **dict.fromkeys(("max-requests-jitter", "limit-max-requests-jitter"), "write --max-requests-delta N"),
     "limit-max-requests": "write --max-requests N, with --processes",
-    **dict.fromkeys(
-        ("worker-connections", "limit-concurrency"), "leave it out, the number of connections is not limited"
-    ),
+    **dict.fromkeys(("worker-connections", "limit-concurrency"), _CONNECTIONS),
     "backlog": "write --listen N",
     **dict.fromkeys(("limit-request-line", "limit-request-field-size"), "write --max-header-size BYTES"),
     "h11-max-incomplete-event-size": "write --max-header-size BYTES",

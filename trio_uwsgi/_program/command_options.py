@@ -184,7 +184,7 @@ OPTIONS = (
         "listeners",
         "SOURCE,...",
         _words,
-        "proxies whose X-Forwarded headers are believed: unix, loopback, 10.0.0.0/8, ADDR; repeatable [none]",
+        "proxies whose X-Forwarded headers are believed: unix, loopback, 10.0.0.1, 10.0.0.0/8, ADDR; repeatable [none]",
         collect=_joined,
     ),
     Option(
@@ -243,7 +243,7 @@ OPTIONS = (
         "members",
         "N",
         whole,
-        "threads for WSGI requests, per worker [1; none with --processes]",
+        "WSGI requests that a worker runs at once, each in a thread [1; with --processes one without a thread]",
     ),
     Option(
         "mules",
@@ -347,13 +347,13 @@ OPTIONS = (
     Option("mule_harakiri", "time", "SEC", _seconds, "the same limit in mules"),
     Option("spooler_harakiri", "time", "SEC", _seconds, "the same limit for a job"),
     Option("mercy", "time", "SEC", _seconds, "graceful shutdown timeout"),
-    Option("drain_delay", "time", "SEC", _seconds, "serve for SEC seconds after SIGTERM, and then stop"),
+    Option("drain_delay", "time", "SEC", _seconds, "serve for SEC seconds after SIGTERM, and then begin the mercy"),
     Option(
         "stop_streams",
         "time",
         "SEC",
         _seconds,
-        "tell streams to end SEC seconds after a stop or a reload began [WebSockets 0, others half the mercy]",
+        "tell streams to end SEC seconds after the mercy of a stop or a reload began [WebSockets 0, others half of it]",
     ),
     Option("import_timeout", "time", "SEC", _seconds, "time limit for importing the application; 0 is no limit"),
     Option("header_timeout", "time", "SEC", _seconds, "time limit for receiving a request head"),

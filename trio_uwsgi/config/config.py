@@ -107,9 +107,10 @@ class Config:
     # uWSGI accepts every modifier from every client. `Config.access_rules` has the parsed values.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
-    # Proxies in front of `http` that are believed: "unix" (whoever connects to a unix socket), "loopback", a network as
-    # in "10.0.0.0/8", or the address of a listener; one or several. By default nobody is: the headers below are passed
-    # on to the application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
+    # Proxies in front of `http` that are believed: "unix" (whoever connects to a unix socket), "loopback", an address
+    # as in "10.0.0.1", a network as in "10.0.0.0/8", or the address of a listener; one or several. A warning at the
+    # start says so if no listener can have such clients. By default nobody is: the headers below are passed on to the
+    # application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
     forwarded_allow: str | Sequence[str] = ()
 
     # The headers of those proxies that are read: of "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
@@ -369,12 +370,13 @@ class Config:
     # it a little more than a load balancer takes to notice; a service manager has to wait for the sum of both.
     drain_delay: float = 0
 
-    # Seconds from the beginning of a stop or a reload until an application that streams is told to end: ASGI's
-    # `receive()` returns `http.disconnect`, and a WebSocket is closed, with code 1001 at a stop and 1012 at a reload.
-    # None: at once for WebSockets, whose clients connect again to where others serve; after half the `mercy` for
-    # responses that have begun without a Content-Length, because many of these end by themselves. Nothing is cut: an
-    # application that goes on has the rest of the `mercy`. The end of an event stream is sent by the server, if the
-    # application returns without it. WSGI applications ask `uwsgi.stopping()`. uWSGI does not tell applications.
+    # Seconds until an application that streams is told to end, counted as the `mercy`: from the end of `drain_delay` at
+    # a stop, and from the replacement of its worker in a reload. ASGI's `receive()` returns `http.disconnect`, and a
+    # WebSocket is closed, with code 1001 at a stop and 1012 at a reload. None: at once for WebSockets, whose clients
+    # connect again to where others serve; after half the `mercy` for responses that have begun without a
+    # Content-Length, because many of these end by themselves. Nothing is cut: an application that goes on has the rest
+    # of the `mercy`. The end of an event stream is sent by the server, if the application returns without it. WSGI
+    # applications ask `uwsgi.stopping()`, which is true from SIGTERM on. uWSGI does not tell applications.
     stop_streams: float | None = None
 
     # Time limit of importing the application in seconds, at the start and in each reload, counted from the start of the

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 from collections.abc import Iterable
 
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["FORWARDED_HEADERS", "is_listener", "matches", "read_sources"]
+__all__ = ["FORWARDED_HEADERS", "can_match", "is_listener", "matches", "names_listener", "read_sources"]
+
+# What is meant as a network and is none; the path of a unix socket may have a slash, too.
+_LIKE_A_NETWORK = re.compile(r"(?:[0-9]+|(?=[^/]*[.:])[0-9A-Fa-f:][0-9A-Fa-f.:]*)/[0-9.]*")
 
 # What proxies say of clients, and can be believed.
 FORWARDED_HEADERS = (
@@ -44,20 +48,56 @@ def _source(what: str, item: object) -> str:
         try:
             return str(ipaddress.ip_network(item))
         except ValueError:
-            pass
+            if _LIKE_A_NETWORK.fullmatch(item):
+                raise _not_a_network(what, item) from None
         try:
             return str(Address.parse(item))
         except ConfigError:
             pass
     raise ConfigError(
         f"{what} is given {item!r}, which is not a source",
-        "use 'unix', 'loopback', 'any', a network as in '10.0.0.0/8', or the address of a listener",
+        "use 'unix', 'loopback', 'any', an address as in '10.0.0.1', a network as in '10.0.0.0/8', or the address of a "
+        "listener",
     )
+
+
+def _not_a_network(what: str, item: str) -> ConfigError:
+    try:
+        network = ipaddress.ip_network(item, strict=False)
+    except ValueError:
+        return ConfigError(
+            f"{what} is given {item!r}, which is not a network",
+            "write the address and its prefix length, as in '10.0.0.0/8'; for a unix socket, unix:PATH",
+        )
+    return ConfigError(
+        f"{what} is given {item!r}, which is one address within a network",
+        f"write {str(network)!r} for the network, or {item.partition('/')[0]!r} for this address alone",
+    )
+
+
+def names_listener(source: str) -> bool:
+    """Is a source the address of a listener, and says nothing of the client?"""
+    if source in ("unix", "loopback", "any"):
+        return False
+    try:
+        ipaddress.ip_network(source)
+    except ValueError:
+        return True
+    return False
 
 
 def is_listener(source: str, listener: str) -> bool:
     """Does a source name this listener? `:8000` names all with this port."""
     return source == listener or (source.startswith(":") and source[1:] == listener.rpartition(":")[2])
+
+
+def can_match(source: str, listener: Address) -> bool:
+    """Can any connection to this listener come from there?"""
+    if source == "any" or is_listener(source, str(listener)):
+        return True
+    if listener.kind == "unix":
+        return source == "unix"
+    return source != "unix" and not names_listener(source)
 
 
 @functools.lru_cache(1024)  # the same clients send many requests
