@@ -65,7 +65,6 @@ FOREIGN_OPTIONS = {
     **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile"), _TLS),
     "quic-bind": "leave it out, HTTP/3 is not served",
     **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips"), _PROXY),
-    "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME, over --http X-Forwarded-Prefix",
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),
 }
 

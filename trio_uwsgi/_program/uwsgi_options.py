@@ -76,8 +76,7 @@ UWSGI_OPTIONS = {
     **dict.fromkeys(
         (  # noqa: SIM905 - a list of quoted names is harder to read
             "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
-            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
-            "manage-script-name"
+            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port"
         ).split(),
         "leave it out",
     ),

@@ -17,6 +17,7 @@ from trio_uwsgi.config.checks import (
     contradictions,
     header_names,
     impossible_values,
+    path_prefix,
     paths,
     several_addresses,
 )
@@ -66,6 +67,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "forwarded_allow": read_sources,
     "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
+    "root_path": path_prefix,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
@@ -146,6 +148,18 @@ class Config:
     # began (a payment, a job) should usually be finished. A client that closed only its sending side (`nc -N`) counts
     # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished.
     cancel_on_disconnect: bool = False
+
+    # Prefix of the path under which clients reach the application, as in "/shop", behind a proxy that forwards only
+    # what is below it, and removes it. Applications get it as SCRIPT_NAME or `root_path`, so that `url_for` is right.
+    # What a request says counts more: SCRIPT_NAME over the uwsgi protocol, X-Forwarded-Prefix of a trusted proxy.
+    # uvicorn's option of this name.
+    root_path: str = ""
+
+    # The proxy does not remove the prefix from the path: take `root_path`, or the prefix that the request names, off
+    # the path. A path without it stays as it is, so both kinds of proxies work; but an application that has paths which
+    # begin with its own prefix must leave this out, if the proxy removes it. For one request over the uwsgi protocol
+    # modifier 30 says the same. uWSGI's option of this name is for `--mount`, which needs no option here.
+    manage_script_name: bool = False
 
     # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
     # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
