@@ -23,11 +23,13 @@ __all__ = ["TlsStream"]
 class TlsStream(trio.abc.HalfCloseableStream):
     """TLS on a stream, on the server's side. One task may read while another one writes.
 
-    `transport` is the stream below. Its `send_eof` ends TLS, and then the transport's sending side if it has one.
+    `transport` is the stream below, and `first` is what was received of it before the handshake. Its `send_eof` ends
+    TLS, and then the transport's sending side if it has one.
     """
 
     def __init__(self, transport: trio.abc.Stream, tls: ServerTls) -> None:
         self.transport = transport
+        self.first = b""
         self._codec = TlsCodec(tls)
         self._sending = trio.Lock()  # records are sent in the order in which they were made
         self._early = b""  # what came with the end of the handshake
@@ -41,11 +43,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
             TlsFailed: it failed; the alert has been sent. After that bytes are sent and received unencrypted.
         """
         while not self._codec.established:
-            data = await self.transport.receive_some(65536)
+            data, self.first = self.first, b""
+            data = data or bytes(await self.transport.receive_some(65536))
             if not data:
                 return None
             try:
-                self._early += self._codec.feed(bytes(data))
+                self._early += self._codec.feed(data)
             except TlsFailed:
                 self._raw = True
                 await self._send_waiting()

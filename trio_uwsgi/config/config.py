@@ -120,9 +120,10 @@ class Config:
     # it passes on any other as the client has sent it. Lists are read from the right, as far as proxies are trusted.
     forwarded_headers: str | Sequence[str] = ("x-forwarded-for", "x-forwarded-proto")
 
-    # Load balancers that speak the PROXY protocol, version 1 or 2: each connection to `http` begins with a header that
-    # names the client, and any other is closed. Sources in the same forms: addresses of listeners say where that holds
-    # (without any, everywhere), the others who may connect (without any, everybody).
+    # Load balancers that speak the PROXY protocol, version 1 or 2: each connection to `http` and `https` begins with a
+    # header that names the client, before TLS if there is TLS, and any other is closed. Sources in the same forms:
+    # addresses of listeners say where that holds (without any, everywhere), the others who may connect (without any,
+    # everybody).
     proxy_protocol: str | Sequence[str] = ()
 
     # Backlog of the listening sockets: connections that the kernel queues until a worker accepts them. The kernel
