@@ -204,7 +204,7 @@ async def test_a_client_that_is_gone(placement: Placement, autojump_clock: MockC
         assert ["ab", "1006", "disconnected"] == list(seen)
 
 
-@task_placements("the test writes bytes by hand")
+@all_placements
 async def test_pings(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """A client that answers stays for an hour, also while the application is busy; one that does not is dropped."""
     config = Config(lifespan="off", placement=placement, websocket_ping_interval=30, websocket_ping_timeout=10)
