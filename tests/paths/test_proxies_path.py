@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from starlette.routing import Route
 
 from tests.paths.placements import Placement, all_placements, task_placements
 from trio_uwsgi import Config, Registry
+from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
@@ -130,6 +132,24 @@ async def test_what_strangers_say_to_wsgi(autojump_clock: MockClock, uwsgi_regis
         for key in [key for key in environ if key.startswith("HTTP_") and key != "HTTP_HOST"]:
             del environ[key]
     assert [seen[0]] * len(seen) == seen
+
+
+@pytest.mark.parametrize("allow", ["any", ()])
+async def test_over_the_uwsgi_protocol(allow: Any, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
+    """The front server's own variables count, whatever headers its client sends."""
+    pairs = {"REMOTE_ADDR": "192.0.2.7", "HTTP_HOST": "shop.example", "REQUEST_SCHEME": "https", "PATH_INFO": "/where"}
+    pairs |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in SENT.items()}
+    packet = encode_packet(0, 0, encode_vars([(name.encode(), value.encode()) for name, value in pairs.items()]))
+    config = Config(forwarded_allow=allow, forwarded_headers=EVERYTHING)
+    for make in (flask_app, starlette_app):
+        async with (
+            open_runtime(make(), config, registry=uwsgi_registry) as runtime,
+            runtime.connect("uwsgi") as stream,
+        ):
+            await stream.send_all(packet)
+            answer = b"".join([bytes(data) async for data in stream])
+        expected = {"client": "192.0.2.7", "url": "https://shop.example/where"}
+        assert expected == json.loads(answer.partition(b"\r\n\r\n")[2])
 
 
 async def test_the_log(autojump_clock: MockClock, uwsgi_registry: Registry, caplog: pytest.LogCaptureFixture) -> None:

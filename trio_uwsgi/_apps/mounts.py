@@ -35,8 +35,9 @@ def mount(apps: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:  # Any:
 
     A request goes to the application with the longest prefix that consists of whole segments of its path: of `/shop`
     and `/shop/api`, `/shop/api/1` goes to the second, and `/shopping` to neither. The application gets the prefix as
-    SCRIPT_NAME (WSGI) or `root_path` (ASGI), so that Flask's and Starlette's `url_for` are right. A path that belongs
-    to none is answered with 404.
+    SCRIPT_NAME (WSGI) or `root_path` (ASGI), so that Flask's and Starlette's `url_for` are right. A front server that
+    has taken a prefix off the path, and names it as SCRIPT_NAME, names the application. A path that belongs to none is
+    answered with 404.
 
     Args:
         apps: applications by prefix, as in `{"": site, "/shop": shop}`; "" is the application for all other paths.
