@@ -109,10 +109,10 @@ class Config:
     # uWSGI accepts every modifier from every client. `Config.access_rules` has the parsed values.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
-    # Proxies in front of `http` that are believed: "unix" (whoever connects to a unix socket), "loopback", an address
-    # as in "10.0.0.1", a network as in "10.0.0.0/8", or the address of a listener; one or several. A warning at the
-    # start says so if no listener can have such clients. By default nobody is: the headers below are passed on to the
-    # application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
+    # Proxies in front of `http` and `https` that are believed: "unix" (whoever connects to a unix socket), "loopback",
+    # an address as in "10.0.0.1", a network as in "10.0.0.0/8", or the address of a listener; one or several. A warning
+    # at the start says so if no listener can have such clients. By default nobody is: the headers below are passed on
+    # to the application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
     forwarded_allow: str | Sequence[str] = ()
 
     # The headers of those proxies that are read: of "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
