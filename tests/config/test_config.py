@@ -229,8 +229,9 @@ def test_boundaries_are_accepted() -> None:
         interface="asgi",
         lifespan="on",
         cancel_on_disconnect=True,
+        root_path="/a",
     )
-    assert 0 == config.chmod_socket
+    assert (0, "/a") == (config.chmod_socket, config.root_path)
     assert "Europe/Rome" == config.timezone
     assert 0o777 == Config(http="/run/a.sock", chmod_socket=0o777).chmod_socket
 
