@@ -37,7 +37,7 @@ from urllib.parse import quote
 import pytest
 import trio
 import werkzeug.test
-from websocket_session import Session  # type: ignore[import-not-found]  # beside this file, which is on sys.path there
+from websocket_session import Session
 from werkzeug.datastructures import Headers
 from werkzeug.test import _get_environ  # type: ignore[attr-defined]
 from werkzeug.wsgi import ClosingIterator
