@@ -396,7 +396,8 @@ def replace_starlettes_transport() -> None:
             """Connect for a WebSocket."""
             Server.requests += 1
             server = self._server or Server.shared(asgi_app, "asgi")
-            connection = socket.create_connection(("127.0.0.1", server.port), TIMEOUT, (self._address, 0))
+            here, there = (self._address, 0), ("127.0.0.1", server.port)
+            connection = socket.create_connection(there, timeout=TIMEOUT, source_address=here)
             run = self._websockets[connection.getsockname()[1]] = Run(scheme)
             return connection, run
 
