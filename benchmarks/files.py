@@ -5,8 +5,9 @@ wrk on core 1 over 64 keep-alive connections. Rounds alternate between all serve
 the minute: compare only numbers of one table. A number is the median of the rounds; `of nginx` compares the rates, and
 `us` is the server's processor time for each request. Access logs are off.
 
-Needs `wrk`, `taskset` and nginx; uWSGI is the one of the tests, with `--static-map`. nginx sends files as it does by
-default (`sendfile off`: it reads them), and with `sendfile on`.
+Needs `wrk`, `taskset` and nginx. nginx sends files as it does by default (`sendfile off`: it reads them), and with
+`sendfile on`; the better one counts. uWSGI is the one of the tests, with `--static-map` and `--http-socket`, which ends
+each connection after a response; wrk counts that as an error of reading.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def commands(folder: Path, port: int, nginx: str) -> dict[str, list[str]]:
     static = ["--static-map", f"/s={folder}/files"]
     found["uWSGI"] = [
         *(sys.executable, "-c", "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])"),
-        *("--http11-socket", f"127.0.0.1:{port + 2}", "--wsgi-file", "app.py"),
+        *("--http-socket", f"127.0.0.1:{port + 2}", "--wsgi-file", "app.py"),
         *("--master", "--die-on-term", "--disable-logging", "--listen", "100", "--need-app", *static),
     ]
     ours = [sys.executable, "-m", "trio_uwsgi", "app.py", "--disable-logging", "--log-level", "warning", *static]
