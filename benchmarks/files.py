@@ -1,8 +1,8 @@
 """Compares static files under load with nginx and uWSGI: `python benchmarks/files.py`.
 
-Each server runs one process on core 0 and sends a file of 10 KiB and one of 1 MiB, whose bytes are in the page cache, to
-wrk on core 1 over 64 keep-alive connections. Rounds alternate between all servers, because a machine's speed changes by
-the minute: compare only numbers of one table. A number is the median of the rounds; `of nginx` compares the rates, and
+Each server runs one process on core 0 and sends a file of 10 KiB and one of 1 MiB, which are in the page cache, to wrk
+on core 1 over 64 keep-alive connections. Rounds alternate between all servers, because a machine's speed changes by the
+minute: compare only numbers of one table. A number is the median of the rounds; `of nginx` compares the rates, and
 `us` is the server's processor time for each request. Access logs are off.
 
 Needs `wrk`, `taskset` and nginx. nginx sends files as it does by default (`sendfile off`: it reads them), and with
