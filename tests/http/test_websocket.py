@@ -85,6 +85,8 @@ def test_what_a_client_may_not_send(data: bytes, code: int) -> None:
     assert [] == websocket.feed(frame(TEXT, b"x"))
     if code == 1009:
         assert "the message is larger than 1000 bytes" == events[-1].reason
+    if code == 1007:
+        assert "the text is not valid UTF-8" == events[-1].reason
 
 
 def test_what_the_server_sends() -> None:
@@ -183,6 +185,9 @@ def test_a_client_may_send_what_it_does_not_compress() -> None:
         (frame(BINARY, deflated(bytes(1000)), rsv1=True, fin=False) + frame(0, b"\x00" + b"\xff" * 9), 1007),
         (frame(BINARY, deflated(b"x"), rsv1=True, fin=False) + frame(0, b"x", rsv1=True), 1002),
         (frame(BINARY, b"\xff\xff", rsv1=True), 1007),
+        # The order of frames is looked at before what is in them.
+        (frame(BINARY, b"x", fin=False) + frame(BINARY, b"\xff\xff", rsv1=True), 1002),
+        (frame(0, b"\xff\xff", rsv1=True), 1002),
     ],
 )
 def test_compressed_messages_are_bounded_while_they_are_inflated(data: bytes, code: int) -> None:
