@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 import trio
@@ -88,10 +89,17 @@ class TlsStream(trio.abc.HalfCloseableStream):
                 return plain
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it."""
+        """Send all of it.
+
+        Raises:
+            trio.BrokenResourceError: the connection or its encryption is broken.
+        """
         async with self._sending:
             if data and not self._raw:
-                data = self._codec.seal(memoryview(data))
+                try:
+                    data = self._codec.seal(memoryview(data))
+                except ssl.SSLError as error:  # what the client sent has broken it, while this waited to be sent
+                    raise trio.BrokenResourceError(str(error)) from error
             self._cut = True
             await self.transport.send_all(data)
             self._cut = False
