@@ -29,7 +29,7 @@ from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.privileges import become, identity_of
-from trio_uwsgi.config import Address, Cache, Config, Mules
+from trio_uwsgi.config import Address, Cache, Config, Metric, Mules
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["answer", "config_in", "config_read_elsewhere", "from_plain", "may_have_config", "plain"]
@@ -94,7 +94,7 @@ def plain(config: Config) -> dict[str, Any]:  # Any: JSON values
 def _plain(value: object) -> object:
     if isinstance(value, Address):
         return str(value)
-    if isinstance(value, Cache | Mules):
+    if isinstance(value, Cache | Metric | Mules):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
@@ -108,8 +108,10 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
         ConfigError: the values are invalid.
     """
     caches = [Cache(**cache) for cache in fields.get("caches", ())]
+    metrics = [Metric(**metric) for metric in fields.get("metrics", ())]
     mules = fields.get("mules", 0)
-    return Config(**{**fields, "caches": caches, "mules": Mules(**mules) if isinstance(mules, dict) else mules})
+    mules = Mules(**mules) if isinstance(mules, dict) else mules
+    return Config(**{**fields, "caches": caches, "metrics": metrics, "mules": mules})
 
 
 # ----- in a separate process
