@@ -94,7 +94,8 @@ def test_what_the_kernel_takes_for_a_deadlock(tmp_path: Path) -> None:
         fcntl.lockf(other, fcntl.LOCK_EX)
         command = [sys.executable, "-c", HOLDER, str(tmp_path / "metrics"), str(tmp_path / "other")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-            assert holder.stdin is not None and holder.stdout is not None
+            assert holder.stdin is not None
+            assert holder.stdout is not None
             assert b"locked\n" == holder.stdout.readline()
             deadline = time.monotonic() + 60
             while not re.search(rf"-> .* {holder.pid} ", Path("/proc/locks").read_text()):  # its other thread waits

@@ -68,9 +68,14 @@ def test_a_file_answers_as_memory_does(steps: list[tuple[str, int, bytes]]) -> N
 def test_a_call_that_fails_changes_nothing(tmp_path: Path) -> None:
     """What a transaction has written before an error is gone with it."""
     file = QueueFile(OPTIONS, str(tmp_path / "queue"))
-    with pytest.raises(ZeroDivisionError), file.transaction() as rules:
-        rules.push(b"a")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with file.transaction() as rules:
+            rules.push(b"a")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     with file.transaction() as rules:
         assert (None, 0) == (rules.get(0), rules.statistics().pushed)
     file.close(sync=False)

@@ -123,10 +123,8 @@ def test_a_message_that_is_too_large_has_its_size() -> None:
 
 def test_messages_are_bytes() -> None:
     """A str is encoded; everything else is refused."""
-    assert [b"a", "ö".encode(), b"b", b"c"] == [
-        message_bytes(given)
-        for given in (b"a", "ö", bytearray(b"b"), memoryview(b"c"))  # type: ignore[arg-type]
-    ]
+    messages: list[Any] = [b"a", "ö", bytearray(b"b"), memoryview(b"c")]
+    assert [b"a", "ö".encode(), b"b", b"c"] == [message_bytes(message) for message in messages]
     with pytest.raises(TypeError, match="bytes or str, not int"):
         message_bytes(3)  # type: ignore[arg-type]
     with pytest.raises(QueueError, match="use bytes"):

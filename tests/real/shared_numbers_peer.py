@@ -1,4 +1,4 @@
-"""Another process that has the shared queue and metrics: `python shared_numbers_peer.py what folder ...`. Run by tests."""
+"""Another process with the shared queue and metrics: `python shared_numbers_peer.py what folder ...`. Run by tests."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_who_is_killed_in_a_change_of_a_metric_has_not_made_it(start: Start, tmp
 def test_messages_pass_in_order_while_processes_are_killed(start: Start, tmp_path: Path) -> None:
     """Each message that is pushed is pulled at most once, in order; a kill costs the one in hand at most."""
     queue, numbers = QueueFile(OPTIONS, str(tmp_path / "queue")), Numbers([0], tmp_path / "metrics")
-    most, kills = 5000, [0, 0]
+    most, kills = 3000, [0, 0]
     logs = [tmp_path / "pushed", tmp_path / "pulled"]
     arguments: list[tuple[object, ...]] = [("push", logs[0], most), ("pull", logs[1])]
     peers = [start(*given) for given in arguments]

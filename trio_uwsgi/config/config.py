@@ -451,11 +451,7 @@ class Config:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:
                 problems.append(error)
-        for group in (
-            "access_rules",
-            "alarm_options",
-            "process_options",
-        ):  # made for their checks only
+        for group in ("access_rules", "alarm_options", "process_options"):  # made for their checks only
             try:
                 getattr(self, group)
             except ConfigError as error:
@@ -522,12 +518,7 @@ class Config:
     @property
     def queue_options(self) -> QueueOptions:
         """What the shared queue needs."""
-        return QueueOptions(
-            size=self.queue,
-            blocksize=self.queue_blocksize,
-            store=self.queue_store,
-            store_sync=self.queue_store_sync,
-        )
+        return QueueOptions(self.queue, self.queue_blocksize, self.queue_store, self.queue_store_sync)
 
     @property
     def recycling_limits(self) -> RecyclingLimits:

@@ -7,7 +7,7 @@ import dataclasses
 __all__ = ["QueueOptions"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class QueueOptions:
     """What the shared queue needs: how many slots it has (0: there is no queue), and the fields of `Config` whose names
     begin with `queue_`.
