@@ -349,7 +349,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --cache2 name=a,itmes=3", "cache2: there is no 'itmes'; did you mean 'items'?"),
         ("hello --cache2 name=a,items=3 --cache2 name=a,items=4", "two caches are called 'a'"),
         ("hello --metric name=a,typ=gauge", "metric: there is no 'typ'; did you mean 'type'?"),
-        ("hello --queue-store q", "--queue-store is set, but there is no queue; write --queue 100"),
+        ("hello --queue-store q", "--queue-store is set, but there is no queue; add --queue 100"),
         ("hello --enable-metrics", "uWSGI's option --enable-metrics does not exist here; leave it out"),
         ("hello --cache 10", "uWSGI's option --cache does not exist here; write --cache2"),
         ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
