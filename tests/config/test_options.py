@@ -14,6 +14,7 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi.config import Address, Config, Metric
 from trio_uwsgi.config.options import AccessRules, Alarm, Cache, LogAlarm, Mules
+from trio_uwsgi.config.queues import QueueOptions
 from trio_uwsgi.config.sources import can_match, read_sources
 from trio_uwsgi.errors import ConfigError, RegistrationError
 
@@ -203,6 +204,13 @@ def test_impossible_configs_are_refused(fields: dict[str, Any], message: str) ->
     """What `Config` itself looks at."""
     with pytest.raises(ConfigError, match=re.escape(message)):
         Config(**fields)
+
+
+def test_the_options_of_the_queue_are_a_group() -> None:
+    """Without a queue its size is 0."""
+    config = Config(queue=5, queue_blocksize=10, queue_store="q", queue_store_sync=2)
+    assert QueueOptions(size=5, blocksize=10, store="q", store_sync=2) == config.queue_options
+    assert QueueOptions(size=0) == Config().queue_options
 
 
 def test_options_look_as_in_uwsgi() -> None:

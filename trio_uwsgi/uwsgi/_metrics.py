@@ -154,7 +154,8 @@ def metric_set_min(name: str, value: int = 1) -> int:
     Raises:
         MetricError, TypeError, NotServing: as `metric_set`.
     Checkpoint: never. May be called from the runtime's threads.
-    uWSGI: `uwsgi.metric_set_min`, which returns True, also if nothing has changed.
+    uWSGI: `uwsgi.metric_set_min`, which returns True, also if nothing has changed, and ignores a value below the
+        metric's initial one.
     """
     return _metrics("metric_set_min").change("set_min", name, value)
 
