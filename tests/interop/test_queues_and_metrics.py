@@ -7,6 +7,8 @@ what                         | uWSGI            | ours                  | why
 queue_push to a full queue   | True             | False                 | the caller learns that a message was lost
 then queue_pull              | the newest first | the oldest first      | uWSGI does not move the slot of the pull
 queue_pop of an empty queue  | moves the slot   | changes nothing       | a push would leave a slot out
+queue_pull where queue_set   | moves its slot   | moves that of the     | the next message that is pushed would not
+wrote, of an empty queue     | alone            | next push, too        | be the next one that is pulled
 queue_set                    | True             | None                  | it cannot fail without an error
 a call that is impossible    | None             | `QueueError`          | it says what to do
 metric_inc and its like      | True             | the new value         | uWSGI's says nothing
@@ -86,6 +88,7 @@ def test_the_queue(both: tuple[Node, Node]) -> None:
             ("queue_set", (2, "x"), True, None),
             same("queue_pull", answer=b"x"),
             same("queue_pull_slot", answer=3),
+            ("queue_slot", (), 2, 3),
             ("queue_push", ("",), None, error),
             ("queue_push", (b"x" * 8193,), None, "QueueMessageTooLarge"),
             ("queue_set", (4, "x"), None, error),
@@ -116,6 +119,18 @@ def test_a_full_queue(both: tuple[Node, Node]) -> None:
             ("queue_pull", (), b"5", b"3"),
         ],
     )
+
+
+def test_a_pop_of_an_empty_queue(both: tuple[Node, Node]) -> None:
+    """It moves the slot of uWSGI's next push by one."""
+    moved = []
+    for node in both:
+        for _ in range(4):
+            node.run("queue_pop")
+        before = node.run("queue_slot")
+        assert node.run("queue_pop") is None
+        moved.append((before - node.run("queue_slot")) % 4)
+    assert [1, 0] == moved
 
 
 def test_metrics(both: tuple[Node, Node]) -> None:
