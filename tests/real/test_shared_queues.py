@@ -83,14 +83,14 @@ def test_who_is_killed_in_a_change_of_a_metric_has_not_made_it(start: Start, tmp
 def test_messages_pass_in_order_while_processes_are_killed(start: Start, tmp_path: Path) -> None:
     """Each message that is pushed is pulled at most once, in order; a kill costs the one in hand at most."""
     queue, numbers = QueueFile(OPTIONS, str(tmp_path / "queue")), Numbers([0], tmp_path / "metrics")
-    most, kills = 3000, [0, 0]
+    most, kills = 2000, [0, 0]
     logs = [tmp_path / "pushed", tmp_path / "pulled"]
     arguments: list[tuple[object, ...]] = [("push", logs[0], most), ("pull", logs[1])]
     peers = [start(*given) for given in arguments]
     while peers[0].poll() is None:
         time.sleep(random.uniform(0.05, 0.2))
         number = random.randrange(2)
-        if sum(kills) < 6 and logs[number].exists() and peers[0].poll() is None:
+        if sum(kills) < 4 and logs[number].exists() and peers[0].poll() is None:
             kills[number] += kill(peers[number])
             peers[number] = start(*arguments[number])
     assert 0 == peers[0].returncode

@@ -7,13 +7,12 @@ ends in any way. It is held for microseconds.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 __all__ = ["Numbers"]
@@ -58,8 +57,14 @@ class Numbers:
 
     def change(self, place: int, change: Callable[[int], int]) -> int:
         """Replace a number by what `change` makes of it, and return that. If it raises, the number stays."""
-        with self._mutex, self._locked():
-            number = self._numbers[place] = change(self._numbers[place])
+        with self._mutex:
+            if self._fd is not None:
+                _lock(self._fd)
+            try:
+                number = self._numbers[place] = change(self._numbers[place])
+            finally:
+                if self._fd is not None:
+                    fcntl.lockf(self._fd, fcntl.LOCK_UN)
         return number
 
     def close(self) -> None:
@@ -72,17 +77,6 @@ class Numbers:
             self._map.close()
             os.close(self._fd)
             self._map = self._fd = None
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._fd is None:
-            yield
-            return
-        _lock(self._fd)
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
 
 def _lock(descriptor: int) -> None:

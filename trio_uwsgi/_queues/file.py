@@ -70,7 +70,7 @@ class QueueFile:
         self._rules = QueueRules(options.size, options.blocksize, self._slots, QueueState())
         try:
             size = 2 * options.size * (options.blocksize + 4096) + _SPARE
-            self._env: Environment = lmdb.open(path, subdir=False, map_size=size, sync=False, max_dbs=0)
+            self._env: Environment = lmdb.open(path, subdir=False, map_size=size, sync=False, max_dbs=0, mode=0o600)
             try:
                 self._check(options.size)
             except BaseException:
