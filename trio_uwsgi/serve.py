@@ -355,6 +355,8 @@ def _settings(config: Config) -> Settings:
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
+        queue=config.queue_options,
+        metrics=config.metrics,
         locks=config.locks,
         alarms=config.alarm_options,
         access=config.access_rules,

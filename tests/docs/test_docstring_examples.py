@@ -94,6 +94,8 @@ def config(tmp_path: Path) -> Config:
         farms={"images": [1]},
         locks=1,
         caches=[Cache("default", items=10)],
+        queue=10,
+        metrics=[trio_uwsgi.Metric("orders")],
         alarms={"disk": "log:"},
         spooler=str(tmp_path / "jobs"),
     )

@@ -24,6 +24,7 @@ LAYERS = (
     ("_link",),
     ("_units",),
     ("_caches", "_locks", "_alarms"),
+    ("_queues", "_metrics"),
     ("_signals",),
     ("_http",),
     ("_apps",),

@@ -2,7 +2,7 @@
 
 A level starts before the levels below it and ends after them, so code can rely on what runs above it:
 
-    services                       caches, locks, nodes, alarms      end last
+    services                       caches, queue, metrics, …         end last
     └─ timers                      the ticker
        └─ spoolers                 one supervisor for each slot; it runs the slot's instances, each in its own nursery
           └─ mules                 likewise
@@ -127,7 +127,7 @@ class NurseryTree:
 
     @property
     def caches_folder(self) -> Path | None:
-        """Where the processes of this runtime find its caches; None where caches are not shared."""
+        """Where the processes of this runtime find what they share; None where members are tasks."""
         return self.member_factory.services.caches.folder
 
     def lend_worker(self) -> str:
@@ -194,6 +194,8 @@ class NurseryTree:
                 member.threads.serve,
                 member.rpc_threads.serve,
                 self.member_factory.services.caches.serve,
+                self.member_factory.services.queue.serve,
+                self.member_factory.services.metrics.serve,
                 self.member_factory.services.nodes.serve,
                 self.member_factory.services.spools.serve,
             ):
