@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, unit_here
 
 __all__ = ["atexit", "post_fork", "stopping", "wait_stopping"]
 
@@ -86,7 +85,7 @@ def stopping() -> bool:
             start_response("503 Stopping" if uwsgi.stopping() else "200 OK", [])
             return []
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     if unit is None:
         return False
     member = unit.member

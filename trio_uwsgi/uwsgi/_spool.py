@@ -10,7 +10,6 @@ from trio_uwsgi._protocol.remote_answers import Failure, SignalAnswer
 from trio_uwsgi._protocol.remote_calls import SpoolCall
 from trio_uwsgi._spool.functions import SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, Job, SpoolMethod
 from trio_uwsgi._spool.request import JobVars, SpoolRequest, make_request, named_vars
-from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import NodeClosed, SpoolRefused
 from trio_uwsgi.uwsgi._awaiting import awaited, called_as
 from trio_uwsgi.uwsgi._base import (
@@ -21,6 +20,7 @@ from trio_uwsgi.uwsgi._base import (
     current_unit,
     declaring,
     on_trios_thread,
+    unit_here,
 )
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ def i_am_the_spooler() -> bool:
     Checkpoint: never.
     uWSGI: `uwsgi.i_am_the_spooler`, which returns True or None.
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     return unit is not None and unit.member.kind == "spooler"
 
 
