@@ -9,6 +9,7 @@ Where the code runs decides how it waits:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
@@ -20,7 +21,7 @@ from trio_uwsgi._apps.wsgi_inline_exchange import greenback
 from trio_uwsgi._units.app_threads import app_thread, is_trios_thread
 from trio_uwsgi.errors import CannotWait, NotServing
 
-__all__ = ["can_wait", "wait", "wait_as"]
+__all__ = ["off_trios_thread", "wait", "wait_as"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -69,9 +70,19 @@ def wait_as(name: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     return thread.run(func, *args)
 
 
-def can_wait() -> bool:
-    """May the calling code call `wait`? False on Trio's own thread without greenback."""
-    return not trio.lowlevel.in_trio_run() or _has_portal()
+def off_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Call a function that blocks for some milliseconds, as for a disk, in a thread: this one, or another.
+
+    Trio's own thread calls it itself only where it cannot wait for another, without greenback.
+    """
+    if trio.lowlevel.in_trio_run():
+        if not _has_portal():
+            return func(*args)
+        value: T = greenback.await_(trio.to_thread.run_sync(func, *args))
+        return value
+    with contextlib.suppress(RuntimeError):  # a thread that the application started
+        trio.from_thread.check_cancelled()
+    return func(*args)
 
 
 def _has_portal() -> bool:
