@@ -80,10 +80,9 @@ class AppThread(Unit):
         call = _Call(func, args, self)
         try:
             self._of.token.run_sync_soon(self._take, call)
+            result = call.answer.get()
         except trio.RunFinishedError:
             raise self._stopped(call) from None
-        try:
-            result = call.answer.get()
         except BaseException:  # an interrupt: nobody waits for the call any more
             with contextlib.suppress(trio.RunFinishedError):
                 self._of.token.run_sync_soon(call.scope.cancel)
