@@ -78,7 +78,7 @@ async def test_a_call_has_the_threads_unit_and_context(threads: AppThreads) -> N
 
     def work() -> list[tuple[object, ...]]:
         VAR.set("mine")
-        return [here().run(look), here().run(look), (here(), VAR.get())]
+        return [here().run("sync.wait(f)", look), here().run("sync.wait(f)", look), (here(), VAR.get())]
 
     first, second, thread = await Foreign(work).done()
     assert first == second == (thread[0], first[1], "mine")
@@ -94,8 +94,8 @@ async def test_errors_reach_the_thread(threads: AppThreads) -> None:
 
     def work() -> object:
         with pytest.raises(KeyError):
-            here().run(fail)
-        return here().run(trio.sleep, 0)
+            here().run("sync.wait(f)", fail)
+        return here().run("sync.wait(f)", trio.sleep, 0)
 
     assert (await Foreign(work).done()) is None
 
@@ -122,17 +122,17 @@ async def test_a_wait_ends_with_the_member(nursery: trio.Nursery) -> None:
         thread = here()
         thread.at_end(lambda: ended.append("unit"))
         with pytest.raises(NotServing) as info:
-            thread.run(linger)
+            thread.run("sync.wait(f)", linger)
         with pytest.raises(NotServing):
-            thread.run(linger)
+            thread.run("sync.wait(f)", linger)
         return str(info.value)
 
     await nursery.start(serve)
     visitor = Foreign(work)
     await started.wait()
     scope.cancel()
-    assert (await visitor.done()).endswith(
-        "linger() was called by thread visitor of worker1, which has stopped; "
+    assert (await visitor.done()) == (
+        "sync.wait(f) was called by thread visitor of worker1, which has stopped; "
         "let the thread end when uwsgi.stopping() is true"
     )
     assert ["call", "unit"] == ended
@@ -146,7 +146,7 @@ async def test_the_unit_ends_with_its_thread(threads: AppThreads, calls: int) ->
     def work() -> None:
         here().at_end(released.set)
         for _ in range(calls):
-            here().run(trio.sleep, 0)
+            here().run("sync.wait(f)", trio.sleep, 0)
 
     await Foreign(work).done()
     with trio.fail_after(PATIENCE):
@@ -162,7 +162,7 @@ async def test_which_member_a_thread_belongs_to(nursery: trio.Nursery) -> None:
 
     def inside(unit: Unit) -> str:
         UNIT.set(unit)
-        assert name() == here().run(answer_name)
+        assert name() == here().run("sync.wait(f)", answer_name)
         return name()
 
     async def answer_name() -> str:
@@ -207,7 +207,7 @@ async def test_a_time_limit_is_refused(threads: AppThreads) -> None:
 
     def work() -> str:
         with pytest.raises(NotServing) as info:
-            here().run(limit)
+            here().run("sync.wait(f)", limit)
         return str(info.value)
 
     async def limit() -> None:
@@ -263,11 +263,11 @@ def test_an_interrupt_cancels_the_call() -> None:
     runner.start()
     assert serving.wait(PATIENCE)
     with pytest.raises(KeyboardInterrupt):
-        here().run(interrupted)
+        here().run("sync.wait(f)", interrupted)
     assert ended.wait(PATIENCE)
     threads.token.run_sync_soon(scope.cancel)
     runner.join(PATIENCE)
     with pytest.raises(trio.RunFinishedError):
         threads.token.run_sync_soon(scope.cancel)
     with pytest.raises(NotServing, match="which has stopped"):
-        AppThread(threads, "late").run(trio.sleep, 0)
+        AppThread(threads, "late").run("sync.wait(f)", trio.sleep, 0)

@@ -61,7 +61,7 @@ def _plain(func: Callable[P, Awaitable[T]]) -> Callable[P, T]:
 
     @functools.wraps(func)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        return wait_as(f"sync.{name}", functools.partial(func, *args, **kwargs))
+        return wait_as(f"sync.{name}()", functools.partial(func, *args, **kwargs))
 
     del call.__wrapped__  # it is async, and this is not
     call.__signature__ = inspect.signature(func)  # type: ignore[attr-defined]
@@ -112,7 +112,7 @@ class locked(contextlib.ContextDecorator):  # used like a function
 
 def signal_wait(signum: int | None = None) -> int:
     """Wait until this member has run the handler of a signal; as `uwsgi.signal_wait`."""
-    number = wait_as("sync.signal_wait", _signals.signal_wait, signum)
+    number = wait_as("sync.signal_wait()", _signals.signal_wait, signum)
     _signals.note_received(number)  # the async function has noted it in a copy of this code's context
     return number
 
@@ -166,9 +166,9 @@ def wait_fd_write(fd: int, timeout: float = 0) -> None:
 
 def suspend() -> None:
     """Wait for the first of the waits that were registered with functions of `uwsgi`; as `uwsgi.suspend`."""
-    wait_as("sync.suspend", current_waits().commit)
+    wait_as("sync.suspend()", current_waits().commit)
 
 
 def _commit(name: str, wait: Wait) -> None:
     wait.waits.withdraw(wait)
-    wait_as(f"sync.{name}", wait.waits.first_of, [wait])
+    wait_as(f"sync.{name}()", wait.waits.first_of, [wait])

@@ -35,7 +35,7 @@ __all__ = [
 
 def _remote(func: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Wait for a cache of another node."""
-    return wait_as(f"sync.{getattr(func, '__name__', '')}", partial(func, *args, **kwargs))
+    return wait_as(f"sync.{getattr(func, '__name__', '')}()", partial(func, *args, **kwargs))
 
 
 def _is_local(cache: str) -> bool:

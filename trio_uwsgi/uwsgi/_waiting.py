@@ -52,22 +52,22 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
             start_response("200 OK", [])
             return [b"rested"]
     """
-    return wait_as(getattr(func, "__qualname__", repr(func)), func, *args)
+    return wait_as(f"sync.wait({getattr(func, '__qualname__', repr(func))})", func, *args)
 
 
-def wait_as(name: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """As `wait`, for a function that error texts call `name`."""
+def wait_as(what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """As `wait`, for a call that error texts call `what`."""
     if trio.lowlevel.in_trio_run():
         if not _has_portal():
-            raise _cannot(name, is_sync_code(sys._getframe(1)))
+            raise _cannot(what, is_sync_code(sys._getframe(1)))
         value: T = greenback.await_(_awaited(func, *args))
         return value
     if is_trios_thread():
         return trio.from_thread.run(func, *args)
     thread = app_thread()
     if thread is None:
-        raise NotServing(f"{name}()", "call it in a request, a handler, a job or a mule's program")
-    return thread.run(func, *args)
+        raise NotServing(what, "call it in a request, a handler, a job or a mule's program")
+    return thread.run(what, func, *args)
 
 
 def off_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -94,7 +94,7 @@ async def _awaited(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     return await func(*args)
 
 
-def _cannot(name: str, is_view: bool) -> CannotWait:
+def _cannot(what: str, is_view: bool) -> CannotWait:
     if is_view:
-        return CannotWait(f"{name}()", "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
-    return CannotWait(f"{name}()", "await the function of uwsgi in an `async def`, or call this in a thread")
+        return CannotWait(what, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
+    return CannotWait(what, "await the function of uwsgi in an `async def`, or call this in a thread")
