@@ -382,7 +382,7 @@ def test_outside_of_members() -> None:
 
 async def test_in_async_code() -> None:
     """Synchronous code that an async function calls cannot wait either; the error says what to do."""
-    remedy = "await the function of uwsgi in an `async def`, or call this in a thread"
+    remedy = "await the async function itself, or call this in a thread"
     with pytest.raises(CannotWait, match=remedy):
         sync.lock(1)
 
