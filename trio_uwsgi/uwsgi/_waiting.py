@@ -40,7 +40,7 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     Returns:
         What the function returned.
     Raises:
-        CannotWait: the code runs on Trio's own thread, without greenback.
+        CannotWait: the code runs on Trio's own thread, without greenback; or code there waits for the calling thread.
         NotServing: a thread that the application started makes the call where no member runs, or its member stops
             before the call has ended.
     Checkpoint: always, as the function does.
