@@ -352,7 +352,7 @@ async def test_a_stop_ends_the_waits_of_threads(
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         thread.start()
-        sync.wait(trio.to_thread.run_sync, waiting.wait)
+        sync.wait(trio.to_thread.run_sync, lambda: waiting.wait(30))
         start_response("200 OK", [])
         return []
 
