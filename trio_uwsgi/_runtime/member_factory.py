@@ -22,10 +22,11 @@ from trio_uwsgi._metrics.metrics import Metrics
 from trio_uwsgi._nodes.client import Nodes
 from trio_uwsgi._queues.queue import Queue
 from trio_uwsgi._runtime.member_instance import second_name
+from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
-from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker, rpc_threads
+from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker
 from trio_uwsgi._signals.inbox import Inbox
 from trio_uwsgi._signals.ticker import MemberTimers
 from trio_uwsgi._spool.directories import Spools

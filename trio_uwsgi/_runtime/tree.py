@@ -35,6 +35,7 @@ from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.member_factory import MemberFactory
+from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.rolling_restart import RollingRestart
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.scaling import MemberGroup
@@ -42,7 +43,6 @@ from trio_uwsgi._runtime.slow_start_log import log_slow_start, starting_members
 from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.stuck_shutdown import noticing_overdue
 from trio_uwsgi._runtime.supervisor import RunInstance, Supervisor
-from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import Ticker
 from trio_uwsgi._units.thread_pool import ThreadPool
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.settings import Environment, Settings
+    from trio_uwsgi._runtime.worker import Application
     from trio_uwsgi._signals.targets import Kind
 
 __all__ = ["NurseryTree"]
