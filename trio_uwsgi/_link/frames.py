@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 __all__ = [
+    "AddFileMonitor",
     "AddTimer",
     "Alarm",
     "Answer",
@@ -133,6 +134,14 @@ class AddTimer(Frame):
     rule: list[Any]  # JSON values; `timer_specs.rule_from_values` reads them
     late: str
     overlap: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AddFileMonitor(Frame):
+    """Member to master: raise this signal when the file at this path, which is absolute, changes."""
+
+    signum: int
+    path: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -323,7 +332,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested),
+    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested, AddFileMonitor),
 )
 encode = _MEMBERS.encode
 

@@ -56,6 +56,7 @@ from trio_uwsgi.uwsgi._hooks import atexit, post_fork, stopping, wait_stopping
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
 from trio_uwsgi.uwsgi._missing import missing
+from trio_uwsgi.uwsgi._monitors import add_file_monitor, filemon
 from trio_uwsgi.uwsgi._mules import MuleMessage, mule, mule_get_msg, mule_message_handler, mule_msg
 from trio_uwsgi.uwsgi._rpc import call, register_rpc, remote_signal, rpc, rpc_handler, rpc_list
 from trio_uwsgi.uwsgi._signals import (
@@ -101,6 +102,7 @@ __all__ = [
     "MuleMessage",
     "TimerHandle",
     "add_cron",
+    "add_file_monitor",
     "add_ms_timer",
     "add_rb_timer",
     "add_timer",
@@ -129,6 +131,7 @@ __all__ = [
     "farm",
     "farm_get_msg",
     "farm_msg",
+    "filemon",
     "harakiri",
     "hostname",
     "i_am_the_spooler",

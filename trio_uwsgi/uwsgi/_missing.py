@@ -38,12 +38,8 @@ _INSTEAD = {
     **dict.fromkeys(("mulefunc",), "send a message, to @uwsgi.mule_message_handler, or a job, to @uwsgi.spool_handler"),
     **dict.fromkeys(("thread",), "use a Trio nursery in @uwsgi.mule(1), or start a thread yourself"),
     **dict.fromkeys(("get_free_signal",), "@uwsgi.signal_handler without a number takes a free one"),
-    **dict.fromkeys(
-        ("filemon",), "there are no file monitors; watch the file in the program of a mule, @uwsgi.mule(1)"
-    ),
 }
 _FAMILIES = {
-    "add_file_monitor": _INSTEAD["filemon"],
     "queue_": "there are no queues; send messages to mules, or jobs to a spooler",
     "websocket_": "WebSocket is not served",
     "metric_": "there are no metrics; count in a cache, with uwsgi.cache_inc, or read Runtime.statistics()",
