@@ -51,6 +51,7 @@ from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
 
@@ -344,6 +345,7 @@ def _settings(config: Config) -> Settings:
             load=config.load_limits,
             stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
+            log_format=() if config.log_format is None else parse_log_format(config.log_format),
             cancel_on_disconnect=config.cancel_on_disconnect,
             static=config.static_options,
             forwarded_allow=tuple(config.forwarded_allow),

@@ -67,9 +67,7 @@ UWSGI_OPTIONS = {
     **dict.fromkeys(
         ("logto", "logto2", "logger", "req-logger"), "redirect standard error, or configure Python's logging"
     ),
-    **dict.fromkeys(
-        ("log-format", "logformat", "log-date", "log-master"), "leave it out, and configure Python's logging"
-    ),
+    **dict.fromkeys(("log-date", "log-master"), "leave it out, and configure Python's logging"),
     "static-map2": "write --check-static, which looks for the whole path below the folder",
     "static-gzip-all": "leave it out, files that end with .gz or .br beside the file are always used",
     "mimefile": "leave it out, types are those of Python's mimetypes; add one with mimetypes.add_type",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.sources import FORWARDED_HEADERS
 from trio_uwsgi.errors import ConfigError
@@ -266,6 +267,17 @@ def header_names(option: str, given: object) -> tuple[str, ...]:
             "name 'forwarded' alone, or none but x-forwarded headers",
         )
     return names
+
+
+def log_format(option: str, given: object) -> str | None:
+    """Check the format of the access log.
+
+    Raises:
+        ConfigError: it is none, or has a variable that does not exist here.
+    """
+    if given is not None:
+        parse_log_format(given)  # type: ignore[arg-type]  # it checks the type
+    return given  # type: ignore[return-value]
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:

@@ -17,6 +17,7 @@ from trio_uwsgi.config.checks import (
     contradictions,
     header_names,
     impossible_values,
+    log_format,
     paths,
     several_addresses,
 )
@@ -66,6 +67,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "forwarded_allow": read_sources,
     "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
+    "log_format": log_format,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
@@ -419,7 +421,16 @@ class Config:
     # ----- logging
 
     # Disable the access log, as uWSGI's option of this name. Warnings, errors and start-up messages are still logged.
+    # A request that calls `uwsgi.log_this_request()` is logged all the same.
     disable_logging: bool = False
+
+    # Format of the lines of the access log, as in "%(addr) %(method) %(uri) %(status) %(msecs)"; None is the usual one.
+    # `%(name)` is one of uWSGI's variables, `%(var.NAME)` one of the WSGI environ, and any other name a log variable,
+    # which the application sets with `uwsgi.set_logvar`. What has no value is shown as `-`. Of uWSGI's variables there
+    # are addr, cl, core, ctime, epoch, host, ltime, method, micros, modifier1, modifier2, msecs, pid, proto, referer,
+    # rsize, secs, size, status, time, tmicros, tmsecs, uagent, uri, user and wid. `size` is that of the body, as
+    # `rsize`; in uWSGI it includes the head.
+    log_format: str | None = None
 
     def __post_init__(self) -> None:
         problems = list(impossible_values(self, _CHOICES))

@@ -54,6 +54,7 @@ from trio_uwsgi.uwsgi._cores import (
 from trio_uwsgi.uwsgi._farms import farm, farm_get_msg, farm_msg, in_farm
 from trio_uwsgi.uwsgi._hooks import atexit, post_fork, stopping, wait_stopping
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
+from trio_uwsgi.uwsgi._logvars import get_logvar, log_this_request, set_logvar
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
 from trio_uwsgi.uwsgi._missing import missing
 from trio_uwsgi.uwsgi._monitors import add_file_monitor, filemon
@@ -132,6 +133,7 @@ __all__ = [
     "farm_get_msg",
     "farm_msg",
     "filemon",
+    "get_logvar",
     "harakiri",
     "hostname",
     "i_am_the_spooler",
@@ -140,6 +142,7 @@ __all__ = [
     "is_locked",
     "lock",
     "locked",
+    "log_this_request",
     "masterpid",
     "mule",
     "mule_get_msg",
@@ -161,6 +164,7 @@ __all__ = [
     "rpc_handler",
     "rpc_list",
     "send",
+    "set_logvar",
     "set_spooler_frequency",
     "set_user_harakiri",
     "setprocname",

@@ -12,7 +12,7 @@ _NOT_HERE = "it is not supported"
 
 _INSTEAD = {
     **dict.fromkeys(("workers", "total_requests", "listen_queue", "mem", "logsize", "sockets", "cores"), _STATISTICS),
-    **dict.fromkeys(("set_logvar", "get_logvar", "log_this_request", "add_var", "set_warning_message"), _ENVIRON),
+    **dict.fromkeys(("add_var", "set_warning_message"), _ENVIRON),
     **dict.fromkeys(("sendfile", "offload", "route"), _PROXY),
     **dict.fromkeys(("start_response", "green_schedule", "loop"), _RESPONSES),
     **dict.fromkeys(("chunked_read", "chunked_read_nb"), "read environ['wsgi.input'], which has chunked bodies too"),
