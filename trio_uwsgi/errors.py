@@ -37,6 +37,7 @@ __all__ = [
     "RpcError",
     "RpcFailed",
     "RpcNotFound",
+    "SharedAreaError",
     "SignalQueueFull",
     "SignalRefused",
     "SpoolError",
@@ -202,6 +203,10 @@ class CacheItemTooLarge(CacheError):
         self.part = part
         self.size = size
         self.limit = limit
+
+
+class SharedAreaError(UwsgiError, ValueError):
+    """A shared area does not exist, or does not have these bytes, or a number does not fit. Nothing was changed."""
 
 
 class RpcError(UwsgiError, ValueError):

@@ -45,6 +45,7 @@ from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._shared_areas.rules import memory_size
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.forks import install_fork_hooks
@@ -229,7 +230,8 @@ async def _serve_in_processes(
     slots += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
     names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
-    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1)) as scoreboard:
+    areas = [memory_size(size) for size in settings.areas]
+    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
         async with _listening(config, finish_setup) as listeners:
             plan = MemberPlan(
                 launcher=launcher,
@@ -356,6 +358,7 @@ def _settings(config: Config) -> Settings:
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
         locks=config.locks,
+        areas=config.sharedarea,
         alarms=config.alarm_options,
         access=config.access_rules,
         node_timeout=config.node_timeout,

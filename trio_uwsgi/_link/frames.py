@@ -24,6 +24,7 @@ __all__ = [
     "AddTimer",
     "Alarm",
     "Answer",
+    "AreaChanged",
     "Begun",
     "BootFailed",
     "CancelTimer",
@@ -207,6 +208,13 @@ class Forget(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class AreaChanged(Frame):
+    """Member to master, and master to all members: this shared area has changed, and tasks wait for that."""
+
+    number: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Drain(Frame):
     """Master to member: its replacement is ready. Begin nothing of what waits, send `Drained`, end what runs, and then
     end.
@@ -332,7 +340,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested, AddFileMonitor),
+    *(AreaChanged, Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested, AddFileMonitor),
 )
 encode = _MEMBERS.encode
 

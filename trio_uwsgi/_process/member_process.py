@@ -29,6 +29,7 @@ from trio_uwsgi._http.certificates import ServerTls
 from trio_uwsgi._http.listeners import Listener
 from trio_uwsgi._link.frames import (
     AddFileMonitor,
+    AreaChanged,
     BootFailed,
     Declared,
     Frame,
@@ -51,6 +52,7 @@ from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
 from trio_uwsgi._runtime.slots import Slot
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._shared_areas.rules import memory_size
 from trio_uwsgi._signals.file_monitor import FileMonitor
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
@@ -177,7 +179,9 @@ class _Inherited(NamedTuple):
     @classmethod
     def of(cls, descriptors: list[int], setup: Setup) -> _Inherited:
         ctl, memory, *sockets = descriptors
-        scoreboard = Scoreboard(memory, len(setup.rows), setup.settings.locks + 1)
+        settings = setup.settings
+        areas = [memory_size(size) for size in settings.areas]
+        scoreboard = Scoreboard(memory, len(setup.rows), settings.locks + 1, areas)
         listeners = []
         for descriptor, protocol, read in zip(sockets, setup.protocols, setup.certificates, strict=True):
             listener = Listener(socket.socket(fileno=descriptor))
@@ -226,6 +230,8 @@ class _MemberProcess:
     def _handle(self, frame: Frame) -> None:
         if isinstance(frame, Granted):
             self._locks.granted(frame.number, frame.ident)
+        elif isinstance(frame, AreaChanged):
+            self._member.services.areas.changed(frame.number)
         elif isinstance(frame, SpoolerFrequency):
             self._member.services.spools.apply_frequency(frame.seconds)
         else:
@@ -285,6 +291,7 @@ class _MemberProcess:
         self._member = member = member_task.member
         self._inbox = member.inbox
         member.link = self._link
+        member_factory.services.areas.announce = lambda number: self._send(AreaChanged(number))
         member_factory.services.spools.send_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
         member.heartbeat = Heartbeat(self._row)
         async with trio.open_nursery() as services:

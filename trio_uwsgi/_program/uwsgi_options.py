@@ -82,8 +82,7 @@ UWSGI_OPTIONS = {
     "websockets": "leave it out, ASGI applications get them",
     **dict.fromkeys(
         (  # noqa: SIM905
-            "queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon "
-            "emperor plugin plugins route sharedarea"
+            "queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon emperor plugin plugins route"
         ).split(),
         "",
     ),

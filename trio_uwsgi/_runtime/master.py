@@ -24,6 +24,7 @@ from trio_uwsgi._link.frames import (
     AddFileMonitor,
     AddTimer,
     Alarm,
+    AreaChanged,
     Begun,
     CancelTimer,
     Closed,
@@ -270,6 +271,9 @@ class Master:
                 self.declared.obey(instance, frame)
             case Alarm(name, message):
                 self.alarms.ring(name, message)
+            case AreaChanged():
+                for other in self._instances.values():
+                    other.link.send(frame)
             case ShutdownRequest():
                 if self._holders.get(slot.name) is instance:
                     self.release(slot)

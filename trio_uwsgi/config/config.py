@@ -13,6 +13,7 @@ from typing import Literal, cast, get_args
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.checks import (
     all_of,
+    area_sizes,
     caches,
     contradictions,
     header_names,
@@ -68,6 +69,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
     "log_format": log_format,
+    "sharedarea": area_sizes,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
@@ -240,6 +242,11 @@ class Config:
 
     # The highest number of a user lock. Lock 0 always exists. uWSGI's option of this name counts in the same way.
     locks: int = 0
+
+    # Shared areas: the size of each in bytes, as in [4096, 65536]. All members read and write them by position, with
+    # `uwsgi.sharedarea_read` and others. uWSGI's `sharedarea` counts in pages of 4,096 bytes, as the command line does:
+    # `--sharedarea 16`, or `--sharedarea size=100`. Default: none.
+    sharedarea: Sequence[int] = ()
 
     # Alarms and what each does: "log:PREFIX", "cmd:SHELL", "signal:N", "mule:N", "curl:URL", or a function that is
     # called with the message.
