@@ -14,6 +14,8 @@ from trio_uwsgi.config import Config
 from trio_uwsgi.config.log_format import KNOWN, Variable, parse_log_format
 from trio_uwsgi.errors import ConfigError
 
+pytestmark = pytest.mark.pure
+
 HEADERS = [(b"host", b"shop.test"), (b"user-agent", b'a"b'), (b"referer", b"http://x/")]
 PEER = Peer(scheme="http", client=("192.0.2.1", 4711), server=("192.0.2.2", 80))
 UNIX = Peer(scheme="http", client=None, server=None)

@@ -306,9 +306,12 @@ async def sharedarea_wait(id: int, seen: int | None = None) -> int:
     Cancellation: this task no longer waits.
     uWSGI: a function of its C core, which the Python module does not have, and which looks again and again.
     Example:
-        seen = await uwsgi.sharedarea_wait(0)
-        print(uwsgi.sharedarea_read64(0, 8))
-        seen = await uwsgi.sharedarea_wait(0, seen)
+        @uwsgi.mule(1)
+        async def watch():
+            seen = None
+            while True:
+                seen = await uwsgi.sharedarea_wait(0, seen)
+                print("the number is now", uwsgi.sharedarea_read64(0, 8))
     """
     return await current_unit("sharedarea_wait", _REMEDY).member.services.areas.wait(id, seen)
 
