@@ -40,6 +40,7 @@ __all__ = [
     "RpcError",
     "RpcFailed",
     "RpcNotFound",
+    "SharedAreaError",
     "SignalQueueFull",
     "SignalRefused",
     "SpoolError",
@@ -230,6 +231,10 @@ class QueueMessageTooLarge(QueueError):
 
 class MetricError(UwsgiError, ValueError):
     """A metric does not exist, or its new value is impossible. No metric was changed."""
+
+
+class SharedAreaError(UwsgiError, ValueError):
+    """A shared area does not exist, or does not have these bytes, or a number does not fit. Nothing was changed."""
 
 
 class RpcError(UwsgiError, ValueError):

@@ -244,6 +244,15 @@ def test_options_look_as_in_uwsgi() -> None:
         "mules": b"2",
         "disable-logging": True,
     } == dict(uwsgi_options(config))
+    assert [b"size=4096", b"size=7"] == uwsgi_options(Config(sharedarea=[4096, 7]))["sharedarea"]
+    assert b"%(uri)" == uwsgi_options(Config(log_format="%(uri)"))["log-format"]
+
+
+@pytest.mark.parametrize("sizes", [4096, "4096", [0], [-1], [1.5], [True], [2**41]])
+def test_shared_areas_that_cannot_be(sizes: Any) -> None:
+    """An area has at least a byte; it is a number, and the areas are a list."""
+    with pytest.raises(ConfigError, match=r"shared ?area"):
+        Config(sharedarea=sizes)
 
 
 def test_pools_and_farms_look_as_in_uwsgi() -> None:

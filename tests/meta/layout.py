@@ -23,7 +23,7 @@ LAYERS = (
     ("_protocol",),
     ("_link",),
     ("_units",),
-    ("_caches", "_locks", "_alarms"),
+    ("_caches", "_locks", "_alarms", "_shared_areas"),
     ("_queues", "_metrics"),
     ("_signals",),
     ("_http",),

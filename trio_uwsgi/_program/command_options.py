@@ -21,6 +21,8 @@ __all__ = ["OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
 
 T = TypeVar("T")
 
+_PAGE = 4096
+
 
 def whole(text: str) -> int:
     """Read a whole number."""
@@ -39,6 +41,14 @@ def _seconds(text: str) -> float:
 
 def _megabytes(text: str) -> int:
     return whole(text) * 1024**2
+
+
+def _area(text: str) -> int:
+    """Bytes of a shared area, in uWSGI's form."""
+    key, given, value = text.rpartition("=")
+    if given and key not in ("pages", "size"):
+        raise argparse.ArgumentTypeError(f"a shared area has no {key!r} here; write PAGES, pages=PAGES or size=BYTES")
+    return whole(value) * (1 if key == "size" else _PAGE)
 
 
 def _octal(text: str) -> int:
@@ -305,6 +315,7 @@ OPTIONS = (
     ),
     Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
     Option("locks", "members", "N", whole, "highest user lock number"),
+    Option("sharedarea", "members", "PAGES", _area, "a shared area of this size, or size=BYTES; repeatable", (), list),
     Option(
         "caches",
         "members",
@@ -393,6 +404,7 @@ OPTIONS = (
     Option("node_timeout", "time", "SEC", _seconds, "time limit of a call to another node"),
     Option("timezone", "time", "NAME", str, "time zone of cron signals, as in Europe/Rome [the system's]"),
     Option("disable_logging", "logging", None, str, "disable the access log"),
+    Option("log_format", "logging", "FORMAT", str, "format of the access log, in uWSGI's form", ("--logformat",)),
 )
 
 

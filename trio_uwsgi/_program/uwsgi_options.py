@@ -68,9 +68,7 @@ UWSGI_OPTIONS = {
     **dict.fromkeys(
         ("logto", "logto2", "logger", "req-logger"), "redirect standard error, or configure Python's logging"
     ),
-    **dict.fromkeys(
-        ("log-format", "logformat", "log-date", "log-master"), "leave it out, and configure Python's logging"
-    ),
+    **dict.fromkeys(("log-date", "log-master"), "leave it out, and configure Python's logging"),
     "static-map2": "write --check-static, which looks for the whole path below the folder",
     **dict.fromkeys(
         ("static-gzip-all", "static-gzip", "static-gzip-dir", "static-gzip-prefix", "static-gzip-ext"),
@@ -105,7 +103,7 @@ UWSGI_OPTIONS = {
     "websockets": "leave it out, ASGI applications get them",
     **dict.fromkeys(
         (  # noqa: SIM905
-            "async gevent asyncio daemonize2 attach-daemon smart-attach-daemon emperor plugin plugins route sharedarea"
+            "async gevent asyncio daemonize2 attach-daemon smart-attach-daemon emperor plugin plugins route"
         ).split(),
         "",
     ),

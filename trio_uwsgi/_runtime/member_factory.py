@@ -27,6 +27,7 @@ from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker
+from trio_uwsgi._shared_areas.areas import SharedAreas
 from trio_uwsgi._signals.inbox import Inbox
 from trio_uwsgi._signals.ticker import MemberTimers
 from trio_uwsgi._spool.directories import Spools
@@ -101,6 +102,9 @@ class MemberFactory:
             queue=Queue(settings.queue, lambda: caches.folder, joins),
             metrics=Metrics(settings.metrics, lambda: caches.folder, joins),
             locks=UserLocks(settings.locks) if shared is None else shared.locks,
+            areas=SharedAreas(settings.areas)
+            if shared is None
+            else SharedAreas(settings.areas, shared.scoreboard.areas, shared.scoreboard.descriptor),
             nodes=Nodes(settings.node_timeout),
             spools=Spools([self._spool(directory) for directory in settings.spooler.directories]),
             alarms=frozenset(settings.alarms.alarms),

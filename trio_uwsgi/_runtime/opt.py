@@ -53,6 +53,8 @@ def _value(name: str, value: object) -> bytes | bool | list[bytes]:
         return True
     if name in ("chmod_socket", "umask") and isinstance(value, int):
         return b"%o" % value
+    if name == "sharedarea" and isinstance(value, tuple):
+        return [b"size=%d" % size for size in value]
     if name == "reload_on_rss" and isinstance(value, int):
         return b"%d" % (value // 1024**2)  # uWSGI's is in MB
     if name == "farms" and isinstance(value, Mapping):

@@ -28,7 +28,8 @@ __all__ = ["Environment", "Settings", "Shared"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the runtime uses of a `Config`: counts, lengths of queues, times in seconds (harakiri 0: no time limit).
+    """What the runtime uses of a `Config`: counts, lengths of queues, times in seconds (harakiri 0: no time limit),
+    and the sizes of shared areas.
 
     `options` are for `uwsgi.opt`.
     """
@@ -48,6 +49,7 @@ class Settings:
     queue: QueueOptions
     metrics: Sequence[Metric]
     locks: int
+    areas: Sequence[int]
     alarms: AlarmOptions
     access: AccessRules
     node_timeout: float

@@ -10,6 +10,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `tls.py`          addresses that serve HTTPS, with their certificates
     `sources.py`      where a connection may come from
     `mules.py`        pools of mules, and farms
+    `log_format.py`   the format of the access log
     `metrics.py`      counters and gauges that applications define
     `queues.py`       the shared queue
     `static.py`       where static files are

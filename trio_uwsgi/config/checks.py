@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.sources import FORWARDED_HEADERS
 from trio_uwsgi.errors import ConfigError
@@ -84,6 +85,8 @@ _INTEGERS = (
 )
 # 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
+# Bytes: beyond a terabyte it is certainly a mistake.
+_LARGEST_AREA = 2**40
 _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
@@ -303,6 +306,34 @@ def header_names(option: str, given: object) -> tuple[str, ...]:
             "name 'forwarded' alone, or none but x-forwarded headers",
         )
     return names
+
+
+def area_sizes(option: str, given: object) -> tuple[int, ...]:
+    """Check the sizes of shared areas.
+
+    Raises:
+        ConfigError: they are not a list of numbers from 1 on.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigError(f"{option}={given!r} is not a list of sizes", f"write {option}=[4096]")
+    sizes = tuple(given)
+    for size in sizes:
+        if type(size) is not int or not 1 <= size <= _LARGEST_AREA:
+            raise ConfigError(
+                f"a shared area of {size!r} bytes is not possible", f"use a whole number from 1 to {_LARGEST_AREA}"
+            )
+    return sizes
+
+
+def log_format(option: str, given: object) -> str | None:
+    """Check the format of the access log.
+
+    Raises:
+        ConfigError: it is none, or has a variable that does not exist here.
+    """
+    if given is not None:
+        parse_log_format(given)  # type: ignore[arg-type]  # it checks the type
+    return given  # type: ignore[return-value]
 
 
 def contradictions(config: Config) -> Iterator[ConfigError]:

@@ -13,10 +13,12 @@ from typing import Literal, cast, get_args
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.checks import (
     all_of,
+    area_sizes,
     caches,
     contradictions,
     header_names,
     impossible_values,
+    log_format,
     path_prefix,
     paths,
     several_addresses,
@@ -70,6 +72,8 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "forwarded_allow": read_sources,
     "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
+    "log_format": log_format,
+    "sharedarea": area_sizes,
     "root_path": path_prefix,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
@@ -277,6 +281,11 @@ class Config:
     # The highest number of a user lock. Lock 0 always exists. uWSGI's option of this name counts in the same way.
     locks: int = 0
 
+    # Shared areas: the size of each in bytes, as in [4096, 65536]. All members read and write them by position, with
+    # `uwsgi.sharedarea_read` and others. uWSGI's `sharedarea` counts in pages of 4,096 bytes, as the command line does:
+    # `--sharedarea 16`, or `--sharedarea size=100`. Default: none.
+    sharedarea: Sequence[int] = ()
+
     # Alarms and what each does: "log:PREFIX", "cmd:SHELL", "signal:N", "mule:N", "curl:URL", or a function that is
     # called with the message.
     alarms: Mapping[str, str | Callable[[str], object]] = dataclasses.field(default_factory=dict, hash=False)
@@ -457,7 +466,16 @@ class Config:
     # ----- logging
 
     # Disable the access log, as uWSGI's option of this name. Warnings, errors and start-up messages are still logged.
+    # A request that calls `uwsgi.log_this_request()` is logged all the same.
     disable_logging: bool = False
+
+    # Format of the lines of the access log, as in "%(addr) %(method) %(uri) %(status) %(msecs)"; None is the usual one.
+    # `%(name)` is one of uWSGI's variables, `%(var.NAME)` one of the WSGI environ, and any other name a log variable,
+    # which the application sets with `uwsgi.set_logvar`. What has no value is shown as `-`. Of uWSGI's variables there
+    # are addr, cl, core, ctime, epoch, host, ltime, method, micros, modifier1, modifier2, msecs, pid, proto, referer,
+    # rsize, secs, size, status, time, tmicros, tmsecs, uagent, uri, user and wid. `size` is that of the body, as
+    # `rsize`; in uWSGI it includes the head.
+    log_format: str | None = None
 
     def __post_init__(self) -> None:
         problems = list(impossible_values(self, _CHOICES))

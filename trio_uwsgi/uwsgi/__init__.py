@@ -54,6 +54,7 @@ from trio_uwsgi.uwsgi._cores import (
 from trio_uwsgi.uwsgi._farms import farm, farm_get_msg, farm_msg, in_farm
 from trio_uwsgi.uwsgi._hooks import atexit, post_fork, stopping, wait_stopping
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
+from trio_uwsgi.uwsgi._logvars import get_logvar, log_this_request, set_logvar
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
 from trio_uwsgi.uwsgi._metrics import (
     metric_dec,
@@ -66,6 +67,7 @@ from trio_uwsgi.uwsgi._metrics import (
     metric_set_min,
 )
 from trio_uwsgi.uwsgi._missing import missing
+from trio_uwsgi.uwsgi._monitors import add_file_monitor, filemon
 from trio_uwsgi.uwsgi._mules import MuleMessage, mule, mule_get_msg, mule_message_handler, mule_msg
 from trio_uwsgi.uwsgi._queues import (
     queue_get,
@@ -79,6 +81,25 @@ from trio_uwsgi.uwsgi._queues import (
     queue_slot,
 )
 from trio_uwsgi.uwsgi._rpc import call, register_rpc, remote_signal, rpc, rpc_handler, rpc_list
+from trio_uwsgi.uwsgi._shared_areas import (
+    sharedarea_dec32,
+    sharedarea_dec64,
+    sharedarea_inc32,
+    sharedarea_inc64,
+    sharedarea_memoryview,
+    sharedarea_read,
+    sharedarea_read8,
+    sharedarea_read16,
+    sharedarea_read32,
+    sharedarea_read64,
+    sharedarea_update,
+    sharedarea_wait,
+    sharedarea_write,
+    sharedarea_write8,
+    sharedarea_write16,
+    sharedarea_write32,
+    sharedarea_write64,
+)
 from trio_uwsgi.uwsgi._signals import (
     register_signal,
     signal,
@@ -122,6 +143,7 @@ __all__ = [
     "MuleMessage",
     "TimerHandle",
     "add_cron",
+    "add_file_monitor",
     "add_ms_timer",
     "add_rb_timer",
     "add_timer",
@@ -150,6 +172,8 @@ __all__ = [
     "farm",
     "farm_get_msg",
     "farm_msg",
+    "filemon",
+    "get_logvar",
     "harakiri",
     "hostname",
     "i_am_the_spooler",
@@ -158,6 +182,7 @@ __all__ = [
     "is_locked",
     "lock",
     "locked",
+    "log_this_request",
     "masterpid",
     "metric_dec",
     "metric_div",
@@ -196,9 +221,27 @@ __all__ = [
     "rpc_handler",
     "rpc_list",
     "send",
+    "set_logvar",
     "set_spooler_frequency",
     "set_user_harakiri",
     "setprocname",
+    "sharedarea_dec32",
+    "sharedarea_dec64",
+    "sharedarea_inc32",
+    "sharedarea_inc64",
+    "sharedarea_memoryview",
+    "sharedarea_read",
+    "sharedarea_read8",
+    "sharedarea_read16",
+    "sharedarea_read32",
+    "sharedarea_read64",
+    "sharedarea_update",
+    "sharedarea_wait",
+    "sharedarea_write",
+    "sharedarea_write8",
+    "sharedarea_write16",
+    "sharedarea_write32",
+    "sharedarea_write64",
     "signal",
     "signal_handler",
     "signal_received",
