@@ -33,6 +33,7 @@ LAYERS = (
     ("_process",),
     ("_program",),
     ("uwsgi",),
+    ("compat",),
     ("_member_entry",),
     ("serve",),
     ("",),  # the package's own __init__, which imports what people use

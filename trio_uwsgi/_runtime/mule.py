@@ -35,7 +35,8 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     """
     inbox: Inbox = member.inbox
     messages = inbox.messages
-    program = member.registry.mules.programs.get(member.number)
+    functions = member.registry.mules
+    program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None
     async with trio.open_nursery() as nursery:
         await serve_threads(nursery, member)
