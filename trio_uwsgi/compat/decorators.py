@@ -9,6 +9,7 @@ after an exception, and `@postfork(1)` keeps the name of its function.
 
 from __future__ import annotations
 
+import abc
 import functools
 import logging
 import pickle
@@ -289,13 +290,15 @@ class signal:
         return f
 
 
-class _Timed:
+class _Timed(abc.ABC):
     """Decorate the handler of a signal that a timer raises. Without a number it takes one when it is applied, and not
     before, so that stacked decorators take different ones."""
 
     def __init__(self, signum: int | None, target: str) -> None:
-        self._given = signum
-        self.target = target
+        self._given, self.target = signum, target
+
+    @abc.abstractmethod
+    def add(self) -> None: ...
 
     @property
     def num(self) -> int:
@@ -303,10 +306,6 @@ class _Timed:
         if self._given is None:
             self._given = get_free_signal()
         return self._given
-
-    def add(self) -> None:
-        """Add the timer."""
-        raise NotImplementedError
 
     def __call__(self, f: Function) -> Function:
         uwsgi.register_signal(self.num, self.target, f)
