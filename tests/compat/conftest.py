@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.compat.modes import Enter
 from trio_uwsgi import Config, Registry, compat
 from trio_uwsgi import uwsgi as native
+
+if TYPE_CHECKING:
+    from tests.compat.modes import Enter
 
 OURS = Path(compat.__file__).with_name("decorators.py")
 
@@ -26,7 +28,7 @@ def enter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Enter]:
     monkeypatch.setattr(native, "registry", Registry())
     with contextlib.ExitStack() as stack:
 
-        def begin(config: Config) -> ModuleType:
+        def begin(config: Config) -> Any:  # Any: a module to which code assigns
             stack.enter_context(compat.entered(config))
             return importlib.import_module("uwsgi")
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.paths.placements import HAS_PROCESSES
 from trio_uwsgi import Config
-from trio_uwsgi.testing import RuntimeUnderTest
+
+if TYPE_CHECKING:
+    from trio_uwsgi.testing import RuntimeUnderTest
 
 __all__ = ["Enter", "all_modes", "asking", "get"]
 
-Enter = Callable[[Config], ModuleType]
+Enter = Callable[[Config], Any]  # Any: a module to which code assigns
 
 _PROCESSES = [
     pytest.param({"placement": "process"}, marks=pytest.mark.processes, id="processes inline"),

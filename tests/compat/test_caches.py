@@ -68,9 +68,9 @@ async def test_answers(mode: dict[str, object], enter: Enter, autojump_clock: tr
         ]
 
     async with open_runtime(asking(items=items, not_stored=not_stored, numbers=numbers), config) as runtime:
-        expected = [True, None, b"value", True, b"new", True, None, [b"k"], True, None, None]
+        expected: list[object] = [True, None, b"value", True, b"new", True, None, [b"k"], True, None, None]
         assert repr(expected) == await get(runtime, "items")
-        expected = [None] * 7 + [[True, True, True, None], None, True, []]  # type: ignore[list-item]
+        expected = [None] * 7 + [[True, True, True, None], None, True, []]
         assert repr(expected) == await get(runtime, "not_stored")
         assert repr([True, True, True, True, 18, True, 3, 0, None]) == await get(runtime, "numbers")
 

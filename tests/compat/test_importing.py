@@ -10,16 +10,19 @@ import sys
 import textwrap
 import types
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio.testing
 
 from tests.compat.conftest import OURS
 from tests.compat.modes import Enter, all_modes, asking, get
 from trio_uwsgi import Cache, Config, Registry, compat
 from trio_uwsgi.compat.absent import LATER, NEVER, NotSupported
 from trio_uwsgi.testing import open_runtime
+
+if TYPE_CHECKING:
+    import trio.testing
 
 
 def _module() -> object:
@@ -48,9 +51,7 @@ async def test_it_is_left_out(autojump_clock: trio.testing.MockClock, uwsgi_regi
         assert "ModuleNotFoundError: No module named 'uwsgi'" == await get(runtime, "name")
 
 
-async def test_two_runtimes_follow_each_other(
-    autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
-) -> None:
+async def test_two_runtimes_follow_each_other(autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry) -> None:
     """The module of the second runtime is another one, with its own values."""
     seen = []
     for workers in (1, 2):
@@ -116,7 +117,7 @@ def test_what_an_option_would_bring(enter: Enter) -> None:
         assert not hasattr(uwsgi, name)
         with pytest.raises(AttributeError, match=text):
             getattr(uwsgi, name)
-    with pytest.raises(AttributeError, match="^module 'uwsgi' has no attribute 'spooool'$"):
+    with pytest.raises(AttributeError, match=r"^module 'uwsgi' has no attribute 'spooool'$"):
         uwsgi.spooool  # noqa: B018
     for name in LATER:
         assert not hasattr(uwsgi, name)

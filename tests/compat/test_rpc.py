@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-import trio.testing
 
 from tests.compat.modes import Enter, all_modes, asking, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import open_runtime
+
+if TYPE_CHECKING:
+    import trio.testing
 
 
 def _fails() -> bytes:

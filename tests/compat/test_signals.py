@@ -101,12 +101,9 @@ async def test_only_the_import_and_workers_register(enter: Enter, autojump_clock
     ran: list[int] = []
 
     def in_mule(signum: int) -> None:
-        for register in (
-            lambda: uwsgi.register_signal(9, "", print),
-            lambda: uwsgi.register_rpc("f", print),
-        ):
+        for register, args in ((uwsgi.register_signal, (9, "", print)), (uwsgi.register_rpc, ("f", print))):
             try:
-                register()
+                register(*args)
             except ValueError as error:
                 refused.append(str(error))
 

@@ -134,9 +134,10 @@ def send(fd: int | bytes, data: bytes | None = None, /) -> TrueOrNone:
 
     uWSGI: all bytes are sent; there only what one write takes. A str raises TypeError; there it ends the worker.
     """
+    if data is None and isinstance(fd, int):
+        raise TypeError(f"uwsgi.send() with one argument takes bytes for the client, not {fd!r}")
     try:
         if data is None:
-            assert not isinstance(fd, int) or isinstance(fd, bool), "with one argument it is data"
             waiting(native.send, fd)
         else:
             waiting(native.send, fd, data)

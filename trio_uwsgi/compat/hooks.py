@@ -17,6 +17,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi.compat import facts
 from trio_uwsgi.compat.calling import current_member
@@ -92,8 +94,14 @@ class _PostFork(_Assigned):
         """The program of each mule that has no other: the chain, if it has a loop."""
         member = current_member()
         hook = self.hook
-        if member is not None and hook is not None and self.runs_as_program(member.number, member.registry):
+        if member is None or hook is None or not self.runs_as_program(member.number, member.registry):
+            return
+        try:
             hook()
+        except SystemExit as error:  # uWSGI's @mule exits after any exception, also when the mule stops
+            if isinstance(error.__context__, trio.Cancelled):
+                raise error.__context__ from None
+            raise
 
 
 class _AtExit(_Assigned):
@@ -111,7 +119,7 @@ class _Spooler(_Assigned):
         hook = self.hook
         if hook is None:
             return native.SPOOL_IGNORE
-        said = hook(job_dict(job, job.name))
+        said = hook(job_dict(job, job.name.rpartition("/")[2]))
         return said if said in (native.SPOOL_OK, native.SPOOL_IGNORE) and said is not False else native.SPOOL_RETRY
 
 

@@ -30,8 +30,8 @@ def unlock(lock_num: int = 0, /) -> None:
 def is_locked(lock_num: int = 0, /) -> bool:
     """Tell whether a user lock is held.
 
-    uWSGI: the lock of a process that died is free; there the question may take it for ever. Where members are processes,
-        a lock counts as held until the master has heard of its release.
+    uWSGI: the lock of a process that died is free; there the question may take it for ever. In processes a
+        lock counts as held until the master has heard of its release.
     """
     return native.is_locked(_number(lock_num))
 
