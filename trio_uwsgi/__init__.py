@@ -8,6 +8,7 @@ Its packages are in layers, each of which imports only from those below it; docs
 """
 
 from trio_uwsgi import errors as errors
+from trio_uwsgi import sync as sync
 from trio_uwsgi import uwsgi as uwsgi
 from trio_uwsgi._apps.mounts import mount as mount
 from trio_uwsgi._runtime.registry import Registry as Registry
@@ -22,4 +23,17 @@ from trio_uwsgi.serve import serve as serve
 
 contain_failures()
 
-__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "Tls", "errors", "mount", "serve", "uwsgi"]
+__all__ = [
+    "Address",
+    "Cache",
+    "Config",
+    "Mules",
+    "Registry",
+    "Runtime",
+    "Tls",
+    "errors",
+    "mount",
+    "serve",
+    "sync",
+    "uwsgi",
+]

@@ -33,7 +33,11 @@ LAYERS = (
     ("_process",),
     ("_program",),
     ("uwsgi",),
+<<<<<<< HEAD
     ("compat",),
+=======
+    ("sync",),
+>>>>>>> d-A
     ("_member_entry",),
     ("serve",),
     ("",),  # the package's own __init__, which imports what people use

@@ -6,7 +6,7 @@ can release the lock that another has acquired. The unit ends with the thread, o
 waits is cancelled, and the thread gets `NotServing`.
 
 A thread in a copy of a request's context belongs to that request's member. Any other belongs to the first worker that
-runs in this process; in a process without a worker, to the first member. It keeps its member until that ends.
+runs in this process; in a process without a worker, to the first member. Once that has ended, it belongs to another.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ Ts = TypeVarTuple("Ts")
 
 
 class _Call:
-    """One call of a thread: its scope, and where its outcome goes."""
+    """One call of a thread: its scope, and where its outcome goes. Error texts call it `what`."""
 
-    __slots__ = ("answer", "args", "context", "func", "scope")
+    __slots__ = ("answer", "args", "context", "func", "scope", "what")
 
-    def __init__(self, func: Callable[..., Awaitable[Any]], args: tuple[object, ...], unit: Unit) -> None:
+    def __init__(self, what: str, func: Callable[..., Awaitable[Any]], args: tuple[object, ...], unit: Unit) -> None:
+        self.what = what
         self.func = func
         self.args = args
         self.context = contextvars.copy_context()
@@ -71,19 +72,18 @@ class AppThread(Unit):
         self._send, self._receive = trio.open_memory_channel[_Call](math.inf)
         self._started = False
 
-    def run(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """In the thread: await `func(*args)` in the thread's task.
+    def run(self, what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """In the thread: await `func(*args)` in the thread's task. Error texts call it `what`.
 
         Raises:
             NotServing: the member has stopped, or stops before the call has ended.
         """
-        call = _Call(func, args, self)
+        call = _Call(what, func, args, self)
         try:
             self._of.token.run_sync_soon(self._take, call)
+            result = call.answer.get()
         except trio.RunFinishedError:
             raise self._stopped(call) from None
-        try:
-            result = call.answer.get()
         except BaseException:  # an interrupt: nobody waits for the call any more
             with contextlib.suppress(trio.RunFinishedError):
                 self._of.token.run_sync_soon(call.scope.cancel)
@@ -130,9 +130,8 @@ class AppThread(Unit):
             call.answer.put(result)
 
     def _stopped(self, call: _Call) -> NotServing:
-        name = getattr(call.func, "__qualname__", repr(call.func))
         where = f"by {self.what} of {self.member.name}, which has stopped"
-        return NotServing(f"{name}()", "let the thread end when uwsgi.stopping() is true", where)
+        return NotServing(call.what, "let the thread end when uwsgi.stopping() is true", where)
 
     def leave(self) -> None:
         """The thread has ended: release what it holds."""
@@ -196,11 +195,13 @@ class _Tie:
 
 
 def is_trios_thread() -> bool:
-    """Did Trio start the calling thread, for `trio.to_thread.run_sync`? Raises `trio.Cancelled` if it is cancelled."""
+    """Did Trio start the calling thread, for `trio.to_thread.run_sync`?"""
     try:
         trio.from_thread.check_cancelled()
     except RuntimeError:
         return False
+    except trio.Cancelled:  # not for here: each call that waits raises it, but `unlock` must work in a `finally`
+        return True
     return True
 
 

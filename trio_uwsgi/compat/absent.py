@@ -85,9 +85,14 @@ def why_missing(name: str) -> str:
     return f"module 'uwsgi' has no attribute {name!r}"
 
 
-def refusals() -> dict[str, Callable[..., NoReturn]]:
-    """The functions of `NEVER`."""
-    return {name: _refusal(name, reason) for name, reason in NEVER.items()}
+def refusals() -> dict[str, Callable[..., object]]:
+    """The functions and classes of `NEVER`."""
+    found: dict[str, Callable[..., object]] = {}
+    for name, reason in NEVER.items():
+        refuse = _refusal(name, reason)
+        methods = {"__init__": refuse, "find_module": refuse, "load_module": refuse}
+        found[name] = type(name, (), methods) if name[0].isupper() else refuse
+    return found
 
 
 def _refusal(name: str, reason: str) -> Callable[..., NoReturn]:

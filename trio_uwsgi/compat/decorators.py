@@ -9,7 +9,6 @@ after an exception, and `@postfork(1)` keeps the name of its function.
 
 from __future__ import annotations
 
-import abc
 import functools
 import logging
 import pickle
@@ -19,12 +18,12 @@ from typing import Any
 
 import uwsgi
 
-Function = Callable[..., Any]  # Any: the application's own functions
+_Function = Callable[..., Any]  # Any: the application's own functions
 
-logger = logging.getLogger("trio_uwsgi")
+_logger = logging.getLogger("trio_uwsgi")
 
-spooler_functions: dict[str, Function] = {}
-mule_functions: dict[str, Function] = {}
+spooler_functions: dict[str, _Function] = {}
+mule_functions: dict[str, _Function] = {}
 postfork_chain: list[Callable[[], object]] = []
 
 # Keywords of a job with `pass_arguments` that are not arguments of its function.
@@ -43,7 +42,7 @@ def postfork_chain_hook() -> None:
 class postfork:
     """Decorate a function that every member calls when it starts; `@postfork(1)` for worker 1 only."""
 
-    def __init__(self, f: Function | int) -> None:
+    def __init__(self, f: _Function | int) -> None:
         self.wid = 0 if callable(f) else f
         self.f = f if callable(f) else None
         postfork_chain.append(self)
@@ -88,16 +87,16 @@ def manage_spool_request(vars: Mapping[Any, Any]) -> int:
 class _spoolraw:
     """A function for jobs: calling it queues a job, whose end is what the function returns."""
 
-    answer: int | None = None
+    _answer: int | None = None
 
-    def __init__(self, f: Function, pass_arguments: bool) -> None:
+    def __init__(self, f: _Function, pass_arguments: bool) -> None:
         if "spooler" not in uwsgi.opt:
             raise Exception(f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator")
         self.f = f
         self.pass_arguments = pass_arguments
         self.base_dict: dict[str, Any] = {"ud_spool_func": f.__name__}
-        if self.answer is not None:
-            self.base_dict["ud_spool_ret"] = str(self.answer)
+        if self._answer is not None:
+            self.base_dict["ud_spool_ret"] = str(self._answer)
         spooler_functions[f.__name__] = f
         f.spool = self.__call__  # type: ignore[attr-defined]  # as in uWSGI before 1.9.13
 
@@ -116,31 +115,33 @@ class _spoolraw:
 
 
 class _spool(_spoolraw):
-    answer = uwsgi.SPOOL_OK
+    _answer = uwsgi.SPOOL_OK
 
 
 class _spoolforever(_spoolraw):
-    answer = uwsgi.SPOOL_RETRY
+    _answer = uwsgi.SPOOL_RETRY
 
 
-def spool_decorate(f: Function | None = None, pass_arguments: bool = False, _class: type[_spoolraw] = _spoolraw) -> Any:
+def spool_decorate(
+    f: _Function | None = None, pass_arguments: bool = False, _class: type[_spoolraw] = _spoolraw
+) -> Any:
     """Decorate a function for jobs with one of the classes above."""
     if f is None:
         return functools.partial(_class, pass_arguments=pass_arguments)
     return _class(f, pass_arguments)
 
 
-def spoolraw(f: Function | None = None, pass_arguments: bool = False) -> Any:
+def spoolraw(f: _Function | None = None, pass_arguments: bool = False) -> Any:
     """Decorate a function for jobs that says itself how a job ends."""
     return spool_decorate(f, pass_arguments)
 
 
-def spool(f: Function | None = None, pass_arguments: bool = False) -> Any:
+def spool(f: _Function | None = None, pass_arguments: bool = False) -> Any:
     """Decorate a function for jobs that run once, unless it raises."""
     return spool_decorate(f, pass_arguments, _spool)
 
 
-def spoolforever(f: Function | None = None, pass_arguments: bool = False) -> Any:
+def spoolforever(f: _Function | None = None, pass_arguments: bool = False) -> Any:
     """Decorate a function for jobs that run again and again."""
     return spool_decorate(f, pass_arguments, _spoolforever)
 
@@ -151,7 +152,7 @@ def spoolforever(f: Function | None = None, pass_arguments: bool = False) -> Any
 class mulefunc:
     """Decorate a function so that a mule runs it: any, or `@mulefunc(1)`, or `@mulefunc("farm")`."""
 
-    def __init__(self, f: Function | int | str) -> None:
+    def __init__(self, f: _Function | int | str) -> None:
         self.fname: str | None = None
         self.mule: Any = 0
         if callable(f):
@@ -180,7 +181,7 @@ def mule_msg_dispatcher(message: bytes) -> Any:
     except Exception:  # unpickling may raise anything
         call = None
     if not isinstance(call, dict) or call.get("service") != "uwsgi_mulefunc":
-        logger.warning("dropped a message of %d bytes, which @mulefunc did not send", len(message))
+        _logger.warning("dropped a message of %d bytes, which @mulefunc did not send", len(message))
         return None
     return mule_functions[call["func"]](*call["args"], **call["kwargs"])
 
@@ -236,25 +237,25 @@ class farm_loop:
 class mule:
     """Decorate the program of a mule."""
 
-    brain: type[mule_brain | mulemsg_loop] = mule_brain
+    _brain: type[mule_brain | mulemsg_loop] = mule_brain
 
     def __init__(self, num: int) -> None:
         self.num = num
 
-    def __call__(self, f: Function) -> None:
-        postfork_chain.append(self.brain(f, self.num))
+    def __call__(self, f: _Function) -> None:
+        postfork_chain.append(self._brain(f, self.num))
 
 
 class muleloop(mule):
     """Decorate the program of a mule that is to run again and again."""
 
-    brain = mule_brainloop
+    _brain = mule_brainloop
 
 
 class mulemsg(mule):
     """Decorate a function for the messages of a mule."""
 
-    brain = mulemsg_loop
+    _brain = mulemsg_loop
 
 
 class farm:
@@ -285,60 +286,61 @@ class signal:
         self.num = num
         self.target = target
 
-    def __call__(self, f: Function) -> Function:
+    def __call__(self, f: _Function) -> _Function:
         uwsgi.register_signal(self.num, self.target, f)
         return f
 
 
-class _Timed(abc.ABC):
-    """Decorate the handler of a signal that a timer raises. Without a number it takes one when it is applied, and not
-    before, so that stacked decorators take different ones."""
+_FREE = -1  # stands for the number of a free signal
 
-    def __init__(self, signum: int | None, target: str) -> None:
-        self._given, self.target = signum, target
 
-    @abc.abstractmethod
-    def add(self) -> None: ...
+class _Timed:
+    """Decorates the handler of a signal that a timer raises. Without a number it takes one when it is applied, and not
+    before, so that stacked decorators take different ones.
+    """
 
-    @property
-    def num(self) -> int:
-        """The number of the signal."""
-        if self._given is None:
-            self._given = get_free_signal()
-        return self._given
+    num: int
+    _add: Callable[[], None]
 
-    def __call__(self, f: Function) -> Function:
+    def __init__(self, signum: int, target: str) -> None:
+        self.target = target
+        if signum != _FREE:
+            self.num = signum
+
+    def __call__(self, f: _Function) -> _Function:
+        if not hasattr(self, "num"):
+            self.num = get_free_signal()
         uwsgi.register_signal(self.num, self.target, f)
-        self.add()
+        self._add()
         return f
 
 
 class timer(_Timed):
     """Decorate a function to run every so many seconds."""
 
-    def __init__(self, secs: int, *, signum: int | None = None, target: str = "", **kwargs: object) -> None:
+    def __init__(self, secs: int, *, signum: int = _FREE, target: str = "", **kwargs: object) -> None:
         super().__init__(signum, target)
         self.secs = secs
 
-    def add(self) -> None:
+    def _add(self) -> None:
         uwsgi.add_timer(self.num, self.secs)
 
 
 class mstimer(_Timed):
     """Decorate a function to run every so many milliseconds."""
 
-    def __init__(self, msecs: int, *, signum: int | None = None, target: str = "", **kwargs: object) -> None:
+    def __init__(self, msecs: int, *, signum: int = _FREE, target: str = "", **kwargs: object) -> None:
         super().__init__(signum, target)
         self.msecs = msecs
 
-    def add(self) -> None:
+    def _add(self) -> None:
         uwsgi.add_ms_timer(self.num, self.msecs)
 
 
 class rbtimer(timer):
     """Decorate a function to run every so many seconds."""
 
-    def add(self) -> None:
+    def _add(self) -> None:
         uwsgi.add_rb_timer(self.num, self.secs)
 
 
@@ -353,25 +355,25 @@ class cron(_Timed):
         month: int,
         dayweek: int,
         *,
-        signum: int | None = None,
+        signum: int = _FREE,
         target: str = "",
         **kwargs: object,
     ) -> None:
         super().__init__(signum, target)
         self.minute, self.hour, self.day, self.month, self.dayweek = minute, hour, day, month, dayweek
 
-    def add(self) -> None:
+    def _add(self) -> None:
         uwsgi.add_cron(self.num, self.minute, self.hour, self.day, self.month, self.dayweek)
 
 
 class filemon(_Timed):
     """Decorate a function to run when a file changes."""
 
-    def __init__(self, fsobj: str, *, signum: int | None = None, target: str = "", **kwargs: object) -> None:
+    def __init__(self, fsobj: str, *, signum: int = _FREE, target: str = "", **kwargs: object) -> None:
         super().__init__(signum, target)
         self.fsobj = fsobj
 
-    def add(self) -> None:
+    def _add(self) -> None:
         uwsgi.add_file_monitor(self.num, self.fsobj)
 
 
@@ -384,7 +386,7 @@ class rpc:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(self, f: Function) -> Function:
+    def __call__(self, f: _Function) -> _Function:
         uwsgi.register_rpc(self.name, f)
         return f
 
@@ -395,7 +397,7 @@ class erlang:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __call__(self, f: Function) -> Function:
+    def __call__(self, f: _Function) -> _Function:
         uwsgi.erlang_register_process(self.name, f)
         return f
 
@@ -403,7 +405,7 @@ class erlang:
 class lock:
     """Decorate a function that holds user lock 0 while it runs. In a spooler it is not called, as in uWSGI."""
 
-    def __init__(self, f: Function) -> None:
+    def __init__(self, f: _Function) -> None:
         self.f = f
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -419,10 +421,10 @@ class lock:
 class thread:
     """Decorate a function so that a call starts it in a thread, and returns the function."""
 
-    def __init__(self, f: Function) -> None:
+    def __init__(self, f: _Function) -> None:
         self.f = f
 
-    def __call__(self, *args: Any) -> Function:
+    def __call__(self, *args: Any) -> _Function:
         threading.Thread(target=self.f, args=args, daemon=True).start()
         return self.f
 
@@ -432,7 +434,7 @@ class harakiri:
 
     def __init__(self, seconds: int) -> None:
         self.s = seconds
-        self.f: Function
+        self.f: _Function
 
     def real_call(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function within the limit."""
@@ -442,7 +444,7 @@ class harakiri:
         finally:
             uwsgi.set_user_harakiri(0)
 
-    def __call__(self, f: Function) -> Function:
+    def __call__(self, f: _Function) -> _Function:
         self.f = f
         return self.real_call
 

@@ -111,7 +111,7 @@ def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
     async def call() -> T:
         return func(*args)
 
-    return thread.run(call)
+    return thread.run("a function of uwsgi", call)
 
 
 def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:

@@ -9,6 +9,7 @@ Where the code runs decides how it waits:
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
@@ -20,7 +21,7 @@ from trio_uwsgi._apps.wsgi_inline_exchange import greenback
 from trio_uwsgi._units.app_threads import app_thread, is_trios_thread
 from trio_uwsgi.errors import CannotWait, NotServing
 
-__all__ = ["can_wait", "wait", "wait_as"]
+__all__ = ["off_trios_thread", "wait", "wait_as"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -51,27 +52,37 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
             start_response("200 OK", [])
             return [b"rested"]
     """
-    return wait_as(getattr(func, "__qualname__", repr(func)), func, *args)
+    return wait_as(f"sync.wait({getattr(func, '__qualname__', repr(func))})", func, *args)
 
 
-def wait_as(name: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-    """As `wait`, for a function that error texts call `name`."""
+def wait_as(what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """As `wait`, for a call that error texts call `what`."""
     if trio.lowlevel.in_trio_run():
         if not _has_portal():
-            raise _cannot(name, is_sync_code(sys._getframe(1)))
+            raise _cannot(what, is_sync_code(sys._getframe(1)))
         value: T = greenback.await_(_awaited(func, *args))
         return value
     if is_trios_thread():
         return trio.from_thread.run(func, *args)
     thread = app_thread()
     if thread is None:
-        raise NotServing(f"{name}()", "call it in a request, a handler, a job or a mule's program")
-    return thread.run(func, *args)
+        raise NotServing(what, "call it in a request, a handler, a job or a mule's program")
+    return thread.run(what, func, *args)
 
 
-def can_wait() -> bool:
-    """May the calling code call `wait`? False on Trio's own thread without greenback."""
-    return not trio.lowlevel.in_trio_run() or _has_portal()
+def off_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
+    """Call a function that blocks for some milliseconds, as for a disk, in a thread: this one, or another.
+
+    Trio's own thread calls it itself only where it cannot wait for another, without greenback.
+    """
+    if trio.lowlevel.in_trio_run():
+        if not _has_portal():
+            return func(*args)
+        value: T = greenback.await_(trio.to_thread.run_sync(func, *args))
+        return value
+    with contextlib.suppress(RuntimeError):  # a thread that the application started
+        trio.from_thread.check_cancelled()
+    return func(*args)
 
 
 def _has_portal() -> bool:
@@ -83,7 +94,7 @@ async def _awaited(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     return await func(*args)
 
 
-def _cannot(name: str, is_view: bool) -> CannotWait:
+def _cannot(what: str, is_view: bool) -> CannotWait:
     if is_view:
-        return CannotWait(f"{name}()", "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
-    return CannotWait(f"{name}()", "await the function of uwsgi in an `async def`, or call this in a thread")
+        return CannotWait(what, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
+    return CannotWait(what, "await the function of uwsgi in an `async def`, or call this in a thread")
