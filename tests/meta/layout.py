@@ -33,11 +33,7 @@ LAYERS = (
     ("_process",),
     ("_program",),
     ("uwsgi",),
-<<<<<<< HEAD
-    ("compat",),
-=======
-    ("sync",),
->>>>>>> d-A
+    ("compat", "sync"),
     ("_member_entry",),
     ("serve",),
     ("",),  # the package's own __init__, which imports what people use

@@ -18,8 +18,8 @@ logger = logging.getLogger("trio_uwsgi")
 def mule_msg(message: Data, mule: int | bytes = 0, /) -> bool:
     """Queue a message for a mule, for any mule, or for a farm (its name as bytes or str); False if the queue is full.
 
-    uWSGI: where members are processes, the master finds that the queue is full: it logs that, and this is True. A message
-        has no limit of 64 KiB; there a longer one is cut. The number of a mule that does not exist raises
+    uWSGI: where members are processes, the master notices the full queue: it logs that, and this is True. A message has
+        no limit of 64 KiB; there a longer one is cut. The number of a mule that does not exist raises
         `MuleError`; there it writes to other memory.
     """
     data = as_data("mule_msg", message)
