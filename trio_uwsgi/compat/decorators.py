@@ -9,7 +9,6 @@ after an exception, and `@postfork(1)` keeps the name of its function.
 
 from __future__ import annotations
 
-import functools
 import logging
 import pickle
 import threading
@@ -127,7 +126,7 @@ def spool_decorate(
 ) -> Any:
     """Decorate a function for jobs with one of the classes above."""
     if f is None:
-        return functools.partial(_class, pass_arguments=pass_arguments)
+        return lambda f: _class(f, pass_arguments)
     return _class(f, pass_arguments)
 
 
@@ -189,7 +188,7 @@ def mule_msg_dispatcher(message: bytes) -> Any:
 class mule_brain:
     """The program of one mule, which runs once."""
 
-    def __init__(self, f: Callable[[], object], num: int) -> None:
+    def __init__(self, f: _Function, num: int) -> None:
         self.f = f
         self.num = num
 
@@ -206,12 +205,8 @@ class mule_brainloop(mule_brain):
             self.f()
 
 
-class mulemsg_loop:
+class mulemsg_loop(mule_brain):
     """The program of one mule that handles its messages."""
-
-    def __init__(self, f: Callable[[bytes], object], num: int) -> None:
-        self.f = f
-        self.num = num
 
     def __call__(self) -> None:
         while uwsgi.mule_id() == self.num:
@@ -237,7 +232,7 @@ class farm_loop:
 class mule:
     """Decorate the program of a mule."""
 
-    _brain: type[mule_brain | mulemsg_loop] = mule_brain
+    _brain: type[mule_brain] = mule_brain
 
     def __init__(self, num: int) -> None:
         self.num = num
@@ -391,11 +386,8 @@ class rpc:
         return f
 
 
-class erlang:
+class erlang(rpc):
     """Decorate a process of Erlang, which needs a plugin of uWSGI."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
     def __call__(self, f: _Function) -> _Function:
         uwsgi.erlang_register_process(self.name, f)
