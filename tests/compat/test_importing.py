@@ -18,7 +18,9 @@ import trio
 from tests.compat.conftest import OURS
 from tests.compat.modes import Enter, all_modes, asking, get
 from trio_uwsgi import Cache, Config, Registry, compat
+from trio_uwsgi._process.loader import load_app
 from trio_uwsgi.compat.absent import LATER, NEVER, NotSupported
+from trio_uwsgi.errors import BootError
 from trio_uwsgi.testing import open_runtime
 
 if TYPE_CHECKING:
@@ -140,6 +142,30 @@ def test_decorators_are_ours_where_there_are_no_others(enter: Enter, monkeypatch
     found = importlib.util.find_spec("uwsgidecorators")
     assert found is not None
     assert str(OURS) == found.origin
+
+
+def test_assigned_applications(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`uwsgi.applications` has applications by prefix, some by name; a name that is none is refused."""
+    monkeypatch.chdir(tmp_path)
+    Path("several.py").write_text(
+        textwrap.dedent("""
+            import uwsgi
+            def one(environ, start_response):
+                start_response("200 OK", [])
+                return [b"one ", environ["SCRIPT_NAME"].encode(), b" ", environ["PATH_INFO"].encode()]
+            uwsgi.applications = {"/": one, "/two": "one"}
+        """)
+    )
+    Path("none.py").write_text("import uwsgi\nuwsgi.applications = {'': 'missing'}\n")
+
+    def answer(path: str) -> bytes:
+        return b"".join(app({"PATH_INFO": path, "SCRIPT_NAME": ""}, lambda *args: None))
+
+    with compat.entered():
+        app = load_app("several.py")
+        assert [b"one  /a", b"one /two /a"] == [answer("/a"), answer("/two/a")]
+        with pytest.raises(BootError, match="has 'missing', which is not an application"):
+            load_app("none.py")
 
 
 @pytest.mark.real

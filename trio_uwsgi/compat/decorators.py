@@ -25,6 +25,7 @@ spooler_functions: dict[str, _Function] = {}
 mule_functions: dict[str, _Function] = {}
 postfork_chain: list[Callable[[], object]] = []
 
+_FREE = -1  # stands for the number of a free signal
 # Keywords of a job with `pass_arguments` that are not arguments of its function.
 _SPECIAL = ("message_dict", "spooler", "priority", "at", "body")
 
@@ -286,9 +287,6 @@ class signal:
         return f
 
 
-_FREE = -1  # stands for the number of a free signal
-
-
 class _Timed:
     """Decorates the handler of a signal that a timer raises. Without a number it takes one when it is applied, and not
     before, so that stacked decorators take different ones.
@@ -342,19 +340,8 @@ class rbtimer(timer):
 class cron(_Timed):
     """Decorate a function to run at minutes of the wall clock."""
 
-    def __init__(
-        self,
-        minute: int,
-        hour: int,
-        day: int,
-        month: int,
-        dayweek: int,
-        *,
-        signum: int = _FREE,
-        target: str = "",
-        **kwargs: object,
-    ) -> None:
-        super().__init__(signum, target)
+    def __init__(self, minute: int, hour: int, day: int, month: int, dayweek: int, **kwargs: Any) -> None:
+        super().__init__(kwargs.get("signum", _FREE), kwargs.get("target", ""))
         self.minute, self.hour, self.day, self.month, self.dayweek = minute, hour, day, month, dayweek
 
     def _add(self) -> None:
