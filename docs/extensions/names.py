@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import trio_uwsgi
-from trio_uwsgi import errors, testing, uwsgi
+from trio_uwsgi import errors, sync, testing, uwsgi
 from trio_uwsgi._alarms.alarms import AlarmStatistics
 from trio_uwsgi._caches.caches import LocalCache
 from trio_uwsgi._caches.rules import CacheStatistics
@@ -84,6 +84,11 @@ def keeps(cls: type, name: str) -> bool:
     return dataclasses.is_dataclass(cls) or f"self.{name} = " in inspect.getsource(cls)
 
 
+def is_only_in_sync(name: str) -> bool:
+    """Is the function of this name in `trio_uwsgi.sync` another one than that of `uwsgi`?"""
+    return getattr(sync, name) is not getattr(uwsgi, name, None)
+
+
 def _entries() -> Iterator[tuple[str, str]]:
     """Pairs of a name with its qualifier, as in `uwsgi.signal` or `Config.mercy`, and the full name."""
     for prefix, module in (("", trio_uwsgi), ("uwsgi.", uwsgi), ("errors.", errors), ("testing.", testing)):
@@ -95,6 +100,8 @@ def _entries() -> Iterator[tuple[str, str]]:
             if inspect.isclass(value):
                 for member in members_of(value):
                     yield f"{name}.{member}", f"{module.__name__}.{name}.{member}"
+    for name in sync.__all__:
+        yield f"sync.{name}", f"trio_uwsgi.{'sync' if is_only_in_sync(name) else 'uwsgi'}.{name}"
     for cls in RETURNED:
         yield cls.__name__, f"{cls.__module__}.{cls.__name__}"
         for member in members_of(cls):
@@ -156,4 +163,4 @@ def scope_of(full: str, obj: object) -> Scope:
 
 
 __all__ = ["FLAGS", "PLAIN", "QUALIFIED", "RETURNED", "STATISTICS", "Scope", "attributes_of", "entry_of"]
-__all__ += ["has_arguments_as_attributes", "keeps", "members_of", "replace_code", "scope_of"]
+__all__ += ["has_arguments_as_attributes", "is_only_in_sync", "keeps", "members_of", "replace_code", "scope_of"]

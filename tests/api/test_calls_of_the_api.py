@@ -40,11 +40,9 @@ def spooled() -> Any:
 
 def refusal(name: str) -> str:
     plain = "f.spool_sync(...)" if name == "f.spool" else f"{name.replace('uwsgi', 'sync')}(...)"
-    imported = "" if name == "f.spool" else ", after `from trio_uwsgi import sync`"
-    return (
-        f"{name}() has to wait, which synchronous code cannot; write {plain}{imported}; "
-        f"or `await {name}(...)` in an `async def`"
-    )
+    of = "" if name == "f.spool" else " of trio_uwsgi"
+    remedy = f"write {plain}{of}, or await {name}(...) in an async function"
+    return f"{name}() has to wait, which synchronous code cannot; {remedy}"
 
 
 @pytest.mark.parametrize("name", AWAITED)

@@ -266,7 +266,7 @@ async def test_threads_of_the_application(
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/end":
-            sync.wait(trio.to_thread.run_sync, (lambda: thread.join()) if how == "thread" else executor.shutdown)
+            sync.wait(trio.to_thread.run_sync, (lambda: thread.join(30)) if how == "thread" else executor.shutdown)
         elif how == "thread":
             thread.start()
         else:
@@ -367,6 +367,47 @@ async def test_a_stop_ends_the_waits_of_threads(
     assert errors[1].startswith("sync.lock() was called ")
 
 
+@placed(INLINE)
+@pytest.mark.parametrize("how", ["join", "result", "shutdown"])
+async def test_an_inline_view_that_blocks_for_its_thread(
+    how: str,
+    mode: str,
+    autojump_clock: MockClock,
+    uwsgi_registry: Registry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The thread is told what to do, and does not wait for ever; what the event loop is not needed for works."""
+    monkeypatch.setattr("trio_uwsgi._units.app_threads.TRIO_WAIT", 0.05)
+    notes: Notes[object] = Notes()
+
+    def work() -> None:
+        notes.append(sync.cache_inc("orders"))
+        with pytest.raises(CannotWait) as info:
+            sync.lock(1)
+        notes.append(str(info.value))
+
+    def story() -> None:
+        if how == "join":
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join(30)
+            return
+        executor = ThreadPoolExecutor(1)
+        future = executor.submit(work)
+        if how == "result":
+            future.result()
+        executor.shutdown()
+
+    await app_of(story, uwsgi_registry, options(mode, tmp_path))
+    text = (
+        "sync.lock() has to wait, which a thread that code on Trio's own thread waits for cannot; wait for the thread "
+        "with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback (trio-uwsgi[greenback]), or set "
+        "threads=1 or more"
+    )
+    assert [1, text] == list(notes)
+
+
 def test_outside_of_members() -> None:
     """The error says where the calls work; what needs no member works."""
     for call in (
@@ -382,7 +423,7 @@ def test_outside_of_members() -> None:
 
 async def test_in_async_code() -> None:
     """Synchronous code that an async function calls cannot wait either; the error says what to do."""
-    remedy = "await the function of uwsgi in an `async def`, or call this in a thread"
+    remedy = "await the async function itself, or call this in a thread"
     with pytest.raises(CannotWait, match=remedy):
         sync.lock(1)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 
+from trio_uwsgi import uwsgi
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.app_threads import _SERVING, AppThread, AppThreads, app_thread, is_trios_thread
 from trio_uwsgi._units.journal import LoggingJournal
@@ -271,3 +272,28 @@ def test_an_interrupt_cancels_the_call() -> None:
         threads.token.run_sync_soon(scope.cancel)
     with pytest.raises(NotServing, match="which has stopped"):
         AppThread(threads, "late").run("sync.wait(f)", trio.sleep, 0)
+
+
+async def test_stopping_outlives_the_member(nursery: trio.Nursery) -> None:
+    """A loop that asks `stopping` ends, also if its member has ended in the meantime; elsewhere it is False."""
+    threads = AppThreads(new_member("worker", 1))
+    scope = trio.CancelScope()
+    began, ended = threading.Event(), threading.Event()
+
+    async def serve(task_status: trio.TaskStatus[None]) -> None:
+        with scope:
+            await threads.serve(task_status=task_status)
+        ended.set()
+
+    def work() -> bool:
+        assert here()
+        began.set()
+        assert ended.wait(PATIENCE)
+        return uwsgi.stopping()
+
+    assert not await Foreign(uwsgi.stopping).done()
+    await nursery.start(serve)
+    visitor = Foreign(work)
+    assert await trio.to_thread.run_sync(began.wait, PATIENCE)
+    scope.cancel()
+    assert await visitor.done()

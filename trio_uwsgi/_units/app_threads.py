@@ -17,20 +17,24 @@ import math
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import outcome
 import trio
 
 from trio_uwsgi._units.failures import split_failure
+from trio_uwsgi._units.trio_threads import waits_for_caller
 from trio_uwsgi._units.unit import UNIT, Unit
-from trio_uwsgi.errors import NotServing
+from trio_uwsgi.errors import CannotWait, NotServing
 
 if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Member
 
-__all__ = ["AppThread", "AppThreads", "app_thread", "is_trios_thread"]
+__all__ = ["AppThread", "AppThreads", "app_thread", "is_trios_thread", "outlives_its_member"]
+
+# Seconds after which a thread looks whether Trio's thread waits for it, and so will never run its call.
+TRIO_WAIT = 1.0
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -39,7 +43,7 @@ Ts = TypeVarTuple("Ts")
 class _Call:
     """One call of a thread: its scope, and where its outcome goes. Error texts call it `what`."""
 
-    __slots__ = ("answer", "args", "context", "func", "scope", "what")
+    __slots__ = ("answer", "args", "context", "func", "scope", "taken", "what")
 
     def __init__(self, what: str, func: Callable[..., Awaitable[Any]], args: tuple[object, ...], unit: Unit) -> None:
         self.what = what
@@ -49,6 +53,7 @@ class _Call:
         if UNIT.get(None) is None:
             self.context.run(UNIT.set, unit)
         self.scope = trio.CancelScope()
+        self.taken = False  # by Trio's thread
         self.answer: SimpleQueue[outcome.Outcome[Any]] = SimpleQueue()
 
 
@@ -77,21 +82,39 @@ class AppThread(Unit):
 
         Raises:
             NotServing: the member has stopped, or stops before the call has ended.
+            CannotWait: Trio's thread waits for this one.
         """
         call = _Call(what, func, args, self)
         try:
             self._of.token.run_sync_soon(self._take, call)
-            result = call.answer.get()
+            result = self._outcome(call)
         except trio.RunFinishedError:
             raise self._stopped(call) from None
-        except BaseException:  # an interrupt: nobody waits for the call any more
+        except BaseException:  # an interrupt, or a deadlock: nobody waits for the call any more
+            if not call.taken:
+                call.scope.cancel()
             with contextlib.suppress(trio.RunFinishedError):
                 self._of.token.run_sync_soon(call.scope.cancel)
             raise
         value: T = result.unwrap()
         return value
 
+    def _outcome(self, call: _Call) -> outcome.Outcome[Any]:
+        with contextlib.suppress(Empty):
+            return call.answer.get(timeout=TRIO_WAIT)
+        if not call.taken and waits_for_caller(self._of.trios_thread):
+            raise CannotWait(
+                call.what,
+                "wait for the thread with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback "
+                "(trio-uwsgi[greenback]), or set threads=1 or more",
+                "a thread that code on Trio's own thread waits for",
+            )
+        return call.answer.get()
+
     def _take(self, call: _Call) -> None:
+        call.taken = True
+        if call.scope.cancel_called:  # the thread has given up
+            return
         if self.ended or not self._of.serving:
             call.answer.put(outcome.Error(self._stopped(call)))
             return
@@ -153,10 +176,12 @@ class AppThreads:
         self.process = os.getpid()  # a process that the application forks has no member
         self.nursery: trio.Nursery
         self.token: trio.lowlevel.TrioToken
+        self.trios_thread = 0
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run calls of threads until cancelled; then the calls that wait end with `NotServing`."""
         self.token = trio.lowlevel.current_trio_token()
+        self.trios_thread = threading.get_ident()
         try:
             async with trio.open_nursery() as self.nursery:
                 self.serving = True
@@ -222,6 +247,11 @@ def app_thread() -> AppThread | None:
     thread = AppThread(of, threading.current_thread().name)
     _THREAD.known = _Tie(thread)
     return thread
+
+
+def outlives_its_member() -> bool:
+    """Did the calling thread belong to a member, and no member runs in this process any more?"""
+    return _THREAD.known is not None and not _SERVING
 
 
 def _chosen(member: Member | None) -> AppThreads | None:

@@ -33,8 +33,8 @@ def called_as(name: str, plain: str, func: Callable[P, Coroutine[Any, Any, T]]) 
     @functools.wraps(func)
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         if not in_trio_task() or is_sync_code(sys._getframe(1)):
-            where = ", after `from trio_uwsgi import sync`" if plain.startswith("sync.") else ""
-            remedy = f"write {plain}(...){where}; or `await {name}(...)` in an `async def`"
+            of = " of trio_uwsgi" if plain.startswith("sync.") else ""
+            remedy = f"write {plain}(...){of}, or await {name}(...) in an async function"
             raise CannotWait(f"{name}()", remedy, "synchronous code")
         return func(*args, **kwargs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from trio_uwsgi._units.app_threads import outlives_its_member
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, unit_here
 
@@ -77,7 +78,7 @@ def stopping() -> bool:
     member that is a process it works even while the code blocks the event loop.
 
     Returns:
-        False outside of a running member.
+        False outside of a running member; True in a thread of the application whose member has stopped.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: there is no such call.
     Example:
@@ -87,7 +88,7 @@ def stopping() -> bool:
     """
     unit = unit_here()
     if unit is None:
-        return False
+        return outlives_its_member()
     member = unit.member
     return member.inbox.stop_announced.is_set() or (member.heartbeat is not None and member.heartbeat.is_stopping)
 

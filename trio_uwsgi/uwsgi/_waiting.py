@@ -40,7 +40,7 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     Returns:
         What the function returned.
     Raises:
-        CannotWait: the code runs on Trio's own thread, without greenback.
+        CannotWait: the code runs on Trio's own thread, without greenback; or code there waits for the calling thread.
         NotServing: a thread that the application started makes the call where no member runs, or its member stops
             before the call has ended.
     Checkpoint: always, as the function does.
@@ -97,4 +97,4 @@ async def _awaited(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 def _cannot(what: str, is_view: bool) -> CannotWait:
     if is_view:
         return CannotWait(what, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
-    return CannotWait(what, "await the function of uwsgi in an `async def`, or call this in a thread")
+    return CannotWait(what, "await the async function itself, or call this in a thread")
