@@ -68,17 +68,13 @@ class _PostFork(_Assigned):
         member = current_member()
         if member is not None and member.kind == "mule" and self.runs_as_program(member.number, member.registry):
             return
-        self.call()
-
-    def call(self) -> None:
-        """Call it. uWSGI prints what it raises, and goes on."""
         hook = self.hook
         if hook is None:
             return
         try:
             hook()
-        except Exception:
-            logger.exception("uwsgi.post_fork_hook failed")
+        except Exception:  # uWSGI prints it, and goes on
+            logger.error("%s: uwsgi.post_fork_hook failed", member and member.name, exc_info=True)
 
     def runs_as_program(self, number: int, registry: Registry) -> bool:
         """Is it a chain of `uwsgidecorators` with a loop, in a mule without another program?"""
