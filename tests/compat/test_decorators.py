@@ -202,6 +202,50 @@ async def test_programs_of_mules(
     assert others == sorted(event for event in ran if event[0] != "begin")
 
 
+async def test_messages_wait_for_what_reads_them(
+    enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A message that comes while @postfork functions still run is for @mulemsg or @farm, and not for @mulefunc; beside
+    @mule, a mule has its calls of @mulefunc.
+    """
+    config = Config(mules=3, farms={"f": [2]})
+    uwsgi = enter(config)
+    module = decorators()
+    ran: list[object] = []
+
+    @module.postfork
+    def slow() -> None:
+        if uwsgi.mule_id():
+            uwsgi.async_sleep(10)
+            uwsgi.suspend()
+
+    @module.mulemsg(1)
+    def message(data: bytes) -> None:
+        ran.append(data)
+
+    @module.farm("f")
+    def farm(data: bytes) -> None:
+        ran.append(data)
+
+    @module.mule(3)
+    def program() -> None:
+        uwsgi.async_sleep(1000)
+        uwsgi.suspend()
+
+    def note(value: object) -> None:
+        ran.append(value)
+
+    third = module.mulefunc(3)(note)
+    app = asking(send=lambda: [uwsgi.mule_msg(b"own", 1), uwsgi.farm_msg("f", b"farm"), third("call")])
+    async with open_runtime(app, config) as runtime:
+        await trio.sleep(1)
+        assert "[True, None, None]" == await get(runtime, "send")
+        await trio.sleep(5)
+        assert [] == ran
+        await trio.sleep(10)
+    assert {b"own", b"farm", "call"} == set(ran)
+
+
 async def test_a_program_that_fails_is_started_again(
     enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -38,6 +38,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     functions = member.registry.mules
     program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None
+    messages.handlers_wait = program is not None and program is functions.other_program
     async with trio.open_nursery() as nursery:
         await serve_threads(nursery, member)
         async with hooked(calls), trio.open_nursery() as loops:

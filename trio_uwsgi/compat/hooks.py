@@ -5,8 +5,9 @@ a later assignment takes effect, as in uWSGI.
 
 Theory. uWSGI calls `post_fork_hook` in a mule before the mule begins to work, and `uwsgidecorators` builds on that: the
 functions of `@mule` and its kin are loops inside of the hook, and never return. Here such a hook would keep its mule
-from ever being ready. So in mules a chain of `uwsgidecorators` that has such a loop runs as the mule's program. A
-chain without loops, and any other hook, runs to its end before the mule works.
+from ever being ready. So in mules a chain of `uwsgidecorators` that has such a loop runs as the mule's program, and the
+handlers of messages wait until it reads messages itself, begins with `@mule` or `@muleloop`, or has ended. A chain
+without loops, and any other hook, runs to its end before the mule works.
 """
 
 from __future__ import annotations
@@ -89,11 +90,15 @@ class _PostFork(_Assigned):
     def program(self) -> None:
         """The program of each mule that has no other: the chain, if it has a loop."""
         member = current_member()
-        hook = self.hook
-        if member is None or hook is None or not self.runs_as_program(member.number, member.registry):
+        if member is None or not self.runs_as_program(member.number, member.registry):
             return
+        chain = sys.modules["uwsgidecorators"]
         try:
-            hook()
+            for part in chain.postfork_chain:
+                is_brain = isinstance(part, chain.mule_brain) and not isinstance(part, chain.mulemsg_loop)
+                if is_brain and part.num == member.number:  # it reads no messages, so handlers need not wait for it
+                    on_trios_thread(member.inbox.messages.begin_handlers)
+                part()
         except SystemExit as error:  # uWSGI's @mule exits after any exception, also when the mule stops
             if isinstance(error.__context__, trio.Cancelled):
                 raise error.__context__ from None
