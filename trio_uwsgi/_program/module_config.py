@@ -30,7 +30,7 @@ from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.privileges import become, identity_of
-from trio_uwsgi.config import Address, Cache, Config, Mules
+from trio_uwsgi.config import Address, Cache, Config, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["answer", "config_in", "config_read_elsewhere", "from_plain", "may_have_config", "plain"]
@@ -80,8 +80,13 @@ def plain(config: Config) -> dict[str, Any]:  # Any: JSON values
     """The fields that differ from the defaults, as JSON values.
 
     Raises:
-        ConfigError: an alarm is a function, which another process cannot call.
+        ConfigError: an alarm is a function, or HTTPS has a context, which another process cannot get.
     """
+    if any(tls.context is not None for tls in config.tls):
+        raise ConfigError(
+            f"{_NAME}: https has a context= of its own, which the command line cannot use",
+            "name files, as in certificate='cert.pem', or serve from a script: trio.run(trio_uwsgi.serve, app, config)",
+        )
     for name, action in config.alarms.items():
         if callable(action):
             raise ConfigError(
@@ -95,6 +100,8 @@ def plain(config: Config) -> dict[str, Any]:  # Any: JSON values
 def _plain(value: object) -> object:
     if isinstance(value, Address):
         return str(value)
+    if isinstance(value, Tls):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(Tls)}
     if isinstance(value, Cache | Mules):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -110,7 +117,12 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
     """
     caches = [Cache(**cache) for cache in fields.get("caches", ())]
     mules = fields.get("mules", 0)
-    return Config(**{**fields, "caches": caches, "mules": Mules(**mules) if isinstance(mules, dict) else mules})
+    made = {
+        "caches": caches,
+        "https": [Tls(**tls) for tls in fields.get("https", ())],
+        "mules": Mules(**mules) if isinstance(mules, dict) else mules,
+    }
+    return Config(**{**fields, **made})
 
 
 # ----- in a separate process

@@ -71,13 +71,33 @@ UWSGI_OPTIONS = {
         ("log-format", "logformat", "log-date", "log-master"), "leave it out, and configure Python's logging"
     ),
     "static-map2": "write --check-static, which looks for the whole path below the folder",
-    "static-gzip-all": "leave it out, files that end with .gz or .br beside the file are always used",
+    **dict.fromkeys(
+        ("static-gzip-all", "static-gzip", "static-gzip-dir", "static-gzip-prefix", "static-gzip-ext"),
+        "leave it out, files that end with .gz or .br beside the file are always used",
+    ),
+    **dict.fromkeys(
+        ("static-expires-type", "static-expires-uri", "static-expires-path-info"),
+        "write --static-expires 'REGEX SEC', for the path below the folder",
+    ),
+    "static-check": "write --check-static",
+    "fileserve-mode": "leave it out, files are sent by sendfile() where that is possible",
+    "https2": "write --https ADDR,CERT,KEY[,CIPHERS[,CLIENT_CA]], or Tls(...) in a Config",
+    **dict.fromkeys(("sni", "sni-dir"), "write Tls(..., sni={'example.org': ('cert.pem', 'key.pem')}) in a Config"),
+    "http-enable-proxy-protocol": "write --proxy-protocol SOURCE for the load balancers that speak it",
+    **dict.fromkeys(
+        ("http-websockets", "http-chunked-input", "http-auto-chunked", "http-raw-body", "http-manage-expect"),
+        "leave it out, --http does that",
+    ),
+    **dict.fromkeys(("websocket-ping-freq", "websockets-ping-freq"), "write --websocket-ping-interval SEC"),
+    **dict.fromkeys(("websocket-pong-tolerance", "websockets-pong-tolerance"), "write --websocket-ping-timeout SEC"),
+    **dict.fromkeys(
+        ("websocket-max-size", "websockets-max-size"), "write --max-websocket-message BYTES; there it is in KB"
+    ),
     "mimefile": "leave it out, types are those of Python's mimetypes; add one with mimetypes.add_type",
     **dict.fromkeys(
         (  # noqa: SIM905 - a list of quoted names is harder to read
             "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
-            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
-            "manage-script-name"
+            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port"
         ).split(),
         "leave it out",
     ),
