@@ -34,7 +34,7 @@ LAYERS = (
     ("_process",),
     ("_program",),
     ("uwsgi",),
-    ("sync",),
+    ("compat", "sync"),
     ("_member_entry",),
     ("serve",),
     ("",),  # the package's own __init__, which imports what people use

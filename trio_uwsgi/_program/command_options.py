@@ -264,6 +264,14 @@ OPTIONS = (
     Option("placement", "members", "KIND", one_of("task", "process"), "run each member as a task or as a process"),
     Option("lazy_apps", "members", None, str, "import the application in each process, not once before forking"),
     Option(
+        "compat",
+        "members",
+        None,
+        str,
+        "do not make the modules uwsgi and uwsgidecorators importable",
+        flag="--no-uwsgi-module",
+    ),
+    Option(
         "threads",
         "members",
         "N",

@@ -16,6 +16,7 @@ import importlib.abc
 import json
 import logging
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -129,7 +130,9 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
 # ----- in a separate process
 
 
-def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | None) -> Config | None:
+def config_read_elsewhere(
+    spec: str, uid: str | int | None, gid: str | int | None, prepare: str, setup: Mapping[str, object]
+) -> Config | None:
     """Start a process that imports the module of an application, as that user, and return its `config`.
 
     Raises:
@@ -137,13 +140,17 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
         ConfigError: there is no such user, or the config cannot be passed to another process.
     """
     root = logging.getLogger()
-    request = {
+    request: dict[str, object] = {
         "path": [entry for entry in sys.path if isinstance(entry, str)],
         "argv": sys.argv,
         "spec": spec,
         "user": [uid, gid],
-        "level": root.level,
-        "format": getattr(root.handlers[0].formatter, "_fmt", None) if root.handlers else None,
+        "prepare": prepare,
+        "setup": {
+            **setup,
+            "level": root.level,
+            "format": getattr(root.handlers[0].formatter, "_fmt", None) if root.handlers else None,
+        },
     }
     reader, writer = os.pipe()
     with open(reader, "rb") as answers:
@@ -192,7 +199,7 @@ def answer(request: Mapping[str, Any]) -> NoReturn:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         sys.argv[:] = request["argv"]
         mark_child_process()
-        logging.basicConfig(level=request["level"], format=request["format"])
+        pkgutil.resolve_name(request["prepare"])(request["setup"])
         found = _read(request["spec"])
         reply = ["config", None if found is None else plain(found)]
     except ConfigError as error:

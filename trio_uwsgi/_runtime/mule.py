@@ -35,8 +35,10 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     """
     inbox: Inbox = member.inbox
     messages = inbox.messages
-    program = member.registry.mules.programs.get(member.number)
+    functions = member.registry.mules
+    program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None
+    messages.handlers_wait = program is not None and program is functions.other_program
     async with trio.open_nursery() as nursery:
         await serve_threads(nursery, member)
         async with hooked(calls), trio.open_nursery() as loops:

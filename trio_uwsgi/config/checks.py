@@ -97,6 +97,7 @@ _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
+    "compat",
     "disable_logging",
     "early_hints",
     "lazy_apps",

@@ -303,6 +303,11 @@ class Config:
     # that starts threads or opens connections when it is imported. Each member takes the time and memory of an import.
     lazy_apps: bool = False
 
+    # Have the modules `uwsgi` and `uwsgidecorators` in the processes that import the application and run members, for
+    # code that was written for uWSGI. Libraries that can import `uwsgi` take that as proof that they run under uWSGI.
+    # The default is True, so that such an application needs no option.
+    compat: bool = True
+
     # Reload one worker at a time: start a new one, stop the old one, then go on to the next. For machines without
     # memory for all workers twice. Until the reload has finished, both versions of the application serve requests.
     chain_reload: bool = False
