@@ -16,6 +16,7 @@ from trio_uwsgi._runtime.runtime import Runtime as Runtime
 from trio_uwsgi._units.loggers import contain_failures
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
+from trio_uwsgi.config.metrics import Metric as Metric
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
 from trio_uwsgi.config.tls import Tls as Tls
@@ -27,6 +28,7 @@ __all__ = [
     "Address",
     "Cache",
     "Config",
+    "Metric",
     "Mules",
     "Registry",
     "Runtime",

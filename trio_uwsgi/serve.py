@@ -45,6 +45,7 @@ from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._shared_areas.rules import memory_size
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.forks import install_fork_hooks
@@ -53,6 +54,7 @@ from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
 
@@ -242,7 +244,8 @@ async def _serve_in_processes(
     slots += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
     names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
-    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1)) as scoreboard:
+    areas = [memory_size(size) for size in settings.areas]
+    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
         async with _listening(config, finish_setup) as listeners:
             plan = MemberPlan(
                 launcher=launcher,
@@ -364,6 +367,7 @@ def _settings(config: Config) -> Settings:
             load=config.load_limits,
             stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
+            log_format=() if config.log_format is None else parse_log_format(config.log_format),
             cancel_on_disconnect=config.cancel_on_disconnect,
             static=config.static_options,
             forwarded_allow=tuple(config.forwarded_allow),
@@ -375,7 +379,10 @@ def _settings(config: Config) -> Settings:
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
+        queue=config.queue_options,
+        metrics=config.metrics,
         locks=config.locks,
+        areas=config.sharedarea,
         alarms=config.alarm_options,
         access=config.access_rules,
         node_timeout=config.node_timeout,

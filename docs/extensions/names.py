@@ -15,7 +15,9 @@ from trio_uwsgi._alarms.alarms import AlarmStatistics
 from trio_uwsgi._caches.caches import LocalCache
 from trio_uwsgi._caches.rules import CacheStatistics
 from trio_uwsgi._http.statistics import HttpStatistics
+from trio_uwsgi._metrics.rules import MetricStatistics
 from trio_uwsgi._program.command_options import OPTIONS, flag_of
+from trio_uwsgi._queues.rules import QueueStatistics
 from trio_uwsgi._runtime.member_factory import MemberStatistics
 from trio_uwsgi._runtime.statistics import MessageStatistics, RuntimeStatistics, SignalStatistics
 from trio_uwsgi._spool.settings import SpoolStatistics
@@ -25,13 +27,14 @@ from trio_uwsgi.uwsgi._spool import Spooled
 # Classes without a public import: calls return their instances. Their entries have the name of where they are defined.
 STATISTICS = (
     *(RuntimeStatistics, SignalStatistics, MessageStatistics, MemberStatistics, HttpStatistics, AlarmStatistics),
-    *(SpoolStatistics, CacheStatistics),
+    *(SpoolStatistics, QueueStatistics, MetricStatistics, CacheStatistics),
 )
 RETURNED: tuple[type, ...] = (*STATISTICS, LocalCache, Spooled, AccessRules)
 
 # Members that `serve` uses, and users do not.
 _FOR_THE_SERVER = {
     *("alarm_options", "http_limits", "http_timeouts", "process_options", "recycling_limits", "socket_options"),
+    "queue_options",
     *("spooler_options", "websocket_options", "stream_ends", "load_limits", "static_options"),
 }
 

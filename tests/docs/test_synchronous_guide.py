@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from tests.docs.blocks import ROOT
-from trio_uwsgi import Cache, Config, Registry, sync, uwsgi
+from trio_uwsgi import Cache, Config, Metric, Registry, sync, uwsgi
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -146,6 +146,8 @@ def options(mode: str, folder: Path) -> Config:
         spooler_fsync=False,
         locks=1,
         caches=[Cache("pages", items=10)],
+        queue=10,
+        metrics=[Metric("orders")],
         alarms={"disk": "log:disk"},
     )
 

@@ -20,7 +20,7 @@ import pytest
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._program import module_config as _module_config
-from trio_uwsgi.config import Cache, Config, Mules, Tls
+from trio_uwsgi.config import Cache, Config, Metric, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = pytest.mark.real
@@ -180,6 +180,7 @@ def test_every_option_arrives() -> None:
         mules=Mules(min=1, max=4, idle=math.inf),
         farms={"address": [2, 1]},
         caches=[Cache("a", items=3, store="a.cache"), Cache("b", items=1, lru=True)],
+        metrics=[Metric("orders"), Metric("load", type="gauge", initial_value=4)],
         alarms={"cache": "log:x"},
         alarm_log=["cache ^panic"],
         env={"mules": "1"},

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from trio_uwsgi.config.config import Interface, Lifespan
+from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.tls import Tls
 from trio_uwsgi.errors import ConfigError
@@ -19,6 +20,8 @@ from trio_uwsgi.errors import ConfigError
 __all__ = ["OPTIONS", "Option", "did_you_mean", "flag_of", "one_of", "whole"]
 
 T = TypeVar("T")
+
+_PAGE = 4096
 
 
 def whole(text: str) -> int:
@@ -38,6 +41,14 @@ def _seconds(text: str) -> float:
 
 def _megabytes(text: str) -> int:
     return whole(text) * 1024**2
+
+
+def _area(text: str) -> int:
+    """Bytes of a shared area, in uWSGI's form."""
+    key, given, value = text.rpartition("=")
+    if given and key not in ("pages", "size"):
+        raise argparse.ArgumentTypeError(f"a shared area has no {key!r} here; write PAGES, pages=PAGES or size=BYTES")
+    return whole(value) * (1 if key == "size" else _PAGE)
 
 
 def _octal(text: str) -> int:
@@ -312,6 +323,7 @@ OPTIONS = (
     ),
     Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
     Option("locks", "members", "N", whole, "highest user lock number"),
+    Option("sharedarea", "members", "PAGES", _area, "a shared area of this size, or size=BYTES; repeatable", (), list),
     Option(
         "caches",
         "members",
@@ -321,6 +333,20 @@ OPTIONS = (
         (),
         list,
         "--cache2",
+    ),
+    Option("queue", "members", "N", whole, "slots of the shared queue; 0: there is none"),
+    Option("queue_blocksize", "members", "BYTES", whole, "longest message of the shared queue"),
+    Option("queue_store", "members", "FILE", str, "keep the messages of the shared queue in this file"),
+    Option("queue_store_sync", "members", "SEC", _seconds, "flush that file to the disk every SEC seconds; 0: never"),
+    Option(
+        "metrics",
+        "members",
+        "KEY=VALUE,...",
+        _parsed(Metric.parse),
+        "define a metric: name=, type=, initial_value=; repeatable",
+        (),
+        list,
+        "--metric",
     ),
     Option(
         "alarms",
@@ -386,6 +412,7 @@ OPTIONS = (
     Option("node_timeout", "time", "SEC", _seconds, "time limit of a call to another node"),
     Option("timezone", "time", "NAME", str, "time zone of cron signals, as in Europe/Rome [the system's]"),
     Option("disable_logging", "logging", None, str, "disable the access log"),
+    Option("log_format", "logging", "FORMAT", str, "format of the access log, in uWSGI's form", ("--logformat",)),
 )
 
 

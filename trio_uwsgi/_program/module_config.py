@@ -30,7 +30,7 @@ from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.privileges import become, identity_of
-from trio_uwsgi.config import Address, Cache, Config, Mules, Tls
+from trio_uwsgi.config import Address, Cache, Config, Metric, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = ["answer", "config_in", "config_read_elsewhere", "from_plain", "may_have_config", "plain"]
@@ -102,7 +102,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Tls):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(Tls)}
-    if isinstance(value, Cache | Mules):
+    if isinstance(value, Cache | Metric | Mules):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
@@ -116,10 +116,12 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
         ConfigError: the values are invalid.
     """
     caches = [Cache(**cache) for cache in fields.get("caches", ())]
+    metrics = [Metric(**metric) for metric in fields.get("metrics", ())]
     mules = fields.get("mules", 0)
     made = {
         "caches": caches,
         "https": [Tls(**tls) for tls in fields.get("https", ())],
+        "metrics": metrics,
         "mules": Mules(**mules) if isinstance(mules, dict) else mules,
     }
     return Config(**{**fields, **made})

@@ -2,8 +2,8 @@
 
 A level starts before the levels below it and ends after them, so code can rely on what runs above it:
 
-    services                       caches, locks, nodes, alarms      end last
-    └─ timers                      the ticker
+    services                       caches, queue, metrics, …         end last
+    └─ timers                      the ticker, the file monitors
        └─ spoolers                 one supervisor for each slot; it runs the slot's instances, each in its own nursery
           └─ mules                 likewise
              └─ lifespan           of an ASGI application
@@ -128,7 +128,7 @@ class NurseryTree:
 
     @property
     def caches_folder(self) -> Path | None:
-        """Where the processes of this runtime find its caches; None where caches are not shared."""
+        """Where the processes of this runtime find what they share; None where members are tasks."""
         return self.member_factory.services.caches.folder
 
     def lend_worker(self) -> str:
@@ -144,10 +144,11 @@ class NurseryTree:
         """
         if self._settings.spooler.cheap:
             self._spoolers.activate_when_there_is_work()
-        self._registry._open(self._settings.headcount, self.master.ticker.add, self.master.ticker.cancel)
+        self._registry._open(self._settings.headcount, self.master.declared.arm, self.master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self.master.run)
+                timers.start_soon(self.master.declared.monitors.run)
                 timers.start_soon(log_slow_start, partial(starting_members, self.dispatcher), self.master.all_ready)
                 async with (
                     self._members("spooler"),
@@ -195,6 +196,8 @@ class NurseryTree:
                 member.threads.serve,
                 member.rpc_threads.serve,
                 self.member_factory.services.caches.serve,
+                self.member_factory.services.queue.serve,
+                self.member_factory.services.metrics.serve,
                 self.member_factory.services.nodes.serve,
                 self.member_factory.services.spools.serve,
             ):

@@ -172,25 +172,30 @@ class AppThreads:
 
     def __init__(self, member: Member) -> None:
         self.member = member
-        self.serving = False
-        self.process = os.getpid()  # a process that the application forks has no member
+        self._serves = False
+        self.process = os.getpid()
         self.nursery: trio.Nursery
         self.token: trio.lowlevel.TrioToken
         self.trios_thread = 0
+
+    @property
+    def serving(self) -> bool:
+        """Does `serve` run? Not in a process that the application has forked."""
+        return self._serves and self.process == os.getpid()
 
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run calls of threads until cancelled; then the calls that wait end with `NotServing`."""
         self.token = trio.lowlevel.current_trio_token()
         self.trios_thread = threading.get_ident()
-        try:
-            async with trio.open_nursery() as self.nursery:
-                self.serving = True
-                _SERVING.append(self)
-                task_status.started()
+        async with trio.open_nursery() as self.nursery:
+            self._serves = True
+            _SERVING.append(self)
+            task_status.started()
+            try:
                 await trio.sleep_forever()
-        finally:
-            self.serving = False
-            _SERVING.remove(self)
+            finally:  # before the nursery ends: `_take` starts no task in one that has ended
+                self._serves = False
+                _SERVING.remove(self)
 
 
 _SERVING: list[AppThreads] = []  # of this process, in the order of their start
@@ -215,8 +220,9 @@ class _Tie:
         self.thread = thread
 
     def __del__(self) -> None:
-        with contextlib.suppress(trio.RunFinishedError):
-            self.thread._of.token.run_sync_soon(self.thread.leave)
+        if self.thread._of.serving:
+            with contextlib.suppress(trio.RunFinishedError):
+                self.thread._of.token.run_sync_soon(self.thread.leave)
 
 
 def is_trios_thread() -> bool:
@@ -255,6 +261,6 @@ def outlives_its_member() -> bool:
 
 
 def _chosen(member: Member | None) -> AppThreads | None:
-    mine = [threads for threads in _SERVING if threads.process == os.getpid() and member in (None, threads.member)]
+    mine = [threads for threads in _SERVING if threads.serving and member in (None, threads.member)]
     workers = [threads for threads in mine if threads.member.kind == "worker"]
     return min(workers, key=lambda threads: threads.member.number) if workers else next(iter(mine), None)

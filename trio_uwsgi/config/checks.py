@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.sources import FORWARDED_HEADERS
 from trio_uwsgi.errors import ConfigError
@@ -40,6 +41,9 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "spooler_max_tries": (0, "use 0 for no limit"),
     "spooler_harakiri": (0, "use 0 for no limit"),
     "locks": (0, "use 0 or more: it is the highest number of a lock"),
+    "queue": (0, "use 0 for no shared queue"),
+    "queue_blocksize": (1, "use 1 or more: it is the longest message, in bytes"),
+    "queue_store_sync": (0, "use 0 to leave flushing to the system"),
     "signal_queue": (1, "use 1 or more: signals are queued until their handler runs"),
     "message_queue": (1, "use 1 or more: messages are queued until a mule takes them"),
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
@@ -65,6 +69,8 @@ _INTEGERS = (
     "spooler_processes",
     "spooler_max_tries",
     "locks",
+    "queue",
+    "queue_blocksize",
     "signal_queue",
     "message_queue",
     "max_header_size",
@@ -79,11 +85,14 @@ _INTEGERS = (
 )
 # 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
+# Bytes: beyond a terabyte it is certainly a mistake.
+_LARGEST_AREA = 2**40
 _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
 _STOPS = ("mercy", "drain_delay", "stop_streams")
-_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "import_timeout", "alarm_freq", *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES)
+_OTHERS = ("max_worker_lifetime", "import_timeout", "alarm_freq", "queue_store_sync")
+_SECONDS = (*_HARAKIRIS, *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES, *_OTHERS)
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
@@ -162,6 +171,8 @@ def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
             yield ConfigError(f"{name}={value} leaves the peer no time", remedy)
         elif name in _PAUSES and not 0.001 <= value <= 365 * 86400:
             yield ConfigError(f"{name}={value} is out of range", "use 0.001 seconds to a year (31,536,000 s)")
+        elif name == "queue_store_sync" and math.isinf(value):
+            yield ConfigError("queue_store_sync=inf would never be reached", "use 0 to leave flushing to the system")
         elif name in _HARAKIRIS and math.isinf(value):
             yield ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
         elif name == "drain_delay" and math.isinf(value):
@@ -298,6 +309,34 @@ def header_names(option: str, given: object) -> tuple[str, ...]:
     return names
 
 
+def area_sizes(option: str, given: object) -> tuple[int, ...]:
+    """Check the sizes of shared areas.
+
+    Raises:
+        ConfigError: they are not a list of numbers from 1 on.
+    """
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ConfigError(f"{option}={given!r} is not a list of sizes", f"write {option}=[4096]")
+    sizes = tuple(given)
+    for size in sizes:
+        if type(size) is not int or not 1 <= size <= _LARGEST_AREA:
+            raise ConfigError(
+                f"a shared area of {size!r} bytes is not possible", f"use a whole number from 1 to {_LARGEST_AREA}"
+            )
+    return sizes
+
+
+def log_format(option: str, given: object) -> str | None:
+    """Check the format of the access log.
+
+    Raises:
+        ConfigError: it is none, or has a variable that does not exist here.
+    """
+    if given is not None:
+        parse_log_format(given)  # type: ignore[arg-type]  # it checks the type
+    return given  # type: ignore[return-value]
+
+
 def contradictions(config: Config) -> Iterator[ConfigError]:
     """Values that contradict each other, or have no effect without another one."""
     for address in config.addresses:
@@ -327,6 +366,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     for name, is_set in (("spooler_cheap", config.spooler_cheap), ("spooler_processes", config.spooler_processes > 1)):
         if is_set and not config.spooler:
             yield ConfigError(f"{name} is set, but there is no spooler", f"add spooler='jobs', or leave {name} out")
+    yield from _without_queue(config)
     for alarm in config.alarm_options.alarms.values():
         if alarm.kind == "mule" and (most := config.mule_pool.max) < max(1, alarm.number):
             problem = f"alarm {alarm.name!r} goes to a mule that does not exist: {_mules(most)}"
@@ -344,6 +384,17 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _without_replacements(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
+
+
+def _without_queue(config: Config) -> Iterator[ConfigError]:
+    """Options of the shared queue, where there is none."""
+    store = config.queue_store
+    if store is not None and (not isinstance(store, str) or not store or "\0" in store):
+        yield ConfigError(f"queue_store={store!r} is not a path", "write the path of a file")
+    if store is not None and not config.queue:
+        yield ConfigError("queue_store is set, but there is no queue", "set queue=100, or leave queue_store out")
+    if config.queue_store_sync and store is None:
+        yield ConfigError("queue_store_sync is set without a store", "set queue_store, or leave queue_store_sync out")
 
 
 def _without_replacements(config: Config) -> Iterator[ConfigError]:

@@ -16,7 +16,7 @@ from trio_uwsgi._apps.async_cores import current_waits
 from trio_uwsgi._spool.functions import SpoolMethod
 from trio_uwsgi._spool.request import make_request, named_vars
 from trio_uwsgi._spool.scan import job_paths, read_job
-from trio_uwsgi.uwsgi import _cores, _farms, _hooks, _locks, _mules, _rpc, _signals, _spool
+from trio_uwsgi.uwsgi import _cores, _farms, _hooks, _locks, _mules, _rpc, _shared_areas, _signals, _spool
 from trio_uwsgi.uwsgi._base import on_trios_thread
 from trio_uwsgi.uwsgi._waiting import off_trios_thread, wait_as
 
@@ -41,6 +41,7 @@ __all__ = [
     "remote_spool",
     "rpc",
     "send",
+    "sharedarea_wait",
     "signal_wait",
     "spool",
     "spooler_get_task",
@@ -115,6 +116,14 @@ def signal_wait(signum: int | None = None) -> int:
     number = wait_as("sync.signal_wait()", _signals.signal_wait, signum)
     _signals.note_received(number)  # the async function has noted it in a copy of this code's context
     return number
+
+
+# ----- shared areas
+
+
+def sharedarea_wait(id: int, seen: int | None = None) -> int:
+    """Wait until a shared area is changed; as `uwsgi.sharedarea_wait`."""
+    return wait_as("sync.sharedarea_wait()", _shared_areas.sharedarea_wait, id, seen)
 
 
 # ----- the spooler

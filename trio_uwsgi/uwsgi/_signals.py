@@ -7,8 +7,7 @@ from contextvars import ContextVar
 from typing import TypeVar, overload
 
 from trio_uwsgi._link.frames import Raise
-from trio_uwsgi._runtime.registry import check_signum
-from trio_uwsgi._signals.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._signals.handlers import Registering, SignalHandler, check_signum  # for typing.get_type_hints
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread, registering
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._runtime.registry import Registry, check_signum
-from trio_uwsgi._signals.handlers import Registering  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._signals.handlers import Registering, check_signum
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._signals.timer_specs import cron_spec
 from trio_uwsgi.uwsgi._base import (
@@ -18,6 +17,7 @@ from trio_uwsgi.uwsgi._base import (
 )
 
 if TYPE_CHECKING:
+    from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.ticker import MemberTimers
 
 __all__ = ["TimerHandle", "add_cron", "add_ms_timer", "add_rb_timer", "add_timer", "cron", "rbtimer", "timer"]
