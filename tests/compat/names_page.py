@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, requests, rpc, signals, spooler
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -21,10 +21,12 @@ SUBJECTS: dict[str, ModuleType] = {
     "Signals, timers and crons": signals,
     "RPC": rpc,
     "Caches": caches,
+    "Metrics": counters,
     "Locks": locks,
     "Mules and farms": mules,
     "The spooler": spooler,
     "Processes, the log and time": process,
+    "The current request": requests,
     "Async cores and connections": cores,
 }
 

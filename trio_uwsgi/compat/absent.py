@@ -66,10 +66,8 @@ WITHOUT = {
 # Names that follow.
 LATER = frozenset(
     (
-        *("add_file_monitor", "add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "get_logvar"),
-        *("listen_queue", "log_this_request", "metric_dec", "metric_div", "metric_get", "metric_inc", "metric_mul"),
-        *("metric_set", "metric_set_max", "metric_set_min", "offload", "parsefile", "request_id", "sendfile"),
-        *("set_logvar", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
+        *("add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "listen_queue", "offload", "parsefile"),
+        *("request_id", "sendfile", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
         *("websocket_recv_nb", "websocket_send", "websocket_send_binary", "workers"),
     )
 )

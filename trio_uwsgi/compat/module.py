@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, requests, rpc, signals, spooler
 from trio_uwsgi.compat.absent import refusals, why_missing
 from trio_uwsgi.compat.hooks import HOOKS, assigned
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, locks, mules, process, cores)
+SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, requests, cores)
 """The modules whose `__all__` are functions of `uwsgi`; `spooler` is one where there is a spooler."""
 
 
