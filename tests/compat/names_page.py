@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, requests, rpc, signals, spooler
+from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, queue, requests, rpc, signals, spooler
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -22,6 +22,7 @@ SUBJECTS: dict[str, ModuleType] = {
     "RPC": rpc,
     "Caches": caches,
     "Metrics": counters,
+    "The shared queue": queue,
     "Locks": locks,
     "Mules and farms": mules,
     "The spooler": spooler,
@@ -55,6 +56,7 @@ VALUES = {
         "Of options that were given several times, the last.",
     ),
     "pidfile": ("the path of the pidfile, as bytes; only with one", ""),
+    "queue_size": ("the number of slots of the queue; only with one", ""),
     "spoolers": ("the directories of spoolers, as bytes; only with one", ""),
     "started_on": ("the time of the start, in seconds since the epoch", ""),
     "unbit": ("None", ""),

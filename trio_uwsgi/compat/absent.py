@@ -55,7 +55,7 @@ WITHOUT = {
     "snmp_": f"--snmp, and {_SNMP}",
     "erlang_": "its plugin for Erlang, which does not exist here; connect to Erlang over HTTP or a socket",
     "pidfile": "a pidfile: set Config(pidfile=FILE), on the command line --pidfile FILE",
-    "queue_": f"--queue, and {_REQUEST}",
+    "queue_": "a queue: set Config(queue=N), on the command line --queue N",
     "sharedarea_": f"--sharedarea, and {_REQUEST}",
     "post_fork_hook": "an assignment: the application assigns it",
     "mule_msg_hook": "an assignment: the application assigns it",
