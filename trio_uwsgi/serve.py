@@ -51,6 +51,8 @@ from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi.compat.facts import Facts
+from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.sources import can_match
@@ -184,18 +186,30 @@ async def _serve_in_tasks(
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     async with _listening(config, finish_setup) as listeners:
-        if isinstance(app, AppReference):
-            with in_time(str(app), config.import_timeout):
-                app = await load_where_signals_are_obeyed(app)
-        interface = interface_of(app, config.interface, config.lifespan)
-        threads = config.threads or 1
-        application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-        standing = dataclasses.replace(environment, listeners=listeners)
-        tree = NurseryTree(application, registry, _settings(config), standing)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(tree.run)
-            _announce(app, interface, config, tree.runtime)
-            task_status.started(tree)
+        with entered_with(_facts(config)):
+            await _serve_tree_of_tasks(environment, app, config, registry, listeners, task_status)
+
+
+async def _serve_tree_of_tasks(
+    environment: Environment,
+    app: object,
+    config: Config,
+    registry: Registry,
+    listeners: Sequence[Listener],
+    task_status: trio.TaskStatus[NurseryTree],
+) -> None:
+    if isinstance(app, AppReference):
+        with in_time(str(app), config.import_timeout):
+            app = await load_where_signals_are_obeyed(app)
+    interface = interface_of(app, config.interface, config.lifespan)
+    threads = config.threads or 1
+    application = Application(app, interface, threads, multithread=threads * config.workers > 1)
+    standing = dataclasses.replace(environment, listeners=listeners)
+    tree = NurseryTree(application, registry, _settings(config), standing)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(tree.run)
+        _announce(app, interface, config, tree.runtime)
+        task_status.started(tree)
 
 
 @contextlib.asynccontextmanager
@@ -243,6 +257,7 @@ async def _serve_in_processes(
                 scoreboard=scoreboard,
                 rows=rows,
                 import_timeout=config.import_timeout,
+                prepare=_member_entry.setup_of(_facts(config)),
             )
             async with open_generations(plan) as generations:
                 shared = Shared(
@@ -262,6 +277,11 @@ async def _serve_in_processes(
                     await nursery.start(tree.run)
                     _announce(launcher.app, config.interface, config, tree.runtime)
                     task_status.started(tree)
+
+
+def _facts(config: Config) -> Facts | None:
+    """What the module `uwsgi` says of this runtime; None without the module."""
+    return Facts.of(config, os.getpid(), time.time()) if config.compat else None
 
 
 def _launcher(app: object, registry: Registry) -> Launcher:
@@ -359,6 +379,8 @@ def _settings(config: Config) -> Settings:
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
+        queue=config.queue_options,
+        metrics=config.metrics,
         locks=config.locks,
         areas=config.sharedarea,
         alarms=config.alarm_options,

@@ -95,6 +95,8 @@ def config(tmp_path: Path) -> Config:
         locks=1,
         sharedarea=[4096],
         caches=[Cache("default", items=10)],
+        queue=10,
+        metrics=[trio_uwsgi.Metric("orders")],
         alarms={"disk": "log:"},
         spooler=str(tmp_path / "jobs"),
     )

@@ -24,6 +24,7 @@ LAYERS = (
     ("_link",),
     ("_units",),
     ("_caches", "_locks", "_alarms", "_shared_areas"),
+    ("_queues", "_metrics"),
     ("_signals",),
     ("_http",),
     ("_apps",),
@@ -33,6 +34,7 @@ LAYERS = (
     ("_process",),
     ("_program",),
     ("uwsgi",),
+    ("compat", "sync"),
     ("_member_entry",),
     ("serve",),
     ("",),  # the package's own __init__, which imports what people use

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 # The modules that people import from. All others start with an underscore, or are the command line.
-PUBLIC = ("config", "config.addresses", "config.options", "errors", "serve", "testing", "uwsgi")
+PUBLIC = ("compat", "config", "config.addresses", "config.options", "errors", "serve", "sync", "testing", "uwsgi")
 
 
 def public_modules() -> list[ModuleType]:

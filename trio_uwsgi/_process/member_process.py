@@ -302,6 +302,8 @@ class _MemberProcess:
             services.start_soon(self._run_heartbeat, HeartbeatLoop(self._row, member_factory, member))
             services.start_soon(self._obey_sigterm)
             await services.start(member_factory.services.caches.serve)
+            await services.start(member_factory.services.queue.serve)
+            await services.start(member_factory.services.metrics.serve)
             await services.start(member_factory.services.nodes.serve)
             if setup.kind == "spooler":
                 await services.start(member_factory.spool_of(member).serve)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from trio_uwsgi.config.config import Interface, Lifespan
+from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.tls import Tls
 from trio_uwsgi.errors import ConfigError
@@ -263,6 +264,14 @@ OPTIONS = (
     Option("placement", "members", "KIND", one_of("task", "process"), "run each member as a task or as a process"),
     Option("lazy_apps", "members", None, str, "import the application in each process, not once before forking"),
     Option(
+        "compat",
+        "members",
+        None,
+        str,
+        "do not make the modules uwsgi and uwsgidecorators importable",
+        flag="--no-uwsgi-module",
+    ),
+    Option(
         "threads",
         "members",
         "N",
@@ -324,6 +333,20 @@ OPTIONS = (
         (),
         list,
         "--cache2",
+    ),
+    Option("queue", "members", "N", whole, "slots of the shared queue; 0: there is none"),
+    Option("queue_blocksize", "members", "BYTES", whole, "longest message of the shared queue"),
+    Option("queue_store", "members", "FILE", str, "keep the messages of the shared queue in this file"),
+    Option("queue_store_sync", "members", "SEC", _seconds, "flush that file to the disk every SEC seconds; 0: never"),
+    Option(
+        "metrics",
+        "members",
+        "KEY=VALUE,...",
+        _parsed(Metric.parse),
+        "define a metric: name=, type=, initial_value=; repeatable",
+        (),
+        list,
+        "--metric",
     ),
     Option(
         "alarms",

@@ -42,6 +42,7 @@ UWSGI_OPTIONS = {
     "max-fd": "leave it out; set the limit with `ulimit -n` or systemd's LimitNOFILE=",
     "cheaper": "SIGTTIN and SIGTTOU add and remove a worker; --mules 1-4 autoscales mules",
     "threads-stacksize": "leave it out",
+    "enable-metrics": "leave it out, metrics that are defined are always enabled",
     "mule": "write --mules N, and declare mule functions with @uwsgi.mule(1)",
     "cron": "declare it with @uwsgi.cron",
     "timer": "declare it with @uwsgi.timer",
@@ -102,7 +103,7 @@ UWSGI_OPTIONS = {
     "websockets": "leave it out, ASGI applications get them",
     **dict.fromkeys(
         (  # noqa: SIM905
-            "queue async gevent asyncio daemonize2 attach-daemon smart-attach-daemon emperor plugin plugins route"
+            "async gevent asyncio daemonize2 attach-daemon smart-attach-daemon emperor plugin plugins route"
         ).split(),
         "",
     ),

@@ -41,6 +41,9 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "spooler_max_tries": (0, "use 0 for no limit"),
     "spooler_harakiri": (0, "use 0 for no limit"),
     "locks": (0, "use 0 or more: it is the highest number of a lock"),
+    "queue": (0, "use 0 for no shared queue"),
+    "queue_blocksize": (1, "use 1 or more: it is the longest message, in bytes"),
+    "queue_store_sync": (0, "use 0 to leave flushing to the system"),
     "signal_queue": (1, "use 1 or more: signals are queued until their handler runs"),
     "message_queue": (1, "use 1 or more: messages are queued until a mule takes them"),
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
@@ -66,6 +69,8 @@ _INTEGERS = (
     "spooler_processes",
     "spooler_max_tries",
     "locks",
+    "queue",
+    "queue_blocksize",
     "signal_queue",
     "message_queue",
     "max_header_size",
@@ -86,11 +91,13 @@ _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
 _STOPS = ("mercy", "drain_delay", "stop_streams")
-_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "import_timeout", "alarm_freq", *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES)
+_OTHERS = ("max_worker_lifetime", "import_timeout", "alarm_freq", "queue_store_sync")
+_SECONDS = (*_HARAKIRIS, *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES, *_OTHERS)
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
+    "compat",
     "disable_logging",
     "early_hints",
     "lazy_apps",
@@ -164,6 +171,8 @@ def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
             yield ConfigError(f"{name}={value} leaves the peer no time", remedy)
         elif name in _PAUSES and not 0.001 <= value <= 365 * 86400:
             yield ConfigError(f"{name}={value} is out of range", "use 0.001 seconds to a year (31,536,000 s)")
+        elif name == "queue_store_sync" and math.isinf(value):
+            yield ConfigError("queue_store_sync=inf would never be reached", "use 0 to leave flushing to the system")
         elif name in _HARAKIRIS and math.isinf(value):
             yield ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
         elif name == "drain_delay" and math.isinf(value):
@@ -357,6 +366,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     for name, is_set in (("spooler_cheap", config.spooler_cheap), ("spooler_processes", config.spooler_processes > 1)):
         if is_set and not config.spooler:
             yield ConfigError(f"{name} is set, but there is no spooler", f"add spooler='jobs', or leave {name} out")
+    yield from _without_queue(config)
     for alarm in config.alarm_options.alarms.values():
         if alarm.kind == "mule" and (most := config.mule_pool.max) < max(1, alarm.number):
             problem = f"alarm {alarm.name!r} goes to a mule that does not exist: {_mules(most)}"
@@ -374,6 +384,17 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _without_replacements(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
+
+
+def _without_queue(config: Config) -> Iterator[ConfigError]:
+    """Options of the shared queue, where there is none."""
+    store = config.queue_store
+    if store is not None and (not isinstance(store, str) or not store or "\0" in store):
+        yield ConfigError(f"queue_store={store!r} is not a path", "write the path of a file")
+    if store is not None and not config.queue:
+        yield ConfigError("queue_store is set, but there is no queue", "set queue=100, or leave queue_store out")
+    if config.queue_store_sync and store is None:
+        yield ConfigError("queue_store_sync is set without a store", "set queue_store, or leave queue_store_sync out")
 
 
 def _without_replacements(config: Config) -> Iterator[ConfigError]:

@@ -31,6 +31,7 @@ from trio_uwsgi.config.connections import (
     StreamEnds,
     WebSocketOptions,
 )
+from trio_uwsgi.config.metrics import Metric, metrics
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
@@ -43,6 +44,7 @@ from trio_uwsgi.config.options import (
     RecyclingLimits,
     SpoolerOptions,
 )
+from trio_uwsgi.config.queues import QueueOptions
 from trio_uwsgi.config.sources import read_sources
 from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
 from trio_uwsgi.config.tls import Tls, several_tls
@@ -59,6 +61,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "http": lambda name, given: None if given is None else several_addresses(name, given),
     "https": several_tls,
     "caches": lambda name, given: caches(given),
+    "metrics": lambda name, given: metrics(given),
     "spooler": paths,
     "touch_reload": paths,
     "static_map": lambda name, given: static_maps(given),
@@ -250,10 +253,30 @@ class Config:
     # Start a spooler when there is work for it, and stop it after 10 seconds without work.
     spooler_cheap: bool = False
 
-    # ----- caches, locks and alarms
+    # ----- caches, the shared queue, metrics, locks and alarms
 
     # Caches, shared by all members. The first one is the default where a call names none.
     caches: Sequence[Cache] = ()
+
+    # Slots of the shared queue of `uwsgi.queue_push`, each for one message; 0: there is no such queue. If all slots
+    # are taken, a new message overwrites the oldest one. uWSGI's option of this name.
+    queue: int = 0
+
+    # The longest message of the shared queue, in bytes. uWSGI's option of this name, which has 16 bytes less for a
+    # message, and has to make the queue a multiple of the size of a page of memory.
+    queue_blocksize: int = 8192
+
+    # A file that keeps the messages of the shared queue across restarts; it is created if it does not exist. Once a
+    # call has returned, what it changed survives `kill -9`. uWSGI's option of this name has another format.
+    queue_store: str | None = None
+
+    # Seconds between two flushes of `queue_store` to the disk, so that older changes also survive a crash of the
+    # machine; 0 leaves flushing to the system. uWSGI's option of this name.
+    queue_store_sync: float = 0
+
+    # Counters and gauges of the application, which all members share, as in [Metric("orders")]. `Runtime.statistics`
+    # lists them. uWSGI's option `metric`, without `enable-metrics`.
+    metrics: Sequence[Metric] = ()
 
     # The highest number of a user lock. Lock 0 always exists. uWSGI's option of this name counts in the same way.
     locks: int = 0
@@ -279,6 +302,11 @@ class Config:
     # Import the application in each process, instead of forking members from a process that has imported it: for code
     # that starts threads or opens connections when it is imported. Each member takes the time and memory of an import.
     lazy_apps: bool = False
+
+    # Have the modules `uwsgi` and `uwsgidecorators` in the processes that import the application and run members, for
+    # code that was written for uWSGI. Libraries that can import `uwsgi` take that as proof that they run under uWSGI.
+    # The default is True, so that such an application needs no option.
+    compat: bool = True
 
     # Reload one worker at a time: start a new one, stop the old one, then go on to the next. For machines without
     # memory for all workers twice. Until the reload has finished, both versions of the application serve requests.
@@ -461,11 +489,7 @@ class Config:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:
                 problems.append(error)
-        for group in (
-            "access_rules",
-            "alarm_options",
-            "process_options",
-        ):  # made for their checks only
+        for group in ("access_rules", "alarm_options", "process_options"):  # made for their checks only
             try:
                 getattr(self, group)
             except ConfigError as error:
@@ -528,6 +552,11 @@ class Config:
             cheap=self.spooler_cheap,
             harakiri=self.spooler_harakiri,
         )
+
+    @property
+    def queue_options(self) -> QueueOptions:
+        """What the shared queue needs."""
+        return QueueOptions(self.queue, self.queue_blocksize, self.queue_store, self.queue_store_sync)
 
     @property
     def recycling_limits(self) -> RecyclingLimits:

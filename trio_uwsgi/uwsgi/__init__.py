@@ -56,9 +56,30 @@ from trio_uwsgi.uwsgi._hooks import atexit, post_fork, stopping, wait_stopping
 from trio_uwsgi.uwsgi._locks import is_locked, lock, locked, unlock
 from trio_uwsgi.uwsgi._logvars import get_logvar, log_this_request, set_logvar
 from trio_uwsgi.uwsgi._members import harakiri, mule_id, set_user_harakiri, worker_id
+from trio_uwsgi.uwsgi._metrics import (
+    metric_dec,
+    metric_div,
+    metric_get,
+    metric_inc,
+    metric_mul,
+    metric_set,
+    metric_set_max,
+    metric_set_min,
+)
 from trio_uwsgi.uwsgi._missing import missing
 from trio_uwsgi.uwsgi._monitors import add_file_monitor, filemon
 from trio_uwsgi.uwsgi._mules import MuleMessage, mule, mule_get_msg, mule_message_handler, mule_msg
+from trio_uwsgi.uwsgi._queues import (
+    queue_get,
+    queue_last,
+    queue_pop,
+    queue_pull,
+    queue_pull_slot,
+    queue_push,
+    queue_set,
+    queue_shift,
+    queue_slot,
+)
 from trio_uwsgi.uwsgi._rpc import call, register_rpc, remote_signal, rpc, rpc_handler, rpc_list
 from trio_uwsgi.uwsgi._shared_areas import (
     sharedarea_dec32,
@@ -163,6 +184,14 @@ __all__ = [
     "locked",
     "log_this_request",
     "masterpid",
+    "metric_dec",
+    "metric_div",
+    "metric_get",
+    "metric_inc",
+    "metric_mul",
+    "metric_set",
+    "metric_set_max",
+    "metric_set_min",
     "mule",
     "mule_get_msg",
     "mule_id",
@@ -170,6 +199,15 @@ __all__ = [
     "mule_msg",
     "opt",
     "post_fork",
+    "queue_get",
+    "queue_last",
+    "queue_pop",
+    "queue_pull",
+    "queue_pull_slot",
+    "queue_push",
+    "queue_set",
+    "queue_shift",
+    "queue_slot",
     "rbtimer",
     "ready_fd",
     "recv",

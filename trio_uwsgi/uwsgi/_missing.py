@@ -16,7 +16,7 @@ _INSTEAD = {
     **dict.fromkeys(("sendfile", "offload", "route"), _PROXY),
     **dict.fromkeys(("start_response", "green_schedule", "loop"), _RESPONSES),
     **dict.fromkeys(("chunked_read", "chunked_read_nb"), "read environ['wsgi.input'], which has chunked bodies too"),
-    **dict.fromkeys(("numproc", "buffer_size", "has_threads"), "read it from uwsgi.opt"),
+    **dict.fromkeys(("numproc", "buffer_size", "has_threads", "queue_size"), "read it from uwsgi.opt"),
     "log": "use Python's logging",
     "micros": "use time.time_ns() // 1000",
     **dict.fromkeys(("stop",), "send SIGTERM to uwsgi.masterpid(), or call Runtime.stop()"),
@@ -40,9 +40,7 @@ _INSTEAD = {
     **dict.fromkeys(("get_free_signal",), "@uwsgi.signal_handler without a number takes a free one"),
 }
 _FAMILIES = {
-    "queue_": "there are no queues; send messages to mules, or jobs to a spooler",
     "websocket_": "WebSocket is not served",
-    "metric_": "there are no metrics; count in a cache, with uwsgi.cache_inc, or read Runtime.statistics()",
     "sharedarea_readbyte": "use uwsgi.sharedarea_read8",
     "sharedarea_writebyte": "use uwsgi.sharedarea_write8",
     "sharedarea_readlong": "use uwsgi.sharedarea_read64",

@@ -133,8 +133,13 @@ async def signal_wait(signum: int | None = None) -> int:
             "a signal handler cannot wait for a signal: its member runs them one at a time; wait in a mule's program"
         )
     number = await unit.member.inbox.wait_signal(signum)
-    _received.set(number)
+    note_received(number)
     return number
+
+
+def note_received(number: int) -> None:
+    """Have `signal_received` return this number in the calling code."""
+    _received.set(number)
 
 
 def signal_received() -> int:

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING
 from trio_uwsgi._signals.handlers import Registering, check_signum
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._signals.timer_specs import cron_spec
-from trio_uwsgi._units.unit import UNIT
-from trio_uwsgi.uwsgi._base import as_number, current_registry, default_registry, on_trios_thread, registering
+from trio_uwsgi.uwsgi._base import (
+    as_number,
+    current_registry,
+    default_registry,
+    on_trios_thread,
+    registering,
+    unit_here,
+)
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.registry import Registry
@@ -58,7 +64,7 @@ class TimerHandle:
 def _add(signum: int, rule: Rule, late: str, overlap: bool) -> TimerHandle:
     check_signum(signum)
     timer = Timer(signum, rule, late=late, overlap=overlap)
-    unit = UNIT.get(None)
+    unit = unit_here()
     if unit is None:
         registry = default_registry()
         return TimerHandle(registry._declare(timer), registry)
