@@ -17,6 +17,7 @@ The command line, which starts in `__main__.py`:
 
     `command_line.py`       words become fields of `Config`, with all errors at once
     `command_options.py`    one row for each option
+    `option_values.py`      their values
     `uwsgi_options.py`      hints for uWSGI's options that do not exist here
     `command_hints.py`      options of other servers, and errors in terms of the command line
     `module_config.py`      the `config` beside an application

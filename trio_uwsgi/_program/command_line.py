@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
-from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of
+from trio_uwsgi._program.option_values import one_of, whole
 from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
 from trio_uwsgi.config import Config
 
