@@ -30,7 +30,7 @@ def spool(message_dict: dict[bytes, bytes] | None = None, /, **kwargs: bytes) ->
     uWSGI: keywords work, and the caller's dict keeps its `body`. A value of more than 64 KiB raises `JobTooLarge`;
         there it is cut. The file is on the disk when this returns.
     """
-    if message_dict is None:
+    if message_dict is None and kwargs:
         message_dict = {name.encode(): value for name, value in kwargs.items()}
     elif not isinstance(message_dict, dict):
         raise SpoolError("The argument of spooler callable must be a dictionary")
