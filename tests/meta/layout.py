@@ -31,6 +31,7 @@ LAYERS = (
     ("_nodes",),
     ("_runtime",),
     ("_process",),
+    ("_uwsgi_config",),
     ("_program",),
     ("uwsgi",),
     ("_member_entry",),

@@ -17,8 +17,10 @@ The command line, which starts in `__main__.py`:
 
     `command_line.py`       words become fields of `Config`, with all errors at once
     `command_options.py`    one row for each option
-    `uwsgi_options.py`      hints for uWSGI's options that do not exist here
     `command_hints.py`      options of other servers, and errors in terms of the command line
+    `python_setup.py`       folders of modules, an environment of packages, `sys.argv`
+    `uwsgi_files.py`        uWSGI's configuration files and command line on this machine
+    `check_command.py`      `trio-uwsgi check`
     `module_config.py`      the `config` beside an application
 
 Embedded in another program (`nursery.start(serve, ...)`) none of this happens. `trio-uwsgi spool` is in

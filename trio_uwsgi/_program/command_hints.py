@@ -1,6 +1,6 @@
 """Hints for options of other servers, and the text of a `ConfigError` in the words of the command line.
 
-The hints for uWSGI's options are in `uwsgi_options.py`.
+The hints for uWSGI's options are those of the table in `_uwsgi_config/table.py`.
 """
 
 from __future__ import annotations
