@@ -34,7 +34,15 @@ from trio_uwsgi._program.app_import import in_time
 from trio_uwsgi._program.check_command import main as check_command
 from trio_uwsgi._program.check_command import mistakes, with_impossible_values
 from trio_uwsgi._program.command_hints import in_options, shortened
-from trio_uwsgi._program.command_line import UsageError, fields_of, parse, python_setup_of
+from trio_uwsgi._program.command_line import NO_APPLICATION, UsageError, parse
+from trio_uwsgi._program.config_sources import (
+    Given,
+    from_command_line,
+    from_environment,
+    from_file,
+    shown,
+    together,
+)
 from trio_uwsgi._program.module_config import config_in, config_read_elsewhere, may_have_config
 from trio_uwsgi._program.process_one import prepare_command
 from trio_uwsgi._program.process_setup import log_to, set_up_process
@@ -98,23 +106,23 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
         print(os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin"))
         return 0
     try:
-        arguments = parse(_of_uwsgi(words) if words[:1] == ["uwsgi"] or is_for_uwsgi(words) else words)
-        python = python_setup_of(arguments)
-        reference = AppReference(
-            "name", arguments.app, factory=arguments.factory, mounts=tuple(arguments.mount), imports=python.imports
-        )
-        start = _Invocation(reference, fields_of(arguments))
-        if arguments.logto is not None:
-            log_to(arguments.logto)
-        start.set_up_process(python)
+        given, printing = _options(words)
+        start = _Invocation(_reference(given.others), given.fields)
+        if "logto" in given.others and not printing:
+            log_to(given.others["logto"])
+        start.set_up_process(_python_setup(given.others))
     except (UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
-    logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    level = given.others.get("log_level", "info")
+    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     if own_process:
         set_mercy(start.alone.mercy)
         install_stop_handlers()
     try:
         app, config = start.load()
+        if printing:
+            print(*shown(given, config, f"the config in {given.others['app']}"), sep="\n")
+            return 0
         if own_process:
             set_mercy(config.mercy)
         trio.run(serve, app, config)
@@ -130,6 +138,37 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
             raise leaf from None
         raise
     return 0
+
+
+def _options(words: Sequence[str]) -> tuple[Given, bool]:
+    """What all sources give together, and whether it is only to be printed.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        UsageError: an option is wrong, or no application is named.
+    """
+    if words[:1] == ["uwsgi"] or is_for_uwsgi(words):
+        arguments = parse(_of_uwsgi([word for word in words if word != "--print-config"]))
+        return from_command_line(arguments, "uWSGI's configuration"), "--print-config" in words
+    arguments = parse(words, needs_app=False)
+    sources = [from_file(arguments.config), from_environment(os.environ), from_command_line(arguments)]
+    given = together(sources)
+    if "app" not in given.others:
+        raise UsageError([NO_APPLICATION])
+    return given, arguments.print_config
+
+
+def _reference(others: Mapping[str, Any]) -> AppReference:
+    mounts, imports = tuple(others.get("mount", ())), tuple(others.get("imports", ()))
+    return AppReference("name", others["app"], factory=others.get("factory", False), mounts=mounts, imports=imports)
+
+
+def _python_setup(others: Mapping[str, Any]) -> PythonSetup:
+    return PythonSetup(
+        pythonpath=tuple(others.get("pythonpath", ())),
+        virtualenv=others.get("virtualenv"),
+        pyargv=others.get("pyargv"),
+    )
 
 
 def _of_uwsgi(words: Sequence[str]) -> Sequence[str]:

@@ -27,6 +27,8 @@ _ALSO = {
     "pyargv": "",
     "imports": "",
     "logto": "",
+    "config": "",
+    "print_config": "",
     "help": "",
     "version": "",
     "app": "",

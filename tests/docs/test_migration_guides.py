@@ -44,6 +44,7 @@ def flags(text: str) -> set[str]:
 
 
 OURS = {flag_of(option) for option in OPTIONS} | {"--processes", "--log-level", "--factory", "--modifier", "--mount"}
+OURS |= {"--config", "--print-config", "--logto", "--compat"}
 
 
 def test_options_that_are_the_same_exist() -> None:

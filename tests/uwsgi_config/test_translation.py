@@ -110,6 +110,7 @@ def test_values_that_cannot_be_read_are_told_with_the_line() -> None:
     found = with_impossible_values(translation("module = a\nharakiri = soon\nthreads = 2"))
     assert ["uwsgi.ini:3: harakiri = soon: --harakiri: 'soon' is not a number of seconds"] == mistakes(found)
     assert ["--threads 0 is too small; use 1 or more"] == mistakes(translation("module = a\nthreads = 0"))
+    assert translation("mount = x").app is None
     assert ["no application; write module = package.module:callable, or wsgi-file = path/to/file.py"] == mistakes(
         translation("threads = 1")
     )

@@ -51,10 +51,8 @@ FOREIGN_OPTIONS = {
     "e": "write --env NAME=VALUE",
     "env-file": "write --env NAME=VALUE, once for each",
     "app-dir": "write --chdir DIR",
-    **dict.fromkeys(
-        ("c", "config", "print-config", "check-config"),
-        "write `config = trio_uwsgi.Config(...)` beside the application",
-    ),
+    "c": "write --config FILE.toml, or `config = trio_uwsgi.Config(...)` beside the application",
+    "check-config": "write --print-config",
     **dict.fromkeys(("n", "name"), "leave it out; pip install 'trio-uwsgi[procname]' names the processes"),
     **dict.fromkeys(("reload-dir", "reload-include", "reload-exclude", "reload-extra-file", "reload-engine"), _FOLDERS),
     **dict.fromkeys(("loop", "worker-tmp-dir"), "leave it out, everything runs on Trio"),

@@ -15,18 +15,20 @@ from typing import Any, NoReturn
 
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
 from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of, one_of, whole
-from trio_uwsgi._program.python_setup import PythonSetup
 from trio_uwsgi._uwsgi_config.table import OPTIONS as UWSGI_OPTIONS
 from trio_uwsgi._uwsgi_config.table import hint_for
 from trio_uwsgi.config import Config
 
-__all__ = ["UsageError", "fields_of", "parse", "python_setup_of", "takes_value"]
+__all__ = ["NO_APPLICATION", "UsageError", "fields_of", "parse", "takes_value", "unknown_option"]
 
+NO_APPLICATION = "no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py"
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _DEFAULTS = Config()
 # Options that set no field of `Config`: do they take a value?
 _OTHERS = {
     "--mount": True,
+    "--config": True,
+    "--print-config": False,
     "--factory": False,
     "--pythonpath": True,
     "--virtualenv": True,
@@ -84,16 +86,6 @@ def fields_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return fields
 
 
-def python_setup_of(arguments: argparse.Namespace) -> PythonSetup:
-    """What the command line says of Python."""
-    return PythonSetup(
-        pythonpath=tuple(arguments.pythonpath),
-        virtualenv=arguments.virtualenv,
-        pyargv=arguments.pyargv,
-        imports=tuple(arguments.imports),
-    )
-
-
 def takes_value(name: str) -> bool | None:
     """Does the option with this long name take a value? None if there is no such option."""
     return _all_options().get(f"--{name}")
@@ -104,9 +96,12 @@ def _all_options() -> dict[str, bool]:
     return names | _OTHERS
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+def parse(argv: Sequence[str], *, needs_app: bool = True) -> argparse.Namespace:
     """Parse the command line.
 
+    Args:
+        argv: its words.
+        needs_app: an application has to be named.
     Raises:
         UsageError: with all the errors that were found.
     """
@@ -114,11 +109,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     words, wrong = _without_incomplete(argv)
     arguments, unknown = parser.parse_known_args(words)
     unknown_options = [text for text in unknown if text.startswith("-")]
-    wrong += map(_unknown_option, unknown_options)
+    wrong += map(unknown_option, unknown_options)
     wrong += _unreadable(arguments)
     # The value of an unknown option would be taken for the application.
-    if not unknown_options and arguments.app is None:
-        wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
+    if needs_app and not unknown_options and arguments.app is None:
+        wrong.append(NO_APPLICATION)
     if not unknown_options and unknown:
         wrong.append(f"only one application can be served; {unknown[0]!r} is unexpected")
     if wrong:
@@ -225,6 +220,10 @@ def _parser() -> argparse.ArgumentParser:
     read = _lenient("--log-level", one_of(*LOG_LEVELS))
     groups["logging"].add_argument("--logto", metavar="FILE", help="append the log, and all output, to this file")
     groups["logging"].add_argument("--log-level", metavar="LEVEL", type=read, default="info", help=level)
+    text = "read options from this TOML file, or its table [tool.trio_uwsgi] [pyproject.toml]"
+    groups["others"].add_argument("--config", metavar="FILE", help=text)
+    text = "print all options that differ from the defaults, with the place of each, and exit"
+    groups["others"].add_argument("--print-config", action="store_true", help=text)
     groups["others"].add_argument("-h", "--help", action="help", help="show this help and exit")
     groups["others"].add_argument("--version", action="version", version=_version(), help="show the version and exit")
     return parser
@@ -267,7 +266,8 @@ def _version() -> str:
         return "trio-uwsgi (not installed)"
 
 
-def _unknown_option(text: str) -> str:
+def unknown_option(text: str) -> str:
+    """What is said of an option that does not exist."""
     name = text.partition("=")[0]
     if not name.startswith("--"):
         name = name[:2]  # as in -b:80

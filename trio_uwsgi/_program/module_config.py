@@ -32,7 +32,15 @@ from trio_uwsgi._system.privileges import become, identity_of
 from trio_uwsgi.config import Address, Cache, Config, Mules
 from trio_uwsgi.errors import BootError, ConfigError
 
-__all__ = ["answer", "config_in", "config_read_elsewhere", "from_plain", "may_have_config", "plain"]
+__all__ = [
+    "answer",
+    "config_in",
+    "config_read_elsewhere",
+    "from_plain",
+    "may_have_config",
+    "plain",
+    "values_from_plain",
+]
 
 _NAME = "config"
 _DEFAULT = Config()
@@ -107,9 +115,22 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the values are invalid.
     """
-    caches = [Cache(**cache) for cache in fields.get("caches", ())]
-    mules = fields.get("mules", 0)
-    return Config(**{**fields, "caches": caches, "mules": Mules(**mules) if isinstance(mules, dict) else mules})
+    return Config(**values_from_plain(fields))
+
+
+def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of fields, of which caches and mules may be mappings, as tables of JSON and TOML are.
+
+    Raises:
+        ConfigError: the values are invalid.
+        TypeError: a mapping has a key too many.
+    """
+    found = dict(fields)
+    if "caches" in found:
+        found["caches"] = [Cache(**cache) for cache in found["caches"]]
+    if isinstance(found.get("mules"), dict):
+        found["mules"] = Mules(**found["mules"])
+    return found
 
 
 # ----- in a separate process

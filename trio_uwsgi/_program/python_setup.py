@@ -19,14 +19,13 @@ __all__ = ["PythonSetup", "set_up_python"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PythonSetup:
-    """What the options of Python say: folders of modules, the folder of an environment, the application's arguments
-    (None leaves those of the process), and modules to import before the application.
+    """What the options of Python say: folders of modules, the folder of an environment, and the application's arguments
+    (None leaves those of the process).
     """
 
     pythonpath: tuple[str, ...] = ()
     virtualenv: str | None = None
     pyargv: str | None = None
-    imports: tuple[str, ...] = ()
 
 
 def set_up_python(setup: PythonSetup) -> None:
