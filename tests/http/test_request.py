@@ -180,10 +180,11 @@ def test_scope() -> None:
         "client": ("192.0.2.1", 5555),
         "server": ("127.0.0.1", 8000),
         "state": state,
-        "extensions": {"http.response.trailers": {}},
+        "extensions": {"http.response.pathsend": {}, "http.response.zerocopysend": {}, "http.response.trailers": {}},
     } == scope
     assert scope["extensions"] is not request.asgi_scope(PEER, state)["extensions"]
-    assert {} == parse(b"GET / HTTP/1.0\r\n\r\n").asgi_scope(PEER, state)["extensions"]
+    extensions: object = parse(b"GET / HTTP/1.0\r\n\r\n").asgi_scope(PEER, state)["extensions"]
+    assert {"http.response.pathsend": {}, "http.response.zerocopysend": {}} == extensions
     assert scope["state"] is not state
     assert (None, ("/run/app.sock", None)) == (
         request.asgi_scope(UNIX, {})["client"],

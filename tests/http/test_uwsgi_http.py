@@ -85,6 +85,7 @@ def test_scope_of_nginx() -> None:
         "client": ("192.0.2.1", 5555),
         "server": ("example.com", 8080),
         "state": {},
+        "extensions": {"http.response.pathsend": {}, "http.response.zerocopysend": {}},
     } == scope()
 
 

@@ -69,7 +69,7 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
         complete = True
         try:
             if not exchange.cancelled:  # while it was in the queue
-                if not exchange.refuse():
+                if not (exchange.refusable and exchange.refuse()):
                     await self._app(exchange.asgi_scope(self._state), exchange.receive, exchange.send)
                 complete = exchange.over
         except BaseException as error:

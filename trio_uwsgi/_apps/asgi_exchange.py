@@ -10,6 +10,7 @@ import trio
 from trio_uwsgi._apps.app_files import send_file_message
 from trio_uwsgi._apps.runners import RunnerExchange
 from trio_uwsgi._http.early_hints import encode_hints, takes_hints, write_hints
+from trio_uwsgi._http.request import FILES
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 __all__ = ["AsgiApp", "AsgiExchange", "Message", "Receive", "Send", "as_bytes"]
@@ -21,23 +22,20 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
-FILES: dict[str, dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
-
-
 class AsgiExchange(RunnerExchange):
     """An exchange with the application's `receive` and `send`."""
 
     __slots__ = ("_trailers",)
 
+    refusable = False  # True: `refuse` is asked before the application
+
     _trailers: list[tuple[bytes, bytes]] | None  # if `trailing`: what was sent of them; None before the end of the body
 
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
-        scope = self.request.asgi_scope(self.session.peer, state)
-        found: Any = scope.get("extensions", {})
-        scope["extensions"] = extensions = {**found, **FILES}
+        scope: dict[str, Any] = self.request.asgi_scope(self.session.peer, state)
         if self.session.service.early_hints and takes_hints(self):
-            extensions["http.response.early_hint"] = {}
+            scope["extensions"]["http.response.early_hint"] = {}
         return scope
 
     @property

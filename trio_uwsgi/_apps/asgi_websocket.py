@@ -41,6 +41,8 @@ class WebSocketExchange(AsgiExchange):
 
     __slots__ = ("_connected", "_end", "_messages", "_offer", "_unread", "_websocket", "awaits_end")
 
+    refusable = True
+
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
         self._offer: Offer | Refused = read_offer(request)

@@ -25,7 +25,9 @@ Headers = list[tuple[bytes, bytes]]
 # Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
 _CACHED = 1024
 
-TRAILERS: dict[str, object] = {"http.response.trailers": {}}
+# What an ASGI application may send besides a start and a body: in any response, and in one that may be chunked.
+FILES: dict[str, object] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+FILES_AND_TRAILERS: dict[str, object] = {**FILES, "http.response.trailers": {}}
 
 # As numbers, because looking for a number in bytes takes a tenth of the time.
 _PERCENT, _UNDERSCORE = b"%_"
@@ -185,7 +187,7 @@ class Request:
             "client": peer.client,
             "server": peer.server,
             "state": state.copy(),
-            "extensions": TRAILERS.copy() if self.http_version == "1.1" else {},
+            "extensions": (FILES_AND_TRAILERS if self.http_version == "1.1" else FILES).copy(),
         }
         if peer.tls is not None:
             scope["extensions"]["tls"] = dict(peer.tls.extension)

@@ -66,7 +66,8 @@ _status_lines: dict[tuple[int, bytes], bytes] = {}
 def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
     """Check one header; give its line, its lower-cased name if it is of _NOTED or else b"", and its value."""
     name, value = header
-    _check_field(name, value)
+    if not (isinstance(name, bytes) and isinstance(value, bytes) and _TOKEN.fullmatch(name) and _TEXT.fullmatch(value)):
+        _check_field(name, value)  # raises
     line = b"%b: %b\r\n" % (name, value)
     lowered = name.lower()
     if lowered in _NOTED:

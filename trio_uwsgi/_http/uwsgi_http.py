@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
-from trio_uwsgi._http.request import Headers, Request, split_host
+from trio_uwsgi._http.request import FILES, Headers, Request, split_host
 from trio_uwsgi._http.response import Response
 from trio_uwsgi._protocol.packet import RPC, encode_vars
 from trio_uwsgi._protocol.remote_calls import RpcCall
@@ -265,6 +265,7 @@ class UwsgiRequest(Request):
             "client": (client.decode("latin-1"), _port(client_port)) if client else None,
             "server": (name, _port(port.encode("latin-1"))),
             "state": state.copy(),
+            "extensions": FILES.copy(),
         }
 
 
