@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sphinx.util.docutils import SphinxDirective
 
+from trio_uwsgi._program.command_line import takes_value
 from trio_uwsgi._uwsgi_config import table, table_processes, table_python, table_sockets
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _SECTIONS = (
 def line_of(row: Row) -> str:
     """One row of the table in Markdown."""
     names = ", ".join(f"`{name}`" for name in row.names)
+    if row.verdict in ("ignored", "refused") and takes_value(row.names[0]) is not None:  # it has come to exist
+        return f"| {names} | `--{row.names[0]}` | |"
     becomes = f"`{row.becomes}`" if row.becomes else row.verdict
     note = re.sub(r"(?<![`\w])(--[a-z][\w-]*)", r"`\1`", row.note).replace("|", "\\|")
     return f"| {names} | {becomes} | {note[:1].upper()}{note[1:]} |"

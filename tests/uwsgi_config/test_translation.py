@@ -7,12 +7,13 @@ import shlex
 
 import pytest
 
-from tests.uwsgi_config.machines import translation
+from tests.uwsgi_config.machines import reading, translation
 from trio_uwsgi._program.check_command import mistakes, with_impossible_values
 from trio_uwsgi._program.command_line import takes_value
 from trio_uwsgi._uwsgi_config.known_options import NAMES, OPTIONAL_VALUE, SHORT, WITHOUT_VALUE
 from trio_uwsgi._uwsgi_config.reading import INCLUDES, LOGIC, PLACEHOLDERS
 from trio_uwsgi._uwsgi_config.table import FAMILIES, OPTIONS, ROWS, hint_for, row_of
+from trio_uwsgi._uwsgi_config.translation import translate
 
 pytestmark = pytest.mark.pure
 
@@ -123,6 +124,12 @@ def test_what_is_off_is_no_mistake() -> None:
     )
     found = translation(f"module = a\n{text}")
     assert ((), "a --processes 1 --pythonpath .") == (found.wrong, " ".join(found.words))
+
+
+def test_an_option_of_ours_is_not_refused() -> None:
+    """What the table refuses or ignores counts, if our command line has an option of this name."""
+    found = translate(reading("[uwsgi]\nmodule = a\ncron = x\n"), lambda name: name == "cron" or None)
+    assert (("--cron", "x"), ()) == (found.words[-2:], found.wrong)
 
 
 def test_compat() -> None:

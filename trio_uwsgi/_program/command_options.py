@@ -289,6 +289,15 @@ OPTIONS = (
         "env", "process", "NAME=VALUE", _pair("=", "NAME=VALUE"), "set an environment variable; repeatable", (), dict
     ),
     Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
+    Option(
+        "attach_daemon",
+        "process",
+        "COMMAND",
+        str,
+        "run this program beside the server, and again when it ends; repeatable",
+        (),
+        list,
+    ),
     Option("locks", "members", "N", whole, "highest user lock number"),
     Option(
         "caches",

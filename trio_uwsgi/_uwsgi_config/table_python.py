@@ -106,9 +106,10 @@ ROWS: tuple[Row, ...] = (
     supported("locks", "N"),
     ignored("lock-engine ftok persistent-ipcsem", "locks are the master's"),
     ignored("rpc-max", "there is no limit"),
+    supported("attach-daemon", "COMMAND"),
     refused(
-        "attach-daemon attach-daemon2 smart-attach-daemon smart-attach-daemon2 attach-control-daemon",
-        "let systemd run that program, in a unit of its own",
+        "attach-daemon2 smart-attach-daemon smart-attach-daemon2 attach-control-daemon",
+        "write attach-daemon with a command that stays in the foreground, or let systemd run that program",
     ),
     # caches
     judged("cache2", "--cache2 KEY=VALUE,...", "", _cache2),

@@ -40,6 +40,7 @@ from trio_uwsgi.config.options import (
     RecyclingLimits,
     SpoolerOptions,
 )
+from trio_uwsgi.config.process import commands
 from trio_uwsgi.config.sources import read_sources
 from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
 from trio_uwsgi.config.tls import Tls, several_tls
@@ -58,6 +59,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "caches": lambda name, given: caches(given),
     "spooler": paths,
     "touch_reload": paths,
+    "attach_daemon": commands,
     "static_map": lambda name, given: static_maps(given),
     "static_index": lambda name, given: index_names(given),
     "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},
@@ -295,6 +297,12 @@ class Config:
     # gracefully, Q stops immediately, r (also R, w, W) reloads, c reloads one worker at a time, + and - add and remove
     # a worker, p pauses and resumes accepting, s logs statistics. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
+
+    # Shell commands of programs that run beside the server, as in "celery -A shop worker". They are started when the
+    # server serves, as its user and in its directory, and again when they end, after pauses of 1 to 60 seconds if that
+    # is soon. What they print is logged. They get SIGTERM after the members have ended, and SIGKILL 3 seconds later. A
+    # reload leaves them running. uWSGI's option of this name restarts them in a reload.
+    attach_daemon: str | Sequence[str] = ()
 
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
