@@ -113,7 +113,7 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
         start.set_up_process(_python_setup(given.others))
     except (UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
-    level = given.others.get("log_level", "info")
+    level = "warning" if printing else given.others.get("log_level", "info")
     logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     if own_process:
         set_mercy(start.alone.mercy)

@@ -220,7 +220,14 @@ class PageRun:
         if words.endswith("&") or "|" in words or "$?" in words:
             return False
         if program == "trio-uwsgi":
-            return arguments[:1] not in (["spool"], ["check"], ["print-path"], ["--help"], ["-h"], ["--version"])
+            return "--print-config" not in arguments and arguments[:1] not in (
+                ["spool"],
+                ["check"],
+                ["print-path"],
+                ["--help"],
+                ["-h"],
+                ["--version"],
+            )
         if program in ("python", "python3") and arguments and arguments[0].endswith(".py"):
             text = (self._folder / arguments[0]).read_text()
             return "trio_uwsgi.serve" in text and "# runs by itself" not in text
@@ -249,7 +256,9 @@ class PageRun:
     def _config_listens(self, words: str) -> bool:
         """Does the `config` beside the application say where to listen?"""
         arguments = shlex.split(words)
-        app = arguments[arguments.index("trio-uwsgi") + 1].partition(":")[0]
+        if "--config" in arguments:
+            return "http =" in (self._folder / arguments[arguments.index("--config") + 1]).read_text()
+        app = "".join(arguments[arguments.index("trio-uwsgi") + 1 :][:1]).partition(":")[0]
         path = self._folder / (app if app.endswith(".py") else app.replace(".", "/") + ".py")
         body = ast.parse(path.read_text()).body if path.exists() else []
         configs = [ast.unparse(node) for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
@@ -354,7 +363,7 @@ def program_of(words: str) -> str:
 def check_command(words: list[str]) -> None:
     """What follows `trio-uwsgi` is right."""
     if words[:1] not in (["spool"], ["check"], ["print-path"], ["--help"], ["--version"]) and not is_for_uwsgi(words):
-        parse(words)
+        parse(words, needs_app=False)
 
 
 def check_setting_up(words: str) -> None:

@@ -361,6 +361,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --farm a:2 --mules 1", "farm 'a' has mule 2, which does not exist; use 1, or set mules higher"),
         ("hello --disable-logging=1", "--disable-logging takes no value"),
         ("hello --max-fd 9", "uWSGI's option --max-fd does not exist here; leave it out, set the limit with"),
+        ("hello --compat", "--compat is for a configuration of uWSGI, as in trio-uwsgi --ini uwsgi.ini --compat"),
         ("hello --thunder-lock", "uWSGI's option --thunder-lock does not exist here; leave it out"),
         ("hello -b :80", "another server's option -b does not exist here; write --http HOST:PORT"),
         ("hello -b:80", "another server's option -b does not exist here; write --http HOST:PORT"),

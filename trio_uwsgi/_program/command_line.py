@@ -173,7 +173,9 @@ def _lenient(option: str, read: Callable[[str], object]) -> Callable[[str], obje
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="trio-uwsgi",
-        usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
+        usage="trio-uwsgi APP [options]\n       trio-uwsgi --ini FILE [options of uWSGI]\n"
+        "       trio-uwsgi check [--format text|json] FILE\n"
+        "       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
         epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops immediately, as does "
         "SIGQUIT. SIGHUP reloads. SIGTTIN and SIGTTOU add and remove a worker. SIGTSTP pauses and resumes accepting. "
@@ -275,6 +277,8 @@ def unknown_option(text: str) -> str:
     known = [name.lstrip("-") for name in _all_options()]
     if bare in known:
         return f"there is no option {name}; did you mean --{bare}?"
+    if bare == "compat":
+        return "--compat is for a configuration of uWSGI, as in trio-uwsgi --ini uwsgi.ini --compat"
     if bare in FOREIGN_OPTIONS and bare not in UWSGI_OPTIONS:
         return f"another server's option {name} does not exist here; {FOREIGN_OPTIONS[bare]}"
     if hint := hint_for(bare):
