@@ -21,9 +21,10 @@ class Authority:
         self.file = str(folder / "ca.pem")
         self.ca.cert_pem.write_to_path(self.file)
 
-    def issue(self, name: str, *hosts: str) -> tuple[str, str]:
+    def issue(self, name: str, *hosts: str, rsa: bool = False) -> tuple[str, str]:
         """Write the certificate `name` for these hosts, and its key; their paths. An older one is replaced."""
-        issued = self.ca.issue_cert(*hosts or ("localhost", "127.0.0.1"), common_name=name)
+        kind = trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA
+        issued = self.ca.issue_cert(*hosts or ("localhost", "127.0.0.1"), common_name=name, key_type=kind)
         certificate, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         for path, pems in ((key, [issued.private_key_pem]), (certificate, issued.cert_chain_pems)):
             fresh = path.with_suffix(".new")

@@ -220,6 +220,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         cancel_on_disconnect: bool = False,
         max_connections: int = 0,
         static: StaticOptions | None = None,
+        proxy_protocol: tuple[str, ...] = (),
         nursery: trio.Nursery = nursery,
     ) -> World:
         journal = Remembering(strict)
@@ -232,6 +233,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
             cancel_on_disconnect=cancel_on_disconnect,
             load=LoadLimits(connections=max_connections),
             static=static,
+            proxy_protocol=proxy_protocol,
         )
         member.heartbeat = heartbeat
         pool = ThreadPool(threads or 1, "test")

@@ -350,6 +350,8 @@ def _settings(config: Config) -> Settings:
             forwarded_headers=tuple(config.forwarded_headers),
             proxy_protocol=tuple(config.proxy_protocol),
             early_hints=config.early_hints,
+            root_path=config.root_path,
+            manage_script_name=config.manage_script_name,
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,

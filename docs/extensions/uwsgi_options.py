@@ -26,7 +26,7 @@ _SECTIONS = (
 def line_of(row: Row) -> str:
     """One row of the table in Markdown."""
     names = ", ".join(f"`{name}`" for name in row.names)
-    if row.verdict in ("ignored", "refused") and takes_value(row.names[0]) is not None:  # it has come to exist
+    if row.verdict == "refused" and takes_value(row.names[0]) is not None:  # it has come to exist
         return f"| {names} | `--{row.names[0]}` | |"
     becomes = f"`{row.becomes}`" if row.becomes else row.verdict
     note = re.sub(r"(?<![`\w])(--[a-z][\w-]*)", r"`\1`", row.note).replace("|", "\\|")

@@ -231,8 +231,9 @@ def test_boundaries_are_accepted() -> None:
         interface="asgi",
         lifespan="on",
         cancel_on_disconnect=True,
+        root_path="/a",
     )
-    assert 0 == config.chmod_socket
+    assert (0, "/a") == (config.chmod_socket, config.root_path)
     assert "Europe/Rome" == config.timezone
     assert 0o777 == Config(http="/run/a.sock", chmod_socket=0o777).chmod_socket
 
@@ -247,6 +248,11 @@ def test_boundaries_are_accepted() -> None:
         ({"drain_delay": -1}, "drain_delay=-1 is too small; use 0 to begin the stop at once"),
         ({"drain_delay": "5"}, "drain_delay='5' is not a number of seconds"),
         ({"drain_delay": math.inf}, "drain_delay=inf would never end"),
+        ({"root_path": "shop"}, "root_path='shop' is not a prefix of a path; write '/shop'"),
+        ({"root_path": "/shop/"}, "root_path='/shop/' is not a prefix of a path"),
+        ({"root_path": "/"}, "root_path='/' is not a prefix of a path"),
+        ({"root_path": None}, "root_path=None is not a prefix of a path"),
+        ({"manage_script_name": "yes"}, "manage_script_name='yes' is neither True nor False"),
         ({"stop_streams": -0.5}, "stop_streams=-0.5 is too small; use 0 to tell them at once"),
         ({"stop_streams": "now"}, "stop_streams='now' is not a number of seconds"),
         ({"stop_streams": 31}, "stop_streams=31 is more than mercy=30, which ends streams before that"),
@@ -448,6 +454,18 @@ def test_what_a_process_becomes() -> None:
     [
         ({"forwarded_allow": "proxy"}, "forwarded_allow is given 'proxy', which is not a source"),
         ({"forwarded_allow": 7}, "forwarded_allow is given 7"),
+        (
+            {"forwarded_allow": "localhost:8000"},
+            "given 'localhost:8000', but listeners are known by their IP",
+        ),
+        (
+            {"modifiers": {"rpc": "my-host:8000"}},
+            "write an IP address, as in '127.0.0.1:8000', or ':8000' for",
+        ),
+        (
+            {"proxy_protocol": "fd://3"},
+            "given 'fd://3', but what listens there is known by its address",
+        ),
         ({"forwarded_allow": "10.0.0.0/33"}, "is given '10.0.0.0/33', which is not a network; write the address and"),
         ({"forwarded_allow": "10.0/8"}, "forwarded_allow is given '10.0/8', which is not a network"),
         ({"forwarded_allow": "10/8"}, "forwarded_allow is given '10/8', which is not a network"),

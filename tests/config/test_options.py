@@ -151,6 +151,7 @@ def test_sources(source: str, client: str | None, listener: str, allowed: bool) 
         ("/a", "0.0.0.0:1", False),
         ("loopback", "0.0.0.0:1", True),
         ("10.0.0.0/8", "0.0.0.0:1", True),
+        ("[0:0::1]:1", "[::1]:1", True),
     ],
 )
 def test_where_connections_can_come_from(source: str, listener: str, possible: bool) -> None:

@@ -48,6 +48,15 @@ def client(address: str, port: int = 0, **more: str) -> Origin:
         (origin(for_="1.1.1.1"), client("1.1.1.1")),
         (origin(for_="1.1.1.1:443"), client("1.1.1.1", 443)),
         (origin(for_="1.1.1.1:99999"), client("1.1.1.1")),
+        (origin(for_="1.1.1.1:" + "9" * 5000), client("1.1.1.1")),
+        (origin(for_="1.1.1.1:\u0661"), client("1.1.1.1")),
+        (origin(for_="1.1.1.1:http"), client("1.1.1.1")),
+        (origin(for_="fe80::1%<b>"), Origin()),
+        (origin(for_="010.1.1.1"), Origin()),
+        (origin(for_="1.1.1"), Origin()),
+        (origin(for_="16843009"), Origin()),
+        (origin(for_="[1.1.1.1"), client("1.1.1.1")),
+        (origin(for_="::ffff:1.1.1.1, ::ffff:10.0.0.2"), client("1.1.1.1")),
         (origin(for_="2001:db8::1"), client("2001:db8::1")),
         (origin(for_="[2001:db8::1]"), client("2001:db8::1")),
         (origin(for_="[2001:db8::1]:80"), client("2001:db8::1", 80)),
@@ -72,6 +81,16 @@ def client(address: str, port: int = 0, **more: str) -> Origin:
         (origin(host="user@evil"), Origin()),
         (origin(port="http"), Origin()),
         (origin(port="0"), Origin()),
+        (origin(port="65536"), Origin()),
+        (origin(port="+80"), Origin()),
+        (origin(port="9" * 5000), Origin()),
+        (origin(proto=""), Origin()),
+        (origin(proto="https\t"), Origin(scheme="https")),
+        (origin(host="evil.example/@good.example"), Origin()),
+        (origin(host="[::1"), Origin()),
+        (origin(prefix="/a?b"), Origin()),
+        (origin(prefix="/a%2e%2e/b"), Origin()),
+        (origin(prefix="https://evil.example"), Origin()),
         (origin(prefix="//evil"), Origin()),
         (origin(prefix="/a/../b"), Origin()),
         (origin(prefix="no"), Origin()),
@@ -105,12 +124,46 @@ def test_x_forwarded(found: Origin | None, expected: Origin | None) -> None:
         ("for=1.1.1.1, nonsense", None),
         ("for=1.1.1.1, proto=https", None),
         ('for="1.1.1.1', None),
+        # the examples of RFC 7239, and what others write
+        ('for="_gazonk"', Origin(None, True)),
+        ('For="[2001:db8:cafe::17]:4711"', client("2001:db8:cafe::17", 4711)),
+        ("for=192.0.2.60;proto=http;by=203.0.113.43", client("192.0.2.60", scheme="http")),
+        ("for=192.0.2.43, for=198.51.100.17", client("198.51.100.17")),
+        ("for=_hidden, for=_SEVKISEK", Origin(None, True)),
+        ('for="192.0.2.43:_port"', client("192.0.2.43")),
+        ("for=192.0.2.43:47011", client("192.0.2.43", 47011)),
+        ("for=192.0.2.43;secret=egah2CGj55fSJFs", client("192.0.2.43")),
+        ("FOR=192.0.2.43;PROTO=HTTPS", client("192.0.2.43", scheme="https")),
+        (", ,for=192.0.2.43, ,", client("192.0.2.43")),
+        ("for=192.0.2.43 ; proto=https", client("192.0.2.43", scheme="https")),
+        ("for = 192.0.2.43", None),
+        ('for=""', None),
+        ("for=Unknown", Origin(None, True)),
+        ('for="1\\.1.1.1"', client("1.1.1.1")),
+        ("for=[2001:db8::1]", client("2001:db8::1")),
+        ('for="2001:db8::1"', client("2001:db8::1")),
+        ('for="[2001:db8::1%eth0]"', None),
+        ("for=010.0.0.2", None),
+        ('for="1.1.1.1";proto="https"', client("1.1.1.1", scheme="https")),
+        ('for=1.1.1.1;host="shop.example:8443"', client("1.1.1.1", host="shop.example:8443")),
+        ("for=1.1.1.1;host=shop.example:8443", client("1.1.1.1", host="shop.example:8443")),
+        ('for=1.1.1.1;host="user@evil.example"', client("1.1.1.1")),
+        ('for=6.6.6.6;by="x, for=10.0.0.2"', client("6.6.6.6")),
+        ('for="6.6.6.6, for=1.1.1.1', None),
+        ("for=6.6.6.6, for=10.0.0.2;for=10.0.0.3", None),
+        (["for=6.6.6.6", "for=1.1.1.1"], client("1.1.1.1")),
+        ("proto=https;for=1.1.1.1", client("1.1.1.1", scheme="https")),
+        ("by=1.1.1.1", None),
+        ("for=1.1.1.1\x00", None),
         ("", None),
     ],
 )
-def test_rfc_7239(text: str, expected: Origin | None) -> None:
-    """The same for one header with all of it; what is left of a malformed element is not believed."""
+def test_rfc_7239(text: str | list[str], expected: Origin | None) -> None:
+    """The same for one header with all of it; what is left of a malformed element is not believed. A stranger is never
+    believed.
+    """
     assert expected == origin(names=("forwarded",), forwarded=text)
+    assert origin(STRANGER, names=("forwarded",), forwarded=text) is None
 
 
 # ----- what follows
@@ -173,6 +226,13 @@ def test_scopes(origin: Origin, expected: dict[str, Any]) -> None:
     """What ASGI applications get."""
     scope = request(origin).asgi_scope(PROXY, {})
     assert expected == {key: scope[key] for key in expected}
+
+
+def test_a_host_with_a_port_that_is_none() -> None:
+    """The port is that of the scheme."""
+    made = request(Origin(scheme="https"), host=b"a:" + b"9" * 5000)
+    assert ("a", 443) == made.asgi_scope(PROXY, {})["server"]
+    assert "443" == made.wsgi_environ(PROXY, {})["SERVER_PORT"]
 
 
 def test_without_a_host() -> None:

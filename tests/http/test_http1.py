@@ -446,15 +446,21 @@ def test_caches_are_bounded() -> None:
     assert (1024, 1024) == (len(heads._lowered), len(http1._connections))
 
 
+def _parsers() -> list[RequestParser]:
+    return [left for left in gc.get_objects() if type(left) is RequestParser]
+
+
 def test_a_parser_is_freed_without_the_cycle_collector() -> None:
     """Nothing below a parser refers back to it, so the memory of a closed connection is free at once."""
     gc.collect()
     gc.disable()
     try:
+        before = _parsers()  # of other tests in this process
         parser = RequestParser(LIMITS)
         parser.feed(TAIL + LINE)
+        assert 1 == len(_parsers()) - len(before)
         del parser
-        assert [] == [left for left in gc.get_objects() if type(left) is RequestParser]
+        assert before == _parsers()
     finally:
         gc.enable()
 

@@ -124,6 +124,7 @@ def test_rules(sources: list[str], connection: Peer, expected: str) -> None:
     if preface is None:
         assert "plain" == expected
         return
-    assert not preface.in_head
+    assert (False, True) == (preface.in_head, preface.idle)
     preface.feed(b"PROXY UNKNOWN\r\n")
+    assert (True, False) == (preface.in_head, preface.idle)
     assert expected == ("refused" if preface.error else "header")

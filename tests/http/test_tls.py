@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import ssl
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 
 from tests.certificates import Authority
+from tests.damage import Held, cut, damaged
 from trio_uwsgi._http.certificates import Certificates, ServerTls, renew_certificates
 from trio_uwsgi._http.connection import serve_listeners, serve_stream
 from trio_uwsgi._http.listeners import open_listeners
@@ -655,24 +658,6 @@ class Peers:
         assert self.codec.established
 
 
-def damaged(rng: random.Random, data: bytes) -> bytes:
-    """One to four wounds."""
-    wounded = bytearray(data)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(wounded))
-        match rng.randrange(4):
-            case 0:
-                wounded[at] = rng.randrange(256)
-            case 1:
-                del wounded[at : at + rng.randint(1, 20)]
-            case 2:
-                wounded[at:at] = rng.randbytes(rng.randint(1, 20))
-            case 3:
-                wounded[at:at] = wounded[at : at + rng.randint(1, 200)]
-        wounded = wounded or bytearray(b"\0")
-    return bytes(wounded)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_records(authority: Authority, seed: int) -> None:
     """2,000 streams in all, cut anywhere, in the handshake and after it: a failure that says why, or nothing yet; never
@@ -704,23 +689,64 @@ def test_damaged_records(authority: Authority, seed: int) -> None:
     assert 300 < failed
 
 
-async def test_damaged_connections(listen: Any, serve: Any) -> None:
-    """Two hundred of them on sockets leave nothing behind, and others are served."""
-    rng = random.Random(9)
+async def open_damaged(server: Secure, rng: random.Random, context: ssl.SSLContext) -> None:
+    """A connection whose first message is damaged, or what comes after its handshake. The client leaves, but where the
+    server has to end the connection, that is waited for."""
+    peers = Peers(server.tls, context)
+    data, refused = peers.hello, False
+    with trio.socket.socket() as sock:
+        await sock.connect(server.address)
+        stream = trio.SocketStream(sock)
+        with contextlib.suppress(trio.BrokenResourceError):
+            if late := rng.random() < 0.5:
+                await stream.send_all(peers.hello)
+                while peers.client.version() is None or not (data := peers.outgoing.read()):
+                    peers.incoming.write(await stream.receive_some())
+                    peers.handshake()
+                await stream.send_all(data)
+                peers.client.write(GET * rng.randint(1, 3))
+                data = damaged(rng, peers.outgoing.read())
+            else:
+                data = damaged(rng, peers.hello)
+                try:
+                    peers.codec.feed(data)
+                except TlsFailed:
+                    refused = True
+            for piece in cut(rng, data):
+                await stream.send_all(piece)
+                await trio.lowlevel.checkpoint()
+            while refused and await stream.receive_some():
+                pass
+            if late and rng.random() < 0.5:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_damaged_connections(listen: Any, serve: Any, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    """2,000 on sockets with each way to serve them, in the handshake and after it: nothing raises, hangs, or is left
+    behind, and others are served."""
+    caplog.set_level("ERROR", "trio_uwsgi")  # pytest would keep the lines, which are memory
+    rng = random.Random(seed)
     server = await listen(hello, serve)
     context = server.authority.context()
-    before = descriptors()
-    for _ in range(200):
-        stream = await server.tcp()
-        with contextlib.suppress(trio.BrokenResourceError):
-            await stream.send_all(damaged(rng, Peers(server.tls, context).hello))
-            with trio.move_on_after(0.001):
-                await stream.receive_some()
-        await stream.aclose()
-    client = await server.connect()
-    assert b"/" == (await client.get()).body
-    await client.close()
-    await until(lambda: before == descriptors() and not server.world.service.sessions)
+    before = await Held.now()
+
+    async def serve_another() -> None:
+        """After those before it, and until nobody is connected."""
+        client = await server.connect()
+        assert b"/" == (await client.get()).body
+        await client.close()
+        await until(lambda: not server.world.service.sessions)
+
+    with trio.fail_after(200):  # one for all, as Trio remembers a thousand that are over
+        for number in range(count := 1000):
+            if number == 100:
+                await serve_another()
+                before = await Held.now()
+            server.world.journal.notes.clear()
+            await open_damaged(server, rng, context)
+    await serve_another()
+    await before.check(count - 100)
     assert [] == server.world.journal.failures
 
 

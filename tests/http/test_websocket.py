@@ -11,6 +11,7 @@ import pytest
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
+from tests.websocket_frames import BINARY, CLOSE, KEY, PING, PONG, TEXT, deflated, frame
 from trio_uwsgi._http.deflate import Deflate, MessageExtension, negotiate
 from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import Limits
@@ -24,39 +25,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.pure
 
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # of RFC 6455, with its answer
 AGREED = negotiate(b"permessage-deflate; client_max_window_bits")
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv1: bool = False, masked: bool = True) -> bytes:
-    """One frame of a client, whatever it is worth."""
-    first = opcode | fin << 7 | rsv1 << 6
-    size = len(payload)
-    mask = b"\x01\x02\x03\x04" if masked else b""
-    bit = masked << 7
-    head = (
-        struct.pack("!BB", first, bit | size)
-        if size < 126
-        else struct.pack("!BBH", first, bit | 126, size)
-        if size < 65536
-        else struct.pack("!BBQ", first, bit | 127, size)
-    )
-    body = bytes(byte ^ mask[n % 4] for n, byte in enumerate(payload)) if masked else payload
-    return head + mask + body
-
-
-def deflated(data: bytes) -> bytes:
-    """A message as RFC 7692 compresses it."""
-    compressor = zlib.compressobj(wbits=-12)
-    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\x00\x00\xff\xff")
 
 
 def server(limit: int = 1000, deflate: Deflate | None = None) -> WebSocket:
     """The server's side of a connection."""
     return WebSocket(MessageExtension(limit, deflate))
-
-
-TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 @pytest.mark.parametrize(
@@ -111,6 +85,8 @@ def test_what_a_client_may_not_send(data: bytes, code: int) -> None:
     assert [] == websocket.feed(frame(TEXT, b"x"))
     if code == 1009:
         assert "the message is larger than 1000 bytes" == events[-1].reason
+    if code == 1007:
+        assert "the text is not valid UTF-8" == events[-1].reason
 
 
 def test_what_the_server_sends() -> None:
@@ -209,6 +185,9 @@ def test_a_client_may_send_what_it_does_not_compress() -> None:
         (frame(BINARY, deflated(bytes(1000)), rsv1=True, fin=False) + frame(0, b"\x00" + b"\xff" * 9), 1007),
         (frame(BINARY, deflated(b"x"), rsv1=True, fin=False) + frame(0, b"x", rsv1=True), 1002),
         (frame(BINARY, b"\xff\xff", rsv1=True), 1007),
+        # The order of frames is looked at before what is in them.
+        (frame(BINARY, b"x", fin=False) + frame(BINARY, b"\xff\xff", rsv1=True), 1002),
+        (frame(0, b"\xff\xff", rsv1=True), 1002),
     ],
 )
 def test_compressed_messages_are_bounded_while_they_are_inflated(data: bytes, code: int) -> None:

@@ -1,5 +1,5 @@
-"""Proxies that speak HTTP to ours: haproxy with the PROXY protocol and with X-Forwarded headers, nginx's `proxy_pass`,
-also for WebSockets. The test's client says of itself what it must not be believed.
+"""Proxies that speak HTTP to ours: haproxy with the PROXY protocol, also before TLS, and with X-Forwarded headers;
+nginx's `proxy_pass`, also for WebSockets. The test's client says of itself what it must not be believed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import httpx
 import pytest
 import trio
 
+from tests.certificates import Authority
 from tests.interop.fronts import _find
 from tests.interop.peers import Program, free_port
 from trio_uwsgi import Config, Registry, serve
@@ -24,6 +25,16 @@ pytestmark = pytest.mark.real
 
 FORGED = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "evil.example"}
 
+# Ways through a proxy, with the scheme of the client, and that which the application sees.
+WAYS = {
+    "v1": ("http", "http"),
+    "v2": ("http", "http"),
+    "headers": ("http", "http"),
+    "nginx": ("http", "http"),
+    "encrypts": ("http", "https"),
+    "passes_tls_on_1": ("https", "https"),
+    "passes_tls_on_2": ("https", "https"),
+}
 _HAPROXY = """
 global
     log stderr local0 notice
@@ -38,6 +49,17 @@ frontend one
 frontend two
     bind 127.0.0.1:{v2}
     default_backend two
+frontend encrypts
+    bind 127.0.0.1:{encrypts}
+    default_backend encrypts
+frontend passes_tls_on_1
+    mode tcp
+    bind 127.0.0.1:{passes_tls_on_1}
+    default_backend passes_tls_on_1
+frontend passes_tls_on_2
+    mode tcp
+    bind 127.0.0.1:{passes_tls_on_2}
+    default_backend passes_tls_on_2
 frontend headers
     bind 127.0.0.1:{headers}
     option forwardfor
@@ -47,6 +69,14 @@ backend one
     server ours 127.0.0.1:{proxied} send-proxy
 backend two
     server ours 127.0.0.1:{proxied} send-proxy-v2
+backend encrypts
+    server ours 127.0.0.1:{secure} ssl verify none send-proxy-v2
+backend passes_tls_on_1
+    mode tcp
+    server ours 127.0.0.1:{secure} send-proxy
+backend passes_tls_on_2
+    mode tcp
+    server ours 127.0.0.1:{secure} send-proxy-v2
 backend headers
     server ours 127.0.0.1:{plain}
 """
@@ -102,16 +132,18 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
 async def test_what_proxies_say(tmp_path: Path) -> None:
     """The client is itself over each of them, however it calls itself, and a WebSocket goes through nginx."""
     haproxy, nginx = _find("haproxy"), _find("nginx")
-    ports = {name: free_port() for name in ("v1", "v2", "headers", "nginx")}
+    ports = {name: free_port() for name in WAYS}
+    authority = Authority(tmp_path)
     user = f"user {getpass.getuser()};" if os.geteuid() == 0 else ""
     programs = []
     async with trio.open_nursery() as nursery:
         config = Config(http="127.0.0.1:0", forwarded_allow="127.0.0.1/32", lifespan="off")
         behind_headers = await nursery.start(partial(serve, registry=Registry()), app, config)
-        config = Config(http="127.0.0.1:0", proxy_protocol="loopback", lifespan="off")
+        config = Config(http="127.0.0.1:0", https=authority.tls(), proxy_protocol="loopback", lifespan="off")
         behind_balancer = await nursery.start(partial(serve, registry=Registry()), app, config)
         plain, proxied = behind_headers.addresses[0].port, behind_balancer.addresses[0].port
-        names = {**ports, "plain": plain, "proxied": proxied, "user": user, "folder": tmp_path}
+        secure = behind_balancer.https_addresses[0].port
+        names = {**ports, "plain": plain, "proxied": proxied, "secure": secure, "user": user, "folder": tmp_path}
         (tmp_path / "haproxy.cfg").write_text(_HAPROXY.format(**names))
         (tmp_path / "nginx.conf").write_text(_NGINX.format(**names))
         balancer = [haproxy, "-f", "haproxy.cfg", "-db"]
@@ -121,7 +153,7 @@ async def test_what_proxies_say(tmp_path: Path) -> None:
                 programs.append(await trio.to_thread.run_sync(Program, balancer, tmp_path, []))
                 listens = [f"127.0.0.1:{port}" for port in ports.values()]
                 programs.append(await trio.to_thread.run_sync(Program, web, tmp_path, listens))
-                await look(ports, plain)
+                await look(ports, plain, authority)
         finally:
             for program in programs:
                 program.kill()
@@ -129,15 +161,15 @@ async def test_what_proxies_say(tmp_path: Path) -> None:
             behind_balancer.stop()
 
 
-async def look(ports: dict[str, int], plain: int) -> None:
+async def look(ports: dict[str, int], plain: int, authority: Authority) -> None:
     """Ask over each proxy."""
     # Proxies connect from 127.0.0.1, which is believed, and this client from another address, which is not.
-    transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    transport = httpx.AsyncHTTPTransport(local_address="127.0.0.2", verify=authority.context())
     async with httpx.AsyncClient(transport=transport) as client, httpx.AsyncClient() as believed:
-        for name, port in ports.items():
+        for name, (scheme, expected) in WAYS.items():
             for _ in range(3):
-                answer = await client.get(f"http://127.0.0.1:{port}/", headers=FORGED)
-                assert (name, "127.0.0.2 http") == (name, answer.text)
+                answer = await client.get(f"{scheme}://127.0.0.1:{ports[name]}/", headers=FORGED)
+                assert (name, f"127.0.0.2 {expected}") == (name, answer.text)
         forged = await believed.get(f"http://127.0.0.1:{plain}/", headers=FORGED)
         assert "6.6.6.6 https" == forged.text
     stream = await trio.open_tcp_stream("127.0.0.1", ports["nginx"], local_address="127.0.0.2")

@@ -2,7 +2,7 @@
 
 Each test that passes with the suite's own client must pass over a socket too; `suites/exceptions.toml` lists those that
 cannot, each with its reason, and none of them for a fault of ours. What `suites/over_socket.py` replaces is said there.
-Not run are tests of websockets, which are not served, of the test clients themselves, and of what asks no server.
+Not run are tests of the test clients themselves, and of what asks no server.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Suite(NamedTuple):
 
 
 SUITES_RUN = {
-    "starlette": Suite(r"", r"testclient|websockets|opentelemetry", 400),
+    "starlette": Suite(r"", r"testclient|opentelemetry", 450),
     "fastapi": Suite(
         r"test_([^/]*(form|file|upload|body|stream|sse|response|cookie|header|middleware|exception|dependency|redirect"
-        r"|limits|security_http)|router_events|application|custom_route|frontend|put_no_body|extra_routes)",
-        r"websocket|openapi|schema|description|telemetry|logfire|sentry",
-        300,
+        r"|limits|security_http|websocket|ws_)|router_events|application|custom_route|frontend|put_no_body|extra_routes)",
+        r"openapi|schema|description|telemetry|logfire|sentry",
+        350,
     ),
     "flask": Suite(r"", r"_cli", 200),
     "werkzeug": Suite(r"test_(wsgi|wrappers|test|debug|exceptions|formparser|utils)\.|middleware", r"lint", 50),

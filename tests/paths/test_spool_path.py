@@ -271,6 +271,33 @@ async def test_a_graceful_stop_in_the_middle_of_a_job(
 
 
 @all_placements
+async def test_hard_stops_in_the_middle_of_a_job(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
+) -> None:
+    """However often that happens, the job is kept, and no attempt counts."""
+    tries: Notes[int] = Notes()
+
+    @uwsgi_registry.spooler
+    async def work(job: uwsgi.Job) -> None:
+        tries.append(job.tries)
+        await trio.sleep(3600)
+
+    config = Config(spooler=str(folder), spooler_max_tries=2, mercy=1000, placement=placement)
+    for day in range(3):
+        with trio.CancelScope() as scope:
+            begin = BEGIN + datetime.timedelta(days=day)
+            async with open_runtime(None, config, registry=uwsgi_registry, begin=begin) as runtime:
+                if day == 0:
+                    await runtime.spool(n="1")
+                await trio.sleep(1)
+                scope.cancel()
+        assert scope.cancelled_caught
+    assert [1, 1, 1] == tries
+    assert 1 == len(jobs_in(folder))
+    assert [] == dead_in(folder)
+
+
+@all_placements
 async def test_signals_run_beside_async_jobs_and_between_others(
     placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, folder: Path
 ) -> None:

@@ -116,6 +116,36 @@ async def test_after_the_mercy_the_rest_is_cancelled_and_counted(
 
 
 @all_placements
+async def test_a_lifespan_that_does_not_end(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its shutdown is cancelled when the mercy is over, and the log says so."""
+    story: Notes[str] = Notes()
+
+    async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        try:
+            await trio.sleep(3600)
+        finally:
+            story.append("cancelled")
+
+    logged = logging.StreamHandler()  # on standard error, which members' processes share
+    logger = logging.getLogger("trio_uwsgi")
+    logger.addHandler(logged)
+    try:
+        began = trio.current_time()
+        async with open_runtime(app, Config(mercy=10, placement=placement), registry=uwsgi_registry):
+            pass
+    finally:
+        logger.removeHandler(logged)
+    assert 9.5 < trio.current_time() - began <= 11
+    assert ["cancelled"] == story
+    assert "the application's shutdown took longer than" in capfd.readouterr().err
+
+
+@all_placements
 async def test_one_mercy_is_for_all(
     placement: Placement,
     autojump_clock: MockClock,

@@ -204,7 +204,44 @@ async def test_a_client_that_is_gone(placement: Placement, autojump_clock: MockC
         assert ["ab", "1006", "disconnected"] == list(seen)
 
 
-@task_placements("the test writes bytes by hand")
+@all_placements
+async def test_a_close_after_the_clients(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """It does nothing; a second one, and a message, are errors, as is a second close of the application's own."""
+    seen: Notes[str] = Notes()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        if scope["path"] == "/mine":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await send({"type": "websocket.send", "text": "x"})
+            assert "websocket.disconnect" == (await receive())["type"]
+            await send({"type": "websocket.close", "code": 1000})
+            seen.append("closed")
+        for message in ("websocket.close", "websocket.send"):
+            try:
+                await send({"type": message, "text": "x"})
+            except ClientDisconnected:
+                seen.append(message)
+
+    config = Config(lifespan="off", placement=placement)
+    async with open_runtime(app, config, registry=uwsgi_registry) as runtime:
+        async with runtime.websocket("/") as ws:
+            assert "x" == await ws.receive()
+        await trio.sleep(1)
+        assert ["closed", "websocket.close", "websocket.send"] == seen
+        seen.clear()
+        async with runtime.websocket("/mine") as ws:
+            with pytest.raises(WebSocketClosed):
+                await ws.receive()
+        await trio.sleep(1)
+        assert ["websocket.close", "websocket.send"] == seen
+
+
+@all_placements
 async def test_pings(placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry) -> None:
     """A client that answers stays for an hour, also while the application is busy; one that does not is dropped."""
     config = Config(lifespan="off", placement=placement, websocket_ping_interval=30, websocket_ping_timeout=10)

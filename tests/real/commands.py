@@ -50,13 +50,16 @@ class Command:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *words: str, code: int = 0) -> Iterator[Command]:
+def running(
+    folder: Path, *words: str, code: int = 0, access_log: bool = False, python: str = sys.executable
+) -> Iterator[Command]:
     """`trio-uwsgi` with these words, in this folder, on a free port of loopback; stopped at the end.
 
     Raises:
         AssertionError: it does not serve in time, or its exit code is another one.
     """
-    line = [sys.executable, "-m", "trio_uwsgi", *words, "--http", "127.0.0.1:0", "--disable-logging"]
+    line = [python, "-m", "trio_uwsgi", *words, "--http", "127.0.0.1:0"]
+    line += [] if access_log else ["--disable-logging"]
     environment = os.environ | {"PYTHONPATH": str(PACKAGE), "PYTHONDONTWRITEBYTECODE": "1"}
     with subprocess.Popen(
         line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

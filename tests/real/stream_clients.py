@@ -78,11 +78,12 @@ _HANDSHAKE = (
 
 
 class _Bytes:
-    """What a server sends, read exactly."""
+    """What a server sends, read exactly. `began`: there was a byte."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._buffer = bytearray()
+        self.began = False
 
     async def until(self, mark: bytes) -> bytes:
         """Up to and with `mark`. Raises EOFError if the connection ends first; its text says where."""
@@ -108,6 +109,7 @@ class _Bytes:
             data = b""
         if not data:
             raise EOFError("inside" if self._buffer else "between")
+        self.began = True
         self._buffer += data
 
     async def end(self) -> None:
@@ -168,7 +170,7 @@ class Crowd:
             assert b"\r\n" == await data.exactly(2)
             await data.end()
         except (EOFError, trio.BrokenResourceError) as error:
-            return f"cut: {error}" if streams else "refused"
+            return f"cut: {error}" if data.began else "refused"
         finally:
             self.streaming -= streams
         return "whole"
@@ -194,7 +196,7 @@ class Crowd:
             await stream.send_all(b"\x88\x82\0\0\0\0" + payload[:2])
             await data.end()
         except (EOFError, trio.BrokenResourceError) as error:
-            return f"cut: {error}" if streams else "refused"
+            return f"cut: {error}" if data.began else "refused"
         finally:
             self.streaming -= streams
         return str(int.from_bytes(payload[:2], "big"))

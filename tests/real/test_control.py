@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -116,6 +117,56 @@ def test_immediate_stops(tmp_path: Path, order: str) -> None:
                 (tmp_path / "fifo").write_text("Q")
             assert 128 + signal.SIGQUIT == server.process.wait(SECONDS)
         assert not any(alive(pid) for pid in members)
+
+
+CUT = """
+import trio
+from trio_uwsgi import uwsgi
+@uwsgi.spool_handler
+async def job(job):
+    print("the job begins", flush=True)
+    await trio.sleep_forever()
+async def app(scope, receive, send):
+    await job.spool(n="1")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+    await trio.sleep_forever()
+"""
+
+
+@pytest.mark.parametrize("to", ["the master", "all"])
+def test_immediate_stops_of_processes(tmp_path: Path, to: str) -> None:
+    """What they cut off is in the access log, and a job's attempt does not count, also if all processes get SIGTERM
+    twice.
+    """
+    (tmp_path / "app.py").write_text(CUT)
+    words = ("app:app", "--processes", "1", "--lifespan", "off", "--spooler", "jobs")
+    number = signal.SIGQUIT if to == "the master" else signal.SIGTERM
+    with running(tmp_path, *words, code=128 + number, access_log=True) as server:
+        members = descendants(server.process.pid)
+        with socket.create_connection(server.address, timeout=SECONDS) as client:
+            client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+            server.read("the job begins")
+            if to == "the master":
+                server.process.send_signal(number)
+            else:
+                for said in ("stopping gracefully", "stopping immediately"):
+                    for pid in [*members, server.process.pid]:
+                        os.kill(pid, number)
+                    server.read(said)
+            server.read('"GET /slow HTTP/1.1" 200 5b', "the stop has cut off job job in ")
+            assert 128 + number == server.process.wait(SECONDS)
+        assert not any(alive(pid) for pid in members)
+    shown = subprocess.run(
+        [sys.executable, "-m", "trio_uwsgi", "spool", "ls", "--json", "jobs"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+    )
+    assert [("waiting", 0)] == [(job["state"], job["tries"]) for job in json.loads(shown.stdout)["jobs"]]
 
 
 def test_commands_that_come_too_early(tmp_path: Path) -> None:

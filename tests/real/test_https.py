@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -80,7 +81,7 @@ def test_curl(tmp_path: Path, authority: Authority, curl: str, mode: str) -> Non
 
 
 def test_openssl(tmp_path: Path, authority: Authority) -> None:
-    """s_client agrees on HTTP/1.1, finds the chain in order, is offered no renegotiation, and no old protocol."""
+    """s_client agrees on HTTP/1.1, finds the chain in order, and is offered no old protocol."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not installed")
@@ -106,6 +107,63 @@ def test_a_clients_certificate(tmp_path: Path, authority: Authority, curl: str, 
         refused = run(*line)
         assert (True, "") == (refused.returncode != 0, refused.stdout)
         server.wait_for("the TLS handshake failed: peer did not return a certificate")
+
+
+def test_a_clients_certificate_that_is_optional(tmp_path: Path, authority: Authority, curl: str) -> None:
+    """Who has none is served, too; who has another authority's is refused."""
+    mine = authority.issue("someone", "me@example.org")
+    (tmp_path / "other").mkdir()
+    strange = Authority(tmp_path / "other").issue("stranger", "me@example.org")
+    with serving(tmp_path, SOURCE, "tasks", *words(authority, f",,{authority.file}")) as server:
+        line = [curl, "-sS", "--cacert", authority.file, f"https://localhost:{port(server)}/who"]
+        assert "NONE" == run(*line).stdout
+        assert "someone" == run(*line, "--cert", mine[0], "--key", mine[1]).stdout
+        refused = run(*line, "--cert", strange[0], "--key", strange[1])
+        assert (True, "") == (refused.returncode != 0, refused.stdout)
+        server.wait_for("the client's certificate was refused")
+
+
+STALLED = 1000
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many as a thousand clients need, here and in a server that is started."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = STALLED + 500
+    if resource.RLIM_INFINITY != limits[1] < needed:
+        pytest.skip(f"this user may not have {needed} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(needed, limits[0]), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@every_mode
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_thousand_stalled_handshakes(tmp_path: Path, authority: Authority, mode: str) -> None:
+    """Clients that stall before, in and after their first message, and after the handshake, stop nobody; in the end
+    they are disconnected."""
+    context = authority.context()
+    with serving(tmp_path, SOURCE, mode, *words(authority), "--header-timeout", "5") as server:
+        address = ("127.0.0.1", port(server))
+        with contextlib.ExitStack() as ends:
+            stalled = [ends.enter_context(socket.create_connection(address, timeout=LONG)) for _ in range(STALLED)]
+            for number, sock in enumerate(stalled):
+                outgoing = ssl.MemoryBIO()
+                client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    client.do_handshake()
+                hello = outgoing.read()
+                sock.sendall((b"", hello[:1], hello[:100], hello)[number % 4])
+            for _ in range(100):
+                connection = http.client.HTTPSConnection(*address, timeout=LONG, context=context)
+                connection.request("GET", "/hello")
+                assert b"hello" == connection.getresponse().read()
+                connection.close()
+            for sock in stalled:
+                while sock.recv(65536):
+                    pass
+        assert 0 == server.end()
 
 
 def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
@@ -186,6 +244,17 @@ class Load:
         until(lambda: self.failures or self.answers[serial] >= enough, LONG)
         assert [] == self.failures
 
+    def wait_for_another(self, serial: str) -> str:
+        """Wait until a request was answered under another certificate; its serial number.
+
+        The log says that a reload is over when the old workers were told to end. They may still accept somebody before
+        they have heard of it, so whatever the next new client sees proves nothing.
+        """
+        until(lambda: self.failures or set(self.answers) - {serial}, LONG)
+        assert [] == self.failures
+        (other,) = set(self.answers) - {serial}
+        return other
+
     def _run(self) -> None:
         while not self._over.is_set() and not self.failures:
             connection = http.client.HTTPSConnection("localhost", self._port, timeout=SECONDS, context=self._context)
@@ -235,8 +304,7 @@ def test_a_renewed_certificate(tmp_path: Path, authority: Authority, mode: str) 
             authority.issue("server")
             server.process.send_signal(signal.SIGHUP)
             server.wait_for(done, seconds=LONG)
-            until(lambda: fresh(server, context) != first, LONG)
-            second = fresh(server, context)
+            second = load.wait_for_another(first)
             load.wait_for(second)
             (tmp_path / "server.pem").write_text("broken")
             server.process.send_signal(signal.SIGHUP)

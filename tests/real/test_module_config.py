@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import signal
@@ -19,7 +20,7 @@ import pytest
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._program import module_config as _module_config
-from trio_uwsgi.config import Cache, Config, Mules
+from trio_uwsgi.config import Cache, Config, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = pytest.mark.real
@@ -186,8 +187,20 @@ def test_every_option_arrives() -> None:
         placement="process",
         touch_reload="x",
         timezone="Europe/Rome",
+        https=["127.0.0.1:0,c.pem,k.pem", Tls(address="@a", certificate="c", sni={"a.example": ("c", "k")})],
+        forwarded_allow=["loopback", "10.0.0.0/8"],
+        forwarded_headers="forwarded",
+        proxy_protocol=":8443",
+        root_path="/shop",
+        manage_script_name=True,
+        static_map={"/static": "/srv"},
+        static_expires={r"\.css$": 60},
+        static_index=["index.html"],
+        check_static="/srv",
+        stop_streams=3,
+        drain_delay=math.pi,
     )
-    read = _module_config.from_plain(_module_config.plain(config))
+    read = _module_config.from_plain(json.loads(json.dumps(_module_config.plain(config))))
     assert dataclasses.asdict(config) == dataclasses.asdict(read)
     assert {} == _module_config.plain(Config())
     assert dataclasses.asdict(Config(mules=2)) == dataclasses.asdict(
@@ -201,6 +214,15 @@ def test_alarms_that_are_functions(capsys: pytest.CaptureFixture[str]) -> None:
     assert callable(started("shop").config.alarms["a"])
     assert 2 == command.main(["shop", "-p", "1"], Serve())
     assert "config: alarm 'a' is a function, which the command line cannot use" in capsys.readouterr().err
+
+
+def test_a_context_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same holds for TLS."""
+    tls = "trio_uwsgi.Tls(address='127.0.0.1:0', context=ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))"
+    shop(f"import ssl\nconfig = trio_uwsgi.Config(https={tls})")
+    assert started("shop").config.tls[0].context is not None
+    assert 2 == command.main(["shop", "-p", "1"], Serve())
+    assert "config: https has a context= of its own, which the command line cannot use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

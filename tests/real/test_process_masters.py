@@ -158,10 +158,12 @@ async def test_sigterm_to_all_processes_is_a_graceful_stop(tmp_path: Path) -> No
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client)
             await until(lambda: master.log.exists() and "begun" in master.log.read_text())
-            for pid in [master.process.pid, *pids]:
+            for pid in [*pids, master.process.pid]:
                 os.kill(pid, signal.SIGTERM)
-            assert 0 == await trio.to_thread.run_sync(master.process.wait, 5)
+            assert 0 == await trio.to_thread.run_sync(master.process.wait, 20)
         assert ["whole"] == answers
+        assert "stopping gracefully" in master.said
+        assert "replacing" not in master.said
         assert [False] * 4 == [alive(pid) for pid in pids]
 
 

@@ -127,7 +127,7 @@ def test_what_is_off_is_no_mistake() -> None:
 
 
 def test_an_option_of_ours_is_not_refused() -> None:
-    """What the table refuses or ignores counts, if our command line has an option of this name."""
+    """What the table refuses counts, if our command line has an option of this name."""
     found = translate(reading("[uwsgi]\nmodule = a\ncron = x\n"), lambda name: name == "cron" or None)
     assert (("--cron", "x"), ()) == (found.words[-2:], found.wrong)
 

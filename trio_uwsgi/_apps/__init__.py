@@ -4,6 +4,7 @@
     `asgi.py`            ASGI 3, in the tasks of `runners.py`
     `asgi_exchange.py`   one request of it, and `asgi_websocket.py`, one WebSocket
     `mounts.py`          several applications under prefixes of the path, as one
+    `root_path.py`       the prefix that a proxy in front removes, or leaves in the path
     `lifespan.py`        the lifespan of an ASGI application
     `wsgi_threads.py`    WSGI: each request in a thread of the member's pool
     `wsgi_inline.py`     WSGI: one request at a time on Trio's own thread, as in uWSGI's default mode

@@ -39,7 +39,7 @@ _HANDSHAKE = "websocket.accept, websocket.close or websocket.http.response.start
 class WebSocketExchange(AsgiExchange):
     """The exchange of a WebSocket: `raw` says that it was accepted, `over` that it is closed."""
 
-    __slots__ = ("_connected", "_end", "_messages", "_offer", "_unread", "_websocket", "awaits_end")
+    __slots__ = ("_closed", "_connected", "_end", "_messages", "_offer", "_unread", "_websocket", "awaits_end")
 
     refusable = True
 
@@ -50,6 +50,7 @@ class WebSocketExchange(AsgiExchange):
         self._messages: deque[WebSocketMessage] = deque()
         self._unread = 0  # bytes in `_messages`
         self._connected = False  # `websocket.connect` was received
+        self._closed = False  # by the application
         self._end = Closed(ABNORMAL, "")  # why it is closed, for the application
         self.awaits_end = False
 
@@ -119,6 +120,8 @@ class WebSocketExchange(AsgiExchange):
     async def send(self, message: Message) -> None:
         """Accept or deny the handshake; then send messages, and close. Waits only if the client is slow to read.
 
+        A close after the client's, or after the server's, does nothing.
+
         Raises:
             ClientDisconnected: it is closed.
             LocalProtocolError: the message is not allowed here.
@@ -126,7 +129,10 @@ class WebSocketExchange(AsgiExchange):
         kind = message["type"]
         if self.raw and self.session.eof:
             self.drop()
-        if self.over:
+        if self.over and self.raw and kind == "websocket.close" and not self._closed:
+            self._closed = True
+            await trio.lowlevel.checkpoint()
+        elif self.over:
             self.deliver(b"", True)  # raises the fitting error
         elif self.raw:
             await self._send(kind, message)
@@ -170,13 +176,17 @@ class WebSocketExchange(AsgiExchange):
             data = self._websocket.message(text if text is not None else as_bytes(message.get("bytes")))
             self.sent += len(data)
             self.session.write(data)
-            await self.wait_for_space()
+            if self.session.pending > HIGH_WATER:
+                await self.wait_for_space()
+            else:  # it was sent, even if the client closes now
+                await trio.lowlevel.checkpoint()
         elif kind == "websocket.close":
             code = message.get("code", NORMAL)
             if code not in _SENDABLE:
                 raise LocalProtocolError(
                     f"{code} is not a code to close a WebSocket with; write 1000, or 4000 for example"
                 )
+            self._closed = True
             self._close(code, message.get("reason") or "")
             await trio.lowlevel.checkpoint()
         else:

@@ -106,12 +106,19 @@ class Lifespan:
             logger.debug("%s: the application has no lifespan: it raised %s", name, summary(error))
 
     async def shutdown(self, seconds: float) -> None:
-        """Let the application shut down; after `seconds` it is cancelled."""
+        """Let the application shut down; after `seconds` it is cancelled.
+
+        Cancellation: it is cancelled at once, which is logged too.
+        """
         self._stop.set()
-        with trio.move_on_after(seconds):
-            await self._ended.wait()
-        if not self._ended.is_set():
-            logger.error("the application's shutdown took longer than %g s and was cancelled", seconds)
+        try:
+            with trio.move_on_after(seconds) as limit:
+                await self._ended.wait()
+        except trio.Cancelled:
+            logger.warning("the stop has cut off the application's shutdown")
+            raise
+        if limit.cancelled_caught:
+            logger.error("the application's shutdown took longer than %g s and was cancelled", round(seconds, 1))
             self._scope.cancel()
 
     async def _receive(self) -> Message:

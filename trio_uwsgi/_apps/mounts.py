@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trio_uwsgi._apps.interface import detect_interface
+from trio_uwsgi._apps.root_path import is_below
 from trio_uwsgi._units.journal import summary
+from trio_uwsgi.config.checks import is_path_prefix
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,8 +35,9 @@ def mount(apps: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:  # Any:
 
     A request goes to the application with the longest prefix that consists of whole segments of its path: of `/shop`
     and `/shop/api`, `/shop/api/1` goes to the second, and `/shopping` to neither. The application gets the prefix as
-    SCRIPT_NAME (WSGI) or `root_path` (ASGI), so that Flask's and Starlette's `url_for` are right. A path that belongs
-    to none is answered with 404.
+    SCRIPT_NAME (WSGI) or `root_path` (ASGI), so that Flask's and Starlette's `url_for` are right. A front server that
+    has taken a prefix off the path, and names it as SCRIPT_NAME, names the application. A path that belongs to none is
+    answered with 404.
 
     Args:
         apps: applications by prefix, as in `{"": site, "/shop": shop}`; "" is the application for all other paths.
@@ -49,21 +52,15 @@ def mount(apps: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:  # Any:
         app = mount({"": site, "/shop": shop})
     """
     for prefix in apps:
-        if prefix and (not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or "?" in prefix):
+        if prefix and not is_path_prefix(prefix):
             raise ConfigError(f"{prefix!r} is not a prefix of a path", "write '/shop', or '' for all other paths")
     if not apps:
         raise ConfigError("no application is mounted", "write mount({'/shop': shop})")
     kinds = {detect_interface(app) for app in apps.values()}
     if len(kinds) > 1:
         raise ConfigError("WSGI and ASGI applications are mounted together", "mount either, in servers of their own")
-    ordered = sorted(apps.items(), key=lambda pair: -len(pair[0]))
-    if kinds == {"asgi"}:
-        return _AsgiMounts([(prefix, app, {}) for prefix, app in ordered])
-    return _WsgiMounts(ordered)
-
-
-def _below(prefix: str, path: str) -> bool:
-    return path == prefix or path.startswith(prefix + "/")
+    ordered = {prefix: apps[prefix] for prefix in sorted(apps, key=len, reverse=True)}
+    return _AsgiMounts(ordered) if kinds == {"asgi"} else _WsgiMounts(ordered)
 
 
 def _name(prefixes: Iterable[str]) -> str:
@@ -71,27 +68,38 @@ def _name(prefixes: Iterable[str]) -> str:
     return f"mounted at {', '.join(sorted(prefix or '/' for prefix in prefixes))}"
 
 
+def _chosen(prefixes: Iterable[str], root: str, path: str) -> tuple[str, str] | None:
+    """The prefix whose application gets a request, and what is taken off the path; None: there is no such application.
+
+    A front server may have taken the prefix off the path already, and say it as `root`, as with modifier 30.
+    """
+    for prefix in prefixes:
+        if prefix and is_below(prefix, path):
+            return prefix, prefix
+    return next(((prefix, "") for prefix in (root, "") if prefix in prefixes), None)
+
+
 class _WsgiMounts:
-    def __init__(self, apps: list[tuple[str, WSGIApplication]]) -> None:
+    def __init__(self, apps: Mapping[str, WSGIApplication]) -> None:
         # PEP 3333 has the bytes of a path as latin-1.
-        self._apps = [(prefix.encode().decode("latin-1"), app) for prefix, app in apps]
-        self.__qualname__ = _name(prefix for prefix, _ in apps)
+        self._apps = {prefix.encode().decode("latin-1"): app for prefix, app in apps.items()}
+        self.__qualname__ = _name(apps)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        for prefix, app in self._apps:
-            if _below(prefix, path):
-                environ["SCRIPT_NAME"] += prefix
-                environ["PATH_INFO"] = path[len(prefix) :]
-                return app(environ, start_response)
+        if (found := _chosen(self._apps, environ["SCRIPT_NAME"], path)) is not None:
+            prefix, removed = found
+            environ["SCRIPT_NAME"] += removed
+            environ["PATH_INFO"] = path[len(removed) :]
+            return self._apps[prefix](environ, start_response)
         start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
         return [_NOT_FOUND]
 
 
 class _AsgiMounts:
-    def __init__(self, apps: list[tuple[str, AsgiApp, dict[str, object]]]) -> None:
-        self._apps = apps  # each with the state of its lifespan
-        self.__qualname__ = _name(prefix for prefix, _, _ in apps)
+    def __init__(self, apps: Mapping[str, AsgiApp]) -> None:
+        self._apps = {prefix: (app, dict[str, object]()) for prefix, app in apps.items()}  # with its lifespan's state
+        self.__qualname__ = _name(apps)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -99,12 +107,13 @@ class _AsgiMounts:
             return
         root = scope["root_path"]
         path = scope["path"].removeprefix(root)
-        for prefix, app, state in self._apps:
-            if _below(prefix, path):
-                scope["root_path"] = root + prefix
-                scope["state"] = state.copy()
-                await app(scope, receive, send)
-                return
+        if (found := _chosen(self._apps, root, path)) is not None:
+            prefix, removed = found
+            app, state = self._apps[prefix]
+            scope["root_path"] = root + removed
+            scope["state"] = state.copy()
+            await app(scope, receive, send)
+            return
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
             return
@@ -116,7 +125,7 @@ class _AsgiMounts:
         await receive()
         lifespans: list[_Lifespan] = []
         async with trio.open_nursery() as nursery:
-            for _, app, state in reversed(self._apps):
+            for app, state in reversed(self._apps.values()):
                 lifespans.append(lifespan := _Lifespan(app, state))
                 failure = await nursery.start(lifespan.run)
                 if failure is not None:

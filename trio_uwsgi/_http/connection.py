@@ -17,6 +17,7 @@ from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, 
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
+from trio_uwsgi._http.proxy_header import ProxyPreface
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.tls_codec import TlsFailed
 from trio_uwsgi._http.tls_facts import facts_of
@@ -69,8 +70,15 @@ class StreamSession(Session):
         await trio.sleep_forever()
 
     async def _secure(self, stream: TlsStream) -> None:
-        """Wait for the end of the handshake. Its time limit is that of the first request's head."""
+        """Wait for the end of the handshake, and of a load balancer's header before it. Their time limit is that of the
+        first request's head.
+        """
         try:
+            while isinstance(self.parser, ProxyPreface) and not self.eof:
+                if data := await stream.transport.receive_some(65536):
+                    self.received(bytes(data))
+                else:
+                    self.received_eof()
             handshake = await stream.do_handshake()
         except TlsFailed as failure:
             self.handshake_failed(failure, b"")
@@ -110,6 +118,12 @@ class StreamSession(Session):
     async def _end_sending(self) -> None:
         assert isinstance(self.stream, trio.abc.HalfCloseableStream)
         await self.stream.send_eof()
+
+    def _received_first(self, data: bytes) -> None:
+        if isinstance(self.stream, TlsStream):
+            self.stream.first = data
+        else:
+            self.received(data)
 
     def write(self, data: bytes) -> None:
         if self.phase is not CLOSED and data:

@@ -76,7 +76,7 @@ class MessageExtension(Extension):
     """Bounds each message, and inflates and deflates it if that was agreed.
 
     `size` is that of the message that arrives, or of the one that has just arrived; `problem` is set before a frame is
-    refused for its size.
+    refused here.
 
     Args:
         max_message: bytes that a message may have, inflated; 0 is no limit.
@@ -92,6 +92,7 @@ class MessageExtension(Extension):
         self._decompressor: zlib._Decompress | None = None
         self._inflating = False  # the message that arrives is compressed
         self._control = False  # the frame that arrives belongs to no message
+        self._open = False  # a frame has ended, and its message has not
         self.size = 0
         self.problem = ""
 
@@ -108,16 +109,23 @@ class MessageExtension(Extension):
     def frame_inbound_header(
         self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
     ) -> CloseReason | RsvBits:
-        """A frame begins: refuse it before its bytes are kept, if it is too large as it is."""
+        """A frame begins: refuse it before its bytes are kept, if it is too large as it is.
+
+        Called again if the frame's mask has not arrived yet.
+        """
         self._control = opcode.iscontrol()
         if self._control:
             return RsvBits(False, False, False)
-        if opcode is not Opcode.CONTINUATION:
+        begins = opcode is not Opcode.CONTINUATION
+        if begins is self._open:  # wsproto would say so too, but may have had its payload inflated before
+            self.problem = "a message began in another one" if begins else "a message was continued before it began"
+            return CloseReason.PROTOCOL_ERROR
+        if begins:
             self.size = 0
             self._inflating = rsv.rsv1 and self._deflate is not None
         if not self._inflating and self._max and self.size + payload_length > self._max:
             return self._too_large()
-        return RsvBits(self._inflating and opcode is not Opcode.CONTINUATION, False, False)
+        return RsvBits(self._inflating and begins, False, False)
 
     def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
         """A part of a frame's payload."""
@@ -130,9 +138,10 @@ class MessageExtension(Extension):
 
     def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
         """A frame has ended, and with `fin` its message."""
-        if self._control or not fin or not self._inflating:
+        if self._control:
             return None
-        return self._inflate(_TAIL)
+        self._open = not fin
+        return self._inflate(_TAIL) if fin and self._inflating else None
 
     def _inflate(self, data: bytes) -> bytes | CloseReason:
         inflated = b""
@@ -145,6 +154,7 @@ class MessageExtension(Extension):
             try:
                 piece = decompressor.decompress(data, left)
             except zlib.error:
+                self.problem = "the message is not compressed as RFC 7692 says"
                 return CloseReason.INVALID_FRAME_PAYLOAD_DATA
             self.size += len(piece)
             if self._max and self.size > self._max:

@@ -30,6 +30,7 @@ _MOST_HOPS = 50
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # RFC 7239: a token or a quoted text for each parameter.
 _PAIR = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=([!#$%&\'*+.^_`|~0-9A-Za-z:\[\]-]+|"(?:[^"\\]|\\.)*")')
+_PORT = re.compile(r"[0-9]{1,5}")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 
 
@@ -105,7 +106,7 @@ class Proxies:
         return origin._replace(
             scheme=scheme,
             host=host,
-            port=port if port.isascii() and port.isdigit() and 0 < int(port) < 65536 else "",
+            port=port if _port(port) else "",
             prefix=prefix if _PREFIX.fullmatch(prefix) and "/." not in prefix else "",
         )
 
@@ -132,12 +133,21 @@ def _address(text: str) -> tuple[str, int] | None:
         port = rest.removeprefix(":") or "0"
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
-        port = "0"
+    if "%" in host:  # the name of an interface, which may be any text
+        return None
     try:
-        return str(ipaddress.ip_address(host)), int(port)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # one client has one name
+    return str(address), _port(port)
+
+
+def _port(text: str) -> int:
+    """A port; 0 if the text is not one."""
+    port = int(text) if _PORT.fullmatch(text) else 0
+    return port if port < 65536 else 0
 
 
 def _elements(text: str) -> list[_Hop]:

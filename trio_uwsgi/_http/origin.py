@@ -77,6 +77,8 @@ class Origin(NamedTuple):
             return None
         default = _DEFAULT_PORTS[scheme]
         name, port = split_host((self.host or given).encode("latin-1")) or ("", "")
+        if len(port) > 5:  # a Host may have any number of digits
+            port = ""
         if self.port:
             port = self.port
             host = name if port == default else f"{name}:{port}"

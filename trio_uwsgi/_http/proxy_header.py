@@ -1,6 +1,6 @@
 """The PROXY protocol, versions 1 and 2: the header with which a load balancer names its client. Pure.
 
-It stands before the first byte of HTTP on each connection. Its facts replace those of the connection.
+It stands before the first byte of HTTP or TLS on each connection. Its facts replace those of the connection.
 """
 
 from __future__ import annotations
@@ -50,11 +50,9 @@ class ProxyRules:
         self._balancers = [source for source in sources if source not in self._listeners]
 
     def preface(self, peer: Peer) -> ProxyPreface | None:
-        """What reads the beginning of a connection; None if it begins with HTTP."""
-        if (
-            peer.protocol != "http"
-            or peer.scheme != "http"
-            or (self._listeners and not any(is_listener(source, peer.listener) for source in self._listeners))
+        """What reads the beginning of a connection; None if it begins with HTTP or TLS."""
+        if peer.protocol != "http" or (
+            self._listeners and not any(is_listener(source, peer.listener) for source in self._listeners)
         ):
             return None
         client = None if peer.client is None else peer.client[0]
@@ -73,7 +71,6 @@ class ProxyPreface:
 
     response_type = Response
     held = False
-    idle = False
     method = ""
 
     def __init__(self, allowed: bool) -> None:
@@ -82,6 +79,11 @@ class ProxyPreface:
         self.error: RemoteProtocolError | None = None
         self.found: Proxied | None = None
         self.rest = b""
+
+    @property
+    def idle(self) -> bool:
+        """Has nothing arrived yet?"""
+        return not self._data
 
     @property
     def in_head(self) -> bool:

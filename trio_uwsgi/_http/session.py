@@ -105,7 +105,7 @@ class Session(Lingering):
         if found.client is not None:
             self.peer = dataclasses.replace(self.peer, client=found.client, server=found.server)
         if rest:
-            self.received(rest)
+            self._received_first(rest)
 
     def _received_early(self) -> None:
         """Handle input while a request runs or is skipped: more of its body, or requests that must wait."""

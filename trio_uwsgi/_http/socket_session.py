@@ -147,6 +147,9 @@ class SocketSession(Session):
 
     # --- called by the session ----------------------------------------------------------------------------------------
 
+    def _received_first(self, data: bytes) -> None:
+        self.received(data)
+
     def write(self, data: bytes) -> None:
         if self.pending:
             self._keep(memoryview(data))

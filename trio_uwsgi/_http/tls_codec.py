@@ -102,7 +102,11 @@ class TlsCodec:
             self._hello = b""
 
     def seal(self, data: bytes | memoryview) -> bytes:
-        """Encrypt all of `data`; the result begins with what `take` would have returned."""
+        """Encrypt all of `data`; the result begins with what `take` would have returned.
+
+        Raises:
+            ssl.SSLError: `feed` has failed before; it is an OSError, as of a socket that is broken.
+        """
         self._object.write(data)
         return self._outgoing.read()
 

@@ -18,6 +18,7 @@ from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
+from trio_uwsgi._http.proxy_header import ProxyPreface
 from trio_uwsgi._http.socket_session import DONTWAIT, OUT, RECEIVE, SocketSession
 from trio_uwsgi._http.tls_codec import TlsCodec, TlsFailed
 from trio_uwsgi._http.tls_facts import facts_of
@@ -117,12 +118,12 @@ class TlsSession(SocketSession):
         if not data:
             self.received_eof()
             self.rearm()
-        elif self._raw:
+        elif self._raw or isinstance(self.parser, ProxyPreface):
             self.received(data)
         else:
-            self._received_records(data)
+            self._received_first(data)
 
-    def _received_records(self, data: bytes) -> None:
+    def _received_first(self, data: bytes) -> None:
         codec = self._codec
         try:
             plain = codec.feed(data)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 from typing import TYPE_CHECKING
 
 import trio
@@ -23,11 +24,13 @@ __all__ = ["TlsStream"]
 class TlsStream(trio.abc.HalfCloseableStream):
     """TLS on a stream, on the server's side. One task may read while another one writes.
 
-    `transport` is the stream below. Its `send_eof` ends TLS, and then the transport's sending side if it has one.
+    `transport` is the stream below, and `first` is what was received of it before the handshake. Its `send_eof` ends
+    TLS, and then the transport's sending side if it has one.
     """
 
     def __init__(self, transport: trio.abc.Stream, tls: ServerTls) -> None:
         self.transport = transport
+        self.first = b""
         self._codec = TlsCodec(tls)
         self._sending = trio.Lock()  # records are sent in the order in which they were made
         self._early = b""  # what came with the end of the handshake
@@ -41,11 +44,12 @@ class TlsStream(trio.abc.HalfCloseableStream):
             TlsFailed: it failed; the alert has been sent. After that bytes are sent and received unencrypted.
         """
         while not self._codec.established:
-            data = await self.transport.receive_some(65536)
+            data, self.first = self.first, b""
+            data = data or bytes(await self.transport.receive_some(65536))
             if not data:
                 return None
             try:
-                self._early += self._codec.feed(bytes(data))
+                self._early += self._codec.feed(data)
             except TlsFailed:
                 self._raw = True
                 await self._send_waiting()
@@ -85,10 +89,17 @@ class TlsStream(trio.abc.HalfCloseableStream):
                 return plain
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of it."""
+        """Send all of it.
+
+        Raises:
+            trio.BrokenResourceError: the connection or its encryption is broken.
+        """
         async with self._sending:
             if data and not self._raw:
-                data = self._codec.seal(memoryview(data))
+                try:
+                    data = self._codec.seal(memoryview(data))
+                except ssl.SSLError as error:  # what the client sent has broken it, while this waited to be sent
+                    raise trio.BrokenResourceError(str(error)) from error
             self._cut = True
             await self.transport.send_all(data)
             self._cut = False

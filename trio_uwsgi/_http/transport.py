@@ -114,6 +114,10 @@ class Transport:
             self.paused = False
             self._reading_changed()
 
+    def _received_first(self, data: bytes) -> None:
+        """Take what follows the header of a load balancer (PROXY protocol): of TLS, if the connection has it."""
+        raise NotImplementedError
+
     def write(self, data: bytes) -> None:
         """Send `data`, or keep it in `pending` and call `flushed` later. A broken connection is closed, not raised."""
         raise NotImplementedError

@@ -79,8 +79,14 @@ class WebSocket:
                     events.append(event)
         except ParseFailed as error:
             self.closed = True
-            events.append(Closed(error.code, self._extension.problem or str(error), failure=True))
+            events.append(Closed(error.code, self._problem(error), failure=True))
         return events
+
+    def _problem(self, error: ParseFailed) -> str:
+        """What is wrong, in words that do not depend on how the input was cut, as those of Python's decoder do."""
+        if isinstance(error.__context__, UnicodeDecodeError):
+            return "the text is not valid UTF-8"
+        return self._extension.problem or str(error)
 
     def _event(self, frame: Frame) -> Event | None:
         payload = frame.payload

@@ -29,6 +29,8 @@ logger = logging.getLogger("trio_uwsgi")
 
 # All in seconds. A killed process ends within milliseconds, unless it hangs in the kernel (a dead network disk).
 KILL_TIMEOUT = 10.0
+# For a process that is not wanted any more to cancel what it runs: a spooler keeps its job, a worker logs its requests.
+_CLOSE_GRACE = 1.0
 # When the end is noticed, the zygote's frame about it is already on its way.
 _REPORT_TIMEOUT = 1.0
 # More than Python needs to print a task tree, and faulthandler to print the stacks.
@@ -128,9 +130,12 @@ class Child:
         return self.status
 
     async def aclose(self) -> None:
-        """Kill it if it still runs, and close its stream. Checkpoint: always, shielded and bounded."""
+        """End it, and close its stream; it is killed if it does not cancel what it runs in time.
+
+        Checkpoint: always, shielded and bounded.
+        """
         with trio.CancelScope(shield=True):
-            await self.end(0, dump=False)
+            await self.end(_CLOSE_GRACE, dump=False)
             await trio.aclose_forcefully(self.ctl)
 
     async def __aenter__(self) -> Self:

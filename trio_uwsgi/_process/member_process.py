@@ -63,6 +63,8 @@ logger = logging.getLogger("trio_uwsgi")
 CANNOT_START = 4
 # Seconds before the end of the mercy at which the interpreter's shutdown is cut short; at most half of the mercy.
 _EXIT_MARGIN = 0.15
+# Seconds in which a master that got SIGTERM too has announced its stop, even if the machine is busy.
+_STOP_ANNOUNCED = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +194,7 @@ class _MemberProcess:
         self._locks = RemoteLocks(setup.settings.locks, scoreboard, self._send)
         self._link = StreamLink(inherited.stream, self._handle, setup.settings.signal_queue)
         self._member: Member
+        self._everything: trio.CancelScope
         self._inbox: Inbox | None = None
         self._environment = Environment(
             journal=member_environment.journal,
@@ -233,8 +236,9 @@ class _MemberProcess:
     async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
         """Run the member until it has to stop, or the link ends. With a failure only report that."""
         async with trio.open_nursery() as nursery:
+            self._everything = nursery.cancel_scope
             nursery.start_soon(bound)
-            nursery.start_soon(self._run_link, nursery.cancel_scope)
+            nursery.start_soon(self._run_link)
             try:
                 if failure is not None:
                     raise failure
@@ -246,9 +250,9 @@ class _MemberProcess:
                 self._send(BootFailed(str(error), cause))
             self._link.finish()
 
-    async def _run_link(self, everything: trio.CancelScope) -> None:
+    async def _run_link(self) -> None:
         await self._link.run()
-        everything.cancel()
+        self._everything.cancel()
 
     async def _run_member(self) -> None:
         setup = self._setup
@@ -271,7 +275,7 @@ class _MemberProcess:
         member.heartbeat = Heartbeat(self._row)
         async with trio.open_nursery() as services:
             services.start_soon(self._run_heartbeat, HeartbeatLoop(self._row, member_factory, member))
-            services.start_soon(_obey_sigterm, member)
+            services.start_soon(self._obey_sigterm)
             await services.start(member_factory.services.caches.serve)
             await services.start(member_factory.services.nodes.serve)
             if setup.kind == "spooler":
@@ -304,14 +308,23 @@ class _MemberProcess:
             await nursery.start(lifespan.serve)
             application.state.update(lifespan.state)
             yield
-            await lifespan.shutdown(self._setup.settings.mercy)
+            # Before the master cancels this process at the end of the mercy, so that what hangs is logged.
+            await lifespan.shutdown(max(member.inbox.deadline(_EXIT_MARGIN) - trio.current_time(), 0))
 
+    async def _obey_sigterm(self) -> None:
+        """On SIGTERM, ask the master for a replacement, and drain when that serves. A second one cancels everything:
+        the process ends at once, and a spooler keeps its job.
+        """
+        with trio.open_signal_receiver(signal.SIGTERM) as received:
+            async with trio.open_nursery() as nursery:
+                await anext(received)
+                nursery.start_soon(self._ask_for_replacement)
+                await anext(received)
+                self._everything.cancel()
 
-async def _obey_sigterm(member: Member) -> None:
-    """On SIGTERM, ask the master for a replacement, and drain when that serves. If a service manager sends SIGTERM to
-    every process, the master stops too, and there is no replacement. A second SIGTERM ends the process at once.
-    """
-    with trio.open_signal_receiver(signal.SIGTERM) as received:
-        async for _ in received:
-            member.link.send(ReplaceMe("SIGTERM"))
+    async def _ask_for_replacement(self) -> None:
+        """If every process got the signal (`timeout` and service managers may do that), the master stops, too."""
+        with trio.move_on_after(_STOP_ANNOUNCED):
+            await self._member.inbox.stop_announced.wait()
             return
+        self._send(ReplaceMe("it got SIGTERM"))

@@ -62,8 +62,10 @@ FOREIGN_OPTIONS = {
     "ws-ping-timeout": "write --websocket-ping-timeout SEC",
     **dict.fromkeys(("certfile", "keyfile", "ca-certs", "ciphers", "ssl-certfile", "ssl-keyfile"), _TLS),
     "quic-bind": "leave it out, HTTP/3 is not served",
+    "ws-per-message-deflate": "leave it out, or write --websocket-no-deflate",
+    "ws-max-queue": "leave it out, 64 KiB of messages wait at most",
+    "proxy-allow-from": "write --proxy-protocol SOURCE for the load balancers that speak it",
     **dict.fromkeys(("proxy-headers", "no-proxy-headers", "forwarded-allow-ips"), _PROXY),
-    "root-path": "leave it out; over --socket the proxy passes SCRIPT_NAME, over --http X-Forwarded-Prefix",
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),
 }
 

@@ -140,6 +140,20 @@ OPTIONS = (
         "interface of the application: auto, wsgi or asgi",
     ),
     Option("lifespan", "application", "MODE", one_of(*get_args(Lifespan)), "ASGI lifespan: auto, on or off"),
+    Option(
+        "root_path",
+        "application",
+        "/PREFIX",
+        str,
+        "prefix of the path for clients, which a proxy in front removes, or leaves with --manage-script-name",
+    ),
+    Option(
+        "manage_script_name",
+        "application",
+        None,
+        str,
+        "take --root-path, or the prefix that a proxy names, off the path of requests",
+    ),
     Option("early_hints", "application", None, str, "offer early hints (103) to the application"),
     Option("cancel_on_disconnect", "application", None, str, "cancel a waiting request when its client disconnects"),
     Option(

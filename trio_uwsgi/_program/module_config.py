@@ -29,7 +29,7 @@ from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.privileges import become, identity_of
-from trio_uwsgi.config import Address, Cache, Config, Mules
+from trio_uwsgi.config import Address, Cache, Config, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = [
@@ -87,8 +87,13 @@ def plain(config: Config) -> dict[str, Any]:  # Any: JSON values
     """The fields that differ from the defaults, as JSON values.
 
     Raises:
-        ConfigError: an alarm is a function, which another process cannot call.
+        ConfigError: an alarm is a function, or HTTPS has a context, which another process cannot get.
     """
+    if any(tls.context is not None for tls in config.tls):
+        raise ConfigError(
+            f"{_NAME}: https has a context= of its own, which the command line cannot use",
+            "name files, as in certificate='cert.pem', or serve from a script: trio.run(trio_uwsgi.serve, app, config)",
+        )
     for name, action in config.alarms.items():
         if callable(action):
             raise ConfigError(
@@ -102,6 +107,8 @@ def plain(config: Config) -> dict[str, Any]:  # Any: JSON values
 def _plain(value: object) -> object:
     if isinstance(value, Address):
         return str(value)
+    if isinstance(value, Tls):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(Tls)}
     if isinstance(value, Cache | Mules):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -119,7 +126,7 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
 
 
 def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of fields, of which caches and mules may be mappings, as tables of JSON and TOML are.
+    """The values of fields, of which caches, certificates and mules may be mappings, as tables of JSON and TOML are.
 
     Raises:
         ConfigError: the values are invalid.
@@ -128,6 +135,8 @@ def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(fields)
     if "caches" in found:
         found["caches"] = [Cache(**cache) for cache in found["caches"]]
+    if isinstance(found.get("https"), list):
+        found["https"] = [Tls(**tls) if isinstance(tls, dict) else tls for tls in found["https"]]
     if isinstance(found.get("mules"), dict):
         found["mules"] = Mules(**found["mules"])
     return found

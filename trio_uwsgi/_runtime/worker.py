@@ -11,6 +11,7 @@ import trio
 
 from trio_uwsgi._apps.asgi import AsgiApp, AsgiDriver
 from trio_uwsgi._apps.refusing import RefusingDriver
+from trio_uwsgi._apps.root_path import rooted_asgi, rooted_wsgi
 from trio_uwsgi._apps.static_driver import with_static_files
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._apps.wsgi_threads import WsgiDriver
@@ -143,18 +144,19 @@ def make_worker(
     member.threads = ThreadPool(1, member.name)  # for `def` signal handlers: one at a time, not behind requests
     member.rpc_threads = rpc_threads(member)
     packets = PacketDriver(settings.access, calls)
+    prefix, kept = settings.http.root_path, settings.http.manage_script_name
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        return Worker(
-            member, calls, _service(AsgiDriver(app, application.state), packets, calls, settings.http), None, listeners
-        )
+        driver = AsgiDriver(rooted_asgi(app, prefix, kept), application.state)
+        return Worker(member, calls, _service(driver, packets, calls, settings.http), None, listeners)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
+    wsgi = rooted_wsgi(wsgi, prefix, kept)
     if not application.threads:
         inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
         return Worker(member, calls, _service(inline, packets, calls, settings.http), None, listeners)
     threads = ThreadPool(application.threads, f"{member.name} request")
-    driver = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
-    return Worker(member, calls, _service(driver, packets, calls, settings.http), threads, listeners)
+    threaded = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
+    return Worker(member, calls, _service(threaded, packets, calls, settings.http), threads, listeners)
 
 
 def _service(driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> HttpService:

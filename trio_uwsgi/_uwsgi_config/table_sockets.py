@@ -57,7 +57,7 @@ ROWS: tuple[Row, ...] = (
     # sockets
     _socket("--socket"),
     _socket("--http", _ROUTER),
-    judged("https https2 https-socket", "--https ADDR,CERT,KEY", "workers serve HTTPS themselves", _https),
+    judged("https https-socket", "--https ADDR,CERT,KEY", "workers serve HTTPS themselves", _https),
     judged("protocol socket-protocol", "--http ADDR", "with `http`, each `socket` becomes --http", _protocol),
     supported("listen", "N"),
     mapped("chmod-socket chmod", "--chmod-socket MODE", convert=_mode),
@@ -67,7 +67,10 @@ ROWS: tuple[Row, ...] = (
     refused("fastcgi-socket fastcgi-nph-socket scgi-socket scgi-nph-socket raw-socket puwsgi-socket", "write socket"),
     refused("zerg zerg-server zerg-fallback zergpool zerg-pool", "reload: no request is lost"),
     refused("legion legion-mcast legion-node legion-lord legion-unlord legion-setup", "let a cluster manager decide"),
-    refused("ssl-sessions-use-cache sni sni-dir", "write several https, whose certificates are chosen by name"),
+    refused("https2", "write https = ADDR,CERT,KEY[,CIPHERS[,CLIENT_CA]]"),
+    refused(
+        "ssl-sessions-use-cache sni sni-dir", "write Tls(..., sni={'example.org': ('cert.pem', 'key.pem')}) in a Config"
+    ),
     refused("abstract-socket", "write socket = @name"),
     ignored(
         "reuse-port freebind tcp-nodelay no-defer-accept so-keepalive tcp-fast-open tcp-fastopen socket-sndbuf "

@@ -116,7 +116,7 @@ def _explain(
     if name in INCLUDES:
         return Explained(setting, "read", (), "its settings follow")
     row = row_of(name)
-    if row is not None and (row.verdict in ("supported", "mapped") or own(name) is None):
+    if row is not None and (row.verdict != "refused" or own(name) is None):
         return Explained(setting, *row.judge(value))
     if name in placeholders:
         return Explained(setting, "placeholder", (), "a name for a value")

@@ -19,7 +19,17 @@ from trio_uwsgi.errors import ConfigError
 if TYPE_CHECKING:
     from trio_uwsgi.config.config import Config
 
-__all__ = ["all_of", "caches", "contradictions", "header_names", "impossible_values", "paths", "several_addresses"]
+__all__ = [
+    "all_of",
+    "caches",
+    "contradictions",
+    "header_names",
+    "impossible_values",
+    "is_path_prefix",
+    "path_prefix",
+    "paths",
+    "several_addresses",
+]
 
 # Smallest value of each number, and the advice for a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
@@ -81,6 +91,7 @@ _FLAGS = (
     "disable_logging",
     "early_hints",
     "lazy_apps",
+    "manage_script_name",
     "reload",
     "spooler_cheap",
     "spooler_fsync",
@@ -245,6 +256,24 @@ def paths(option: str, given: object) -> tuple[str, ...]:
             raise ConfigError(f"{option} names {item} twice", "name each path once")
         found[item] = None
     return tuple(found)
+
+
+def is_path_prefix(text: str) -> bool:
+    """Is it the beginning of a path, of one segment or several?"""
+    return text.startswith("/") and not text.endswith("/") and "//" not in text and "?" not in text
+
+
+def path_prefix(option: str, given: object) -> str:
+    """Read the value of `root_path`.
+
+    Raises:
+        ConfigError: it is not a prefix of a path.
+    """
+    if given == "":
+        return ""
+    if not isinstance(given, str) or not is_path_prefix(given):
+        raise ConfigError(f"{option}={given!r} is not a prefix of a path", "write '/shop', without a slash at its end")
+    return given
 
 
 def header_names(option: str, given: object) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from trio_uwsgi.config.checks import (
     contradictions,
     header_names,
     impossible_values,
+    path_prefix,
     paths,
     several_addresses,
 )
@@ -68,6 +69,7 @@ _READERS: Mapping[str, Callable[[str, object], object]] = {
     "forwarded_allow": read_sources,
     "proxy_protocol": read_sources,
     "forwarded_headers": header_names,
+    "root_path": path_prefix,
 }
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
@@ -109,10 +111,10 @@ class Config:
     # uWSGI accepts every modifier from every client. `Config.access_rules` has the parsed values.
     modifiers: Mapping[str, str | Sequence[str]] = dataclasses.field(default_factory=dict, hash=False)
 
-    # Proxies in front of `http` that are believed: "unix" (whoever connects to a unix socket), "loopback", an address
-    # as in "10.0.0.1", a network as in "10.0.0.0/8", or the address of a listener; one or several. A warning at the
-    # start says so if no listener can have such clients. By default nobody is: the headers below are passed on to the
-    # application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
+    # Proxies in front of `http` and `https` that are believed: "unix" (whoever connects to a unix socket), "loopback",
+    # an address as in "10.0.0.1", a network as in "10.0.0.0/8", or the address of a listener; one or several. A warning
+    # at the start says so if no listener can have such clients. By default nobody is: the headers below are passed on
+    # to the application and change nothing else. uWSGI believes X-Forwarded-Proto of everybody.
     forwarded_allow: str | Sequence[str] = ()
 
     # The headers of those proxies that are read: of "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
@@ -120,9 +122,10 @@ class Config:
     # it passes on any other as the client has sent it. Lists are read from the right, as far as proxies are trusted.
     forwarded_headers: str | Sequence[str] = ("x-forwarded-for", "x-forwarded-proto")
 
-    # Load balancers that speak the PROXY protocol, version 1 or 2: each connection to `http` begins with a header that
-    # names the client, and any other is closed. Sources in the same forms: addresses of listeners say where that holds
-    # (without any, everywhere), the others who may connect (without any, everybody).
+    # Load balancers that speak the PROXY protocol, version 1 or 2: each connection to `http` and `https` begins with a
+    # header that names the client, before TLS if there is TLS, and any other is closed. Sources in the same forms:
+    # addresses of listeners say where that holds (without any, everywhere), the others who may connect (without any,
+    # everybody).
     proxy_protocol: str | Sequence[str] = ()
 
     # Backlog of the listening sockets: connections that the kernel queues until a worker accepts them. The kernel
@@ -148,6 +151,18 @@ class Config:
     # began (a payment, a job) should usually be finished. A client that closed only its sending side (`nc -N`) counts
     # as disconnected, as for ASGI's `http.disconnect`: the two cannot be distinguished.
     cancel_on_disconnect: bool = False
+
+    # Prefix of the path under which clients reach the application, as in "/shop", behind a proxy that forwards only
+    # what is below it, and removes it. Applications get it as SCRIPT_NAME or `root_path`, so that `url_for` is right.
+    # What a request says counts more: SCRIPT_NAME over the uwsgi protocol, X-Forwarded-Prefix of a trusted proxy.
+    # uvicorn's option of this name.
+    root_path: str = ""
+
+    # The proxy does not remove the prefix from the path: take `root_path`, or the prefix that the request names, off
+    # the path. A path without it stays as it is, so both kinds of proxies work; but an application that has paths which
+    # begin with its own prefix must leave this out, if the proxy removes it. For one request over the uwsgi protocol
+    # modifier 30 says the same. uWSGI's option of this name is for `--mount`, which needs no option here.
+    manage_script_name: bool = False
 
     # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
     # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29

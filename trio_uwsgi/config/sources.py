@@ -51,14 +51,34 @@ def _source(what: str, item: object) -> str:
             if _LIKE_A_NETWORK.fullmatch(item):
                 raise _not_a_network(what, item) from None
         try:
-            return str(Address.parse(item))
+            address = Address.parse(item)
         except ConfigError:
             pass
+        else:
+            return _listener(what, item, address)
     raise ConfigError(
         f"{what} is given {item!r}, which is not a source",
         "use 'unix', 'loopback', 'any', an address as in '10.0.0.1', a network as in '10.0.0.0/8', or the address of a "
         "listener",
     )
+
+
+def _listener(what: str, item: str, address: Address) -> str:
+    """The address of a listener, as `str(Listener.address)` will be: that of the socket, never a name."""
+    if address.kind == "fd":
+        raise ConfigError(
+            f"{what} is given {item!r}, but what listens there is known by its address",
+            "write the address that the socket is bound to",
+        )
+    if address.kind == "unix" or not address.host:
+        return str(address)
+    try:
+        return str(Address.tcp(str(ipaddress.ip_address(address.host)), address.port))
+    except ValueError:
+        raise ConfigError(
+            f"{what} is given {item!r}, but listeners are known by their IP addresses, not by names",
+            f"write an IP address, as in '127.0.0.1:{address.port}', or ':{address.port}' for all with this port",
+        ) from None
 
 
 def _not_a_network(what: str, item: str) -> ConfigError:

@@ -85,6 +85,7 @@ class Tls:
             good = isinstance(files, tuple | list) and len(files) == 2 and all(isinstance(file, str) for file in files)
             if not isinstance(name, str) or not name or not name.isascii() or not good:
                 raise ConfigError(f"sni has {name!r}: {files!r} in it", remedy)
+        object.__setattr__(self, "sni", {name: tuple(files) for name, files in self.sni.items()})
 
     @property
     def where(self) -> Address:

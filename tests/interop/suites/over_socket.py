@@ -5,8 +5,9 @@ is replaced), "tasks", "threads" or "inline"; OVER_SOCKET_REPORT is a file that 
 `{id of a test: [outcome, requests it sent over a socket, why it failed]}`.
 
 Replaced are the two places at which these test clients call an application in their own process: the transport of
-Starlette's `TestClient` (FastAPI's is the same), and `run_wsgi_app` of Werkzeug's `Client` (which is Flask's). All else
-of the clients stays theirs: redirects, cookies, base URLs, files, and so on.
+Starlette's `TestClient` (FastAPI's is the same) with its WebSockets (`websocket_session.py`), and `run_wsgi_app` of
+Werkzeug's `Client` (which is Flask's). All else of the clients stays theirs: redirects, cookies, base URLs, files, and
+so on.
 
 The application runs in this process all the same, because its tests look at what it did. So what a test client gives to
 it beside HTTP (a root path, keys of the environ, https as a front server would report it) is put in front of it here;
@@ -36,6 +37,7 @@ from urllib.parse import quote
 import pytest
 import trio
 import werkzeug.test
+from websocket_session import Session
 from werkzeug.datastructures import Headers
 from werkzeug.test import _get_environ  # type: ignore[attr-defined]
 from werkzeug.wsgi import ClosingIterator
@@ -49,9 +51,13 @@ TIMEOUT = 10.0  # seconds for whatever is waited for
 
 
 class Run:
-    """One call of the application: what it raised, and the names of the headers it sent."""
+    """One call of the application: what it raised, the headers it sent, and for a WebSocket the message with which it
+    closed that instead of accepting it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, scheme: str = "http") -> None:
+        self.scheme = scheme
+        self.closed: dict[str, Any] | None = None
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self.sent: list[tuple[str, str]] = []
@@ -256,6 +262,7 @@ def _send_environ(connection: http.client.HTTPConnection, environ: dict[str, Any
 # The address of a client -> its transport. Each has one of its own, as loopback has many.
 _transports: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _open_clients: list[Any] = []  # transports that keep connections
+_HEADS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
 _addresses = (f"127.{a}.{b}.{c}" for a in range(1, 255) for b in range(1, 255) for c in range(1, 255))
 
 
@@ -289,7 +296,7 @@ def replace_starlettes_transport() -> None:
             self._end()
 
     class Transport(own):  # type: ignore[misc, valid-type]
-        """Asks the application over a socket; for websockets, which are not served, in this process."""
+        """Asks the application over a socket."""
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
@@ -298,6 +305,7 @@ def replace_starlettes_transport() -> None:
             self._server: Server | None = None  # of its own, while it has a lifespan
             self._scheme = "http"
             self._runs: list[Run] = []
+            self._websockets: dict[int, Run] = {}  # by the client's port
             self._lifespan = Run()
             self._http: Any = None  # connections, which are kept until the test ends
 
@@ -315,17 +323,26 @@ def replace_starlettes_transport() -> None:
 
         async def run(self, scope: Any, receive: Any, send: Any) -> None:
             """Run the application, and note what it raises before that goes on to the server."""
-            run = Run()
-            if scope["type"] == "http":
+            if scope["type"] == "lifespan":
+                self._lifespan = run = Run()
+            elif scope["type"] == "http":
+                run = Run(self._scheme)
                 self._runs.append(run)
-                scope.update(scheme=self._scheme, root_path=self.root_path)
             else:
-                self._lifespan = run
+                run = self._websockets.pop(scope["client"][1])
+            if scope["type"] != "lifespan":
+                scope.update(scheme=run.scheme, root_path=self.root_path)
+
+            begun = False
 
             async def sending(message: Any) -> None:
-                if message["type"] == "http.response.start":
+                nonlocal begun
+                if message["type"] in _HEADS:
                     headers = message.get("headers", ())
                     run.sent = [(bytes(k).decode("latin-1"), bytes(v).decode("latin-1")) for k, v in headers]
+                    begun = True
+                elif message["type"] == "websocket.close" and not begun:
+                    run.closed = message
                 elif message["type"] == "lifespan.startup.complete":
                     self.app_state.update(scope["state"])
                 await send(message)
@@ -358,7 +375,7 @@ def replace_starlettes_transport() -> None:
             """As the original, but for the socket."""
             self._scheme = request.url.scheme
             if self._scheme in ("ws", "wss"):
-                return super().handle_request(request)
+                raise testclient._Upgrade(Session(request, functools.partial(self._connect, self._scheme), compare))
             Server.requests += 1
             server = self._server or Server.shared(asgi_app, "asgi")
             self._runs.clear()
@@ -374,6 +391,15 @@ def replace_starlettes_transport() -> None:
                 headers = compare(self._runs[0].sent, headers)
             stream = Stream(response.stream, self._end)
             return httpx.Response(response.status_code, headers=headers, stream=stream, extensions=response.extensions)
+
+        def _connect(self, scheme: str) -> tuple[socket.socket, Run]:
+            """Connect for a WebSocket."""
+            Server.requests += 1
+            server = self._server or Server.shared(asgi_app, "asgi")
+            here, there = (self._address, 0), ("127.0.0.1", server.port)
+            connection = socket.create_connection(there, timeout=TIMEOUT, source_address=here)
+            run = self._websockets[connection.getsockname()[1]] = Run(scheme)
+            return connection, run
 
         def _end(self) -> None:
             for run in self._runs:
