@@ -155,6 +155,7 @@ OPTIONS = (
         "take --root-path, or the prefix that a proxy names, off the path of requests",
     ),
     Option("early_hints", "application", None, str, "offer early hints (103) to the application"),
+    Option("catch_exceptions", "application", None, str, "show tracebacks to clients, for development"),
     Option("cancel_on_disconnect", "application", None, str, "cancel a waiting request when its client disconnects"),
     Option(
         "http",

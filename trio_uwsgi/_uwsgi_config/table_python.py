@@ -84,7 +84,7 @@ ROWS: tuple[Row, ...] = (
     ),
     refused("vhost vhost-host", "run one server for each host, or mount applications"),
     refused("python-worker-override worker-exec worker-exec2", "run that program as a service of its own"),
-    refused("catch-exceptions", "let the framework show tracebacks, in development only"),
+    supported("catch-exceptions"),
     # mules, spooler, signals
     supported("mules", "N"),
     judged("mule", "--mules N", "a mule without a program", _mule),

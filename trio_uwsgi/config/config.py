@@ -164,6 +164,10 @@ class Config:
     # modifier 30 says the same. uWSGI's option of this name is for `--mount`, which needs no option here.
     manage_script_name: bool = False
 
+    # Answer a request whose application raised with its traceback, as plain text, instead of "Internal Server Error".
+    # For development: a traceback tells strangers much. uWSGI's option of this name.
+    catch_exceptions: bool = False
+
     # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
     # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
     # with `proxy_http_version 1.1` takes a 103 for the whole response, and breaks the page.
