@@ -140,3 +140,31 @@ def test_both_serve_it(name: str, who: str, tmp_path: Path) -> None:
         assert f"{site} a/page" == page(address, protocol, "/a/page"), server.log.read_text()
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_both_read_the_same(name: str, tmp_path: Path) -> None:
+    """The options and values of a file, with all that it includes and refers to, are those that a real uWSGI shows."""
+    program = find_program("uwsgi", "pyuwsgi")
+    if program is None:
+        pytest.skip("uWSGI is not installed: pip install pyuwsgi")
+    folder = Path(os.path.realpath(tmp_path))
+    file, _ = placed(name, folder)
+    _, found = checked(file, folder)
+    ours = [(option["option"], option["value"]) for option in found["options"] if option["verdict"] != "skipped"]
+    # A plugin that does not exist ends uWSGI before it shows anything.
+    (folder / file).write_text((folder / file).read_text().replace("plugins = ", "x-plugins = "))
+    done = subprocess.run(
+        [program, "--ini", file, "--show-config", "--no-server"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    text = "".join([done.stdout, done.stderr, *(log.read_text() for log in (folder / "run").glob("*.log"))])
+    text = re.sub(r"^\w{3} \w{3} [\d :]+ - ", "", text, flags=re.MULTILINE)  # of log-date
+    shown = text.partition(";uWSGI instance configuration\n[uwsgi]\n")[2].partition("\n;end of configuration")[0]
+    pairs = [tuple(line.split(" = ", 1)) for line in shown.replace("x-plugins", "plugins").splitlines()]
+    assert [("show-config", "true"), ("no-server", "true")] == pairs[-2:], text
+    assert ours == pairs[:-2]
