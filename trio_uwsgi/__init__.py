@@ -8,6 +8,7 @@ Its packages are in layers, each of which imports only from those below it; docs
 """
 
 from trio_uwsgi import errors as errors
+from trio_uwsgi import sync as sync
 from trio_uwsgi import uwsgi as uwsgi
 from trio_uwsgi._apps.mounts import mount as mount
 from trio_uwsgi._runtime.registry import Registry as Registry
@@ -15,6 +16,7 @@ from trio_uwsgi._runtime.runtime import Runtime as Runtime
 from trio_uwsgi._units.loggers import contain_failures
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
+from trio_uwsgi.config.metrics import Metric as Metric
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
 from trio_uwsgi.config.tls import Tls as Tls
@@ -22,4 +24,18 @@ from trio_uwsgi.serve import serve as serve
 
 contain_failures()
 
-__all__ = ["Address", "Cache", "Config", "Mules", "Registry", "Runtime", "Tls", "errors", "mount", "serve", "uwsgi"]
+__all__ = [
+    "Address",
+    "Cache",
+    "Config",
+    "Metric",
+    "Mules",
+    "Registry",
+    "Runtime",
+    "Tls",
+    "errors",
+    "mount",
+    "serve",
+    "sync",
+    "uwsgi",
+]

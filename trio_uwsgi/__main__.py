@@ -17,16 +17,19 @@ options and for a path that is not a directory. `trio-uwsgi check`: 0 when the s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import trio
 
+from trio_uwsgi import _member_entry
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.loader import load_beside
 from trio_uwsgi._process.member_process import CANNOT_START
@@ -52,6 +55,8 @@ from trio_uwsgi._program.uwsgi_files import is_for_uwsgi, translated
 from trio_uwsgi._spool.command import main as spool_command
 from trio_uwsgi._system.interpreter_exit import AT_LEAST, end_process, exit_code, mark_started, seconds_left, set_mercy
 from trio_uwsgi._units.journal import only_error
+from trio_uwsgi.compat.facts import Facts
+from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.options import ProcessOptions
 from trio_uwsgi.errors import BootError, ConfigError, ListenError, RegistrationError
@@ -119,13 +124,17 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
         set_mercy(start.alone.mercy)
         install_stop_handlers()
     try:
-        app, config = start.load()
-        if printing:
-            print(*shown(given, config, f"the config in {given.others['app']}"), sep="\n")
-            return 0
-        if own_process:
-            set_mercy(config.mercy)
-        trio.run(serve, app, config)
+        with contextlib.ExitStack() as modules:
+            modules.enter_context(entered_with(start.facts))
+            app, config = start.load()
+            if printing:
+                print(*shown(given, config, f"the config in {given.others['app']}"), sep="\n")
+                return 0
+            if not config.compat or config.placement == "process":  # not in the master
+                modules.close()
+            if own_process:
+                set_mercy(config.mercy)
+            trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
@@ -218,6 +227,25 @@ class _Invocation:
         if self._refused is not None and not self._may_have_config:
             raise self._refused
 
+    @property
+    def _is_imported_elsewhere(self) -> bool:
+        """Do processes import the application (here it would only take memory), or `serve`, as the user that it runs
+        as?
+        """
+        given = self._fields
+        return given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None
+
+    @property
+    def _facts(self) -> Facts | None:
+        """What the module `uwsgi` says while the application is imported; None without the module."""
+        compatible = self._fields.get("compat", True)
+        return Facts.of(self.alone, os.getpid(), time.time()) if compatible else None
+
+    @property
+    def facts(self) -> Facts | None:
+        """As `_facts`, for an import in this process."""
+        return None if self._is_imported_elsewhere else self._facts
+
     def load(self) -> tuple[object, Config]:
         """The application, or its name where other processes import it; and the `Config`, from the options and from the
         `config` in the application's module.
@@ -228,11 +256,13 @@ class _Invocation:
         """
         given = self._fields
         app: object = self._reference
-        if given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None:
-            # The processes import it (here it would only take memory), or `serve` does, as the user that it runs as.
+        if self._is_imported_elsewhere:
             beside = None
             if self._may_have_config:
-                beside = config_read_elsewhere(self._reference.target, given.get("uid"), given.get("gid"))
+                prepare, setup = f"{_member_entry.__name__}:prepare", _member_entry.setup_of(self._facts)
+                beside = config_read_elsewhere(
+                    self._reference.target, given.get("uid"), given.get("gid"), prepare, setup
+                )
         else:
             with in_time(self._reference.target, self.alone.import_timeout):
                 self._reference.import_first()

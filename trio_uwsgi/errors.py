@@ -24,6 +24,7 @@ __all__ = [
     "LocalProtocolError",
     "LockError",
     "MessageQueueFull",
+    "MetricError",
     "MuleError",
     "NoSpooler",
     "NodeClosed",
@@ -32,11 +33,14 @@ __all__ = [
     "NodeUnreachable",
     "NotServing",
     "ProtocolError",
+    "QueueError",
+    "QueueMessageTooLarge",
     "RegistrationError",
     "RemoteProtocolError",
     "RpcError",
     "RpcFailed",
     "RpcNotFound",
+    "SharedAreaError",
     "SignalQueueFull",
     "SignalRefused",
     "SpoolError",
@@ -202,6 +206,35 @@ class CacheItemTooLarge(CacheError):
         self.part = part
         self.size = size
         self.limit = limit
+
+
+class QueueError(UwsgiError, ValueError):
+    """There is no shared queue or no such slot, or the queue cannot take this message. The queue is unchanged."""
+
+
+class QueueMessageTooLarge(QueueError):
+    """The message was not stored: it is longer than a slot of the shared queue.
+
+    Args:
+        size: its length in bytes.
+        limit: the longest possible, `Config.queue_blocksize`.
+    """
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"a slot of the shared queue takes a message of at most {limit} bytes, but this one has {size}; make it "
+            f"shorter, or set Config(queue_blocksize={size}), on the command line --queue-blocksize {size}"
+        )
+        self.size = size
+        self.limit = limit
+
+
+class MetricError(UwsgiError, ValueError):
+    """A metric does not exist, or its new value is impossible. No metric was changed."""
+
+
+class SharedAreaError(UwsgiError, ValueError):
+    """A shared area does not exist, or does not have these bytes, or a number does not fit. Nothing was changed."""
 
 
 class RpcError(UwsgiError, ValueError):

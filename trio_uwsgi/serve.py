@@ -45,12 +45,16 @@ from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._shared_areas.rules import memory_size
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi.compat.facts import Facts
+from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
 
@@ -182,18 +186,30 @@ async def _serve_in_tasks(
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     async with _listening(config, finish_setup) as listeners:
-        if isinstance(app, AppReference):
-            with in_time(str(app), config.import_timeout):
-                app = await load_where_signals_are_obeyed(app)
-        interface = interface_of(app, config.interface, config.lifespan)
-        threads = config.threads or 1
-        application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-        standing = dataclasses.replace(environment, listeners=listeners)
-        tree = NurseryTree(application, registry, _settings(config), standing)
-        async with trio.open_nursery() as nursery:
-            await nursery.start(tree.run)
-            _announce(app, interface, config, tree.runtime)
-            task_status.started(tree)
+        with entered_with(_facts(config)):
+            await _serve_tree_of_tasks(environment, app, config, registry, listeners, task_status)
+
+
+async def _serve_tree_of_tasks(
+    environment: Environment,
+    app: object,
+    config: Config,
+    registry: Registry,
+    listeners: Sequence[Listener],
+    task_status: trio.TaskStatus[NurseryTree],
+) -> None:
+    if isinstance(app, AppReference):
+        with in_time(str(app), config.import_timeout):
+            app = await load_where_signals_are_obeyed(app)
+    interface = interface_of(app, config.interface, config.lifespan)
+    threads = config.threads or 1
+    application = Application(app, interface, threads, multithread=threads * config.workers > 1)
+    standing = dataclasses.replace(environment, listeners=listeners)
+    tree = NurseryTree(application, registry, _settings(config), standing)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(tree.run)
+        _announce(app, interface, config, tree.runtime)
+        task_status.started(tree)
 
 
 @contextlib.asynccontextmanager
@@ -228,7 +244,8 @@ async def _serve_in_processes(
     slots += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
     names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
-    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1)) as scoreboard:
+    areas = [memory_size(size) for size in settings.areas]
+    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
         async with _listening(config, finish_setup) as listeners:
             plan = MemberPlan(
                 launcher=launcher,
@@ -240,6 +257,7 @@ async def _serve_in_processes(
                 scoreboard=scoreboard,
                 rows=rows,
                 import_timeout=config.import_timeout,
+                prepare=_member_entry.setup_of(_facts(config)),
             )
             async with open_generations(plan) as generations:
                 shared = Shared(
@@ -259,6 +277,11 @@ async def _serve_in_processes(
                     await nursery.start(tree.run)
                     _announce(launcher.app, config.interface, config, tree.runtime)
                     task_status.started(tree)
+
+
+def _facts(config: Config) -> Facts | None:
+    """What the module `uwsgi` says of this runtime; None without the module."""
+    return Facts.of(config, os.getpid(), time.time()) if config.compat else None
 
 
 def _launcher(app: object, registry: Registry) -> Launcher:
@@ -344,6 +367,7 @@ def _settings(config: Config) -> Settings:
             load=config.load_limits,
             stream_ends=config.stream_ends,
             access_log=not config.disable_logging,
+            log_format=() if config.log_format is None else parse_log_format(config.log_format),
             cancel_on_disconnect=config.cancel_on_disconnect,
             static=config.static_options,
             forwarded_allow=tuple(config.forwarded_allow),
@@ -356,7 +380,10 @@ def _settings(config: Config) -> Settings:
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
+        queue=config.queue_options,
+        metrics=config.metrics,
         locks=config.locks,
+        areas=config.sharedarea,
         alarms=config.alarm_options,
         access=config.access_rules,
         node_timeout=config.node_timeout,

@@ -31,6 +31,7 @@ import contextlib
 import dataclasses
 import datetime
 import itertools
+import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from functools import partial
@@ -48,6 +49,7 @@ from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._testing.tasks import MemoryStream, TaskMemberAccess
 from trio_uwsgi._testing.websocket_client import WebSocketClient, WebSocketClosed, WebSocketDenied, open_websocket
 from trio_uwsgi._units.journal import Event, LoggingJournal, only_error
+from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.process import ProcessOptions
 from trio_uwsgi.serve import _serve_in, _settings
@@ -354,6 +356,7 @@ async def _open_members(
             address=members.process_table.address,
             clock=members.clock,
             began=(began, posix),
+            facts=Facts.of(config, os.getpid(), posix) if config.compat else None,
         )
         members.on_event = journal.remember
         members.on_failure = partial(journal.failed_elsewhere, members)

@@ -49,7 +49,7 @@ _MADE_BY_THE_RUNTIME = {
     "AccessRules",
 }
 # Names in signatures that have no entry: type variables, and types that mean no more than what the page says of them.
-_NO_ENTRY = {"F", "J", "M", "P", "R", "T", "U", "T_co", "SignalHandler", "Registering", "Wait", "Timer", "Signal"}
+_NO_ENTRY = {"F", "J", "M", "P", "R", "T", "Ts", "U", "T_co", "SignalHandler", "Registering", "Wait", "Timer", "Signal"}
 _NO_ENTRY |= {"Handler", "JobVars", "Connection", "Item", "Peer", "Stream", "httpx.AsyncClient", "Placement"}
 
 

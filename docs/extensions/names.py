@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import trio_uwsgi
-from trio_uwsgi import errors, testing, uwsgi
+from trio_uwsgi import errors, sync, testing, uwsgi
 from trio_uwsgi._alarms.alarms import AlarmStatistics
 from trio_uwsgi._caches.caches import LocalCache
 from trio_uwsgi._caches.rules import CacheStatistics
 from trio_uwsgi._http.statistics import HttpStatistics
+from trio_uwsgi._metrics.rules import MetricStatistics
 from trio_uwsgi._program.command_options import OPTIONS, flag_of
+from trio_uwsgi._queues.rules import QueueStatistics
 from trio_uwsgi._runtime.member_factory import MemberStatistics
 from trio_uwsgi._runtime.statistics import MessageStatistics, RuntimeStatistics, SignalStatistics
 from trio_uwsgi._spool.settings import SpoolStatistics
@@ -25,13 +27,14 @@ from trio_uwsgi.uwsgi._spool import Spooled
 # Classes without a public import: calls return their instances. Their entries have the name of where they are defined.
 STATISTICS = (
     *(RuntimeStatistics, SignalStatistics, MessageStatistics, MemberStatistics, HttpStatistics, AlarmStatistics),
-    *(SpoolStatistics, CacheStatistics),
+    *(SpoolStatistics, QueueStatistics, MetricStatistics, CacheStatistics),
 )
 RETURNED: tuple[type, ...] = (*STATISTICS, LocalCache, Spooled, AccessRules)
 
 # Members that `serve` uses, and users do not.
 _FOR_THE_SERVER = {
     *("alarm_options", "http_limits", "http_timeouts", "process_options", "recycling_limits", "socket_options"),
+    "queue_options",
     *("spooler_options", "websocket_options", "stream_ends", "load_limits", "static_options"),
 }
 
@@ -84,6 +87,11 @@ def keeps(cls: type, name: str) -> bool:
     return dataclasses.is_dataclass(cls) or f"self.{name} = " in inspect.getsource(cls)
 
 
+def is_only_in_sync(name: str) -> bool:
+    """Is the function of this name in `trio_uwsgi.sync` another one than that of `uwsgi`?"""
+    return getattr(sync, name) is not getattr(uwsgi, name, None)
+
+
 def _entries() -> Iterator[tuple[str, str]]:
     """Pairs of a name with its qualifier, as in `uwsgi.signal` or `Config.mercy`, and the full name."""
     for prefix, module in (("", trio_uwsgi), ("uwsgi.", uwsgi), ("errors.", errors), ("testing.", testing)):
@@ -95,6 +103,8 @@ def _entries() -> Iterator[tuple[str, str]]:
             if inspect.isclass(value):
                 for member in members_of(value):
                     yield f"{name}.{member}", f"{module.__name__}.{name}.{member}"
+    for name in sync.__all__:
+        yield f"sync.{name}", f"trio_uwsgi.{'sync' if is_only_in_sync(name) else 'uwsgi'}.{name}"
     for cls in RETURNED:
         yield cls.__name__, f"{cls.__module__}.{cls.__name__}"
         for member in members_of(cls):
@@ -156,4 +166,4 @@ def scope_of(full: str, obj: object) -> Scope:
 
 
 __all__ = ["FLAGS", "PLAIN", "QUALIFIED", "RETURNED", "STATISTICS", "Scope", "attributes_of", "entry_of"]
-__all__ += ["has_arguments_as_attributes", "keeps", "members_of", "replace_code", "scope_of"]
+__all__ += ["has_arguments_as_attributes", "is_only_in_sync", "keeps", "members_of", "replace_code", "scope_of"]

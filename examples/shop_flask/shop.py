@@ -15,7 +15,6 @@ import sqlite3
 from collections.abc import Iterator
 
 import flask
-import trio
 
 from trio_uwsgi import Cache, Config, uwsgi
 
@@ -87,7 +86,7 @@ def order() -> tuple[str, int]:
         inserted = db.execute(sql, (email, product))
     if inserted.rowcount == 0:
         return "not in stock\n", 409
-    trio.from_thread.run(confirm.spool, inserted.lastrowid)  # when this returns, the job is on the disk
+    confirm.spool_sync(inserted.lastrowid)  # when this returns, the job is on the disk
     uwsgi.mule_msg(product)  # in memory; if this message is lost, the timer counts
     return f"order {inserted.lastrowid} accepted\n", 202
 

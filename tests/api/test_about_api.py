@@ -68,8 +68,8 @@ def test_names_that_uwsgi_lacks_too() -> None:
     """They raise the same error as for any other module."""
     with pytest.raises(AttributeError, match=r"^module 'trio_uwsgi\.uwsgi' has no attribute 'chache_get'$"):
         uwsgi.chache_get  # type: ignore[attr-defined]  # noqa: B018
-    with pytest.raises(ImportError, match="cannot import name 'add_file_monitor'"):
-        from trio_uwsgi.uwsgi import add_file_monitor  # type: ignore[attr-defined]  # noqa: F401
+    with pytest.raises(ImportError, match="cannot import name 'chunked_read'"):
+        from trio_uwsgi.uwsgi import chunked_read  # type: ignore[attr-defined]  # noqa: F401
 
 
 @pytest.mark.real

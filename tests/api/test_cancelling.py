@@ -36,6 +36,11 @@ async def _suspend(node: str, fd: int) -> None:
     await uwsgi.suspend()
 
 
+async def _wait_for_change(node: str, fd: int) -> None:
+    with trio.move_on_after(0.01):
+        await uwsgi.sharedarea_wait(0)
+
+
 async def _wait_signal(node: str, fd: int) -> None:
     uwsgi.signal(7)
     await uwsgi.signal_wait(7)
@@ -69,6 +74,7 @@ CALLS: dict[str, Call] = {
     "remote_signal": lambda node, fd: uwsgi.remote_signal(7, node),
     "rpc": lambda node, fd: uwsgi.rpc(node, "pause"),
     "send": lambda node, fd: uwsgi.send(fd, b"x"),
+    "sharedarea_wait": _wait_for_change,
     "signal_wait": _wait_signal,
     "spool": lambda node, fd: uwsgi.spool(a="b"),
     "spooler_get_task": lambda node, fd: uwsgi.spooler_get_task(f"{os.path.dirname(node)}/jobs/x"),
@@ -126,6 +132,7 @@ async def test_a_cancelled_call_leaves_nothing(
             farms={"f": [1]},
             caches=[Cache("c", items=9)],
             message_queue=10,
+            sharedarea=[8],
             spooler=f"{tmp_path}/jobs",
         )
         await trio_uwsgi.serve(no_app, config, registry=registry, task_status=task_status)

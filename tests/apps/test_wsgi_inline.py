@@ -325,7 +325,7 @@ async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
     def body(environ: Any) -> list[bytes]:
         trio.from_thread.check_cancelled()
         call = trio.from_thread.run if environ["PATH_INFO"] == "/run" else trio.from_thread.run_sync
-        with pytest.raises(CannotWait, match="set threads=1 or more, or wait with greenback"):
+        with pytest.raises(CannotWait, match="set threads=1 or more, or install greenback"):
             call(trio.sleep, 0)
         return [b"x"]
 

@@ -12,8 +12,9 @@ from trio_uwsgi._nodes.rpc_functions import RpcFunction
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.targets import Headcount
-from trio_uwsgi.config import Address, Config
+from trio_uwsgi.config import Address, Config, Metric
 from trio_uwsgi.config.options import AccessRules, Alarm, Cache, LogAlarm, Mules
+from trio_uwsgi.config.queues import QueueOptions
 from trio_uwsgi.config.sources import can_match, read_sources
 from trio_uwsgi.errors import ConfigError, RegistrationError
 
@@ -185,12 +186,32 @@ def test_impossible_access_is_refused(rules: object) -> None:
         ({"alarm_log": "a x"}, "alarm_log='a x' is not a list"),
         ({"http": "127.0.0.1:1", "socket": "127.0.0.1:1"}, "http and socket both name 127.0.0.1:1"),
         ({"locks": -1}, "locks=-1 is too small"),
+        ({"metrics": "a"}, "metrics='a' is not a list"),
+        ({"metrics": 5}, "metrics=5 is not a list"),
+        ({"metrics": ["a"]}, "metrics has 'a' in it; write Metric('orders')"),
+        ({"metrics": [Metric("a"), Metric("a", type="gauge")]}, "two metrics are called 'a'"),
+        ({"queue": -1}, "queue=-1 is too small; use 0 for no shared queue"),
+        ({"queue": 2.5}, "queue=2.5 is not a whole number"),
+        ({"queue": 1, "queue_blocksize": 0}, "queue_blocksize=0 is too small"),
+        ({"queue_store": "a"}, "queue_store is set, but there is no queue; set queue=100"),
+        ({"queue": 1, "queue_store": ""}, "queue_store='' is not a path"),
+        ({"queue": 1, "queue_store": "a\0b"}, "is not a path"),
+        ({"queue": 1, "queue_store": 5}, "queue_store=5 is not a path"),
+        ({"queue": 1, "queue_store_sync": 5}, "queue_store_sync is set without a store"),
+        ({"queue": 1, "queue_store": "a", "queue_store_sync": math.inf}, "queue_store_sync=inf would never be reached"),
     ],
 )
 def test_impossible_configs_are_refused(fields: dict[str, Any], message: str) -> None:
     """What `Config` itself looks at."""
     with pytest.raises(ConfigError, match=re.escape(message)):
         Config(**fields)
+
+
+def test_the_options_of_the_queue_are_a_group() -> None:
+    """Without a queue its size is 0."""
+    config = Config(queue=5, queue_blocksize=10, queue_store="q", queue_store_sync=2)
+    assert QueueOptions(size=5, blocksize=10, store="q", store_sync=2) == config.queue_options
+    assert QueueOptions(size=0) == Config().queue_options
 
 
 def test_options_look_as_in_uwsgi() -> None:
@@ -200,6 +221,8 @@ def test_options_look_as_in_uwsgi() -> None:
         socket="/b",
         chmod_socket=0o660,
         caches=[Cache("a", items=5, lru=True)],
+        queue=5,
+        metrics=[Metric("m"), Metric("n", type="gauge", initial_value=3)],
         alarms={"x": "log:p", "y": print},
         modifiers={"rpc": ["unix", "any"]},
         harakiri=0.5,
@@ -213,12 +236,23 @@ def test_options_look_as_in_uwsgi() -> None:
         "socket": b"unix:/b",
         "chmod-socket": b"660",
         "cache2": b"name=a,items=5,purge_lru=1",
+        "queue": b"5",
+        "metric": [b"name=m", b"name=n,type=gauge,initial_value=3"],
         "alarm": [b"x log:p", b"y call:print"],
         "modifiers": [b"rpc unix,any"],
         "harakiri": b"0.5",
         "mules": b"2",
         "disable-logging": True,
     } == dict(uwsgi_options(config))
+    assert [b"size=4096", b"size=7"] == uwsgi_options(Config(sharedarea=[4096, 7]))["sharedarea"]
+    assert b"%(uri)" == uwsgi_options(Config(log_format="%(uri)"))["log-format"]
+
+
+@pytest.mark.parametrize("sizes", [4096, "4096", [0], [-1], [1.5], [True], [2**41]])
+def test_shared_areas_that_cannot_be(sizes: Any) -> None:
+    """An area has at least a byte; it is a number, and the areas are a list."""
+    with pytest.raises(ConfigError, match=r"shared ?area"):
+        Config(sharedarea=sizes)
 
 
 def test_pools_and_farms_look_as_in_uwsgi() -> None:

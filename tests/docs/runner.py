@@ -188,7 +188,7 @@ class PageRun:
             return
         if path.name.startswith("test_"):
             self._bash(f"python -m pytest -q -p no:cacheprovider {path.relative_to(self._folder)}")
-        elif path.name != "__main__.py":
+        elif path.name != "__main__.py" and "import uwsgi" not in path.read_text().splitlines():  # that needs a server
             module = ".".join(path.relative_to(self._folder).with_suffix("").parts)
             self._bash(f"python -c 'import {module}'")
 

@@ -93,7 +93,10 @@ def config(tmp_path: Path) -> Config:
         mules=1,
         farms={"images": [1]},
         locks=1,
+        sharedarea=[4096],
         caches=[Cache("default", items=10)],
+        queue=10,
+        metrics=[trio_uwsgi.Metric("orders")],
         alarms={"disk": "log:"},
         spooler=str(tmp_path / "jobs"),
     )

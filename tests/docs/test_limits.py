@@ -16,8 +16,8 @@ from trio_uwsgi._link.frames import MAX_MESSAGE
 from trio_uwsgi._nodes.client import LARGEST
 from trio_uwsgi._protocol.packet import MAX_BODY
 from trio_uwsgi._protocol.remote_calls import MAX_ARGS
-from trio_uwsgi._runtime.registry import SIGNALS
 from trio_uwsgi._runtime.scaling import MOST_ADDED
+from trio_uwsgi._signals.handlers import SIGNALS
 from trio_uwsgi._signals.timer import SHORTEST_INTERVAL
 from trio_uwsgi._spool.rules import SpoolIndex
 from trio_uwsgi.uwsgi._alarms import _LONGEST

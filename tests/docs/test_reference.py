@@ -20,7 +20,7 @@ import pytest
 
 import trio_uwsgi
 from tests.docs.shown_by import SHOWN_BY
-from trio_uwsgi import Cache, Config, Mules, Registry, Runtime, errors, testing, uwsgi
+from trio_uwsgi import Cache, Config, Mules, Registry, Runtime, errors, sync, testing, uwsgi
 from trio_uwsgi._caches.caches import LocalCache
 from trio_uwsgi._program.command_options import OPTIONS, flag_of
 
@@ -72,6 +72,9 @@ def public_names() -> Iterator[str]:
         for name in module.__all__:
             if not inspect.ismodule(getattr(module, name)):
                 yield f"{module.__name__}.{name}"
+    for name in sync.__all__:
+        if extension("names").is_only_in_sync(name):
+            yield f"trio_uwsgi.sync.{name}"
     for cls in (Runtime, testing.RuntimeUnderTest, LocalCache, Registry, testing.EventLog, uwsgi.TimerHandle):
         for name, member in vars(cls).items():
             if not name.startswith("_") and (callable(member) or isinstance(member, property)):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import greenback
@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from tests.docs.blocks import ROOT
-from trio_uwsgi import Cache, Config, Registry, uwsgi
+from trio_uwsgi import Cache, Config, Metric, Registry, sync, uwsgi
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -37,11 +37,15 @@ def rows(heading: str) -> list[list[str]]:
     return [row for number, row in enumerate(cells) if {number, number + 1}.isdisjoint(rules)]
 
 
-def lines(column: int) -> list[str]:
-    """The lines to write in a thread (1), or in an inline view (2); those of the first table are for both."""
-    cells = [row[min(column, len(row) - 1)] for row in rows("What to write")]
-    found = [line for cell in cells for line in re.findall("`([^`]+)`", cell) if not line.startswith("with ")]
-    assert len(found) >= len(cells) > 20
+def lines(column: str = "") -> list[str]:
+    """The lines to write; those beside which the last column has these words, if they are given."""
+    found = [
+        line
+        for row in rows("What to write")
+        for line in re.findall("`([^`]+)`", row[1])
+        if not line.startswith("with ") and row[2].startswith(column)
+    ]
+    assert len(found) > 6
     # In this order a lock is acquired before it is released.
     return sorted(found, key=lambda line: "unlock" in line)
 
@@ -72,7 +76,7 @@ class Probe:
             "fetch": fetch,
             "greenback": greenback,
             "node": "/run/b.sock",
-            "partial": functools.partial,
+            "sync": sync,
             "trio": trio,
             "uwsgi": uwsgi,
         }
@@ -142,6 +146,8 @@ def options(mode: str, folder: Path) -> Config:
         spooler_fsync=False,
         locks=1,
         caches=[Cache("pages", items=10)],
+        queue=10,
+        metrics=[Metric("orders")],
         alarms={"disk": "log:disk"},
     )
 
@@ -149,8 +155,8 @@ def options(mode: str, folder: Path) -> Config:
 @pytest.mark.parametrize("mode", ["tasks", "processes with threads", INLINE])
 async def test_every_line_works_where_the_guide_says_so(autojump_clock: MockClock, tmp_path: Path, mode: str) -> None:
     """Each line of the table runs in each mode: in views, handlers, programs, jobs, RPC functions and hooks."""
-    quiet = [line for line in lines(1) if line not in ("uwsgi.signal(17)", "uwsgi.add_timer(17, 60)")]
-    for tried, places in ((lines(2 if mode == INLINE else 1), ("view",)), (quiet, BESIDE_VIEWS)):
+    quiet = [line for line in lines() if line not in ("sync.signal(17)", "sync.add_timer(17, 60)")]
+    for tried, places in ((lines(), ("view",)), (quiet, BESIDE_VIEWS)):
         errors = await Probe(Registry(), tried, *places).everywhere(options(mode, tmp_path))
         assert set(places) == set(errors)
         for place in places:
@@ -160,31 +166,37 @@ async def test_every_line_works_where_the_guide_says_so(autojump_clock: MockCloc
             assert {"NodeUnreachable"} == {error.partition(":")[0] for error in wrong.values()}
 
 
+async def test_what_an_inline_view_can_do_without_greenback(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of the table works, or cannot wait, as the last column says."""
+    without_greenback(monkeypatch)
+    errors = (await Probe(Registry(), lines(), "view").everywhere(options(INLINE, tmp_path)))["view"]
+    assert sorted(lines("works")) == sorted(line for line, error in errors.items() if not error)
+    waits = [line for line in lines("cannot wait") if line != "sync.unlock(1)"]
+    assert sorted(waits) == sorted(line for line, error in errors.items() if error.startswith("CannotWait: "))
+
+
+def without_greenback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it is not installed."""
+    for module in ("_apps.wsgi_inline", "_apps.wsgi_inline_exchange", "uwsgi._waiting"):
+        monkeypatch.setattr(f"trio_uwsgi.{module}.greenback", None)
+
+
 @pytest.mark.parametrize(("case", "said"), rows("What the errors mean"))
 async def test_every_error_is_as_the_guide_says(
-    autojump_clock: MockClock,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    case: str,
-    said: str,
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, said: str
 ) -> None:
-    """Each line of the second table raises, or logs, what stands beside it."""
+    """Each line of the second table raises what stands beside it."""
     code = case.split("`")[1]
     text = said.split("`")[1]
     if "at import" in case:
-        with pytest.raises(NotServing) as raised:
-            eval(code)
+        with ThreadPoolExecutor(1) as elsewhere, pytest.raises(NotServing) as raised:  # Trio runs in this thread
+            elsewhere.submit(eval, code, globals()).result()
         assert text == f"NotServing: {raised.value}"
         return
     if "without greenback" in case:
-        monkeypatch.setattr("trio_uwsgi._apps.wsgi_inline.greenback", None)
-        monkeypatch.setattr("trio_uwsgi.uwsgi._awaiting.greenback", None)
+        without_greenback(monkeypatch)
     mode = INLINE if "inline" in case else "tasks"
-    with caplog.at_level(logging.ERROR):
-        errors = await Probe(Registry(), [code], "view").everywhere(options(mode, tmp_path))
-    if said.startswith("no error"):
-        assert {"view": {code: ""}} == errors
-        assert [text] == caplog.messages
-    else:
-        assert {"view": {code: text}} == errors
+    errors = await Probe(Registry(), [code], "view").everywhere(options(mode, tmp_path))
+    assert {"view": {code: text}} == errors

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from trio_uwsgi._link.frames import (
     MAX_FRAME,
+    AddFileMonitor,
     AddTimer,
     Alarm,
     Answer,
@@ -61,6 +62,7 @@ FRAMES: list[Frame] = [
     AddTimer(2, 17, ["cron", "0 3 * * MON-FRI"], "queue", True),
     AddTimer(3, 17, ["cron", ",".join(map(str, range(60))) + " * * * *" + " " * 100_000], "queue", True),
     CancelTimer(1),
+    AddFileMonitor(17, "/etc/\udc80"),
     Alarm("mail", "disk \x00 full é"),
     Register(17, "farm_images"),
     Register(0, ""),

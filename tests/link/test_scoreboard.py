@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -36,6 +37,19 @@ def test_who_has_the_descriptor_sees_it(scoreboard: Scoreboard) -> None:
     other.close()
     scoreboard.set_locked(1, False)
     assert not scoreboard.is_locked(1)
+
+
+def test_shared_areas_are_a_part_of_the_memory() -> None:
+    """Each has its own bytes, aligned, in every process that has the descriptor."""
+    with (
+        contextlib.closing(Scoreboard.make(1, 3, [24, 16])) as board,
+        contextlib.closing(Scoreboard(os.dup(board.descriptor), 1, 3, [24, 16])) as other,
+    ):
+        board.areas[0][:] = b"a" * 24
+        board.areas[1][:] = b"b" * 16
+        board.set_locked(2, True)
+        assert [b"a" * 24, b"b" * 16] == [bytes(area) for area in other.areas]
+        assert other.is_locked(2)
 
 
 def test_clearing_a_row_leaves_the_others(scoreboard: Scoreboard) -> None:

@@ -23,7 +23,8 @@ LAYERS = (
     ("_protocol",),
     ("_link",),
     ("_units",),
-    ("_caches", "_locks", "_alarms"),
+    ("_caches", "_locks", "_alarms", "_shared_areas"),
+    ("_queues", "_metrics"),
     ("_signals",),
     ("_http",),
     ("_apps",),
@@ -34,6 +35,7 @@ LAYERS = (
     ("_uwsgi_config",),
     ("_program",),
     ("uwsgi",),
+    ("compat", "sync"),
     ("_member_entry",),
     ("serve",),
     ("",),  # the package's own __init__, which imports what people use

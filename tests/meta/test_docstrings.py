@@ -13,7 +13,7 @@ import pytest
 
 from trio_uwsgi import serve, uwsgi
 
-PUBLIC = ("config", "config.addresses", "config.options", "errors", "serve", "testing", "uwsgi")
+PUBLIC = ("config", "config.addresses", "config.options", "errors", "serve", "sync", "testing", "uwsgi")
 
 
 def public_names() -> Iterator[tuple[str, object]]:

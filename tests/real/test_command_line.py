@@ -26,7 +26,7 @@ from trio_uwsgi._process.loader import load_app
 from trio_uwsgi._program import command_hints as _command_hints
 from trio_uwsgi._program import command_options as _command_options
 from trio_uwsgi._system.privileges import user_name
-from trio_uwsgi.config import Cache, Config
+from trio_uwsgi.config import Cache, Config, Metric
 from trio_uwsgi.errors import BootError, ConfigError, ListenError
 
 pytestmark = pytest.mark.real
@@ -253,6 +253,9 @@ def test_options_with_parts_become_a_config(folder: Path) -> None:
         *("hello", "-s", "127.0.0.1:3031", "--uwsgi-socket", "@app", "--modifier", "rpc=unix,10.0.0.0/8"),
         *("--cache2", "name=a,items=10,purge_lru=1,blocksize=100", "--cache2", "name=b,maxitems=2,store=b.cache"),
         *("--alarm", "note log:so it is", "--alarm", "tell signal:17", "--alarm-log", "note,tell ^panic"),
+        *("--queue", "5", "--queue-blocksize", "100", "--queue-store", "queue", "--queue-store-sync", "1.5"),
+        *("--metric", "orders", "--metric", "name=load,type=gauge"),
+        *("--sharedarea", "2", "--sharedarea", "pages=1", "--sharedarea", "size=100", "--logformat", "%(uri)"),
         *("--locks", "3", "--node-timeout", "2.5", "--alarm-freq", "1"),
         *("-Q", "jobs", "--spooler", "mails", "--spooler-processes", "2", "--spooler-no-fsync", "--spooler-cheap"),
     ]
@@ -261,8 +264,15 @@ def test_options_with_parts_become_a_config(folder: Path) -> None:
         socket=["127.0.0.1:3031", "@app"],
         modifiers={"rpc": ["unix", "10.0.0.0/8"]},
         caches=[Cache("a", items=10, max_value=100, lru=True), Cache("b", items=2, store="b.cache")],
+        queue=5,
+        queue_blocksize=100,
+        queue_store="queue",
+        queue_store_sync=1.5,
+        metrics=[Metric("orders"), Metric("load", type="gauge")],
         alarms={"note": "log:so it is", "tell": "signal:17"},
         alarm_log=["note,tell ^panic"],
+        sharedarea=[8192, 4096, 100],
+        log_format="%(uri)",
         locks=3,
         node_timeout=2.5,
         alarm_freq=1,
@@ -340,6 +350,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --http localhost", "'localhost' has no port; write localhost:8000"),
         ("hello --cache2 name=a,itmes=3", "cache2: there is no 'itmes'; did you mean 'items'?"),
         ("hello --cache2 name=a,items=3 --cache2 name=a,items=4", "two caches are called 'a'"),
+        ("hello --metric name=a,typ=gauge", "metric: there is no 'typ'; did you mean 'type'?"),
+        ("hello --queue-store q", "--queue-store is set, but there is no queue; add --queue 100"),
+        ("hello --enable-metrics", "uWSGI's option --enable-metrics does not exist here; leave it out"),
+        ("hello --sharedarea file=x", "a shared area has no 'file' here; write PAGES, pages=PAGES or size=BYTES"),
+        ("hello --sharedarea 0", "a shared area of 0 bytes is not possible; use a whole number from 1 to"),
+        ("hello --log-format %(vsz)", "--log-format has %(vsz), which does not exist here; use addr, cl"),
         ("hello --cache 10", "uWSGI's option --cache does not exist here; write --cache2"),
         ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
         ("hello --modifier rpc", "'rpc' is not of the form NAME=SOURCE,SOURCE"),

@@ -20,11 +20,12 @@ import pytest
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._program import module_config as _module_config
-from trio_uwsgi.config import Cache, Config, Mules, Tls
+from trio_uwsgi.config import Cache, Config, Metric, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 pytestmark = pytest.mark.real
 
+_PREPARE = "trio_uwsgi._member_entry:prepare"
 UID, GID = (65534, 65533) if os.getuid() == 0 else (os.getuid(), os.getgid())
 ROOT = Path(command.__file__).parent.parent
 APP = "def app(environ, start_response): return 'served'\n"
@@ -179,6 +180,7 @@ def test_every_option_arrives() -> None:
         mules=Mules(min=1, max=4, idle=math.inf),
         farms={"address": [2, 1]},
         caches=[Cache("a", items=3, store="a.cache"), Cache("b", items=1, lru=True)],
+        metrics=[Metric("orders"), Metric("load", type="gauge", initial_value=4)],
         alarms={"cache": "log:x"},
         alarm_log=["cache ^panic"],
         env={"mules": "1"},
@@ -243,7 +245,7 @@ def test_a_module_that_cannot_be_imported(text: str, message: str, capsys: pytes
     assert 4 == command.main(["shop:app", "-p", "1"], Serve())
     assert message in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(BootError) as caught:
-        _module_config.config_read_elsewhere("shop:app", None, None)
+        _module_config.config_read_elsewhere("shop:app", None, None, _PREPARE, {})
     assert ("shop.py" in str(caught.value.__cause__)) == ("os._exit" not in text)
 
 
@@ -277,7 +279,7 @@ def test_another_user_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(
             ConfigError, match="the config of greedy sets gid and pidfile, which code that runs as another"
         ):
-            _module_config.config_read_elsewhere("greedy", UID, GID)
+            _module_config.config_read_elsewhere("greedy", UID, GID, _PREPARE, {})
         monkeypatch.chdir("/")
 
 

@@ -12,6 +12,7 @@ from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._signals.file_monitor import FileMonitor
     from trio_uwsgi._signals.timer import Timer
 
 pytestmark = pytest.mark.pure
@@ -28,10 +29,10 @@ def application() -> Registry:
     return registry
 
 
-def served(headcount: Headcount) -> tuple[Registry, list[Timer]]:
+def served(headcount: Headcount) -> tuple[Registry, list[Timer | FileMonitor]]:
     """An empty registry that is being served, and the timers that were armed."""
     registry = Registry()
-    armed: list[Timer] = []
+    armed: list[Timer | FileMonitor] = []
     registry._open(headcount, armed.append, lambda timer: None)
     return registry, armed
 

@@ -25,6 +25,7 @@ def test_what_is_declared_arrives() -> None:
     registry.add_rb_timer(0, 3, 7)
     registry.add_cron(0, -5, -1, -1, -1, -1)
     registry.add_cron(0, "0 3 * * MON-FRI")
+    registry.add_file_monitor(17, "/etc/é\udc80")
     registry.mule(2)(nothing)
     registry.mule_message_handler(nothing)
     registry.mule_message_handler(nothing)
@@ -38,6 +39,7 @@ def test_what_is_declared_arrives() -> None:
     assert [(17, "queue", True), *[(0, "skip", False)] * 3] == [
         (timer.signum, timer.late, timer.overlap) for timer in found.timers
     ]
+    assert [(17, "/etc/é\udc80")] == [(monitor.signum, monitor.path) for monitor in found.file_monitors]
     assert ([2], 2, ["images"], ["nothing"], True) == (
         list(found.mules.programs),
         len(found.mules.message_handlers),

@@ -10,7 +10,6 @@ from trio_uwsgi._link.frames import MAX_MESSAGE
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick, signal_numbers
 from trio_uwsgi._signals.targets import Headcount, parse_target
-from trio_uwsgi._signals.timer import Every, Timer
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 pytestmark = pytest.mark.pure
@@ -243,7 +242,7 @@ def test_all_or_none() -> None:
     dispatcher = make(3, signal_queue=1)
     give(dispatcher, "worker2")
     before = [(slot.load, slot.last_given) for slot in dispatcher.slots()]
-    tick = Tick(Timer(17, Every(1)))
+    tick = Tick(lambda: None, lambda began: None)
     with pytest.raises(SignalQueueFull, match="worker2"):
         dispatcher.give_signal(17, WORKERS, "timer", tick)
     assert before == [(slot.load, slot.last_given) for slot in dispatcher.slots()]
@@ -262,16 +261,33 @@ def test_any_worker_is_refused_only_when_all_are_full() -> None:
 def test_tick_counts_its_runs() -> None:
     """A timer's tick that goes to all has one run for each of them to finish, and travels with every delivery."""
     dispatcher = make(3)
-    tick = Tick(Timer(17, Every(1)))
+    tick = Tick(lambda: None, lambda began: None)
     given = dispatcher.give_signal(17, WORKERS, "timer", tick)
-    assert (3, False) == (tick.unfinished, tick.begun)
+    assert 3 == tick.unfinished
     assert all(delivery.tick is tick for _, delivery in given)
+
+
+def test_a_tick_begins_once_and_ends_once() -> None:
+    """With the first and with the last of its runs; it says whether any of them began."""
+    seen: list[object] = []
+    tick = Tick(lambda: seen.append("begun"), seen.append)
+    tick.unfinished = 2
+    tick.begin_run()
+    tick.begin_run()
+    tick.end_run()
+    assert ["begun"] == seen
+    tick.end_run()
+    assert ["begun", True] == seen
+    other = Tick(lambda: seen.append("begun"), seen.append)
+    other.unfinished = 1
+    other.end_run()
+    assert ["begun", True, False] == seen
 
 
 def test_signal_without_recipient() -> None:
     """A target that reaches no member right now gives an empty list, which is not an error."""
     dispatcher = make(2, ready=False)
-    tick = Tick(Timer(17, Every(1)))
+    tick = Tick(lambda: None, lambda began: None)
     assert [] == dispatcher.give_signal(17, ACTIVE, "timer", tick)
     assert 0 == tick.unfinished
 

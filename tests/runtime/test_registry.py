@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._runtime.declarations import declared, describe
-from trio_uwsgi._runtime.registry import Registry, Signal, check_signum
+from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
+from trio_uwsgi._signals.handlers import Signal, check_signum
 from trio_uwsgi._signals.targets import Headcount, parse_target
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._signals.timer_specs import cron_spec, rule_from_values, rule_values
@@ -39,7 +40,7 @@ class Slotted:
     def method(self, signum: int) -> None: ...
 
 
-def forget(timer: Timer) -> None:
+def forget(declared: object) -> None:
     """Arm or cancel nothing: what a registry is opened with where timers do not matter."""
 
 
@@ -309,7 +310,7 @@ def test_timers_are_armed_by_the_runtime() -> None:
     registry = Registry()
     early = registry._declare(Timer(1, Every(5)))
     registry.mule(1)(print)
-    armed: list[Timer] = []
+    armed: list[object] = []
     with pytest.raises(RegistrationError):
         registry._open(Headcount(1, 0), armed.append, forget)
     assert [] == armed
@@ -319,6 +320,23 @@ def test_timers_are_armed_by_the_runtime() -> None:
     registry._close()
     registry._declare(Timer(3, Every(5)))
     assert [early, late] == armed
+
+
+def test_file_monitors_are_armed_by_the_runtime() -> None:
+    """As timers are; a decorator takes a free signal, and refuses a path before it has registered anything."""
+    registry = Registry()
+    registry.add_file_monitor(1, "/early")
+    armed: list[Any] = []
+    registry._open(Headcount(1, 0), armed.append, forget)
+    handler = registry.filemon("/late", target="worker1")(refresh)
+    assert [(1, "/early"), (255, "/late")] == [(monitor.signum, monitor.path) for monitor in armed]
+    assert (255, "worker1") == (handler.signum, registry.signals[255].target.text)
+    for signum, path in ((300, "/x"), (1, ""), (1, 7), (1, "a\0b")):
+        with pytest.raises(RegistrationError):
+            registry.add_file_monitor(signum, path)  # type: ignore[arg-type]
+    with pytest.raises(RegistrationError, match="a file monitor's path is a str or a path object with a name, not ''"):
+        registry.filemon("")(refresh)
+    assert (2, {255}) == (len(registry.file_monitors), set(registry.signals))
 
 
 @pytest.mark.parametrize(

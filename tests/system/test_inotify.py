@@ -171,6 +171,7 @@ def test_systems_without_it(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
         """A C library."""
 
         inotify_add_watch = ctypes.CDLL(None).inotify_add_watch
+        inotify_rm_watch = ctypes.CDLL(None).inotify_rm_watch
 
         def __init__(self, *_: object, use_errno: bool) -> None:
             pass

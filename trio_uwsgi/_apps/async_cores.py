@@ -55,7 +55,7 @@ class Wait(bytes):
             raise RuntimeError("this wait was registered by another task; register it in the task that awaits it")
         if not any(known is self for known in waits.registered):
             raise RuntimeError("this wait was committed before; register another one")
-        waits.registered = [wait for wait in waits.registered if wait is not self]
+        waits.withdraw(self)
         await waits.first_of([self])
 
 
@@ -110,6 +110,10 @@ class Waits:
         wait.waits = self
         self.registered.append(wait)
         return wait
+
+    def withdraw(self, wait: Wait) -> None:
+        """Have this wait registered no more: it is committed alone."""
+        self.registered = [known for known in self.registered if known is not wait]
 
     async def commit(self) -> int:
         """Wait for the first of all that are registered; with none, only a checkpoint. Returns `ready`."""

@@ -11,8 +11,8 @@ waits for a client that is slow to read a response made in pieces. With greenbac
 other request begins; without it the process blocks, as uWSGI's does. `socket_timeout` and the time limit (harakiri)
 bound both, whatever other requests do, so two requests cannot deadlock.
 
-The application waits for anything else (`uwsgi.lock`, RPC) with `greenback.await_(uwsgi.lock())`. `trio.from_thread` is
-for threads, and its error says so; see `loop_detection.py`.
+The application waits for anything else (locks, RPC) with `sync.lock()` or `sync.wait()`. `trio.from_thread` is for
+threads, and its error says so; see `loop_detection.py`.
 """
 
 from __future__ import annotations

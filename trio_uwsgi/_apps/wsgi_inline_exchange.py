@@ -70,7 +70,7 @@ class InlineExchange(WsgiExchange):
             raise CannotWait(
                 "a thread that reads wsgi.input or writes while the request's own code blocks Trio",
                 "set threads=1 or more, or wait for that thread with "
-                "greenback.await_(trio.to_thread.run_sync(thread.join)) (of trio-uwsgi[greenback])",
+                "sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback (trio-uwsgi[greenback])",
             )
         return trio.from_thread.run(func, *args, trio_token=token)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._caches.rules import CacheRules, CacheStatistics, check_operand
+from trio_uwsgi._caches.rules import CacheRules, CacheStatistics, check_operand, quotient
 from trio_uwsgi._caches.shared_cache import SharedRules
 from trio_uwsgi._caches.shared_folder import SharedFolder
 from trio_uwsgi._caches.store import Store
@@ -156,19 +156,13 @@ class LocalCache:
         """Divide a number, drop the fraction, and return the new number."""
         if not value:
             raise CacheError("a number in a cache cannot be divided by 0")
-        return self._change(key, value, lambda number: _quotient(number, value), expires)
+        return self._change(key, value, lambda number: quotient(number, value), expires)
 
     def _change(self, key: str | bytes, operand: int, change: Callable[[int], int], expires: float) -> int:
         name = item_bytes("key", key)
         check_operand(operand)
         with self._lock:
             return self._rules.change(name, change, expires, self._now())
-
-
-def _quotient(number: int, divisor: int) -> int:
-    """Division as in C: truncates toward zero."""
-    quotient = abs(number) // abs(divisor)
-    return quotient if (number < 0) == (divisor < 0) else -quotient
 
 
 class Caches:

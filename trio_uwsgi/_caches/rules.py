@@ -31,6 +31,7 @@ __all__ = [
     "Items",
     "check_expiry",
     "check_operand",
+    "quotient",
 ]
 
 Item: TypeAlias = tuple[bytes, float]  # a value, and when it expires; `inf` is never
@@ -72,6 +73,12 @@ def check_operand(value: int) -> None:
         raise TypeError(f"a number in a cache is changed by an int, not by {type(value).__name__}")
     if not -(2**63) <= value <= 2**63:  # 2**63 itself can be subtracted from numbers from 0 on
         raise CacheError("a number in a cache cannot be changed by a number of more than 64 bits")
+
+
+def quotient(number: int, divisor: int) -> int:
+    """Division as in C: truncates toward zero."""
+    result = abs(number) // abs(divisor)
+    return result if (number < 0) == (divisor < 0) else -result
 
 
 Counts: TypeAlias = "MutableSequence[int] | memoryview[int]"

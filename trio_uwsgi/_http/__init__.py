@@ -29,6 +29,7 @@ Synchronous, one object for each connection, request or worker:
     `open_file.py`        an open file, and which of its bytes are in memory
     `deadlines.py`        a table of entries with the same time limit
     `access_log.py`       writes one line for each response
+    `log_format.py`       that line in a format of the user's
     `socket_session.py`   a session on a socket of the reactor
     `certificates.py`     reads certificates, and makes contexts of them
     `tls_codec.py`        TLS of one connection: bytes in, bytes out

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio_uwsgi._http.access_record import Record
 
 logger = logging.getLogger("trio_uwsgi.access")
@@ -23,11 +25,19 @@ BATCH = 64
 
 
 class AccessLog:
-    """Records waiting to be written, at most `QUEUE`."""
+    """Records waiting to be written, at most `QUEUE`.
 
-    __slots__ = ("_lot", "_records")
+    Args:
+        line: makes the line of a record; None for the usual one. Then the record itself is logged, and formatters of
+            `logging` may use it.
+        asked_only: leave out the records of requests that did not ask to be logged.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_asked_only", "_line", "_lot", "_records")
+
+    def __init__(self, line: Callable[[Record], str] | None = None, *, asked_only: bool = False) -> None:
+        self._line = line
+        self._asked_only = asked_only
         self._records: list[Record] = []
         self._lot = trio.lowlevel.ParkingLot()
 
@@ -38,6 +48,8 @@ class AccessLog:
 
     def add(self, record: Record) -> None:
         """Queue a record. Never waits, but writes the whole queue at once when it is full."""
+        if self._asked_only and ((notes := record.request.log_notes) is None or not notes.asked):
+            return
         self._records.append(record)
         if self._lot:
             self._lot.unpark()
@@ -48,7 +60,7 @@ class AccessLog:
         """Write the oldest `count` records."""
         batch, self._records[:count] = self._records[:count], []
         for record in batch:
-            logger.info("%s", record)
+            logger.info("%s", record if self._line is None else self._line(record))
 
     def flush_all(self) -> None:
         """Write all records."""

@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
 
-__all__ = ["Record", "cut_record", "escape", "peer_name"]
+__all__ = ["LogNotes", "Record", "cut_record", "escape", "peer_name"]
+
+
+class LogNotes:
+    """What an application says of its request's line: log variables, and whether it asked for the line."""
+
+    __slots__ = ("asked", "variables")
+
+    def __init__(self) -> None:
+        self.variables: dict[str, bytes] = {}
+        self.asked = False
 
 
 class Record(NamedTuple):
@@ -27,6 +37,12 @@ class Record(NamedTuple):
     sent: int
     seconds: float
     end: str = ""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The log variables that the application has set."""
+        notes = self.request.log_notes
+        return {} if notes is None else {k: v.decode("utf-8", "backslashreplace") for k, v in notes.variables.items()}
 
     def __str__(self) -> str:
         request = self.request

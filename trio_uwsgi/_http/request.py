@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
+    from trio_uwsgi._http.access_record import LogNotes
     from trio_uwsgi._http.origin import Origin
     from trio_uwsgi._http.peer import Peer
 
@@ -62,6 +63,7 @@ class Request:
         "headers",
         "http_version",
         "keep_alive",  # the client allows another request on the connection
+        "log_notes",  # what the application says of its line in the access log; None: nothing
         "method",
         "origin",  # what a trusted proxy says of the client; None: there is none, or it says nothing
         "path",  # percent-decoded, as UTF-8; bytes that are not UTF-8 become U+FFFD
@@ -91,6 +93,7 @@ class Request:
         self.expect_continue = False
         self.upgrade = b""
         self.origin: Origin | None = None
+        self.log_notes: LogNotes | None = None
         self.chunks: list[bytes] = []
         self.buffered = 0
         self.complete = True

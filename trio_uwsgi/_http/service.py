@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 from email.utils import formatdate
 from operator import itemgetter
@@ -19,6 +20,7 @@ from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.forwarded import Proxies
 from trio_uwsgi._http.lingering import LINGER_SECONDS
+from trio_uwsgi._http.log_format import LogFormat
 from trio_uwsgi._http.proxy_header import ProxyRules
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.statistics import HttpStatistics
@@ -89,7 +91,8 @@ class HttpService:
         self.limit = calls.limit or math.inf
         self.clock: Callable[[], float] = trio.current_time
         self.token: trio.lowlevel.TrioToken
-        self.access: AccessLog | None = None
+        self.access: AccessLog | None = None  # where requests are logged now
+        self._access: AccessLog
         self.sessions: dict[Session, None] = {}
         self.requests = 0
         self.connections = 0
@@ -127,9 +130,10 @@ class HttpService:
         self._compare_clocks(self.clock())
         try:
             async with trio.open_nursery() as nursery:
+                self._access = self._open_access_log()
+                nursery.start_soon(self._access.serve)
                 if self.options.access_log and AccessLog.enabled():
-                    self.access = AccessLog()
-                    nursery.start_soon(self.access.serve)
+                    self.access = self._access
                 sessions = (self.header, self.keep_alive, self.stall, self.linger)
                 for what, table in zip(("heads", "idle clients", "stalls", "last bytes"), sessions, strict=True):
                     nursery.start_soon(table.serve, name=f"deadlines of {what}")
@@ -145,6 +149,17 @@ class HttpService:
                 session.close()
             if self.access is not None:  # of requests that were cut off just now
                 self.access.flush_all()
+
+    def _open_access_log(self) -> AccessLog:
+        parts = self.options.log_format
+        form = LogFormat(parts, self.member.number, os.getpid(), self.member.wall_now) if parts else None
+        return AccessLog(None if form is None else form.line, asked_only=not self.options.access_log)
+
+    def log_asked_requests(self) -> None:
+        """Log the requests that ask for it, if the access log is disabled. Until the first one asks, no request has
+        any costs of this.
+        """
+        self.access = self._access
 
     def statistics(self) -> HttpStatistics:
         """The counters, and what is running and open now."""

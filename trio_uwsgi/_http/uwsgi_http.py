@@ -131,6 +131,7 @@ class UwsgiRequest(Request):
         self.expect_continue = False  # the front server has handled it
         self.upgrade = b""
         self.origin = None
+        self.log_notes = None
         self.chunks = []
         self.buffered = 0
         self.complete = True

@@ -20,9 +20,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 __all__ = [
+    "AddFileMonitor",
     "AddTimer",
     "Alarm",
     "Answer",
+    "AreaChanged",
     "Begun",
     "BootFailed",
     "CancelTimer",
@@ -136,6 +138,14 @@ class AddTimer(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class AddFileMonitor(Frame):
+    """Member to master: raise this signal when the file at this path, which is absolute, changes."""
+
+    signum: int
+    path: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class CancelTimer(Frame):
     """Member to master: cancel this timer, which the member has armed."""
 
@@ -195,6 +205,13 @@ class Forget(Frame):
 
     number: int
     ident: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AreaChanged(Frame):
+    """Member to master, and master to all members: this shared area has changed, and tasks wait for that."""
+
+    number: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -323,7 +340,7 @@ class Vocabulary:
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
-    *(Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested),
+    *(AreaChanged, Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested, AddFileMonitor),
 )
 encode = _MEMBERS.encode
 

@@ -3,7 +3,8 @@
 Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
 Numbers that belong together may be of different moments. Each slot has two rows, for its two instances while one is
 replaced; an instance writes its own, except for the number by which the master tells code that blocks its event loop
-that it is to stop. There is a byte for each user lock, which the master writes. A row also has a
+that it is to stop. There is a byte for each user lock, which the master writes, and the memory of the shared areas
+(`_shared_areas/`). A row also has a
 short text: what its member runs, so that the master can log what a killed member was stuck in.
 
 Times are those of `time.monotonic`, which is one clock for all processes; Trio's has an offset of its own in each.
@@ -11,9 +12,11 @@ Times are those of `time.monotonic`, which is one clock for all processes; Trio'
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 __all__ = ["TOTALS", "Row", "Scoreboard"]
@@ -99,24 +102,28 @@ class Scoreboard:
         descriptor: of the memory; this object owns it.
         rows: how many rows it has.
         locks: how many user locks there are.
+        areas: bytes of memory for each shared area.
     """
 
-    def __init__(self, descriptor: int, rows: int, locks: int) -> None:
+    def __init__(self, descriptor: int, rows: int, locks: int, areas: Sequence[int] = ()) -> None:
         self.descriptor = descriptor
-        self._memory = mmap.mmap(descriptor, _size(rows, locks))
+        begin = _size(rows, locks)
+        self._memory = mmap.mmap(descriptor, begin + sum(areas))
         self._view = memoryview(self._memory)
         self._numbers = self._view[: rows * _ROW].cast("d")
         texts = self._view[rows * _ROW : rows * (_ROW + _TEXT)]
         self.rows = [Row(self._numbers, row * _NUMBERS, texts[row * _TEXT : (row + 1) * _TEXT]) for row in range(rows)]
         texts.release()
-        self._locks = self._view[rows * (_ROW + _TEXT) :]
+        self._locks = self._view[rows * (_ROW + _TEXT) : begin]
+        ends = list(itertools.accumulate(areas, initial=begin))
+        self.areas = [self._view[start:end] for start, end in itertools.pairwise(ends)]
 
     @classmethod
-    def make(cls, rows: int, locks: int) -> Scoreboard:
+    def make(cls, rows: int, locks: int, areas: Sequence[int] = ()) -> Scoreboard:
         """New memory, all zero."""
         descriptor = os.memfd_create("trio_uwsgi", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, _size(rows, locks))
-        return cls(descriptor, rows, locks)
+        os.ftruncate(descriptor, _size(rows, locks) + sum(areas))
+        return cls(descriptor, rows, locks, areas)
 
     def is_locked(self, number: int) -> bool:
         """Whether a member holds this user lock."""
@@ -133,10 +140,13 @@ class Scoreboard:
             row.release(last)
         self._numbers.release()
         self._locks.release()
+        for area in self.areas:
+            area.release()
         self._view.release()
         self._memory.close()
         os.close(self.descriptor)
 
 
 def _size(rows: int, locks: int) -> int:
-    return max(1, rows) * (_ROW + _TEXT) + max(1, locks)
+    size = max(1, rows) * (_ROW + _TEXT) + max(1, locks)
+    return (size + 7) // 8 * 8  # shared areas are aligned

@@ -80,13 +80,14 @@ class MemberPlan:
     scoreboard: Scoreboard
     rows: Mapping[str, int]
     import_timeout: float = 0
+    prepare: Mapping[str, object] = dataclasses.field(default_factory=dict)  # passed to `prepare` of the entry
 
 
 class Generation:
     """One version of the code. `registry` has its declarations; `children` are the members' processes, by name."""
 
-    def __init__(self, plan: MemberPlan) -> None:
-        self._plan = plan
+    def __init__(self, plan: MemberPlan, *, is_a_reload: bool = False) -> None:
+        self._plan, self._is_a_reload = plan, is_a_reload
         self._zygote: Zygote
         self._restart_tried = trio.Event()  # set after each attempt to replace the zygote
         self._failures: dict[str, int] = {}
@@ -137,7 +138,7 @@ class Generation:
             app=launcher.app,
             main=f"{launcher.entry}:main",
             prepare=f"{launcher.entry}:prepare",
-            setup=_logging_setup(),
+            setup={**_logging_setup(), **self._plan.prepare, "is_a_reload": self._is_a_reload},
             describe=f"{launcher.entry}:describe_application",
             lazy=self._plan.lazy,
             start_timeout=self._plan.import_timeout or math.inf,
@@ -351,7 +352,7 @@ class Generations:
             BootError: it cannot be imported.
         Cancellation: nothing is left.
         """
-        generation = Generation(self._plan)
+        generation = Generation(self._plan, is_a_reload=hasattr(self, "current"))
         generation.caches = lambda: self.caches()
         generation.frequency = self.frequency
         try:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType, TracebackType
 from typing import Any
 
+from trio_uwsgi._apps.mounts import mount
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi._system.privileges import inaccessible_folder, user_name
 from trio_uwsgi.errors import BootError
@@ -63,6 +64,8 @@ def load_beside(
     """As `load_app`, and also return the module that was imported."""
     target, attribute = _split(spec)
     module = _import(target)
+    if not attribute and not factory and (mounted := _assigned(module)):
+        return mount(mounted), module
     name, found = _find(module, target, attribute, _FACTORY_NAMES if factory else _APP_NAMES)
     if factory:
         found = _make(found, f"{target}:{name}")
@@ -71,6 +74,20 @@ def load_beside(
         what = f"what {target}:{name} returned" if factory else f"{target}:{name}"
         raise BootError(f"{what} is not an application: it is of type {type(found).__name__}, which cannot be called")
     return found, module
+
+
+def _assigned(module: ModuleType) -> dict[str, Any]:
+    """The applications that the code has assigned to `uwsgi.applications`, by prefix; a str names one in the module."""
+    assigned = getattr(sys.modules.get("uwsgi"), "applications", None)
+    if not isinstance(assigned, dict):
+        return {}
+    found = {
+        prefix.rstrip("/"): getattr(module, app, app) if isinstance(app, str) else app
+        for prefix, app in assigned.items()
+    }
+    if refused := [app for app in found.values() if not callable(app)]:
+        raise BootError(f"uwsgi.applications has {refused[0]!r}, which is not an application")
+    return found
 
 
 def import_module_of(spec: str) -> ModuleType:

@@ -27,7 +27,17 @@ from trio_uwsgi._apps.interface import interface_of
 from trio_uwsgi._apps.lifespan import Lifespan
 from trio_uwsgi._http.certificates import ServerTls
 from trio_uwsgi._http.listeners import Listener
-from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Granted, Register, ReplaceMe, SpoolerFrequency
+from trio_uwsgi._link.frames import (
+    AddFileMonitor,
+    AreaChanged,
+    BootFailed,
+    Declared,
+    Frame,
+    Granted,
+    Register,
+    ReplaceMe,
+    SpoolerFrequency,
+)
 from trio_uwsgi._link.link import StreamLink
 from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.remote import RemoteLocks
@@ -42,6 +52,8 @@ from trio_uwsgi._runtime.placement import in_task
 from trio_uwsgi._runtime.settings import Environment, Settings, Shared
 from trio_uwsgi._runtime.slots import Slot
 from trio_uwsgi._runtime.worker import Application
+from trio_uwsgi._shared_areas.rules import memory_size
+from trio_uwsgi._signals.file_monitor import FileMonitor
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
 from trio_uwsgi._system.process_titles import set_title
@@ -53,6 +65,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.certificates import Certificates
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.inbox import Inbox
+    from trio_uwsgi._signals.timer import Timer
     from trio_uwsgi._units.unit import Member
 
 __all__ = ["CANNOT_START", "MemberEnvironment", "Setup", "main", "prepare"]
@@ -168,7 +181,9 @@ class _Inherited(NamedTuple):
     @classmethod
     def of(cls, descriptors: list[int], setup: Setup) -> _Inherited:
         ctl, memory, *sockets = descriptors
-        scoreboard = Scoreboard(memory, len(setup.rows), setup.settings.locks + 1)
+        settings = setup.settings
+        areas = [memory_size(size) for size in settings.areas]
+        scoreboard = Scoreboard(memory, len(setup.rows), settings.locks + 1, areas)
         listeners = []
         for descriptor, protocol, read in zip(sockets, setup.protocols, setup.certificates, strict=True):
             listener = Listener(socket.socket(fileno=descriptor))
@@ -218,6 +233,8 @@ class _MemberProcess:
     def _handle(self, frame: Frame) -> None:
         if isinstance(frame, Granted):
             self._locks.granted(frame.number, frame.ident)
+        elif isinstance(frame, AreaChanged):
+            self._member.services.areas.changed(frame.number)
         elif isinstance(frame, SpoolerFrequency):
             self._member.services.spools.apply_frequency(frame.seconds)
         else:
@@ -254,6 +271,13 @@ class _MemberProcess:
         await self._link.run()
         self._everything.cancel()
 
+    def _arm(self, declared: Timer | FileMonitor) -> None:
+        """Have the master arm what the application declares while this member runs."""
+        if isinstance(declared, FileMonitor):
+            self._send(AddFileMonitor(declared.signum, declared.path))
+        else:
+            self._member.timers.add(declared)
+
     async def _run_member(self) -> None:
         setup = self._setup
         member_factory = MemberFactory(self._application(), self._registry, setup.settings, self._environment)
@@ -262,7 +286,7 @@ class _MemberProcess:
         self._registry._join(
             setup.settings.headcount,
             lambda signal: self._send(Register(signal.signum, signal.target.text)),
-            lambda timer: self._member.timers.add(timer),
+            self._arm,
             lambda timer: self._member.timers.cancel(timer),
         )
         member_task = member_factory.make_member(
@@ -271,12 +295,15 @@ class _MemberProcess:
         self._member = member = member_task.member
         self._inbox = member.inbox
         member.link = self._link
+        member_factory.services.areas.announce = lambda number: self._send(AreaChanged(number))
         member_factory.services.spools.send_frequency = lambda seconds: self._send(SpoolerFrequency(seconds))
         member.heartbeat = Heartbeat(self._row)
         async with trio.open_nursery() as services:
             services.start_soon(self._run_heartbeat, HeartbeatLoop(self._row, member_factory, member))
             services.start_soon(self._obey_sigterm)
             await services.start(member_factory.services.caches.serve)
+            await services.start(member_factory.services.queue.serve)
+            await services.start(member_factory.services.metrics.serve)
             await services.start(member_factory.services.nodes.serve)
             if setup.kind == "spooler":
                 await services.start(member_factory.spool_of(member).serve)

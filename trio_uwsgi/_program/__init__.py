@@ -18,6 +18,7 @@ The command line, which starts in `__main__.py`:
 
     `command_line.py`       words become fields of `Config`, with all errors at once
     `command_options.py`    one row for each option
+    `option_values.py`      their values
     `command_hints.py`      options of other servers, and errors in terms of the command line
     `config_sources.py`     a TOML file and `TRIO_UWSGI_...` variables
     `python_setup.py`       folders of modules, an environment of packages, `sys.argv`

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
-from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of, one_of, whole
+from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of
+from trio_uwsgi._program.option_values import one_of, whole
 from trio_uwsgi._uwsgi_config.table import OPTIONS as UWSGI_OPTIONS
 from trio_uwsgi._uwsgi_config.table import hint_for
 from trio_uwsgi.config import Config

@@ -214,6 +214,9 @@ class Control:
             logger.info("%s: %s", why, slot)
         for part in (*statistics.http, statistics.signals, statistics.messages, statistics.alarms, *statistics.spools):
             logger.info("%s: %s", why, part)
+        for part in (statistics.queue, *statistics.metrics):
+            if part is not None:
+                logger.info("%s: %s", why, part)
 
     def dump_stacks(self, why: str) -> None:
         """Print the tasks and stacks of all processes on standard error."""

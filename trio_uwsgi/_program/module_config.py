@@ -16,6 +16,7 @@ import importlib.abc
 import json
 import logging
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.privileges import become, identity_of
-from trio_uwsgi.config import Address, Cache, Config, Mules, Tls
+from trio_uwsgi.config import Address, Cache, Config, Metric, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = [
@@ -109,7 +110,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Tls):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(Tls)}
-    if isinstance(value, Cache | Mules):
+    if isinstance(value, Cache | Metric | Mules):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
@@ -126,7 +127,7 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
 
 
 def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of fields, of which caches, certificates and mules may be mappings, as tables of JSON and TOML are.
+    """The values of fields; caches, metrics, certificates and mules may be mappings, as tables of JSON and TOML are.
 
     Raises:
         ConfigError: the values are invalid.
@@ -135,6 +136,8 @@ def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(fields)
     if "caches" in found:
         found["caches"] = [Cache(**cache) for cache in found["caches"]]
+    if "metrics" in found:
+        found["metrics"] = [Metric(**metric) for metric in found["metrics"]]
     if isinstance(found.get("https"), list):
         found["https"] = [Tls(**tls) if isinstance(tls, dict) else tls for tls in found["https"]]
     if isinstance(found.get("mules"), dict):
@@ -145,7 +148,9 @@ def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 # ----- in a separate process
 
 
-def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | None) -> Config | None:
+def config_read_elsewhere(
+    spec: str, uid: str | int | None, gid: str | int | None, prepare: str, setup: Mapping[str, object]
+) -> Config | None:
     """Start a process that imports the module of an application, as that user, and return its `config`.
 
     Raises:
@@ -153,13 +158,17 @@ def config_read_elsewhere(spec: str, uid: str | int | None, gid: str | int | Non
         ConfigError: there is no such user, or the config cannot be passed to another process.
     """
     root = logging.getLogger()
-    request = {
+    request: dict[str, object] = {
         "path": [entry for entry in sys.path if isinstance(entry, str)],
         "argv": sys.argv,
         "spec": spec,
         "user": [uid, gid],
-        "level": root.level,
-        "format": getattr(root.handlers[0].formatter, "_fmt", None) if root.handlers else None,
+        "prepare": prepare,
+        "setup": {
+            **setup,
+            "level": root.level,
+            "format": getattr(root.handlers[0].formatter, "_fmt", None) if root.handlers else None,
+        },
     }
     reader, writer = os.pipe()
     with open(reader, "rb") as answers:
@@ -208,7 +217,7 @@ def answer(request: Mapping[str, Any]) -> NoReturn:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         sys.argv[:] = request["argv"]
         mark_child_process()
-        logging.basicConfig(level=request["level"], format=request["format"])
+        pkgutil.resolve_name(request["prepare"])(request["setup"])
         found = _read(request["spec"])
         reply = ["config", None if found is None else plain(found)]
     except ConfigError as error:

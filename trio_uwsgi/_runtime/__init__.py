@@ -37,6 +37,7 @@ What a member does:
     `mule.py`                its program, signals, messages
     `spooler.py`             jobs; `spoolers.py`: starts cheap ones when there is work
     `hooks.py`               `post_fork` and `atexit`
+    `member_threads.py`      its threads
 
 Elsewhere: members in processes of their own are in `_process/`.
 """

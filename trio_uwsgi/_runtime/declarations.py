@@ -1,7 +1,8 @@
 """The declarations of an application, for a master that has not imported it. Pure.
 
 `describe` turns the declarations of a registry into bytes, `declared` makes a registry of these bytes, and `adopt` adds
-them to a registry. The functions there are stand-ins: the master needs only targets, numbers and times, and calls none.
+them to a registry. The functions there are stand-ins: the master needs only targets, numbers, times and paths, and
+calls none.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def describe(registry: Registry) -> bytes:
         {
             "signals": [[signal.signum, signal.target.text] for signal in registry.signals.values()],
             "timers": [[timer.signum, rule_values(timer.rule), timer.late, timer.overlap] for timer in registry.timers],
+            "file_monitors": [[monitor.signum, monitor.path] for monitor in registry.file_monitors],
             "programs": list(mules.programs),
             "handlers": [name_of(handler) for handler in mules.message_handlers],
             "farms": list(mules.farms),
@@ -44,7 +46,7 @@ def declared(description: bytes) -> Registry:
 
 
 def adopt(registry: Registry, description: bytes) -> None:
-    """Add these declarations to a registry; one that is being served arms the timers at once.
+    """Add these declarations to a registry; one that is being served arms timers and file monitors at once.
 
     Raises:
         RegistrationError: they do not fit the members.
@@ -54,6 +56,8 @@ def adopt(registry: Registry, description: bytes) -> None:
         registry.register_signal(signum, target, stand_in)
     for signum, rule, late, overlap in found.get("timers", ()):
         registry._declare(Timer(signum, rule_from_values(rule), late=late, overlap=overlap))
+    for signum, path in found.get("file_monitors", ()):
+        registry.add_file_monitor(signum, path)
     for number in found.get("programs", ()):
         registry.mules.declare_program(number, stand_in)
     for name in found.get("handlers", ()):

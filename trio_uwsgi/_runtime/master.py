@@ -7,7 +7,7 @@ timer, the run of a member instance) is a task in `_signals/ticker.py` or `super
 The path of a signal: `raise_signal` asks the registry for the signal's target and the dispatcher for the slots that it
 reaches, and sends each its delivery. A member answers `Begun` and `Ended`; the slot knows what waits and what runs. A
 timer's tick is a signal that also refers to its timer: the timer is informed when the first run of a tick has begun and
-when the last one has ended, so that late ticks follow the timer's policy.
+when the last one has ended, so that late ticks follow the timer's policy. Changes of monitored files do the same.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._link.frames import (
+    AddFileMonitor,
     AddTimer,
     Alarm,
+    AreaChanged,
     Begun,
     CancelTimer,
     Closed,
@@ -47,9 +49,9 @@ from trio_uwsgi._link.frames import (
 from trio_uwsgi._runtime.declarations_in_force import Declarations
 from trio_uwsgi._runtime.member_instance import MemberInstance, stop_by
 from trio_uwsgi._runtime.placement import Died
-from trio_uwsgi._runtime.registry import check_signum
 from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick, signal_numbers
 from trio_uwsgi._runtime.statistics import MessageStatistics, SignalStatistics
+from trio_uwsgi._signals.handlers import check_signum
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull
 
 if TYPE_CHECKING:
@@ -61,7 +63,6 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import Ticker
-    from trio_uwsgi._signals.timer import Timer
     from trio_uwsgi._units.journal import Journal
 
 __all__ = ["Master"]
@@ -80,7 +81,7 @@ class Master:
     """
 
     def __init__(self, registry: Registry, dispatcher: Dispatcher, ticker: Ticker, journal: Journal) -> None:
-        self.declared = Declarations(registry, ticker)
+        self.declared = Declarations(registry, ticker, self._raise_due)
         self.dispatcher = dispatcher
         self.ticker = ticker
         self.journal = journal
@@ -97,7 +98,6 @@ class Master:
         self._messages = dict.fromkeys((field.name for field in dataclasses.fields(MessageStatistics)), 0)
         self.alarms: Alarms
         self.locks: LockKeeper | None = None  # where members are processes
-        ticker.raise_tick = self.raise_tick
 
     def statistics(self) -> SignalStatistics:
         """The counters of signals, as they are now."""
@@ -267,10 +267,13 @@ class Master:
         match frame:
             case Post(mule, message):
                 self.post(message, mule, slot.name)
-            case AddTimer() | CancelTimer() | Register():
+            case AddTimer() | CancelTimer() | AddFileMonitor() | Register():
                 self.declared.obey(instance, frame)
             case Alarm(name, message):
                 self.alarms.ring(name, message)
+            case AreaChanged():
+                for other in self._instances.values():
+                    other.link.send(frame)
             case ShutdownRequest():
                 if self._holders.get(slot.name) is instance:
                     self.release(slot)
@@ -314,15 +317,15 @@ class Master:
         check_signum(signum)
         self._route(signum, origin, None)
 
-    def raise_tick(self, timer: Timer) -> None:
-        """Raise a timer's signal. A tick that reaches no member is dropped and logged; the timer keeps running."""
+    def _raise_due(self, signum: int, origin: str, begin: Callable[[], None], end: Callable[[bool], None]) -> None:
+        """Raise the signal of a timer or a file monitor. One that reaches no member is dropped and logged."""
         try:
-            reached = self._route(timer.signum, "timer", Tick(timer))
+            reached = self._route(signum, origin, Tick(begin, end))
         except SignalQueueFull as error:
-            logger.error("dropped a tick of a timer: %s", error)
+            logger.error("dropped a signal of a %s: %s", origin, error)
             reached = False
         if not reached:
-            self.ticker.ended(timer, began=False)
+            end(False)
 
     def _route(self, signum: int, origin: str, tick: Tick | None) -> bool:
         signal = self.declared.registry.signals.get(signum)
@@ -377,18 +380,15 @@ class Master:
             self._delivered += 1
         else:
             self._messages["redelivered" if delivery.deaths else "delivered"] += 1
-        if (tick := delivery.tick) is not None and not tick.begun:
-            tick.begun = True
-            self.ticker.begun(tick.timer)
+        if delivery.tick is not None:
+            delivery.tick.begin_run()
 
     def _ended(self, slot: Slot, ticket: int) -> None:
         self._tick_ended(self.dispatcher.ended(slot, ticket))
 
     def _tick_ended(self, delivery: Delivery) -> None:
-        if (tick := delivery.tick) is not None:
-            tick.unfinished -= 1
-            if not tick.unfinished:
-                self.ticker.ended(tick.timer, began=tick.begun)
+        if delivery.tick is not None:
+            delivery.tick.end_run()
 
     async def run(self) -> None:
         """Raise the signals of timers when they are due, until cancelled."""

@@ -18,12 +18,16 @@ from trio_uwsgi._http.accept_share import Share
 from trio_uwsgi._http.statistics import HttpStatistics
 from trio_uwsgi._link.scoreboard import TOTALS
 from trio_uwsgi._locks.locks import UserLocks
+from trio_uwsgi._metrics.metrics import Metrics
 from trio_uwsgi._nodes.client import Nodes
+from trio_uwsgi._queues.queue import Queue
 from trio_uwsgi._runtime.member_instance import second_name
+from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
-from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker, rpc_threads
+from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker
+from trio_uwsgi._shared_areas.areas import SharedAreas
 from trio_uwsgi._signals.inbox import Inbox
 from trio_uwsgi._signals.ticker import MemberTimers
 from trio_uwsgi._spool.directories import Spools
@@ -91,9 +95,16 @@ class MemberFactory:
         self._settings = settings
         self._environment = environment
         self._shared = shared = environment.shared
+        caches = Caches(settings.caches, environment.wall.now, shared=False if shared is None else shared.caches)
+        joins = shared is not None and shared.caches is not True  # the process of a member
         self.services = Services(
-            caches=Caches(settings.caches, environment.wall.now, shared=False if shared is None else shared.caches),
+            caches=caches,
+            queue=Queue(settings.queue, lambda: caches.folder, joins),
+            metrics=Metrics(settings.metrics, lambda: caches.folder, joins),
             locks=UserLocks(settings.locks) if shared is None else shared.locks,
+            areas=SharedAreas(settings.areas)
+            if shared is None
+            else SharedAreas(settings.areas, shared.scoreboard.areas, shared.scoreboard.descriptor),
             nodes=Nodes(settings.node_timeout),
             spools=Spools([self._spool(directory) for directory in settings.spooler.directories]),
             alarms=frozenset(settings.alarms.alarms),

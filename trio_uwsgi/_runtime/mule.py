@@ -10,6 +10,7 @@ import trio
 from trio_uwsgi._link.frames import Ready
 from trio_uwsgi._runtime.backoff import FIRST_PAUSE, next_pause
 from trio_uwsgi._runtime.hooks import hooked
+from trio_uwsgi._runtime.member_threads import serve_threads
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     """
     inbox: Inbox = member.inbox
     messages = inbox.messages
-    program = member.registry.mules.programs.get(member.number)
+    functions = member.registry.mules
+    program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None
+    messages.handlers_wait = program is not None and program is functions.other_program
     async with trio.open_nursery() as nursery:
-        await nursery.start(member.threads.serve, name=f"threads {member.threads.name}")
-        await nursery.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
+        await serve_threads(nursery, member)
         async with hooked(calls), trio.open_nursery() as loops:
             loops.start_soon(inbox.serve_signals)
             loops.start_soon(messages.serve)

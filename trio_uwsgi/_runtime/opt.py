@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache
 
 __all__ = ["Options", "uwsgi_options"]
@@ -17,6 +18,7 @@ Options: TypeAlias = Mapping[str, bytes | bool | list[bytes]]
 # Fields that have another name in uWSGI.
 _NAMES = {
     "caches": "cache2",
+    "metrics": "metric",
     "alarms": "alarm",
     "farms": "farm",
     "max_header_size": "buffer-size",
@@ -51,6 +53,8 @@ def _value(name: str, value: object) -> bytes | bool | list[bytes]:
         return True
     if name in ("chmod_socket", "umask") and isinstance(value, int):
         return b"%o" % value
+    if name == "sharedarea" and isinstance(value, tuple):
+        return [b"size=%d" % size for size in value]
     if name == "reload_on_rss" and isinstance(value, int):
         return b"%d" % (value // 1024**2)  # uWSGI's is in MB
     if name == "farms" and isinstance(value, Mapping):
@@ -61,7 +65,7 @@ def _value(name: str, value: object) -> bytes | bool | list[bytes]:
     if isinstance(value, Mapping):
         return [f"{key} {_text(item)}".encode() for key, item in value.items()]
     if isinstance(value, tuple):
-        texts = [_cache(item) if isinstance(item, Cache) else str(item).encode() for item in value]
+        texts = [_pairs(item) if isinstance(item, Cache | Metric) else str(item).encode() for item in value]
         return texts[0] if len(texts) == 1 else texts
     return _text(value).encode()
 
@@ -74,10 +78,10 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _cache(cache: Cache) -> bytes:
-    pairs = [f"name={cache.name}"]
-    for field in dataclasses.fields(cache)[1:]:
-        value = getattr(cache, field.name)
+def _pairs(given: Cache | Metric) -> bytes:
+    pairs = [f"name={given.name}"]
+    for field in dataclasses.fields(given)[1:]:
+        value = getattr(given, field.name)
         if field.default is dataclasses.MISSING or value != field.default:
             pairs.append(f"{_CACHE_KEYS.get(field.name, field.name)}={_text(int(value) if value is True else value)}")
     return ",".join(pairs).encode()

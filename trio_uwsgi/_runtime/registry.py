@@ -1,4 +1,4 @@
-"""What an application declared: signals, timers, mule programs, message handlers, RPC functions. Pure.
+"""What an application declared: signals, timers, file monitors, mule programs, message handlers, RPC functions. Pure.
 
 Importing the application fills a registry. The default registry is behind `trio_uwsgi.uwsgi`; tests and embedders make
 their own and pass it to `serve`. This module has the tables and their rules only: `dispatcher.py` decides which member
@@ -7,23 +7,21 @@ runs a handler, `_signals/schedule.py` when a timer is due, and `_units/calls.py
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TypeVar, cast, overload
 
 from trio_uwsgi._nodes.rpc_functions import RpcFunction, check_rpc_name, rpc_function
-from trio_uwsgi._signals.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._signals.file_monitor import FileMonitor
+from trio_uwsgi._signals.handlers import SIGNALS, Handler, Registering, Signal, SignalHandler, check_signum
 from trio_uwsgi._signals.mule_functions import MessageHandler, MuleFunctions, Program, check_handler, name_of
-from trio_uwsgi._signals.targets import Headcount, Target, parse_target
+from trio_uwsgi._signals.targets import Headcount, parse_target
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._signals.timer_specs import cron_spec
 from trio_uwsgi._spool.functions import Encoding, Job, SpoolFunctions, check_spooler
-from trio_uwsgi._units.asynchrony import is_async
 from trio_uwsgi.errors import RegistrationError
 
-__all__ = ["Registry", "Signal"]
+__all__ = ["Registry"]
 
-Handler = Callable[[int], object]
 T = TypeVar("T")
 U = TypeVar("U")
 M = TypeVar("M", bound=MessageHandler)
@@ -31,27 +29,12 @@ P = TypeVar("P", bound=Program)
 R = TypeVar("R", bound="Callable[..., object]")
 F = TypeVar("F", bound="Callable[[], object]")
 J = TypeVar("J", bound=Callable[[Job], object])
-
-# The numbers are one byte on uWSGI's wire.
-SIGNALS = 256
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signal:
-    """One registered signal."""
-
-    signum: int
-    target: Target
-    handler: Handler
-    is_async: bool = dataclasses.field(init=False)  # looked at once: `is_async` costs more than a short handler
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_async", is_async(self.handler))
+Arm = Callable[[Timer | FileMonitor], None]
 
 
 class Registry:
-    """The declarations of one application: its signal handlers, timers, crons, mule programs, message handlers, RPC
-    functions, job functions and hooks.
+    """The declarations of one application: its signal handlers, timers, crons, file monitors, mule programs,
+    message handlers, RPC functions, job functions and hooks.
 
     Pass it to `serve` as `registry=`. Its methods do what the functions of the same names in `trio_uwsgi.uwsgi` do with
     the default registry. While a runtime serves the registry, targets and mule numbers are checked against the members
@@ -61,13 +44,14 @@ class Registry:
     def __init__(self) -> None:
         self.signals: dict[int, Signal] = {}
         self.timers: list[Timer] = []
+        self.file_monitors: list[FileMonitor] = []
         self.mules = MuleFunctions()
         self.rpc: dict[str, RpcFunction] = {}
         self.spool = SpoolFunctions()
         self.post_fork_hooks: list[Callable[[], object]] = []
         self.atexit_hooks: list[Callable[[], object]] = []
         self.headcount: Headcount | None = None  # None while no runtime serves it
-        self._arm: Callable[[Timer], None] = _ignore
+        self._arm: Arm = _ignore
         self._cancel: Callable[[Timer], None] = _cancel_unarmed
         self._registered: Callable[[Signal], None] = _ignore
 
@@ -81,12 +65,12 @@ class Registry:
 
     # ----- for the runtime
 
-    def _open(self, headcount: Headcount, arm: Callable[[Timer], None], cancel: Callable[[Timer], None]) -> None:
+    def _open(self, headcount: Headcount, arm: Arm, cancel: Callable[[Timer], None]) -> None:
         """A runtime begins to serve this registry; what was declared must fit its members.
 
         Args:
             headcount: the members of the runtime.
-            arm: starts a timer; called for all declared timers now, and for later ones as they are declared.
+            arm: starts a timer or a file monitor; called for all that are declared now, and for later ones.
             cancel: cancels an armed timer.
         Raises:
             RegistrationError: a target or a mule program names a member that does not exist, or no member would run a
@@ -102,6 +86,8 @@ class Registry:
         self._cancel = cancel
         for timer in self.timers:
             arm(timer)
+        for monitor in self.file_monitors:
+            arm(monitor)
 
     def _check(self, headcount: Headcount) -> None:
         """Refuse declarations that these members would never run.
@@ -118,7 +104,7 @@ class Registry:
         self,
         headcount: Headcount,
         registered: Callable[[Signal], None],
-        arm: Callable[[Timer], None],
+        arm: Arm,
         cancel: Callable[[Timer], None],
     ) -> None:
         """A member in its own process begins. The master serves what was declared up to now, so only later
@@ -127,7 +113,7 @@ class Registry:
         Args:
             headcount: the members of the runtime.
             registered: called with each signal that is registered from now on.
-            arm: called with each timer that is declared from now on.
+            arm: called with each timer and file monitor that is declared from now on.
             cancel: called with each timer that is cancelled.
         """
         self.headcount = headcount
@@ -261,6 +247,25 @@ class Registry:
 
         return register
 
+    def add_file_monitor(self, signum: int, path: str) -> None:
+        """Declare a file monitor; see `uwsgi.add_file_monitor`. A relative path is one of where the runtime starts."""
+        check_signum(signum)
+        monitor = FileMonitor(signum, path)
+        self._arm(monitor)
+        self.file_monitors.append(monitor)
+
+    def filemon(self, path: str, *, target: str = "") -> Registering:
+        """Decorate a handler to run when a file changes; see `uwsgi.filemon`."""
+
+        def register(handler: Callable[[int], T]) -> SignalHandler[T]:
+            signum = self._free_signum()
+            FileMonitor(signum, path)  # refused before anything is registered
+            registered = self.signal_handler(signum, target=target)(handler)
+            self.add_file_monitor(signum, path)
+            return registered
+
+        return register
+
     # ----- mules
 
     def mule(self, number: int) -> Callable[[P], P]:
@@ -385,15 +390,9 @@ class Registry:
             check_spooler(what, self.headcount.spoolers)
 
 
-def _ignore(declared: Timer | Signal) -> None:
+def _ignore(declared: Timer | FileMonitor | Signal) -> None:
     """While no runtime serves the registry."""
 
 
 def _cancel_unarmed(timer: Timer) -> None:
     timer.cancelled = True
-
-
-def check_signum(signum: int) -> None:
-    """Refuse what is not 0 to 255; uWSGI takes it modulo 256, so that 300 raises 44."""
-    if not isinstance(signum, int) or isinstance(signum, bool) or not 0 <= signum < SIGNALS:
-        raise RegistrationError(f"{signum!r} is not a uwsgi signal; use a whole number from 0 to 255")

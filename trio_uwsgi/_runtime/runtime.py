@@ -154,6 +154,8 @@ class Runtime:
             http=factory.http_statistics(dispatcher.slots("worker")),
             alarms=master.alarms.statistics(),
             spools=factory.spool_statistics(dispatcher.slots("spooler")),
+            queue=factory.services.queue.statistics(),
+            metrics=factory.services.metrics.statistics(),
         )
 
     async def dump_stacks(self) -> None:

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import WallClock
     from trio_uwsgi._units.journal import Journal
+    from trio_uwsgi.config.metrics import Metric
     from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, RecyclingLimits, SpoolerOptions
+    from trio_uwsgi.config.queues import QueueOptions
 
 __all__ = ["Environment", "Settings", "Shared"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the runtime uses of a `Config`: counts, lengths of queues, times in seconds (harakiri 0: no time limit).
+    """What the runtime uses of a `Config`: counts, lengths of queues, times in seconds (harakiri 0: no time limit),
+    and the sizes of shared areas.
 
     `options` are for `uwsgi.opt`.
     """
@@ -43,7 +46,10 @@ class Settings:
     http: HttpOptions
     zone: tzinfo | None
     caches: Sequence[Cache]
+    queue: QueueOptions
+    metrics: Sequence[Metric]
     locks: int
+    areas: Sequence[int]
     alarms: AlarmOptions
     access: AccessRules
     node_timeout: float
@@ -82,8 +88,8 @@ class Environment:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What members that are processes share. `rows` are their rows in the scoreboard, by name of the instance; `mine`
-    is the name of this process's instance, "" in the master; `caches` is a folder, or True in the master, which makes
-    the folder.
+    is the name of this process's instance, "" in the master; `caches` is the folder of caches, the shared queue and
+    metrics, or True in the master, which makes it.
     """
 
     scoreboard: Scoreboard

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from trio_uwsgi._signals.targets import Kind
-    from trio_uwsgi._signals.timer import Timer
 
 __all__ = ["Delivery", "Reassignment", "Slot", "SlotState", "Tick", "signal_numbers"]
 
@@ -34,23 +33,43 @@ class SlotState(enum.Enum):
 
 
 class Tick:
-    """One tick of a timer while members run its signal: it begins with the first of them and ends with the last."""
+    """One tick of a timer, or one change of a monitored file, while members run its signal: it begins with the first of
+    them and ends with the last.
 
-    __slots__ = ("begun", "timer", "unfinished")
+    Args:
+        begin: called when it begins.
+        end: called when it ends; with False, it never began.
+    """
 
-    def __init__(self, timer: Timer) -> None:
-        self.timer = timer
-        self.begun = False
+    __slots__ = ("_begin", "_begun", "_end", "unfinished")
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[bool], None]) -> None:
+        self._begin = begin
+        self._end = end
+        self._begun = False
         self.unfinished = 0
+
+    def begin_run(self) -> None:
+        """A member has begun to run the signal."""
+        if not self._begun:
+            self._begun = True
+            self._begin()
+
+    def end_run(self) -> None:
+        """A member has run the signal, or will not."""
+        self.unfinished -= 1
+        if not self.unfinished:
+            self._end(self._begun)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Delivery:
     """One signal or message on its way to one member. Exactly one of `signum` and `message` is set.
 
-    `ticket` is unique in a runtime and grows. `origin` is the member that raised it, or `timer`. `among` names the
-    members that may run it instead: None for no other, `""` for any member of the kind, or the name of a farm. `farm`
-    is the farm that a message was sent to. `deaths` counts the members that died while they handled a message.
+    `ticket` is unique in a runtime and grows. `origin` is the member that raised it, `timer`, or `file monitor`.
+    `among` names the members that may run it instead: None for no other, `""` for any member of the kind, or the name
+    of a farm. `farm` is the farm that a message was sent to. `deaths` counts the members that died while they handled a
+    message.
     """
 
     ticket: int

@@ -18,6 +18,7 @@ import trio
 
 from trio_uwsgi._link.frames import Ready, ShutdownRequest
 from trio_uwsgi._runtime.hooks import hooked
+from trio_uwsgi._runtime.member_threads import serve_threads
 from trio_uwsgi._spool.functions import FUNCTION, SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, VERDICT, Job, verdict
 from trio_uwsgi._spool.running_jobs import Running
 from trio_uwsgi._units.calls import Result, SharedScope
@@ -57,8 +58,7 @@ async def serve_spooler(member: Member, calls: Calls, spool: Spool, options: Spo
     """
     inbox = member.inbox
     async with trio.open_nursery() as services:
-        await services.start(member.threads.serve, name=f"threads {member.threads.name}")
-        await services.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
+        await serve_threads(services, member)
         async with hooked(calls):
             with contextlib.closing(Running(spool.folder)) as running:
                 jobs = Jobs(member, calls, spool, running, options)

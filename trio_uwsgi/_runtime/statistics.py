@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trio_uwsgi._alarms.alarms import AlarmStatistics
     from trio_uwsgi._http.statistics import HttpStatistics
+    from trio_uwsgi._metrics.rules import MetricStatistics
+    from trio_uwsgi._queues.rules import QueueStatistics
     from trio_uwsgi._runtime.member_factory import MemberStatistics
     from trio_uwsgi._spool.directory import SpoolStatistics
 
@@ -70,6 +72,8 @@ class RuntimeStatistics:
         http: one entry for each worker.
         alarms: the alarms that were raised.
         spools: one entry for each directory of the spooler.
+        queue: the shared queue; None if there is none.
+        metrics: one entry for each metric of `Config.metrics`.
     """
 
     signals: SignalStatistics
@@ -78,3 +82,5 @@ class RuntimeStatistics:
     http: tuple[HttpStatistics, ...]
     alarms: AlarmStatistics
     spools: tuple[SpoolStatistics, ...]
+    queue: QueueStatistics | None
+    metrics: tuple[MetricStatistics, ...]

@@ -2,8 +2,8 @@
 
 A level starts before the levels below it and ends after them, so code can rely on what runs above it:
 
-    services                       caches, locks, nodes, alarms      end last
-    └─ timers                      the ticker
+    services                       caches, queue, metrics, …         end last
+    └─ timers                      the ticker, the file monitors
        └─ spoolers                 one supervisor for each slot; it runs the slot's instances, each in its own nursery
           └─ mules                 likewise
              └─ lifespan           of an ASGI application
@@ -35,6 +35,7 @@ from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.member_factory import MemberFactory
+from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.rolling_restart import RollingRestart
 from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.scaling import MemberGroup
@@ -42,7 +43,6 @@ from trio_uwsgi._runtime.slow_start_log import log_slow_start, starting_members
 from trio_uwsgi._runtime.spoolers import Spoolers
 from trio_uwsgi._runtime.stuck_shutdown import noticing_overdue
 from trio_uwsgi._runtime.supervisor import RunInstance, Supervisor
-from trio_uwsgi._runtime.worker import Application, rpc_threads
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import Ticker
 from trio_uwsgi._units.thread_pool import ThreadPool
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._runtime.settings import Environment, Settings
+    from trio_uwsgi._runtime.worker import Application
     from trio_uwsgi._signals.targets import Kind
 
 __all__ = ["NurseryTree"]
@@ -127,7 +128,7 @@ class NurseryTree:
 
     @property
     def caches_folder(self) -> Path | None:
-        """Where the processes of this runtime find its caches; None where caches are not shared."""
+        """Where the processes of this runtime find what they share; None where members are tasks."""
         return self.member_factory.services.caches.folder
 
     def lend_worker(self) -> str:
@@ -143,10 +144,11 @@ class NurseryTree:
         """
         if self._settings.spooler.cheap:
             self._spoolers.activate_when_there_is_work()
-        self._registry._open(self._settings.headcount, self.master.ticker.add, self.master.ticker.cancel)
+        self._registry._open(self._settings.headcount, self.master.declared.arm, self.master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self.master.run)
+                timers.start_soon(self.master.declared.monitors.run)
                 timers.start_soon(log_slow_start, partial(starting_members, self.dispatcher), self.master.all_ready)
                 async with (
                     self._members("spooler"),
@@ -194,6 +196,8 @@ class NurseryTree:
                 member.threads.serve,
                 member.rpc_threads.serve,
                 self.member_factory.services.caches.serve,
+                self.member_factory.services.queue.serve,
+                self.member_factory.services.metrics.serve,
                 self.member_factory.services.nodes.serve,
                 self.member_factory.services.spools.serve,
             ):

@@ -22,6 +22,7 @@ from trio_uwsgi._http.service import HttpService
 from trio_uwsgi._link.frames import Closed, Ready
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.hooks import hooked
+from trio_uwsgi._runtime.member_threads import rpc_threads, serve_threads
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Member
     from trio_uwsgi.config.options import AccessRules
 
-__all__ = ["Application", "Worker", "WorkerSettings", "make_worker", "rpc_threads"]
-
-# How many `def` RPC functions run at once in a member; one that calls another keeps its thread meanwhile.
-RPC_THREADS = 16
+__all__ = ["Application", "Worker", "WorkerSettings", "make_worker"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,8 +112,7 @@ class Worker:
         """
         member = self._member
         async with trio.open_nursery() as services:
-            await services.start(member.threads.serve, name=f"threads {member.threads.name}")
-            await services.start(member.rpc_threads.serve, name=f"threads {member.rpc_threads.name}")
+            await serve_threads(services, member)
             if self._threads is not None:
                 await services.start(self._threads.serve, name=f"threads {self._threads.name}")
             await services.start(self._service.serve)
@@ -164,8 +161,3 @@ def _service(driver: Driver, packets: Driver, calls: Calls, options: HttpOptions
     if options.load.requests:
         service.refusing = RefusingDriver()
     return service
-
-
-def rpc_threads(member: Member) -> ThreadPool:
-    """The threads of a member's `def` RPC functions."""
-    return ThreadPool(RPC_THREADS, f"{member.name} rpc")

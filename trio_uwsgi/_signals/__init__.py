@@ -1,7 +1,7 @@
-"""uwsgi signals, timers, crons and messages of mules, between the declaration and the handler.
+"""uwsgi signals, timers, crons, file monitors and messages of mules, between the declaration and the handler.
 
     `targets.py`           what a target such as `workers` or `mule1` means (pure)
-    `handlers.py`          types of the decorators (pure)
+    `handlers.py`          a registered signal; types of the decorators (pure)
     `mule_functions.py`    mules' programs, message handlers and farms, as declared (pure)
 
 Timers and crons, all pure but the ticker:
@@ -10,6 +10,11 @@ Timers and crons, all pure but the ticker:
     `cron.py`              when a cron fires, also when a time zone changes its offset
     `schedule.py`          the order of all that is due; late and overlapping ticks are decided here
     `ticker.py`            the task that sleeps until the first of them is due; the time of day
+
+File monitors:
+
+    `file_monitor.py`      a path, its signal, and what happens to changes during a run (pure)
+    `file_monitors.py`     the task that raises the signals of files that changed
 
 In a member:
 

@@ -24,7 +24,7 @@ from trio_uwsgi._units.leftovers import in_own_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_uwsgi._runtime.registry import Signal
+    from trio_uwsgi._signals.handlers import Signal
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
 

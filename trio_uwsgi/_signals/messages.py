@@ -60,6 +60,7 @@ class Messages:
         self.has_program = False  # a program runs, which may begin to read messages at any time
         self._program_reads = False
         self._program_reads_farms = False
+        self.handlers_wait = False  # until the program reads a message or ends, or `begin_handlers`
 
     def put(self, frame: Deliver) -> None:
         """Take a message from the master."""
@@ -96,6 +97,11 @@ class Messages:
     def program_ended(self) -> None:
         """The program has ended: the handlers get its messages from now on."""
         self.has_program = self._program_reads = self._program_reads_farms = False
+        self.begin_handlers()
+
+    def begin_handlers(self) -> None:
+        """The handlers need not wait for the program any more."""
+        self.handlers_wait = False
         for reader in list(self._readers):
             if (frame := self._take(reader.wants)) is not None:
                 self._hand_over(reader, frame)
@@ -141,7 +147,8 @@ class Messages:
 
     def _for_handlers(self, farm: str) -> bool:
         functions = self._member.registry.mules
-        if farm in functions.farms or (self._program_reads_farms if farm else self._program_reads):
+        taken = self._program_reads_farms if farm else self._program_reads
+        if self.handlers_wait or taken or farm in functions.farms:
             return False
         return bool(functions.message_handlers) or not self.has_program
 
@@ -171,6 +178,7 @@ class Messages:
         """
         self._program_reads |= own
         self._program_reads_farms = True
+        self.begin_handlers()
         self.release()
         await trio.lowlevel.checkpoint()
         functions = self._member.registry.mules.farms

@@ -49,6 +49,7 @@ class MuleFunctions:
         self.programs: dict[int, Program] = {}
         self.message_handlers: list[MessageHandler] = []
         self.farms: dict[str, MessageHandler] = {}
+        self.other_program: Program | None = None  # of mules without their own; handlers of messages wait for it
 
     def check(self, headcount: Headcount) -> None:
         """Refuse declarations that these mules cannot run.

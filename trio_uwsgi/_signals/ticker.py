@@ -82,7 +82,7 @@ class Ticker:
         """A run of the timer's signal has begun."""
         self._schedule.begun(timer)
 
-    def ended(self, timer: Timer, *, began: bool) -> None:
+    def ended(self, timer: Timer, began: bool) -> None:
         """A tick's run has ended, or never began. Raises a tick that was held until then."""
         self._under_way -= 1
         if self._schedule.ended(timer, began=began):

@@ -33,7 +33,7 @@ from trio_uwsgi._spool.claim import HOLD_BACK, Claim
 from trio_uwsgi._spool.paths import DEAD
 from trio_uwsgi._spool.rules import SpoolIndex, is_priority
 from trio_uwsgi._spool.running_jobs import RunningRecords
-from trio_uwsgi._spool.scan import Scan, read_job, report_deaths, sorted_names
+from trio_uwsgi._spool.scan import Scan, report_deaths
 from trio_uwsgi._spool.settings import SpoolSettings, SpoolStatistics
 from trio_uwsgi._system.inotify import open_watch
 from trio_uwsgi.errors import SpoolError
@@ -41,7 +41,6 @@ from trio_uwsgi.errors import SpoolError
 if TYPE_CHECKING:
     from trio_uwsgi._signals.ticker import WallClock
     from trio_uwsgi._spool.files import SpoolFolder
-    from trio_uwsgi._spool.functions import Job
     from trio_uwsgi._spool.request import SpoolRequest
     from trio_uwsgi._spool.rules import Retry
     from trio_uwsgi._system.inotify import Watch
@@ -76,7 +75,7 @@ class Spool:
         self._inspected: set[str] = set()  # by scans, see `scan.py`
         self._idle: dict[int, Task] = {}  # spoolers that wait for a job, by number
         self._changed = trio.Event()
-        self._without_watch = False  # no inotify: `submit` adds jobs to the index
+        self.unwatched = False  # no inotify: after `write`, `written` adds the job to the index
         self._rescan = False
         self._scan_wanted = trio.Event()
         self._watch_complete = False  # the system reports all changes
@@ -112,20 +111,26 @@ class Spool:
             SpoolError: the file cannot be written.
         """
         await trio.lowlevel.checkpoint()
-        write = partial(
-            self.folder.write,
-            request.pairs,
-            request.body,
-            priority=request.priority,
-            at=request.at,
-            sync=self._settings.fsync,
-        )
         # The thread is not abandoned on cancel: if the job was queued, this call returns normally.
         slow = self._settings.fsync or len(request.body) > SMALL
-        path = await trio.to_thread.run_sync(write) if slow else write()
-        if self._without_watch:
-            self.notice(self._name(path))
-        return os.fsencode(path)
+        path = await trio.to_thread.run_sync(self.write, request) if slow else self.write(request)
+        if self.unwatched:
+            self.written(path)
+        return path
+
+    def write(self, request: SpoolRequest) -> bytes:
+        """The part of `submit` that blocks, for any thread; where the directory is `unwatched`, `written` must follow.
+
+        Raises:
+            SpoolError: the file cannot be written.
+        """
+        at, priority = request.at, request.priority
+        sync = self._settings.fsync
+        return os.fsencode(self.folder.write(request.pairs, request.body, priority=priority, at=at, sync=sync))
+
+    def written(self, path: bytes) -> None:
+        """A job was written to this file."""
+        self.notice(self._name(os.fsdecode(path)))
 
     # ----- the index
 
@@ -142,7 +147,7 @@ class Spool:
                 if watch is not None and watch.add(self.folder.path):
                     nursery.start_soon(self._watch, watch)
                 else:
-                    self._without_watch = True
+                    self.unwatched = True
                 await self._scan(watch)
                 task_status.started()
                 nursery.start_soon(self._scan_when_due, watch)
@@ -324,15 +329,6 @@ class Spool:
                 logger.warning("spooler %s: a job cannot be run: %s", self.folder.path, claim.detail)
                 self.dead += claim.why == "dead"
         return None
-
-    async def jobs(self) -> list[bytes]:
-        """The paths of all jobs, in the order in which they would run if all of them were due."""
-        names = await trio.to_thread.run_sync(sorted_names, self.folder)
-        return [os.fsencode(f"{self.folder.path}/{name}") for name in names]
-
-    async def read(self, path: str) -> Job | None:
-        """The job in this file; None if there is none."""
-        return await trio.to_thread.run_sync(read_job, self.folder, path)
 
     async def body(self, claim: Claim) -> bytes:
         """A job's whole body."""

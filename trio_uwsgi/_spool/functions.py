@@ -161,13 +161,20 @@ class SpoolFunction:
 
 @dataclass(frozen=True, slots=True)
 class SpoolMethod:
-    """`f.spool(...)`: queues a call of the function `f`. A higher layer, which knows the spoolers, sets `submit`."""
+    """`f.spool(...)`: queues a call of the function `f`. A higher layer, which knows the spoolers, sets `submit`, and
+    `submit_sync` for `f.spool_sync(...)`.
+    """
 
     function: SpoolFunction
     submit: ClassVar[Callable[[SpoolRequest], Awaitable[bytes]]]
+    submit_sync: ClassVar[Callable[[SpoolRequest], bytes]]
 
     def __call__(self, /, *args: object, **given: object) -> Awaitable[bytes]:
         return SpoolMethod.submit(self.function.request(args, given))
+
+    def sync(self, /, *args: object, **given: object) -> bytes:
+        """`f.spool_sync(...)`, for synchronous code."""
+        return SpoolMethod.submit_sync(self.function.request(args, given))
 
 
 class SpoolFunctions:
@@ -194,7 +201,7 @@ class SpoolFunctions:
     def declare(
         self, func: Callable[..., object], *, name: str | None, encoding: Encoding, max_tries: int | None
     ) -> None:
-        """Register a function under its own name or another one, and add the attribute `spool` to it.
+        """Register a function under its own name or another one, and add `spool` and `spool_sync` to it.
 
         Raises:
             RegistrationError: it cannot be called or have attributes, the name is taken, `max_tries` is not a number,
@@ -220,7 +227,8 @@ class SpoolFunctions:
             )
         function = SpoolFunction(called, func, encoding, max_tries)
         try:
-            func.spool = SpoolMethod(function)  # type: ignore[attr-defined]  # functions take attributes
+            func.spool = method = SpoolMethod(function)  # type: ignore[attr-defined]  # functions take attributes
+            func.spool_sync = method.sync  # type: ignore[attr-defined]
         except (AttributeError, TypeError):
             raise RegistrationError(f"{func!r} cannot be given .spool; decorate a function") from None
         self.functions[called] = function

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._spool.paths import Found
     from trio_uwsgi._system.inotify import Watch
 
-__all__ = ["Scan", "read_job", "report_deaths", "sorted_names"]
+__all__ = ["Scan", "job_paths", "read_job", "report_deaths"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -120,9 +120,10 @@ def report_deaths(folder: SpoolFolder, pause_after: DelayAfter) -> list[str]:
     return places
 
 
-def sorted_names(folder: SpoolFolder) -> list[str]:
-    """The names of all jobs, in their order."""
-    return sorted((found.name for found in folder.scan()), key=order)
+def job_paths(folder: SpoolFolder) -> list[bytes]:
+    """The paths of all jobs, in the order in which they would run if all of them were due."""
+    names = sorted((found.name for found in folder.scan()), key=order)
+    return [os.fsencode(f"{folder.path}/{name}") for name in names]
 
 
 def read_job(folder: SpoolFolder, path: str) -> Job | None:

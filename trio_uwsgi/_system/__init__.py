@@ -8,6 +8,7 @@ alone. Descriptors and forks:
     `forks.py`               cleans up the server's other state in such a child
     `file_locks.py`          locks on whole files, as uWSGI takes them on spool files
     `inotify.py`             watches directories for changes
+    `path_watch.py`          watches files, also those that are replaced or do not exist yet
     `beneath.py`             opens files below a folder, and never one outside of it
 
 Processes:

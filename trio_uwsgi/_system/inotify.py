@@ -21,14 +21,15 @@ import logging
 import os
 import sys
 from struct import Struct
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
-__all__ = ["RESCAN", "Change", "Watch", "is_local", "open_watch"]
+__all__ = ["RESCAN", "Change", "Notices", "Watch", "is_local", "open_notices", "open_watch", "warn_not_watched"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -53,6 +54,15 @@ _FILES = _ATTRIB | _CLOSE_WRITE | _MOVED_TO
 _FOLDERS = _MOVED_TO | _CREATE
 _REMOVALS = _MOVED_FROM | _DELETE
 
+# For `path_watch.py`: all changes of a file or of a directory's entries; what names of a directory stand for; and what
+# is reported whether it was asked for or not.
+MODIFY = 0x2
+ALL_CHANGES = MODIFY | _ATTRIB | _CREATE | _DELETE | _MOVED_FROM | _MOVED_TO | _ITSELF
+NAME_CHANGES = _CREATE | _DELETE | _MOVED_FROM | _MOVED_TO | _ITSELF | _ONLY_DIR
+ADD_TO_MASK = 0x20000000
+OVERFLOW = _OVERFLOW
+IGNORED = _IGNORED
+
 _EVENT = Struct("iIII")  # watch, mask, cookie, bytes of the name that follows
 # From <linux/magic.h>: ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, ZFS, F2FS, overlayfs, bcachefs. All changes to these go
 # through this kernel. Changes by other machines on a network file system, or behind FUSE, are not reported.
@@ -62,8 +72,6 @@ _LOCAL = {
 
 # Room for about 1,000 events. Others are queued in the kernel, which holds 16,384 and then reports an overflow.
 _READ = 65536
-
-_INSTEAD = "changes by other processes are noticed at the next scan of the directory"
 
 
 class Change(NamedTuple):
@@ -83,24 +91,88 @@ class Change(NamedTuple):
 RESCAN = Change("", "", False)
 
 
-class Watch:
-    """Watched directories. Close it, or use it with `with`; after that `changes` raises ClosedResourceError."""
+class Notice(NamedTuple):
+    """What the system reported: the number of the watch, the bits of the change, and the name in a directory."""
 
-    __slots__ = ("_add", "_fd", "_folders", "_removals")
+    watch: int
+    mask: int
+    name: bytes
 
-    def __init__(self, fd: int, add: Any, removals: int) -> None:  # Any: a function of the C library
+
+class Notices:
+    """An inotify instance. Close it, or use it with `with`; a task that waits then gets ClosedResourceError.
+
+    Args:
+        fd: its descriptor, which this object owns.
+        add: the function `inotify_add_watch` of the C library.
+        remove: the function `inotify_rm_watch`.
+    """
+
+    __slots__ = ("_add", "_fd", "_remove")
+
+    def __init__(self, fd: int, add: Any, remove: Any) -> None:  # Any: functions of the C library
         self._fd = fd
         self._add = add
-        self._removals = removals
-        self._folders: dict[int, str] = {}
+        self._remove = remove
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Stop watching."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            trio.lowlevel.notify_closing(fd)
+            os.close(fd)
+
+    def watch(self, path: str, mask: int) -> int:
+        """Watch a path. Returns the number of its watch, the same for the same file; below 0, `-errno` says why not."""
+        watch: int = self._add(self._fd, os.fsencode(path), mask)
+        return watch if watch >= 0 else -ctypes.get_errno()
+
+    def unwatch(self, watch: int) -> None:
+        """Remove a watch; the file may be gone already."""
+        self._remove(self._fd, watch)
+
+    async def wait(self) -> None:
+        """Wait until there are notices.
+
+        Checkpoint: always.
+        """
+        if self._fd < 0:
+            raise trio.ClosedResourceError("the watch was closed")
+        await trio.lowlevel.wait_readable(self._fd)
+
+    def read(self) -> Iterator[Notice]:
+        """The notices that wait, at most a thousand or so."""
+        if self._fd < 0:
+            raise trio.ClosedResourceError("the watch was closed")
+        try:
+            data = os.read(self._fd, _READ)
+        except BlockingIOError:
+            return
+        position = 0
+        while position < len(data):
+            watch, mask, _, size = _EVENT.unpack_from(data, position)
+            begin = position + _EVENT.size
+            position = begin + size
+            yield Notice(watch, mask, data[begin:position].rstrip(b"\0"))
+
+
+class Watch(Notices):
+    """Watched directories; after it was closed `changes` raises ClosedResourceError."""
+
+    __slots__ = ("_folders", "_removals")
+
+    def __init__(self, fd: int, add: Any, remove: Any, removals: int) -> None:
+        super().__init__(fd, add, remove)
+        self._removals = removals
+        self._folders: dict[int, str] = {}
 
     def add(self, folder: str, *, removals: bool = False) -> bool:
         """Watch another directory; False if that fails, which is logged. Watching it twice has no effect.
@@ -111,21 +183,19 @@ class Watch:
             removals: also report removed files.
         """
         mask = _WATCHED | (_REMOVALS if removals else self._removals)
-        watch = self._add(self._fd, os.fsencode(folder), mask)
+        watch = self.watch(folder, mask)
         if watch < 0:
-            number = ctypes.get_errno()
-            more = "; raise fs.inotify.max_user_watches" if number == errno.ENOSPC else ""
-            logger.warning("cannot watch %s (%s)%s", folder, os.strerror(number), more)
+            warn_not_watched(folder, -watch)
             return False
         self._folders[watch] = folder
         return True
 
     def add_itself(self, folder: str) -> bool:
         """Report when this directory is moved or removed, but no changes in it; False if that fails."""
-        watch = self._add(self._fd, os.fsencode(folder), _ITSELF | _ONLY_DIR)
+        watch = self.watch(folder, _ITSELF | _ONLY_DIR)
         if watch >= 0:
             self._folders.setdefault(watch, "")
-        return bool(watch >= 0)
+        return watch >= 0
 
     async def changes(self) -> list[Change]:
         """Wait for changes, and return them in their order; a change may be reported more than once.
@@ -135,40 +205,27 @@ class Watch:
         """
         await trio.lowlevel.checkpoint()
         while True:
-            if self._fd < 0:
-                raise trio.ClosedResourceError("the watch was closed")
             # Read only after all checkpoints: events that were read must be returned.
-            found = self._read()
+            found = [change for notice in self.read() if (change := self._change(notice)) is not None]
             if found:
                 return found
-            await trio.lowlevel.wait_readable(self._fd)
+            await self.wait()
 
-    def close(self) -> None:
-        """Stop watching. A task that waits in `changes` gets ClosedResourceError."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            trio.lowlevel.notify_closing(fd)
-            os.close(fd)
+    def _change(self, notice: Notice) -> Change | None:
+        watch, mask, name = notice
+        if mask & (_OVERFLOW | _UNMOUNT | _ITSELF):
+            return RESCAN
+        if mask & _IGNORED:
+            self._folders.pop(watch, None)  # the directory was removed
+        elif mask & (_FOLDERS if mask & _IS_DIR else _FILES | _REMOVALS) and watch in self._folders and name:
+            return Change(self._folders[watch], os.fsdecode(name), bool(mask & _IS_DIR))
+        return None
 
-    def _read(self) -> list[Change]:
-        try:
-            data = os.read(self._fd, _READ)
-        except BlockingIOError:
-            return []
-        found: list[Change] = []
-        position = 0
-        while position < len(data):
-            watch, mask, _, size = _EVENT.unpack_from(data, position)
-            begin = position + _EVENT.size
-            position = begin + size
-            if mask & (_OVERFLOW | _UNMOUNT | _ITSELF):
-                found.append(RESCAN)
-            elif mask & _IGNORED:
-                self._folders.pop(watch, None)  # the directory was removed
-            elif mask & (_FOLDERS if mask & _IS_DIR else _FILES | _REMOVALS) and watch in self._folders and size:
-                name = os.fsdecode(data[begin:position].rstrip(b"\0"))
-                found.append(Change(self._folders[watch], name, bool(mask & _IS_DIR)))
-        return found
+
+def warn_not_watched(path: str, number: int) -> None:
+    """Log that the system refused to watch a path, with this error number."""
+    more = "; raise fs.inotify.max_user_watches" if number == errno.ENOSPC else ""
+    logger.warning("cannot watch %s (%s)%s", path, os.strerror(number), more)
 
 
 def is_local(folder: str) -> bool:
@@ -180,28 +237,44 @@ def is_local(folder: str) -> bool:
 
 
 def open_watch(*, removals: bool = False) -> Watch | None:
-    """Start watching; None, which is logged, if the system has no inotify, or refuses another instance.
+    """Start watching directories; None, which is logged, if the system has no inotify, or refuses another instance.
 
     Args:
         removals: also report removed files.
     """
+    opened = _open("directories", "changes by other processes are noticed at the next scan of the directory")
+    return None if opened is None else Watch(*opened, _REMOVALS if removals else 0)
+
+
+def open_notices(what: str, instead: str) -> Notices | None:
+    """Start watching; None, which is logged, if the system has no inotify, or refuses another instance.
+
+    Args:
+        what: what is to be watched, for the log.
+        instead: what holds without inotify, for the log.
+    """
+    opened = _open(what, instead)
+    return None if opened is None else Notices(*opened)
+
+
+def _open(what: str, instead: str) -> tuple[int, Any, Any] | None:
     if not sys.platform.startswith("linux"):
-        logger.info("this system has no inotify: %s", _INSTEAD)
+        logger.info("this system has no inotify: %s", instead)
         return None
     library = ctypes.CDLL(None, use_errno=True)
     try:
-        start, add = library.inotify_init1, library.inotify_add_watch
+        start, add, remove = library.inotify_init1, library.inotify_add_watch, library.inotify_rm_watch
     except AttributeError:
-        logger.info("the C library has no inotify: %s", _INSTEAD)
+        logger.info("the C library has no inotify: %s", instead)
         return None
     start.argtypes, start.restype = [ctypes.c_int], ctypes.c_int
     add.argtypes, add.restype = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32], ctypes.c_int
+    remove.argtypes, remove.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
     fd = start(os.O_NONBLOCK | os.O_CLOEXEC)
     if fd < 0:
         logger.warning(
-            "cannot watch directories (%s): %s; raise fs.inotify.max_user_instances",
-            os.strerror(ctypes.get_errno()),
-            _INSTEAD,
+            "cannot watch %s (%s): %s; raise fs.inotify.max_user_instances",
+            *(what, os.strerror(ctypes.get_errno()), instead),
         )
         return None
-    return Watch(fd, add, _REMOVALS if removals else 0)
+    return fd, add, remove

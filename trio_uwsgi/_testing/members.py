@@ -23,10 +23,12 @@ from trio_uwsgi._signals.ticker import WallClock, time_of_day
 from trio_uwsgi._testing.clock_agent import ClockAgent
 from trio_uwsgi._testing.notes import Notes
 from trio_uwsgi._units.journal import Event, LoggingJournal
+from trio_uwsgi.compat.importing import enter
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._testing.event_buffer import EventBuffer
+    from trio_uwsgi.compat.facts import Facts
 
 __all__ = ["InheritedState", "describe_application", "main", "prepare", "run_zygote"]
 
@@ -42,6 +44,7 @@ class InheritedState:
         address: where the process table accepts their clock agents.
         clock: shows the test's time.
         began: when the runtime started, on that clock and in POSIX seconds.
+        facts: what the module `uwsgi` says of it; None without that module.
     """
 
     app: object
@@ -50,6 +53,7 @@ class InheritedState:
     address: bytes
     clock: trio.abc.Clock
     began: tuple[float, float]
+    facts: Facts | None
 
 
 _inherited: InheritedState
@@ -64,6 +68,8 @@ def run_zygote(inherited: InheritedState, descriptor: int) -> NoReturn:
     root.handlers[:] = [_EventBufferHandler()]
     while os.read(descriptor, 1) != b"\n":  # skip the line that tells a new interpreter where this package is
         continue
+    if inherited.facts is not None:
+        enter(inherited.facts)
     zygote.run_zygote(descriptor, inherited.app)
 
 

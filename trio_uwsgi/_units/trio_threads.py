@@ -1,15 +1,19 @@
 """Inspects and detaches threads of `trio.to_thread.run_sync`.
 
-Two questions are answered from stacks, through public interfaces: is this thread in a `from_thread` call, and does this
-task wait for its thread? One operation has no public interface in Trio: detaching a thread whose call did not allow
-that. Nothing here starts threads: see `pool_thread.py` and `_testing/clock_hold.py`.
+Three questions are answered from stacks, through public interfaces: is this thread in a `from_thread` call, does it
+wait for the calling thread, and does this task wait for its thread? One operation has no public interface in Trio:
+detaching a thread whose call did not allow that. Nothing here starts threads: see `pool_thread.py` and
+`_testing/clock_hold.py`.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import concurrent.futures.thread
 import inspect
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from types import FrameType
 
@@ -18,6 +22,8 @@ import trio
 
 _FROM_THREAD = frozenset({trio.from_thread.run.__code__, trio.from_thread.run_sync.__code__})
 _TO_THREAD = inspect.unwrap(trio.to_thread.run_sync).__code__
+_RUN_WORK = concurrent.futures.thread._WorkItem.run.__code__
+_JOIN, _RESULT = threading.Thread.join.__code__, concurrent.futures.Future.result.__code__
 _WAITING = inspect.unwrap(trio.lowlevel.wait_task_rescheduled).__code__
 
 
@@ -26,12 +32,25 @@ def asks_its_task(ident: int) -> bool:
 
     A call with a `trio_token` does not count: a system task serves it, not the task that waits for the thread.
     """
-    frame = sys._current_frames().get(ident)
-    while frame is not None:
+    for frame in _frames(ident):
         if frame.f_code in _FROM_THREAD:
             return frame.f_locals.get("trio_token") is None
-        frame = frame.f_back
     return False
+
+
+def waits_for_caller(ident: int) -> bool:
+    """Does the thread `ident` join the calling thread, or wait for the future that this computes?"""
+    mine = {id(threading.current_thread())}
+    mine |= {id(frame.f_locals["self"].future) for frame in _frames(threading.get_ident()) if frame.f_code is _RUN_WORK}
+    waits = (frame for frame in _frames(ident) if frame.f_code in (_JOIN, _RESULT))
+    return any(id(frame.f_locals["self"]) in mine for frame in waits)
+
+
+def _frames(ident: int) -> Iterator[FrameType]:
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def thread_calls(task: trio.lowlevel.Task) -> list[bool]:

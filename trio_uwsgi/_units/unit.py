@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from trio_uwsgi._caches.caches import Caches
     from trio_uwsgi._link.link import Link
     from trio_uwsgi._locks.locks import Locks
+    from trio_uwsgi._metrics.metrics import Metrics
     from trio_uwsgi._nodes.client import Nodes
+    from trio_uwsgi._queues.queue import Queue
     from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._shared_areas.areas import SharedAreas
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._signals.ticker import MemberTimers
     from trio_uwsgi._spool.directories import Spools
@@ -38,12 +41,16 @@ __all__ = ["UNIT", "Member", "Services", "Unit"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What members share and what outlives them: caches, locks, connections to other nodes, directories of spoolers;
-    the names of the alarms; the options under uWSGI's names; `mercy`, the graceful shutdown timeout in seconds.
+    """What members share and what outlives them: caches, the shared queue, metrics, locks, shared areas, connections to
+    other nodes, directories of spoolers; the names of the alarms; the options under uWSGI's names; `mercy`, the
+    graceful shutdown timeout in seconds.
     """
 
     caches: Caches
+    queue: Queue
+    metrics: Metrics
     locks: Locks
+    areas: SharedAreas
     nodes: Nodes
     spools: Spools
     alarms: frozenset[str]

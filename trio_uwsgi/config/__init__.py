@@ -10,8 +10,12 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `tls.py`          addresses that serve HTTPS, with their certificates
     `sources.py`      where a connection may come from
     `mules.py`        pools of mules, and farms
+    `log_format.py`   the format of the access log
+    `metrics.py`      counters and gauges that applications define
+    `queues.py`       the shared queue
     `static.py`       where static files are
     `process.py`      what a standalone server does to its process: user, directory, pidfile
+    `values.py`       options with several forms, read and checked one by one
     `checks.py`       wrong types, impossible values, contradictions
 
 A wrong value is refused when the `Config` is made, before anything has started. What only the operating system can
@@ -22,8 +26,9 @@ user that does not exist in `_program/`. The command line is read in `_program/c
 
 from trio_uwsgi.config.addresses import Address as Address
 from trio_uwsgi.config.config import Config as Config
+from trio_uwsgi.config.metrics import Metric as Metric
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
 from trio_uwsgi.config.tls import Tls as Tls
 
-__all__ = ["Address", "Cache", "Config", "Mules", "Tls"]
+__all__ = ["Address", "Cache", "Config", "Metric", "Mules", "Tls"]

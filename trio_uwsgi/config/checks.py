@@ -8,28 +8,17 @@ from __future__ import annotations
 import difflib
 import math
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.options import Cache, Mules
-from trio_uwsgi.config.sources import FORWARDED_HEADERS
+from trio_uwsgi.config.options import Mules
+from trio_uwsgi.config.values import takes_a_free_port
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi.config.config import Config
 
-__all__ = [
-    "all_of",
-    "caches",
-    "contradictions",
-    "header_names",
-    "impossible_values",
-    "is_path_prefix",
-    "path_prefix",
-    "paths",
-    "several_addresses",
-]
+__all__ = ["all_of", "contradictions", "impossible_values"]
 
 # Smallest value of each number, and the advice for a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
@@ -40,6 +29,9 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "spooler_max_tries": (0, "use 0 for no limit"),
     "spooler_harakiri": (0, "use 0 for no limit"),
     "locks": (0, "use 0 or more: it is the highest number of a lock"),
+    "queue": (0, "use 0 for no shared queue"),
+    "queue_blocksize": (1, "use 1 or more: it is the longest message, in bytes"),
+    "queue_store_sync": (0, "use 0 to leave flushing to the system"),
     "signal_queue": (1, "use 1 or more: signals are queued until their handler runs"),
     "message_queue": (1, "use 1 or more: messages are queued until a mule takes them"),
     "max_header_size": (256, "use 256 or more: no real request fits in less"),
@@ -65,6 +57,8 @@ _INTEGERS = (
     "spooler_processes",
     "spooler_max_tries",
     "locks",
+    "queue",
+    "queue_blocksize",
     "signal_queue",
     "message_queue",
     "max_header_size",
@@ -83,12 +77,14 @@ _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
 _STOPS = ("mercy", "drain_delay", "stop_streams")
-_SECONDS = (*_HARAKIRIS, "max_worker_lifetime", "import_timeout", "alarm_freq", *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES)
+_OTHERS = ("max_worker_lifetime", "import_timeout", "alarm_freq", "queue_store_sync")
+_SECONDS = (*_HARAKIRIS, *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES, *_OTHERS)
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
     "catch_exceptions",
+    "compat",
     "disable_logging",
     "early_hints",
     "lazy_apps",
@@ -162,6 +158,8 @@ def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
             yield ConfigError(f"{name}={value} leaves the peer no time", remedy)
         elif name in _PAUSES and not 0.001 <= value <= 365 * 86400:
             yield ConfigError(f"{name}={value} is out of range", "use 0.001 seconds to a year (31,536,000 s)")
+        elif name == "queue_store_sync" and math.isinf(value):
+            yield ConfigError("queue_store_sync=inf would never be reached", "use 0 to leave flushing to the system")
         elif name in _HARAKIRIS and math.isinf(value):
             yield ConfigError(f"{name}=inf would never be reached", "use 0 for no limit")
         elif name == "drain_delay" and math.isinf(value):
@@ -191,121 +189,14 @@ def _wrong_timezone(key: object) -> Iterator[ConfigError]:
         yield ConfigError(f"timezone={key!r} does not exist on this machine", remedy)
 
 
-def several_addresses(option: str, given: object) -> tuple[Address, ...]:
-    """Read the value of an option that is one address or several.
-
-    Raises:
-        ConfigError: it is neither, or names an address twice.
-    """
-    items = [given] if isinstance(given, str | Address) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(
-            f"{option}={given!r} is not an address", f"write {option}='127.0.0.1:8000', or a list of such addresses"
-        )
-    found: list[Address] = []
-    for item in items:
-        if not isinstance(item, str | Address):
-            raise ConfigError(
-                f"{option} has {item!r} in it, which is not an address",
-                f"write {option}='127.0.0.1:8000', or a list of such addresses",
-            )
-        address = Address.parse(item) if isinstance(item, str) else item
-        if address in found and not _takes_a_free_port(address):
-            raise ConfigError(f"{option} names {address} twice", "name each address once")
-        found.append(address)
-    return tuple(found)
-
-
-def _takes_a_free_port(address: Address) -> bool:
-    return address.kind == "tcp" and address.port == 0
-
-
-def caches(given: object) -> tuple[Cache, ...]:
-    """Read the value of `caches`.
-
-    Raises:
-        ConfigError: it is not a list of caches, or two of them have the same name or store.
-    """
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise ConfigError(f"caches={given!r} is not a list", "write caches=[Cache('default', items=1000)]")
-    found: dict[str, Cache] = {}
-    for cache in given:
-        if not isinstance(cache, Cache):
-            raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
-        if cache.name in found:
-            raise ConfigError(f"two caches are called {cache.name!r}", "give each its own name")
-        if cache.store is not None and cache.store in [other.store for other in found.values()]:
-            raise ConfigError(f"two caches have the store {cache.store!r}", "give each its own file")
-        found[cache.name] = cache
-    return tuple(found.values())
-
-
-def paths(option: str, given: object) -> tuple[str, ...]:
-    """Read the value of an option that is one path or several.
-
-    Raises:
-        ConfigError: it is neither, or names a path twice.
-    """
-    items = [given] if isinstance(given, str) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(f"{option}={given!r} is not a path", f"write {option}='jobs', or a list of such paths")
-    found: dict[str, None] = {}
-    for item in items:
-        if not isinstance(item, str) or not item or "\0" in item:
-            raise ConfigError(f"{option} has {item!r} in it, which is not a path", f"write {option}='jobs'")
-        if item in found:
-            raise ConfigError(f"{option} names {item} twice", "name each path once")
-        found[item] = None
-    return tuple(found)
-
-
-def is_path_prefix(text: str) -> bool:
-    """Is it the beginning of a path, of one segment or several?"""
-    return text.startswith("/") and not text.endswith("/") and "//" not in text and "?" not in text
-
-
-def path_prefix(option: str, given: object) -> str:
-    """Read the value of `root_path`.
-
-    Raises:
-        ConfigError: it is not a prefix of a path.
-    """
-    if given == "":
-        return ""
-    if not isinstance(given, str) or not is_path_prefix(given):
-        raise ConfigError(f"{option}={given!r} is not a prefix of a path", "write '/shop', without a slash at its end")
-    return given
-
-
-def header_names(option: str, given: object) -> tuple[str, ...]:
-    """Read the value of `forwarded_headers`: one name or several.
-
-    Raises:
-        ConfigError: a name is not one of those that are read, or they do not go together.
-    """
-    items = (given,) if isinstance(given, str) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(f"{option}={given!r} is not a list of headers", f"write {option}={FORWARDED_HEADERS[:2]}")
-    names = tuple(item.lower() if isinstance(item, str) else item for item in items)
-    for name in names:
-        if name not in FORWARDED_HEADERS:
-            raise ConfigError(f"{option} has {name!r} in it, which is not read", f"use {', '.join(FORWARDED_HEADERS)}")
-    if "forwarded" in names and len(names) > 1:
-        raise ConfigError(
-            f"{option} has 'forwarded' and others in it, which may contradict each other",
-            "name 'forwarded' alone, or none but x-forwarded headers",
-        )
-    return names
-
-
 def contradictions(config: Config) -> Iterator[ConfigError]:
     """Values that contradict each other, or have no effect without another one."""
     for address in config.addresses:
-        if address in config.uwsgi_addresses and not _takes_a_free_port(address):
+        if address in config.uwsgi_addresses and not takes_a_free_port(address):
             yield ConfigError(f"http and socket both name {address}", "give each protocol its own address")
     secure = tuple(tls.where for tls in config.tls)
     for address in secure:
-        if address in config.addresses + config.uwsgi_addresses and not _takes_a_free_port(address):
+        if address in config.addresses + config.uwsgi_addresses and not takes_a_free_port(address):
             yield ConfigError(f"https and another option both name {address}", "give each protocol its own address")
     if config.placement == "process" and any(tls.context is not None for tls in config.tls):
         yield ConfigError(
@@ -327,6 +218,7 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     for name, is_set in (("spooler_cheap", config.spooler_cheap), ("spooler_processes", config.spooler_processes > 1)):
         if is_set and not config.spooler:
             yield ConfigError(f"{name} is set, but there is no spooler", f"add spooler='jobs', or leave {name} out")
+    yield from _without_queue(config)
     for alarm in config.alarm_options.alarms.values():
         if alarm.kind == "mule" and (most := config.mule_pool.max) < max(1, alarm.number):
             problem = f"alarm {alarm.name!r} goes to a mule that does not exist: {_mules(most)}"
@@ -344,6 +236,17 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
     yield from _without_replacements(config)
     if config.interface == "wsgi" and config.lifespan == "on":
         yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
+
+
+def _without_queue(config: Config) -> Iterator[ConfigError]:
+    """Options of the shared queue, where there is none."""
+    store = config.queue_store
+    if store is not None and (not isinstance(store, str) or not store or "\0" in store):
+        yield ConfigError(f"queue_store={store!r} is not a path", "write the path of a file")
+    if store is not None and not config.queue:
+        yield ConfigError("queue_store is set, but there is no queue", "set queue=100, or leave queue_store out")
+    if config.queue_store_sync and store is None:
+        yield ConfigError("queue_store_sync is set without a store", "set queue_store, or leave queue_store_sync out")
 
 
 def _without_replacements(config: Config) -> Iterator[ConfigError]:

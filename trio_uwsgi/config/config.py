@@ -11,16 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.checks import (
-    all_of,
-    caches,
-    contradictions,
-    header_names,
-    impossible_values,
-    path_prefix,
-    paths,
-    several_addresses,
-)
+from trio_uwsgi.config.checks import all_of, contradictions, impossible_values
 from trio_uwsgi.config.connections import (
     HttpLimits,
     HttpTimeouts,
@@ -29,6 +20,7 @@ from trio_uwsgi.config.connections import (
     StreamEnds,
     WebSocketOptions,
 )
+from trio_uwsgi.config.metrics import Metric  # noqa: TC001  # get_type_hints(Config) needs it
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
@@ -41,10 +33,10 @@ from trio_uwsgi.config.options import (
     RecyclingLimits,
     SpoolerOptions,
 )
-from trio_uwsgi.config.process import commands
-from trio_uwsgi.config.sources import read_sources
-from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
-from trio_uwsgi.config.tls import Tls, several_tls
+from trio_uwsgi.config.queues import QueueOptions
+from trio_uwsgi.config.static import StaticOptions, expiries
+from trio_uwsgi.config.tls import Tls  # noqa: TC001  # likewise
+from trio_uwsgi.config.values import READERS
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Config", "Interface", "Lifespan"]
@@ -53,24 +45,6 @@ Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory", "process"]
 _DEFAULT = Address.tcp("127.0.0.1", 8000)
-_READERS: Mapping[str, Callable[[str, object], object]] = {
-    "socket": several_addresses,
-    "http": lambda name, given: None if given is None else several_addresses(name, given),
-    "https": several_tls,
-    "caches": lambda name, given: caches(given),
-    "spooler": paths,
-    "touch_reload": paths,
-    "attach_daemon": commands,
-    "static_map": lambda name, given: static_maps(given),
-    "static_index": lambda name, given: index_names(given),
-    "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},
-    "check_static": paths,
-    "static_safe": paths,
-    "forwarded_allow": read_sources,
-    "proxy_protocol": read_sources,
-    "forwarded_headers": header_names,
-    "root_path": path_prefix,
-}
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
@@ -252,13 +226,38 @@ class Config:
     # Start a spooler when there is work for it, and stop it after 10 seconds without work.
     spooler_cheap: bool = False
 
-    # ----- caches, locks and alarms
+    # ----- caches, the shared queue, metrics, locks and alarms
 
     # Caches, shared by all members. The first one is the default where a call names none.
     caches: Sequence[Cache] = ()
 
+    # Slots of the shared queue of `uwsgi.queue_push`, each for one message; 0: there is no such queue. If all slots
+    # are taken, a new message overwrites the oldest one. uWSGI's option of this name.
+    queue: int = 0
+
+    # The longest message of the shared queue, in bytes. uWSGI's option of this name, which has 16 bytes less for a
+    # message, and has to make the queue a multiple of the size of a page of memory.
+    queue_blocksize: int = 8192
+
+    # A file that keeps the messages of the shared queue across restarts; it is created if it does not exist. Once a
+    # call has returned, what it changed survives `kill -9`. uWSGI's option of this name has another format.
+    queue_store: str | None = None
+
+    # Seconds between two flushes of `queue_store` to the disk, so that older changes also survive a crash of the
+    # machine; 0 leaves flushing to the system. uWSGI's option of this name.
+    queue_store_sync: float = 0
+
+    # Counters and gauges of the application, which all members share, as in [Metric("orders")]. `Runtime.statistics`
+    # lists them. uWSGI's option `metric`, without `enable-metrics`.
+    metrics: Sequence[Metric] = ()
+
     # The highest number of a user lock. Lock 0 always exists. uWSGI's option of this name counts in the same way.
     locks: int = 0
+
+    # Shared areas: the size of each in bytes, as in [4096, 65536]. All members read and write them by position, with
+    # `uwsgi.sharedarea_read` and others. uWSGI's `sharedarea` counts in pages of 4,096 bytes, as the command line does:
+    # `--sharedarea 16`, or `--sharedarea size=100`. Default: none.
+    sharedarea: Sequence[int] = ()
 
     # Alarms and what each does: "log:PREFIX", "cmd:SHELL", "signal:N", "mule:N", "curl:URL", or a function that is
     # called with the message.
@@ -276,6 +275,11 @@ class Config:
     # Import the application in each process, instead of forking members from a process that has imported it: for code
     # that starts threads or opens connections when it is imported. Each member takes the time and memory of an import.
     lazy_apps: bool = False
+
+    # Have the modules `uwsgi` and `uwsgidecorators` in the processes that import the application and run members, for
+    # code that was written for uWSGI. Libraries that can import `uwsgi` take that as proof that they run under uWSGI.
+    # The default is True, so that such an application needs no option.
+    compat: bool = True
 
     # Reload one worker at a time: start a new one, stop the old one, then go on to the next. For machines without
     # memory for all workers twice. Until the reload has finished, both versions of the application serve requests.
@@ -446,20 +450,25 @@ class Config:
     # ----- logging
 
     # Disable the access log, as uWSGI's option of this name. Warnings, errors and start-up messages are still logged.
+    # A request that calls `uwsgi.log_this_request()` is logged all the same.
     disable_logging: bool = False
+
+    # Format of the lines of the access log, as in "%(addr) %(method) %(uri) %(status) %(msecs)"; None is the usual one.
+    # `%(name)` is one of uWSGI's variables, `%(var.NAME)` one of the WSGI environ, and any other name a log variable,
+    # which the application sets with `uwsgi.set_logvar`. What has no value is shown as `-`. Of uWSGI's variables there
+    # are addr, cl, core, ctime, epoch, host, ltime, method, micros, modifier1, modifier2, msecs, pid, proto, referer,
+    # rsize, secs, size, status, time, tmicros, tmsecs, uagent, uri, user and wid. `size` is that of the body, as
+    # `rsize`; in uWSGI it includes the head.
+    log_format: str | None = None
 
     def __post_init__(self) -> None:
         problems = list(impossible_values(self, _CHOICES))
-        for name, read in _READERS.items():
+        for name, read in READERS.items():
             try:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:
                 problems.append(error)
-        for group in (
-            "access_rules",
-            "alarm_options",
-            "process_options",
-        ):  # made for their checks only
+        for group in ("access_rules", "alarm_options", "process_options"):  # made for their checks only
             try:
                 getattr(self, group)
             except ConfigError as error:
@@ -522,6 +531,11 @@ class Config:
             cheap=self.spooler_cheap,
             harakiri=self.spooler_harakiri,
         )
+
+    @property
+    def queue_options(self) -> QueueOptions:
+        """What the shared queue needs."""
+        return QueueOptions(self.queue, self.queue_blocksize, self.queue_store, self.queue_store_sync)
 
     @property
     def recycling_limits(self) -> RecyclingLimits:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from trio_uwsgi._link.frames import Reload
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
-from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import NotServing
-from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread
+from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread, unit_here
 
 __all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
 
@@ -42,7 +41,7 @@ class _Options(Mapping[str, bytes | bool | list[bytes]]):
 
 
 def _options() -> Mapping[str, bytes | bool | list[bytes]]:
-    unit = UNIT.get(None)
+    unit = unit_here()
     return {} if unit is None else unit.member.services.options
 
 
@@ -59,7 +58,7 @@ def masterpid() -> int:
     Checkpoint: never.
     uWSGI: `uwsgi.masterpid`.
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     return 0 if unit is None else unit.member.services.master_pid
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import trio
 
 from trio_uwsgi._nodes.client import Nodes
+from trio_uwsgi._units.app_threads import app_thread, is_trios_thread
 from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import NotServing
@@ -23,6 +24,7 @@ __all__ = [
     "default_registry",
     "on_trios_thread",
     "registering",
+    "unit_here",
 ]
 
 if TYPE_CHECKING:
@@ -46,8 +48,16 @@ def default_registry() -> Registry:
 
 def current_registry() -> Registry:
     """The registry for declarations that the calling code makes."""
-    unit = UNIT.get(None)
+    unit = unit_here()
     return default_registry() if unit is None else unit.member.registry
+
+
+def unit_here() -> Unit | None:
+    """The unit of work that the calling code belongs to; None outside of a running member."""
+    unit = UNIT.get(None)
+    if unit is None and not trio.lowlevel.in_trio_run() and not is_trios_thread():
+        return app_thread()
+    return unit
 
 
 def current_unit(call: str, remedy: str) -> Unit:
@@ -56,7 +66,7 @@ def current_unit(call: str, remedy: str) -> Unit:
     Raises:
         NotServing: there is none; the text says where `uwsgi.<call>()` works.
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     if unit is None:
         raise NotServing(f"uwsgi.{call}()", remedy)
     return unit
@@ -87,17 +97,21 @@ def as_text(what: str, value: str) -> str:
 def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call a function on Trio's thread, which owns the members and the tasks that wait.
 
-    Called on a thread of Trio's, this switches to Trio's own thread and back. Where Trio does not run, and in a thread
-    that Trio did not start, it calls the function directly.
+    Called in a thread of a member, this switches to Trio's own thread and back. Outside of members, and where Trio does
+    not run, it calls the function directly.
     """
     if trio.lowlevel.in_trio_run():
         return func(*args)
-    if UNIT.get(None) is None:
-        try:
-            trio.from_thread.check_cancelled()
-        except RuntimeError:
-            return func(*args)
-    return trio.from_thread.run_sync(func, *args)
+    if is_trios_thread():
+        return trio.from_thread.run_sync(func, *args)
+    thread = app_thread()
+    if thread is None:
+        return func(*args)
+
+    async def call() -> T:
+        return func(*args)
+
+    return thread.run("a function of uwsgi", call)
 
 
 def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:

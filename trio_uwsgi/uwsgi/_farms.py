@@ -9,10 +9,9 @@ from typing import TypeVar
 from trio_uwsgi._link.frames import Post
 from trio_uwsgi._runtime.message_arguments import as_farm, as_message
 from trio_uwsgi._signals.mule_functions import MuleMessage
-from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread, unit_here
 from trio_uwsgi.uwsgi._mules import messages_of_program
 
 __all__ = ["farm", "farm_get_msg", "farm_msg", "in_farm"]
@@ -102,7 +101,7 @@ def in_farm(name: str | None = None) -> bool:
     Checkpoint: never.
     uWSGI: `uwsgi.in_farm`, which returns False for a farm that does not exist.
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     headcount = None if unit is None else unit.member.registry.headcount
     if unit is None or headcount is None:
         return False

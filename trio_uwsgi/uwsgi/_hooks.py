@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from trio_uwsgi._units.unit import UNIT
+from trio_uwsgi._units.app_threads import outlives_its_member
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, unit_here
 
 __all__ = ["atexit", "post_fork", "stopping", "wait_stopping"]
 
@@ -78,7 +78,7 @@ def stopping() -> bool:
     member that is a process it works even while the code blocks the event loop.
 
     Returns:
-        False outside of a running member.
+        False outside of a running member; True in a thread of the application whose member has stopped.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: there is no such call.
     Example:
@@ -86,9 +86,9 @@ def stopping() -> bool:
             start_response("503 Stopping" if uwsgi.stopping() else "200 OK", [])
             return []
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     if unit is None:
-        return False
+        return outlives_its_member()
     member = unit.member
     return member.inbox.stop_announced.is_set() or (member.heartbeat is not None and member.heartbeat.is_stopping)
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import trio
 
-from trio_uwsgi._units.unit import UNIT
-from trio_uwsgi.uwsgi._base import as_number, current_unit, on_trios_thread
+from trio_uwsgi.uwsgi._base import as_number, current_unit, on_trios_thread, unit_here
 
 __all__ = ["harakiri", "mule_id", "set_user_harakiri", "worker_id"]
 
@@ -33,7 +32,7 @@ def mule_id() -> int:
 
 
 def _number(kind: str) -> int:
-    unit = UNIT.get(None)
+    unit = unit_here()
     return unit.member.number if unit is not None and unit.member.kind == kind else 0
 
 

@@ -12,11 +12,11 @@ _NOT_HERE = "it is not supported"
 
 _INSTEAD = {
     **dict.fromkeys(("workers", "total_requests", "listen_queue", "mem", "logsize", "sockets", "cores"), _STATISTICS),
-    **dict.fromkeys(("set_logvar", "get_logvar", "log_this_request", "add_var", "set_warning_message"), _ENVIRON),
+    **dict.fromkeys(("add_var", "set_warning_message"), _ENVIRON),
     **dict.fromkeys(("sendfile", "offload", "route"), _PROXY),
     **dict.fromkeys(("start_response", "green_schedule", "loop"), _RESPONSES),
     **dict.fromkeys(("chunked_read", "chunked_read_nb"), "read environ['wsgi.input'], which has chunked bodies too"),
-    **dict.fromkeys(("numproc", "buffer_size", "has_threads"), "read it from uwsgi.opt"),
+    **dict.fromkeys(("numproc", "buffer_size", "has_threads", "queue_size"), "read it from uwsgi.opt"),
     "log": "use Python's logging",
     "micros": "use time.time_ns() // 1000",
     **dict.fromkeys(("stop",), "send SIGTERM to uwsgi.masterpid(), or call Runtime.stop()"),
@@ -38,16 +38,19 @@ _INSTEAD = {
     **dict.fromkeys(("mulefunc",), "send a message, to @uwsgi.mule_message_handler, or a job, to @uwsgi.spool_handler"),
     **dict.fromkeys(("thread",), "use a Trio nursery in @uwsgi.mule(1), or start a thread yourself"),
     **dict.fromkeys(("get_free_signal",), "@uwsgi.signal_handler without a number takes a free one"),
-    **dict.fromkeys(
-        ("filemon",), "there are no file monitors; watch the file in the program of a mule, @uwsgi.mule(1)"
-    ),
 }
 _FAMILIES = {
-    "add_file_monitor": _INSTEAD["filemon"],
-    "queue_": "there are no queues; send messages to mules, or jobs to a spooler",
     "websocket_": "WebSocket is not served",
-    "metric_": "there are no metrics; count in a cache, with uwsgi.cache_inc, or read Runtime.statistics()",
-    "sharedarea_": "there are no shared areas; use a cache",
+    "sharedarea_readbyte": "use uwsgi.sharedarea_read8",
+    "sharedarea_writebyte": "use uwsgi.sharedarea_write8",
+    "sharedarea_readlong": "use uwsgi.sharedarea_read64",
+    "sharedarea_writelong": "use uwsgi.sharedarea_write64",
+    "sharedarea_inclong": "use uwsgi.sharedarea_inc64",
+    "sharedarea_object": "use uwsgi.sharedarea_memoryview",
+    **dict.fromkeys(
+        ("sharedarea_rlock", "sharedarea_wlock", "sharedarea_unlock"),
+        "each call is atomic; where several belong together, hold a lock with uwsgi.locked",
+    ),
     "snmp_": _NOT_HERE,
     "erlang": _NOT_HERE,
     "legion_": "there are no legions",

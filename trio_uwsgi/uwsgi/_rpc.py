@@ -11,7 +11,7 @@ from trio_uwsgi._nodes.rpc import call_function
 from trio_uwsgi._nodes.rpc_functions import check_rpc_name
 from trio_uwsgi._protocol.remote_answers import Answer, Failure, RpcAnswer, SignalAnswer
 from trio_uwsgi._protocol.remote_calls import RpcCall, SignalCall
-from trio_uwsgi._runtime.registry import check_signum
+from trio_uwsgi._signals.handlers import check_signum
 from trio_uwsgi.errors import NodeClosed, RpcError, SignalRefused
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, on_trios_thread

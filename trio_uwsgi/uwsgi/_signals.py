@@ -7,8 +7,7 @@ from contextvars import ContextVar
 from typing import TypeVar, overload
 
 from trio_uwsgi._link.frames import Raise
-from trio_uwsgi._runtime.registry import check_signum
-from trio_uwsgi._signals.handlers import Registering, SignalHandler  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._signals.handlers import Registering, SignalHandler, check_signum  # for typing.get_type_hints
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread, registering
 
@@ -134,8 +133,13 @@ async def signal_wait(signum: int | None = None) -> int:
             "a signal handler cannot wait for a signal: its member runs them one at a time; wait in a mule's program"
         )
     number = await unit.member.inbox.wait_signal(signum)
-    _received.set(number)
+    note_received(number)
     return number
+
+
+def note_received(number: int) -> None:
+    """Have `signal_received` return this number in the calling code."""
+    _received.set(number)
 
 
 def signal_received() -> int:

@@ -6,11 +6,13 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 
+import trio
+
 from trio_uwsgi._protocol.remote_answers import Failure, SignalAnswer
 from trio_uwsgi._protocol.remote_calls import SpoolCall
 from trio_uwsgi._spool.functions import SPOOL_IGNORE, SPOOL_OK, SPOOL_RETRY, Job, SpoolMethod
 from trio_uwsgi._spool.request import JobVars, SpoolRequest, make_request, named_vars
-from trio_uwsgi._units.unit import UNIT
+from trio_uwsgi._spool.scan import job_paths, read_job
 from trio_uwsgi.errors import NodeClosed, SpoolRefused
 from trio_uwsgi.uwsgi._awaiting import awaited, called_as
 from trio_uwsgi.uwsgi._base import (
@@ -21,10 +23,13 @@ from trio_uwsgi.uwsgi._base import (
     current_unit,
     declaring,
     on_trios_thread,
+    unit_here,
 )
 
 if TYPE_CHECKING:
     from trio_uwsgi._spool.directories import Spools
+    from trio_uwsgi._spool.directory import Spool
+    from trio_uwsgi._spool.files import SpoolFolder
 
 __all__ = [
     "SPOOL_IGNORE",
@@ -62,6 +67,14 @@ class Spooled(Protocol):
         Cancellation: nothing was queued.
         """
 
+    def spool_sync(self, /, *args: object, **given: object) -> bytes:
+        """Queue a job for this function from synchronous code; otherwise as `spool`.
+
+        Raises:
+            TypeError, SpoolError, JobTooLarge, NoSpooler, NotServing: as `uwsgi.spool`.
+        Checkpoint: never; it writes the job's file in the calling thread.
+        """
+
 
 @overload
 def spool_handler(func: Callable[..., object], /) -> Spooled: ...
@@ -85,6 +98,8 @@ def spool_handler(
     max_tries: int | None = None,
 ) -> Spooled | Callable[[Callable[..., object]], Spooled]:
     """Decorate a function for jobs: the spooler runs it, and its new method `spool()` queues a job for it.
+
+    Synchronous code calls `f.spool_sync()`, which takes the same arguments.
 
     `await f.spool(number="17", at=tomorrow)` queues a job with these vars; the spooler calls `f` with the `Job`. With
     `pass_arguments=True`, `await f.spool(17, when="now")` makes the spooler call `f(17, when="now")`. In addition,
@@ -183,11 +198,16 @@ async def spool(
 
 
 async def _submit(request: SpoolRequest) -> bytes:
+    return await directory_for(request).submit(request)
+
+
+def directory_for(request: SpoolRequest) -> Spool:
+    """The directory in which a job is queued."""
     unit = current_unit("spool", "from other code use the spool() of the Runtime that serve() starts")
-    return await unit.member.services.spools.get(request.spooler).submit(request)
+    return unit.member.services.spools.get(request.spooler)
 
 
-SpoolMethod.submit = staticmethod(called_as("f.spool", _submit, "functools.partial(f.spool, ...)"))
+SpoolMethod.submit = staticmethod(called_as("f.spool", "f.spool_sync", _submit))
 
 
 @awaited
@@ -228,6 +248,20 @@ def _spools(call: str) -> Spools:
     return current_unit(call, "call it in a request, a handler or a job").member.services.spools
 
 
+def folder_of_jobs(spooler: str | None) -> SpoolFolder:
+    """The directory that `spooler_jobs` lists."""
+    if spooler is not None:
+        as_text("a spooler's directory", spooler)
+    return _spools("spooler_jobs").get(spooler).folder
+
+
+def folder_of_job(path: str | bytes) -> SpoolFolder:
+    """The directory of the job that `spooler_get_task` reads."""
+    if not isinstance(path, str | bytes):
+        raise TypeError(f"the path of a job's file is str or bytes, not {path!r}")
+    return _spools("spooler_get_task").of_path(os.fsdecode(path)).folder
+
+
 @awaited
 async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
     """List the paths of all jobs in a spooler's directory, running ones too, in the order in which they will run.
@@ -243,9 +277,7 @@ async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
     Cancellation: nothing has changed.
     uWSGI: `uwsgi.spooler_jobs`, which lists the first directory only, without jobs that have a priority.
     """
-    if spooler is not None:
-        as_text("a spooler's directory", spooler)
-    return await _spools("spooler_jobs").get(spooler).jobs()
+    return await trio.to_thread.run_sync(job_paths, folder_of_jobs(spooler))
 
 
 @awaited
@@ -264,10 +296,7 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
     Cancellation: nothing has changed.
     uWSGI: `uwsgi.spooler_get_task`, which returns None for a job that is running, and reads any file.
     """
-    if not isinstance(path, str | bytes):
-        raise TypeError(f"the path of a job's file is str or bytes, not {path!r}")
-    text = os.fsdecode(path)
-    return await _spools("spooler_get_task").of_path(text).read(text)
+    return await trio.to_thread.run_sync(read_job, folder_of_job(path), os.fsdecode(path))
 
 
 def set_spooler_frequency(seconds: float) -> None:
@@ -296,7 +325,7 @@ def i_am_the_spooler() -> bool:
     Checkpoint: never.
     uWSGI: `uwsgi.i_am_the_spooler`, which returns True or None.
     """
-    unit = UNIT.get(None)
+    unit = unit_here()
     return unit is not None and unit.member.kind == "spooler"
 
 

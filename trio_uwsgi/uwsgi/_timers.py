@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._runtime.registry import Registry, check_signum
-from trio_uwsgi._signals.handlers import Registering  # noqa: TC001  # for typing.get_type_hints
+from trio_uwsgi._signals.handlers import Registering, check_signum
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._signals.timer_specs import cron_spec
-from trio_uwsgi._units.unit import UNIT
-from trio_uwsgi.uwsgi._base import as_number, current_registry, default_registry, on_trios_thread, registering
+from trio_uwsgi.uwsgi._base import (
+    as_number,
+    current_registry,
+    default_registry,
+    on_trios_thread,
+    registering,
+    unit_here,
+)
 
 if TYPE_CHECKING:
+    from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.ticker import MemberTimers
 
 __all__ = ["TimerHandle", "add_cron", "add_ms_timer", "add_rb_timer", "add_timer", "cron", "rbtimer", "timer"]
@@ -58,7 +64,7 @@ class TimerHandle:
 def _add(signum: int, rule: Rule, late: str, overlap: bool) -> TimerHandle:
     check_signum(signum)
     timer = Timer(signum, rule, late=late, overlap=overlap)
-    unit = UNIT.get(None)
+    unit = unit_here()
     if unit is None:
         registry = default_registry()
         return TimerHandle(registry._declare(timer), registry)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any  # ASGI's arguments; what commands take and return differs from one to the next
@@ -109,7 +110,8 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
         body, more = body + event["body"], event["more_body"]
     name, args = ast.literal_eval(body.decode())
     try:
-        outcome = ("returned", await (OWN.get(name) or getattr(uwsgi, name))(*args))
+        result = (OWN.get(name) or getattr(uwsgi, name))(*args)
+        outcome = ("returned", await result if inspect.isawaitable(result) else result)
     except Exception as error:
         outcome = ("raised", (type(error).__name__, str(error)))
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})

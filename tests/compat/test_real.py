@@ -1,0 +1,97 @@
+"""An application of uWSGI, with its decorators, behind a real server in each mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.real.servers import serving, until
+
+pytestmark = pytest.mark.real
+
+SOURCE = """
+import uwsgi
+from uwsgidecorators import farm, lock, mule, mulefunc, mulemsg, postfork, rpc, signal, spool, timer
+
+def note(name, value=b"1"):
+    uwsgi.cache_update(name, value)
+
+@timer(1, target="mule1")
+def tick(signum):
+    note("timer")
+
+@signal(99, target="mule")
+def on_signal(signum):
+    note("signal", b"%d" % signum)
+
+@spool(pass_arguments=True)
+def job(number, text):
+    note("job", f"{number} {text}")
+
+@mulefunc(1)
+def heavy(value):
+    note("mulefunc", value)
+
+@postfork
+def begin():
+    uwsgi.cache_inc("begun")
+
+@mule(2)
+def program():
+    note("mule", b"%d" % uwsgi.mule_id())
+
+@mulemsg(3)
+def message(data):
+    note("mulemsg", data)
+
+@farm("f")
+def of_farm(data):
+    note("farm", data)
+
+@rpc("double")
+def double(value):
+    return value * 2
+
+@lock
+def locked():
+    return uwsgi.is_locked()
+
+def in_thread():
+    uwsgi.cache_inc("thread")
+
+def go():
+    heavy(b"heavy")
+    job(17, text="text")
+    uwsgi.signal(99)
+    uwsgi.mule_msg(b"message", 3)
+    uwsgi.farm_msg("f", b"farm")
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join(30)
+    return uwsgi.worker_id() > 0, locked(), uwsgi.call(b"double", b"ab"), uwsgi.is_locked(1), uwsgi.cache_num("thread")
+
+def found():
+    names = ("timer", "signal", "job", "mulefunc", "mule", "mulemsg", "farm")
+    return {name: uwsgi.cache_get(name) for name in names}
+"""
+OPTIONS = ("--mules", "4", "--farm", "f:4", "--spooler", "jobs", "--cache2", "name=c,items=100", "--locks", "1")
+FOUND = {
+    "timer": b"1",
+    "signal": b"99",
+    "job": b"17 text",
+    "mulefunc": b"heavy",
+    "mule": b"2",
+    "mulemsg": b"message",
+    "farm": b"farm",
+}
+
+
+@pytest.mark.parametrize("mode", ["tasks", "threads", "processes", "threaded processes"])
+def test_an_application_of_uwsgi(mode: str, tmp_path: Path) -> None:
+    """Every function answers in a view, every decorated function runs in its member, and the server stops in order."""
+    with serving(tmp_path, SOURCE, mode, *OPTIONS) as server:
+        assert "(True, True, b'abab', False, 1)" == server.get("/go", 60)
+        until(lambda: server.get("/found") == repr(FOUND), 60, lambda: (server.get("/found"), server.said))
+        assert 0 == server.end(seconds=60)
+    assert "Traceback" not in server.said

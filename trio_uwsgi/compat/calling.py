@@ -1,0 +1,44 @@
+"""How functions of the module `uwsgi` reach the runtime: from its threads, from Trio's own, and from the application's.
+
+Plain functions of `trio_uwsgi.uwsgi` do that themselves; `uwsgi._waiting` is the way in for those that wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+from trio_uwsgi.uwsgi._base import current_unit, unit_here
+from trio_uwsgi.uwsgi._waiting import wait_as
+
+if TYPE_CHECKING:
+    from trio_uwsgi._units.unit import Member
+
+__all__ = ["current_member", "serving_member", "waiting"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+def waiting(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+    """Await a function of the API in synchronous code, and return its result.
+
+    Raises:
+        CannotWait: the code runs on Trio's own thread, without greenback.
+    """
+    return wait_as(f"uwsgi.{getattr(func, '__name__', '')}", func, *args)
+
+
+def current_member() -> Member | None:
+    """The member that runs the calling code; None in the application's import and outside of members."""
+    unit = unit_here()
+    return None if unit is None else unit.member
+
+
+def serving_member(call: str) -> Member:
+    """As `current_member`, for a function that needs one.
+
+    Raises:
+        NotServing: there is none.
+    """
+    return current_unit(call, "call it in a request, a handler, a job or a mule's program").member
