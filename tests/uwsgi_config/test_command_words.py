@@ -23,6 +23,7 @@ pytestmark = pytest.mark.pure
         ("--https :1,a,b --websockets --spooler-cheap", "https=:1,a,b websockets=true spooler-cheap=true"),
         ("--mercy 9 --chain-reload --unknown x.py", "mercy=9 chain-reload=true unknown=true wsgi-file=x.py"),
         ("a.ini -p 2 shop:app", "processes=2 module=shop:app ini=a.ini"),
+        ("a.yml:x b.json c.xml:y d.yaml e.js", "yml=a.yml:x json=b.json xml=c.xml:y yaml=d.yaml js=e.js"),
     ],
 )
 def test_words(line: str, expected: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from trio_uwsgi._uwsgi_config.formats import FORMATS
 from trio_uwsgi._uwsgi_config.known_options import NAMES, OPTIONAL_VALUE, SHORT, WITHOUT_VALUE
 from trio_uwsgi._uwsgi_config.reading import is_config_file
 from trio_uwsgi._uwsgi_config.settings import Place, Setting
@@ -53,7 +54,7 @@ def settings_of_words(words: Sequence[str], takes_value: Callable[[str], bool | 
             found += _short(word[1:], left)
         else:
             kind = _positional(word)
-            (files if kind == "ini" else found).append(Setting(kind, word, COMMAND_LINE))
+            (files if kind in FORMATS else found).append(Setting(kind, word, COMMAND_LINE))
     return found + files  # uWSGI reads files that are named without an option at the end
 
 
@@ -92,7 +93,7 @@ def _short(letters: str, left: list[str]) -> list[Setting]:
 
 def _positional(word: str) -> str:
     if is_config_file(word):
-        return "ini"
+        return next(kind for kind in FORMATS if re.search(rf"\.{kind}(:[^/]*)?$", word))
     if word.endswith((".py", ".wsgi")):
         return "wsgi-file"
     if re.fullmatch(r"[\w.]+(:[\w.()]+)?", word):
