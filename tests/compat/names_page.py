@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, queue, requests, rpc, signals, spooler
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -21,10 +21,13 @@ SUBJECTS: dict[str, ModuleType] = {
     "Signals, timers and crons": signals,
     "RPC": rpc,
     "Caches": caches,
+    "Metrics": counters,
+    "The shared queue": queue,
     "Locks": locks,
     "Mules and farms": mules,
     "The spooler": spooler,
     "Processes, the log and time": process,
+    "The current request": requests,
     "Async cores and connections": cores,
 }
 
@@ -53,6 +56,7 @@ VALUES = {
         "Of options that were given several times, the last.",
     ),
     "pidfile": ("the path of the pidfile, as bytes; only with one", ""),
+    "queue_size": ("the number of slots of the queue; only with one", ""),
     "spoolers": ("the directories of spoolers, as bytes; only with one", ""),
     "started_on": ("the time of the start, in seconds since the epoch", ""),
     "unbit": ("None", ""),

@@ -55,7 +55,7 @@ WITHOUT = {
     "snmp_": f"--snmp, and {_SNMP}",
     "erlang_": "its plugin for Erlang, which does not exist here; connect to Erlang over HTTP or a socket",
     "pidfile": "a pidfile: set Config(pidfile=FILE), on the command line --pidfile FILE",
-    "queue_": f"--queue, and {_REQUEST}",
+    "queue_": "a queue: set Config(queue=N), on the command line --queue N",
     "sharedarea_": f"--sharedarea, and {_REQUEST}",
     "post_fork_hook": "an assignment: the application assigns it",
     "mule_msg_hook": "an assignment: the application assigns it",
@@ -66,10 +66,8 @@ WITHOUT = {
 # Names that follow.
 LATER = frozenset(
     (
-        *("add_file_monitor", "add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "get_logvar"),
-        *("listen_queue", "log_this_request", "metric_dec", "metric_div", "metric_get", "metric_inc", "metric_mul"),
-        *("metric_set", "metric_set_max", "metric_set_min", "offload", "parsefile", "request_id", "sendfile"),
-        *("set_logvar", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
+        *("add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "listen_queue", "offload", "parsefile"),
+        *("request_id", "sendfile", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
         *("websocket_recv_nb", "websocket_send", "websocket_send_binary", "workers"),
     )
 )
