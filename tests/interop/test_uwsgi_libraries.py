@@ -25,7 +25,7 @@ from tests.interop.peers import APPS, TIMEOUT, Program, find_program, free_port
 
 pytestmark = pytest.mark.real
 
-FOLDER = Path(os.environ.get("TRIO_UWSGI_PEERS", ROOT / ".peers"))
+FOLDER = Path(os.environ.get("PEER_SUITES", ROOT / ".peers"))
 PYTHON = FOLDER / "venv/bin/python"
 MODES = {"threads": ("--threads", "2"), "tasks inline": (), "processes": ("--processes", "1")}
 in_all_modes = pytest.mark.parametrize("mode", MODES)
