@@ -12,7 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import (
+    caches,
+    cores,
+    locks,
+    metrics,
+    mules,
+    process,
+    queues,
+    requests,
+    rpc,
+    shared_areas,
+    signals,
+    spooler,
+    websockets,
+)
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -25,7 +39,12 @@ SUBJECTS: dict[str, ModuleType] = {
     "Mules and farms": mules,
     "The spooler": spooler,
     "Processes, the log and time": process,
+    "The shared queue": queues,
+    "Shared areas": shared_areas,
+    "Metrics": metrics,
     "Async cores and connections": cores,
+    "The current request": requests,
+    "WebSockets": websockets,
 }
 
 VALUES = {
@@ -53,6 +72,7 @@ VALUES = {
         "Of options that were given several times, the last.",
     ),
     "pidfile": ("the path of the pidfile, as bytes; only with one", ""),
+    "queue_size": ("the number of slots of the shared queue; only with one", ""),
     "spoolers": ("the directories of spoolers, as bytes; only with one", ""),
     "started_on": ("the time of the start, in seconds since the epoch", ""),
     "unbit": ("None", ""),
@@ -97,7 +117,8 @@ def page() -> str:
 
 def _families() -> Iterator[tuple[str, str]]:
     for name, option in WITHOUT.items():
-        if name not in HOOKS and name not in VALUES and name not in spooler.__all__:
+        shown = {*HOOKS, *VALUES, *spooler.__all__}
+        if name not in shown and name not in ("queue_", "sharedarea_"):
             yield (f"{name}…" if name.endswith("_") else name), option
 
 

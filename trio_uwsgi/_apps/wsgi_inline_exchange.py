@@ -97,12 +97,12 @@ class InlineExchange(WsgiExchange):
         self.whole = isinstance(result, list | tuple)
         return super().respond(result)
 
-    def send_file(self, file: OpenFile, offset: int, count: int) -> None:
+    def send_file(self, file: OpenFile, offset: int, count: int, more: bool = False) -> None:
         """As `WsgiExchange.send_file`. Without greenback the process waits for the disk and the client."""
         if self._inline.portal or threading.get_ident() != self.thread:
-            super().send_file(file, offset, count)
+            super().send_file(file, offset, count, more)
             return
-        after = begin_file(self, count, False)
+        after = begin_file(self, count, more)
         if after is None:
             return
         for start, size in file_parts(offset, count, self.session.file_part):
@@ -111,7 +111,7 @@ class InlineExchange(WsgiExchange):
                 self._block(True)
             if self.over:
                 break
-        end_file(self, after, False)
+        end_file(self, after, more)
 
     def _pass_on(self, data: bytes) -> None:
         if not data:

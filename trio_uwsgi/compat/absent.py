@@ -55,8 +55,8 @@ WITHOUT = {
     "snmp_": f"--snmp, and {_SNMP}",
     "erlang_": "its plugin for Erlang, which does not exist here; connect to Erlang over HTTP or a socket",
     "pidfile": "a pidfile: set Config(pidfile=FILE), on the command line --pidfile FILE",
-    "queue_": f"--queue, and {_REQUEST}",
-    "sharedarea_": f"--sharedarea, and {_REQUEST}",
+    "queue_": "a queue: set Config(queue=100), on the command line --queue 100",
+    "sharedarea_": "a shared area: set Config(sharedarea=[4096]), on the command line --sharedarea 1",
     "post_fork_hook": "an assignment: the application assigns it",
     "mule_msg_hook": "an assignment: the application assigns it",
     "atexit": "an assignment: the application assigns it",
@@ -66,22 +66,19 @@ WITHOUT = {
 # Names that follow.
 LATER = frozenset(
     (
-        *("add_file_monitor", "add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "get_logvar"),
-        *("listen_queue", "log_this_request", "metric_dec", "metric_div", "metric_get", "metric_inc", "metric_mul"),
-        *("metric_set", "metric_set_max", "metric_set_min", "offload", "parsefile", "request_id", "sendfile"),
-        *("set_logvar", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
-        *("websocket_recv_nb", "websocket_send", "websocket_send_binary", "workers"),
+        *("extract", "listen_queue", "parsefile", "sockets", "stop", "total_requests", "workers"),
+        *("sharedarea_rlock", "sharedarea_unlock", "sharedarea_wlock"),
     )
 )
 
 
 def why_missing(name: str) -> str:
     """The text of the AttributeError for a name that the module does not have."""
+    if name in LATER:
+        return f"module 'uwsgi' has no attribute {name!r}: {_REQUEST}"
     for start, option in WITHOUT.items():
         if name.startswith(start):
             return f"module 'uwsgi' has no attribute {name!r}: uWSGI has it only with {option}"
-    if name in LATER:
-        return f"module 'uwsgi' has no attribute {name!r}: {_REQUEST}"
     return f"module 'uwsgi' has no attribute {name!r}"
 
 

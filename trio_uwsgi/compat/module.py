@@ -7,7 +7,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import (
+    caches,
+    cores,
+    locks,
+    metrics,
+    mules,
+    process,
+    queues,
+    requests,
+    rpc,
+    shared_areas,
+    signals,
+    spooler,
+    websockets,
+)
 from trio_uwsgi.compat.absent import refusals, why_missing
 from trio_uwsgi.compat.hooks import HOOKS, assigned
 
@@ -16,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, locks, mules, process, cores)
-"""The modules whose `__all__` are functions of `uwsgi`; `spooler` is one where there is a spooler."""
+SUBJECTS = (signals, rpc, caches, locks, mules, process, cores, requests, websockets, metrics)
+"""The modules whose `__all__` are functions of `uwsgi`. `set_facts` adds those that need an option."""
 
 
 class UwsgiModule(ModuleType):
@@ -71,13 +85,21 @@ def set_facts(module: UwsgiModule, facts: Facts) -> None:
         opt=facts.opt,
         started_on=facts.started_on,
     )
-    optional: dict[str, object] = {name: getattr(spooler, name) for name in spooler.__all__ if name != "job_dict"}
-    optional["spoolers"] = tuple(name.encode() for name in facts.spoolers)
-    for name, value in optional.items():
-        if facts.spoolers:
+    directories = tuple(name.encode() for name in facts.spoolers)
+    _set(found, {"spoolers": directories} | _functions(spooler), bool(directories))
+    _set(found, {"queue_size": facts.queue_size} | _functions(queues), bool(facts.queue_size))
+    _set(found, _functions(shared_areas), bool(facts.areas))
+    _set(found, {"pidfile": (facts.pidfile or "").encode()}, facts.pidfile is not None)
+
+
+def _functions(subject: ModuleType) -> dict[str, object]:
+    return {name: getattr(subject, name) for name in subject.__all__ if name != "job_dict"}
+
+
+def _set(found: dict[str, object], values: dict[str, object], there: bool) -> None:
+    """Set values that the module has only with an option, or remove those of another runtime."""
+    for name, value in values.items():
+        if there:
             found[name] = value
         else:
             found.pop(name, None)
-    found.pop("pidfile", None)
-    if facts.pidfile is not None:
-        found["pidfile"] = facts.pidfile.encode()

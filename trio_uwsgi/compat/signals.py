@@ -13,6 +13,7 @@ from trio_uwsgi.errors import RegistrationError
 
 __all__ = [
     "add_cron",
+    "add_file_monitor",
     "add_ms_timer",
     "add_rb_timer",
     "add_timer",
@@ -108,6 +109,15 @@ def add_cron(signum: int, minute: int, hour: int, day: int, month: int, weekday:
     when = [whole(value) for value in (minute, hour, day, month, weekday)]
     _timer(native.add_cron, signum_of(signum), *when)
     return True
+
+
+def add_file_monitor(signum: int, filename: str, /) -> None:
+    """Raise a signal when a file, or the entries of a directory, change.
+
+    uWSGI: there may be more than 64, with paths of any length. A path need not exist yet, and a file that is replaced
+        is still monitored. Changes that come together raise one signal.
+    """
+    native.add_file_monitor(signum_of(signum), as_name("add_file_monitor", filename))
 
 
 def _timer(add: Callable[..., object], *args: int) -> None:
