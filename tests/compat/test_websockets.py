@@ -157,7 +157,7 @@ async def test_failures(mode: dict[str, object], what: str, enter: Enter, autoju
 
 @all_modes
 async def test_without_waiting(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
-    """`websocket_recv_nb` returns b"" until there is a message, which arrives while the application waits for something else."""
+    """`websocket_recv_nb` returns b"" until there is a message, which arrives during another wait."""
     uwsgi = enter(Config(**mode))  # type: ignore[arg-type]
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
