@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from tests.compat.modes import Enter, all_modes, asking, get
 from trio_uwsgi import Config
@@ -52,6 +53,45 @@ async def test_every_call(mode: dict[str, object], enter: Enter, autojump_clock:
         for name in ("unknown", "outside", "large"):
             assert (await get(runtime, name)).startswith("SharedAreaError: ")
         assert (await get(runtime, "text")).startswith("TypeError: ")
+
+
+@all_modes
+async def test_locks(
+    mode: dict[str, object], enter: Enter, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One holder at a time, for each area; user locks have nothing to do with it, and a request ends with its locks."""
+    config = Config(sharedarea=[64, 64], **{"workers": 2, **mode})  # type: ignore[arg-type]
+    uwsgi = enter(config)
+
+    def add() -> object:
+        uwsgi.sharedarea_wlock(1)
+        uwsgi.sharedarea_rlock(0)
+        uwsgi.lock(0)
+        number = uwsgi.sharedarea_read64(1, 0)
+        uwsgi.async_sleep(1)
+        uwsgi.suspend()
+        uwsgi.sharedarea_write64(1, 0, number + 1)
+        return uwsgi.unlock(0), uwsgi.sharedarea_unlock(1), uwsgi.sharedarea_unlock(0)
+
+    app = asking(
+        add=add,
+        number=lambda: uwsgi.sharedarea_read64(1, 0),
+        twice=lambda: uwsgi.sharedarea_wlock(1) or uwsgi.sharedarea_rlock(1),
+        free=lambda: uwsgi.sharedarea_unlock(0),
+        unknown=lambda: uwsgi.sharedarea_wlock(2),
+        negative=lambda: uwsgi.lock(-1),
+    )
+    async with open_runtime(app, config) as runtime:
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(get, runtime, "add")
+        assert "6" == await get(runtime, "number")
+        assert "LockError: this task holds the lock of shared area 1 already" in await get(runtime, "twice")
+        assert "LockError: the lock of shared area 0 cannot be unlocked" in await get(runtime, "free")
+        assert (await get(runtime, "unknown")).startswith("SharedAreaError: there is no shared area 2")
+        assert (await get(runtime, "negative")).startswith("LockError: there is no user lock -1")
+        assert "(None, None, None)" == await get(runtime, "add")
+    assert "ended without unlocking the lock of shared area 1; it is unlocked now" in caplog.text
 
 
 def test_without_an_area(enter: Enter) -> None:

@@ -64,12 +64,7 @@ WITHOUT = {
 }
 
 # Names that follow.
-LATER = frozenset(
-    (
-        *("extract", "listen_queue", "parsefile", "sockets", "stop", "total_requests", "workers"),
-        *("sharedarea_rlock", "sharedarea_unlock", "sharedarea_wlock"),
-    )
-)
+LATER = frozenset((*("extract", "listen_queue", "parsefile", "sockets", "stop", "total_requests", "workers"),))
 
 
 def why_missing(name: str) -> str:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_uwsgi import uwsgi as native
+from trio_uwsgi._locks.locks import AreaLock
 from trio_uwsgi.compat.answers import as_data, whole
+from trio_uwsgi.compat.calling import serving_member, waiting
 
 if TYPE_CHECKING:
     from trio_uwsgi.compat.answers import Data
@@ -28,6 +30,9 @@ __all__ = [
     "sharedarea_read64",
     "sharedarea_readbyte",
     "sharedarea_readlong",
+    "sharedarea_rlock",
+    "sharedarea_unlock",
+    "sharedarea_wlock",
     "sharedarea_write",
     "sharedarea_write8",
     "sharedarea_write16",
@@ -128,6 +133,37 @@ def sharedarea_object(id: int, /) -> memoryview:
     uWSGI: a memoryview; there it is a bytearray, and only of an area that was made with one.
     """
     return native.sharedarea_memoryview(whole(id))
+
+
+def sharedarea_wlock(id: int, /) -> None:
+    """Acquire the lock of an area, and wait for it if it is held.
+
+    uWSGI: it is a lock as those of `lock`. It keeps out those who ask for it, and not who only reads or writes, which
+        waits for it there. A second call by the holder raises `LockError`.
+    """
+    waiting(native.lock, _lock_of("sharedarea_wlock", id))
+
+
+def sharedarea_rlock(id: int, /) -> None:
+    """Acquire the lock of an area, and wait for it if it is held.
+
+    uWSGI: as `sharedarea_wlock`. It keeps out others who call it, too.
+    """
+    waiting(native.lock, _lock_of("sharedarea_rlock", id))
+
+
+def sharedarea_unlock(id: int, /) -> None:
+    """Release the lock of an area.
+
+    uWSGI: for a lock that the caller does not hold this raises `LockError`.
+    """
+    native.unlock(_lock_of("sharedarea_unlock", id))
+
+
+def _lock_of(call: str, id: int) -> AreaLock:
+    number = whole(id)
+    serving_member(call).services.areas.area(number)
+    return AreaLock(number)
 
 
 sharedarea_readbyte = sharedarea_read8
