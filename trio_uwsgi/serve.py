@@ -374,6 +374,7 @@ def _settings(config: Config) -> Settings:
             forwarded_headers=tuple(config.forwarded_headers),
             proxy_protocol=tuple(config.proxy_protocol),
             early_hints=config.early_hints,
+            catch_exceptions=config.catch_exceptions,
             root_path=config.root_path,
             manage_script_name=config.manage_script_name,
         ),

@@ -15,7 +15,7 @@ import trio
 from trio_uwsgi._apps.interface import detect_interface
 from trio_uwsgi._apps.root_path import is_below
 from trio_uwsgi._units.journal import summary
-from trio_uwsgi.config.checks import is_path_prefix
+from trio_uwsgi.config.values import is_path_prefix
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:

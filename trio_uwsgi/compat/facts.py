@@ -32,7 +32,6 @@ class Facts:
         workers, mules: how many there are at most.
         cores: requests that a worker runs at once in threads.
         spoolers: the directories.
-        queue_size: the slots of the shared queue.
         areas: how many shared areas there are.
         buffer_size: the largest head of a request.
         pidfile: its path, if there is one.
@@ -46,7 +45,6 @@ class Facts:
     mules: int
     cores: int
     spoolers: tuple[str, ...]
-    queue_size: int
     areas: int
     buffer_size: int
     pidfile: str | None
@@ -63,7 +61,6 @@ class Facts:
             mules=config.mule_pool.max,
             cores=config.threads or 1,
             spoolers=tuple(config.spooler_options.directories),
-            queue_size=config.queue,
             areas=len(config.sharedarea),
             buffer_size=config.max_header_size,
             pidfile=config.pidfile,

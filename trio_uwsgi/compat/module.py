@@ -10,11 +10,11 @@ from trio_uwsgi import uwsgi as native
 from trio_uwsgi.compat import (
     caches,
     cores,
+    counters,
     locks,
-    metrics,
     mules,
     process,
-    queues,
+    queue,
     requests,
     rpc,
     shared_areas,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, locks, mules, process, cores, requests, websockets, metrics)
+SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, requests, cores, websockets)
 """The modules whose `__all__` are functions of `uwsgi`. `set_facts` adds those that need an option."""
 
 
@@ -85,9 +85,10 @@ def set_facts(module: UwsgiModule, facts: Facts) -> None:
         opt=facts.opt,
         started_on=facts.started_on,
     )
+    slots = int(facts.opt.get("queue", 0))
     directories = tuple(name.encode() for name in facts.spoolers)
     _set(found, {"spoolers": directories} | _functions(spooler), bool(directories))
-    _set(found, {"queue_size": facts.queue_size} | _functions(queues), bool(facts.queue_size))
+    _set(found, {"queue_size": slots} | _functions(queue), bool(slots))
     _set(found, _functions(shared_areas), bool(facts.areas))
     _set(found, {"pidfile": (facts.pidfile or "").encode()}, facts.pidfile is not None)
 

@@ -15,6 +15,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `queues.py`       the shared queue
     `static.py`       where static files are
     `process.py`      what a standalone server does to its process: user, directory, pidfile
+    `values.py`       options with several forms, read and checked one by one
     `checks.py`       wrong types, impossible values, contradictions
 
 A wrong value is refused when the `Config` is made, before anything has started. What only the operating system can

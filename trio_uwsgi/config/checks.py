@@ -8,29 +8,17 @@ from __future__ import annotations
 import difflib
 import math
 import zoneinfo
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.log_format import parse_log_format
-from trio_uwsgi.config.options import Cache, Mules
-from trio_uwsgi.config.sources import FORWARDED_HEADERS
+from trio_uwsgi.config.options import Mules
+from trio_uwsgi.config.values import takes_a_free_port
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi.config.config import Config
 
-__all__ = [
-    "all_of",
-    "caches",
-    "contradictions",
-    "header_names",
-    "impossible_values",
-    "is_path_prefix",
-    "path_prefix",
-    "paths",
-    "several_addresses",
-]
+__all__ = ["all_of", "contradictions", "impossible_values"]
 
 # Smallest value of each number, and the advice for a smaller one.
 _SMALLEST: dict[str, tuple[float, str]] = {
@@ -85,8 +73,6 @@ _INTEGERS = (
 )
 # 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
-# Bytes: beyond a terabyte it is certainly a mistake.
-_LARGEST_AREA = 2**40
 _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
@@ -97,6 +83,7 @@ _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
+    "catch_exceptions",
     "compat",
     "disable_logging",
     "early_hints",
@@ -202,149 +189,14 @@ def _wrong_timezone(key: object) -> Iterator[ConfigError]:
         yield ConfigError(f"timezone={key!r} does not exist on this machine", remedy)
 
 
-def several_addresses(option: str, given: object) -> tuple[Address, ...]:
-    """Read the value of an option that is one address or several.
-
-    Raises:
-        ConfigError: it is neither, or names an address twice.
-    """
-    items = [given] if isinstance(given, str | Address) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(
-            f"{option}={given!r} is not an address", f"write {option}='127.0.0.1:8000', or a list of such addresses"
-        )
-    found: list[Address] = []
-    for item in items:
-        if not isinstance(item, str | Address):
-            raise ConfigError(
-                f"{option} has {item!r} in it, which is not an address",
-                f"write {option}='127.0.0.1:8000', or a list of such addresses",
-            )
-        address = Address.parse(item) if isinstance(item, str) else item
-        if address in found and not _takes_a_free_port(address):
-            raise ConfigError(f"{option} names {address} twice", "name each address once")
-        found.append(address)
-    return tuple(found)
-
-
-def _takes_a_free_port(address: Address) -> bool:
-    return address.kind == "tcp" and address.port == 0
-
-
-def caches(given: object) -> tuple[Cache, ...]:
-    """Read the value of `caches`.
-
-    Raises:
-        ConfigError: it is not a list of caches, or two of them have the same name or store.
-    """
-    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
-        raise ConfigError(f"caches={given!r} is not a list", "write caches=[Cache('default', items=1000)]")
-    found: dict[str, Cache] = {}
-    for cache in given:
-        if not isinstance(cache, Cache):
-            raise ConfigError(f"caches has {cache!r} in it", "write Cache('default', items=1000)")
-        if cache.name in found:
-            raise ConfigError(f"two caches are called {cache.name!r}", "give each its own name")
-        if cache.store is not None and cache.store in [other.store for other in found.values()]:
-            raise ConfigError(f"two caches have the store {cache.store!r}", "give each its own file")
-        found[cache.name] = cache
-    return tuple(found.values())
-
-
-def paths(option: str, given: object) -> tuple[str, ...]:
-    """Read the value of an option that is one path or several.
-
-    Raises:
-        ConfigError: it is neither, or names a path twice.
-    """
-    items = [given] if isinstance(given, str) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(f"{option}={given!r} is not a path", f"write {option}='jobs', or a list of such paths")
-    found: dict[str, None] = {}
-    for item in items:
-        if not isinstance(item, str) or not item or "\0" in item:
-            raise ConfigError(f"{option} has {item!r} in it, which is not a path", f"write {option}='jobs'")
-        if item in found:
-            raise ConfigError(f"{option} names {item} twice", "name each path once")
-        found[item] = None
-    return tuple(found)
-
-
-def is_path_prefix(text: str) -> bool:
-    """Is it the beginning of a path, of one segment or several?"""
-    return text.startswith("/") and not text.endswith("/") and "//" not in text and "?" not in text
-
-
-def path_prefix(option: str, given: object) -> str:
-    """Read the value of `root_path`.
-
-    Raises:
-        ConfigError: it is not a prefix of a path.
-    """
-    if given == "":
-        return ""
-    if not isinstance(given, str) or not is_path_prefix(given):
-        raise ConfigError(f"{option}={given!r} is not a prefix of a path", "write '/shop', without a slash at its end")
-    return given
-
-
-def header_names(option: str, given: object) -> tuple[str, ...]:
-    """Read the value of `forwarded_headers`: one name or several.
-
-    Raises:
-        ConfigError: a name is not one of those that are read, or they do not go together.
-    """
-    items = (given,) if isinstance(given, str) else given
-    if not isinstance(items, Iterable) or isinstance(items, bytes):
-        raise ConfigError(f"{option}={given!r} is not a list of headers", f"write {option}={FORWARDED_HEADERS[:2]}")
-    names = tuple(item.lower() if isinstance(item, str) else item for item in items)
-    for name in names:
-        if name not in FORWARDED_HEADERS:
-            raise ConfigError(f"{option} has {name!r} in it, which is not read", f"use {', '.join(FORWARDED_HEADERS)}")
-    if "forwarded" in names and len(names) > 1:
-        raise ConfigError(
-            f"{option} has 'forwarded' and others in it, which may contradict each other",
-            "name 'forwarded' alone, or none but x-forwarded headers",
-        )
-    return names
-
-
-def area_sizes(option: str, given: object) -> tuple[int, ...]:
-    """Check the sizes of shared areas.
-
-    Raises:
-        ConfigError: they are not a list of numbers from 1 on.
-    """
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise ConfigError(f"{option}={given!r} is not a list of sizes", f"write {option}=[4096]")
-    sizes = tuple(given)
-    for size in sizes:
-        if type(size) is not int or not 1 <= size <= _LARGEST_AREA:
-            raise ConfigError(
-                f"a shared area of {size!r} bytes is not possible", f"use a whole number from 1 to {_LARGEST_AREA}"
-            )
-    return sizes
-
-
-def log_format(option: str, given: object) -> str | None:
-    """Check the format of the access log.
-
-    Raises:
-        ConfigError: it is none, or has a variable that does not exist here.
-    """
-    if given is not None:
-        parse_log_format(given)  # type: ignore[arg-type]  # it checks the type
-    return given  # type: ignore[return-value]
-
-
 def contradictions(config: Config) -> Iterator[ConfigError]:
     """Values that contradict each other, or have no effect without another one."""
     for address in config.addresses:
-        if address in config.uwsgi_addresses and not _takes_a_free_port(address):
+        if address in config.uwsgi_addresses and not takes_a_free_port(address):
             yield ConfigError(f"http and socket both name {address}", "give each protocol its own address")
     secure = tuple(tls.where for tls in config.tls)
     for address in secure:
-        if address in config.addresses + config.uwsgi_addresses and not _takes_a_free_port(address):
+        if address in config.addresses + config.uwsgi_addresses and not takes_a_free_port(address):
             yield ConfigError(f"https and another option both name {address}", "give each protocol its own address")
     if config.placement == "process" and any(tls.context is not None for tls in config.tls):
         yield ConfigError(

@@ -11,18 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.config.addresses import Address
-from trio_uwsgi.config.checks import (
-    all_of,
-    area_sizes,
-    caches,
-    contradictions,
-    header_names,
-    impossible_values,
-    log_format,
-    path_prefix,
-    paths,
-    several_addresses,
-)
+from trio_uwsgi.config.checks import all_of, contradictions, impossible_values
 from trio_uwsgi.config.connections import (
     HttpLimits,
     HttpTimeouts,
@@ -31,7 +20,7 @@ from trio_uwsgi.config.connections import (
     StreamEnds,
     WebSocketOptions,
 )
-from trio_uwsgi.config.metrics import Metric, metrics
+from trio_uwsgi.config.metrics import Metric  # noqa: TC001  # get_type_hints(Config) needs it
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
@@ -45,9 +34,9 @@ from trio_uwsgi.config.options import (
     SpoolerOptions,
 )
 from trio_uwsgi.config.queues import QueueOptions
-from trio_uwsgi.config.sources import read_sources
-from trio_uwsgi.config.static import StaticOptions, expiries, index_names, static_maps
-from trio_uwsgi.config.tls import Tls, several_tls
+from trio_uwsgi.config.static import StaticOptions, expiries
+from trio_uwsgi.config.tls import Tls  # noqa: TC001  # likewise
+from trio_uwsgi.config.values import READERS
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Config", "Interface", "Lifespan"]
@@ -56,26 +45,6 @@ Interface = Literal["auto", "wsgi", "asgi"]
 Lifespan = Literal["auto", "on", "off"]
 Placement = Literal["task", "memory", "process"]
 _DEFAULT = Address.tcp("127.0.0.1", 8000)
-_READERS: Mapping[str, Callable[[str, object], object]] = {
-    "socket": several_addresses,
-    "http": lambda name, given: None if given is None else several_addresses(name, given),
-    "https": several_tls,
-    "caches": lambda name, given: caches(given),
-    "metrics": lambda name, given: metrics(given),
-    "spooler": paths,
-    "touch_reload": paths,
-    "static_map": lambda name, given: static_maps(given),
-    "static_index": lambda name, given: index_names(given),
-    "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},
-    "check_static": paths,
-    "static_safe": paths,
-    "forwarded_allow": read_sources,
-    "proxy_protocol": read_sources,
-    "forwarded_headers": header_names,
-    "log_format": log_format,
-    "sharedarea": area_sizes,
-    "root_path": path_prefix,
-}
 _CHOICES = {"interface": get_args(Interface), "lifespan": get_args(Lifespan), "placement": get_args(Placement)}
 
 
@@ -168,6 +137,10 @@ class Config:
     # begin with its own prefix must leave this out, if the proxy removes it. For one request over the uwsgi protocol
     # modifier 30 says the same. uWSGI's option of this name is for `--mount`, which needs no option here.
     manage_script_name: bool = False
+
+    # Answer a request whose application raised with its traceback, as plain text, instead of "Internal Server Error".
+    # For development: a traceback tells strangers much. uWSGI's option of this name.
+    catch_exceptions: bool = False
 
     # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
     # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
@@ -348,6 +321,12 @@ class Config:
     # a worker, p pauses and resumes accepting, s logs statistics. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
+    # Shell commands of programs that run beside the server, as in "celery -A shop worker". They are started when the
+    # server serves, as its user and in its directory, and again when they end, after pauses of 1 to 60 seconds if that
+    # is soon. What they print is logged. They get SIGTERM after the members have ended, and SIGKILL 3 seconds later. A
+    # reload leaves them running. uWSGI's option of this name restarts them in a reload.
+    attach_daemon: str | Sequence[str] = ()
+
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
     # them slightly. 0 is no limit.
@@ -484,7 +463,7 @@ class Config:
 
     def __post_init__(self) -> None:
         problems = list(impossible_values(self, _CHOICES))
-        for name, read in _READERS.items():
+        for name, read in READERS.items():
             try:
                 object.__setattr__(self, name, read(name, getattr(self, name)))
             except ConfigError as error:

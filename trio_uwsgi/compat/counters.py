@@ -1,4 +1,4 @@
-"""Metrics of the module `uwsgi`: those of `Config.metrics`."""
+"""Metrics of the module `uwsgi`."""
 
 from __future__ import annotations
 
@@ -21,68 +21,66 @@ __all__ = [
 
 
 def metric_get(key: str, /) -> int:
-    """Return the value of a metric; 0 if there is none of this name.
-
-    uWSGI: there are no metrics of the server itself, such as `worker.1.requests`: see `Runtime.statistics`.
-    """
-    name = as_name("metric_get", key)
+    """Get the value of a metric; 0 if there is no such metric."""
     try:
-        return native.metric_get(name)
+        return native.metric_get(as_name("metric_get", key))
     except MetricError:
         return 0
 
 
 def metric_set(key: str, value: int = 1, /) -> TrueOrNone:
-    """Set a metric to a value; None if there is none of this name."""
+    """Set a metric; None if there is no such metric, as for all changes.
+
+    uWSGI: a change beyond 64 bits, or by a divisor of 0, is None too; there the first continues with negative numbers.
+    """
     return _change(native.metric_set, key, value)
 
 
 def metric_inc(key: str, increment: int = 1, /) -> TrueOrNone:
-    """Add to a metric; None if there is none of this name.
+    """Add to a metric.
 
-    uWSGI: a result of more than 64 bits is refused, with None; there negative numbers follow the largest one.
+    uWSGI: as `metric_set`.
     """
     return _change(native.metric_inc, key, increment)
 
 
 def metric_dec(key: str, decrement: int = 1, /) -> TrueOrNone:
-    """Subtract from a metric; None if there is none of this name.
+    """Subtract from a metric.
 
-    uWSGI: as `metric_inc`.
+    uWSGI: as `metric_set`.
     """
     return _change(native.metric_dec, key, decrement)
 
 
 def metric_mul(key: str, factor: int = 1, /) -> TrueOrNone:
-    """Multiply a metric; None if there is none of this name.
+    """Multiply a metric.
 
-    uWSGI: as `metric_inc`.
+    uWSGI: as `metric_set`.
     """
     return _change(native.metric_mul, key, factor)
 
 
 def metric_div(key: str, divisor: int = 1, /) -> TrueOrNone:
-    """Divide a metric, and drop the fraction; None for a divisor of 0, and if there is no metric of this name."""
+    """Divide a metric.
+
+    uWSGI: as `metric_set`.
+    """
     return _change(native.metric_div, key, divisor)
 
 
 def metric_set_max(key: str, value: int = 1, /) -> TrueOrNone:
-    """Set a metric to a value if that is larger; None if there is no metric of this name."""
+    """Set a metric if the value is larger than its own."""
     return _change(native.metric_set_max, key, value)
 
 
 def metric_set_min(key: str, value: int = 1, /) -> TrueOrNone:
-    """Set a metric to a value if that is smaller; None if there is no metric of this name.
-
-    uWSGI: also a value below the metric's initial one counts.
-    """
+    """Set a metric if the value is smaller than its own."""
     return _change(native.metric_set_min, key, value)
 
 
-def _change(change: Callable[[str, int], int], key: str, value: int) -> TrueOrNone:
-    name, number = as_name(change.__name__, key), whole(value)
+def _change(change: Callable[[str, int], object], key: str, value: int) -> TrueOrNone:
     try:
-        change(name, number)
+        change(as_name(getattr(change, "__name__", "metric"), key), whole(value))
     except MetricError:
         return None
     return True
