@@ -282,4 +282,5 @@ async def test_inline_without_greenback(open_http: Any, enter: Enter) -> None:
         await stream.send_all(HANDSHAKE)
         answer = bytes(await stream.receive_some(10_000))
     assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"uwsgi.websocket_handshake() has to wait" in answer
     assert b"greenback" in answer

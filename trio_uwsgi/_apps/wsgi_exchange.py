@@ -157,12 +157,25 @@ class WsgiExchange(Exchange):
         assert self.input is not None
         return self.input.read1(65536)
 
-    async def piece_at_hand(self) -> bytes | None:
-        """As `next_piece`, on Trio's thread; None if that would wait.
+    def piece_at_hand(self) -> bytes | None:
+        """As `next_piece`; None if that would wait."""
+        return self.call_trio(self._piece_at_hand)
 
-        Checkpoint: always, so that more can arrive.
-        """
-        await trio.lowlevel.checkpoint()
+    def piece_arrives(self, seconds: float) -> bool:
+        """Wait until `next_piece` would not, in the application's code. False: not within this time."""
+        return self.request.complete or self.call_trio(self._piece_arrives, seconds)
+
+    async def _piece_at_hand(self) -> bytes | None:
+        await trio.lowlevel.checkpoint()  # so that more can arrive
+        return self._taken_piece()
+
+    async def _piece_arrives(self, seconds: float) -> bool:
+        with trio.move_on_after(seconds):
+            await self.until_ready(False)
+            return True
+        return False
+
+    def _taken_piece(self) -> bytes | None:
         piece = self._peek(lambda source: source.read1(65536)) or self.body_at_hand()
         if piece is None:
             self.ask_for_body()

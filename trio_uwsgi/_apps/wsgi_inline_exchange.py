@@ -83,6 +83,26 @@ class InlineExchange(WsgiExchange):
             self._block(False)
         return body
 
+    def piece_at_hand(self) -> bytes | None:
+        """As `WsgiExchange.piece_at_hand`."""
+        if self._inline.portal or threading.get_ident() != self.thread:
+            return super().piece_at_hand()
+        if not self.request.complete:
+            self.session.block(False, 0)
+        return self._taken_piece()
+
+    def piece_arrives(self, seconds: float) -> bool:
+        """As `WsgiExchange.piece_arrives`. Without greenback the process waits."""
+        if self._inline.portal or threading.get_ident() != self.thread:
+            return super().piece_arrives(seconds)
+        now = self.session.service.clock
+        deadline = now() + seconds
+        while not (self._has_read_ahead() or self.request.buffered or self.request.complete or self.gone):
+            self.ask_for_body()
+            if now() >= deadline or not self.session.block(False, deadline - now()):
+                return False
+        return True
+
     def deliver_soon(self, data: bytes, more: bool) -> None:
         """Deliver at once."""
         if not self.over:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from typing import TYPE_CHECKING, Literal
-
-import trio
+from typing import Literal
 
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi._http.access_record import LogNotes
@@ -18,10 +16,7 @@ from trio_uwsgi._http.exchange import Exchange
 from trio_uwsgi._http.open_file import OpenFile
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.compat.answers import Data, TrueOrNone, as_data, whole
-from trio_uwsgi.compat.calling import current_exchange, waiting
-
-if TYPE_CHECKING:
-    from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
+from trio_uwsgi.compat.calling import current_exchange
 
 __all__ = [
     "add_var",
@@ -114,7 +109,7 @@ def chunked_read(timeout: int = 0, /) -> bytes:
     """
     exchange = current_exchange("chunked_read")
     limit = whole(timeout)
-    if limit > 0 and not exchange.request.complete and not waiting(_arrived, exchange, limit):
+    if limit > 0 and not exchange.piece_arrives(limit):
         raise OSError(f"unable to receive chunked part: nothing arrived within {limit} seconds")
     return exchange.next_piece()
 
@@ -124,14 +119,7 @@ def chunked_read_nb() -> bytes | None:
 
     uWSGI: as `chunked_read`.
     """
-    return waiting(current_exchange("chunked_read_nb").piece_at_hand)
-
-
-async def _arrived(exchange: WsgiExchange, timeout: int) -> bool:
-    with trio.move_on_after(timeout):
-        await exchange.until_ready(False)
-        return True
-    return False
+    return current_exchange("chunked_read_nb").piece_at_hand()
 
 
 def _notes(call: str) -> LogNotes:

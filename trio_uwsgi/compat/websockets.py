@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from trio_uwsgi._apps.wsgi_websocket import WsgiWebSocketExchange
 from trio_uwsgi.compat.answers import Data, as_data
-from trio_uwsgi.compat.calling import current_exchange, waiting
+from trio_uwsgi.compat.calling import current_exchange
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
+from trio_uwsgi.uwsgi._waiting import wait_as
 
 __all__ = [
     "websocket_handshake",
@@ -37,7 +38,7 @@ def websocket_handshake(key: str | bytes = "", origin: str | bytes = "", proto: 
     call = "websocket_handshake"
     name, host, subprotocol = (as_data(call, given).decode("latin-1") for given in (key, origin, proto))
     with _failing(call, _HANDSHAKE) as exchange:
-        waiting(exchange.handshake, name, host, subprotocol)
+        wait_as(f"uwsgi.{call}()", exchange.handshake, name, host, subprotocol)
 
 
 def websocket_recv() -> bytes:
@@ -46,7 +47,7 @@ def websocket_recv() -> bytes:
     uWSGI: the error says why it is closed. An application that lets the error pass is not a failure.
     """
     with _failing("websocket_recv", _RECEIVE) as exchange:
-        return _as_bytes(waiting(exchange.receive_message, True))
+        return _as_bytes(wait_as("uwsgi.websocket_recv()", exchange.receive_message, True))
 
 
 def websocket_recv_nb() -> bytes:
@@ -55,7 +56,7 @@ def websocket_recv_nb() -> bytes:
     `wait_fd_read(connection_fd())` and `suspend` wait until there is one.
     """
     with _failing("websocket_recv_nb", _RECEIVE) as exchange:
-        return _as_bytes(waiting(exchange.receive_message, False))
+        return _as_bytes(wait_as("uwsgi.websocket_recv_nb()", exchange.receive_message, False))
 
 
 def websocket_send(message: Data) -> None:
@@ -65,14 +66,14 @@ def websocket_send(message: Data) -> None:
     """
     text = message if isinstance(message, str) else as_data("websocket_send", message).decode()
     with _failing("websocket_send", _SEND) as exchange:
-        waiting(exchange.send_message, text)
+        wait_as("uwsgi.websocket_send()", exchange.send_message, text)
 
 
 def websocket_send_binary(message: Data) -> None:
     """Send a message as bytes; an OSError once the WebSocket is closed."""
     data = as_data("websocket_send_binary", message)
     with _failing("websocket_send_binary", _BINARY) as exchange:
-        waiting(exchange.send_message, data)
+        wait_as("uwsgi.websocket_send_binary()", exchange.send_message, data)
 
 
 @contextlib.contextmanager
