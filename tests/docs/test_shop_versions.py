@@ -115,6 +115,17 @@ def happened(runtime: RuntimeUnderTest, pattern: str, member: str | None = None)
     return sum(runtime.log.count(what, member) for what in kinds)
 
 
+def test_the_guide_shows_lines_of_the_versions() -> None:
+    """What the columns of its table show is in the files of these versions."""
+    text = (ROOT / "docs" / "guides" / "from_uwsgi.md").read_text()
+    table = text.partition("| what | `shop_uwsgi`")[2].partition("\n\n")[0]
+    lines = [re.findall("`([^`]+)`", line) for line in table.splitlines()[2:]]
+    assert 8 == len(lines)
+    for version, shown in zip(("uwsgi", "flask", "starlette"), zip(*lines, strict=True), strict=True):
+        source = "".join(path.read_text() for path in (EXAMPLES / f"shop_{version}").glob("[su]*.*"))
+        assert [] == [line for line in shown if line not in source]
+
+
 @in_all_places()
 async def test_an_order(shop: Shop, autojump_clock: trio.testing.MockClock) -> None:
     """It is accepted at once, and soon confirmed and counted."""
