@@ -195,7 +195,7 @@ def blocking_story(invoice: Any) -> list[object]:
             call()
         refused[name] = str(info.value)
     text = "{} has to wait, which code on Trio's own thread cannot; {}"
-    remedy = "install greenback (trio-uwsgi[greenback]), or set threads=1 or more"
+    remedy = "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)"
     names = {"sync.locked": "sync.lock()", "sync.wait": "sync.wait(sleep)"}
     assert {name: text.format(names.get(name, f"{name}()"), remedy) for name in refused} == refused
     invoice.spool_sync(1)
@@ -398,7 +398,7 @@ async def test_an_inline_view_that_blocks_for_its_thread(
     text = (
         "sync.lock() has to wait, which a thread that code on Trio's own thread waits for cannot; wait for the thread "
         "with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback (trio-uwsgi[greenback]), or set "
-        "threads=1 or more"
+        "threads=1 or more (--threads 1)"
     )
     assert [1, text] == list(notes)
 
