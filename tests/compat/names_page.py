@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import caches, cores, files, locks, mules, process, rpc, signals, spooler, workers
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -25,6 +25,8 @@ SUBJECTS: dict[str, ModuleType] = {
     "Mules and farms": mules,
     "The spooler": spooler,
     "Processes, the log and time": process,
+    "Workers and listening sockets": workers,
+    "Files": files,
     "Async cores and connections": cores,
 }
 
@@ -53,6 +55,10 @@ VALUES = {
         "Of options that were given several times, the last.",
     ),
     "pidfile": ("the path of the pidfile, as bytes; only with one", ""),
+    "sockets": (
+        "the descriptors of the listening sockets that this process has",
+        "Workers have them, and every member where members are tasks; there is none while the application is imported.",
+    ),
     "spoolers": ("the directories of spoolers, as bytes; only with one", ""),
     "started_on": ("the time of the start, in seconds since the epoch", ""),
     "unbit": ("None", ""),

@@ -170,7 +170,7 @@ class InlineDriver:
                 if service.limit != math.inf:
                     self._record_request(exchange)
                 else:
-                    heartbeat.beat()
+                    heartbeat.begin_request()
             self._current = self._last = exchange
             self._run(exchange)
             self._current = None

@@ -18,7 +18,7 @@ The runtime:
     `master.py`              routes signals and messages
     `declarations_in_force.py`    the declarations of the code that members run
     `message_arguments.py`          checks messages and recipients that callers pass
-    `statistics.py`          counters, as values
+    `statistics.py`          counters, as values; `worker_statistics.py`: those of workers, as uWSGI shows them
 
 Starting and replacing members:
 

@@ -152,6 +152,7 @@ class Runtime:
             messages=master.message_statistics(),
             members=tuple(factory.statistics(slot) for slot in dispatcher.slots()),
             http=factory.http_statistics(dispatcher.slots("worker")),
+            workers=factory.worker_statistics(),
             alarms=master.alarms.statistics(),
             spools=factory.spool_statistics(dispatcher.slots("spooler")),
             queue=factory.services.queue.statistics(),

@@ -104,6 +104,7 @@ class NurseryTree:
             self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
         self.workers: MemberGroup
         self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
+        self.master.on_stop = self.stopping.set
         self._stop_by = math.inf  # the end of the mercy
         self.runtime = Runtime(self)
 

@@ -10,8 +10,8 @@ A `uwsgidecorators` that is on the path is used as it is; ours is for where ther
 
 `importing` makes them importable. `facts` has what is known before a member runs; `answers` the types of arguments and
 answers; `calling` the way to the runtime. Each subject is a module: `signals`, `rpc`, `caches`, `locks`, `mules`,
-`spooler`, `process`, `cores`; `hooks` is what the application assigns. `absent` is the table of what there is not.
-`module` makes the module of all that; `decorators` is `uwsgidecorators`.
+`spooler`, `process`, `workers`, `files`, `cores`; `hooks` is what the application assigns. `absent` is the table of
+what there is not. `module` makes the module of all that; `decorators` is `uwsgidecorators`.
 """
 
 from trio_uwsgi.compat.importing import entered as entered

@@ -41,7 +41,6 @@ NEVER = {
     "route": "there is no internal routing; use the application's own, --mount, or the proxy in front",
     "start_response": "it is the function that a WSGI application is called with; use that one",
     "set_warning_message": "no answer to a ping has a text; use uwsgi.log or uwsgi.alarm",
-    "accepting": "a worker accepts as soon as it serves; a reload one by one is Config(chain_reload=True)",
     "i_am_the_lord": _LEGION,
     "lord_scroll": _LEGION,
     "scrolls": _LEGION,
@@ -66,11 +65,11 @@ WITHOUT = {
 # Names that follow.
 LATER = frozenset(
     (
-        *("add_file_monitor", "add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "get_logvar"),
-        *("listen_queue", "log_this_request", "metric_dec", "metric_div", "metric_get", "metric_inc", "metric_mul"),
-        *("metric_set", "metric_set_max", "metric_set_min", "offload", "parsefile", "request_id", "sendfile"),
-        *("set_logvar", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
-        *("websocket_recv_nb", "websocket_send", "websocket_send_binary", "workers"),
+        *("add_file_monitor", "add_var", "chunked_read", "chunked_read_nb", "cl", "get_logvar"),
+        *("log_this_request", "metric_dec", "metric_div", "metric_get", "metric_inc", "metric_mul"),
+        *("metric_set", "metric_set_max", "metric_set_min", "offload", "request_id", "sendfile"),
+        *("set_logvar", "websocket_handshake", "websocket_recv"),
+        *("websocket_recv_nb", "websocket_send", "websocket_send_binary"),
     )
 )
 

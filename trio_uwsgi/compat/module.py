@@ -7,8 +7,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat import caches, cores, locks, mules, process, rpc, signals, spooler
+from trio_uwsgi.compat import caches, cores, files, locks, mules, process, rpc, signals, spooler, workers
 from trio_uwsgi.compat.absent import refusals, why_missing
+from trio_uwsgi.compat.calling import current_member
 from trio_uwsgi.compat.hooks import HOOKS, assigned
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, locks, mules, process, cores)
+SUBJECTS = (signals, rpc, caches, locks, mules, process, workers, files, cores)
 """The modules whose `__all__` are functions of `uwsgi`; `spooler` is one where there is a spooler."""
 
 
@@ -31,10 +32,18 @@ class UwsgiModule(ModuleType):
     def __getattr__(self, name: str) -> Any:  # Any: the module `uwsgidecorators`
         if name == "decorators":
             return importlib.import_module("uwsgidecorators")
+        if name == "sockets":  # each process has its own
+            return _sockets()
         return self._lacks(name)
 
     def _lacks(self, name: str) -> NoReturn:
         raise AttributeError(why_missing(name), name=name, obj=self)
+
+
+def _sockets() -> list[int]:
+    """The descriptors of the listening sockets that this process has."""
+    member = current_member()
+    return [] if member is None else [listener.socket.fileno() for listener in member.services.workers.listeners]
 
 
 def make_module() -> UwsgiModule:
