@@ -12,7 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, files, locks, mules, process, rpc, signals, spooler, workers
+from trio_uwsgi.compat import (
+    caches,
+    cores,
+    counters,
+    files,
+    locks,
+    mules,
+    process,
+    queue,
+    requests,
+    rpc,
+    signals,
+    spooler,
+    workers,
+)
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -21,12 +35,15 @@ SUBJECTS: dict[str, ModuleType] = {
     "Signals, timers and crons": signals,
     "RPC": rpc,
     "Caches": caches,
+    "Metrics": counters,
+    "The shared queue": queue,
     "Locks": locks,
     "Mules and farms": mules,
     "The spooler": spooler,
     "Processes, the log and time": process,
     "Workers and listening sockets": workers,
     "Files": files,
+    "The current request": requests,
     "Async cores and connections": cores,
 }
 
@@ -59,6 +76,7 @@ VALUES = {
         "the descriptors of the listening sockets that this process has",
         "Workers have them, and every member where members are tasks; there is none while the application is imported.",
     ),
+    "queue_size": ("the number of slots of the queue; only with one", ""),
     "spoolers": ("the directories of spoolers, as bytes; only with one", ""),
     "started_on": ("the time of the start, in seconds since the epoch", ""),
     "unbit": ("None", ""),

@@ -13,7 +13,7 @@ from trio_uwsgi.compat.absent import LATER
 # Each with its reason.
 ALLOWED = [
     "# only with an option that does not exist here, or does not exist yet",
-    *(r"uwsgi\.snmp_.*", r"uwsgi\.queue_.*", r"uwsgi\.sharedarea_.*"),
+    *(r"uwsgi\.snmp_.*", r"uwsgi\.sharedarea_.*"),
     *(rf"uwsgi\.{name}" for name in sorted(LATER)),
     "# the stub forgets that arg_count is positional-only",
     r"uwsgi\.register_rpc",
@@ -28,7 +28,7 @@ import sys
 from mypy import stubtest
 from tests.compat.conftest import load_ours
 from trio_uwsgi import Config, compat
-with compat.entered(Config(spooler=["jobs"], mules=1)):
+with compat.entered(Config(spooler=["jobs"], mules=1, queue=8)):
     load_ours()
     sys.argv = ["stubtest", "--concise", "--allowlist", "allowed", "uwsgi", "uwsgidecorators"]
     sys.exit(stubtest.main())

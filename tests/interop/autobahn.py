@@ -29,6 +29,10 @@ async def app(scope, receive, send):
 """
 
 
+# Those that have cases; the suite never ends if it is asked for others.
+SECTIONS = (1, 2, 3, 4, 5, 6, 7, 9, 10, 12, 13)
+
+
 class Outcome(NamedTuple):
     """How a case ended: its messages, and its closing."""
 
@@ -73,7 +77,7 @@ def main(peers: Path) -> None:
     """Run all cases, section by section, and print a table."""
     print("| section | cases | how the messages ended | how the connection was closed |")
     print("|---|---|---|---|")
-    for section in range(1, 14):
+    for section in SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             outcomes = run(peers / "autobahn", Path(folder), [f"{section}.*"], 3600)
         for_messages = Counter(outcome.behavior for outcome in outcomes.values())

@@ -9,9 +9,9 @@ as proof that they run under uWSGI. `Config.compat=False` leaves them out.
 A `uwsgidecorators` that is on the path is used as it is; ours is for where there is none. Both work.
 
 `importing` makes them importable. `facts` has what is known before a member runs; `answers` the types of arguments and
-answers; `calling` the way to the runtime. Each subject is a module: `signals`, `rpc`, `caches`, `locks`, `mules`,
-`spooler`, `process`, `workers`, `files`, `cores`; `hooks` is what the application assigns. `absent` is the table of
-what there is not. `module` makes the module of all that; `decorators` is `uwsgidecorators`.
+answers; `calling` the way to the runtime. Each subject is a module: `signals`, `rpc`, `caches`, `counters`, `locks`,
+`mules`, `queue`, `spooler`, `process`, `workers`, `files`, `requests`, `cores`; `hooks` is what the application assigns.
+`absent` is the table of what there is not. `module` makes the module of all that; `decorators` is `uwsgidecorators`.
 """
 
 from trio_uwsgi.compat.importing import entered as entered

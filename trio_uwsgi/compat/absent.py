@@ -54,7 +54,7 @@ WITHOUT = {
     "snmp_": f"--snmp, and {_SNMP}",
     "erlang_": "its plugin for Erlang, which does not exist here; connect to Erlang over HTTP or a socket",
     "pidfile": "a pidfile: set Config(pidfile=FILE), on the command line --pidfile FILE",
-    "queue_": f"--queue, and {_REQUEST}",
+    "queue_": "a queue: set Config(queue=N), on the command line --queue N",
     "sharedarea_": f"--sharedarea, and {_REQUEST}",
     "post_fork_hook": "an assignment: the application assigns it",
     "mule_msg_hook": "an assignment: the application assigns it",
@@ -65,11 +65,8 @@ WITHOUT = {
 # Names that follow.
 LATER = frozenset(
     (
-        *("add_file_monitor", "add_var", "chunked_read", "chunked_read_nb", "cl", "get_logvar"),
-        *("log_this_request", "metric_dec", "metric_div", "metric_get", "metric_inc", "metric_mul"),
-        *("metric_set", "metric_set_max", "metric_set_min", "offload", "request_id", "sendfile"),
-        *("set_logvar", "websocket_handshake", "websocket_recv"),
-        *("websocket_recv_nb", "websocket_send", "websocket_send_binary"),
+        *("add_var", "chunked_read", "chunked_read_nb", "cl", "offload", "request_id", "sendfile"),
+        *("websocket_handshake", "websocket_recv", "websocket_recv_nb", "websocket_send", "websocket_send_binary"),
     )
 )
 

@@ -7,7 +7,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat import caches, cores, files, locks, mules, process, rpc, signals, spooler, workers
+from trio_uwsgi.compat import (
+    caches,
+    cores,
+    counters,
+    files,
+    locks,
+    mules,
+    process,
+    queue,
+    requests,
+    rpc,
+    signals,
+    spooler,
+    workers,
+)
 from trio_uwsgi.compat.absent import refusals, why_missing
 from trio_uwsgi.compat.calling import current_member
 from trio_uwsgi.compat.hooks import HOOKS, assigned
@@ -17,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, locks, mules, process, workers, files, cores)
+SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, workers, files, requests, cores)
 """The modules whose `__all__` are functions of `uwsgi`; `spooler` is one where there is a spooler."""
 
 
@@ -82,11 +96,13 @@ def set_facts(module: UwsgiModule, facts: Facts) -> None:
     )
     optional: dict[str, object] = {name: getattr(spooler, name) for name in spooler.__all__ if name != "job_dict"}
     optional["spoolers"] = tuple(name.encode() for name in facts.spoolers)
-    for name, value in optional.items():
-        if facts.spoolers:
-            found[name] = value
-        else:
+    slots = int(facts.opt.get("queue", 0))
+    queued: dict[str, object] = {name: getattr(queue, name) for name in queue.__all__} | {"queue_size": slots}
+    for names, is_there in ((optional, facts.spoolers), (queued, slots)):
+        for name in names:
             found.pop(name, None)
+        if is_there:
+            found.update(names)
     found.pop("pidfile", None)
     if facts.pidfile is not None:
         found["pidfile"] = facts.pidfile.encode()

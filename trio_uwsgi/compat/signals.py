@@ -13,6 +13,7 @@ from trio_uwsgi.errors import RegistrationError
 
 __all__ = [
     "add_cron",
+    "add_file_monitor",
     "add_ms_timer",
     "add_rb_timer",
     "add_timer",
@@ -108,6 +109,14 @@ def add_cron(signum: int, minute: int, hour: int, day: int, month: int, weekday:
     when = [whole(value) for value in (minute, hour, day, month, weekday)]
     _timer(native.add_cron, signum_of(signum), *when)
     return True
+
+
+def add_file_monitor(signum: int, filename: str, /) -> None:
+    """Raise a signal when a file, or an entry of a directory, changes.
+
+    uWSGI: a path that does not exist yet, and a file that is replaced, are watched too; there they are not noticed.
+    """
+    native.add_file_monitor(signum_of(signum), as_name("add_file_monitor", filename))
 
 
 def _timer(add: Callable[..., object], *args: int) -> None:
