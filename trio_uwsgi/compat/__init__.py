@@ -10,7 +10,7 @@ A `uwsgidecorators` that is on the path is used as it is; ours is for where ther
 
 `importing` makes them importable. `facts` has what is known before a member runs; `answers` the types of arguments and
 answers; `calling` the way to the runtime. Each subject is a module: `signals`, `rpc`, `caches`, `counters`, `locks`,
-`mules`, `queue`, `spooler`, `process`, `workers`, `files`, `requests`, `cores`; `hooks` is what the application assigns.
+`mules`, `queue`, `spooler`, `process`, `workers`, `files`, `requests`, `cores`; `hooks` has what the application sets.
 `absent` is the table of what there is not. `module` makes the module of all that; `decorators` is `uwsgidecorators`.
 """
 
