@@ -185,9 +185,10 @@ async def _serve_in_tasks(
     finish_setup: FinishSetup | None,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
-    async with _listening(config, finish_setup) as listeners:
+    async with _listening(config, finish_setup) as (listeners, stats):
+        standing = dataclasses.replace(environment, listeners=listeners, stats=stats)
         with entered_with(_facts(config)):
-            await _serve_tree_of_tasks(environment, app, config, registry, listeners, task_status)
+            await _serve_tree_of_tasks(standing, app, config, registry, task_status)
 
 
 async def _serve_tree_of_tasks(
@@ -195,7 +196,6 @@ async def _serve_tree_of_tasks(
     app: object,
     config: Config,
     registry: Registry,
-    listeners: Sequence[Listener],
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     if isinstance(app, AppReference):
@@ -204,8 +204,7 @@ async def _serve_tree_of_tasks(
     interface = interface_of(app, config.interface, config.lifespan)
     threads = config.threads or 1
     application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-    standing = dataclasses.replace(environment, listeners=listeners)
-    tree = NurseryTree(application, registry, _settings(config), standing)
+    tree = NurseryTree(application, registry, _settings(config), environment)
     async with trio.open_nursery() as nursery:
         await nursery.start(tree.run)
         _announce(app, interface, config, tree.runtime)
@@ -213,9 +212,11 @@ async def _serve_tree_of_tasks(
 
 
 @contextlib.asynccontextmanager
-async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncIterator[list[Listener]]:
-    """Open the sockets and read the certificates, which may need root, and then finish the setup of the process: its
-    user, its folder.
+async def _listening(
+    config: Config, finish_setup: FinishSetup | None
+) -> AsyncIterator[tuple[list[Listener], list[Listener]]]:
+    """Open the sockets, those of the workers and those of the stats server, and read the certificates, which may need
+    root, and then finish the setup of the process: its user, its folder.
     """
     async with contextlib.AsyncExitStack() as stack:
         enter, options = stack.enter_async_context, config.socket_options
@@ -223,8 +224,9 @@ async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncI
         for tls in config.tls:
             listeners += await enter(open_listeners([tls.where], options, tls=ServerTls.of(tls)))
         listeners += await enter(open_listeners(config.uwsgi_addresses, options, "uwsgi"))
-        with contextlib.nullcontext() if finish_setup is None else finish_setup(listeners):
-            yield listeners
+        stats = await enter(open_listeners(config.stats_addresses, options))
+        with contextlib.nullcontext() if finish_setup is None else finish_setup([*listeners, *stats]):
+            yield listeners, stats
 
 
 async def _serve_in_processes(
@@ -246,7 +248,7 @@ async def _serve_in_processes(
     rows = {name: row for row, name in enumerate(names)}
     areas = [memory_size(size) for size in settings.areas]
     with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
-        async with _listening(config, finish_setup) as listeners:
+        async with _listening(config, finish_setup) as (listeners, stats):
             plan = MemberPlan(
                 launcher=launcher,
                 interface=config.interface,
@@ -266,6 +268,7 @@ async def _serve_in_processes(
                 standing = dataclasses.replace(
                     environment,
                     listeners=plan.listeners,
+                    stats=stats,
                     placement=generations.place,
                     shared=shared,
                     generations=generations,
@@ -308,6 +311,7 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
         ("http", runtime.addresses, config.addresses),
         ("https", runtime.https_addresses, [tls.where for tls in config.tls]),
         ("uwsgi", runtime.uwsgi_addresses, config.uwsgi_addresses),
+        ("statistics", runtime.stats_addresses, config.stats_addresses),
     ):
         for address in bound:
             logger.info("%s on %s%s", protocol, address, _lacks_ipv4(address, bound, asked))
@@ -376,6 +380,7 @@ def _settings(config: Config) -> Settings:
             early_hints=config.early_hints,
             root_path=config.root_path,
             manage_script_name=config.manage_script_name,
+            show_requests=bool(config.stats_addresses),
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
@@ -387,6 +392,7 @@ def _settings(config: Config) -> Settings:
         access=config.access_rules,
         node_timeout=config.node_timeout,
         spooler=config.spooler_options,
+        stats=config.stats_options,
         chain_reload=config.chain_reload,
         recycling=config.recycling_limits,
         options=uwsgi_options(config),

@@ -152,6 +152,7 @@ class InlineDriver:
         heartbeat = self._heartbeat
         now = service.clock
         turn_ends = now() + TURN_SECONDS
+        shows = service.limit != math.inf or service.options.show_requests
         task, status = fence.task, fence.status
         while not self._used and task._cancel_status is status:
             if not ready or now() > turn_ends:
@@ -167,7 +168,7 @@ class InlineDriver:
             if exchange.cancelled:
                 continue
             if heartbeat is not None:
-                if service.limit != math.inf:
+                if shows:
                     self._record_request(exchange)
                 else:
                     heartbeat.begin_request()

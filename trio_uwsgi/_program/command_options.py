@@ -108,6 +108,16 @@ OPTIONS = (
         list,
     ),
     Option(
+        "stats",
+        "listeners",
+        "ADDR",
+        str,
+        "send statistics as uWSGI's JSON to whoever connects, as uwsgitop does, same forms of address; repeatable",
+        ("--stats-server",),
+        list,
+    ),
+    Option("stats_http", "listeners", None, str, "send the statistics as an HTTP response"),
+    Option(
         "modifiers",
         "listeners",
         "NAME=SOURCE,...",

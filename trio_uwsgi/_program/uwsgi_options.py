@@ -47,8 +47,6 @@ UWSGI_OPTIONS = {
     "cron": "declare it with @uwsgi.cron",
     "timer": "declare it with @uwsgi.timer",
     "import": "import it in the application",
-    "stats": "SIGUSR1 logs statistics; in Python call Runtime.statistics()",
-    "stats-server": "SIGUSR1 logs statistics; in Python call Runtime.statistics()",
     "external-spooler": "write --spooler; directories may be shared with other servers",
     "spooler-ordered": "leave it out, jobs with a priority always come first",
     "log-x-forwarded-for": "over --socket the access log shows the client address that the proxy passes",
@@ -96,7 +94,8 @@ UWSGI_OPTIONS = {
     **dict.fromkeys(
         (  # noqa: SIM905 - a list of quoted names is harder to read
             "thunder-lock single-interpreter post-buffering strict ignore-sigpipe ignore-write-errors "
-            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port"
+            "disable-write-exception memory-report close-on-exec no-orphans offload-threads reuse-port "
+            "stats-minified stats-no-cores stats-no-metrics"
         ).split(),
         "leave it out",
     ),

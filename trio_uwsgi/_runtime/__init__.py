@@ -17,6 +17,7 @@ The runtime:
     `settings.py`            a runtime's settings and its environment, as values
     `master.py`              routes signals and messages
     `declarations_in_force.py`    the declarations of the code that members run
+    `stats_server.py`        sends statistics as uWSGI's JSON, which `stats_page.py` makes
     `message_arguments.py`          checks messages and recipients that callers pass
     `statistics.py`          counters, as values; `worker_statistics.py`: those of workers, as uWSGI shows them
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_uwsgi.config.metrics import Metric
     from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, RecyclingLimits, SpoolerOptions
     from trio_uwsgi.config.queues import QueueOptions
+    from trio_uwsgi.config.stats import StatsOptions
 
 __all__ = ["Environment", "Settings", "Shared"]
 
@@ -54,6 +55,7 @@ class Settings:
     access: AccessRules
     node_timeout: float
     spooler: SpoolerOptions
+    stats: StatsOptions
     chain_reload: bool
     recycling: RecyclingLimits
     options: Mapping[str, bytes | bool | list[bytes]]
@@ -71,8 +73,9 @@ class Settings:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """What surrounds a runtime, and tests replace: the journal, the time of day, the placement of members, their
-    listeners; `generations` imports their code anew, where that is possible; `launcher` starts their processes, if not
-    by the application's name; `chance` gives numbers from 0 to below 1.
+    listeners, those of the stats server (`stats`); `generations` imports the members' code anew, where that is
+    possible; `launcher` starts their processes, if not by the application's name; `chance` gives numbers from 0 to
+    below 1.
     """
 
     journal: Journal
@@ -80,6 +83,7 @@ class Environment:
     placement: Placement
     chance: Callable[[], float]
     listeners: Sequence[Listener] = ()
+    stats: Sequence[Listener] = ()
     shared: Shared | None = None
     generations: Generations | None = None
     launcher: Launcher | None = None

@@ -35,6 +35,7 @@ from trio_uwsgi.config.options import (
 )
 from trio_uwsgi.config.queues import QueueOptions
 from trio_uwsgi.config.static import StaticOptions, expiries
+from trio_uwsgi.config.stats import StatsOptions
 from trio_uwsgi.config.tls import Tls  # noqa: TC001  # likewise
 from trio_uwsgi.config.values import READERS
 from trio_uwsgi.errors import ConfigError
@@ -78,6 +79,14 @@ class Config:
     # Where the uwsgi protocol is served, in the forms of `http`: for nginx's `uwsgi_pass`, and for the RPC, signal,
     # cache and spooler requests of other servers. `Config.uwsgi_addresses` has the parsed values.
     socket: str | Address | Sequence[str | Address] = ()
+
+    # Where the stats server sends its JSON, in the forms of `http`: to whoever connects, with no question asked. Use a
+    # loopback address or a unix socket, as the JSON has addresses of clients and headers of requests that run, with
+    # cookies. `uwsgitop` reads it. uWSGI's option of this name. `Config.stats_addresses` has the parsed values.
+    stats: str | Address | Sequence[str | Address] = ()
+
+    # The stats server sends the head of an HTTP response before its JSON. uWSGI's option of this name.
+    stats_http: bool = False
 
     # Which clients may use the uwsgi protocol for anything but the application: names of modifiers ("rpc", "signal",
     # "cache", "spool", "ping"), each with one source or several: "unix", "loopback", "any", a network as in
@@ -485,6 +494,16 @@ class Config:
     def uwsgi_addresses(self) -> tuple[Address, ...]:
         """The parsed value of `socket`, in the given order."""
         return cast("tuple[Address, ...]", self.socket)
+
+    @property
+    def stats_addresses(self) -> tuple[Address, ...]:
+        """The parsed value of `stats`, in the given order."""
+        return cast("tuple[Address, ...]", self.stats)
+
+    @property
+    def stats_options(self) -> StatsOptions:
+        """What the stats server needs."""
+        return StatsOptions(http=self.stats_http, cores=self.threads or 1)
 
     @property
     def mule_pool(self) -> Mules:

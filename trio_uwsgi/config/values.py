@@ -172,6 +172,7 @@ def log_format(option: str, given: object) -> str | None:
 # By the name of the option; each gets the name and the value.
 READERS: Mapping[str, Callable[[str, object], object]] = {
     "socket": several_addresses,
+    "stats": several_addresses,
     "http": lambda name, given: None if given is None else several_addresses(name, given),
     "https": several_tls,
     "caches": lambda name, given: caches(given),

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trio_uwsgi._link.frames import Reload, StopRuntime
+from trio_uwsgi._runtime.opt import UWSGI_VERSION
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread, unit_here
 
 __all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
 
-version = "2.0.31"
+version = UWSGI_VERSION
 """The version of uWSGI whose API this is. (The version of trio_uwsgi is in its package's metadata.)"""
 
 version_info = (2, 0, 31, 0, b"")
