@@ -21,6 +21,7 @@ extensions = [
     # docs/extensions
     "command_line",
     "options",
+    "uwsgi_options",
     "docstrings",
     "accessible",
 ]

@@ -1,6 +1,7 @@
 """The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`.
 
-`trio-uwsgi spool` is a separate command, in `_spool/command.py`.
+`trio-uwsgi spool` is a separate command, in `_spool/command.py`, and `trio-uwsgi check` in `_program/check_command.py`.
+A command line of uWSGI, after `trio-uwsgi uwsgi` or one that names a configuration file, is translated first.
 
 The words are parsed in `_program/command_line.py`, and `Config` validates the values. This module serves, and turns a
 refusal into lines on standard error, in the words of `_program/command_hints.py`, and into an exit code.
@@ -10,7 +11,8 @@ listening on an address fails; 4 when the application cannot be imported or does
 SIGQUIT, or a second SIGINT or SIGTERM, stopped the server immediately. SIGINT or SIGTERM before anything is served,
 for example during an import, exits with 0 at once. The code is the same where the interpreter's own shutdown has to be
 cut short. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not found or could not be changed; 2 for invalid
-options and for a path that is not a directory.
+options and for a path that is not a directory. `trio-uwsgi check`: 0 when the server would start, 1 when it would not,
+2 for a configuration that cannot be read.
 """
 
 from __future__ import annotations
@@ -32,12 +34,24 @@ from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.loader import load_beside
 from trio_uwsgi._process.member_process import CANNOT_START
 from trio_uwsgi._program.app_import import in_time
+from trio_uwsgi._program.check_command import main as check_command
+from trio_uwsgi._program.check_command import mistakes, with_impossible_values
 from trio_uwsgi._program.command_hints import in_options, shortened
-from trio_uwsgi._program.command_line import UsageError, fields_of, parse
+from trio_uwsgi._program.command_line import NO_APPLICATION, UsageError, parse
+from trio_uwsgi._program.config_sources import (
+    Given,
+    from_command_line,
+    from_environment,
+    from_file,
+    shown,
+    together,
+)
 from trio_uwsgi._program.module_config import config_in, config_read_elsewhere, may_have_config
 from trio_uwsgi._program.process_one import prepare_command
-from trio_uwsgi._program.process_setup import set_up_process
+from trio_uwsgi._program.process_setup import log_to, set_up_process
 from trio_uwsgi._program.program import install_stop_handlers
+from trio_uwsgi._program.python_setup import PythonSetup, set_up_python
+from trio_uwsgi._program.uwsgi_files import is_for_uwsgi, translated
 from trio_uwsgi._spool.command import main as spool_command
 from trio_uwsgi._system.interpreter_exit import AT_LEAST, end_process, exit_code, mark_started, seconds_left, set_mercy
 from trio_uwsgi._units.journal import only_error
@@ -91,13 +105,21 @@ def main(argv: Sequence[str] | None = None, serve: Callable[..., Any] = serve) -
 def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) -> int:
     if words and words[0] == "spool":
         return spool_command(words[1:])
+    if words and words[0] == "check":
+        return check_command(words[1:])
+    if words and words[0] == "print-path":
+        print(os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin"))
+        return 0
     try:
-        arguments = parse(words)
-        start = _Invocation(arguments.app, arguments.factory, tuple(arguments.mount), fields_of(arguments))
-        start.set_up_process()
+        given, printing = _options(words)
+        start = _Invocation(_reference(given.others), given.fields)
+        if "logto" in given.others and not printing:
+            log_to(given.others["logto"])
+        start.set_up_process(_python_setup(given.others))
     except (UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
-    logging.basicConfig(level=arguments.log_level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    level = "warning" if printing else given.others.get("log_level", "info")
+    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
     if own_process:
         set_mercy(start.alone.mercy)
         install_stop_handlers()
@@ -105,6 +127,9 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
         with contextlib.ExitStack() as modules:
             modules.enter_context(entered_with(start.facts))
             app, config = start.load()
+            if printing:
+                print(*shown(given, config, f"the config in {given.others['app']}"), sep="\n")
+                return 0
             if not config.compat or config.placement == "process":  # not in the master
                 modules.close()
             if own_process:
@@ -124,20 +149,63 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
     return 0
 
 
+def _options(words: Sequence[str]) -> tuple[Given, bool]:
+    """What all sources give together, and whether it is only to be printed.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        UsageError: an option is wrong, or no application is named.
+    """
+    if words[:1] == ["uwsgi"] or is_for_uwsgi(words):
+        arguments = parse(_of_uwsgi([word for word in words if word != "--print-config"]))
+        return from_command_line(arguments, "uWSGI's configuration"), "--print-config" in words
+    arguments = parse(words, needs_app=False)
+    sources = [from_file(arguments.config), from_environment(os.environ), from_command_line(arguments)]
+    given = together(sources)
+    if "app" not in given.others:
+        raise UsageError([NO_APPLICATION])
+    return given, arguments.print_config
+
+
+def _reference(others: Mapping[str, Any]) -> AppReference:
+    mounts, imports = tuple(others.get("mount", ())), tuple(others.get("imports", ()))
+    return AppReference("name", others["app"], factory=others.get("factory", False), mounts=mounts, imports=imports)
+
+
+def _python_setup(others: Mapping[str, Any]) -> PythonSetup:
+    return PythonSetup(
+        pythonpath=tuple(others.get("pythonpath", ())),
+        virtualenv=others.get("virtualenv"),
+        pyargv=others.get("pyargv"),
+    )
+
+
+def _of_uwsgi(words: Sequence[str]) -> Sequence[str]:
+    """A command line of uWSGI in our words.
+
+    Raises:
+        ConfigError: a file cannot be read.
+        UsageError: an option is refused, or unknown, or has an impossible value.
+    """
+    given = words[1:] if words[:1] == ["uwsgi"] else words
+    if {"--help", "--version"} & {*given}:
+        return [word for word in given if word in ("--help", "--version")]
+    translation = with_impossible_values(translated(given))
+    if wrong := mistakes(translation):
+        raise UsageError(wrong)
+    return translation.words
+
+
 class _Invocation:
     """The application and the `Config` that the options describe. `alone` is the `Config` from the options only.
 
     Args:
-        name: the application's name.
-        factory: whether that is a function that makes the application.
-        mounts: further applications, as prefixes of the path and names.
+        reference: the application.
         fields: fields of `Config` that the command line sets.
     """
 
-    def __init__(
-        self, name: str, factory: bool, mounts: tuple[tuple[str, str], ...], fields: Mapping[str, Any]
-    ) -> None:
-        self._reference = AppReference("name", name, factory=factory, mounts=mounts)
+    def __init__(self, reference: AppReference, fields: Mapping[str, Any]) -> None:
+        self._reference = reference
         self._fields = fields
         self._refused: ConfigError | None = None
         self.alone = Config()
@@ -146,14 +214,15 @@ class _Invocation:
         except ConfigError as error:
             self._refused = error
 
-    def set_up_process(self) -> None:
-        """Change to the application's directory and set its environment.
+    def set_up_process(self, python: PythonSetup) -> None:
+        """Change to the application's directory, and set its environment and what Python is told.
 
         Raises:
             ConfigError: that is not possible; or the options are invalid, and the application's module has no `config`
                 that could change that.
         """
         set_up_process(ProcessOptions(**{name: self._fields[name] for name in _FIRST if name in self._fields}))
+        set_up_python(python)
         self._may_have_config = may_have_config(self._reference.target)
         if self._refused is not None and not self._may_have_config:
             raise self._refused
@@ -196,6 +265,7 @@ class _Invocation:
                 )
         else:
             with in_time(self._reference.target, self.alone.import_timeout):
+                self._reference.import_first()
                 alone, module = load_beside(self._reference.target, factory=self._reference.factory)
                 app = self._reference.with_mounts(alone)
             beside = config_in(module)

@@ -42,7 +42,7 @@ from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.scaling import MOST_ADDED
-from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.settings import Environment, Settings, Shared, StatsOptions
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._shared_areas.rules import memory_size
@@ -378,6 +378,7 @@ def _settings(config: Config) -> Settings:
             forwarded_headers=tuple(config.forwarded_headers),
             proxy_protocol=tuple(config.proxy_protocol),
             early_hints=config.early_hints,
+            catch_exceptions=config.catch_exceptions,
             root_path=config.root_path,
             manage_script_name=config.manage_script_name,
             show_requests=bool(config.stats_addresses),
@@ -392,7 +393,7 @@ def _settings(config: Config) -> Settings:
         access=config.access_rules,
         node_timeout=config.node_timeout,
         spooler=config.spooler_options,
-        stats=config.stats_options,
+        stats=StatsOptions(http=config.stats_http, cores=config.threads or 1),
         chain_reload=config.chain_reload,
         recycling=config.recycling_limits,
         options=uwsgi_options(config),

@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 # Options without a field of `Config`, which other options of the same page explain.
-_ALSO = {"processes": "workers", "log_level": "", "factory": "", "mount": "", "help": "", "version": "", "app": ""}
+_ALSO = {
+    "processes": "workers",
+    "log_level": "",
+    "factory": "",
+    "mount": "",
+    "pythonpath": "",
+    "virtualenv": "",
+    "pyargv": "",
+    "imports": "",
+    "logto": "",
+    "config": "",
+    "print_config": "",
+    "help": "",
+    "version": "",
+    "app": "",
+}
 
 
 class Row(NamedTuple):

@@ -76,6 +76,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"master_fifo": 7}, "master_fifo=7 is not a path"),
     ({"master_fifo": ""}, "master_fifo='' is not a path"),
     ({"touch_reload": [""]}, "touch_reload has '' in it"),
+    ({"attach_daemon": ["x", " "]}, "attach_daemon=['x', ' '] is not a command; write attach_daemon='celery"),
+    ({"attach_daemon": 3}, "attach_daemon=3 is not a command"),
     ({"disable_logging": "yes"}, "disable_logging='yes' is neither True nor False"),
     ({"interface": "wsgy"}, "use 'auto' or 'wsgi' or 'asgi'"),
     ({"lifespan": True}, "lifespan=True does not exist"),

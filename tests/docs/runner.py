@@ -31,6 +31,7 @@ import trio.testing
 from tests.docs.blocks import ROOT, Block, Command, blocks_of, commands_of, in_order, prints_as_shown
 from trio_uwsgi import Config, Registry, uwsgi
 from trio_uwsgi._program.command_line import parse
+from trio_uwsgi._program.uwsgi_files import is_for_uwsgi
 from trio_uwsgi.config.process import ProcessOptions
 from trio_uwsgi.testing import open_runtime
 
@@ -219,7 +220,14 @@ class PageRun:
         if words.endswith("&") or "|" in words or "$?" in words:
             return False
         if program == "trio-uwsgi":
-            return arguments[:1] not in (["spool"], ["--help"], ["-h"], ["--version"])
+            return "--print-config" not in arguments and arguments[:1] not in (
+                ["spool"],
+                ["check"],
+                ["print-path"],
+                ["--help"],
+                ["-h"],
+                ["--version"],
+            )
         if program in ("python", "python3") and arguments and arguments[0].endswith(".py"):
             text = (self._folder / arguments[0]).read_text()
             return "trio_uwsgi.serve" in text and "# runs by itself" not in text
@@ -229,7 +237,9 @@ class PageRun:
         self._stop_server()
         if program_of(words) == "trio-uwsgi":
             check_command(shlex.split(words)[shlex.split(words).index("trio-uwsgi") + 1 :])
-            if not re.search(r" (--https?|--socket|-s|--uwsgi-socket)\b", words) and not self._config_listens(words):
+            if not re.search(r" (--https?|--socket|-s|--uwsgi-socket|--ini)\b", words) and not self._config_listens(
+                words
+            ):
                 words += f" --http 127.0.0.1:{self._own_port('8000')}"
         process = subprocess.Popen(
             ["bash", "-c", f"exec env {words}"],
@@ -246,7 +256,9 @@ class PageRun:
     def _config_listens(self, words: str) -> bool:
         """Does the `config` beside the application say where to listen?"""
         arguments = shlex.split(words)
-        app = arguments[arguments.index("trio-uwsgi") + 1].partition(":")[0]
+        if "--config" in arguments:
+            return "http =" in (self._folder / arguments[arguments.index("--config") + 1]).read_text()
+        app = "".join(arguments[arguments.index("trio-uwsgi") + 1 :][:1]).partition(":")[0]
         path = self._folder / (app if app.endswith(".py") else app.replace(".", "/") + ".py")
         body = ast.parse(path.read_text()).body if path.exists() else []
         configs = [ast.unparse(node) for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
@@ -350,8 +362,8 @@ def program_of(words: str) -> str:
 
 def check_command(words: list[str]) -> None:
     """What follows `trio-uwsgi` is right."""
-    if words[:1] not in (["spool"], ["--help"], ["--version"]):
-        parse(words)
+    if words[:1] not in (["spool"], ["check"], ["print-path"], ["--help"], ["--version"]) and not is_for_uwsgi(words):
+        parse(words, needs_app=False)
 
 
 def check_setting_up(words: str) -> None:

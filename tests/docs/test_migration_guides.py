@@ -14,7 +14,6 @@ from tests.interop.peers import TIMEOUT, Program, exchange, find_program, free_p
 from trio_uwsgi import uwsgi
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
 from trio_uwsgi._program.command_options import OPTIONS, flag_of
-from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
 from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 from trio_uwsgi.uwsgi._missing import _FAMILIES, _INSTEAD
 
@@ -45,11 +44,7 @@ def flags(text: str) -> set[str]:
 
 
 OURS = {flag_of(option) for option in OPTIONS} | {"--processes", "--log-level", "--factory", "--modifier", "--mount"}
-
-
-def test_every_option_of_uwsgi_with_a_hint_is_in_the_table() -> None:
-    """What the command line says about options of uWSGI, the guide says too."""
-    assert set() == set(UWSGI_OPTIONS) - code("".join(row[0] for row in rows(section(FROM_UWSGI, "Options"))))
+OURS |= {"--config", "--print-config", "--logto", "--compat"}
 
 
 def test_options_that_are_the_same_exist() -> None:

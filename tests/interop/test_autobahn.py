@@ -15,7 +15,7 @@ import pytest
 from tests.interop import autobahn
 from tests.interop.peer_suites import ROOT
 
-SUITE = Path(os.environ.get("TRIO_UWSGI_PEERS", ROOT / ".peers")) / "autobahn"
+SUITE = Path(os.environ.get("PEER_SUITES", ROOT / ".peers")) / "autobahn"
 SECONDS = 200
 
 pytestmark = [

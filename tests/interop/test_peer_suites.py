@@ -19,7 +19,7 @@ from tests.interop.peer_suites import ROOT, SUITES, Outcome, pins, run
 
 pytestmark = pytest.mark.real
 
-FOLDER = Path(os.environ.get("TRIO_UWSGI_PEERS", ROOT / ".peers"))
+FOLDER = Path(os.environ.get("PEER_SUITES", ROOT / ".peers"))
 EXCEPTIONS = tomllib.loads((SUITES / "exceptions.toml").read_text())
 
 

@@ -32,6 +32,7 @@ LAYERS = (
     ("_nodes",),
     ("_runtime",),
     ("_process",),
+    ("_uwsgi_config",),
     ("_program",),
     ("uwsgi",),
     ("compat", "sync"),

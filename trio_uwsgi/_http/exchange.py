@@ -19,7 +19,7 @@ import trio
 from trio_uwsgi._http.access_record import escape
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response import CONTINUE
-from trio_uwsgi._units.journal import summary
+from trio_uwsgi._units.journal import stack_of, summary
 from trio_uwsgi._units.unit import Unit
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
@@ -349,7 +349,8 @@ class Exchange(Unit):
             )
             self.leave_unanswered()
             return False
-        self.cut(500, "Internal Server Error")
+        shown = self.session.service.options.catch_exceptions
+        self.cut(500, stack_of(error) if shown else "Internal Server Error")
         return True
 
     def leave_unanswered(self) -> None:

@@ -23,8 +23,9 @@ class HttpOptions:
     `log_format` is that of the access log, empty for the usual one.
     `static` has the files that are served without the application, None where there are none. `forwarded_allow` are the
     sources of proxies whose `forwarded_headers` are believed; `proxy_protocol` those of load balancers that speak this
-    protocol. `early_hints` offers them to the application. `root_path` is the prefix of its path for clients;
-    `manage_script_name`: the path of a request still has it. `show_requests`: the master is to see what runs.
+    protocol. `early_hints` offers them to the application. `catch_exceptions` shows failures to clients. `root_path` is
+    the prefix of its path for clients; `manage_script_name`: the path of a request still has it. `show_requests`: the
+    master is to see what runs.
     """
 
     limits: Limits
@@ -40,6 +41,7 @@ class HttpOptions:
     forwarded_headers: tuple[str, ...] = ()
     proxy_protocol: tuple[str, ...] = ()
     early_hints: bool = False
+    catch_exceptions: bool = False
     root_path: str = ""
     manage_script_name: bool = False
     show_requests: bool = False

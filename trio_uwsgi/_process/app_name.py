@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from trio_uwsgi._apps.mounts import mount
-from trio_uwsgi._process.loader import PassingThrough, import_failure, is_failure, load_app
+from trio_uwsgi._process.loader import PassingThrough, import_failure, import_module_of, is_failure, load_app
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi.errors import BootError, ConfigError
 
@@ -66,7 +66,7 @@ class AppReference:
         script    the global `attribute` of the script with path `target`
         module    the global `attribute` of module `target`, which was run with `python -m`
 
-    `mounts` are further applications, as prefixes of the path and names.
+    `mounts` are further applications, as prefixes of the path and names; `imports` are modules to import before them.
     """
 
     how: Literal["name", "object", "script", "module"]
@@ -74,6 +74,7 @@ class AppReference:
     attribute: str = ""
     factory: bool = False
     mounts: tuple[tuple[str, str], ...] = ()
+    imports: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str | None:
@@ -92,6 +93,7 @@ class AppReference:
                 patched the standard library.
         """
         try:
+            self.import_first()
             app = self._load()
         except Served as served:  # the module calls `serve` when it is imported
             app = served.app
@@ -100,6 +102,15 @@ class AppReference:
         finally:
             undo_import_changes()
         return self.with_mounts(app)
+
+    def import_first(self) -> None:
+        """Import the modules that come before the application.
+
+        Raises:
+            BootError: one is not found, or its import failed.
+        """
+        for name in self.imports:
+            import_module_of(name)
 
     def with_mounts(self, app: Any) -> Any:  # as before
         """The application, with the others that are mounted beside it.

@@ -1,6 +1,6 @@
 """Hints for options of other servers, and the text of a `ConfigError` in the words of the command line.
 
-The hints for uWSGI's options are in `uwsgi_options.py`.
+The hints for uWSGI's options are those of the table in `_uwsgi_config/table.py`.
 """
 
 from __future__ import annotations
@@ -51,10 +51,8 @@ FOREIGN_OPTIONS = {
     "e": "write --env NAME=VALUE",
     "env-file": "write --env NAME=VALUE, once for each",
     "app-dir": "write --chdir DIR",
-    **dict.fromkeys(
-        ("c", "config", "print-config", "check-config"),
-        "write `config = trio_uwsgi.Config(...)` beside the application",
-    ),
+    "c": "write --config FILE.toml, or `config = trio_uwsgi.Config(...)` beside the application",
+    "check-config": "write --print-config",
     **dict.fromkeys(("n", "name"), "leave it out; pip install 'trio-uwsgi[procname]' names the processes"),
     **dict.fromkeys(("reload-dir", "reload-include", "reload-exclude", "reload-extra-file", "reload-engine"), _FOLDERS),
     **dict.fromkeys(("loop", "worker-tmp-dir"), "leave it out, everything runs on Trio"),

@@ -16,13 +16,37 @@ from typing import Any, NoReturn
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
 from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of
 from trio_uwsgi._program.option_values import one_of, whole
-from trio_uwsgi._program.uwsgi_options import UWSGI_OPTIONS
+from trio_uwsgi._uwsgi_config.table import OPTIONS as UWSGI_OPTIONS
+from trio_uwsgi._uwsgi_config.table import hint_for
 from trio_uwsgi.config import Config
 
-__all__ = ["UsageError", "fields_of", "parse"]
+__all__ = ["NO_APPLICATION", "UsageError", "fields_of", "parse", "takes_value", "unknown_option"]
 
+NO_APPLICATION = "no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py"
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 _DEFAULTS = Config()
+# Options that set no field of `Config`: do they take a value?
+_OTHERS = {
+    "--mount": True,
+    "--config": True,
+    "--print-config": False,
+    "--factory": False,
+    "--pythonpath": True,
+    "--virtualenv": True,
+    "--pyargv": True,
+    "--pp": True,
+    "--venv": True,
+    "--home": True,
+    "-H": True,
+    "--import": True,
+    "--logto": True,
+    "-p": True,
+    "--processes": True,
+    "--log-level": True,
+    "--help": False,
+    "-h": False,
+    "--version": False,
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,9 +87,22 @@ def fields_of(arguments: argparse.Namespace) -> dict[str, Any]:
     return fields
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
+def takes_value(name: str) -> bool | None:
+    """Does the option with this long name take a value? None if there is no such option."""
+    return _all_options().get(f"--{name}")
+
+
+def _all_options() -> dict[str, bool]:
+    names = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
+    return names | _OTHERS
+
+
+def parse(argv: Sequence[str], *, needs_app: bool = True) -> argparse.Namespace:
     """Parse the command line.
 
+    Args:
+        argv: its words.
+        needs_app: an application has to be named.
     Raises:
         UsageError: with all the errors that were found.
     """
@@ -73,13 +110,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     words, wrong = _without_incomplete(argv)
     arguments, unknown = parser.parse_known_args(words)
     unknown_options = [text for text in unknown if text.startswith("-")]
-    wrong += map(_unknown_option, unknown_options)
+    wrong += map(unknown_option, unknown_options)
     wrong += _unreadable(arguments)
     # The value of an unknown option would be taken for the application.
-    if not unknown_options and arguments.app is None:
-        wrong.append("no application; write trio-uwsgi module:app, or trio-uwsgi path/to/file.py")
-    if arguments.app is not None and arguments.app.endswith((".ini", ".yaml", ".yml", ".xml", ".json")):
-        wrong.append(f"{arguments.app} is not an application; {UWSGI_OPTIONS['ini']}")
+    if needs_app and not unknown_options and arguments.app is None:
+        wrong.append(NO_APPLICATION)
     if not unknown_options and unknown:
         wrong.append(f"only one application can be served; {unknown[0]!r} is unexpected")
     if wrong:
@@ -96,9 +131,7 @@ def _mount(text: str) -> tuple[str, str]:
 
 def _without_incomplete(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words without those options whose value is missing or unexpected; and an error for each of these."""
-    takes = {name: option.metavar is not None for option in OPTIONS for name in (flag_of(option), *option.aliases)}
-    takes |= {"--mount": True, "-p": True, "--processes": True, "--log-level": True}
-    takes |= {"--factory": False, "--help": False, "-h": False, "--version": False}
+    takes = _all_options()
     left = list(reversed(argv))
     words: list[str] = []
     wrong = []
@@ -141,7 +174,9 @@ def _lenient(option: str, read: Callable[[str], object]) -> Callable[[str], obje
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="trio-uwsgi",
-        usage="trio-uwsgi APP [options]\n       trio-uwsgi spool ls|show|retry|purge DIR [options]",
+        usage="trio-uwsgi APP [options]\n       trio-uwsgi --ini FILE [options of uWSGI]\n"
+        "       trio-uwsgi check [--format text|json] FILE\n"
+        "       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
         epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops immediately, as does "
         "SIGQUIT. SIGHUP reloads. SIGTTIN and SIGTTOU add and remove a worker. SIGTSTP pauses and resumes accepting. "
@@ -174,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="/PREFIX=APP",
         help="another application, for paths below the prefix; repeatable",
     )
+    _add_python_options(groups["application"])
     groups["members"].add_argument(
         "-p",
         "--processes",
@@ -185,10 +221,24 @@ def _parser() -> argparse.ArgumentParser:
         _add_option(groups[option.group], option)
     level = f"lowest level of lines in the log: {', '.join(LOG_LEVELS)} [info]"
     read = _lenient("--log-level", one_of(*LOG_LEVELS))
+    groups["logging"].add_argument("--logto", metavar="FILE", help="append the log, and all output, to this file")
     groups["logging"].add_argument("--log-level", metavar="LEVEL", type=read, default="info", help=level)
+    text = "read options from this TOML file, or its table [tool.trio_uwsgi] [pyproject.toml]"
+    groups["others"].add_argument("--config", metavar="FILE", help=text)
+    text = "print all options that differ from the defaults, with the place of each, and exit"
+    groups["others"].add_argument("--print-config", action="store_true", help=text)
     groups["others"].add_argument("-h", "--help", action="help", help="show this help and exit")
     groups["others"].add_argument("--version", action="version", version=_version(), help="show the version and exit")
     return parser
+
+
+def _add_python_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--pythonpath", "--pp", action="append", default=[], metavar="DIR", help="look for modules here; repeatable")
+    add("--virtualenv", "-H", "--venv", "--home", metavar="DIR", help="use the packages of this virtual environment")
+    add("--pyargv", metavar="ARGUMENTS", help="sys.argv of the application, behind its first item, as one word")
+    text = "import this module before the application; repeatable"
+    add("--import", action="append", default=[], dest="imports", metavar="MODULE", help=text)
 
 
 def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
@@ -219,20 +269,20 @@ def _version() -> str:
         return "trio-uwsgi (not installed)"
 
 
-def _unknown_option(text: str) -> str:
+def unknown_option(text: str) -> str:
+    """What is said of an option that does not exist."""
     name = text.partition("=")[0]
     if not name.startswith("--"):
         name = name[:2]  # as in -b:80
     bare = name.lstrip("-").replace("_", "-")
-    known = [name.lstrip("-") for option in OPTIONS for name in (flag_of(option), *option.aliases)]
-    known += ["processes", "factory", "mount", "log-level", "help", "version"]
+    known = [name.lstrip("-") for name in _all_options()]
     if bare in known:
         return f"there is no option {name}; did you mean --{bare}?"
-    hint = UWSGI_OPTIONS.get(bare) or FOREIGN_OPTIONS.get(bare)
-    if hint:
-        whose = "uWSGI's option" if bare in UWSGI_OPTIONS else "another server's option"
-        return f"{whose} {name} does not exist here; {hint}"
-    if bare in UWSGI_OPTIONS:
-        return f"uWSGI's option {name} is not supported"
+    if bare == "compat":
+        return "--compat is for a configuration of uWSGI, as in trio-uwsgi --ini uwsgi.ini --compat"
+    if bare in FOREIGN_OPTIONS and bare not in UWSGI_OPTIONS:
+        return f"another server's option {name} does not exist here; {FOREIGN_OPTIONS[bare]}"
+    if hint := hint_for(bare):
+        return f"uWSGI's option {name} does not exist here; {hint}"
     close = difflib.get_close_matches(bare, known, n=1, cutoff=0.7)
     return f"there is no option {name}; {f'did you mean --{close[0]}?' if close else 'see trio-uwsgi --help'}"

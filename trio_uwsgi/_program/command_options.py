@@ -79,6 +79,7 @@ OPTIONS = (
         "take --root-path, or the prefix that a proxy names, off the path of requests",
     ),
     Option("early_hints", "application", None, str, "offer early hints (103) to the application"),
+    Option("catch_exceptions", "application", None, str, "show tracebacks to clients, for development"),
     Option("cancel_on_disconnect", "application", None, str, "cancel a waiting request when its client disconnects"),
     Option(
         "http",
@@ -245,6 +246,15 @@ OPTIONS = (
         "env", "process", "NAME=VALUE", pair("=", "NAME=VALUE"), "set an environment variable; repeatable", (), dict
     ),
     Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
+    Option(
+        "attach_daemon",
+        "process",
+        "COMMAND",
+        str,
+        "run this program beside the server, and again when it ends; repeatable",
+        (),
+        list,
+    ),
     Option("locks", "members", "N", whole, "highest user lock number"),
     Option("sharedarea", "members", "PAGES", area, "a shared area of this size, or size=BYTES; repeatable", (), list),
     Option(

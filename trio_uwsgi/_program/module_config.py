@@ -33,7 +33,15 @@ from trio_uwsgi._system.privileges import become, identity_of
 from trio_uwsgi.config import Address, Cache, Config, Metric, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
-__all__ = ["answer", "config_in", "config_read_elsewhere", "from_plain", "may_have_config", "plain"]
+__all__ = [
+    "answer",
+    "config_in",
+    "config_read_elsewhere",
+    "from_plain",
+    "may_have_config",
+    "plain",
+    "values_from_plain",
+]
 
 _NAME = "config"
 _DEFAULT = Config()
@@ -115,16 +123,26 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: the values are invalid.
     """
-    caches = [Cache(**cache) for cache in fields.get("caches", ())]
-    metrics = [Metric(**metric) for metric in fields.get("metrics", ())]
-    mules = fields.get("mules", 0)
-    made = {
-        "caches": caches,
-        "https": [Tls(**tls) for tls in fields.get("https", ())],
-        "metrics": metrics,
-        "mules": Mules(**mules) if isinstance(mules, dict) else mules,
-    }
-    return Config(**{**fields, **made})
+    return Config(**values_from_plain(fields))
+
+
+def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of fields; caches, metrics, certificates and mules may be mappings, as tables of JSON and TOML are.
+
+    Raises:
+        ConfigError: the values are invalid.
+        TypeError: a mapping has a key too many.
+    """
+    found = dict(fields)
+    if "caches" in found:
+        found["caches"] = [Cache(**cache) for cache in found["caches"]]
+    if "metrics" in found:
+        found["metrics"] = [Metric(**metric) for metric in found["metrics"]]
+    if isinstance(found.get("https"), list):
+        found["https"] = [Tls(**tls) if isinstance(tls, dict) else tls for tls in found["https"]]
+    if isinstance(found.get("mules"), dict):
+        found["mules"] = Mules(**found["mules"])
+    return found
 
 
 # ----- in a separate process

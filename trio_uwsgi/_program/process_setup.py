@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi.config.options import ProcessOptions
 
-__all__ = ["FinishSetup", "finish_process_setup", "refuse_process_options", "set_up_process"]
+__all__ = ["FinishSetup", "finish_process_setup", "log_to", "refuse_process_options", "set_up_process"]
 
 # Files that the other user needs for starting members and importing modules; checked once, for one clear error.
 _PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
@@ -45,6 +45,22 @@ def set_up_process(options: ProcessOptions) -> None:
     if options.umask is not None:
         os.umask(options.umask)
     os.environ.update(options.env)
+
+
+def log_to(path: str) -> None:
+    """Let standard output and standard error, which members inherit, go to the end of a file.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise ConfigError(f"cannot write to the log file {path}: {error.strerror}", "name another file") from None
+    sys.stdout.flush()
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.close(file)
 
 
 def refuse_process_options(options: ProcessOptions) -> None:

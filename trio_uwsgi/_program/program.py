@@ -17,6 +17,7 @@ import trio
 from trio_uwsgi._process.forced_exit import bounded_end, end_now, failures_reported
 from trio_uwsgi._program.app_import import STOPS
 from trio_uwsgi._program.control import Control
+from trio_uwsgi._program.daemons import keep_running
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
 from trio_uwsgi._program.systemd import Notifier
@@ -97,6 +98,8 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
             everything.start_soon(notifier.report_states, tree.stopping.wait)
             everything.start_soon(_mark_stop, tree.closing.wait)
             everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
+            for command in config.attach_daemon:
+                everything.start_soon(keep_running, command)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:

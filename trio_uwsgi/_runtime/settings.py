@@ -22,9 +22,18 @@ if TYPE_CHECKING:
     from trio_uwsgi.config.metrics import Metric
     from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, RecyclingLimits, SpoolerOptions
     from trio_uwsgi.config.queues import QueueOptions
-    from trio_uwsgi.config.stats import StatsOptions
 
-__all__ = ["Environment", "Settings", "Shared"]
+__all__ = ["Environment", "Settings", "Shared", "StatsOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StatsOptions:
+    """What the stats server needs: whether it sends the head of an HTTP response, and the cores of a worker that it
+    shows at least.
+    """
+
+    http: bool
+    cores: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

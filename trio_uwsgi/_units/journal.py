@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import trio
 
-__all__ = ["Event", "Journal", "LoggingJournal", "only_error", "report_failure", "summary"]
+__all__ = ["Event", "Journal", "LoggingJournal", "only_error", "report_failure", "stack_of", "summary"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -97,6 +97,11 @@ def _hint(error: BaseException) -> str:
     if isinstance(error, RuntimeError) and _NO_LOOP.match(str(error)):
         return " (asyncio does not run here; use Trio's or anyio's functions instead)"
     return ""
+
+
+def stack_of(error: BaseException) -> str:
+    """The whole traceback as text."""
+    return "".join(traceback.format_exception(error)).rstrip()
 
 
 def summary(error: BaseException) -> str:

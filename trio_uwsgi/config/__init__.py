@@ -14,7 +14,6 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `metrics.py`      counters and gauges that applications define
     `queues.py`       the shared queue
     `static.py`       where static files are
-    `stats.py`        the stats server
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `values.py`       options with several forms, read and checked one by one
     `checks.py`       wrong types, impossible values, contradictions

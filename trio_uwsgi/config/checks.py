@@ -83,6 +83,7 @@ _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 _FLAGS = (
     "chain_reload",
     "cancel_on_disconnect",
+    "catch_exceptions",
     "compat",
     "disable_logging",
     "early_hints",

@@ -35,7 +35,6 @@ from trio_uwsgi.config.options import (
 )
 from trio_uwsgi.config.queues import QueueOptions
 from trio_uwsgi.config.static import StaticOptions, expiries
-from trio_uwsgi.config.stats import StatsOptions
 from trio_uwsgi.config.tls import Tls  # noqa: TC001  # likewise
 from trio_uwsgi.config.values import READERS
 from trio_uwsgi.errors import ConfigError
@@ -146,6 +145,10 @@ class Config:
     # begin with its own prefix must leave this out, if the proxy removes it. For one request over the uwsgi protocol
     # modifier 30 says the same. uWSGI's option of this name is for `--mount`, which needs no option here.
     manage_script_name: bool = False
+
+    # Answer a request whose application raised with its traceback, as plain text, instead of "Internal Server Error".
+    # For development: a traceback tells strangers much. uWSGI's option of this name.
+    catch_exceptions: bool = False
 
     # Offer early hints (103, RFC 8297) to the application: ASGI's extension `http.response.early_hint`, and
     # `environ["wsgi.early_hints"]`. They go to HTTP/1.1 clients over HTTP. Off by default, because nginx before 1.29
@@ -326,6 +329,12 @@ class Config:
     # a worker, p pauses and resumes accepting, s logs statistics. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
+    # Shell commands of programs that run beside the server, as in "celery -A shop worker". They are started when the
+    # server serves, as its user and in its directory, and again when they end, after pauses of 1 to 60 seconds if that
+    # is soon. What they print is logged. They get SIGTERM after the members have ended, and SIGKILL 3 seconds later. A
+    # reload leaves them running. uWSGI's option of this name restarts them in a reload.
+    attach_daemon: str | Sequence[str] = ()
+
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
     # them slightly. 0 is no limit.
@@ -499,11 +508,6 @@ class Config:
     def stats_addresses(self) -> tuple[Address, ...]:
         """The parsed value of `stats`, in the given order."""
         return cast("tuple[Address, ...]", self.stats)
-
-    @property
-    def stats_options(self) -> StatsOptions:
-        """What the stats server needs."""
-        return StatsOptions(http=self.stats_http, cores=self.threads or 1)
 
     @property
     def mule_pool(self) -> Mules:

@@ -6,13 +6,13 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from trio_uwsgi.errors import ConfigError
 
 __all__ = ["Metric", "metrics"]
 
-MetricType = Literal["counter", "gauge", "absolute"]
+_TYPES = ("counter", "gauge", "absolute")
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _BY_ITSELF = "only the application changes a metric"
@@ -39,14 +39,14 @@ class Metric:
     """
 
     name: str
-    type: MetricType = dataclasses.field(default="counter", kw_only=True)
+    type: Literal["counter", "gauge", "absolute"] = dataclasses.field(default="counter", kw_only=True)
     initial_value: int = dataclasses.field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise ConfigError(f"{self.name!r} is not the name of a metric", "use letters, digits, '.', '-' and '_'")
-        if self.type not in get_args(MetricType):
-            types = ", ".join(map(repr, get_args(MetricType)))
+        if self.type not in _TYPES:
+            types = ", ".join(map(repr, _TYPES))
             raise ConfigError(f"metric {self.name!r}: the type {self.type!r} does not exist", f"use one of {types}")
         if type(self.initial_value) is not int or not -(2**63) <= self.initial_value < 2**63:
             raise ConfigError(

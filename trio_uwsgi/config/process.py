@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["ProcessOptions"]
+__all__ = ["ProcessOptions", "commands"]
 
 # One less than the largest number of 32 bits, which means "unchanged" to the kernel.
 _LARGEST_ID = 2**32 - 2
@@ -33,6 +33,7 @@ class ProcessOptions:
     master_fifo: str | None = None
     touch_reload: Sequence[str] = ()
     reload: bool = False
+    attach_daemon: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("uid", "gid"):
@@ -52,6 +53,18 @@ class ProcessOptions:
         defaults = ProcessOptions()
         names = [field.name for field in dataclasses.fields(self)]
         return [name for name in names if getattr(self, name) != getattr(defaults, name)]
+
+
+def commands(option: str, given: object) -> tuple[str, ...]:
+    """Read the value of an option that is one shell command or several.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    items = (given,) if isinstance(given, str) else given
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
+        raise ConfigError(f"{option}={given!r} is not a command", f"write {option}='celery -A shop worker'")
+    return tuple(items)
 
 
 def _check_id(name: str, value: object) -> None:

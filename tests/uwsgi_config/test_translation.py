@@ -1,0 +1,187 @@
+"""What becomes of options: words of our command line, and an explanation of each."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from tests.uwsgi_config.machines import reading, translation
+from trio_uwsgi._program.check_command import mistakes, with_impossible_values
+from trio_uwsgi._program.command_line import takes_value
+from trio_uwsgi._uwsgi_config.known_options import NAMES, OPTIONAL_VALUE, SHORT, WITHOUT_VALUE
+from trio_uwsgi._uwsgi_config.reading import INCLUDES, LOGIC, PLACEHOLDERS
+from trio_uwsgi._uwsgi_config.table import FAMILIES, OPTIONS, ROWS, hint_for, row_of
+from trio_uwsgi._uwsgi_config.translation import translate
+
+pytestmark = pytest.mark.pure
+
+
+def words_of(text: str, *, compat: bool = False) -> str:
+    """The command line of a section, without what is always there."""
+    words = shlex.join(translation(text, compat=compat).words)
+    return words.replace("--processes 1 ", "").replace("--pythonpath . ", "").removesuffix("--pythonpath .").strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("module = a:b", "a:b"),
+        ("module = a", "a"),
+        ("module = mysite.wsgi\ncallable = app", "mysite.wsgi:app"),
+        ("wsgi = a:make()", "a:make --factory"),
+        ("wsgi-file = a.py\ncallable = app", "./a.py:app"),
+        ("file = /x/a.wsgi", "/x/a.wsgi"),
+        ("module = a\nif-env = X\ncallable = b\nmodule = c\nendif =", "a"),
+        ("mount = /x=a:b\nmount = /=c.py", "./c.py --mount /x=a:b"),
+        ("mount = /x=a", "a --mount /x=a"),
+        ("mount = /x=a.wsgi\nmodule = b", "b --mount /x=./a.wsgi"),
+        ("mount = /x=a()\nmodule = b", "b --mount '/x=a()'"),
+        ("mount = =a:make()", "a:make --factory"),
+        ("socket = app.sock\nhttp = *:80", "--socket unix:app.sock --http :80"),
+        ("socket = 127.0.0.1:0\nprotocol = http", "--http 127.0.0.1:0"),
+        ("https = :443,a,b", "--https :443,a,b"),
+        ("shared-socket = :443\nhttps = =0,a,b\nsocket = =0", "--https :443,a,b --socket :443"),
+        ("http-socket = :80\nchmod-socket = 660", "--http :80"),
+        ("socket = /s\nchmod-socket", "--socket /s --chmod-socket 666"),
+        ("socket = /s\nchmod = 660", "--socket /s --chmod-socket 660"),
+        ("uid = a\nchown-socket = a", "--uid a"),
+        ("static-map2 = /x=/y", "--check-static /y"),
+        ("static-expires = x 30", "--static-expires 'x 30'"),
+        ("websockets-max-size = 2\nwebsocket-max-size = x", "--max-websocket-message 2048 --max-websocket-message x"),
+        ("workers = 4", "--processes 4"),
+        ("mule\nmule =", "--mules 2"),
+        ("mule\nmules = 3\nfarm = a:1", "--mules 3 --farm a:1"),
+        ("lazy = false\nlazy-apps = true", "--lazy-apps"),
+        ("py-autoreload = 1\npy-autoreload = 0", "--reload"),
+        ("touch-chain-reload = x", "--chain-reload --touch-reload x"),
+        ("cache2 = name=a,items=3,blocks=4", "--cache2 name=a,items=3"),
+        ("cache2 = name=a,items=3", "--cache2 name=a,items=3"),
+        ("cache = 30", "--cache2 name=default,items=30"),
+        ("spooler-frequency = 3", ""),
+        ("spooler-frequency = 3\nspooler = d", "--spooler-frequency 3 --spooler d"),
+        ("mercy = 9\nchain-reload = true\nspooler-no-fsync = off", "--mercy 9 --chain-reload"),
+        ("plugins = python3, http", ""),
+        ("protocol = uwsgi", ""),
+        ("x = 1\nchdir = /%(x)", "--chdir /1"),
+    ],
+)
+def test_words(text: str, expected: str) -> None:
+    """What a configuration is on our command line."""
+    assert expected == words_of(text)
+
+
+def test_workers_are_processes() -> None:
+    """One worker is a process too, and modules are looked for in the current folder, as in uWSGI."""
+    assert ["a", "--processes", "1", "--pythonpath", "."] == list(translation("module = a").words)
+    assert [] == [word for word in translation("module = a\nprocesses = 2").words if word == "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("emperor = x", "refused uwsgi.ini:2: emperor = x: run one server for each file"),
+        (
+            "mule = brain.py",
+            "refused uwsgi.ini:2: mule = brain.py: write mules = 1, and in the application @uwsgi.mule(1)",
+        ),
+        ("plugins = php, psgi", "there is no php and no psgi here, Python only"),
+        ("protocol = fastcgi", "serve the uwsgi protocol or HTTP"),
+        ("socket = =0", "there is no such shared-socket; name the address"),
+        ("shared-socket = :1\nhttps = =1,a,b", "there is no such shared-socket; name the address"),
+        ("chown-socket = www", "refused uwsgi.ini:2: chown-socket = www: write uid and gid"),
+        ("mount = x", "refused uwsgi.ini:2: mount = x: write mount = /prefix=module:callable"),
+        ("exec-asap = ls", "run it around the server"),
+        ("vassals-include = x", "run one server for each file"),
+        ("tcp-fast-open-client", "it is not supported"),
+        ("procesess = 3", "unknown uwsgi.ini:2: procesess = 3: there is no such option; did you mean processes?"),
+        ("zzz", "unknown uwsgi.ini:2: zzz: there is no such option; remove it"),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    """What keeps the server from starting has its line and a replacement."""
+    found = translation(f"{text}\nmodule = a")
+    assert 1 == len(found.wrong)
+    assert message in f"{found.wrong[0].kind} {mistakes(found)[0]}"
+
+
+def test_values_that_cannot_be_read_are_told_with_the_line() -> None:
+    """An option's value is judged where it stands; what contradicts another option is told for all."""
+    found = with_impossible_values(translation("module = a\nharakiri = soon\nthreads = 2"))
+    assert ["uwsgi.ini:3: harakiri = soon: --harakiri: 'soon' is not a number of seconds"] == mistakes(found)
+    assert ["--threads 0 is too small; use 1 or more"] == mistakes(translation("module = a\nthreads = 0"))
+    assert translation("mount = x").app is None
+    assert ["no application; write module = package.module:callable, or wsgi-file = path/to/file.py"] == mistakes(
+        translation("threads = 1")
+    )
+
+
+def test_what_is_off_is_no_mistake() -> None:
+    """Switches with one of uWSGI's words for no do nothing, refused ones too."""
+    text = "".join(
+        f"catch-exceptions = {word}\nvacuum = {word}\nlazy-apps = {word}\n" for word in ("false", "0", "No", "off")
+    )
+    found = translation(f"module = a\n{text}")
+    assert ((), "a --processes 1 --pythonpath .") == (found.wrong, " ".join(found.words))
+
+
+def test_an_option_of_ours_is_not_refused() -> None:
+    """What the table refuses counts, if our command line has an option of this name."""
+    found = translate(reading("[uwsgi]\nmodule = a\ncron = x\n"), lambda name: name == "cron" or None)
+    assert (("--cron", "x"), ()) == (found.words[-2:], found.wrong)
+
+
+def test_compat() -> None:
+    """With uWSGI's defaults its unknown options are ignored, too; what is written wins, as it comes later."""
+    found = translation("module = a\nbuffer-size = 8192\nspooler = d\nzzz = 1", compat=True)
+    assert () == found.wrong
+    words = list(found.words)
+    sizes = [words[at + 1] for at, word in enumerate(words) if word == "--max-header-size"]
+    assert ["4096", "8192"] == sizes
+    assert {"--listen", "--mercy", "--spooler-no-fsync", "--spooler-max-tries"} < {*words}
+    assert "--spooler-no-fsync" not in translation("module = a", compat=True).words
+    assert [] == [word for word in words if word.startswith("--") and takes_value(word[2:]) is None]
+
+
+def test_the_table_knows_each_name_once() -> None:
+    """No name has two rows, and the names are uWSGI's, or of a build with TLS, or of plugins that the wheel has not."""
+    names = [name for row in ROWS for name in row.names]
+    assert sorted(set(names)) == sorted(names)
+    others = "asyncio cap drop-capabilities external-spooler greenlet http-to-https https https2 https-export-cert "
+    others += "https-socket spooler-cheap static-check-docroot websockets ssl-sessions-use-cache sni sni-dir "
+    others += "legion legion-mcast legion-node legion-lord legion-unlord legion-setup"
+    assert {*others.split()} == {*names} - NAMES
+    assert set() == {*names} & (INCLUDES | LOGIC | PLACEHOLDERS)
+    assert 150 < sum(row.verdict in ("supported", "mapped", "ignored") for row in ROWS for _ in row.names)
+
+
+def test_words_of_the_table_exist() -> None:
+    """What a row says to write is an option of ours; supported ones have its name, and take a value or not as there."""
+    for row in ROWS:
+        for word in re.findall(r"(?<![\w-])--[a-z][\w-]*", f"{row.becomes} {row.note}"):
+            assert takes_value(word[2:]) is not None, (row.names, word)
+        if row.verdict == "supported":
+            assert row.becomes.startswith(f"--{row.names[0]}")
+            assert takes_value(row.names[0]) == (row.names[0] not in WITHOUT_VALUE | {"spooler-cheap"})
+        assert row.note or row.verdict in ("supported", "mapped"), row.names
+
+
+def test_hints() -> None:
+    """On our own command line an option of uWSGI is answered with what to write."""
+    assert "write --http ADDR, workers serve HTTP themselves, there is no router process" == hint_for("http-socket")
+    assert "leave it out, there is always a master" == hint_for("master")
+    assert "write a narrower alarm-log" == hint_for("alarm-fd")
+    assert "name the application as the first argument: module:callable, or path/to/file.py" == hint_for("callable")
+    assert hint_for("zzz") is None
+    assert "write --lazy-apps" == hint_for("lazy")
+
+
+def test_every_option_has_an_answer() -> None:
+    """Each name that uWSGI knows has a row or a family, and each family has a name; letters stand for names."""
+    steering = INCLUDES | LOGIC | PLACEHOLDERS
+    assert set() == {name for name in NAMES - steering if row_of(name) is None}
+    for beginning in FAMILIES:
+        assert any(name.startswith(beginning) for name in NAMES - set(OPTIONS)), beginning
+    assert set(SHORT.values()) < NAMES
+    assert set() == WITHOUT_VALUE & OPTIONAL_VALUE
