@@ -39,6 +39,7 @@ from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.member_instance import second_name
+from trio_uwsgi._runtime.mule_script import found_scripts
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.scaling import MOST_ADDED
@@ -353,6 +354,7 @@ def _settings(config: Config) -> Settings:
             min_mules=config.mule_pool.min,
             min_spoolers=0 if config.spooler_cheap else None,
             farms=config.farms,
+            scripts=found_scripts(tuple(config.mule)),
         ),
         mule_idle=config.mule_pool.idle,
         signal_queue=config.signal_queue,

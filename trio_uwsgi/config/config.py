@@ -192,6 +192,11 @@ class Config:
     # `Mules(min=1, max=4)` is a pool that scales with the work that waits. `Config.mule_pool` has the parsed value.
     mules: int | Mules = 0
 
+    # Scripts that mules run as their programs: files, as in "brain.py", or "module:function". Each has a mule of its
+    # own, from mule 1 on; `mules` counts those after them. A script may block, as on `mule_get_msg()`. After an
+    # exception it is run again; when it has ended, its mule stays for messages. uWSGI's option of this name.
+    mule: str | Sequence[str] = ()
+
     # Farms: named groups of mules, as in `{"images": [1, 2]}`. Messages and signals to a farm are distributed
     # round-robin among its mules.
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)
@@ -391,7 +396,8 @@ class Config:
     # seconds and kills the process.
     harakiri: float = 0
 
-    # Time limit of a signal handler or message in mules, in seconds; 0 is no limit. `harakiri` does not apply there.
+    # Time limit of a signal handler or message in mules, in seconds; 0 is no limit. `harakiri` does not apply there. A
+    # program is limited while it handles a message that it has read with `mule_get_msg`, not while it waits for one.
     mule_harakiri: float = 0
 
     # Time limit of a job, and of a signal handler in spoolers, in seconds; 0 is no limit.
@@ -511,8 +517,9 @@ class Config:
 
     @property
     def mule_pool(self) -> Mules:
-        """The value of `mules` as a pool; a number is a pool of constant size."""
-        return self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
+        """The value of `mules` as a pool, with the mules of scripts; a number is a pool of constant size."""
+        pool = self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
+        return dataclasses.replace(pool, min=pool.min + len(self.mule), max=pool.max + len(self.mule))
 
     @property
     def access_rules(self) -> AccessRules:
