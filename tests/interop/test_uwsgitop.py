@@ -72,7 +72,7 @@ class Terminal:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.wait(timeout=SECONDS)
         os.close(self._near)
 
 
