@@ -316,7 +316,7 @@ async def test_waits_without_greenback(open_inline: Any) -> None:
     assert 500 == (await world.connect().get()).status
     (error,) = world.journal.failures
     assert isinstance(error, CannotWait)
-    assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more" in str(error)
+    assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)" in str(error)
 
 
 async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
@@ -325,7 +325,7 @@ async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
     def body(environ: Any) -> list[bytes]:
         trio.from_thread.check_cancelled()
         call = trio.from_thread.run if environ["PATH_INFO"] == "/run" else trio.from_thread.run_sync
-        with pytest.raises(CannotWait, match="set threads=1 or more, or install greenback"):
+        with pytest.raises(CannotWait, match=r"set threads=1 or more \(--threads 1\), or install greenback"):
             call(trio.sleep, 0)
         return [b"x"]
 
@@ -566,6 +566,35 @@ async def test_slow_clients_are_waited_for(open_inline: Any, portal: bool) -> No
     async with serving(world) as address:
         assert 15_000_000 < len(await trio.to_thread.run_sync(slow_download, address))
     assert most[0] <= 65536
+
+
+@pytest.mark.real
+async def test_a_body_piece_by_piece(open_inline: Any, portal: bool) -> None:
+    """The application takes what has arrived of a body, and waits for more, with a limit."""
+    more = threading.Event()
+
+    def body(environ: Any) -> list[bytes]:
+        exchange: Any = UNIT.get()
+        size = 0
+        while (piece := exchange.piece_at_hand()) is not None:
+            size += len(piece)
+        waits = [exchange.piece_arrives(0.01)]
+        more.set()
+        while exchange.piece_arrives(60) and (piece := exchange.next_piece()):
+            size += len(piece)
+        return [repr((size, waits, exchange.piece_at_hand())).encode()]
+
+    def upload(address: tuple[str, int]) -> bytes:
+        with socket.create_connection(address, timeout=60) as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+            sock.sendall(b"%x\r\n%b\r\n" % (100_000, bytes(100_000)))
+            assert more.wait(60)
+            sock.sendall(b"3\r\nabc\r\n0\r\n\r\n")
+            return b"".join(iter(lambda: sock.recv(65536), b""))
+
+    world = await open_inline(answering(body), portal=portal)
+    async with serving(world) as address:
+        assert (await trio.to_thread.run_sync(upload, address)).endswith(b"\r\n\r\n(100003, [False], b'')")
 
 
 @pytest.mark.real

@@ -23,11 +23,13 @@ from trio_uwsgi.compat import (
     queue,
     requests,
     rpc,
+    shared_areas,
     signals,
     spooler,
+    websockets,
     workers,
 )
-from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
+from trio_uwsgi.compat.absent import NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
 
@@ -43,8 +45,10 @@ SUBJECTS: dict[str, ModuleType] = {
     "Processes, the log and time": process,
     "Workers and listening sockets": workers,
     "Files": files,
-    "The current request": requests,
+    "Shared areas": shared_areas,
     "Async cores and connections": cores,
+    "The current request": requests,
+    "WebSockets": websockets,
 }
 
 VALUES = {
@@ -114,14 +118,13 @@ def page() -> str:
     parts.append(_table("What cannot be here", never))
     families = sorted((f"`{name}`", f"uWSGI has it only with {option}", "") for name, option in _families())
     parts.append(_table("What needs an option", families))
-    if LATER:
-        parts.append("\n## What is not built yet\n\n" + ", ".join(f"`{name}`" for name in sorted(LATER)) + ".\n")
     return "".join(parts)
 
 
 def _families() -> Iterator[tuple[str, str]]:
     for name, option in WITHOUT.items():
-        if name not in HOOKS and name not in VALUES and name not in spooler.__all__:
+        shown = {*HOOKS, *VALUES, *spooler.__all__}
+        if name not in shown and name not in ("queue_", "sharedarea_"):
             yield (f"{name}…" if name.endswith("_") else name), option
 
 

@@ -30,7 +30,6 @@ class NotSupported(UwsgiError, NotImplementedError):
 _SYMBOLS = "it imports Python code that was linked into uWSGI's binary; put the code on sys.path"
 _LEGION = "there are no legions; let a service manager or an orchestrator choose the leader"
 _SNMP = "there is no SNMP agent; read Runtime.statistics()"
-_REQUEST = "it is not built yet for this module"
 
 # Functions that uWSGI always has.
 NEVER = {
@@ -54,21 +53,13 @@ WITHOUT = {
     "snmp_": f"--snmp, and {_SNMP}",
     "erlang_": "its plugin for Erlang, which does not exist here; connect to Erlang over HTTP or a socket",
     "pidfile": "a pidfile: set Config(pidfile=FILE), on the command line --pidfile FILE",
-    "queue_": "a queue: set Config(queue=N), on the command line --queue N",
-    "sharedarea_": f"--sharedarea, and {_REQUEST}",
+    "queue_": "a queue: set Config(queue=100), on the command line --queue 100",
+    "sharedarea_": "a shared area: set Config(sharedarea=[4096]), on the command line --sharedarea 1",
     "post_fork_hook": "an assignment: the application assigns it",
     "mule_msg_hook": "an assignment: the application assigns it",
     "atexit": "an assignment: the application assigns it",
     "mode": "--mode, which does not exist here; use an environment variable",
 }
-
-# Names that follow.
-LATER = frozenset(
-    (
-        *("add_var", "chunked_read", "chunked_read_nb", "cl", "offload", "request_id", "sendfile"),
-        *("websocket_handshake", "websocket_recv", "websocket_recv_nb", "websocket_send", "websocket_send_binary"),
-    )
-)
 
 
 def why_missing(name: str) -> str:
@@ -76,8 +67,6 @@ def why_missing(name: str) -> str:
     for start, option in WITHOUT.items():
         if name.startswith(start):
             return f"module 'uwsgi' has no attribute {name!r}: uWSGI has it only with {option}"
-    if name in LATER:
-        return f"module 'uwsgi' has no attribute {name!r}: {_REQUEST}"
     return f"module 'uwsgi' has no attribute {name!r}"
 
 
