@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat.answers import TrueOrNone, as_name, signum_of, true_or_none, whole
+from trio_uwsgi.compat.answers import TrueOrNone, as_address, as_name, signum_of, true_or_none, whole
 from trio_uwsgi.compat.calling import current_member, waiting
 from trio_uwsgi.errors import RegistrationError
 
@@ -50,7 +50,7 @@ def signal(signum: int = 0, node: str = "", /) -> None:
     """
     number = signum_of(signum)
     if as_name("signal", node):
-        waiting(native.remote_signal, number, node)
+        waiting(native.remote_signal, number, as_address(node))
     else:
         native.signal(number)
 
