@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.services import open_http as open_http
 from trio_uwsgi import Config, Registry, compat
 from trio_uwsgi import uwsgi as native
 

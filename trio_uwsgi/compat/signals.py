@@ -112,9 +112,10 @@ def add_cron(signum: int, minute: int, hour: int, day: int, month: int, weekday:
 
 
 def add_file_monitor(signum: int, filename: str, /) -> None:
-    """Raise a signal when a file, or an entry of a directory, changes.
+    """Raise a signal when a file, or the entries of a directory, change.
 
-    uWSGI: a path that does not exist yet, and a file that is replaced, are watched too; there they are not noticed.
+    uWSGI: there may be more than 64, with paths of any length. A path need not exist yet, and a file that is replaced
+        is still monitored. Changes that come together raise one signal.
     """
     native.add_file_monitor(signum_of(signum), as_name("add_file_monitor", filename))
 
