@@ -33,6 +33,7 @@ from trio_uwsgi import _member_entry
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.loader import load_beside
 from trio_uwsgi._process.member_process import CANNOT_START
+from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._program.app_import import in_time
 from trio_uwsgi._program.check_command import main as check_command
 from trio_uwsgi._program.check_command import mistakes, with_impossible_values
@@ -287,7 +288,9 @@ def _explain(error: BaseException, whole: Exception) -> int:
     if isinstance(error, RegistrationError):
         return _complain(error, CANNOT_START)
     if isinstance(error, BootError):
-        if error.__cause__ is not None:
+        if isinstance(error.__cause__, RemoteTraceback):
+            sys.stderr.write(error.__cause__.args[0])
+        elif error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
         return _complain(error, CANNOT_START)
     raise whole

@@ -316,7 +316,7 @@ async def test_waits_without_greenback(open_inline: Any) -> None:
     assert 500 == (await world.connect().get()).status
     (error,) = world.journal.failures
     assert isinstance(error, CannotWait)
-    assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more" in str(error)
+    assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)" in str(error)
 
 
 async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
@@ -325,7 +325,7 @@ async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
     def body(environ: Any) -> list[bytes]:
         trio.from_thread.check_cancelled()
         call = trio.from_thread.run if environ["PATH_INFO"] == "/run" else trio.from_thread.run_sync
-        with pytest.raises(CannotWait, match="set threads=1 or more, or install greenback"):
+        with pytest.raises(CannotWait, match=r"set threads=1 or more \(--threads 1\), or install greenback"):
             call(trio.sleep, 0)
         return [b"x"]
 

@@ -329,7 +329,7 @@ async def test_lock_harakiri_and_thread(
 def test_without_a_spooler(enter: Enter, decorators: Decorators) -> None:
     """@spool says that there is no spooler when it is applied."""
     enter(Config())
-    with pytest.raises(Exception, match="enable the uWSGI spooler to use @_spool decorator"):
+    with pytest.raises(Exception, match=r"@spool needs a spooler; name its .* --spooler DIR|to use @_spool decorator"):
         decorators().spool(lambda job: None)
 
 

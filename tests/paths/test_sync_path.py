@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import HAS_PROCESSES
+from tests.paths.placements import HAS_PROCESSES, without_greenback
 from trio_uwsgi import Cache, Config, Registry, sync, uwsgi
 from trio_uwsgi.errors import CannotWait, LockError, MuleError, NodeUnreachable, NotServing, RpcNotFound
 from trio_uwsgi.testing import Notes, open_runtime
@@ -47,12 +47,6 @@ def options(mode: str, folder: Path, *, mules: int = 0, spooler: bool = True) ->
         spooler=str(folder / "jobs") if spooler else (),
         spooler_fsync=False,
     )
-
-
-def without_greenback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it is not installed. Real processes are forked from this one, and so have none either."""
-    for module in ("_apps.wsgi_inline", "_apps.wsgi_inline_exchange", "uwsgi._waiting"):
-        monkeypatch.setattr(f"trio_uwsgi.{module}.greenback", None)
 
 
 async def app_of(story: Callable[[], object], registry: Registry, config: Config) -> Any:
@@ -201,7 +195,7 @@ def blocking_story(invoice: Any) -> list[object]:
             call()
         refused[name] = str(info.value)
     text = "{} has to wait, which code on Trio's own thread cannot; {}"
-    remedy = "install greenback (trio-uwsgi[greenback]), or set threads=1 or more"
+    remedy = "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)"
     names = {"sync.locked": "sync.lock()", "sync.wait": "sync.wait(sleep)"}
     assert {name: text.format(names.get(name, f"{name}()"), remedy) for name in refused} == refused
     invoice.spool_sync(1)
@@ -404,7 +398,7 @@ async def test_an_inline_view_that_blocks_for_its_thread(
     text = (
         "sync.lock() has to wait, which a thread that code on Trio's own thread waits for cannot; wait for the thread "
         "with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback (trio-uwsgi[greenback]), or set "
-        "threads=1 or more"
+        "threads=1 or more (--threads 1)"
     )
     assert [1, text] == list(notes)
 

@@ -159,6 +159,7 @@ def test_a_folder_that_the_user_may_not_enter(monkeypatch: pytest.MonkeyPatch, n
         ("zzz:app", False, "there is no module zzz: looked in {} and along sys.path"),
         ("hello.application", False, "hello is a module, not a package; write hello:application"),
         ("hello:aplication", False, "has no 'aplication'; did you mean 'application'?"),
+        ("hello:server", False, "has no 'server'; did you mean 'application'?"),
         ("hello:deep.iner", False, "has no 'deep.iner': looked for 'iner'; did you mean 'inner'?"),
         ("hello:text", False, "hello:text is not an application: it is of type str"),
         ("hello:text", True, "hello:text is not a factory: it is of type str"),
@@ -184,7 +185,7 @@ def test_wrong_names_say_what_was_looked_for(folder: Path, spec: str, factory: b
     ("text", "message"),
     [
         ("import no_such_dependency\n", "ModuleNotFoundError: No module named 'no_such_dependency'"),
-        ("import uwsgi\n", "No module named 'uwsgi'; write `from trio_uwsgi import uwsgi`"),
+        ("import uwsgi\n", "No module named 'uwsgi'; start without --no-uwsgi-module"),
         ("x = 1 / 0\n", "ZeroDivisionError: division by zero"),
         ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
         ("def app(:\n", "SyntaxError: invalid syntax"),

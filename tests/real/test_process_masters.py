@@ -229,6 +229,8 @@ def test_an_application_that_does_not_import(tmp_path: Path) -> None:
     assert 4 == ended.returncode
     assert 'broken.py", line 2, in connect' in ended.stderr
     assert "trio-uwsgi: importing broken failed: LookupError: no database" in ended.stderr
+    assert ended.stderr.startswith("Traceback (most recent call last):")
+    assert "RemoteTraceback" not in ended.stderr
 
 
 def test_an_application_that_does_not_start_up(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -39,16 +41,28 @@ async def test_declarations_that_no_member_would_run_are_refused_in_tests(
             pytest.fail("it was opened")
 
 
+async def _sleep_in_a_nursery() -> None:
+    async with trio.open_nursery():
+        await asyncio.sleep(1)
+
+
+async def _await_a_future() -> None:
+    loop = asyncio.new_event_loop()
+    try:
+        await loop.create_future()
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("wait", [_sleep_in_a_nursery, _await_a_future])
 async def test_code_for_asyncio_gets_a_hint(
-    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    wait: Callable[[], Awaitable[None]], autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An application that calls asyncio is answered 500, and the line in the log says why that cannot work."""
-    import asyncio
 
     async def app(scope: Any, receive: Any, send: Any) -> None:  # as ASGI has them
         if scope["type"] == "http":
-            async with trio.open_nursery():
-                await asyncio.sleep(1)
+            await wait()
 
     async with open_runtime(app, allow_failures=True) as runtime:
         assert 500 == (await runtime.client.get("/")).status_code

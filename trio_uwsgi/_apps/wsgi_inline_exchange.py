@@ -58,7 +58,7 @@ class InlineExchange(WsgiExchange):
             return self._call_from_other_thread(func, *args)
         if not self._inline.portal:
             name = getattr(func, "__qualname__", repr(func))
-            raise CannotWait(name, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
+            raise CannotWait(name, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)")
         result: T = greenback.await_(func(*args))
         return result
 
@@ -69,7 +69,7 @@ class InlineExchange(WsgiExchange):
         if not self._inline.portal or not free.wait(TRIO_WAIT):
             raise CannotWait(
                 "a thread that reads wsgi.input or writes while the request's own code blocks Trio",
-                "set threads=1 or more, or wait for that thread with "
+                "set threads=1 or more (--threads 1), or wait for that thread with "
                 "sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback (trio-uwsgi[greenback])",
             )
         return trio.from_thread.run(func, *args, trio_token=token)

@@ -44,9 +44,9 @@ class LogFormat:
         if isinstance(part, str):
             return part
         notes = record.request.log_notes
+        if part.of == "var" and notes is not None and part.name in notes.added:
+            return escape(notes.added[part.name])
         if _of_environ(part):
-            if notes is not None and part.of == "var" and part.name in notes.added:
-                return escape(notes.added[part.name])
             found = environ.get("REMOTE_USER" if part.name == "user" else part.name)
             return escape(found.encode("latin-1", "replace")) or "-" if isinstance(found, str) else "-"
         if part.of == "log":

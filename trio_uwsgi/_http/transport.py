@@ -100,7 +100,9 @@ class Transport:
         Raises:
             CannotWait: the connection is not a socket.
         """
-        raise CannotWait("a connection that is not a socket", "install greenback, or set threads=1 or more")
+        raise CannotWait(
+            "a connection that is not a socket", "install greenback, or set threads=1 or more (--threads 1)"
+        )
 
     # --- what a subclass does -----------------------------------------------------------------------------------------
 

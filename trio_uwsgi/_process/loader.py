@@ -234,7 +234,8 @@ def _find(module: ModuleType, target: str, attribute: str, defaults: tuple[str, 
             found = getattr(found, part)
         except AttributeError:
             where = f": looked for {part!r}" if part != attribute else ""
-            raise BootError(f"{target} has no {attribute!r}{where}{_did_you_mean(part, dir(found))}") from None
+            hint = _did_you_mean(part, dir(found)) or _default_of(found, defaults)
+            raise BootError(f"{target} has no {attribute!r}{where}{hint}") from None
     return attribute, found
 
 
@@ -272,7 +273,7 @@ def import_failure(what: str, error: BaseException) -> BootError:
     error.__traceback__ = tb
     hint = ""
     if isinstance(error, ModuleNotFoundError) and error.name in ("uwsgi", "uwsgidecorators"):
-        hint = "; write `from trio_uwsgi import uwsgi`"
+        hint = "; start without --no-uwsgi-module (compat=False), or write `from trio_uwsgi import uwsgi`"
     return BootError(f"{what} failed: {type(error).__name__}: {error}{hint}")
 
 
@@ -284,6 +285,12 @@ def import_took_too_long(app: str, seconds: float) -> str:
 def _is_machinery(tb: TracebackType) -> bool:
     file = tb.tb_frame.f_code.co_filename
     return file in (__file__, importlib.__file__) or file.startswith("<frozen importlib")
+
+
+def _default_of(found: object, defaults: tuple[str, ...]) -> str:
+    """The hint for a name that is like no other: the application that would have been found without a name."""
+    usual = next((name for name in defaults if hasattr(found, name)), "")
+    return f"; did you mean {usual!r}?" if usual else ""
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:

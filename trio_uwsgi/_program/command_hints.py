@@ -13,7 +13,9 @@ from trio_uwsgi._program.command_options import OPTIONS, flag_of
 __all__ = ["FOREIGN_OPTIONS", "in_options", "shortened"]
 
 _TLS = "write --https ADDR,CERT,KEY[,CIPHERS[,CLIENT_CA]]"
-_STDERR = "leave it out, the log goes to standard error; --disable-logging disables the access log"
+_STDERR = (
+    "write --logto FILE, or leave it out: the log goes to standard error; --disable-logging disables the access log"
+)
 _PROXY = "write --forwarded-allow SOURCE for the proxies whose headers are believed; those of a unix socket are unix"
 _KIND = "leave it out; use --processes N, and --threads N for WSGI; ASGI runs on Trio and anyio, asyncio does not run"
 _CONNECTIONS = "write --max-connections N, or --max-concurrent-requests N to answer 503 beyond"

@@ -250,7 +250,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
         )
         return
     value = getattr(_DEFAULTS, option.field)
-    shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
     group.add_argument(
         *names,
         dest=option.field,

@@ -131,7 +131,7 @@ OPTIONS = (
         "listeners",
         "NAME,...",
         words,
-        "headers of those proxies that are read [x-forwarded-for,x-forwarded-proto]",
+        "headers of those proxies that are read",
     ),
     Option(
         "proxy_protocol",

@@ -106,7 +106,7 @@ class AppThread(Unit):
             raise CannotWait(
                 call.what,
                 "wait for the thread with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback "
-                "(trio-uwsgi[greenback]), or set threads=1 or more",
+                "(trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)",
                 "a thread that code on Trio's own thread waits for",
             )
         return call.answer.get()

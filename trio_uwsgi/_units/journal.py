@@ -19,6 +19,7 @@ __all__ = ["Event", "Journal", "LoggingJournal", "only_error", "report_failure",
 logger = logging.getLogger("trio_uwsgi")
 
 _NO_LOOP = re.compile("no running event loop|There is no current event loop", re.IGNORECASE)
+_NO_TRIO = "trio.run received unrecognized yield message"  # a future of asyncio was awaited
 
 
 class Event(NamedTuple):
@@ -94,7 +95,10 @@ def _hint(error: BaseException) -> str:
     """Advice for errors of asyncio."""
     if isinstance(error, BaseExceptionGroup):
         error = only_error(error)
-    if isinstance(error, RuntimeError) and _NO_LOOP.match(str(error)):
+    text = str(error)
+    if (isinstance(error, RuntimeError) and _NO_LOOP.match(text)) or (
+        isinstance(error, TypeError) and text.startswith(_NO_TRIO)
+    ):
         return " (asyncio does not run here; use Trio's or anyio's functions instead)"
     return ""
 

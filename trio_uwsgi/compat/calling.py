@@ -29,7 +29,7 @@ def waiting(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     Raises:
         CannotWait: the code runs on Trio's own thread, without greenback.
     """
-    return wait_as(f"uwsgi.{getattr(func, '__name__', '')}", func, *args)
+    return wait_as(f"uwsgi.{getattr(func, '__name__', '')}()", func, *args)
 
 
 def current_member() -> Member | None:

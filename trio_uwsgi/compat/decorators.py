@@ -91,7 +91,8 @@ class _spoolraw:
 
     def __init__(self, f: _Function, pass_arguments: bool) -> None:
         if "spooler" not in uwsgi.opt:
-            raise Exception(f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator")
+            name = type(self).__name__.removeprefix("_")
+            raise Exception(f"@{name} needs a spooler; name its directory with --spooler DIR, or Config(spooler=...)")
         self.f = f
         self.pass_arguments = pass_arguments
         self.base_dict: dict[str, Any] = {"ud_spool_func": f.__name__}

@@ -53,7 +53,7 @@ def request_id() -> int:
 
 
 def add_var(key: str | bytes, val: str | bytes, /) -> Literal[True]:
-    """Add a variable to the request, which `%(var.KEY)` shows in `Config.log_format`.
+    """Add a variable to the request, which `%(var.KEY)` shows in `Config.log_format`. It may replace one.
 
     uWSGI: there is no limit of `buffer-size`. Outside of a request it raises `NotServing`; there it ends the process.
     """

@@ -96,5 +96,5 @@ async def _awaited(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 
 def _cannot(what: str, is_view: bool) -> CannotWait:
     if is_view:
-        return CannotWait(what, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more")
+        return CannotWait(what, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)")
     return CannotWait(what, "await the async function itself, or call this in a thread")
