@@ -32,6 +32,7 @@ OPTIONS = [
     *("--cache2", "name=c1,items=100,blocksize=2048", "--cache2", "name=c2,items=100,blocksize=2048"),
     *("--sharedarea", "size=4096", "--metric", "name=m", "--alarm", "a log:"),
 ]
+ORDER = ["import", "request", "ended", "thread", "handler", "mule", "spooler", "last"]
 MODES = {"tasks": ("--threads", "2"), "processes": ("--processes", "1")}
 DIFFERENCES = tomllib.loads(Path(__file__).with_name("module_differences.toml").read_text())
 
@@ -47,7 +48,7 @@ def outcomes(command: Sequence[str], folder: Path, http_option: str) -> Outcomes
     (folder / "jobs").mkdir()
     found: Outcomes = {}
     with program([*command, *OPTIONS, http_option], folder) as port:
-        for place in sorted(CALLS, key=["import", "request", "ended", "mule", "spooler", "last"].index):
+        for place in sorted(CALLS, key=ORDER.index):
             if place != "import":
                 with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
                     client.request("GET", f"/{place}")
