@@ -39,10 +39,11 @@ from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.member_instance import second_name
+from trio_uwsgi._runtime.mule_script import found_scripts
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.scaling import MOST_ADDED
-from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.settings import Environment, Settings, Shared, StatsOptions
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._shared_areas.rules import memory_size
@@ -185,9 +186,10 @@ async def _serve_in_tasks(
     finish_setup: FinishSetup | None,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
-    async with _listening(config, finish_setup) as listeners:
+    async with _listening(config, finish_setup) as (listeners, stats):
+        standing = dataclasses.replace(environment, listeners=listeners, stats=stats)
         with entered_with(_facts(config)):
-            await _serve_tree_of_tasks(environment, app, config, registry, listeners, task_status)
+            await _serve_tree_of_tasks(standing, app, config, registry, task_status)
 
 
 async def _serve_tree_of_tasks(
@@ -195,7 +197,6 @@ async def _serve_tree_of_tasks(
     app: object,
     config: Config,
     registry: Registry,
-    listeners: Sequence[Listener],
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     if isinstance(app, AppReference):
@@ -204,8 +205,7 @@ async def _serve_tree_of_tasks(
     interface = interface_of(app, config.interface, config.lifespan)
     threads = config.threads or 1
     application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-    standing = dataclasses.replace(environment, listeners=listeners)
-    tree = NurseryTree(application, registry, _settings(config), standing)
+    tree = NurseryTree(application, registry, _settings(config), environment)
     async with trio.open_nursery() as nursery:
         await nursery.start(tree.run)
         _announce(app, interface, config, tree.runtime)
@@ -213,9 +213,11 @@ async def _serve_tree_of_tasks(
 
 
 @contextlib.asynccontextmanager
-async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncIterator[list[Listener]]:
-    """Open the sockets and read the certificates, which may need root, and then finish the setup of the process: its
-    user, its folder.
+async def _listening(
+    config: Config, finish_setup: FinishSetup | None
+) -> AsyncIterator[tuple[list[Listener], list[Listener]]]:
+    """Open the sockets, those of the workers and those of the stats server, and read the certificates, which may need
+    root, and then finish the setup of the process: its user, its folder.
     """
     async with contextlib.AsyncExitStack() as stack:
         enter, options = stack.enter_async_context, config.socket_options
@@ -223,8 +225,9 @@ async def _listening(config: Config, finish_setup: FinishSetup | None) -> AsyncI
         for tls in config.tls:
             listeners += await enter(open_listeners([tls.where], options, tls=ServerTls.of(tls)))
         listeners += await enter(open_listeners(config.uwsgi_addresses, options, "uwsgi"))
-        with contextlib.nullcontext() if finish_setup is None else finish_setup(listeners):
-            yield listeners
+        stats = await enter(open_listeners(config.stats_addresses, options))
+        with contextlib.nullcontext() if finish_setup is None else finish_setup([*listeners, *stats]):
+            yield listeners, stats
 
 
 async def _serve_in_processes(
@@ -246,7 +249,7 @@ async def _serve_in_processes(
     rows = {name: row for row, name in enumerate(names)}
     areas = [memory_size(size) for size in settings.areas]
     with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
-        async with _listening(config, finish_setup) as listeners:
+        async with _listening(config, finish_setup) as (listeners, stats):
             plan = MemberPlan(
                 launcher=launcher,
                 interface=config.interface,
@@ -266,6 +269,7 @@ async def _serve_in_processes(
                 standing = dataclasses.replace(
                     environment,
                     listeners=plan.listeners,
+                    stats=stats,
                     placement=generations.place,
                     shared=shared,
                     generations=generations,
@@ -308,6 +312,7 @@ def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> 
         ("http", runtime.addresses, config.addresses),
         ("https", runtime.https_addresses, [tls.where for tls in config.tls]),
         ("uwsgi", runtime.uwsgi_addresses, config.uwsgi_addresses),
+        ("statistics", runtime.stats_addresses, config.stats_addresses),
     ):
         for address in bound:
             logger.info("%s on %s%s", protocol, address, _lacks_ipv4(address, bound, asked))
@@ -349,6 +354,7 @@ def _settings(config: Config) -> Settings:
             min_mules=config.mule_pool.min,
             min_spoolers=0 if config.spooler_cheap else None,
             farms=config.farms,
+            scripts=found_scripts(tuple(config.mule)),
         ),
         mule_idle=config.mule_pool.idle,
         signal_queue=config.signal_queue,
@@ -377,6 +383,7 @@ def _settings(config: Config) -> Settings:
             catch_exceptions=config.catch_exceptions,
             root_path=config.root_path,
             manage_script_name=config.manage_script_name,
+            show_requests=bool(config.stats_addresses),
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         caches=config.caches,
@@ -388,6 +395,7 @@ def _settings(config: Config) -> Settings:
         access=config.access_rules,
         node_timeout=config.node_timeout,
         spooler=config.spooler_options,
+        stats=StatsOptions(http=config.stats_http, cores=config.threads or 1),
         chain_reload=config.chain_reload,
         recycling=config.recycling_limits,
         options=uwsgi_options(config),

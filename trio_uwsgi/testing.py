@@ -75,6 +75,10 @@ __all__ = [
 
 Connection = MemoryStream | trio.SocketStream
 
+_NO_SOCKETS: dict[str, Any] = {  # Any: each field has its own type
+    field: getattr(Config(http=()), field)
+    for field in ("http", "https", "socket", "stats", "stats_http", "chmod_socket")
+}
 # The process belongs to the test.
 _EMBEDDED: dict[str, Any] = {  # Any: each field has its own type
     field.name: getattr(Config(), field.name) for field in dataclasses.fields(ProcessOptions)
@@ -282,7 +286,7 @@ async def open_runtime(
     journal = _RememberingJournal(log, allow_failures=allow_failures)
     application = _not_found if app is None else app
     declarations = registry or default_registry()
-    quiet = dataclasses.replace(config, http=(), https=(), socket=(), chmod_socket=None, lazy_apps=False, **_EMBEDDED)
+    quiet = dataclasses.replace(config, lazy_apps=False, **_NO_SOCKETS, **_EMBEDDED)
     try:
         async with _open_members(application, quiet, declarations, begin, journal) as members:
             log.catch_up = members.catch_up

@@ -16,6 +16,7 @@ from trio_uwsgi.compat import (
     caches,
     cores,
     counters,
+    files,
     locks,
     mules,
     process,
@@ -26,8 +27,9 @@ from trio_uwsgi.compat import (
     signals,
     spooler,
     websockets,
+    workers,
 )
-from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
+from trio_uwsgi.compat.absent import NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
 
@@ -42,6 +44,8 @@ SUBJECTS: dict[str, ModuleType] = {
     "The spooler": spooler,
     "Processes, the log and time": process,
     "Shared areas": shared_areas,
+    "Workers and listening sockets": workers,
+    "Files": files,
     "Async cores and connections": cores,
     "The current request": requests,
     "WebSockets": websockets,
@@ -72,6 +76,10 @@ VALUES = {
         "Of options that were given several times, the last.",
     ),
     "pidfile": ("the path of the pidfile, as bytes; only with one", ""),
+    "sockets": (
+        "the descriptors of the listening sockets that this process has",
+        "Workers have them, and every member where members are tasks; there is none while the application is imported.",
+    ),
     "queue_size": ("the number of slots of the queue; only with one", ""),
     "spoolers": ("the directories of spoolers, as bytes; only with one", ""),
     "started_on": ("the time of the start, in seconds since the epoch", ""),
@@ -110,8 +118,6 @@ def page() -> str:
     parts.append(_table("What cannot be here", never))
     families = sorted((f"`{name}`", f"uWSGI has it only with {option}", "") for name, option in _families())
     parts.append(_table("What needs an option", families))
-    if LATER:
-        parts.append("\n## What is not built yet\n\n" + ", ".join(f"`{name}`" for name in sorted(LATER)) + ".\n")
     return "".join(parts)
 
 

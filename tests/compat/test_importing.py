@@ -19,7 +19,7 @@ from tests.compat.conftest import OURS
 from tests.compat.modes import Enter, all_modes, asking, get
 from trio_uwsgi import Cache, Config, Registry, compat
 from trio_uwsgi._process.loader import load_app
-from trio_uwsgi.compat.absent import LATER, NEVER, NotSupported
+from trio_uwsgi.compat.absent import NEVER, NotSupported
 from trio_uwsgi.errors import BootError
 from trio_uwsgi.testing import open_runtime
 
@@ -121,8 +121,6 @@ def test_what_an_option_would_bring(enter: Enter) -> None:
             getattr(uwsgi, name)
     with pytest.raises(AttributeError, match=r"^module 'uwsgi' has no attribute 'spooool'$"):
         uwsgi.spooool  # noqa: B018
-    for name in LATER:
-        assert not hasattr(uwsgi, name)
 
 
 def test_what_cannot_be(enter: Enter) -> None:

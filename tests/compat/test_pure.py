@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trio_uwsgi import Config
-from trio_uwsgi.compat import absent, answers, facts
+from trio_uwsgi.compat import answers, facts
 from trio_uwsgi.compat.absent import NEVER, NotSupported, refusals, why_missing
 from trio_uwsgi.compat.facts import Facts
 
@@ -78,12 +78,6 @@ def test_why_a_name_is_missing(name: str, reason: str) -> None:
     """The text names the option that it needs."""
     with pytest.raises(AttributeError, match=reason):
         raise AttributeError(why_missing(name))
-
-
-def test_names_that_follow() -> None:
-    """The text says that they are not there yet."""
-    for name in getattr(absent, "LATER", ()):
-        assert "not built yet" in why_missing(name)
 
 
 def test_refusals() -> None:

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.real.servers import serving
-from trio_uwsgi.compat.absent import LATER
 
 # Each with its reason.
 ALLOWED = [
-    "# only with an option that does not exist here, or does not exist yet",
+    "# only with an option that does not exist here",
     r"uwsgi\.snmp_.*",
-    *(rf"uwsgi\.{name}" for name in sorted(LATER)),
     "# the stub forgets that arg_count is positional-only, and that length may be left out",
     *(r"uwsgi\.register_rpc", r"uwsgi\.sharedarea_read"),
     "# one function for the overloads of the stub; None stands for an argument that is left out",

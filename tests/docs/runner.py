@@ -41,7 +41,7 @@ SETTING_UP = re.compile(
     r"|kubectl |useradd |install |git clone|cd )"
 )
 # Ports that pages name; each run takes free ones, so that several may run at once.
-PORTS = re.compile(r"(?<=:)(8000|8001|8080|8443|3031|3032)\b|(?<=listen )(80|8080)\b")
+PORTS = re.compile(r"(?<=:)(8000|8001|8080|8443|3031|3032|9191)\b|(?<=listen )(80|8080)\b")
 # Folders of a machine that a page may name; each run has its own.
 FOLDERS = re.compile(r"(?<![\w.])/(run|srv|var/(?:spool|lib|log))/")
 # A server's last line of its start, whatever it is.

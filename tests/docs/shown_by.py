@@ -126,6 +126,7 @@ SHOWN_BY = {
     "atexit": "paths/test_atexit_path.py::test_every_member_ends_with_its_hooks",
     "stopping": "paths/test_stopping_path.py::test_every_member_learns_of_a_stop",
     "wait_stopping": "paths/test_stopping_path.py::test_every_member_learns_of_a_stop",
+    "stop": "compat/test_workers.py::test_a_worker_stops_the_server",
     "reload": "real/test_reload.py::test_a_member_reloads",
     "setprocname": "api/test_about_api.py::test_a_process_is_named",
     "opt": "api/test_about_api.py::test_options_version_host_and_process",

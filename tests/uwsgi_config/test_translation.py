@@ -53,6 +53,7 @@ def words_of(text: str, *, compat: bool = False) -> str:
         ("workers = 4", "--processes 4"),
         ("mule\nmule =", "--mules 2"),
         ("mule\nmules = 3\nfarm = a:1", "--mules 3 --farm a:1"),
+        ("mule = brain.py\nmule\nmule = shop:work", "--mules 1 --mule brain.py --mule shop:work"),
         ("lazy = false\nlazy-apps = true", "--lazy-apps"),
         ("py-autoreload = 1\npy-autoreload = 0", "--reload"),
         ("touch-chain-reload = x", "--chain-reload --touch-reload x"),
@@ -82,10 +83,6 @@ def test_workers_are_processes() -> None:
     ("text", "message"),
     [
         ("emperor = x", "refused uwsgi.ini:2: emperor = x: run one server for each file"),
-        (
-            "mule = brain.py",
-            "refused uwsgi.ini:2: mule = brain.py: write mules = 1, and in the application @uwsgi.mule(1)",
-        ),
         ("plugins = php, psgi", "there is no php and no psgi here, Python only"),
         ("protocol = fastcgi", "serve the uwsgi protocol or HTTP"),
         ("socket = =0", "there is no such shared-socket; name the address"),

@@ -157,6 +157,7 @@ class InlineDriver:
         heartbeat = self._heartbeat
         now = service.clock
         turn_ends = now() + TURN_SECONDS
+        shows = service.limit != math.inf or service.options.show_requests
         task, status = fence.task, fence.status
         while not self._used and task._cancel_status is status:
             if not ready or now() > turn_ends:
@@ -172,10 +173,10 @@ class InlineDriver:
             if exchange.cancelled:
                 continue
             if heartbeat is not None:
-                if service.limit != math.inf:
+                if shows:
                     self._record_request(exchange)
                 else:
-                    heartbeat.beat()
+                    heartbeat.begin_request()
             self._current = self._last = exchange
             self._run(exchange)
             self._current = None

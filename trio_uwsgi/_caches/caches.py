@@ -87,6 +87,11 @@ class LocalCache:
         """The name of the cache in `Config.caches`."""
         return self._rules.spec.name
 
+    @property
+    def spec(self) -> Cache:
+        """Its limits, from `Config.caches`."""
+        return self._rules.spec
+
     def statistics(self) -> CacheStatistics:
         """Count the items, the hits and the misses."""
         with self._lock:
@@ -212,6 +217,10 @@ class Caches:
         except KeyError:
             known = ", ".join(map(repr, self._caches))
             raise CacheError(f"there is no cache {name!r}; the caches are {known}") from None
+
+    def all(self) -> list[LocalCache]:
+        """All caches, while they are open."""
+        return list(self._caches.values())
 
     @property
     def largest(self) -> int:

@@ -24,7 +24,8 @@ class HttpOptions:
     `static` has the files that are served without the application, None where there are none. `forwarded_allow` are the
     sources of proxies whose `forwarded_headers` are believed; `proxy_protocol` those of load balancers that speak this
     protocol. `early_hints` offers them to the application. `catch_exceptions` shows failures to clients. `root_path` is
-    the prefix of its path for clients; `manage_script_name`: the path of a request still has it.
+    the prefix of its path for clients; `manage_script_name`: the path of a request still has it. `show_requests`: the
+    master is to see what runs.
     """
 
     limits: Limits
@@ -43,3 +44,4 @@ class HttpOptions:
     catch_exceptions: bool = False
     root_path: str = ""
     manage_script_name: bool = False
+    show_requests: bool = False

@@ -97,13 +97,15 @@ class HttpService:
         self.requests = 0
         self.connections = 0
         self.running = 0
+        self.sent = 0  # bytes of the bodies of responses
+        self.seconds = 0.0  # that requests took
         self.draining = False
         self.others_serve = False  # while this one drains: idle clients get time for one more request
         self.drain_called = trio.Event()
         self.websockets_end = self.streams_end = False  # while this one drains: they are told
         self.paused = False  # no connections are accepted: the user has paused that, or there are too many
         self.acceptors: list[Acceptor] = []
-        self._paused_by_user = False
+        self.paused_by_user = False
         self._most_connections = options.load.connections or sys.maxsize
         self._most_requests = options.load.requests or sys.maxsize
         self._application = driver
@@ -219,11 +221,11 @@ class HttpService:
 
     def pause(self, paused: bool) -> None:
         """Pause or resume accepting; open connections are served meanwhile. Never waits."""
-        self._paused_by_user = paused
+        self.paused_by_user = paused
         self._pause_or_resume()
 
     def _pause_or_resume(self) -> None:
-        paused = self._paused_by_user or self.full
+        paused = self.paused_by_user or self.full
         if self.draining or paused == self.paused:
             return
         self.paused = paused
@@ -298,6 +300,8 @@ class HttpService:
         self.running -= 1
         self.harakiri.since.pop(exchange, None)
         self.calls.done += 1
+        self.sent += exchange.sent
+        self.seconds += self.clock() - exchange.started
         exchange.end()
         if self._looks_at_ends:
             self._look_at_end()

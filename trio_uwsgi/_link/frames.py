@@ -50,6 +50,7 @@ __all__ = [
     "SpoolerFrequency",
     "Stop",
     "StopRequested",
+    "StopRuntime",
     "TakeOver",
     "Unlock",
     "Vocabulary",
@@ -244,6 +245,11 @@ class Reload(Frame):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StopRuntime(Frame):
+    """Member to master: stop everything gracefully."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class SpoolerFrequency(Frame):
     """Member to master, and master to spoolers: scan the directories every `seconds`."""
 
@@ -341,6 +347,7 @@ _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
     *(AreaChanged, Drain, Drained, TakeOver, ReplaceMe, Reload, Pause, SpoolerFrequency, StopRequested, AddFileMonitor),
+    StopRuntime,
 )
 encode = _MEMBERS.encode
 

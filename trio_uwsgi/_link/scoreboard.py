@@ -37,14 +37,26 @@ _COLUMNS: Final = (
     "stuck",
     "jobs_done",
     "jobs_failed",
+    "signals",
+    "sent",  # bytes of response bodies
+    "micros",  # microseconds that requests took
+    "spawns",  # instances that were started
+    "before",  # `requests` when this instance started
+    "last_spawn",  # when it started, in seconds since the epoch
+    "signal",  # 1 more than the number of the signal whose handler runs; 0: none does
+    "paused",  # 1 while accepting is paused
 )
 # Counters that continue from one instance in a slot to the next.
-TOTALS: Final = ("requests", "connections", "done", "failed", "harakiri", "jobs_done", "jobs_failed")
-_ROW = 8 * 16  # bytes: two cache lines, so that writers do not disturb each other
+TOTALS: Final = (
+    *("requests", "connections", "done", "failed", "harakiri", "jobs_done", "jobs_failed"),
+    *("signals", "sent", "micros", "spawns"),
+)
+_ROW = 8 * 24  # bytes: three cache lines, so that writers do not disturb each other
 _NUMBERS = _ROW // 8
 _TEXT = 128  # bytes, up to the first NUL
 _PACKED = struct.Struct(f"{_TEXT - 1}sx")
 _HEARTBEAT = _COLUMNS.index("heartbeat")
+_RUNNING = _COLUMNS.index("running")
 
 
 class Row:
@@ -66,6 +78,10 @@ class Row:
         """Write one number. For the instance of this row only, and `stopping` for the master."""
         self._numbers[self._start + _PLACES[column]] = value
 
+    def numbers(self) -> dict[str, float]:
+        """All numbers, by column."""
+        return dict(zip(_COLUMNS, self._numbers[self._start : self._start + len(_COLUMNS)], strict=True))
+
     def read(self) -> bytes:
         """The text. It is complete unless its writer is writing it."""
         return self._text.tobytes().partition(b"\0")[0]
@@ -74,10 +90,10 @@ class Row:
         """Write the text, truncated to the size of its field. For the instance of this row only."""
         _PACKED.pack_into(self._text, 0, text)
 
-    def mark(self, now: float, text: bytes) -> None:
-        """Write the heartbeat and the text in one call, because this is done for each request."""
+    def begin(self, now: float) -> None:
+        """Write the heartbeat, and that one request runs, in one call, because this is done for each request."""
         self._numbers[self._start + _HEARTBEAT] = now
-        _PACKED.pack_into(self._text, 0, text)
+        self._numbers[self._start + _RUNNING] = 1
 
     def release(self, numbers: memoryview[float]) -> None:
         """Release the memory, and read these numbers, a copy of the whole scoreboard, from now on."""

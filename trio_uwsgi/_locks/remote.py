@@ -122,6 +122,11 @@ class LockKeeper:
         self._send = send
         self._table: LockTable[tuple[str, int]] = LockTable()
 
+    def holder(self, number: int) -> str | None:
+        """The member that holds a lock; None if it is free."""
+        holder = self._table.holder(number)
+        return None if holder is None else holder[0]
+
     def obey(self, member: str, frame: Lock | Unlock | Forget) -> None:
         """Handle a member's request."""
         match frame:

@@ -17,8 +17,9 @@ The runtime:
     `settings.py`            a runtime's settings and its environment, as values
     `master.py`              routes signals and messages
     `declarations_in_force.py`    the declarations of the code that members run
+    `stats_server.py`        sends statistics as uWSGI's JSON, which `stats_page.py` makes
     `message_arguments.py`          checks messages and recipients that callers pass
-    `statistics.py`          counters, as values
+    `statistics.py`          counters, as values; `worker_statistics.py`: those of workers, as uWSGI shows them
 
 Starting and replacing members:
 
@@ -34,7 +35,7 @@ What a member does:
 
     `member_factory.py`      makes members, and counts what they did
     `worker.py`              requests and signals
-    `mule.py`                its program, signals, messages
+    `mule.py`                its program, signals, messages; `mule_script.py`: a program that is a script
     `spooler.py`             jobs; `spoolers.py`: starts cheap ones when there is work
     `hooks.py`               `post_fork` and `atexit`
     `member_threads.py`      its threads

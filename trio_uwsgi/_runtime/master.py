@@ -43,6 +43,7 @@ from trio_uwsgi._link.frames import (
     ReplaceMe,
     ShutdownRequest,
     Stop,
+    StopRuntime,
     TakeOver,
     Unlock,
 )
@@ -90,6 +91,7 @@ class Master:
         self.all_ready = trio.Event()
         self.on_replace_me: Callable[[MemberInstance, str], None] = _ignore
         self.on_reload: Callable[[], None] = _ignore
+        self.on_stop: Callable[[], None] = _ignore
         self._instances: dict[str, MemberInstance] = {}  # all that run, by name
         self._holders: dict[str, MemberInstance] = {}  # those of them that hold their slot, by its name
         self._stopping: dict[str, Callable[[], Stop]] = {}  # for each instance that is in these slots, by name
@@ -101,9 +103,8 @@ class Master:
 
     def statistics(self) -> SignalStatistics:
         """The counters of signals, as they are now."""
-        return SignalStatistics(
-            self._raised, self._refused, self._unregistered, self._delivered, self._undelivered, self._lost
-        )
+        counts = self._raised, self._refused, self._unregistered, self._delivered, self._undelivered, self._lost
+        return SignalStatistics(*counts)
 
     def message_statistics(self) -> MessageStatistics:
         """The counters of messages, as they are now."""
@@ -197,10 +198,8 @@ class Master:
             logger.warning("%s: redelivering the message of %d bytes that it handled", slot.name, delivery.size)
         for delivery in reassignment.dropped:
             self._messages["lost"] += 1
-            logger.error(
-                "%s: dropped a message of %d bytes: %d mules died while they handled it",
-                *(slot.name, delivery.size, delivery.deaths),
-            )
+            what = "%s: dropped a message of %d bytes: %d mules died while they handled it"
+            logger.error(what, slot.name, delivery.size, delivery.deaths)
 
     def retire(self, slot: Slot) -> None:
         """The slot has ended. What was not begun is counted and reported."""
@@ -285,6 +284,8 @@ class Master:
                 self.on_replace_me(instance, reason)
             case Reload():
                 self.on_reload()
+            case StopRuntime():
+                self.on_stop()
             case Lock() | Unlock() | Forget() if self.locks is not None:
                 self.locks.obey(instance.name, frame)
             case Ready():

@@ -25,8 +25,11 @@ from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
+from trio_uwsgi._runtime.scaling import MOST_ADDED
+from trio_uwsgi._runtime.slots import SlotState
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker
+from trio_uwsgi._runtime.worker_statistics import WorkerStatistics, worker_statistics
 from trio_uwsgi._shared_areas.areas import SharedAreas
 from trio_uwsgi._signals.inbox import Inbox
 from trio_uwsgi._signals.ticker import MemberTimers
@@ -35,7 +38,7 @@ from trio_uwsgi._spool.directory import Spool, SpoolSettings, SpoolStatistics
 from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._spool.rules import Retry
 from trio_uwsgi._units.calls import Calls
-from trio_uwsgi._units.unit import Member, Services
+from trio_uwsgi._units.unit import Member, Services, Workers
 
 if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row
@@ -112,8 +115,12 @@ class MemberFactory:
             master_pid=os.getpid() if shared is None else shared.master_pid,
             mercy=settings.mercy,
             reloads=shared is not None,
+            workers=Workers(environment.listeners),
         )
         self.services.spools.pids = self._spooler_pids
+        self.services.workers.find = self.worker_statistics
+        self._slots: dict[str, Slot] = {}  # of the members of this process
+        self._spawned: dict[str, float] = {}  # when the last instance in a slot started, in seconds since the epoch
         self.recycling_limits = settings.recycling
         self.calls: dict[str, Calls] = {}
         self.workers: dict[str, Worker] = {}
@@ -130,9 +137,14 @@ class MemberFactory:
 
     def member(self, slot: Slot) -> Member:
         """The identity of the next member in a slot. Its own counters begin at 0."""
+        earlier = self._earlier.setdefault(slot.name, Counter())
         if (before := self.calls.get(slot.name)) is not None:
-            self._earlier.setdefault(slot.name, Counter()).update(_counts(before))
+            earlier.update(_counts(before))
         wall = self._environment.wall
+        self._slots[slot.name] = slot
+        self._spawned[slot.name] = wall.now()
+        if self._shared is None:
+            earlier["spawns"] += 1
         member = Member(slot.kind, slot.number, self._registry, self._environment.journal, wall.now)
         limits = {"mule": self._settings.mule_harakiri, "spooler": self._settings.spooler.harakiri}
         self.calls[slot.name] = calls = Calls(member, limits.get(slot.kind, self._settings.harakiri))
@@ -146,7 +158,7 @@ class MemberFactory:
         worker = make_worker(member, self.calls[member.name], self.application, settings, self._environment.listeners)
         worker.share = self._share(member)
         if (before := self.workers.get(member.name)) is not None:
-            self._earlier.setdefault(member.name, Counter()).update(_http_counts(before))
+            self._earlier[member.name].update(_http_counts(before))
         self.workers[member.name] = worker
         return worker.serve
 
@@ -190,27 +202,67 @@ class MemberFactory:
 
     def continue_counters(self, name: str, row: Row) -> None:
         """Continue the counters of the earlier instances in the slot, which were other processes."""
-        self._earlier[name] = Counter({column: int(row.get(column)) for column in TOTALS})
+        self._earlier[name] = earlier = Counter({column: int(row.get(column)) for column in TOTALS})
+        earlier["spawns"] += 1
+        row.set("before", earlier["requests"])
+        row.set("last_spawn", self._spawned[name])
 
     def note(self, name: str, row: Row) -> None:
-        """Write the counters of the member of this process into its row of the scoreboard, for the master."""
+        """Write the counters of the member of this process into its row of the scoreboard, for the other processes."""
+        for column, value in self._numbers(name).items():
+            row.set(column, value)
+
+    def _numbers(self, name: str) -> dict[str, int]:
+        """The numbers of a member of this process, by column of the scoreboard."""
         calls = self.calls[name]
         member = calls.member
         stuck = member.threads.stuck + member.rpc_threads.stuck
         counts = Counter(_counts(calls))
         if member.kind == "spooler":
             spool = self.spool_of(member)
-            row.set("running", spool.running)
-            counts.update(jobs_done=spool.done, jobs_failed=spool.failed)
+            counts.update(running=spool.running, jobs_done=spool.done, jobs_failed=spool.failed)
         counts.update(self._earlier[name])
         if (worker := self.workers.get(name)) is not None:
             stuck += worker.stuck
             http = worker.statistics()
-            row.set("running", http.running)
-            row.set("open", http.open)
             counts.update(_http_counts(worker))
-        for column, value in (*counts.items(), ("stuck", stuck)):
-            row.set(column, value)
+            counts.update(running=http.running, open=http.open, paused=worker.paused)
+        return {**counts, "stuck": stuck}
+
+    def worker_statistics(self) -> tuple[WorkerStatistics, ...]:
+        """What each worker does and has done. Any thread may call this."""
+        if self._shared is None:
+            slots = sorted(
+                (slot for slot in self._slots.values() if slot.kind == "worker"), key=lambda slot: slot.number
+            )
+            return tuple(worker_statistics(slot.number, [self._numbers_here(slot)]) for slot in slots)
+        shared = self._shared
+        board = shared.scoreboard.rows
+        for name in self._slots.keys() - {"master"}:  # the member of this process
+            self.note(name, board[shared.rows[shared.mine]])
+        found = []
+        configured = self._settings.headcount.workers
+        for number in range(1, configured + MOST_ADDED + 1):
+            name = f"worker{number}"
+            rows = [board[shared.rows[instance]] for instance in (name, second_name(name))]
+            if number <= configured or any(row.get("spawns") for row in rows):
+                found.append(worker_statistics(number, [row.numbers() for row in rows]))
+        return tuple(found)
+
+    def _numbers_here(self, slot: Slot) -> dict[str, float]:
+        """The numbers of a worker that is a task of this process."""
+        runs = slot.state in (SlotState.STARTING, SlotState.READY)
+        worker, inbox = self.workers[slot.name], self.calls[slot.name].member.inbox
+        handling = inbox.handling
+        return {
+            **self._numbers(slot.name),
+            "pid": os.getpid() if runs else 0,
+            "heartbeat": slot.state is SlotState.READY,
+            "stopping": worker.draining,
+            "before": self._earlier[slot.name]["requests"],
+            "last_spawn": self._spawned[slot.name] if runs else 0,
+            "signal": 0 if handling is None else handling + 1,
+        }
 
     def _spooler_pids(self) -> list[int]:
         if self._shared is None:
@@ -285,12 +337,13 @@ class MemberFactory:
 
 
 def _counts(calls: Calls) -> dict[str, int]:
-    return {"done": calls.done, "failed": calls.failures, "harakiri": calls.harakiris}
+    signals = calls.member.inbox.signals_handled
+    return {"done": calls.done, "failed": calls.failures, "harakiri": calls.harakiris, "signals": signals}
 
 
 def _http_counts(worker: Worker) -> Counter[str]:
     http = worker.statistics()
-    return Counter(requests=http.requests, connections=http.connections)
+    return Counter(requests=http.requests, connections=http.connections, **worker.effort())
 
 
 async def _until_stopped(body: Callable[[], Awaitable[None]]) -> Ending:

@@ -11,6 +11,7 @@ from trio_uwsgi._link.frames import Ready
 from trio_uwsgi._runtime.backoff import FIRST_PAUSE, next_pause
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._runtime.member_threads import serve_threads
+from trio_uwsgi._runtime.mule_script import MuleScript
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     inbox: Inbox = member.inbox
     messages = inbox.messages
     functions = member.registry.mules
-    program = functions.programs.get(member.number, functions.other_program)
+    headcount = member.registry.headcount
+    assert headcount is not None
+    if member.number <= len(headcount.scripts):
+        program: Program | None = MuleScript(headcount.scripts[member.number - 1])
+    else:
+        program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None
     messages.handlers_wait = program is not None and program is functions.other_program
     async with trio.open_nursery() as nursery:

@@ -11,7 +11,10 @@ from trio_uwsgi.config import Config
 from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache
 
-__all__ = ["Options", "uwsgi_options"]
+__all__ = ["UWSGI_VERSION", "Options", "uwsgi_options"]
+
+UWSGI_VERSION = "2.0.31"
+"""The version of uWSGI whose API this is."""
 
 Options: TypeAlias = Mapping[str, bytes | bool | list[bytes]]
 

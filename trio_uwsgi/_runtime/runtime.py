@@ -37,6 +37,7 @@ class Runtime:
             the system chose.
         https_addresses: the addresses of HTTPS, in the same form.
         uwsgi_addresses: the addresses of the uwsgi protocol, in the same form.
+        stats_addresses: the addresses of the stats server, in the same form.
     """
 
     def __init__(self, tree: NurseryTree) -> None:
@@ -45,6 +46,7 @@ class Runtime:
         self.addresses = _addresses([listener for listener in listeners if listener.tls is None], "http")
         self.https_addresses = tuple(listener.address for listener in listeners if listener.tls is not None)
         self.uwsgi_addresses = _addresses(listeners, "uwsgi")
+        self.stats_addresses = tuple(listener.address for listener in tree.environment.stats)
 
     def __repr__(self) -> str:
         where = ", ".join(str(address) for address in self._all_addresses()) or "no address"
@@ -152,6 +154,7 @@ class Runtime:
             messages=master.message_statistics(),
             members=tuple(factory.statistics(slot) for slot in dispatcher.slots()),
             http=factory.http_statistics(dispatcher.slots("worker")),
+            workers=factory.worker_statistics(),
             alarms=master.alarms.statistics(),
             spools=factory.spool_statistics(dispatcher.slots("spooler")),
             queue=factory.services.queue.statistics(),

@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, RecyclingLimits, SpoolerOptions
     from trio_uwsgi.config.queues import QueueOptions
 
-__all__ = ["Environment", "Settings", "Shared"]
+__all__ = ["Environment", "Settings", "Shared", "StatsOptions"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StatsOptions:
+    """What the stats server needs: whether it sends the head of an HTTP response, and the cores of a worker that it
+    shows at least.
+    """
+
+    http: bool
+    cores: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +64,7 @@ class Settings:
     access: AccessRules
     node_timeout: float
     spooler: SpoolerOptions
+    stats: StatsOptions
     chain_reload: bool
     recycling: RecyclingLimits
     options: Mapping[str, bytes | bool | list[bytes]]
@@ -71,8 +82,9 @@ class Settings:
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
     """What surrounds a runtime, and tests replace: the journal, the time of day, the placement of members, their
-    listeners; `generations` imports their code anew, where that is possible; `launcher` starts their processes, if not
-    by the application's name; `chance` gives numbers from 0 to below 1.
+    listeners, those of the stats server (`stats`); `generations` imports the members' code anew, where that is
+    possible; `launcher` starts their processes, if not by the application's name; `chance` gives numbers from 0 to
+    below 1.
     """
 
     journal: Journal
@@ -80,6 +92,7 @@ class Environment:
     placement: Placement
     chance: Callable[[], float]
     listeners: Sequence[Listener] = ()
+    stats: Sequence[Listener] = ()
     shared: Shared | None = None
     generations: Generations | None = None
     launcher: Launcher | None = None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._metrics.rules import MetricStatistics
     from trio_uwsgi._queues.rules import QueueStatistics
     from trio_uwsgi._runtime.member_factory import MemberStatistics
+    from trio_uwsgi._runtime.worker_statistics import WorkerStatistics
     from trio_uwsgi._spool.directory import SpoolStatistics
 
 __all__ = ["MessageStatistics", "RuntimeStatistics", "SignalStatistics"]
@@ -70,6 +71,7 @@ class RuntimeStatistics:
         messages: the messages to mules.
         members: one entry for each worker, mule and spooler.
         http: one entry for each worker.
+        workers: what each worker does, as uWSGI shows it; also those that do not run.
         alarms: the alarms that were raised.
         spools: one entry for each directory of the spooler.
         queue: the shared queue; None if there is none.
@@ -80,6 +82,7 @@ class RuntimeStatistics:
     messages: MessageStatistics
     members: tuple[MemberStatistics, ...]
     http: tuple[HttpStatistics, ...]
+    workers: tuple[WorkerStatistics, ...]
     alarms: AlarmStatistics
     spools: tuple[SpoolStatistics, ...]
     queue: QueueStatistics | None

@@ -41,6 +41,8 @@ from trio_uwsgi._runtime.runtime import Runtime
 from trio_uwsgi._runtime.scaling import MemberGroup
 from trio_uwsgi._runtime.slow_start_log import log_slow_start, starting_members
 from trio_uwsgi._runtime.spoolers import Spoolers
+from trio_uwsgi._runtime.stats_page import stats_json
+from trio_uwsgi._runtime.stats_server import serve_stats
 from trio_uwsgi._runtime.stuck_shutdown import noticing_overdue
 from trio_uwsgi._runtime.supervisor import RunInstance, Supervisor
 from trio_uwsgi._signals.schedule import Schedule
@@ -81,7 +83,7 @@ class NurseryTree:
     ) -> None:
         self._application = application
         self._registry = registry
-        self._settings = settings
+        self.settings = settings
         self.environment = environment
         self.dispatcher = Dispatcher(settings.headcount, settings.signal_queue, settings.message_queue)
         self.master = Master(
@@ -104,6 +106,7 @@ class NurseryTree:
             self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
         self.workers: MemberGroup
         self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
+        self.master.on_stop = self.stopping.set
         self._stop_by = math.inf  # the end of the mercy
         self.runtime = Runtime(self)
 
@@ -142,13 +145,16 @@ class NurseryTree:
             RegistrationError: the declarations do not fit the members.
             BootError: the application's lifespan startup failed.
         """
-        if self._settings.spooler.cheap:
+        if self.settings.spooler.cheap:
             self._spoolers.activate_when_there_is_work()
-        self._registry._open(self._settings.headcount, self.master.declared.arm, self.master.ticker.cancel)
+        self._registry._open(self.settings.headcount, self.master.declared.arm, self.master.ticker.cancel)
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self.master.run)
                 timers.start_soon(self.master.declared.monitors.run)
+                if self.environment.stats:
+                    take = partial(stats_json, self)
+                    timers.start_soon(partial(serve_stats, self.environment.stats, take, http=self.settings.stats.http))
                 timers.start_soon(log_slow_start, partial(starting_members, self.dispatcher), self.master.all_ready)
                 async with (
                     self._members("spooler"),
@@ -172,15 +178,15 @@ class NurseryTree:
             nursery.cancel_scope.cancel()
         self.master.tell_all(StopRequested())
         self.member_factory.calls[self.master.instance.slot.name].member.inbox.obey(StopRequested())
-        if delay := self._settings.drain_delay:
+        if delay := self.settings.drain_delay:
             logger.info("the stop begins in %g s; until then everything is served", delay)
             await trio.sleep(delay)
-        self._stop_by = trio.current_time() + self._settings.mercy
+        self._stop_by = trio.current_time() + self.settings.mercy
         self.closing.set()
 
     def _time_left(self) -> float:
         """Seconds of the mercy that a level of the tree has, now that it is its turn to end."""
-        return max(self._stop_by - trio.current_time(), min(LAST_TURN, self._settings.mercy))
+        return max(self._stop_by - trio.current_time(), min(LAST_TURN, self.settings.mercy))
 
     @contextlib.asynccontextmanager
     async def _serving_services(self) -> AsyncIterator[None]:
@@ -190,7 +196,7 @@ class NurseryTree:
         member.link, _ = direct_links(partial(self.master.obey, self.master.instance), member.inbox.obey)
         member.threads = ThreadPool(1, member.name)
         member.rpc_threads = rpc_threads(member)
-        self.master.alarms = alarms = Alarms(self._settings.alarms, self.member_factory.calls[member.name], self.master)
+        self.master.alarms = alarms = Alarms(self.settings.alarms, self.member_factory.calls[member.name], self.master)
         async with trio.open_nursery() as services:
             for service in (
                 member.threads.serve,
@@ -212,8 +218,8 @@ class NurseryTree:
     @contextlib.asynccontextmanager
     async def _members(self, kind: Kind) -> AsyncIterator[None]:
         """Run the members of a kind during the body; then they have the rest of the mercy to end."""
-        mercy = self._settings.mercy
-        idle = self._settings.mule_idle if kind == "mule" else math.inf
+        mercy = self.settings.mercy
+        idle = self.settings.mule_idle if kind == "mule" else math.inf
         run_instance = self._run_instance_by(self.environment.placement)
         group = MemberGroup(
             kind,
@@ -238,7 +244,7 @@ class NurseryTree:
     def _run_instance_by(self, placement: Placement) -> RunInstance:
         """How a supervisor runs an instance in this placement."""
         return lambda instance: placement(
-            self.master, instance, self.member_factory.make_member, self._settings.signal_queue
+            self.master, instance, self.member_factory.make_member, self.settings.signal_queue
         )
 
     async def _close_listeners(self) -> None:
@@ -252,7 +258,7 @@ class NurseryTree:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
-        mode = self._settings.lifespan
+        mode = self.settings.lifespan
         if self._application.interface == "wsgi" or mode == "off" or self.environment.shared is not None:
             yield  # ASGI in processes: each worker process runs the lifespan itself
             return

@@ -28,6 +28,7 @@ from trio_uwsgi._units.thread_pool import ThreadPool
 if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_exchange import WsgiApp
     from trio_uwsgi._http.accept_share import Share
+    from trio_uwsgi._http.exchange import Exchange
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.peer import Peer
@@ -100,9 +101,27 @@ class Worker:
         """How many threads still run a request that timed out."""
         return self._threads.stuck if self._threads is not None else 0
 
+    @property
+    def paused(self) -> bool:
+        """Is accepting paused by the user?"""
+        return self._service.paused_by_user
+
+    @property
+    def draining(self) -> bool:
+        """Does it end, and accept no more connections?"""
+        return self._service.draining
+
     def statistics(self) -> HttpStatistics:
         """Counts of its requests and connections."""
         return self._service.statistics()
+
+    def effort(self) -> dict[str, int]:
+        """What its responses were: bytes of their bodies, and the microseconds that they took."""
+        return {"sent": self._service.sent, "micros": int(self._service.seconds * 1e6)}
+
+    def exchanges(self) -> list[Exchange]:
+        """The requests that run."""
+        return list(self._service.harakiri.since)
 
     async def serve(self) -> None:
         """Serve until the master sends `Stop` or `Drain`; then accept no more connections, let requests and waiting

@@ -50,6 +50,8 @@ class Inbox:
         self._signal_arrived = trio.Event()
         self._signal_waiters: list[tuple[int | None, Task]] = []
         self._running: Deliver  # the signal whose handler runs or ran last
+        self.handling: int | None = None  # its number, while it runs
+        self.signals_handled = 0
         self._finishing = False
         self.between_jobs: trio.Lock | None = None  # of a spooler: `def` handlers do not run beside a job
         self.messages = Messages(member, calls)
@@ -148,6 +150,7 @@ class Inbox:
             send(Begun(delivery.ticket))
             signal = self._member.registry.signals.get(delivery.signum)
             if signal is not None:
+                self._set_handling(delivery.signum)
                 usable = await self._run_signal(shared, signal)
                 self._signal_ended()
             else:  # it was registered in another process only; uWSGI logs "error managing signal"
@@ -171,9 +174,16 @@ class Inbox:
             await self._calls.run("signal", str(signum), signal.handler, signum)
         return True
 
+    def _set_handling(self, signum: int | None) -> None:
+        self.handling = signum
+        if (heartbeat := self._member.heartbeat) is not None:
+            heartbeat.set_signal(signum)
+
     def _signal_ended(self) -> None:
         delivery = self._running
         signum = delivery.signum
+        self._set_handling(None)
+        self.signals_handled += 1
         for waiter in [waiter for waiter in self._signal_waiters if waiter[0] in (None, signum)]:
             self._signal_waiters.remove(waiter)
             reschedule(waiter[1], outcome.Value(signum))

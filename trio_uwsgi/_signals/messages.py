@@ -13,6 +13,7 @@ mule with neither program nor handler drops messages, and logs that.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -24,6 +25,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 
 from trio_uwsgi._link.frames import Begun, Deliver, Ended
 from trio_uwsgi._signals.mule_functions import MuleMessage
+from trio_uwsgi._units.unit import UNIT
 
 if TYPE_CHECKING:
     from trio_uwsgi._signals.mule_functions import MessageHandler
@@ -180,6 +182,7 @@ class Messages:
         self._program_reads_farms = True
         self.begin_handlers()
         self.release()
+        self._limit(math.inf)
         await trio.lowlevel.checkpoint()
         functions = self._member.registry.mules.farms
         frame = None
@@ -192,7 +195,15 @@ class Messages:
         self.release()  # several tasks of one program may read; the message that another task got meanwhile is done
         self._held = frame.ticket
         self._member.link.send(Begun(frame.ticket))
+        self._limit(trio.current_time() + (self._calls.limit or math.inf))
         return _message(frame)
+
+    @staticmethod
+    def _limit(deadline: float) -> None:
+        """Set the deadline of the program for the message that it handles."""
+        if (unit := UNIT.get(None)) is not None:
+            unit.option_deadline = deadline
+            unit.set_user_deadline(unit.user_deadline)
 
     def release(self) -> None:
         """The program has handled its last message: it reads the next one, or it has ended."""

@@ -119,6 +119,11 @@ def check_handler(handler: MessageHandler, headcount: Headcount) -> None:
 
 
 def _check_program(number: int, headcount: Headcount) -> None:
+    if number <= len(headcount.scripts):
+        raise RegistrationError(
+            f"@mule({number}) declares a program for a mule that runs the script {headcount.scripts[number - 1]}; "
+            f"use mule {len(headcount.scripts) + 1} or a higher one, or leave the script out"
+        )
     if number > headcount.mules:
         raise RegistrationError(
             f"@mule({number}) declares a program for a mule that does not exist (this runtime has {headcount.mules}); "

@@ -57,7 +57,8 @@ def _more_of(kind: Kind, number: int) -> str:
 class Headcount:
     """How many members of each kind a runtime has, and which mules make up its farms, in order of declaration.
 
-    The `min_` ones always run, the others only while there is work for them; None stands for all.
+    The `min_` ones always run, the others only while there is work for them; None stands for all. `scripts` are the
+    programs of the first mules.
     """
 
     workers: int
@@ -66,6 +67,7 @@ class Headcount:
     min_mules: int | None = None
     min_spoolers: int | None = None
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+    scripts: Sequence[str] = ()
 
     def of(self, kind: Kind) -> int:
         """The number of members of one kind."""

@@ -8,6 +8,7 @@ alone. Descriptors and forks:
     `forks.py`               cleans up the server's other state in such a child
     `file_locks.py`          locks on whole files, as uWSGI takes them on spool files
     `inotify.py`             watches directories for changes
+    `listen_queues.py`       how many clients wait to be accepted
     `path_watch.py`          watches files, also those that are replaced or do not exist yet
     `beneath.py`             opens files below a folder, and never one outside of it
 
@@ -18,6 +19,7 @@ Processes:
     `process_titles.py`      titles of processes in `ps`
     `privileges.py`          switches to another user, permanently
     `job_control.py`         SIGTTIN and SIGTTOU as commands, told apart from the kernel's job control
+    `process_memory.py`      how much memory a process uses
     `interpreter_exit.py`    the interpreter's shutdown, with a time limit
 
 Elsewhere: the setup of a standalone server's process is in `_program/`; how the processes of members are started and

@@ -36,13 +36,20 @@ class Heartbeat:
         """Was this member asked to stop, or the runtime? True before the event loop, which may be blocked, reads it."""
         return self._row.get("stopping") != 0
 
-    def begin_request(self, what: bytes) -> None:
+    def begin_request(self, what: bytes = b"") -> None:
         """A request begins that blocks the event loop until `end_request` or the next request."""
-        self._row.mark(time.monotonic(), what)
+        self._row.begin(time.monotonic())
+        if what:
+            self._row.write(what)
 
     def end_request(self) -> None:
         """The request has ended."""
+        self._row.set("running", 0)
         self._row.write(b"")
+
+    def set_signal(self, signum: int | None) -> None:
+        """The handler of this signal runs; None: none does."""
+        self._row.set("signal", 0 if signum is None else signum + 1)
 
     def set_deadline(self, unit: Unit, deadline: float) -> None:
         """Set the deadline of this unit, on Trio's clock; `inf` removes it. Removed when the unit ends."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,14 @@ from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
     from trio_uwsgi._caches.caches import Caches
+    from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._link.link import Link
     from trio_uwsgi._locks.locks import Locks
     from trio_uwsgi._metrics.metrics import Metrics
     from trio_uwsgi._nodes.client import Nodes
     from trio_uwsgi._queues.queue import Queue
     from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi._runtime.worker_statistics import WorkerStatistics
     from trio_uwsgi._shared_areas.areas import SharedAreas
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._signals.ticker import MemberTimers
@@ -36,7 +38,17 @@ if TYPE_CHECKING:
     from trio_uwsgi._units.journal import Journal
     from trio_uwsgi._units.thread_pool import ThreadPool
 
-__all__ = ["UNIT", "Member", "Services", "Unit"]
+__all__ = ["UNIT", "Member", "Services", "Unit", "Workers"]
+
+
+class Workers:
+    """The workers of a runtime, for the code that members run: what they do (`find`, which the member factory sets),
+    and the listeners of this process.
+    """
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = listeners
+        self.find: Callable[[], tuple[WorkerStatistics, ...]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,7 @@ class Services:
     master_pid: int
     mercy: float
     reloads: bool  # can the application be reloaded?
+    workers: Workers
 
 
 class Member:

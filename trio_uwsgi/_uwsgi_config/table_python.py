@@ -39,7 +39,7 @@ def _cache2(value: str) -> Outcome:
 def _mule(value: str) -> Outcome:
     if value in ("", "true"):
         return Outcome("mapped", (), "it counts as one more of --mules")
-    return Outcome("refused", (), f"write mules = 1, and in the application @uwsgi.mule(1) for {value}")
+    return Outcome("supported", ("--mule", value), "it runs in the first mules, in this order")
 
 
 def _autoreload(value: str) -> Outcome:
@@ -87,7 +87,7 @@ ROWS: tuple[Row, ...] = (
     supported("catch-exceptions"),
     # mules, spooler, signals
     supported("mules", "N"),
-    judged("mule", "--mules N", "a mule without a program", _mule),
+    judged("mule", "--mule SCRIPT", "without a value, it counts as one more of --mules", _mule),
     judged("farm", "--farm NAME:N,...", "", _farm),
     ignored("mule-msg-size signal-bufsize signals-bufsize", "queues are counted in messages: --message-queue"),
     refused("cron cron2 unique-cron cron-harakiri", "declare it with @uwsgi.cron in the application"),
@@ -129,10 +129,9 @@ ROWS: tuple[Row, ...] = (
     refused("alarm-backlog backlog-alarm lq-alarm alarm-lq alarm-listen-queue", "watch the statistics"),
     refused("not-log-alarm not-alarm-log alarm-fd alarm-segfault segfault-alarm", "write a narrower alarm-log"),
     # statistics
-    ignored(
-        "stats stats-server stats-http stats-minified stats-min stats-no-cores stats-no-metrics",
-        "there is no stats server: SIGUSR1 logs statistics, in Python Runtime.statistics()",
-    ),
+    supported("stats stats-server", "ADDR"),
+    supported("stats-http"),
+    ignored("stats-minified stats-min stats-no-cores stats-no-metrics", "the stats server always sends all"),
     supported("metric", "METRIC"),
     refused("stats-push carbon snmp rrdtool", "read Runtime.statistics() in the application"),
     ignored("enable-metrics", "metrics that are defined are always enabled"),

@@ -30,7 +30,6 @@ class NotSupported(UwsgiError, NotImplementedError):
 _SYMBOLS = "it imports Python code that was linked into uWSGI's binary; put the code on sys.path"
 _LEGION = "there are no legions; let a service manager or an orchestrator choose the leader"
 _SNMP = "there is no SNMP agent; read Runtime.statistics()"
-_REQUEST = "it is not built yet for this module"
 
 # Functions that uWSGI always has.
 NEVER = {
@@ -41,7 +40,6 @@ NEVER = {
     "route": "there is no internal routing; use the application's own, --mount, or the proxy in front",
     "start_response": "it is the function that a WSGI application is called with; use that one",
     "set_warning_message": "no answer to a ping has a text; use uwsgi.log or uwsgi.alarm",
-    "accepting": "a worker accepts as soon as it serves; a reload one by one is Config(chain_reload=True)",
     "i_am_the_lord": _LEGION,
     "lord_scroll": _LEGION,
     "scrolls": _LEGION,
@@ -63,14 +61,9 @@ WITHOUT = {
     "mode": "--mode, which does not exist here; use an environment variable",
 }
 
-# Names that follow.
-LATER = frozenset((*("extract", "listen_queue", "parsefile", "sockets", "stop", "total_requests", "workers"),))
-
 
 def why_missing(name: str) -> str:
     """The text of the AttributeError for a name that the module does not have."""
-    if name in LATER:
-        return f"module 'uwsgi' has no attribute {name!r}: {_REQUEST}"
     for start, option in WITHOUT.items():
         if name.startswith(start):
             return f"module 'uwsgi' has no attribute {name!r}: uWSGI has it only with {option}"

@@ -83,6 +83,9 @@ class _PostFork(_Assigned):
         chain = sys.modules.get("uwsgidecorators")
         if hook is None or chain is None or hook is not getattr(chain, "postfork_chain_hook", None):
             return False
+        headcount = registry.headcount
+        if headcount is not None and number <= len(headcount.scripts):
+            return False
         return number not in registry.mules.programs and any(
             not isinstance(part, chain.postfork) for part in chain.postfork_chain
         )

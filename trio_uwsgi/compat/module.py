@@ -11,6 +11,7 @@ from trio_uwsgi.compat import (
     caches,
     cores,
     counters,
+    files,
     locks,
     mules,
     process,
@@ -21,8 +22,10 @@ from trio_uwsgi.compat import (
     signals,
     spooler,
     websockets,
+    workers,
 )
 from trio_uwsgi.compat.absent import refusals, why_missing
+from trio_uwsgi.compat.calling import current_member
 from trio_uwsgi.compat.hooks import HOOKS, assigned
 
 if TYPE_CHECKING:
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, requests, cores, websockets)
+SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, workers, files, requests, cores, websockets)
 """The modules whose `__all__` are functions of `uwsgi`. `set_facts` adds those that need an option."""
 
 
@@ -45,10 +48,18 @@ class UwsgiModule(ModuleType):
     def __getattr__(self, name: str) -> Any:  # Any: the module `uwsgidecorators`
         if name == "decorators":
             return importlib.import_module("uwsgidecorators")
+        if name == "sockets":  # each process has its own
+            return _sockets()
         return self._lacks(name)
 
     def _lacks(self, name: str) -> NoReturn:
         raise AttributeError(why_missing(name), name=name, obj=self)
+
+
+def _sockets() -> list[int]:
+    """The descriptors of the listening sockets that this process has."""
+    member = current_member()
+    return [] if member is None else [listener.socket.fileno() for listener in member.services.workers.listeners]
 
 
 def make_module() -> UwsgiModule:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import resource
+import os
 import time
-from pathlib import Path
 from typing import Literal
 
 from trio_uwsgi import uwsgi as native
+from trio_uwsgi._system.process_memory import process_memory
 from trio_uwsgi.compat import facts
 from trio_uwsgi.compat.answers import Data, TrueOrNone, as_name, true_or_none, whole
 from trio_uwsgi.compat.calling import current_member
@@ -25,6 +25,7 @@ __all__ = [
     "reload",
     "set_user_harakiri",
     "setprocname",
+    "stop",
     "worker_id",
 ]
 
@@ -56,6 +57,15 @@ def reload() -> Literal[True]:
     uWSGI: the running version stays if the new one does not start. Where members are tasks it raises `NotServing`.
     """
     native.reload()
+    return True
+
+
+def stop() -> Literal[True]:
+    """Stop the server gracefully, and return True at once.
+
+    uWSGI: this request, and all others that run, have `Config.mercy` to finish.
+    """
+    native.stop()
     return True
 
 
@@ -105,12 +115,7 @@ def mem() -> tuple[int, int]:
 
     uWSGI: where the system has no /proc, the most that it had in use, and 0.
     """
-    try:
-        size, resident = Path("/proc/self/statm").read_text().split()[:2]
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
-    page = resource.getpagesize()
-    return int(resident) * page, int(size) * page
+    return process_memory(os.getpid())
 
 
 def micros() -> int:

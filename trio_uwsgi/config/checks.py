@@ -204,11 +204,16 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             "name files, as in certificate='cert.pem', or leave placement out",
         )
     if config.chmod_socket is not None and not any(
-        a.kind == "unix" and not a.path.startswith("@") for a in config.addresses + config.uwsgi_addresses + secure
+        a.kind == "unix" and not a.path.startswith("@")
+        for a in config.addresses + config.uwsgi_addresses + secure + config.stats_addresses
     ):
         yield ConfigError(
             "chmod_socket is set, but neither http nor socket names a unix socket file",
             "add one, as in http='/run/app.sock', or leave chmod_socket out",
+        )
+    if config.stats_http and not config.stats_addresses:
+        yield ConfigError(
+            "stats_http is set without the address of a stats server", "add one, as in stats='127.0.0.1:9191'"
         )
     if config.lazy_apps and config.placement != "process":
         yield ConfigError(

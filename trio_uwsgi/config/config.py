@@ -79,6 +79,14 @@ class Config:
     # cache and spooler requests of other servers. `Config.uwsgi_addresses` has the parsed values.
     socket: str | Address | Sequence[str | Address] = ()
 
+    # Where the stats server sends its JSON, in the forms of `http`: to whoever connects, with no question asked. Use a
+    # loopback address or a unix socket, as the JSON has addresses of clients and headers of requests that run, with
+    # cookies. `uwsgitop` reads it. uWSGI's option of this name. `Config.stats_addresses` has the parsed values.
+    stats: str | Address | Sequence[str | Address] = ()
+
+    # The stats server sends the head of an HTTP response before its JSON. uWSGI's option of this name.
+    stats_http: bool = False
+
     # Which clients may use the uwsgi protocol for anything but the application: names of modifiers ("rpc", "signal",
     # "cache", "spool", "ping"), each with one source or several: "unix", "loopback", "any", a network as in
     # "10.0.0.0/8", or the address of a listener. Modifiers that are not named accept unix sockets and loopback only.
@@ -183,6 +191,11 @@ class Config:
     # Number of mules: members that serve no requests, but run programs, signal handlers and message handlers.
     # `Mules(min=1, max=4)` is a pool that scales with the work that waits. `Config.mule_pool` has the parsed value.
     mules: int | Mules = 0
+
+    # Scripts that mules run as their programs: files, as in "brain.py", or "module:function". Each has a mule of its
+    # own, from mule 1 on; `mules` counts those after them. A script may block, as on `mule_get_msg()`. After an
+    # exception it is run again; when it has ended, its mule stays for messages. uWSGI's option of this name.
+    mule: str | Sequence[str] = ()
 
     # Farms: named groups of mules, as in `{"images": [1, 2]}`. Messages and signals to a farm are distributed
     # round-robin among its mules.
@@ -383,7 +396,8 @@ class Config:
     # seconds and kills the process.
     harakiri: float = 0
 
-    # Time limit of a signal handler or message in mules, in seconds; 0 is no limit. `harakiri` does not apply there.
+    # Time limit of a signal handler or message in mules, in seconds; 0 is no limit. `harakiri` does not apply there. A
+    # program is limited while it handles a message that it has read with `mule_get_msg`, not while it waits for one.
     mule_harakiri: float = 0
 
     # Time limit of a job, and of a signal handler in spoolers, in seconds; 0 is no limit.
@@ -497,9 +511,15 @@ class Config:
         return cast("tuple[Address, ...]", self.socket)
 
     @property
+    def stats_addresses(self) -> tuple[Address, ...]:
+        """The parsed value of `stats`, in the given order."""
+        return cast("tuple[Address, ...]", self.stats)
+
+    @property
     def mule_pool(self) -> Mules:
-        """The value of `mules` as a pool; a number is a pool of constant size."""
-        return self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
+        """The value of `mules` as a pool, with the mules of scripts; a number is a pool of constant size."""
+        pool = self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
+        return dataclasses.replace(pool, min=pool.min + len(self.mule), max=pool.max + len(self.mule))
 
     @property
     def access_rules(self) -> AccessRules:

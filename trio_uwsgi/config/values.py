@@ -26,6 +26,7 @@ __all__ = [
     "log_format",
     "path_prefix",
     "paths",
+    "scripts",
     "several_addresses",
     "takes_a_free_port",
 ]
@@ -82,6 +83,20 @@ def caches(given: object) -> tuple[Cache, ...]:
             raise ConfigError(f"two caches have the store {cache.store!r}", "give each its own file")
         found[cache.name] = cache
     return tuple(found.values())
+
+
+def scripts(option: str, given: object) -> tuple[str, ...]:
+    """Read the value of an option that is one script or several; one may be given twice.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    items = [given] if isinstance(given, str) else given
+    if not isinstance(items, list | tuple) or not all(isinstance(i, str) and i and "\0" not in i for i in items):
+        raise ConfigError(
+            f"{option}={given!r} is not a script", f"write {option}='brain.py', or a list of such scripts"
+        )
+    return tuple(items)
 
 
 def paths(option: str, given: object) -> tuple[str, ...]:
@@ -173,6 +188,8 @@ def log_format(option: str, given: object) -> str | None:
 # By the name of the option; each gets the name and the value.
 READERS: Mapping[str, Callable[[str, object], object]] = {
     "socket": several_addresses,
+    "stats": several_addresses,
+    "mule": scripts,
     "http": lambda name, given: None if given is None else several_addresses(name, given),
     "https": several_tls,
     "caches": lambda name, given: caches(given),

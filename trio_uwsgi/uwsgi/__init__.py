@@ -20,7 +20,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from trio_uwsgi._runtime.registry import Registry
-from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, reload, setprocname, version, version_info
+from trio_uwsgi.uwsgi._about import hostname, masterpid, opt, reload, setprocname, stop, version, version_info
 from trio_uwsgi.uwsgi._alarms import alarm
 from trio_uwsgi.uwsgi._caches import (
     cache,
@@ -254,6 +254,7 @@ __all__ = [
     "spooler_jobs",
     "spooler_pid",
     "spooler_pids",
+    "stop",
     "stopping",
     "suspend",
     "timer",

@@ -7,14 +7,15 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trio_uwsgi._link.frames import Reload
+from trio_uwsgi._link.frames import Reload, StopRuntime
+from trio_uwsgi._runtime.opt import UWSGI_VERSION
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread, unit_here
 
 __all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
 
-version = "2.0.31"
+version = UWSGI_VERSION
 """The version of uWSGI whose API this is. (The version of trio_uwsgi is in its package's metadata.)"""
 
 version_info = (2, 0, 31, 0, b"")
@@ -79,6 +80,21 @@ def reload() -> None:
     if not unit.member.services.reloads:
         raise NotServing("uwsgi.reload()", *NO_RELOAD)
     on_trios_thread(lambda: unit.member.link.send(Reload()))
+
+
+def stop() -> None:
+    """Stop the whole server gracefully, as `Runtime.stop`.
+
+    This returns at once. Running requests and handlers, the calling one too, have `Config.mercy` to finish, after
+    `Config.drain_delay`. A second call has no effect.
+
+    Raises:
+        NotServing: not called by a running member.
+    Checkpoint: never. May be called from the runtime's threads.
+    uWSGI: `uwsgi.stop`, which returns True.
+    """
+    unit = current_unit("stop", "call it in a request, a handler or a mule's program")
+    on_trios_thread(lambda: unit.member.link.send(StopRuntime()))
 
 
 def setprocname(name: str) -> None:

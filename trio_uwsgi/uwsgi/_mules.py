@@ -93,7 +93,8 @@ async def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> Mule
     """Wait for the next message to this mule.
 
     From the first call on, the messages go to the mule's program, and the message handlers get none of them. Each call
-    marks the previous message as done.
+    marks the previous message as done. Until the next call the program has `Config.mule_harakiri` for the message; when
+    that is over, the program is cancelled and run again.
 
     Args:
         farms: also return messages to this mule's farms, in the order in which they were sent; with False they stay

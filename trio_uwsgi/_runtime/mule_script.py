@@ -1,0 +1,70 @@
+"""A mule's program that is a script: a file, or a function that is named as `module:function`.
+
+A file runs as with `python FILE`, in a thread of its mule, but not in place of the process's `__main__`: mules that are
+tasks share one process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+import trio
+
+from trio_uwsgi.errors import BootError, UwsgiError
+
+__all__ = ["MuleScript", "found_scripts"]
+
+
+class ScriptExited(UwsgiError):
+    """A script has called `sys.exit` with something that stands for a failure."""
+
+
+class MuleScript:
+    """A script as a program. It may block.
+
+    Args:
+        name: the path of a file, or `module:function`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = self.__name__ = name
+
+    def __call__(self) -> None:
+        try:
+            self._run()
+        except SystemExit as error:
+            if isinstance(error.__context__, trio.Cancelled):  # the script exits because its mule stops
+                raise error.__context__ from None
+            if error.code not in (None, 0):
+                raise ScriptExited(f"the script {self.name} exited with {error.code!r}") from error
+
+    def _run(self) -> None:
+        if (named := _function(self.name)) is not None:
+            module, function = named
+            getattr(importlib.import_module(module), function)()
+            return
+        code = compile(Path(self.name).read_bytes(), self.name, "exec")
+        exec(code, {"__name__": "__main__", "__file__": self.name, "__builtins__": __builtins__})
+
+
+def found_scripts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of scripts with their full paths, as the application may change the directory.
+
+    Raises:
+        BootError: there is no such file.
+    """
+    return tuple(name if _function(name) is not None else _found(name) for name in names)
+
+
+def _function(name: str) -> tuple[str, str] | None:
+    module, colon, function = name.rpartition(":")
+    return (module, function) if colon and "/" not in name and function.isidentifier() else None
+
+
+def _found(name: str) -> str:
+    path = os.path.abspath(name)
+    if not os.path.isfile(path):
+        raise BootError(f"there is no script {path} for a mule; write --mule FILE, or --mule module:function")
+    return path
