@@ -36,7 +36,7 @@ def check():
     return uwsgi.worker_id() > 0, code, said.getvalue()
 """
 # With them the module has the names that uWSGI has only with an option.
-OPTIONS = ("--spooler", "jobs", "--mules", "1", "--queue", "8", "--sharedarea", "1")
+OPTIONS = ("--spooler", "jobs", "--mules", "1", "--queue", "8", "--sharedarea", "size=4096")
 
 
 @pytest.mark.real

@@ -30,8 +30,9 @@ APP = str(APPS / "every_call.py")
 OPTIONS = [
     *("--locks", "2", "--mules", "2", "--farm", "f:1", "--spooler", "jobs", "--queue", "8", "--pidfile", "pid"),
     *("--cache2", "name=c1,items=100,blocksize=2048", "--cache2", "name=c2,items=100,blocksize=2048"),
-    *("--metric", "name=m", "--alarm", "a log:"),
+    *("--sharedarea", "size=4096", "--metric", "name=m", "--alarm", "a log:"),
 ]
+ORDER = ["import", "request", "ended", "thread", "handler", "mule", "spooler", "last"]
 MODES = {"tasks": ("--threads", "2"), "processes": ("--processes", "1")}
 DIFFERENCES = tomllib.loads(Path(__file__).with_name("module_differences.toml").read_text())
 
@@ -47,7 +48,7 @@ def outcomes(command: Sequence[str], folder: Path, http_option: str) -> Outcomes
     (folder / "jobs").mkdir()
     found: Outcomes = {}
     with program([*command, *OPTIONS, http_option], folder) as port:
-        for place in sorted(CALLS, key=["import", "request", "ended", "mule", "spooler", "last"].index):
+        for place in sorted(CALLS, key=ORDER.index):
             if place != "import":
                 with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as client:
                     client.request("GET", f"/{place}")
@@ -89,14 +90,14 @@ def theirs(uwsgi_program: str, tmp_path_factory: pytest.TempPathFactory) -> Outc
     """The outcomes under a real uWSGI, with one thread, so that signals and waits have one order."""
     folder = tmp_path_factory.mktemp("uwsgi")
     command = [uwsgi_program, "--master", "--die-on-term", "--need-app", "--wsgi-file", APP, "--processes", "1"]
-    command += ["--enable-threads", "--sharedarea", "size=4096", "--socket-timeout", "1", "--spooler-frequency", "1"]
+    command += ["--enable-threads", "--socket-timeout", "1", "--spooler-frequency", "1"]
     return outcomes([*command, "--disable-logging"], folder, "--http-socket")
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_calls(theirs: Outcomes, tmp_path: Path, mode: str) -> None:
     """Outcomes are equal but for the committed differences; what a real uWSGI does not survive raises."""
-    command = [sys.executable, "-m", "trio_uwsgi", APP, "--sharedarea", "4096", *MODES[mode]]
+    command = [sys.executable, "-m", "trio_uwsgi", APP, *MODES[mode]]
     ours = outcomes(command, tmp_path, "--http")
     for place, calls in CALLS.items():
         survived = [call for call in calls if not call.mark and not later(call.expression)]

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,15 @@ def on_job(job: dict[Any, bytes]) -> int:
 
 
 def begin(place: str) -> None:
-    """Have the outcomes of a place written; those of a mule and a spooler follow later."""
+    """Have the outcomes of a place written; all but those of requests follow later."""
     if place == "mule":
         uwsgi.mule_msg(b"evaluate", 1)
     elif place == "spooler":
         uwsgi.spool({b"evaluate": b"1"})
+    elif place == "thread":
+        threading.Thread(target=evaluate, args=["thread"]).start()
+    elif place == "handler":
+        uwsgi.signal(200)
     else:
         evaluate(place)
 
@@ -99,6 +104,7 @@ def application(environ: dict[str, Any], start_response: Callable[..., object]) 
 uwsgi.spooler = on_job
 uwsgi.mule_msg_hook = on_message
 uwsgi.post_fork_hook = lambda: None
+uwsgi.register_signal(200, "", lambda signum: evaluate("handler"))
 uwsgi.register_rpc("echo", lambda *args: b"".join(args))
 uwsgi.register_rpc("count", lambda *args: b"%d" % len(args))
 uwsgi.register_rpc("fails", fails)
