@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import flask
 
-from trio_uwsgi import Cache, Config, uwsgi
+from trio_uwsgi import Cache, Config, sync, uwsgi
 
 config = Config(
     threads=4,  # requests that each worker handles at once
@@ -70,10 +70,10 @@ def render() -> bytes:
 @app.get("/")
 def catalogue() -> bytes:
     """The catalogue from the cache; if it is not there, this request renders it."""
-    page = uwsgi.cache("pages").get("catalogue")
+    page = sync.cache_get("catalogue", "pages")
     if page is None:
         page = render()
-        uwsgi.cache("pages").set("catalogue", page, expires=300)  # does not replace a newer page
+        sync.cache_set("catalogue", page, 300, "pages")  # does not replace a newer page
     return page
 
 
@@ -87,7 +87,7 @@ def order() -> tuple[str, int]:
     if inserted.rowcount == 0:
         return "not in stock\n", 409
     confirm.spool_sync(inserted.lastrowid)  # when this returns, the job is on the disk
-    uwsgi.mule_msg(product)  # in memory; if this message is lost, the timer counts
+    sync.mule_msg(product)  # in memory; if this message is lost, the timer counts
     return f"order {inserted.lastrowid} accepted\n", 202
 
 
@@ -130,4 +130,4 @@ def count_stock(product: str | None) -> None:
     """Count what is left of one product or of all, and replace the cached page. Running this twice does no harm."""
     with database() as db:
         db.execute(f"UPDATE products SET stock = delivered - {SOLD} WHERE name = coalesce(?, name)", (product,))
-    uwsgi.cache("pages").update("catalogue", render(), expires=300)
+    sync.cache_update("catalogue", render(), 300, "pages")

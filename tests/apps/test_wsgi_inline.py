@@ -569,6 +569,35 @@ async def test_slow_clients_are_waited_for(open_inline: Any, portal: bool) -> No
 
 
 @pytest.mark.real
+async def test_a_body_piece_by_piece(open_inline: Any, portal: bool) -> None:
+    """The application takes what has arrived of a body, and waits for more, with a limit."""
+    more = threading.Event()
+
+    def body(environ: Any) -> list[bytes]:
+        exchange: Any = UNIT.get()
+        size = 0
+        while (piece := exchange.piece_at_hand()) is not None:
+            size += len(piece)
+        waits = [exchange.piece_arrives(0.01)]
+        more.set()
+        while exchange.piece_arrives(60) and (piece := exchange.next_piece()):
+            size += len(piece)
+        return [repr((size, waits, exchange.piece_at_hand())).encode()]
+
+    def upload(address: tuple[str, int]) -> bytes:
+        with socket.create_connection(address, timeout=60) as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+            sock.sendall(b"%x\r\n%b\r\n" % (100_000, bytes(100_000)))
+            assert more.wait(60)
+            sock.sendall(b"3\r\nabc\r\n0\r\n\r\n")
+            return b"".join(iter(lambda: sock.recv(65536), b""))
+
+    world = await open_inline(answering(body), portal=portal)
+    async with serving(world) as address:
+        assert (await trio.to_thread.run_sync(upload, address)).endswith(b"\r\n\r\n(100003, [False], b'')")
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("limit", ["harakiri", "socket_timeout"])
 async def test_every_wait_for_a_client_is_bounded(open_inline: Any, portal: bool, limit: str) -> None:
     """A client that sends no more of its body, or takes no more, costs its time limit and then its connection."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.services import open_http as open_http
 from trio_uwsgi import Config, Registry, compat
 from trio_uwsgi import uwsgi as native
 
@@ -38,16 +39,15 @@ def enter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Enter]:
 @pytest.fixture(params=["ours", "uWSGI's"])
 def decorators(request: pytest.FixtureRequest) -> Any:  # Any: a function that returns a module
     """Imports `uwsgidecorators`: this package's, and the file of uWSGI's own wheel, unmodified."""
+    return load_ours if request.param == "ours" else load_theirs
 
-    def load() -> ModuleType:
-        if request.param == "ours":
-            return load_ours()
-        found = importlib.util.find_spec("uwsgidecorators")
-        if found is None or found.origin == str(OURS):
-            pytest.skip("uWSGI's uwsgidecorators.py is not installed (pip install pyuwsgi)")
-        return importlib.import_module("uwsgidecorators")
 
-    return load
+def load_theirs() -> ModuleType:
+    """The `uwsgidecorators` of uWSGI's wheel; a test that needs it is skipped without it."""
+    found = importlib.util.find_spec("uwsgidecorators")
+    if found is None or found.origin == str(OURS):
+        pytest.skip("uWSGI's uwsgidecorators.py is not installed (pip install pyuwsgi)")
+    return importlib.import_module("uwsgidecorators")
 
 
 def load_ours() -> ModuleType:

@@ -12,7 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, queue, requests, rpc, signals, spooler
+from trio_uwsgi.compat import (
+    caches,
+    cores,
+    counters,
+    locks,
+    mules,
+    process,
+    queue,
+    requests,
+    rpc,
+    shared_areas,
+    signals,
+    spooler,
+    websockets,
+)
 from trio_uwsgi.compat.absent import LATER, NEVER, WITHOUT
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "uwsgi_module.md"
@@ -27,8 +41,10 @@ SUBJECTS: dict[str, ModuleType] = {
     "Mules and farms": mules,
     "The spooler": spooler,
     "Processes, the log and time": process,
-    "The current request": requests,
+    "Shared areas": shared_areas,
     "Async cores and connections": cores,
+    "The current request": requests,
+    "WebSockets": websockets,
 }
 
 VALUES = {
@@ -101,7 +117,8 @@ def page() -> str:
 
 def _families() -> Iterator[tuple[str, str]]:
     for name, option in WITHOUT.items():
-        if name not in HOOKS and name not in VALUES and name not in spooler.__all__:
+        shown = {*HOOKS, *VALUES, *spooler.__all__}
+        if name not in shown and name not in ("queue_", "sharedarea_"):
             yield (f"{name}…" if name.endswith("_") else name), option
 
 

@@ -46,6 +46,29 @@ async def test_timers(enter: Enter, decorators: Decorators, autojump_clock: trio
     assert {("timer", 1): 6, ("rbtimer", 0): 3, ("cron", 99): 1} == {event: ran.count(event) for event in ran}
 
 
+async def test_file_monitors(
+    enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """@filemon runs its function when the file changes, at its target."""
+    config = Config(mules=1)
+    uwsgi = enter(config)
+    module = decorators()
+    path = tmp_path / "prices"
+    ran: list[tuple[str, int]] = []
+
+    @module.filemon(str(path), target="mule1")
+    def changed(signum: int) -> None:
+        ran.append((path.read_text(), uwsgi.mule_id()))
+
+    assert callable(changed)
+    async with open_runtime(None, config):
+        for text in ("1", "2"):
+            await trio.sleep(2)
+            path.write_text(text)
+        await trio.sleep(2)
+    assert [("1", 1), ("2", 1)] == ran
+
+
 async def test_signals_and_rpc(enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock) -> None:
     """@signal and @rpc register their functions and return them."""
     uwsgi = enter(Config())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import trio
 import trio.testing
@@ -32,6 +34,29 @@ async def test_a_signal_reaches_its_handler(
         assert "(True, None, 0)" == await get(runtime, "known")
         await trio.sleep(1)
     assert [(44, 1), (44, 1)] == ran
+
+
+@all_modes
+async def test_file_monitors(
+    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """A file that comes and changes raises the signal, also one that a request names; a path is a str."""
+    config = Config(mules=1, **mode)  # type: ignore[arg-type]
+    uwsgi = enter(config)
+    one, two = tmp_path / "one", tmp_path / "two"
+    ran: Notes[tuple[int, int]] = Notes()
+    for signum in (17, 18):
+        uwsgi.register_signal(signum, "mule1", lambda signum: ran.append((signum, uwsgi.mule_id())))
+    assert None is uwsgi.add_file_monitor(17, str(one))
+    app = asking(add=lambda: uwsgi.add_file_monitor(18, str(two)), data=lambda: uwsgi.add_file_monitor(18, b"/tmp"))
+    async with open_runtime(app, config) as runtime:
+        assert "None" == await get(runtime, "add")
+        assert (await get(runtime, "data")).startswith("TypeError: ")
+        for path in (one, two, one):
+            await trio.sleep(2)
+            path.write_text(str(trio.current_time()))
+        await trio.sleep(2)
+    assert [(17, 1), (18, 1), (17, 1)] == ran
 
 
 async def test_timers(enter: Enter, autojump_clock: trio.testing.MockClock) -> None:

@@ -232,6 +232,7 @@ def test_options_look_as_in_uwsgi() -> None:
     assert {
         "master": True,
         "enable-threads": True,
+        "py-call-uwsgi-fork-hooks": True,
         "http": [b"127.0.0.1:1", b"unix:/a"],
         "socket": b"unix:/b",
         "chmod-socket": b"660",

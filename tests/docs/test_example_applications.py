@@ -354,6 +354,7 @@ def test_applications_are_short_and_say_what_they_are(file: Path) -> None:
     text = ast.get_docstring(ast.parse(source)) or ""
     if "test" not in file.stem:
         assert ["Shows", "Try it", "Leaves out"] == re.findall(r"^(Shows|Try it|Leaves out)\b", text, re.MULTILINE)
-        assert re.search(rf"(python|trio-uwsgi) {file.relative_to(ROOT)}", text)
+        started = file.with_name("uwsgi.ini") if file.with_name("uwsgi.ini").exists() else file
+        assert re.search(rf"(python|trio-uwsgi|trio-uwsgi --ini) {started.relative_to(ROOT)}", text)
     else:
         assert text

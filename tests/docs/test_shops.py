@@ -1,4 +1,7 @@
-"""The two shops of the examples: their tests pass, each starts by its one command, and the tutorial ends with them."""
+"""The shops of the tutorial: their tests pass, each starts by its one command, and the tutorial ends with them.
+
+That of `import uwsgi` has no page of the tutorial: see `test_shop_versions.py` and `tests/interop/test_uwsgi_shop.py`.
+"""
 
 from __future__ import annotations
 

@@ -75,6 +75,15 @@ def test_log_variables() -> None:
     assert {"user_id": "4\n2", "name": "é\\xff"} == record.variables
 
 
+def test_variables_that_the_application_adds() -> None:
+    """They replace those of the environ, and not the user; what is not among them is the environ's."""
+    notes = LogNotes()
+    notes.added |= {"HTTP_HOST": b"other\n", "new": b"1", "REMOTE_USER": b"ann"}
+    form = "%(var.HTTP_HOST) %(var.new) %(var.QUERY_STRING) %(var.none) %(user) %(var.REMOTE_USER)"
+    assert "other\\x0a 1 b=c - - ann" == line(form, notes=notes)
+    assert "- b=c" == line("%(var.new) %(var.QUERY_STRING)", notes=LogNotes())
+
+
 def test_the_parts_of_a_format() -> None:
     """Text stays text."""
     expected = (Variable("request", "uri"), " to ", Variable("var", "A"), Variable("log", "var."), "!")

@@ -108,5 +108,5 @@ def run(folder: Path, suite: str, mode: str, report: Path, tests: list[str]) -> 
 
 
 if __name__ == "__main__":
-    make(Path(sys.argv[1]), ["starlette", "fastapi", "flask", "werkzeug"])
+    make(Path(sys.argv[1]), ["starlette", "fastapi", "flask", "werkzeug", "cachelib"])
     make_autobahn(Path(sys.argv[1]))

@@ -80,7 +80,7 @@ backend passes_tls_on_2
 backend headers
     server ours 127.0.0.1:{plain}
 """
-_NGINX = """
+NGINX = """
 daemon off;
 pid {folder}/nginx.pid;
 {user}
@@ -145,7 +145,7 @@ async def test_what_proxies_say(tmp_path: Path) -> None:
         secure = behind_balancer.https_addresses[0].port
         names = {**ports, "plain": plain, "proxied": proxied, "secure": secure, "user": user, "folder": tmp_path}
         (tmp_path / "haproxy.cfg").write_text(_HAPROXY.format(**names))
-        (tmp_path / "nginx.conf").write_text(_NGINX.format(**names))
+        (tmp_path / "nginx.conf").write_text(NGINX.format(**names))
         balancer = [haproxy, "-f", "haproxy.cfg", "-db"]
         web = [nginx, "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
         try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import HAS_PROCESSES
+from tests.paths.placements import HAS_PROCESSES, without_greenback
 from trio_uwsgi import Cache, Config, Registry, sync, uwsgi
 from trio_uwsgi.errors import CannotWait, LockError, MuleError, NodeUnreachable, NotServing, RpcNotFound
 from trio_uwsgi.testing import Notes, open_runtime
@@ -47,12 +47,6 @@ def options(mode: str, folder: Path, *, mules: int = 0, spooler: bool = True) ->
         spooler=str(folder / "jobs") if spooler else (),
         spooler_fsync=False,
     )
-
-
-def without_greenback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it is not installed. Real processes are forked from this one, and so have none either."""
-    for module in ("_apps.wsgi_inline", "_apps.wsgi_inline_exchange", "uwsgi._waiting"):
-        monkeypatch.setattr(f"trio_uwsgi.{module}.greenback", None)
 
 
 async def app_of(story: Callable[[], object], registry: Registry, config: Config) -> Any:

@@ -594,6 +594,7 @@ def test_a_crowd_of_timers() -> None:
     for timer in timers:
         schedule.cancel(timer)
     cancelled = time.perf_counter()
-    # 0.05 to 0.2 s each where this was written. Looking through all of them for each would take minutes.
-    assert max(armed - began, raised - armed, cancelled - raised) < 5
+    # 0.05 to 0.2 s each where this was written, and 7 s with coverage on a busy machine. Looking through all of them
+    # for each would take many minutes.
+    assert max(armed - began, raised - armed, cancelled - raised) < 60
     assert 0 == len(schedule)

@@ -132,6 +132,24 @@ async def test_an_applications_own_threads_hold_the_clock(autojump_clock: MockCl
         assert trio.current_time() == 5.0
 
 
+async def test_a_thread_below_greenback_holds_the_clock(autojump_clock: MockClock) -> None:
+    """A thread that synchronous code waits for through greenback counts too."""
+    greenback = pytest.importorskip("greenback")
+
+    def view() -> None:
+        greenback.await_(trio.to_thread.run_sync(busy))
+
+    async def task() -> None:
+        await greenback.ensure_portal()
+        view()
+
+    with hold_clock(), trio.fail_after(1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(greenback.with_portal_run_sync, view)
+            nursery.start_soon(task)
+        assert trio.current_time() == 0.0
+
+
 async def test_a_thread_below_a_thread_holds_the_clock(
     pool: ThreadPool, unit: Unit, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:

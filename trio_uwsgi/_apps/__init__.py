@@ -3,6 +3,7 @@
     `interface.py`       detects whether an application is ASGI or WSGI
     `asgi.py`            ASGI 3, in the tasks of `runners.py`
     `asgi_exchange.py`   one request of it, and `asgi_websocket.py`, one WebSocket
+    `open_websocket.py`  a WebSocket after its handshake, for ASGI and for WSGI
     `mounts.py`          several applications under prefixes of the path, as one
     `root_path.py`       the prefix that a proxy in front removes, or leaves in the path
     `lifespan.py`        the lifespan of an ASGI application
@@ -15,6 +16,7 @@
 Synchronous, beside these drivers:
 
     `wsgi_exchange.py`           PEP 3333: environ, `start_response`, `write`; `wsgi_inline_exchange.py`: inline
+    `wsgi_websocket.py`          a WebSocket, in a thread or inline
     `app_files.py`               files that applications send
     `wsgi_streams.py`            `wsgi.input`, `wsgi.errors`, and what all environs have
     `loop_detection.py`          hides Trio from synchronous code on its thread

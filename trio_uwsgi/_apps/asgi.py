@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_uwsgi._apps.asgi_exchange import AsgiApp, AsgiExchange
 from trio_uwsgi._apps.asgi_websocket import WebSocketExchange
+from trio_uwsgi._apps.open_websocket import WebSocketPings
 from trio_uwsgi._apps.runners import Runner, RunnerDriver
-from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.websocket_handshake import is_handshake
 from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.stuck import location
@@ -33,12 +32,10 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
         app: the application.
         state: the lifespan's; every request gets a shallow copy of it.
 
-    `pings` has the WebSockets by when they are asked whether their client is still there, and `pongs` those that have
-    not been answered.
+    `pings` has its WebSockets.
     """
 
-    pings: Deadlines[WebSocketExchange]
-    pongs: Deadlines[WebSocketExchange]
+    pings: WebSocketPings
 
     def __init__(self, app: AsgiApp, state: dict[str, object]) -> None:
         super().__init__()
@@ -55,12 +52,9 @@ class AsgiDriver(RunnerDriver[AsgiExchange]):
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        options = service.options.websocket
-        self.pings = Deadlines(options.ping_interval or math.inf, WebSocketExchange.ping)
-        self.pongs = Deadlines(options.ping_timeout or math.inf, WebSocketExchange.pong_timed_out)
+        self.pings = WebSocketPings(service.options.websocket)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.pings.serve, name="pings of WebSockets")
-            nursery.start_soon(self.pongs.serve, name="pongs of WebSockets")
+            nursery.start_soon(self.pings.serve)
             await super().serve(service, task_status=task_status)
 
     async def _run(self, runner: Runner, exchange: AsgiExchange) -> None:

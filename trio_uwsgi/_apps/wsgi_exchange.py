@@ -148,6 +148,39 @@ class WsgiExchange(Exchange):
         """As `Exchange.receive_body`, in the application's code."""
         return self.call_trio(self.receive_body)
 
+    def next_piece(self) -> bytes:
+        """The next bytes of the body, in the application's code; `b""` at its end.
+
+        Raises:
+            ClientDisconnected: the rest of the body will not arrive.
+        """
+        assert self.input is not None
+        return self.input.read1(65536)
+
+    def piece_at_hand(self) -> bytes | None:
+        """As `next_piece`; None if that would wait."""
+        return self.call_trio(self._piece_at_hand)
+
+    def piece_arrives(self, seconds: float) -> bool:
+        """Wait until `next_piece` would not, in the application's code. False: not within this time."""
+        return self.request.complete or self.call_trio(self._piece_arrives, seconds)
+
+    async def _piece_at_hand(self) -> bytes | None:
+        await trio.lowlevel.checkpoint()  # so that more can arrive
+        return self._taken_piece()
+
+    async def _piece_arrives(self, seconds: float) -> bool:
+        with trio.move_on_after(seconds):
+            await self.until_ready(False)
+            return True
+        return False
+
+    def _taken_piece(self) -> bytes | None:
+        piece = self._peek(lambda source: source.read1(65536)) or self.body_at_hand()
+        if piece is None:
+            self.ask_for_body()
+        return piece
+
     def hint_soon(self, data: bytes) -> None:
         """Called in the thread: send early hints on Trio's thread, before the pieces that the thread sends later."""
         self.given += 1
@@ -229,7 +262,7 @@ class WsgiExchange(Exchange):
                 return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
         if isinstance(result, FileWrapper) and not self.over and self._send_wrapped(result):
             return None
-        pieces = iter(result)
+        pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
         for given in pieces:
             piece = _checked(given)
             if not piece:
@@ -265,10 +298,10 @@ class WsgiExchange(Exchange):
         self.send_file(file, offset, min(size, left) if left >= 0 else size)
         return True
 
-    def send_file(self, file: OpenFile, offset: int, count: int) -> None:
-        """Send a part of a file, as the end of the response, and wait until the client has it."""
+    def send_file(self, file: OpenFile, offset: int, count: int, more: bool = False) -> None:
+        """Send a part of a file, and wait until the client has it; without `more` it is the end of the response."""
         self._unwaited = 0
-        self.call_trio(send_file, self, file, offset, count, False)
+        self.call_trio(send_file, self, file, offset, count, more)
 
     def _commit_waits(self) -> None:
         """Wait for the first of the registered waits: as in uWSGI's async modes, an empty piece commits them.

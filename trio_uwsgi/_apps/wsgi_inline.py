@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._apps.loop_detection import REMEDY, hide_trio, run_sync_code
+from trio_uwsgi._apps.open_websocket import WebSocketPings
 from trio_uwsgi._apps.runners import TURN_SECONDS
 from trio_uwsgi._apps.wsgi_exchange import send_early_hints
 from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange, greenback
 from trio_uwsgi._apps.wsgi_streams import base_environ
+from trio_uwsgi._apps.wsgi_websocket import inline_exchange
 from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._units.stuck import location
@@ -52,7 +54,7 @@ class InlineDriver:
         portal: whether its code may wait through greenback; None: it may if greenback is installed.
     """
 
-    exchange_type = InlineExchange
+    exchange_type = staticmethod(inline_exchange)
 
     def __init__(self, app: WsgiApp, *, multiprocess: bool, portal: bool | None = None) -> None:
         self.portal = greenback is not None if portal is None else portal
@@ -67,6 +69,7 @@ class InlineDriver:
         self._used = False  # the scope was cancelled, or got a deadline
         self._nursery: trio.Nursery
         self._service: HttpService
+        self.pings: WebSocketPings
         self._heartbeat: Heartbeat | None = None
 
     async def serve(
@@ -79,7 +82,9 @@ class InlineDriver:
             self._base["wsgi.early_hints"] = send_early_hints
         self._heartbeat = service.member.heartbeat
         self._context = contextvars.copy_context()
+        self.pings = WebSocketPings(service.options.websocket)
         async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self.pings.serve)
             task_status.started()
             while True:
                 await in_own_task(self._work, "requests")

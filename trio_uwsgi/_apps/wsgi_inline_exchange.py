@@ -83,6 +83,26 @@ class InlineExchange(WsgiExchange):
             self._block(False)
         return body
 
+    def piece_at_hand(self) -> bytes | None:
+        """As `WsgiExchange.piece_at_hand`."""
+        if self._inline.portal or threading.get_ident() != self.thread:
+            return super().piece_at_hand()
+        if not self.request.complete:
+            self.session.block(False, 0)
+        return self._taken_piece()
+
+    def piece_arrives(self, seconds: float) -> bool:
+        """As `WsgiExchange.piece_arrives`. Without greenback the process waits."""
+        if self._inline.portal or threading.get_ident() != self.thread:
+            return super().piece_arrives(seconds)
+        now = self.session.service.clock
+        deadline = now() + seconds
+        while not (self._has_read_ahead() or self.request.buffered or self.request.complete or self.gone):
+            self.ask_for_body()
+            if now() >= deadline or not self.session.block(False, deadline - now()):
+                return False
+        return True
+
     def deliver_soon(self, data: bytes, more: bool) -> None:
         """Deliver at once."""
         if not self.over:
@@ -97,12 +117,12 @@ class InlineExchange(WsgiExchange):
         self.whole = isinstance(result, list | tuple)
         return super().respond(result)
 
-    def send_file(self, file: OpenFile, offset: int, count: int) -> None:
+    def send_file(self, file: OpenFile, offset: int, count: int, more: bool = False) -> None:
         """As `WsgiExchange.send_file`. Without greenback the process waits for the disk and the client."""
         if self._inline.portal or threading.get_ident() != self.thread:
-            super().send_file(file, offset, count)
+            super().send_file(file, offset, count, more)
             return
-        after = begin_file(self, count, False)
+        after = begin_file(self, count, more)
         if after is None:
             return
         for start, size in file_parts(offset, count, self.session.file_part):
@@ -111,7 +131,7 @@ class InlineExchange(WsgiExchange):
                 self._block(True)
             if self.over:
                 break
-        end_file(self, after, False)
+        end_file(self, after, more)
 
     def _pass_on(self, data: bytes) -> None:
         if not data:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
+from trio_uwsgi._apps.open_websocket import WebSocketPings
 from trio_uwsgi._apps.wsgi_exchange import WsgiExchange, send_early_hints
 from trio_uwsgi._apps.wsgi_streams import base_environ
+from trio_uwsgi._apps.wsgi_websocket import threads_exchange
 from trio_uwsgi._units.failures import is_interrupt
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
@@ -42,7 +44,7 @@ class WsgiDriver:
         multiprocess: whether other processes run the same application.
     """
 
-    exchange_type = WsgiExchange
+    exchange_type = staticmethod(threads_exchange)
 
     def __init__(self, app: WsgiApp, threads: ThreadPool, *, multithread: bool, multiprocess: bool) -> None:
         self._app = app
@@ -50,15 +52,18 @@ class WsgiDriver:
         self._base = base_environ(multithread=multithread, multiprocess=multiprocess)
         self._nursery: trio.Nursery
         self._service: HttpService
+        self.pings: WebSocketPings
 
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Watch the deadlines set by user code, until cancelled. The threads belong to the member."""
+        """Watch the deadlines set by user code, and WebSockets, until cancelled. The threads belong to the member."""
         self._service = service
         if service.options.early_hints:
             self._base["wsgi.early_hints"] = send_early_hints
+        self.pings = WebSocketPings(service.options.websocket)
         async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self.pings.serve)
             task_status.started()
             await trio.sleep_forever()
 

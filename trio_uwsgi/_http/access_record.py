@@ -16,12 +16,15 @@ __all__ = ["LogNotes", "Record", "cut_record", "escape", "peer_name"]
 
 
 class LogNotes:
-    """What an application says of its request's line: log variables, and whether it asked for the line."""
+    """What an application says of its request's line: log variables, variables beside those of the environ (`added`),
+    and whether it asked for the line.
+    """
 
-    __slots__ = ("asked", "variables")
+    __slots__ = ("added", "asked", "variables")
 
     def __init__(self) -> None:
         self.variables: dict[str, bytes] = {}
+        self.added: dict[str, bytes] = {}
         self.asked = False
 
 

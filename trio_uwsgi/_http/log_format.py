@@ -43,11 +43,13 @@ class LogFormat:
     def _value(self, part: str | Variable, record: Record, environ: dict[str, object], now: float) -> str:
         if isinstance(part, str):
             return part
+        notes = record.request.log_notes
+        if part.of == "var" and notes is not None and part.name in notes.added:
+            return escape(notes.added[part.name])
         if _of_environ(part):
             found = environ.get("REMOTE_USER" if part.name == "user" else part.name)
             return escape(found.encode("latin-1", "replace")) or "-" if isinstance(found, str) else "-"
         if part.of == "log":
-            notes = record.request.log_notes
             return escape(notes.variables.get(part.name, b"-")) if notes is not None else "-"
         return self._facts.get(part.name) or _FACTS[part.name](record, now) or "-"
 

@@ -107,7 +107,7 @@ class Scoreboard:
 
     def __init__(self, descriptor: int, rows: int, locks: int, areas: Sequence[int] = ()) -> None:
         self.descriptor = descriptor
-        begin = _size(rows, locks)
+        begin = _size(rows, locks + len(areas))
         self._memory = mmap.mmap(descriptor, begin + sum(areas))
         self._view = memoryview(self._memory)
         self._numbers = self._view[: rows * _ROW].cast("d")
@@ -122,11 +122,11 @@ class Scoreboard:
     def make(cls, rows: int, locks: int, areas: Sequence[int] = ()) -> Scoreboard:
         """New memory, all zero."""
         descriptor = os.memfd_create("trio_uwsgi", os.MFD_CLOEXEC)
-        os.ftruncate(descriptor, _size(rows, locks) + sum(areas))
+        os.ftruncate(descriptor, _size(rows, locks + len(areas)) + sum(areas))
         return cls(descriptor, rows, locks, areas)
 
     def is_locked(self, number: int) -> bool:
-        """Whether a member holds this user lock."""
+        """Whether a member holds this user lock; numbers below 0 are the locks of shared areas."""
         return bool(self._locks[number])
 
     def set_locked(self, number: int, locked: bool) -> None:

@@ -25,15 +25,37 @@ from trio_uwsgi.errors import LockError, NotServing
 if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Unit
 
-__all__ = ["Holder", "LockClaims", "Locks", "UserLocks", "check_holder", "unit_ended_error", "warn_not_unlocked"]
+__all__ = [
+    "AreaLock",
+    "Holder",
+    "LockClaims",
+    "Locks",
+    "UserLocks",
+    "check_holder",
+    "lock_name",
+    "unit_ended_error",
+    "warn_not_unlocked",
+]
 
 logger = logging.getLogger("trio_uwsgi")
 
 Holder: TypeAlias = "tuple[Unit, Task]"
 
 
+class AreaLock(int):
+    """The number of the lock that belongs to a shared area: below 0, where the numbers of user locks begin."""
+
+    def __new__(cls, area: int) -> AreaLock:
+        return super().__new__(cls, -1 - area)
+
+
+def lock_name(number: int) -> str:
+    """What errors and the log call a lock."""
+    return f"user lock {number}" if number >= 0 else f"the lock of shared area {-1 - number}"
+
+
 class Locks(Protocol):
-    """The user locks of a runtime, numbers 0 to a highest one. Not for threads."""
+    """The user locks of a runtime, numbers 0 to a highest one, and the locks of shared areas. Not for threads."""
 
     def take(self, number: int, unit: Unit) -> bool:
         """Acquire the lock (True), or queue for it (False); then `wait` must follow at once.
@@ -79,11 +101,13 @@ class LockClaims:
         self._units: set[Unit] = set()  # units that will call `_unit_ended`
 
     def check_number(self, number: int) -> None:
-        """Check that there is such a lock.
+        """Check that there is such a lock. Who makes an `AreaLock` has checked that.
 
         Raises:
             LockError: there is not.
         """
+        if type(number) is AreaLock:
+            return
         if type(number) is not int or not 0 <= number <= self._highest:
             which = f"locks 0 to {self._highest}" if self._highest else "lock 0 only"
             raise LockError(
@@ -100,12 +124,12 @@ class LockClaims:
         me = (unit, current_task())
         if is_system_task(me[1]):
             raise LockError(
-                f"user lock {number} cannot be held by a thread that may be abandoned; lock it in the task that "
+                f"{lock_name(number)} cannot be held by a thread that may be abandoned; lock it in the task that "
                 f"starts the thread, or start it with abandon_on_cancel=False"
             )
         if holder is not None and holder == me:
             raise LockError(
-                f"this task holds user lock {number} already and would deadlock; unlock it first, or lock it in one "
+                f"this task holds {lock_name(number)} already and would deadlock; unlock it first, or lock it in one "
                 f"place only"
             )
         if unit not in self._units:
@@ -142,7 +166,7 @@ class UserLocks:
     def release(self, number: int, unit: Unit) -> None:
         holder = self._holder(number)
         if holder is None:
-            raise LockError(f"user lock {number} cannot be unlocked: it is not locked")
+            raise LockError(f"{lock_name(number)} cannot be unlocked: it is not locked")
         check_holder(number, holder, unit)
         self._hand_over(number)
 
@@ -174,7 +198,7 @@ def check_holder(number: int, holder: Holder, unit: Unit) -> None:
     """Raise LockError unless this task, in this unit, holds the lock."""
     if holder != (unit, current_task()):
         raise LockError(
-            f"user lock {number} cannot be unlocked: {_name(holder)} holds it, and only the task that locked it may "
+            f"{lock_name(number)} cannot be unlocked: {_name(holder)} holds it, and only the task that locked it may "
             f"unlock it"
         )
 
@@ -188,9 +212,10 @@ def _name(holder: Holder) -> str:
 def unit_ended_error(number: int) -> NotServing:
     """The error of a task that waits for a lock when its unit ends."""
     remedy = "wait for the lock before that returns"
-    return NotServing(f"uwsgi.lock({number})", remedy, "by a task that outlived its request or handler")
+    call = f"uwsgi.lock({number})" if number >= 0 else f"a call for {lock_name(number)}"
+    return NotServing(call, remedy, "by a task that outlived its request or handler")
 
 
 def warn_not_unlocked(number: int, holder: Holder) -> None:
     """Log that a unit ended without unlocking."""
-    logger.warning("%s ended without unlocking user lock %d; it is unlocked now", _name(holder), number)
+    logger.warning("%s ended without unlocking %s; it is unlocked now", _name(holder), lock_name(number))

@@ -16,7 +16,7 @@ import trio
 from trio.lowlevel import Abort, RaiseCancelT, current_task
 
 from trio_uwsgi._link.frames import Forget, Frame, Granted, Lock, Unlock
-from trio_uwsgi._locks.locks import Holder, LockClaims, check_holder, unit_ended_error, warn_not_unlocked
+from trio_uwsgi._locks.locks import Holder, LockClaims, check_holder, lock_name, unit_ended_error, warn_not_unlocked
 from trio_uwsgi._locks.rules import LockTable
 from trio_uwsgi.errors import LockError
 
@@ -47,6 +47,7 @@ class RemoteLocks:
 
     def take(self, number: int, unit: Unit) -> bool:
         self._claims.check_number(number)
+        number = int(number)  # frames have no other
         me = self._claims.taker(number, unit, self._holder(number))
         ident = next(self._idents)
         self._asked[ident] = number, me
@@ -77,7 +78,7 @@ class RemoteLocks:
         holder = self._holder(number)
         if holder is None:
             reason = "another member holds it" if self._scoreboard.is_locked(number) else "it is not locked"
-            raise LockError(f"user lock {number} cannot be unlocked: {reason}")
+            raise LockError(f"{lock_name(number)} cannot be unlocked: {reason}")
         check_holder(number, holder, unit)
         self._unlock(number)
 

@@ -27,7 +27,7 @@ _NAMES = {
     "mercy": "worker-reload-mercy",
 }
 # Options of uWSGI that are always on here. Libraries check them.
-_ALWAYS = {"master": True, "enable-threads": True}
+_ALWAYS = {"master": True, "enable-threads": True, "py-call-uwsgi-fork-hooks": True}
 # The fields of `Cache` that have another name in `cache2`.
 _CACHE_KEYS = {"max_value": "blocksize", "max_key": "keysize", "lru": "purge_lru"}
 

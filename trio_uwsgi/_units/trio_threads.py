@@ -47,10 +47,7 @@ def waits_for_caller(ident: int) -> bool:
 
 
 def _frames(ident: int) -> Iterator[FrameType]:
-    frame = sys._current_frames().get(ident)
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
+    return reversed(_outermost_first(sys._current_frames().get(ident)))
 
 
 def thread_calls(task: trio.lowlevel.Task) -> list[bool]:
@@ -86,11 +83,26 @@ def await_frames(task: trio.lowlevel.Task | _Stepped) -> list[FrameType]:
     """The frames a task is in, outermost first.
 
     For coroutines with an eager first step (`first_step.py`) Python's chain of awaits ends in the generator `rest_of`;
-    its variable `coroutine` has the rest. (Otherwise the last frame of a waiting task is one of Trio's.)
+    its variable `coroutine` has the rest. Under a portal of greenback it ends in greenback's shim, and goes on in a
+    greenlet, whose last frame has the coroutine that it waits for. (Otherwise the last frame of a waiting task is one
+    of Trio's.)
     """
     frames = [frame for frame, _line in task.iter_await_frames()]  # type: ignore[misc]  # it reads nothing but `coro`
-    stepped = frames[-1].f_locals.get("coroutine") if frames else None
-    return frames if stepped is None else frames + await_frames(_Stepped(stepped))
+    last = frames[-1].f_locals if frames else {}
+    rest = last.get("coroutine")
+    if "resume_greenlet" in last:
+        frames += _outermost_first(last["resume_greenlet"].gr_frame)
+        last = frames[-1].f_locals
+        rest = last.get("coro", last.get("orig_coro"))
+    return frames if rest is None else frames + await_frames(_Stepped(rest))
+
+
+def _outermost_first(frame: FrameType | None) -> list[FrameType]:
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return frames[::-1]
 
 
 class ThreadDetached(Exception):

@@ -10,8 +10,9 @@ A `uwsgidecorators` that is on the path is used as it is; ours is for where ther
 
 `importing` makes them importable. `facts` has what is known before a member runs; `answers` the types of arguments and
 answers; `calling` the way to the runtime. Each subject is a module: `signals`, `rpc`, `caches`, `counters`, `locks`,
-`mules`, `queue`, `spooler`, `process`, `requests`, `cores`; `hooks` is what the application assigns. `absent` is the
-table of what there is not. `module` makes the module of all that; `decorators` is `uwsgidecorators`.
+`mules`, `queue`, `shared_areas`, `spooler`, `process`, `requests`, `cores`, `websockets`; `hooks` is what the
+application assigns. `absent` is the table of what there is not. `module` makes the module of all that; `decorators` is
+`uwsgidecorators`.
 """
 
 from trio_uwsgi.compat.importing import entered as entered

@@ -55,8 +55,8 @@ WITHOUT = {
     "snmp_": f"--snmp, and {_SNMP}",
     "erlang_": "its plugin for Erlang, which does not exist here; connect to Erlang over HTTP or a socket",
     "pidfile": "a pidfile: set Config(pidfile=FILE), on the command line --pidfile FILE",
-    "queue_": "a queue: set Config(queue=N), on the command line --queue N",
-    "sharedarea_": f"--sharedarea, and {_REQUEST}",
+    "queue_": "a queue: set Config(queue=100), on the command line --queue 100",
+    "sharedarea_": "a shared area: set Config(sharedarea=[4096]), on the command line --sharedarea 1",
     "post_fork_hook": "an assignment: the application assigns it",
     "mule_msg_hook": "an assignment: the application assigns it",
     "atexit": "an assignment: the application assigns it",
@@ -64,22 +64,16 @@ WITHOUT = {
 }
 
 # Names that follow.
-LATER = frozenset(
-    (
-        *("add_var", "chunked_read", "chunked_read_nb", "cl", "extract", "listen_queue", "offload", "parsefile"),
-        *("request_id", "sendfile", "sockets", "stop", "total_requests", "websocket_handshake", "websocket_recv"),
-        *("websocket_recv_nb", "websocket_send", "websocket_send_binary", "workers"),
-    )
-)
+LATER = frozenset((*("extract", "listen_queue", "parsefile", "sockets", "stop", "total_requests", "workers"),))
 
 
 def why_missing(name: str) -> str:
     """The text of the AttributeError for a name that the module does not have."""
+    if name in LATER:
+        return f"module 'uwsgi' has no attribute {name!r}: {_REQUEST}"
     for start, option in WITHOUT.items():
         if name.startswith(start):
             return f"module 'uwsgi' has no attribute {name!r}: uWSGI has it only with {option}"
-    if name in LATER:
-        return f"module 'uwsgi' has no attribute {name!r}: {_REQUEST}"
     return f"module 'uwsgi' has no attribute {name!r}"
 
 

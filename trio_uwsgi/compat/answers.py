@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from typing import Literal
 
-__all__ = ["Data", "TrueOrNone", "as_data", "as_name", "signum_of", "true_or_none", "whole"]
+__all__ = ["Data", "TrueOrNone", "as_address", "as_data", "as_name", "signum_of", "true_or_none", "whole"]
 
 Data = str | bytes | bytearray | memoryview
 TrueOrNone = Literal[True] | None
@@ -46,6 +46,11 @@ def as_name(call: str, value: str) -> str:
     if not isinstance(value, str):
         raise TypeError(f"uwsgi.{call}() takes a name as str, not {type(value).__name__}")
     return value
+
+
+def as_address(address: str) -> str:
+    """An address as this runtime writes it: in uWSGI whatever has no colon is a path, also without a slash."""
+    return address if not address or any(sign in address for sign in ":/@") else f"./{address}"
 
 
 def as_data(call: str, value: Data) -> bytes:

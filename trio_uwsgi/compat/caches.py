@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Literal, TypeVar, TypeVarTuple
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat.answers import TrueOrNone, as_data, as_name, true_or_none, whole
+from trio_uwsgi.compat.answers import TrueOrNone, as_address, as_data, as_name, true_or_none, whole
 from trio_uwsgi.compat.calling import serving_member, waiting
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge, ConfigError, NodeError
 
@@ -43,7 +43,7 @@ def cache_get(key: Data, cache_name: str = "", /) -> bytes | None:
     """
     data = key if type(key) is bytes else as_data("cache_get", key)
     if "@" in as_name("cache_get", cache_name):
-        return _remote(native.cache_get, data, cache_name)
+        return _remote(native.cache_get, data, _node(cache_name))
     cache = _cache("cache_get", cache_name)
     return None if cache is None else cache.get(data)
 
@@ -62,7 +62,7 @@ def cache_del(key: Data, cache_name: str = "", /) -> TrueOrNone:
     """Delete an item; None if there is none."""
     data = as_data("cache_del", key)
     if "@" in as_name("cache_del", cache_name):
-        return true_or_none(_remote(native.cache_del, data, cache_name))
+        return true_or_none(_remote(native.cache_del, data, _node(cache_name)))
     cache = _cache("cache_del", cache_name)
     return None if cache is None else true_or_none(cache.delete(data))
 
@@ -71,7 +71,7 @@ def cache_exists(key: Data, cache_name: str = "", /) -> TrueOrNone:
     """Tell whether an item exists: True or None."""
     data = as_data("cache_exists", key)
     if "@" in as_name("cache_exists", cache_name):
-        return true_or_none(_remote(native.cache_exists, data, cache_name))
+        return true_or_none(_remote(native.cache_exists, data, _node(cache_name)))
     cache = _cache("cache_exists", cache_name)
     return None if cache is None else true_or_none(cache.exists(data))
 
@@ -79,7 +79,7 @@ def cache_exists(key: Data, cache_name: str = "", /) -> TrueOrNone:
 def cache_clear(cache_name: str = "", /) -> TrueOrNone:
     """Delete all items of a cache; None if there is no such cache."""
     if "@" in as_name("cache_clear", cache_name):
-        return _remote(_cleared, cache_name)
+        return _remote(_cleared, _node(cache_name))
     cache = _cache("cache_clear", cache_name)
     if cache is None:
         return None
@@ -125,7 +125,7 @@ def cache_num(key: Data, cache_name: str = "", /) -> int:
     data = as_data("cache_num", key)
     try:
         if "@" in as_name("cache_num", cache_name):
-            return _remote(native.cache_num, data, cache_name) or 0
+            return _remote(native.cache_num, data, _node(cache_name)) or 0
         cache = _cache("cache_num", cache_name)
         return 0 if cache is None else cache.num(data)
     except CacheError:
@@ -157,8 +157,8 @@ def _store(call: str, how: str, key: Data, value: Data, expires: int, name: str)
     seconds = max(whole(expires), 0)  # a negative one is so large in uWSGI that the item never expires
     if "@" in as_name(call, name):
         if how == "set":
-            return true_or_none(_remote(native.cache_set, data, item, seconds, name))
-        return _remote(_updated, data, item, seconds, name)
+            return true_or_none(_remote(native.cache_set, data, item, seconds, _node(name)))
+        return _remote(_updated, data, item, seconds, _node(name))
     cache = _cache(call, name)
     if cache is None or not data or not item:
         return None
@@ -178,7 +178,7 @@ def _change(how: str, key: Data, value: int, expires: int, name: str) -> TrueOrN
     call = f"cache_{how}"
     data, operand, seconds = as_data(call, key), whole(value), max(whole(expires), 0)
     if "@" in as_name(call, name):
-        waiting(getattr(native, call), data, operand, seconds, name)
+        waiting(getattr(native, call), data, operand, seconds, _node(name))
         return True
     cache = _cache(call, name)
     if cache is None or not data:
@@ -188,6 +188,11 @@ def _change(how: str, key: Data, value: int, expires: int, name: str) -> TrueOrN
     except (CacheFull, CacheItemTooLarge):
         return None
     return True
+
+
+def _node(name: str) -> str:
+    cache, _, address = name.partition("@")
+    return f"{cache}@{as_address(address)}"
 
 
 def _remote(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat.answers import TrueOrNone, as_name, whole
+from trio_uwsgi.compat.answers import TrueOrNone, as_address, as_name, whole
 from trio_uwsgi.compat.calling import waiting
 from trio_uwsgi.errors import ClientDisconnected, ConfigError, LocalProtocolError, NodeError, NotServing
 
@@ -169,7 +169,7 @@ def close(fd: int, /) -> None:
 def _connect(address: str, timeout: float) -> int:
     async def connected() -> int:
         with trio.move_on_after(timeout):
-            return await native.async_connect(address)
+            return await native.async_connect(as_address(address))
         return -1
 
     try:

@@ -32,6 +32,7 @@ class Facts:
         workers, mules: how many there are at most.
         cores: requests that a worker runs at once in threads.
         spoolers: the directories.
+        areas: how many shared areas there are.
         buffer_size: the largest head of a request.
         pidfile: its path, if there is one.
         started_on: when the runtime started, in seconds since the epoch.
@@ -44,6 +45,7 @@ class Facts:
     mules: int
     cores: int
     spoolers: tuple[str, ...]
+    areas: int
     buffer_size: int
     pidfile: str | None
     started_on: int
@@ -59,6 +61,7 @@ class Facts:
             mules=config.mule_pool.max,
             cores=config.threads or 1,
             spoolers=tuple(config.spooler_options.directories),
+            areas=len(config.sharedarea),
             buffer_size=config.max_header_size,
             pidfile=config.pidfile,
             started_on=int(now),

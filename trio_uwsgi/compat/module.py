@@ -7,7 +7,21 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat import caches, cores, counters, locks, mules, process, queue, requests, rpc, signals, spooler
+from trio_uwsgi.compat import (
+    caches,
+    cores,
+    counters,
+    locks,
+    mules,
+    process,
+    queue,
+    requests,
+    rpc,
+    shared_areas,
+    signals,
+    spooler,
+    websockets,
+)
 from trio_uwsgi.compat.absent import refusals, why_missing
 from trio_uwsgi.compat.hooks import HOOKS, assigned
 
@@ -16,8 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBJECTS", "UwsgiModule", "make_module", "set_facts"]
 
-SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, requests, cores)
-"""The modules whose `__all__` are functions of `uwsgi`; `spooler` is one where there is a spooler."""
+SUBJECTS = (signals, rpc, caches, counters, locks, mules, process, requests, cores, websockets)
+"""The modules whose `__all__` are functions of `uwsgi`. `set_facts` adds those that need an option."""
 
 
 class UwsgiModule(ModuleType):
@@ -71,15 +85,22 @@ def set_facts(module: UwsgiModule, facts: Facts) -> None:
         opt=facts.opt,
         started_on=facts.started_on,
     )
-    optional: dict[str, object] = {name: getattr(spooler, name) for name in spooler.__all__ if name != "job_dict"}
-    optional["spoolers"] = tuple(name.encode() for name in facts.spoolers)
     slots = int(facts.opt.get("queue", 0))
-    queued: dict[str, object] = {name: getattr(queue, name) for name in queue.__all__} | {"queue_size": slots}
-    for names, is_there in ((optional, facts.spoolers), (queued, slots)):
-        for name in names:
+    directories = tuple(name.encode() for name in facts.spoolers)
+    _set(found, {"spoolers": directories} | _functions(spooler), bool(directories))
+    _set(found, {"queue_size": slots} | _functions(queue), bool(slots))
+    _set(found, _functions(shared_areas), bool(facts.areas))
+    _set(found, {"pidfile": (facts.pidfile or "").encode()}, facts.pidfile is not None)
+
+
+def _functions(subject: ModuleType) -> dict[str, object]:
+    return {name: getattr(subject, name) for name in subject.__all__ if name != "job_dict"}
+
+
+def _set(found: dict[str, object], values: dict[str, object], there: bool) -> None:
+    """Set values that the module has only with an option, or remove those of another runtime."""
+    for name, value in values.items():
+        if there:
+            found[name] = value
+        else:
             found.pop(name, None)
-        if is_there:
-            found.update(names)
-    found.pop("pidfile", None)
-    if facts.pidfile is not None:
-        found["pidfile"] = facts.pidfile.encode()

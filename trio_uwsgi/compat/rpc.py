@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat.answers import as_name, whole
+from trio_uwsgi.compat.answers import as_address, as_name, whole
 from trio_uwsgi.compat.calling import current_member, waiting
 from trio_uwsgi.errors import ConfigError, NodeError, RegistrationError, RpcError
 from trio_uwsgi.uwsgi._base import current_registry, on_trios_thread
@@ -52,7 +52,7 @@ def rpc(node: str | bytes | None, rpc_name: bytes, /, *rpc_args: bytes) -> bytes
     """
     _check((rpc_name, *rpc_args))
     address = node.decode("latin-1") if isinstance(node, bytes) else node
-    return _ask(address if isinstance(address, str) else None, rpc_name, rpc_args)
+    return _ask(as_address(address) if isinstance(address, str) else None, rpc_name, rpc_args)
 
 
 def call(rpc_name: bytes, /, *args: bytes) -> bytes | None:

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi.compat.answers import TrueOrNone, as_name, signum_of, true_or_none, whole
+from trio_uwsgi.compat.answers import TrueOrNone, as_address, as_name, signum_of, true_or_none, whole
 from trio_uwsgi.compat.calling import current_member, waiting
 from trio_uwsgi.errors import RegistrationError
 
@@ -50,7 +50,7 @@ def signal(signum: int = 0, node: str = "", /) -> None:
     """
     number = signum_of(signum)
     if as_name("signal", node):
-        waiting(native.remote_signal, number, node)
+        waiting(native.remote_signal, number, as_address(node))
     else:
         native.signal(number)
 
@@ -112,9 +112,10 @@ def add_cron(signum: int, minute: int, hour: int, day: int, month: int, weekday:
 
 
 def add_file_monitor(signum: int, filename: str, /) -> None:
-    """Raise a signal when a file, or an entry of a directory, changes.
+    """Raise a signal when a file, or the entries of a directory, change.
 
-    uWSGI: a path that does not exist yet, and a file that is replaced, are watched too; there they are not noticed.
+    uWSGI: there may be more than 64, with paths of any length. A path need not exist yet, and a file that is replaced
+        is still monitored. Changes that come together raise one signal.
     """
     native.add_file_monitor(signum_of(signum), as_name("add_file_monitor", filename))
 

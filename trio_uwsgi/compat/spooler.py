@@ -1,4 +1,7 @@
-"""The spooler of the module `uwsgi`. The function `uwsgi.spooler` is an assignment: see `hooks.py`."""
+"""The spooler of the module `uwsgi`. The function `uwsgi.spooler` is an assignment: see `hooks.py`.
+
+Files of jobs are written and read by the calling thread, so no function here needs to wait for Trio.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi.compat.answers import whole
-from trio_uwsgi.compat.calling import waiting
 from trio_uwsgi.errors import NoSpooler, SpoolError
+from trio_uwsgi.uwsgi import _plain as plain
 
 if TYPE_CHECKING:
     from trio_uwsgi._spool.functions import Job
@@ -30,7 +33,7 @@ def spool(message_dict: dict[bytes, bytes] | None = None, /, **kwargs: bytes) ->
     uWSGI: keywords work, and the caller's dict keeps its `body`. A value of more than 64 KiB raises `JobTooLarge`;
         there it is cut. The file is on the disk when this returns.
     """
-    if message_dict is None:
+    if message_dict is None and kwargs:
         message_dict = {name.encode(): value for name, value in kwargs.items()}
     elif not isinstance(message_dict, dict):
         raise SpoolError("The argument of spooler callable must be a dictionary")
@@ -41,7 +44,7 @@ def spool(message_dict: dict[bytes, bytes] | None = None, /, **kwargs: bytes) ->
                 f"spooler callable dictionary must contains only bytes, not {name!r}: {type(value).__name__}"
             )
         job[name] = bytes(value)
-    return waiting(native.spool, job)
+    return plain.spool(job)
 
 
 send_to_spooler = spool
@@ -52,7 +55,7 @@ def spooler_jobs() -> list[bytes]:
 
     uWSGI: those with a priority too.
     """
-    return waiting(native.spooler_jobs)
+    return plain.spooler_jobs()
 
 
 def spooler_get_task(task_path: str, /) -> dict[bytes | str, bytes] | None:
@@ -63,7 +66,7 @@ def spooler_get_task(task_path: str, /) -> dict[bytes | str, bytes] | None:
     if not isinstance(task_path, str):
         raise TypeError(f"uwsgi.spooler_get_task() takes a path as str, not {type(task_path).__name__}")
     try:
-        job = waiting(native.spooler_get_task, task_path)
+        job = plain.spooler_get_task(task_path)
     except NoSpooler:
         return None
     return None if job is None else job_dict(job, job.path)

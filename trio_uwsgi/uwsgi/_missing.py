@@ -40,7 +40,7 @@ _INSTEAD = {
     **dict.fromkeys(("get_free_signal",), "@uwsgi.signal_handler without a number takes a free one"),
 }
 _FAMILIES = {
-    "websocket_": "WebSocket is not served",
+    "websocket_": "write an ASGI application, or use the module uwsgi: import uwsgi",
     "sharedarea_readbyte": "use uwsgi.sharedarea_read8",
     "sharedarea_writebyte": "use uwsgi.sharedarea_write8",
     "sharedarea_readlong": "use uwsgi.sharedarea_read64",

@@ -1,0 +1,1 @@
+"""A project of Django, as it was written for uWSGI."""
