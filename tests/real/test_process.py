@@ -293,7 +293,7 @@ async def test_a_task_tree_through_greenback() -> None:
     greenback = pytest.importorskip("greenback")
 
     def view() -> None:
-        greenback.await_(trio.sleep_forever())
+        greenback.await_(trio.sleep_forever())  # noqa: ASYNC105  # greenback awaits it
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(greenback.with_portal_run_sync, view, name="the one that waits")
