@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.test_uwsgi_files import Given
-from trio_uwsgi import Cache, Mules
+from trio_uwsgi import Cache, Metric, Mules
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._program.config_sources import from_environment, from_file
 from trio_uwsgi.errors import ConfigError
@@ -38,12 +38,13 @@ def test_a_table_of_pyproject_is_read(folder: Path) -> None:
     """Keys with dashes or underscores, tables for caches and mules, and the application itself."""
     (folder / "pyproject.toml").write_text(
         '[tool.trio_uwsgi]\napp = "shop:app"\nhttp = ["127.0.0.1:0"]\nstatic-map = {"/s" = "x"}\nharakiri = 3\n'
-        'caches = [{name = "a", items = 4}]\nmules = {min = 1, max = 2}\nlog-level = "error"\nprocesses = 2\n'
+        'caches = [{name = "a", items = 4}, "name=b,items=5"]\nmetrics = ["orders"]\nmules = {min = 1, max = 2}\nlog-level = "error"\nprocesses = 2\n'
     )
     given = served()
     config = given.config
     assert "shop:app" == str(given.app)
-    assert (Cache("a", items=4),) == tuple(config.caches)
+    assert (Cache("a", items=4), Cache("b", items=5)) == tuple(config.caches)
+    assert (Metric("orders"),) == tuple(config.metrics)
     assert (Mules(min=1, max=2), {"/s": "x"}, 3) == (config.mules, config.static_map, config.harakiri)
     assert (2, "process") == (config.workers, config.placement)
 
@@ -112,6 +113,8 @@ def test_no_application_anywhere(folder: Path, capsys: pytest.CaptureFixture[str
         ("pythonpath = [3]", 'app.toml: pythonpath = [3] is not possible; write pythonpath = "text"'),
         ("app = 3", 'app.toml: app = 3 is not possible; write app = "text"'),
         ("harakiri = -1", "--harakiri -1 is too small"),
+        ('metrics = ["name=a,type=x"]', "app.toml: "),
+        ("[tool]\ntrio_uwsgi = 5", "app.toml: trio_uwsgi = 5 is no table; write [tool.trio_uwsgi]"),
     ],
 )
 def test_mistakes_in_a_file(folder: Path, text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -122,18 +122,20 @@ async def test_the_server(tmp_path: Path) -> None:
         runtime.stop()
 
 
-async def test_slow_clients_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that stays is dropped after a time; until then the next ones wait, and are served."""
+@pytest.mark.parametrize(("limit", "page"), [("SECONDS", bytes(20_000_000)), ("LAST_SECONDS", b"page")])
+async def test_slow_clients_are_dropped(monkeypatch: pytest.MonkeyPatch, limit: str, page: bytes) -> None:
+    """A client that stays is dropped after a time, sooner when it has everything; until then the next ones wait."""
+    for name in ("SECONDS", "LAST_SECONDS"):
+        monkeypatch.setattr(stats_server, name, 0.1 if name == limit else 1000)
     monkeypatch.setattr(stats_server, "CLIENTS", 1)
-    monkeypatch.setattr(stats_server, "SECONDS", 0.1)
     options = SocketOptions(backlog=10, mode=None)
     async with open_listeners([Address.parse("127.0.0.1:0")], options) as listeners, trio.open_nursery() as nursery:
-        nursery.start_soon(_serve_forever, listeners)
+        nursery.start_soon(_serve_forever, listeners, page)
         port = listeners[0].address.port
         slow = await trio.open_tcp_stream("127.0.0.1", port)
         others = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
         for stream in others:
-            assert b"page" == await _read(stream)
+            assert len(page) == len(await _read(stream))
         await slow.aclose()
         nursery.cancel_scope.cancel()
 
@@ -149,8 +151,8 @@ def _app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return []
 
 
-async def _serve_forever(listeners: Any) -> None:
-    await serve_stats(listeners, lambda: b"page", http=False)
+async def _serve_forever(listeners: Any, page: bytes = b"page") -> None:
+    await serve_stats(listeners, lambda: page, http=False)
 
 
 async def _read(stream: trio.SocketStream) -> bytes:

@@ -40,6 +40,7 @@ def test_words(line: str, expected: str) -> None:
         ("-p", "-p needs a value"),
         ("--master=1", "--master takes no value; write --master"),
         ("-K", "there is no option -K"),
+        ("app.toml", "app.toml is no file of uWSGI; write --config app.toml"),
         ("/srv/x", "'/srv/x' is neither an option nor a file"),
     ],
 )

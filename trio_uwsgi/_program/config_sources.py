@@ -123,6 +123,8 @@ def from_file(path: str | None) -> Given:
         if path is not None:
             raise ConfigError(f"{name} has no table [tool.trio_uwsgi]", "write one, or leave --config out")
         return Given({}, {}, {})
+    if table is not None and not isinstance(table, dict):
+        raise ConfigError(f"{name}: trio_uwsgi = {table!r} is no table", "write [tool.trio_uwsgi]")
     return _of_table(whole if table is None else table, name)
 
 

@@ -22,7 +22,8 @@ __all__ = ["serve_stats"]
 logger = logging.getLogger("trio_uwsgi")
 
 CLIENTS = 16  # at once; others wait in the kernel's queue
-SECONDS = 10.0  # for one client, from its connection to its end
+SECONDS = 10.0  # for a client to take everything
+LAST_SECONDS = 1.0  # then, for it to close the connection
 # uWSGI also allows scripts of all sites to read it, so a browser on this machine would give it away.
 HTTP_HEAD = b"HTTP/1.0 200 OK\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n"
 
@@ -68,10 +69,11 @@ async def serve_stats(listeners: Sequence[Listener], take: Callable[[], bytes], 
 
 async def _send(stream: trio.SocketStream, data: bytes) -> None:
     async with stream:
-        with trio.move_on_after(SECONDS):
+        with trio.move_on_after(SECONDS) as scope:
             try:
                 await stream.send_all(data)
                 await stream.send_eof()
+                scope.deadline = trio.current_time() + LAST_SECONDS
                 # Unread bytes, as of an HTTP request, would make the kernel reset the connection, and what was sent
                 # could be lost.
                 while await stream.receive_some(4096):

@@ -92,6 +92,8 @@ def _short(letters: str, left: list[str]) -> list[Setting]:
 def _positional(word: str) -> str:
     if is_config_file(word):
         return next(kind for kind in FORMATS if re.search(rf"\.{kind}(:[^/]*)?$", word))
+    if word.endswith(".toml"):
+        raise ConfigError(f"{word} is no file of uWSGI", f"write --config {word}, and --print-config to see its options")
     if word.endswith((".py", ".wsgi")):
         return "wsgi-file"
     if re.fullmatch(r"[\w.]+(:[\w.()]+)?", word):
