@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,49 @@ def test_an_application_of_uwsgi(mode: str, tmp_path: Path) -> None:
         until(lambda: server.get("/found") == repr(FOUND), 60, lambda: (server.get("/found"), server.said))
         assert 0 == server.end(seconds=60)
     assert "Traceback" not in server.said
+
+
+BRAIN = """
+import time
+import uwsgi
+while True:
+    message = uwsgi.mule_get_msg()
+    uwsgi.cache_update("brain", b"VERSION " + message)
+    if message == b"block":
+        time.sleep(1000)
+"""
+SENDER = """
+import uwsgi
+def send():
+    return uwsgi.mule_msg(b"message", 1)
+def block():
+    return uwsgi.mule_msg(b"block", 1)
+def found():
+    return uwsgi.cache_get("brain")
+"""
+
+
+@pytest.mark.parametrize("mode", ["tasks", "processes"])
+def test_a_script_that_blocks(mode: str, tmp_path: Path) -> None:
+    """It handles messages, in processes also after a message that blocked past the limit and after a reload; a stop
+    ends it while it waits.
+    """
+    script = tmp_path / "brain.py"
+    script.write_text(BRAIN.replace("VERSION", "one"))
+    options = ("--mule", "brain.py", "--mule-harakiri", "2", "--cache2", "name=c,items=10", "--mercy", "20")
+    with serving(tmp_path, SENDER, mode, *options) as server:
+
+        def handles(path: str, expected: bytes) -> None:
+            assert "True" == server.get(path, 60)
+            until(lambda: server.get("/found", 60) == repr(expected), 60, lambda: server.said)
+
+        handles("/send", b"one message")
+        if mode == "processes":
+            handles("/block", b"one block")
+            server.wait_for("harakiri", "is stuck", seconds=60)
+            handles("/send", b"one message")
+            script.write_text(BRAIN.replace("VERSION", "two"))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for("reloaded", seconds=60)
+            handles("/send", b"two message")
+        assert 0 == server.end(seconds=60)

@@ -297,3 +297,11 @@ def test_memory_is_shown_in_megabytes() -> None:
     config = Config(placement="process", reload_on_rss=500 * 1024**2, max_requests=100)
     options = dict(uwsgi_options(config))
     assert (b"500", b"100") == (options["reload-on-rss"], options["max-requests"])
+
+
+def test_scripts_have_mules_of_their_own() -> None:
+    """They count beside the others, also in a pool, and one may be given twice."""
+    assert (2, 2) == (Config(mule=["a.py", "a.py"]).mule_pool.min, Config(mule=["a.py", "a.py"]).mule_pool.max)
+    pool = Config(mule="a.py", mules=Mules(min=1, max=3)).mule_pool
+    assert (("a.py",), 2, 4) == (Config(mule="a.py").mule, pool.min, pool.max)
+    assert b"a.py" == uwsgi_options(Config(mule="a.py"))["mule"]

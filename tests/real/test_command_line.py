@@ -426,7 +426,7 @@ def test_hints_name_options_that_exist() -> None:
     """What another server's option is to be replaced by is one of ours, and no hint is for one of ours."""
     hints = _command_hints.FOREIGN_OPTIONS
     ours = {name for option in _command_options.OPTIONS for name in (_command_options.flag_of(option), *option.aliases)}
-    ours |= {"--processes", "--factory", "--mount", "--config", "--print-config"}
+    ours |= {"--processes", "--factory", "--mount", "--config", "--print-config", "--logto"}
     assert set() == set(re.findall(r"(?<!\S)--[a-z0-9-]+", " ".join(hints.values()))) - ours
     assert set() == {f"--{name}" for name in hints} & ours
 

@@ -288,6 +288,22 @@ async def test_a_task_tree() -> None:
     assert re.search(r" in waits > _timeouts\.py:\d+ in sleep_forever$", found[0])
 
 
+async def test_a_task_tree_through_greenback() -> None:
+    """Synchronous code that waits through greenback is shown with where it waits."""
+    greenback = pytest.importorskip("greenback")
+
+    def view() -> None:
+        greenback.await_(trio.sleep_forever())  # noqa: ASYNC105  # greenback awaits it
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(greenback.with_portal_run_sync, view, name="the one that waits")
+        await trio.testing.wait_all_tasks_blocked()
+        lines = list(task_tree())
+        nursery.cancel_scope.cancel()
+    (found,) = [line for line in lines if line.strip().startswith("the one that waits at ")]
+    assert re.search(rf"{re.escape(__file__)}:\d+ in view > .*sleep_forever$", found), found
+
+
 def test_a_task_tree_without_trio() -> None:
     """Where no Trio runs, it says so."""
     assert [f"process {os.getpid()}: no Trio run"] == list(task_tree())

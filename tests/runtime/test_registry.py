@@ -624,3 +624,12 @@ def test_hooks_are_kept_in_their_order_until_serving() -> None:
     for declare in (registry.post_fork, registry.atexit):
         with pytest.raises(RegistrationError, match="members have begun already"):
             declare(print)
+
+
+def test_a_mule_with_a_script_has_no_other_program() -> None:
+    """A program for it is refused at the start; one for the next mule is not."""
+    registry = Registry()
+    registry.mule(2)(print)
+    registry.mules.check(Headcount(workers=1, mules=2, scripts=["brain.py"]))
+    with pytest.raises(RegistrationError, match=r"mule that runs the script work\.py; use mule 3 or a higher one"):
+        registry.mules.check(Headcount(workers=1, mules=2, scripts=["brain.py", "work.py"]))

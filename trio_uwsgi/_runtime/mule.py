@@ -44,7 +44,8 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     else:
         program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None
-    messages.handlers_wait = program is not None and program is functions.other_program
+    # A script and the program of `uwsgidecorators` are known to read messages; handlers get them only after its end.
+    messages.handlers_wait = program is not None and program is not functions.programs.get(member.number)
     async with trio.open_nursery() as nursery:
         await serve_threads(nursery, member)
         async with hooked(calls), trio.open_nursery() as loops:
