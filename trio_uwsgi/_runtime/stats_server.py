@@ -53,7 +53,8 @@ async def serve_stats(listeners: Sequence[Listener], take: Callable[[], bytes], 
                 except OSError as error:
                     room.release()
                     if error.errno in OUT_OF_FILES:
-                        logger.error("%s: cannot accept a reader of statistics: %s", listener.address, error)
+                        what = "%s: cannot accept connections: %s; retrying in %g s"
+                        logger.error(what, listener.address, error, ACCEPT_PAUSE)
                         await trio.sleep(ACCEPT_PAUSE)
                     elif error.errno not in LOST_CLIENT:
                         raise
