@@ -53,6 +53,7 @@ from trio_uwsgi._program.process_setup import log_to, set_up_process
 from trio_uwsgi._program.program import install_stop_handlers
 from trio_uwsgi._program.python_setup import PythonSetup, set_up_python
 from trio_uwsgi._program.uwsgi_files import is_for_uwsgi, translated
+from trio_uwsgi._runtime.opt import write_options
 from trio_uwsgi._spool.command import main as spool_command
 from trio_uwsgi._system.interpreter_exit import AT_LEAST, end_process, exit_code, mark_started, seconds_left, set_mercy
 from trio_uwsgi._units.journal import only_error
@@ -157,6 +158,7 @@ def _options(words: Sequence[str]) -> tuple[Given, bool]:
         ConfigError: a file cannot be read.
         UsageError: an option is wrong, or no application is named.
     """
+    write_options({})
     if words[:1] == ["uwsgi"] or is_for_uwsgi(words):
         arguments = parse(_of_uwsgi([word for word in words if word != "--print-config"]))
         return from_command_line(arguments, "uWSGI's configuration"), "--print-config" in words
@@ -194,6 +196,7 @@ def _of_uwsgi(words: Sequence[str]) -> Sequence[str]:
     translation = with_impossible_values(translated(given))
     if wrong := mistakes(translation):
         raise UsageError(wrong)
+    write_options(translation.options)
     return translation.words
 
 

@@ -51,6 +51,13 @@ def orphan():
         time.sleep(30)
         os._exit(0)
     return pid
+def leaves():
+    return left(lambda: sys.exit(3)), left(lambda: 1 / 0), left(int)
+def left(leave):
+    pid = os.fork()
+    if not pid:
+        return leave()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 def facts():
     near, far = os.pipe()
     pid = os.fork()
@@ -96,6 +103,14 @@ def test_how_a_child_ends(tmp_path: Path, mode: str) -> None:
         for _ in range(5):
             assert "-15" == server.get("/terminate")
         assert "15" == server.get("/loop")
+        assert 0 == server.end()
+
+
+@every_mode
+def test_a_child_that_leaves_the_view(tmp_path: Path, mode: str) -> None:
+    """It ends there, with the code of `sys.exit`; no copy of the server goes on in it."""
+    with serving(tmp_path, SOURCE, mode) as server:
+        assert "(3, 1, 0)" == server.get("/leaves")
         assert 0 == server.end()
 
 

@@ -17,6 +17,7 @@ from trio_uwsgi import Config
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._program.python_setup import PythonSetup, set_up_python
 from trio_uwsgi._program.uwsgi_files import is_for_uwsgi
+from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi.errors import ConfigError
 
 pytestmark = pytest.mark.real
@@ -69,6 +70,16 @@ def test_a_file_becomes_a_config(folder: Path) -> None:
     assert ["127.0.0.1:0"] == [str(address) for address in config.addresses]
     assert os.environ["SITE"].startswith("uwsgi-")
     assert str(folder) in sys.path
+
+
+def test_the_application_sees_the_file(folder: Path) -> None:
+    """`uwsgi.opt` has its settings by their own names, until the program is given other words."""
+    given = Given()
+    assert 0 == command.main(["--ini", "uwsgi.ini"], given)
+    seen = {"site": b"shop", "http-socket": b"127.0.0.1:0", "master": b"true", "workers": b"2"}
+    assert seen.items() <= uwsgi_options(given.config).items()
+    assert 0 == command.main(["shop:application", "--http", "127.0.0.1:0"], given)
+    assert "site" not in uwsgi_options(given.config)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 from collections.abc import Mapping
 
@@ -22,7 +23,7 @@ def machine(files: Mapping[str, str], env: Mapping[str, str] | None = None) -> S
         if path not in files:
             raise FileNotFoundError(2, "No such file or directory")
         if files[path] == BINARY:
-            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
+            raise OSError(errno.EILSEQ, "it is not UTF-8")
         return files[path]
 
     folders = {name.rpartition("/")[0] for name in files}

@@ -93,7 +93,7 @@ def test_workers_are_processes() -> None:
         ("vassals-include = x", "run one server for each file"),
         ("tcp-fast-open-client", "it is not supported"),
         ("procesess = 3", "unknown uwsgi.ini:2: procesess = 3: there is no such option; did you mean processes?"),
-        ("zzz", "unknown uwsgi.ini:2: zzz: there is no such option; remove it"),
+        ("zzz", "unknown uwsgi.ini:2: zzz: there is no such option; remove it, or write set = zzz=... for uwsgi.opt"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
@@ -112,6 +112,26 @@ def test_values_that_cannot_be_read_are_told_with_the_line() -> None:
     assert ["no application; write module = package.module:callable, or wsgi-file = path/to/file.py"] == mistakes(
         translation("threads = 1")
     )
+
+
+def test_the_options_that_the_application_sees() -> None:
+    """`uwsgi.opt` has the settings as they are written: also names of the application's own, and of switches True."""
+    text = "set = shop=a\nmodule = a\nhttp-socket = :80\nif-env = X\nthreads = 2\nendif =\nharakiri = 3\nmaster"
+    found = translation(text + "\nstatic-map = /a=b\nstatic-map = /c=d", "--lazy-apps")
+    assert [] == mistakes(found)
+    assert {
+        "lazy-apps": True,
+        "ini": b"uwsgi.ini",
+        "set": b"shop=a",
+        "shop": b"a",
+        "module": b"a",
+        "http-socket": b":80",
+        "if-env": b"X",
+        "endif": b"",
+        "harakiri": b"3",
+        "master": b"",
+        "static-map": [b"/a=b", b"/c=d"],
+    } == found.options
 
 
 def test_what_is_off_is_no_mistake() -> None:

@@ -21,6 +21,7 @@ from trio_uwsgi._http.early_hints import encode_hints, write_hints
 from trio_uwsgi._http.exchange import BODY_CUT, Exchange
 from trio_uwsgi._http.file_sending import send_file
 from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._system.forks import end_forked_child, forks_to_here
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import LocalProtocolError, NotServing
 
@@ -231,7 +232,10 @@ class WsgiExchange(Exchange):
                 environ.pop("wsgi.input_terminated", None)
             self.input = io.BufferedReader(BodyStream(self), 65536)
         environ["wsgi.input"] = self.input
+        forks = forks_to_here()
         result = app(environ, self.start_response)
+        if forks_to_here() != forks:
+            end_forked_child(None)
         close = getattr(result, "close", None)
         if close is None:
             return self.respond(result)
@@ -248,6 +252,8 @@ class WsgiExchange(Exchange):
         sent yet.
         """
         response = self.response
+        if isinstance(result, bytes):  # its items are numbers; uWSGI takes it for the body
+            result = (result,)
         if isinstance(result, list | tuple) and not (response.sent_head or self.over):
             if len(result) == 1:
                 piece = _checked(result[0])

@@ -31,6 +31,7 @@ from trio_uwsgi._apps.wsgi_exchange import send_early_hints
 from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange, greenback
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._apps.wsgi_websocket import inline_exchange
+from trio_uwsgi._system.forks import end_forked_child, forks_to_here
 from trio_uwsgi._units.failures import split_failure
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._units.stuck import location
@@ -185,15 +186,20 @@ class InlineDriver:
         """Run one exchange and handle its errors. Raises only a cancellation or an interrupt."""
         error: BaseException | None = None
         end: bytes | None = None
+        forks = forks_to_here()
         try:
             end = self._context.copy().run(self._call, exchange)
         except BaseException as raised:
+            if forks_to_here() != forks:
+                end_forked_child(raised)
             error, passing = split_failure(raised)
             if passing is not None:
                 exchange.where = location(passing)
                 if error is not None:  # in the same group; raised from here, it would be a failure of the worker
                     self._failed(exchange, error)
                 raise passing from passing.__cause__
+        if forks_to_here() != forks:
+            end_forked_child(None)
         self._release(exchange)
         if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
             where = "its return, after the time limit" if error is None else location(error)

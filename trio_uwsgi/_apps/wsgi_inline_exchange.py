@@ -114,7 +114,7 @@ class InlineExchange(WsgiExchange):
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
         """As `WsgiExchange.respond`."""
-        self.whole = isinstance(result, list | tuple)
+        self.whole = isinstance(result, list | tuple | bytes)
         return super().respond(result)
 
     def send_file(self, file: OpenFile, offset: int, count: int, more: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import grp
 import os
@@ -70,8 +71,11 @@ def _surroundings() -> Surroundings:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except UnicodeDecodeError:
+        raise OSError(errno.EILSEQ, "it is not UTF-8") from None
 
 
 def _name_of_user() -> str:

@@ -1,4 +1,4 @@
-"""The value of `uwsgi.opt`: the options that were set, under uWSGI's names and in its types. Pure."""
+"""The value of `uwsgi.opt`: the options that were set, under uWSGI's names and in its types."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trio_uwsgi.config import Config
 from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache
 
-__all__ = ["UWSGI_VERSION", "Options", "uwsgi_options"]
+__all__ = ["UWSGI_VERSION", "Options", "uwsgi_options", "write_options"]
 
 UWSGI_VERSION = "2.0.31"
 """The version of uWSGI whose API this is."""
@@ -35,8 +35,19 @@ _ALWAYS = {"master": True, "enable-threads": True, "py-call-uwsgi-fork-hooks": T
 _CACHE_KEYS = {"max_value": "blocksize", "max_key": "keysize", "lru": "purge_lru"}
 
 
+_written: dict[str, bytes | bool | list[bytes]] = {}  # what a configuration of uWSGI says, in its own words
+
+
+def write_options(options: Options) -> None:
+    """Set what this process's configuration of uWSGI says. Applications look up its options by the names that they have
+    in it, and names of their own.
+    """
+    _written.clear()
+    _written.update(options)
+
+
 def uwsgi_options(config: Config) -> Options:
-    """The options of `config` that differ from the defaults, as uWSGI's `opt` has them.
+    """The options of `config` that differ from the defaults, as uWSGI's `opt` has them; and those of `write_options`.
 
     Returns:
         A read-only mapping: names with dashes, to bytes, to True for switches, to a list of bytes where several were
@@ -48,7 +59,7 @@ def uwsgi_options(config: Config) -> Options:
         value = getattr(config, field.name)
         if value != getattr(defaults, field.name):
             found[_NAMES.get(field.name, field.name.replace("_", "-"))] = _value(field.name, value)
-    return MappingProxyType(found)
+    return MappingProxyType({**found, **_written})
 
 
 def _value(name: str, value: object) -> bytes | bool | list[bytes]:

@@ -9,6 +9,9 @@ So in the child the signal handlers of this package and of Trio are reset to the
 closed. The application's own handlers and sockets stay. Signals are blocked from the fork until then, so that none is
 lost.
 
+A child that returns from the application's function, or leaves it with an exception such as `sys.exit` raises, ends
+there (`end_forked_child`). The code of the server above it could only wait for a loop that does not run, for ever.
+
 A zygote's own forks (`fork`) are not changed here: `_process/child_main.py` prepares these.
 """
 
@@ -18,14 +21,25 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Callable
+from typing import NoReturn
 
 import trio._core._run
 
 from trio_uwsgi._system.close_on_fork import close_copies
+from trio_uwsgi._system.interpreter_exit import exit_code, flush_output
 
-__all__ = ["blocked_signals", "call_in_forked_children", "fork", "ignored_signals", "install_fork_hooks"]
+__all__ = [
+    "blocked_signals",
+    "call_in_forked_children",
+    "end_forked_child",
+    "fork",
+    "forks_to_here",
+    "ignored_signals",
+    "install_fork_hooks",
+]
 
 # All signals that this package or Trio handles.
 _HANDLED = frozenset(
@@ -55,6 +69,7 @@ class _Fork(threading.local):
 _current = _Fork()
 _undo_functions: list[Callable[[], object]] = []
 _installed = False
+_forks = 0
 
 # Signals that the server has blocked or ignored in this process.
 blocked_signals: set[signal.Signals] = set()
@@ -91,6 +106,29 @@ def fork() -> int:
         _current.own = False
 
 
+def forks_to_here() -> int:
+    """How many forks by the application lead from the server's process to this one. Whoever calls code of the
+    application compares it before and after: if it differs, this is a child that has come back.
+    """
+    return _forks
+
+
+def end_forked_child(error: BaseException | None) -> NoReturn:
+    """End a child that the application forked and did not end itself.
+
+    Args:
+        error: what its code raised. `SystemExit` has the exit code; any other is printed, and the code is 1.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = exit_code(error)
+    elif error is not None:
+        traceback.print_exception(error)
+        code = 1
+    flush_output()
+    os._exit(code)
+
+
 def _before() -> None:
     if not _current.own:
         _current.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
@@ -103,8 +141,10 @@ def _in_the_parent() -> None:
 
 
 def _in_the_child() -> None:
+    global _forks
     if _current.own:
         return
+    _forks += 1
     _reset_handlers()
     close_copies()
     for undo in _undo_functions:

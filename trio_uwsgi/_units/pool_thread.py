@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import outcome
 import trio
 
+from trio_uwsgi._system.forks import end_forked_child, forks_to_here
 from trio_uwsgi._units.leftovers import Fence, fenced
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.trio_threads import TaskLink, asks_its_task, thread_calls
@@ -123,7 +124,10 @@ class PoolThread:
                     return False
                 while job is not None:
                     job.pool_thread = self
+                    forks = forks_to_here()
                     result = outcome.capture(job.context.run, job.func, *job.args)
+                    if forks_to_here() != forks:
+                        end_forked_child(result.error if isinstance(result, outcome.Error) else None)
                     job.ended = True  # before `exiting` is read: see `stop`
                     self.last = job.unit
                     # The task waits for this thread, so only the thread's jobs can have left a scope open in it.

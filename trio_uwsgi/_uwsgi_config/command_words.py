@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from trio_uwsgi._uwsgi_config.formats import FORMATS
 from trio_uwsgi._uwsgi_config.known_options import NAMES, OPTIONAL_VALUE, SHORT, WITHOUT_VALUE
 from trio_uwsgi._uwsgi_config.reading import is_config_file
-from trio_uwsgi._uwsgi_config.settings import Place, Setting
+from trio_uwsgi._uwsgi_config.settings import COMMAND_LINE, Place, Setting
 from trio_uwsgi._uwsgi_config.table import OPTIONS
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["COMMAND_LINE", "settings_of_environment", "settings_of_words"]
-
-COMMAND_LINE = Place("command line")
+__all__ = ["settings_of_environment", "settings_of_words"]
 
 
 def settings_of_environment(env: Mapping[str, str]) -> list[Setting]:

@@ -54,7 +54,7 @@ def is_config_file(word: str) -> bool:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reading:
     """What was read. `lines` has every setting in order, with False for one whose condition does not hold;
-    `placeholders` are the names that values refer to.
+    `placeholders` are the names that values refer to, and those that `set` declares.
     """
 
     lines: tuple[tuple[Setting, bool], ...]
@@ -75,11 +75,12 @@ def read_settings(given: Iterable[Setting], around: Surroundings) -> Reading:
     active = reader.settings
     used = frozenset(name for setting in active for name in re.findall(r"%\(([^()]*)\)", setting.value))
     asked = frozenset(setting.value.partition("=")[0] for setting in active if setting.name in ("if-opt", "if-not-opt"))
+    declared = frozenset(setting.value.partition("=")[0] for setting in active if setting.name in PLACEHOLDERS)
     lines = tuple(
         (setting._replace(value=expanded(setting, active, around)) if holds else setting, holds)
         for setting, holds in reader.lines
     )
-    return Reading(lines, used | asked)
+    return Reading(lines, used | asked | declared)
 
 
 @dataclasses.dataclass(slots=True)
@@ -157,10 +158,9 @@ class _Reader:
         parse = FORMATS.get(setting.name) or format_of(path) or parse_ini
         try:
             text = self._around.read(path)
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        except OSError as error:
             raise ConfigError(
-                f"{setting.place}: cannot read {path or repr('')}: {why}", "name a file that can be read"
+                f"{setting.place}: cannot read {path or repr('')}: {error.strerror}", "name a file that can be read"
             ) from None
         inner = magic_of(path, section, self._first, self._around)
         self._first = self._first or inner
@@ -201,7 +201,10 @@ class _Reader:
         if what == "hostname":
             return around.hostname == value, value
         if what == "hostname-match":
-            return re.search(value, around.hostname) is not None, value
+            try:
+                return re.search(value, around.hostname) is not None, value
+            except re.error as error:
+                raise ConfigError(f"if-hostname-match = {value}: {error}", "write a regular expression") from None
         if what == "plugin":
             return value.startswith("python"), value
         test = {"exists": around.exists, "file": around.is_file, "dir": around.is_dir}[what]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["FALSE_WORDS", "Place", "Setting"]
+__all__ = ["COMMAND_LINE", "FALSE_WORDS", "Place", "Setting"]
 
 # Values that switch an option without a value off.
 FALSE_WORDS = frozenset(("false", "off", "no", "0"))
@@ -18,6 +18,9 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}" if self.line else self.source
+
+
+COMMAND_LINE = Place("command line")
 
 
 class Setting(NamedTuple):

@@ -9,9 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
+from trio_uwsgi._uwsgi_config.known_options import WITHOUT_VALUE
 from trio_uwsgi._uwsgi_config.reading import INCLUDES, LOGIC, PLACEHOLDERS, Reading
 from trio_uwsgi._uwsgi_config.rows import Verdict
-from trio_uwsgi._uwsgi_config.settings import FALSE_WORDS, Setting
+from trio_uwsgi._uwsgi_config.settings import COMMAND_LINE, FALSE_WORDS, Setting
 from trio_uwsgi._uwsgi_config.table import OPTIONS, row_of
 
 __all__ = ["COMPAT", "Explained", "Kind", "Translation", "translate"]
@@ -64,6 +65,24 @@ class Translation:
     lines: tuple[Explained, ...]
     app: str | None
     words: tuple[str, ...]
+
+    @property
+    def options(self) -> dict[str, bytes | bool | list[bytes]]:
+        """The settings as they are written, in the types of `uwsgi.opt`."""
+        found: dict[str, bytes | bool | list[bytes]] = {}
+        for line in self.lines:
+            name, value, place = line.setting
+            if line.kind == "skipped":
+                continue
+            if place == COMMAND_LINE and name in WITHOUT_VALUE:
+                found[name] = True
+                continue
+            before = found.get(name)
+            given = [value.encode("utf-8", "surrogateescape")]
+            found[name] = [*before, *given] if isinstance(before, list) else given
+        return {
+            name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in found.items()
+        }
 
     @property
     def wrong(self) -> tuple[Explained, ...]:
@@ -128,7 +147,7 @@ def _explain(
     if compat:
         return Explained(setting, "ignored", (), "uWSGI does not know it either")
     close = difflib.get_close_matches(name, list(OPTIONS), n=1, cutoff=0.7)
-    what = f"did you mean {close[0]}?" if close else "remove it"
+    what = f"did you mean {close[0]}?" if close else f"remove it, or write set = {name}=... for uwsgi.opt"
     return Explained(setting, "unknown", (), f"there is no such option; {what}")
 
 

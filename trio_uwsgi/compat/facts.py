@@ -81,7 +81,9 @@ class Facts:
     @property
     def opt(self) -> dict[str, bytes | bool]:
         """The value of `uwsgi.opt`. Of an option that was given several times it has the last one, as in uWSGI."""
-        return {name: value[-1] if isinstance(value, list) else value for name, value in self.options.items() if value}
+        return {
+            name: value[-1] if isinstance(value, list) else value for name, value in self.options.items() if value != []
+        }
 
 
 def current() -> Facts:
