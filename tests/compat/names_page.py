@@ -73,7 +73,8 @@ VALUES = {
     "numproc": ("the number of workers", ""),
     "opt": (
         "the options, by uWSGI's names: bytes, or True for a switch",
-        "Of options that were given several times, the last.",
+        "Of options that were given several times, the last. The settings of a configuration of uWSGI are there as "
+        "they are written, and so are names of your own; beside them are those of ours.",
     ),
     "pidfile": ("the path of the pidfile, as bytes; only with one", ""),
     "sockets": (

@@ -295,6 +295,24 @@ async def test_a_declared_function_queues_itself(monkeypatch: pytest.MonkeyPatch
     assert [declared(registry, "note").request((), {"number": "17"})] == asked
 
 
+def test_synchronous_code_queues_a_declared_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`f.spool_sync()` hands the same request to whoever may block for it."""
+    asked: list[SpoolRequest] = []
+
+    def submit(request: SpoolRequest) -> bytes:
+        asked.append(request)
+        return b"path"
+
+    monkeypatch.setattr(SpoolMethod, "submit_sync", staticmethod(submit), raising=False)
+    registry = Registry()
+
+    @registry.spool_handler
+    def note(job: Job) -> None: ...
+
+    assert b"path" == note.spool_sync(number="17")  # type: ignore[attr-defined]  # declared in `uwsgi/_spool.py`
+    assert [declared(registry, "note").request((), {"number": "17"})] == asked
+
+
 @pytest.mark.parametrize(
     ("returned", "variables", "said"),
     [
