@@ -136,9 +136,13 @@ def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(fields)
     if "caches" in found:
-        found["caches"] = [Cache.parse(cache) if isinstance(cache, str) else Cache(**cache) for cache in found["caches"]]
+        found["caches"] = [
+            Cache.parse(cache) if isinstance(cache, str) else Cache(**cache) for cache in found["caches"]
+        ]
     if "metrics" in found:
-        found["metrics"] = [Metric.parse(metric) if isinstance(metric, str) else Metric(**metric) for metric in found["metrics"]]
+        found["metrics"] = [
+            Metric.parse(metric) if isinstance(metric, str) else Metric(**metric) for metric in found["metrics"]
+        ]
     if isinstance(found.get("https"), list):
         found["https"] = [Tls(**tls) if isinstance(tls, dict) else tls for tls in found["https"]]
     if isinstance(found.get("mules"), dict):

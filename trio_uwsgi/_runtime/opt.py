@@ -1,4 +1,4 @@
-"""The value of `uwsgi.opt`: the options that were set, under uWSGI's names and in its types."""
+"""The value of `uwsgi.opt`: the options that were set, under uWSGI's names and in its types. Pure."""
 
 from __future__ import annotations
 

@@ -93,7 +93,9 @@ def _positional(word: str) -> str:
     if is_config_file(word):
         return next(kind for kind in FORMATS if re.search(rf"\.{kind}(:[^/]*)?$", word))
     if word.endswith(".toml"):
-        raise ConfigError(f"{word} is no file of uWSGI", f"write --config {word}, and --print-config to see its options")
+        raise ConfigError(
+            f"{word} is no file of uWSGI", f"write --config {word}, and --print-config to see its options"
+        )
     if word.endswith((".py", ".wsgi")):
         return "wsgi-file"
     if re.fullmatch(r"[\w.]+(:[\w.()]+)?", word):
