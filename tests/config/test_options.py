@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trio_uwsgi._nodes.rpc_functions import RpcFunction
-from trio_uwsgi._runtime.opt import uwsgi_options
+from trio_uwsgi._runtime.opt import uwsgi_options, write_options
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi.config import Address, Config, Metric
@@ -305,3 +305,14 @@ def test_scripts_have_mules_of_their_own() -> None:
     pool = Config(mule="a.py", mules=Mules(min=1, max=3)).mule_pool
     assert (("a.py",), 2, 4) == (Config(mule="a.py").mule, pool.min, pool.max)
     assert b"a.py" == uwsgi_options(Config(mule="a.py"))["mule"]
+
+
+def test_what_a_configuration_of_uwsgi_says_is_in_opt() -> None:
+    """It is there as it is written, and wins over the option that it became; the next one replaces it."""
+    try:
+        write_options({"harakiri": b"07", "my-name": b"x"})
+        assert {"harakiri": b"07", "my-name": b"x"}.items() <= dict(uwsgi_options(Config(harakiri=7))).items()
+    finally:
+        write_options({})
+    assert b"7" == uwsgi_options(Config(harakiri=7))["harakiri"]
+    assert "my-name" not in uwsgi_options(Config())

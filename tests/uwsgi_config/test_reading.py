@@ -84,6 +84,7 @@ def test_magic_without_a_folder_or_an_ending() -> None:
     [
         ("endif =", "uwsgi.ini:2: endif ends nothing; remove it"),
         ("if-env = A\nfor = 1", "uwsgi.ini:3: for within if-env of line 2; end that first"),
+        ("if-hostname-match = (\nendif =", "if-hostname-match = (: missing ), unterminated subpattern"),
         ("for-times = x", "uwsgi.ini:2: for-times 'x' is not a number"),
         ("for-readline = x", "uwsgi.ini:2: cannot read x: No such file"),
         ("set = a", "uwsgi.ini:2: set a has no value; write name=value"),
