@@ -38,7 +38,8 @@ def test_a_table_of_pyproject_is_read(folder: Path) -> None:
     """Keys with dashes or underscores, tables for caches and mules, and the application itself."""
     (folder / "pyproject.toml").write_text(
         '[tool.trio_uwsgi]\napp = "shop:app"\nhttp = ["127.0.0.1:0"]\nstatic-map = {"/s" = "x"}\nharakiri = 3\n'
-        'caches = [{name = "a", items = 4}, "name=b,items=5"]\nmetrics = ["orders"]\nmules = {min = 1, max = 2}\nlog-level = "error"\nprocesses = 2\n'
+        'caches = [{name = "a", items = 4}, "name=b,items=5"]\nmetrics = ["orders"]\n'
+        'mules = {min = 1, max = 2}\nlog-level = "error"\nprocesses = 2\n'
     )
     given = served()
     config = given.config
