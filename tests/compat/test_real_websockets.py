@@ -25,12 +25,23 @@ def app(environ, start_response):
     try:
         if environ["PATH_INFO"] == "/poll":
             poll()
+        if environ["PATH_INFO"] == "/late":
+            late()
         while True:
             message = uwsgi.websocket_recv()
             uwsgi.websocket_send_binary(message)
     except OSError as error:
         uwsgi.log(f"{type(error).__name__}: {error}")
         raise
+
+def late():
+    fd = uwsgi.connection_fd()
+    try:
+        uwsgi.websocket_recv()
+    except OSError:
+        uwsgi.wait_fd_read(fd, 60)
+        uwsgi.suspend()
+        uwsgi.websocket_recv_nb()
 
 def poll():
     fd = uwsgi.connection_fd()
@@ -57,12 +68,21 @@ async def talk(server: Server, path: str, *, until: int) -> None:
             assert (1001 if until == signal.SIGTERM else 1012) == caught.value.code
 
 
+async def leave(server: Server) -> None:
+    """Close before the application waits for the connection's descriptor."""
+    stream = await trio.open_unix_socket(server.socket)
+    async with open_websocket(lambda: stream, "/late", host="h", subprotocols=(), headers=(), deflate=True) as ws:
+        await ws.receive()
+    await trio.to_thread.run_sync(server.wait_for, "unable to receive websocket message")
+
+
 @pytest.mark.parametrize("mode", ["tasks", "threads", "processes", "threaded processes"])
 async def test_messages_and_ends(mode: str, tmp_path: Path) -> None:
     """Messages go both ways, waited for or asked for; a reload and a stop are told, and the application ends."""
     with serving(tmp_path, SOURCE, mode) as server, trio.fail_after(200):
         await talk(server, "/wait", until=0)
         await talk(server, "/poll", until=0)
+        await leave(server)
         if "processes" in mode:
             await talk(server, "/poll", until=signal.SIGHUP)
             await trio.to_thread.run_sync(server.wait_for, "1012")

@@ -323,7 +323,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello extra", "only one application can be served; 'extra' is unexpected"),
         ("--harakri 30 hello", "there is no option --harakri; did you mean --harakiri?"),
         ("hello --htp=:80", "there is no option --htp; did you mean --http?"),
-        ("hello --mule 2", "uWSGI's option --mule does not exist here; write --mules N, a mule without a program"),
+        ("hello --mule 2", "--mule 2 is a number, not a script; write --mules 2"),
         ("hello --harak 3", "there is no option --harak; did you mean --harakiri?"),
         ("hello --keep_alive_timeout 3", "did you mean --keep-alive-timeout?"),
         ("hello --zzzz", "there is no option --zzzz; see trio-uwsgi --help"),

@@ -96,6 +96,9 @@ def scripts(option: str, given: object) -> tuple[str, ...]:
         raise ConfigError(
             f"{option}={given!r} is not a script", f"write {option}='brain.py', or a list of such scripts"
         )
+    for item in items:
+        if item.isdecimal():
+            raise ConfigError(f"{option}={item!r} is a number, not a script", f"write mules={item}")
     return tuple(items)
 
 
