@@ -123,18 +123,23 @@ async def test_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("limit", "page"), [("SECONDS", bytes(20_000_000)), ("LAST_SECONDS", b"page")])
-async def test_slow_clients_are_dropped(monkeypatch: pytest.MonkeyPatch, limit: str, page: bytes) -> None:
+async def test_slow_clients_are_dropped(
+    mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, limit: str, page: bytes
+) -> None:
     """A client that stays is dropped after a time, sooner when it has everything; until then the next ones wait."""
     for name in ("SECONDS", "LAST_SECONDS"):
-        monkeypatch.setattr(stats_server, name, 0.1 if name == limit else 1000)
+        monkeypatch.setattr(stats_server, name, 5 if name == limit else 1000)
     monkeypatch.setattr(stats_server, "CLIENTS", 1)
     options = SocketOptions(backlog=10, mode=None)
     async with open_listeners([Address.parse("127.0.0.1:0")], options) as listeners, trio.open_nursery() as nursery:
         nursery.start_soon(_serve_forever, listeners, page)
         port = listeners[0].address.port
         slow = await trio.open_tcp_stream("127.0.0.1", port)
+        assert page[:4] == await slow.receive_some(4)
         others = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(2)]
-        for stream in others:
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(5)
+        for stream in others:  # the clock stands still, so none of these is slow
             assert len(page) == len(await _read(stream))
         await slow.aclose()
         nursery.cancel_scope.cancel()
