@@ -76,13 +76,16 @@ async def leave(server: Server) -> None:
     await trio.to_thread.run_sync(server.wait_for, "unable to receive websocket message")
 
 
-@pytest.mark.parametrize("mode", ["tasks", "threads"])
+@pytest.mark.parametrize("mode", ["tasks", "threads", "processes", "threaded processes"])
 async def test_messages_and_ends(mode: str, tmp_path: Path) -> None:
-    """Messages go both ways, waited for or asked for; a stop is told, and the application ends."""
+    """Messages go both ways, waited for or asked for; a reload and a stop are told, and the application ends."""
     with serving(tmp_path, SOURCE, mode) as server, trio.fail_after(200):
         await talk(server, "/wait", until=0)
         await talk(server, "/poll", until=0)
         await leave(server)
+        if "processes" in mode:
+            await talk(server, "/poll", until=signal.SIGHUP)
+            await trio.to_thread.run_sync(server.wait_for, "1012")
         await talk(server, "/wait", until=signal.SIGTERM)
         assert 0 == await trio.to_thread.run_sync(server.process.wait, 60)
     assert "OSError: unable to receive websocket message: the WebSocket is closed: 1001" in server.said

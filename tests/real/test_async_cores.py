@@ -17,7 +17,7 @@ import trio
 import trio_uwsgi
 from tests.api.cancelling import cancel_everywhere
 from trio_uwsgi import Config, Registry, uwsgi
-from trio_uwsgi.errors import ConfigError, NodeUnreachable
+from trio_uwsgi.errors import ClientDisconnected, ConfigError, NodeUnreachable
 
 if TYPE_CHECKING:
     from trio_uwsgi._apps.asgi_exchange import Receive, Send
@@ -105,6 +105,49 @@ async def test_waiting_for_a_client_to_leave() -> None:
             await trio.sleep(0.2)
         await done.wait()
     assert [(False, True), (True, False)] == steps
+
+
+async def test_the_number_of_a_closed_connection_is_kept() -> None:
+    """Until the request ends, no other connection gets it, so that the request cannot read or close that one."""
+    found: list[object] = []
+    arrived, others, done = trio.Event(), trio.Event(), trio.Event()
+
+    async def program() -> None:
+        if arrived.is_set():
+            found.append(uwsgi.connection_fd())
+            return
+        fd = uwsgi.connection_fd()
+        uwsgi.disconnect()
+        arrived.set()
+        await others.wait()
+        await uwsgi.wait_fd_read(fd, 5)
+        assert (fd, fd) == (uwsgi.ready_fd(), uwsgi.connection_fd())
+        with pytest.raises(ClientDisconnected):
+            await uwsgi.send(fd, b"to a stranger")
+        uwsgi.close(fd)
+        assert fd not in found
+        found.append("end")
+        done.set()
+
+    async with _served(_asgi(program)) as connect:
+        before = _descriptors()
+        async with await connect() as stream:
+            await stream.send_all(GET)
+            assert b"" == await _read_all(stream)
+        streams = [await connect() for _ in range(5)]
+        for stream in streams:
+            await stream.send_all(GET)
+            await stream.receive_some()
+        others.set()
+        await done.wait()
+        for stream in streams:
+            await stream.aclose()
+        with trio.fail_after(10):
+            while True:
+                if _descriptors() <= before:
+                    break
+                await trio.sleep(0.01)
+    assert 6 == len(found)
 
 
 async def test_a_generator_waits_for_its_body() -> None:

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.open_file import PART, FilePart
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.reactor import Reactor
+    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["DONTWAIT", "IN", "OUT", "RECEIVE", "SocketSession"]
 
@@ -40,7 +42,7 @@ class SocketSession(Session):
 
     file_part = PART
 
-    __slots__ = ("_fd", "_mask", "_output", "_reactor", "_recv", "_send", "_socket")
+    __slots__ = ("_borrowers", "_fd", "_mask", "_output", "_reactor", "_recv", "_send", "_socket")
 
     def __init__(self, reactor: Reactor, sock: socket.socket, peer: Peer) -> None:
         self._reactor = reactor
@@ -48,6 +50,7 @@ class SocketSession(Session):
         self._fd = sock.fileno()
         self._recv = sock.recv
         self._send = sock.send
+        self._borrowers: set[Unit] | None = None  # whose code has the descriptor
         self._mask = -1  # events that the epoll set watches for; -1: not registered
         self._output: deque[memoryview | bytearray | FilePart] = deque()
         reactor.sessions[self._fd] = self
@@ -132,7 +135,22 @@ class SocketSession(Session):
 
     @property
     def descriptor(self) -> int:
-        return -1 if self.phase is CLOSED else self._fd
+        return -1 if self.phase is CLOSED and not self._borrowers else self._fd
+
+    def lend(self, unit: Unit) -> int:
+        if self.descriptor != -1:
+            if self._borrowers is None:
+                self._borrowers = set()
+            if unit not in self._borrowers:
+                unit.at_end(partial(self._give_back, unit))
+                self._borrowers.add(unit)
+        return self.descriptor
+
+    def _give_back(self, unit: Unit) -> None:
+        assert self._borrowers is not None
+        self._borrowers.discard(unit)
+        if self.phase is CLOSED and not self._borrowers:
+            self._socket.close()
 
     def block(self, writing: bool, seconds: float) -> bool:
         poll = select.poll()
@@ -234,4 +252,8 @@ class SocketSession(Session):
         if reset:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
+        if self._borrowers:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        else:
+            self._socket.close()

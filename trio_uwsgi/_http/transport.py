@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
+    from trio_uwsgi._units.unit import Unit
 
 
 def unsent(descriptor: int) -> int:
@@ -91,6 +92,10 @@ class Transport:
     def descriptor(self) -> int:
         """The connection's file descriptor, -1 where it has none."""
         return -1
+
+    def lend(self, unit: Unit) -> int:
+        """The same for the code of a unit. Until the unit ends, no other connection or file gets this number."""
+        return self.descriptor
 
     def block(self, writing: bool, seconds: float) -> bool:
         """Block this thread, and all its tasks, until bytes were sent or received, or the other side is gone.

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi._apps.wsgi_websocket import WsgiWebSocketExchange
-from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.compat.answers import TrueOrNone, as_address, as_name, whole
 from trio_uwsgi.compat.calling import waiting
 from trio_uwsgi.errors import ClientDisconnected, ConfigError, LocalProtocolError, NodeError, NotServing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio_uwsgi._apps.async_cores import Wait
 
 __all__ = [
@@ -66,7 +61,7 @@ def wait_fd_read(fd: int, timeout: int = 0, /) -> Wait:
 
     uWSGI: it works in every mode, and each wait has its own timeout.
     """
-    return _registered(native.wait_fd_read, fd, timeout)
+    return native.wait_fd_read(whole(fd), max(whole(timeout), 0))
 
 
 def wait_fd_write(fd: int, timeout: int = 0, /) -> Wait:
@@ -74,19 +69,7 @@ def wait_fd_write(fd: int, timeout: int = 0, /) -> Wait:
 
     uWSGI: as `wait_fd_read`.
     """
-    return _registered(native.wait_fd_write, fd, timeout)
-
-
-def _registered(register: Callable[[int, float], Wait], fd: int, timeout: int) -> Wait:
-    try:
-        return register(whole(fd), max(whole(timeout), 0))
-    except OSError as error:
-        unit = UNIT.get(None)
-        if error.errno != errno.EBADF or not isinstance(unit, WsgiWebSocketExchange) or not unit.gone:
-            raise
-        # The connection ended since the code asked for its descriptor. The next call of the WebSocket says so; in uWSGI
-        # the descriptor stays open until the end of the request.
-        return native.async_sleep(0)
+    return native.wait_fd_write(whole(fd), max(whole(timeout), 0))
 
 
 def ready_fd() -> int:

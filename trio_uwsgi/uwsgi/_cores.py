@@ -270,16 +270,18 @@ def close(fd: int) -> None:
 def connection_fd() -> int:
     """Return the descriptor of this request's connection.
 
-    The runtime reads and writes the connection itself. Pass the descriptor only to functions of this module.
+    The runtime reads and writes the connection itself. Pass the descriptor only to functions of this module. Until the
+    request ends, the number stands for this connection, also when the connection has ended before.
 
     Returns:
-        The descriptor; -1 if the connection has none, as in tests, or has ended.
+        The descriptor; -1 if the connection has none, as in tests, or has ended before the first call.
     Raises:
         NotServing: not called in a request.
     Checkpoint: never.
-    uWSGI: `uwsgi.connection_fd`, which returns 0 outside of a request, and a stale number after the connection's end.
+    uWSGI: `uwsgi.connection_fd`, which returns 0 outside of a request.
     """
-    return _exchange("connection_fd").session.descriptor
+    exchange = _exchange("connection_fd")
+    return on_trios_thread(exchange.session.lend, exchange)
 
 
 def disconnect() -> None:
