@@ -80,6 +80,8 @@ async def leave(server: Server) -> None:
 async def test_messages_and_ends(mode: str, tmp_path: Path) -> None:
     """Messages go both ways, waited for or asked for; a reload and a stop are told, and the application ends."""
     with serving(tmp_path, SOURCE, mode) as server, trio.fail_after(200):
+        # A worker answers before all have started, and until then a reload is refused.
+        await trio.to_thread.run_sync(server.wait_for, "http on")
         await talk(server, "/wait", until=0)
         await talk(server, "/poll", until=0)
         await leave(server)

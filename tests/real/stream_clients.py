@@ -6,6 +6,7 @@ and a SIGTERM, and prints how their streams ended.
 
 from __future__ import annotations
 
+import itertools
 import signal
 import struct
 import sys
@@ -126,7 +127,8 @@ class Crowd:
     """Clients that connect again when their stream has ended, until the server is gone.
 
     `ends` counts how streams ended: "event stream whole", "websocket 1012", or where a stream was cut. `streaming`
-    counts those that have had an event since the last end; `slowest` is the longest time from `mark` to an end.
+    counts those that have had an event since the last end; `slowest` is the longest time from `mark` to an end, and
+    `left` has the clients whose stream has not ended since.
     """
 
     def __init__(self, path: str) -> None:
@@ -134,14 +136,16 @@ class Crowd:
         self.ends: Counter[str] = Counter()
         self.streaming = 0
         self.slowest = {"event stream": 0.0, "websocket": 0.0}
+        self.left: set[tuple[str, int]] = set()
         self._marked = 0.0
 
-    def mark(self) -> None:
+    def mark(self, clients: set[tuple[str, int]]) -> None:
         """Now the server is told to stop or reload."""
         self._marked = trio.current_time()
         self.slowest = dict.fromkeys(self.slowest, 0.0)
+        self.left = clients
 
-    async def client(self, kind: str) -> None:
+    async def client(self, kind: str, number: int) -> None:
         """One client; returns when no server listens."""
         while True:
             try:
@@ -153,6 +157,7 @@ class Crowd:
             if how != "refused":
                 self.ends[f"{kind} {how}"] += 1
                 self.slowest[kind] = max(self.slowest[kind], trio.current_time() - self._marked)
+                self.left.discard((kind, number))
 
     async def _read_events(self, stream: trio.SocketStream) -> str:
         data = _Bytes(stream)
@@ -211,17 +216,16 @@ class Crowd:
 async def run(server: Server, crowd: Crowd, clients: int, reloads: int) -> list[dict[str, float]]:
     """Run so many clients of each kind through reloads and a SIGTERM; gives the slowest ends of each step."""
     slowest = []
+    everyone = set(itertools.product(crowd.slowest, range(clients)))
     async with trio.open_nursery() as nursery:
-        for _ in range(clients):
-            for kind in ("event stream", "websocket"):
-                nursery.start_soon(crowd.client, kind)
+        for client in everyone:
+            nursery.start_soon(crowd.client, *client)
         for step in range(reloads + 1):
             await crowd.wait_streaming(2 * clients)
-            before = crowd.ends.total()
-            crowd.mark()
+            crowd.mark(set(everyone))
             server.process.send_signal(signal.SIGHUP if step < reloads else signal.SIGTERM)
             with trio.fail_after(120):
-                while crowd.ends.total() < before + 2 * clients:  # noqa: ASYNC110  # there is no event for it
+                while crowd.left:  # noqa: ASYNC110  # there is no event for it
                     await trio.sleep(0.02)
             slowest.append(crowd.slowest)
         with trio.fail_after(60):
