@@ -25,16 +25,17 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import trio
 
-from trio_uwsgi import _member_entry
+from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._process.app_name import AppReference
 from trio_uwsgi._process.loader import load_beside
 from trio_uwsgi._process.member_process import CANNOT_START
 from trio_uwsgi._process.zygote_control import RemoteTraceback
-from trio_uwsgi._program.app_import import in_time
+from trio_uwsgi._program.app_import import Importing, in_time, rehearsing
 from trio_uwsgi._program.check_command import main as check_command
 from trio_uwsgi._program.check_command import mistakes, with_impossible_values
 from trio_uwsgi._program.command_hints import in_options, shortened
@@ -128,7 +129,7 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
     try:
         with contextlib.ExitStack() as modules:
             modules.enter_context(entered_with(start.facts))
-            app, config = start.load()
+            app, config = start.load(printing=printing)
             if printing:
                 print(*shown(given, config, f"the config in {given.others['app']}"), sep="\n")
                 return 0
@@ -136,7 +137,8 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
                 modules.close()
             if own_process:
                 set_mercy(config.mercy)
-            trio.run(serve, app, config)
+            with start.handed_on():
+                trio.run(serve, app, config)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
@@ -212,6 +214,7 @@ class _Invocation:
         self._reference = reference
         self._fields = fields
         self._refused: ConfigError | None = None
+        self._importing: Importing | None = None
         self.alone = Config()
         try:
             self.alone = Config(**fields)
@@ -250,9 +253,13 @@ class _Invocation:
         """As `_facts`, for an import in this process."""
         return None if self._is_imported_elsewhere else self._facts
 
-    def load(self) -> tuple[object, Config]:
+    def handed_on(self) -> AbstractContextManager[None]:
+        """In the body, `serve` continues with what the import has stored and sent."""
+        return contextlib.nullcontext() if self._importing is None else self._importing.handed_on()
+
+    def load(self, *, printing: bool) -> tuple[object, Config]:
         """The application, or its name where other processes import it; and the `Config`, from the options and from the
-        `config` in the application's module.
+        `config` in the application's module. `printing`: only that is wanted.
 
         Raises:
             BootError: it cannot be imported.
@@ -265,10 +272,19 @@ class _Invocation:
             if self._may_have_config:
                 prepare, setup = f"{_member_entry.__name__}:prepare", _member_entry.setup_of(self._facts)
                 beside = config_read_elsewhere(
-                    self._reference.target, given.get("uid"), given.get("gid"), prepare, setup
+                    self._reference.target,
+                    given.get("uid"),
+                    given.get("gid"),
+                    prepare,
+                    setup,
+                    f"{_member_entry.__name__}:rehearsing",
+                    self.alone,
                 )
         else:
-            with in_time(self._reference.target, self.alone.import_timeout):
+            importing: AbstractContextManager[object] = rehearsing(self.alone, uwsgi.registry)
+            if not printing:
+                importing = self._importing = Importing(self.alone, uwsgi.registry)
+            with importing, in_time(self._reference.target, self.alone.import_timeout):
                 self._reference.import_first()
                 alone, module = load_beside(self._reference.target, factory=self._reference.factory)
                 app = self._reference.with_mounts(alone)

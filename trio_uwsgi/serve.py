@@ -13,7 +13,6 @@ import os
 import platform
 import random
 import time
-import zoneinfo
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from importlib import metadata
@@ -24,38 +23,36 @@ import trio
 from trio_uwsgi import _member_entry, uwsgi
 from trio_uwsgi._apps.interface import interface_of
 from trio_uwsgi._http.certificates import ServerTls
-from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.listeners import Listener, open_listeners
-from trio_uwsgi._http.options import HttpOptions
 from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.locks import UserLocks
+from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice
-from trio_uwsgi._process.generation import MemberPlan, open_generations
+from trio_uwsgi._process.generation import open_generations
 from trio_uwsgi._process.launcher import Launcher
+from trio_uwsgi._process.member_plan import MemberPlan
 from trio_uwsgi._process.patched_modules import undo_import_changes
-from trio_uwsgi._program.app_import import in_time, load_where_signals_are_obeyed
+from trio_uwsgi._program.app_import import IMPORTED, in_time, load_where_signals_are_obeyed
 from trio_uwsgi._program.process_setup import FinishSetup, finish_process_setup, refuse_process_options, set_up_process
 from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
+from trio_uwsgi._runtime.configured import environment_of, settings_of
 from trio_uwsgi._runtime.dispatcher import Dispatcher
+from trio_uwsgi._runtime.import_phase import ImportPhase
 from trio_uwsgi._runtime.member_instance import second_name
-from trio_uwsgi._runtime.mule_script import found_scripts
-from trio_uwsgi._runtime.opt import uwsgi_options
-from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.scaling import MOST_ADDED
-from trio_uwsgi._runtime.settings import Environment, Settings, Shared, StatsOptions
+from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.stores import Stores
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._shared_areas.rules import memory_size
-from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
+from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
-from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
-from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
 
@@ -115,10 +112,7 @@ async def serve(
     refuse_to_serve_twice(app)
     undo_import_changes()
     install_fork_hooks()
-    placement = over_memory if config.placement == "memory" else in_task
-    environment = Environment(
-        journal=LoggingJournal(), wall=_SYSTEM_CLOCK, placement=placement, chance=random.SystemRandom().random
-    )
+    environment = environment_of(config)
     if task_status is trio.TASK_STATUS_IGNORED:
         set_up_process(config.process_options)
         config = _with_passed_sockets(config)
@@ -186,26 +180,35 @@ async def _serve_in_tasks(
     finish_setup: FinishSetup | None,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
+    imported = IMPORTED.get(None)
     async with _listening(config, finish_setup) as (listeners, stats):
-        standing = dataclasses.replace(environment, listeners=listeners, stats=stats)
-        with entered_with(_facts(config)):
-            await _serve_tree_of_tasks(standing, app, config, registry, task_status)
+        settings = settings_of(config)
+        stores = Stores(settings, environment.wall.now, None)
+        standing = dataclasses.replace(environment, listeners=listeners, stats=stats, stores=stores)
+        if imported is not None:
+            stores.take_over(imported.stores)
+            standing = dataclasses.replace(standing, sent=lambda: imported.sent)
+        with entered_with(_facts(config)), stores:
+            await _serve_tree_of_tasks(standing, app, config, settings, registry, task_status)
 
 
 async def _serve_tree_of_tasks(
     environment: Environment,
     app: object,
     config: Config,
+    settings: Settings,
     registry: Registry,
     task_status: trio.TaskStatus[NurseryTree],
 ) -> None:
     if isinstance(app, AppReference):
-        with in_time(str(app), config.import_timeout):
+        phase = ImportPhase(registry, settings, environment)
+        with phase, in_time(str(app), config.import_timeout):
             app = await load_where_signals_are_obeyed(app)
+        environment = dataclasses.replace(environment, sent=lambda: phase.sent)
     interface = interface_of(app, config.interface, config.lifespan)
     threads = config.threads or 1
     application = Application(app, interface, threads, multithread=threads * config.workers > 1)
-    tree = NurseryTree(application, registry, _settings(config), environment)
+    tree = NurseryTree(application, registry, settings, environment)
     async with trio.open_nursery() as nursery:
         await nursery.start(tree.run)
         _announce(app, interface, config, tree.runtime)
@@ -241,7 +244,7 @@ async def _serve_in_processes(
     """As `_serve_in_tasks`, with one process per member, where the application is imported."""
     require_processes()
     launcher = environment.launcher or _launcher(app, registry)
-    settings = _settings(config)
+    settings = settings_of(config)
     dispatcher = Dispatcher(settings.headcount, settings.signal_queue, settings.message_queue)
     slots = [slot.name for slot in dispatcher.slots()]
     slots += [f"worker{config.workers + number}" for number in range(1, MOST_ADDED + 1)]
@@ -250,37 +253,59 @@ async def _serve_in_processes(
     areas = [memory_size(size) for size in settings.areas]
     with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
         async with _listening(config, finish_setup) as (listeners, stats):
-            plan = MemberPlan(
-                launcher=launcher,
-                interface=config.interface,
-                threads=config.threads or 0,  # without threads
-                lazy=config.lazy_apps,
-                settings=settings.for_members(),
-                listeners=listeners,
+            keeper = LockKeeper(scoreboard)
+            shared = Shared(
                 scoreboard=scoreboard,
                 rows=rows,
-                import_timeout=config.import_timeout,
-                prepare=_member_entry.setup_of(_facts(config)),
+                caches=True,
+                locks=UserLocks(config.locks),
+                master_pid=os.getpid(),
+                keeper=keeper,
             )
-            async with open_generations(plan) as generations:
-                shared = Shared(
-                    scoreboard=scoreboard, rows=rows, caches=True, locks=UserLocks(config.locks), master_pid=os.getpid()
-                )
+            stores = Stores(settings, environment.wall.now, shared)
+            with stores if launcher.imports else contextlib.nullcontext():
+                for directory in settings.spooler.directories:
+                    SpoolFolder(directory, environment.wall.now).prepare()
                 standing = dataclasses.replace(
-                    environment,
-                    listeners=plan.listeners,
-                    stats=stats,
-                    placement=generations.place,
-                    shared=shared,
-                    generations=generations,
+                    environment, listeners=listeners, stats=stats, shared=shared, stores=stores
                 )
-                no_app = Application(None, "wsgi", 1, multithread=False)  # the master runs none
-                tree = NurseryTree(no_app, generations.current.registry, settings, standing)
-                generations.caches = lambda: tree.caches_folder
-                async with trio.open_nursery() as nursery:
-                    await nursery.start(tree.run)
-                    _announce(launcher.app, config.interface, config, tree.runtime)
-                    task_status.started(tree)
+                plan = MemberPlan(
+                    launcher=launcher,
+                    interface=config.interface,
+                    threads=config.threads or 0,  # without threads
+                    lazy=config.lazy_apps,
+                    settings=settings.for_members(),
+                    listeners=listeners,
+                    scoreboard=scoreboard,
+                    rows=rows,
+                    caches=lambda: stores.caches.folder,
+                    keeper=keeper,
+                    import_timeout=config.import_timeout,
+                    prepare=_member_entry.setup_of(_facts(config)),
+                )
+                await _serve_generations(standing, plan, settings, config, task_status)
+
+
+async def _serve_generations(
+    environment: Environment,
+    plan: MemberPlan,
+    settings: Settings,
+    config: Config,
+    task_status: trio.TaskStatus[NurseryTree],
+) -> None:
+    async with open_generations(plan) as generations:
+        standing = dataclasses.replace(
+            environment,
+            placement=generations.place,
+            generations=generations,
+            sent=lambda: generations.current.sent,
+        )
+        no_app = Application(None, "wsgi", 1, multithread=False)  # the master runs none
+        tree = NurseryTree(no_app, generations.current.registry, settings, standing)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(tree.run)
+            _announce(plan.launcher.app, config.interface, config, tree.runtime)
+            task_status.started(tree)
 
 
 def _facts(config: Config) -> Facts | None:
@@ -343,60 +368,3 @@ def _lacks_ipv4(address: Address, bound: Sequence[Address], asked: Sequence[Addr
     if address.host != "::" or all_v4 in bound or not any(other.kind == "tcp" for other in asked):
         return ""
     return f" (IPv6 only; write :{address.port} for both)"
-
-
-def _settings(config: Config) -> Settings:
-    return Settings(
-        headcount=Headcount(
-            config.workers,
-            config.mule_pool.max,
-            config.spooler_options.count,
-            min_mules=config.mule_pool.min,
-            min_spoolers=0 if config.spooler_cheap else None,
-            farms=config.farms,
-            scripts=found_scripts(tuple(config.mule)),
-        ),
-        mule_idle=config.mule_pool.idle,
-        signal_queue=config.signal_queue,
-        message_queue=config.message_queue,
-        harakiri=config.harakiri,
-        mule_harakiri=config.mule_harakiri,
-        mercy=config.mercy,
-        drain_delay=config.drain_delay,
-        lifespan=config.lifespan,
-        http=HttpOptions(
-            limits=Limits(
-                max_header_size=config.max_header_size, max_headers=config.max_headers, max_body=config.max_body
-            ),
-            timeouts=config.http_timeouts,
-            websocket=config.websocket_options,
-            load=config.load_limits,
-            stream_ends=config.stream_ends,
-            access_log=not config.disable_logging,
-            log_format=() if config.log_format is None else parse_log_format(config.log_format),
-            cancel_on_disconnect=config.cancel_on_disconnect,
-            static=config.static_options,
-            forwarded_allow=tuple(config.forwarded_allow),
-            forwarded_headers=tuple(config.forwarded_headers),
-            proxy_protocol=tuple(config.proxy_protocol),
-            early_hints=config.early_hints,
-            catch_exceptions=config.catch_exceptions,
-            root_path=config.root_path,
-            manage_script_name=config.manage_script_name,
-            show_requests=bool(config.stats_addresses),
-        ),
-        zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
-        caches=config.caches,
-        queue=config.queue_options,
-        metrics=config.metrics,
-        locks=config.locks,
-        areas=config.sharedarea,
-        alarms=config.alarm_options,
-        access=config.access_rules,
-        node_timeout=config.node_timeout,
-        spooler=config.spooler_options,
-        stats=StatsOptions(http=config.stats_http, cores=config.threads or 1),
-        chain_reload=config.chain_reload,
-        recycling=config.recycling_limits,
-        options=uwsgi_options(config),
-    )

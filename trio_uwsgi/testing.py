@@ -41,6 +41,7 @@ import trio
 import trio.testing
 
 from trio_uwsgi._http.peer import Peer
+from trio_uwsgi._runtime.configured import settings_of
 from trio_uwsgi._runtime.placement import in_task, over_memory
 from trio_uwsgi._runtime.settings import Environment
 from trio_uwsgi._signals.ticker import WallClock, time_of_day
@@ -52,7 +53,7 @@ from trio_uwsgi._units.journal import Event, LoggingJournal, only_error
 from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.process import ProcessOptions
-from trio_uwsgi.serve import _serve_in, _settings
+from trio_uwsgi.serve import _serve_in
 from trio_uwsgi.uwsgi._base import default_registry
 
 if TYPE_CHECKING:
@@ -367,7 +368,7 @@ async def _open_members(
         members.environment = dataclasses.replace(
             environment(members.wait_until_idle), launcher=members.launcher(inherited)
         )
-        with served_by_members(registry, _settings(config).headcount):
+        with served_by_members(registry, settings_of(config).headcount):
             yield members
 
 

@@ -15,6 +15,7 @@ import trio
 
 from tests.docs.blocks import ROOT
 from trio_uwsgi import Cache, Config, Metric, Registry, sync, uwsgi
+from trio_uwsgi._program.app_import import Importing
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -191,6 +192,11 @@ async def test_every_error_is_as_the_guide_says(
     code = case.split("`")[1]
     text = said.split("`")[1]
     if "at import" in case:
+        with Importing(Config(), Registry()), pytest.raises(NotServing) as raised:
+            eval(code)
+        assert text == f"NotServing: {raised.value}"
+        return
+    if "before `serve`" in case:
         with ThreadPoolExecutor(1) as elsewhere, pytest.raises(NotServing) as raised:  # Trio runs in this thread
             elsewhere.submit(eval, code, globals()).result()
         assert text == f"NotServing: {raised.value}"

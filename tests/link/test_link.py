@@ -12,8 +12,8 @@ import pytest
 import trio
 from trio.testing import Sequencer, memory_stream_pair, wait_all_tasks_blocked
 
-from trio_uwsgi._link.frames import Answer, Begun, Deliver, Ended, Frame, Post, Raise, Ready, Stop, encode
-from trio_uwsgi._link.link import Link, StreamLink, direct_links
+from trio_uwsgi._link.frames import Alarm, Answer, Begun, Deliver, Ended, Frame, Post, Raise, Ready, Stop, encode
+from trio_uwsgi._link.link import Link, StoredLink, StreamLink, direct_links
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull
 
 WINDOW = 3
@@ -426,3 +426,18 @@ async def test_a_pipe_that_the_other_end_has_closed(sockets: Sockets) -> None:
     await sockets.link.run()
     assert [Begun(1)] == sockets.end.got
     sockets.link.send(Stop())  # its descriptor may be used by another file by now
+
+
+def test_the_link_of_an_import_keeps_what_is_sent() -> None:
+    """As many signals and messages as a window holds, in order, with all other frames."""
+    link = StoredLink(2)
+    frames = [Raise(1), Post(0, b"m"), Ready(), Alarm("a", "text")]
+    for frame in frames:
+        link.send(frame)
+    with pytest.raises(SignalQueueFull):
+        link.send(Raise(2))
+    with pytest.raises(MessageQueueFull):
+        link.send(Post(0, b"n"))
+    assert frames == link.sent
+    link.cut()
+    assert [] == link.sent

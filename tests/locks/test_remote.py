@@ -22,7 +22,8 @@ class House:
 
     def __init__(self, scoreboard: Scoreboard) -> None:
         self.scoreboard = scoreboard
-        self.keeper = LockKeeper(scoreboard, self._to_member)
+        self.keeper = LockKeeper(scoreboard)
+        self.keeper.send = self._to_member
         self.locks = {name: self._member(name) for name in "ab"}
         self.said: list[tuple[str, Frame]] = []
         self.held: list[Callable[[], None]] = []
@@ -240,3 +241,17 @@ async def test_a_unit_that_ends_holds_nothing(
     left.scope.cancel()
     for user in (following, neighbour):
         user.done.set()
+
+
+def test_an_import_has_locks_while_it_is_attended(house: House) -> None:
+    """It is granted them over its own line; at its end they go on to members."""
+    house.hold = False
+    granted: list[Frame] = []
+    with house.keeper.serving_import("import 1", granted.append):
+        house.keeper.obey("import 1", Lock(0, 5))
+        house.keeper.lock("a", 0, 1)
+        assert [Granted(0, 5)] == granted
+        assert ("import 1", []) == (house.keeper.holder(0), house.said)
+        house.hold = True
+    assert "a" == house.keeper.holder(0)
+    assert [("a", Granted(0, 1))] == house.said

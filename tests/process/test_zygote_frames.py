@@ -16,6 +16,7 @@ from trio_uwsgi._process.zygote_frames import (
     Imported,
     ImportFailed,
     Retire,
+    Sent,
     ZygoteFrame,
     ZygoteFrameReader,
     encode,
@@ -24,7 +25,19 @@ from trio_uwsgi._process.zygote_frames import (
 pytestmark = pytest.mark.pure
 
 FRAMES: list[ZygoteFrame] = [
-    Hello(["prog", "-x"], ["object", "a.b", "app", False], "m:main", "", {"a": [1, None]}, "m:describe", False, 1.5),
+    Hello(
+        argv=["prog", "-x"],
+        app=["object", "a.b", "app", False],
+        main="m:main",
+        prepare="",
+        setup={"a": [1, None]},
+        describe="m:describe",
+        importing="m:importing",
+        lazy=False,
+        grace=1.5,
+        count=2,
+    ),
+    Sent(b"\0\0"),
     Imported(10, 0.25, 3, ["MainThread", "pool"], bytes(range(256))),
     ImportFailed("importing a failed: ValueError: \udcff", "Traceback ..."),
     Fork(1, "worker1", {"slot": 1}, 0),

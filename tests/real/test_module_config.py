@@ -26,6 +26,7 @@ from trio_uwsgi.errors import BootError, ConfigError
 pytestmark = pytest.mark.real
 
 _PREPARE = "trio_uwsgi._member_entry:prepare"
+_REHEARSING = "trio_uwsgi._member_entry:rehearsing"
 UID, GID = (65534, 65533) if os.getuid() == 0 else (os.getuid(), os.getgid())
 ROOT = Path(command.__file__).parent.parent
 APP = "def app(environ, start_response): return 'served'\n"
@@ -245,7 +246,7 @@ def test_a_module_that_cannot_be_imported(text: str, message: str, capsys: pytes
     assert 4 == command.main(["shop:app", "-p", "1"], Serve())
     assert message in capsys.readouterr().err.splitlines()[-1]
     with pytest.raises(BootError) as caught:
-        _module_config.config_read_elsewhere("shop:app", None, None, _PREPARE, {})
+        _module_config.config_read_elsewhere("shop:app", None, None, _PREPARE, {}, _REHEARSING, Config())
     assert ("shop.py" in str(caught.value.__cause__)) == ("os._exit" not in text)
 
 
@@ -279,7 +280,7 @@ def test_another_user_imports_it(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(
             ConfigError, match="the config of greedy sets gid and pidfile, which code that runs as another"
         ):
-            _module_config.config_read_elsewhere("greedy", UID, GID, _PREPARE, {})
+            _module_config.config_read_elsewhere("greedy", UID, GID, _PREPARE, {}, _REHEARSING, Config())
         monkeypatch.chdir("/")
 
 

@@ -271,7 +271,7 @@ def test_an_interrupt_cancels_the_call() -> None:
     with pytest.raises(trio.RunFinishedError):
         threads.token.run_sync_soon(scope.cancel)
     with pytest.raises(NotServing, match="which has stopped"):
-        AppThread(threads, "late").run("sync.wait(f)", trio.sleep, 0)
+        AppThread(threads).run("sync.wait(f)", trio.sleep, 0)
 
 
 async def test_stopping_outlives_the_member(nursery: trio.Nursery) -> None:

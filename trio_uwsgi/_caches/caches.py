@@ -184,8 +184,10 @@ class Caches:
         self._specs = specs
         self._now = now
         self._shared = shared
+        self._joins = not isinstance(shared, bool)
         self._folder: SharedFolder | None = None
         self._caches: dict[str, LocalCache] = {}
+        self._is_open = False
 
     @property
     def folder(self) -> Path | None:
@@ -227,33 +229,49 @@ class Caches:
         """The largest `max_value` of all caches, in bytes."""
         return max((spec.max_value for spec in self._specs), default=0)
 
+    def open(self) -> None:
+        """Open the caches, unless they are open. `close` closes them, also after a failure.
+
+        Raises:
+            BootError: a store cannot be opened.
+        """
+        if self._is_open:
+            return
+        self._is_open = True
+        if not isinstance(self._shared, bool):
+            self._folder = SharedFolder(Path(self._shared))
+        elif self._shared:
+            self._folder = SharedFolder.make()
+        for spec in self._specs:
+            self._caches[spec.name] = LocalCache(spec, self._now, self._folder)
+
+    def close(self) -> None:
+        """Close the caches, unless they are closed."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        for cache in self._caches.values():
+            if cache._file is not None:
+                cache._file.close(sync=cache.spec.store is not None and not self._joins)
+        if self._folder is not None:
+            self._folder.close() if self._joins else self._folder.remove()
+
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open the caches, wait until cancelled, close them.
 
         Raises:
             BootError: a store cannot be opened.
         """
-        joins = False
         try:
-            if not isinstance(self._shared, bool):
-                joins = True
-                self._folder = SharedFolder(Path(self._shared))
-            elif self._shared:
-                self._folder = SharedFolder.make()
+            self.open()
             async with trio.open_nursery() as nursery:
-                for spec in self._specs:
-                    cache = self._caches[spec.name] = LocalCache(spec, self._now, self._folder)
-                    if cache._file is not None and spec.store_sync and not joins:
-                        nursery.start_soon(_sync, cache._file, spec.store_sync)
+                for cache in self._caches.values():
+                    if cache._file is not None and cache.spec.store_sync and not self._joins:
+                        nursery.start_soon(_sync, cache._file, cache.spec.store_sync)
                 task_status.started()
                 await trio.sleep_forever()
         finally:
-            for spec in self._specs:
-                opened = self._caches.get(spec.name)
-                if opened is not None and opened._file is not None:
-                    opened._file.close(sync=spec.store is not None and not joins)
-            if self._folder is not None:
-                self._folder.close() if joins else self._folder.remove()
+            self.close()
 
 
 async def _sync(store: Store | SharedRules, seconds: float) -> None:

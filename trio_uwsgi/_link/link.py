@@ -23,7 +23,7 @@ from trio_uwsgi._link.frames import Answer, Frame, FrameReader, Post, Raise, enc
 from trio_uwsgi._system.close_on_fork import close_in_forked_children
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull, UwsgiError
 
-__all__ = ["Link", "StreamLink", "direct_links"]
+__all__ = ["Link", "StoredLink", "StreamLink", "direct_links"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -64,6 +64,35 @@ def _ignore(frame: Frame) -> None:
 def direct_links(master: Obey, member: Obey) -> tuple[Link, Link]:
     """The two ends of a link between tasks: the member's, whose frames the master obeys, and the master's."""
     return _DirectLink(master), _DirectLink(member)
+
+
+class StoredLink:
+    """The link of an import, while the members that its frames are for do not run yet: keeps what is sent.
+
+    Args:
+        window: how many `Raise` and `Post` frames it keeps; more are refused, as by `StreamLink`.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._counted = 0
+        self.sent: list[Frame] = []
+
+    def send(self, frame: Frame) -> None:
+        if isinstance(frame, Raise | Post):
+            if self._counted >= self._window:
+                raise _full(frame, self._window)
+            self._counted += 1
+        self.sent.append(frame)
+
+    def cut(self) -> None:
+        self.sent.clear()
+
+
+def _full(frame: Raise | Post, window: int) -> UwsgiError:
+    if isinstance(frame, Raise):
+        return SignalQueueFull(frame.signum, "the master", window)
+    return MessageQueueFull("the master", window)
 
 
 class StreamLink:
@@ -112,9 +141,7 @@ class StreamLink:
         data = encode(frame)
         if isinstance(frame, Raise | Post):
             if self._unanswered >= self._window:
-                if isinstance(frame, Raise):
-                    raise SignalQueueFull(frame.signum, "the master", self._window)
-                raise MessageQueueFull("the master", self._window)
+                raise _full(frame, self._window)
             self._unanswered += 1
         if self._outgoing or self._writing or not self._write_now(data):
             self._outgoing.append(data)

@@ -7,8 +7,9 @@ ends. Whether a lock is held is also in shared memory (`_link/scoreboard.py`), s
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import outcome
@@ -112,20 +113,32 @@ class RemoteLocks:
 class LockKeeper:
     """The master's side: the table of the locks of all members.
 
+    `send` sends a frame to the member of this name; the master sets it. Imports have senders of their own.
+
     Args:
         scoreboard: gets the locks that are held.
-        send: sends a frame to the member of this name.
     """
 
-    def __init__(self, scoreboard: Scoreboard, send: Callable[[str, Frame], None]) -> None:
+    def __init__(self, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._send = send
+        self.send: Callable[[str, Frame], None]
+        self._imports: dict[str, Callable[[Frame], None]] = {}
         self._table: LockTable[tuple[str, int]] = LockTable()
 
     def holder(self, number: int) -> str | None:
         """The member that holds a lock; None if it is free."""
         holder = self._table.holder(number)
         return None if holder is None else holder[0]
+
+    @contextlib.contextmanager
+    def serving_import(self, name: str, send: Callable[[Frame], None]) -> Iterator[None]:
+        """During the body, an import of this name may hold locks, and `send` sends a frame to it."""
+        self._imports[name] = send
+        try:
+            yield
+        finally:
+            del self._imports[name]
+            self.forget_member(name)
 
     def obey(self, member: str, frame: Lock | Unlock | Forget) -> None:
         """Handle a member's request."""
@@ -141,7 +154,7 @@ class LockKeeper:
         """A member requests a lock."""
         if self._table.take(number, (member, ident)):
             self._scoreboard.set_locked(number, True)
-            self._send(member, Granted(number, ident))
+            self._grant(member, number, ident)
 
     def unlock(self, member: str, number: int, ident: int) -> None:
         """A member releases a lock."""
@@ -167,4 +180,11 @@ class LockKeeper:
         if following is None:
             self._scoreboard.set_locked(number, False)
         else:
-            self._send(following[0], Granted(number, following[1]))
+            self._grant(following[0], number, following[1])
+
+    def _grant(self, member: str, number: int, ident: int) -> None:
+        granted = Granted(number, ident)
+        if (send := self._imports.get(member)) is not None:
+            send(granted)
+        else:
+            self.send(member, granted)

@@ -35,16 +35,16 @@ class Metrics:
         self._places = {spec.name: place for place, spec in enumerate(specs)}
         self._initial = [spec.initial_value for spec in specs]
         self._numbers = Numbers(self._initial, None)
+        self._is_open = False  # in shared memory
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Open the numbers, wait until cancelled, close them.
+    def open(self) -> None:
+        """Open the numbers in shared memory, where processes share them, unless they are open.
 
         Raises:
             BootError: there is no room for them in shared memory.
         """
         folder = self._folder()
-        if not self._specs or folder is None:
-            task_status.started()
+        if not self._specs or folder is None or self._is_open:
             return
         path = folder / "metrics"
         try:
@@ -54,11 +54,28 @@ class Metrics:
                 f"the shared memory of metrics, {path}, cannot be opened: {error.strerror}; make the shared memory "
                 f"larger, or run members as tasks, without --processes"
             ) from error
+        self._is_open = True
+
+    def close(self) -> None:
+        """Close the shared memory, if it is open."""
+        if self._is_open:
+            self._is_open = False
+            self._numbers.close()
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open the numbers, wait until cancelled, close them.
+
+        Raises:
+            BootError: there is no room for them in shared memory.
+        """
+        self.open()
+        task_status.started()
+        if not self._is_open:
+            return
         try:
-            task_status.started()
             await trio.sleep_forever()
         finally:
-            self._numbers.close()
+            self.close()
 
     def get(self, name: str) -> int:
         """The number of a metric.

@@ -12,7 +12,9 @@ The master's side:
     `generation.py`          one version of the application's code, and its members
     `launcher.py`            where zygotes come from; `zygote_start.py`: how one is started
     `zygote_control.py`      a zygote as a context manager; `child.py`: one child process of it
+    `member_plan.py`         what the members of a generation have in common
     `member_start.py`        the master's state of a member's process until it serves
+    `import_line.py`         the locks of an import in another process
     `watchdog_rules.py`             when an event loop counts as blocked (pure)
     `watchdog.py`            kills members whose event loop is blocked
 
@@ -20,6 +22,7 @@ Between the two: `zygote_frames.py` (pure) and `zygote_channel.py`.
 
 In the other process:
 
+    `member_setup.py`        what the master tells it
     `zygote.py`              the zygote
     `child_main.py`          a child, from the fork to the end of its process
     `member_process.py`      the member in it: its link, its shared memory, its clock

@@ -8,20 +8,20 @@ replaced, and its members keep running. What the application declared is the gen
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import math
 import os
+import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 import trio
 
 from trio_uwsgi._http.certificates import renew_certificates
 from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Ready, SpoolerFrequency
+from trio_uwsgi._process.import_line import attend_import
 from trio_uwsgi._process.loader import import_took_too_long
-from trio_uwsgi._process.member_process import Setup
 from trio_uwsgi._process.member_start import MemberLink, SharedFrequency, Start
 from trio_uwsgi._process.watchdog import Watchdog
 from trio_uwsgi._process.zygote_control import (
@@ -41,18 +41,13 @@ from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import BootError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from trio_uwsgi._http.listeners import Listener
-    from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._process.child import Child
-    from trio_uwsgi._process.launcher import Launcher
+    from trio_uwsgi._process.member_plan import MemberPlan
     from trio_uwsgi._runtime.master import Master
     from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._runtime.settings import Settings
 
-__all__ = ["Generation", "Generations", "MemberPlan", "open_generations"]
+__all__ = ["Generation", "Generations", "open_generations"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -65,22 +60,6 @@ ZYGOTE_RESTART_DELAY = 1.0
 # Seconds from the end of its link to SIGKILL. A member's process bounds its own end (`_system/interpreter_exit.py`), so
 # this is only for one that fails to do so.
 END_TIMEOUT = AFTER_A_FAILURE + 2
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MemberPlan:
-    """What the members of a generation have in common: settings, the workers' listeners, and how processes start."""
-
-    launcher: Launcher
-    interface: Literal["auto", "wsgi", "asgi"]
-    threads: int
-    lazy: bool
-    settings: Settings
-    listeners: Sequence[Listener]
-    scoreboard: Scoreboard
-    rows: Mapping[str, int]
-    import_timeout: float = 0
-    prepare: Mapping[str, object] = dataclasses.field(default_factory=dict)  # passed to `prepare` of the entry
 
 
 class Generation:
@@ -98,7 +77,7 @@ class Generation:
         self._retired = False
         self._scope = trio.CancelScope()
         self.registry: Registry
-        self.caches: Callable[[], Path | None]  # the caches' folder, once the master has opened them
+        self.sent: Sequence[Frame] = ()  # by the import, to the master
         self.frequency: SharedFrequency
         self.children: dict[str, Child] = {}
 
@@ -118,6 +97,7 @@ class Generation:
             self._zygote = zygote = await nursery.start(self._run_zygote)
             imported.set()
             self.registry = declared(zygote.imported.described)
+            self.sent = zygote.sent
             if self._plan.launcher.watched:
                 nursery.start_soon(self._watchdog.serve)
             task_status.started()
@@ -138,8 +118,15 @@ class Generation:
             app=launcher.app,
             main=f"{launcher.entry}:main",
             prepare=f"{launcher.entry}:prepare",
-            setup={**_logging_setup(), **self._plan.prepare, "is_a_reload": self._is_a_reload},
+            setup={
+                **_logging_setup(),
+                **self._plan.prepare,
+                "is_a_reload": self._is_a_reload,
+                "import": self._plan.import_setup().to_json(),
+            },
             describe=f"{launcher.entry}:describe_application",
+            importing=f"{launcher.entry}:importing",
+            attended=None if self._plan.lazy else self._attended,
             lazy=self._plan.lazy,
             start_timeout=self._plan.import_timeout or math.inf,
             start_zygote=launcher.start_zygote,
@@ -148,34 +135,21 @@ class Generation:
             task_status.started(zygote)
             await zygote.ended.wait()  # which may be long after its death: its members keep running
 
-    def _setup(self, instance: MemberInstance, listeners: Sequence[Listener]) -> Setup:
-        plan, slot = self._plan, instance.slot
-        assert slot.kind != "master"
-        return Setup(
-            kind=slot.kind,
-            number=slot.number,
-            row=instance.name,
-            replacement=instance.replacement,
-            rows=plan.rows,
-            settings=plan.settings,
-            interface=plan.interface,
-            threads=plan.threads,
-            lazy=plan.lazy,
-            protocols=[listener.protocol for listener in listeners],
-            certificates=[None if listener.tls is None else listener.tls.certificates for listener in listeners],
-            caches=str(self.caches()),
-            master_pid=os.getpid(),
-        )
+    @contextlib.asynccontextmanager
+    async def _attended(self) -> AsyncIterator[Sequence[int]]:
+        """During the body, grant an import the locks that it asks for; gives the descriptors that it needs."""
+        async with attend_import(self._plan.keeper) as line:
+            yield [self._plan.scoreboard.descriptor, line.fileno()]
 
-    async def _fork(self, master: Master, instance: MemberInstance) -> Child:
-        """Fork a process for a member, from the current zygote or from its replacement."""
+    async def _fork(self, master: Master, instance: MemberInstance, line: socket.socket | None) -> Child:
+        """Fork a process for a member, from the current zygote or from its replacement. `line` is for its import."""
         slot = instance.slot
         # While the runtime stops, a worker may still start for queued signals, but not to accept connections.
         serves = slot.kind == "worker" and not master.is_stopping(slot)
         listeners = self._plan.listeners if serves else ()
-        setup = self._setup(instance, listeners).to_json()
+        setup = self._plan.setup(instance, listeners).to_json()
         with contextlib.ExitStack() as copies:  # the listeners may be closed before they have been sent
-            descriptors = [self._plan.scoreboard.descriptor]
+            descriptors = [self._plan.scoreboard.descriptor, *([] if line is None else [line.fileno()])]
             for listener in listeners:
                 descriptors.append(os.dup(listener.socket.fileno()))
                 copies.callback(os.close, descriptors[-1])
@@ -212,14 +186,25 @@ class Generation:
             self._scope.cancel()
 
     async def _run_in_process(self, master: Master, instance: MemberInstance, window: int) -> Ending:
+        if not self._plan.lazy:
+            return await self._fork_and_run(master, instance, window, None)
+        async with attend_import(self._plan.keeper) as line:
+            return await self._fork_and_run(master, instance, window, line)
+
+    async def _fork_and_run(
+        self, master: Master, instance: MemberInstance, window: int, line: socket.socket | None
+    ) -> Ending:
         try:
-            child = await self._fork(master, instance)
+            child = await self._fork(master, instance, line)
         except ForkRefused as error:
             if master.all_ready.is_set():
                 return Died(str(error))
             return self._cannot_start(instance, BootFailed(f"{error}; repair that, or {TASKS_NEED_NONE}", ""))
         except ZygoteDied as error:
             return Died(str(error))
+        finally:
+            if line is not None:
+                line.close()
         async with child:
             self.children[instance.name] = child
             try:
@@ -331,7 +316,7 @@ def _logging_setup() -> dict[str, object]:
 
 
 class Generations:
-    """The generation that serves, and its replacement in a reload. `caches` and `frequency` are as in `Generation`."""
+    """The generation that serves, and its replacement in a reload. `frequency` is as in `Generation`."""
 
     def __init__(self, plan: MemberPlan, nursery: trio.Nursery) -> None:
         self._plan = plan
@@ -339,7 +324,6 @@ class Generations:
         self._running: dict[Generation, None] = {}
         self.frequency = SharedFrequency()
         self.current: Generation
-        self.caches: Callable[[], Path | None]
 
     def renew_certificates(self) -> None:
         """Read the listeners' certificates again, for members that start from now on."""
@@ -353,7 +337,6 @@ class Generations:
         Cancellation: nothing is left.
         """
         generation = Generation(self._plan, is_a_reload=hasattr(self, "current"))
-        generation.caches = lambda: self.caches()
         generation.frequency = self.frequency
         try:
             await self._nursery.start(self._serve, generation)

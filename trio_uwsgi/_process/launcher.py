@@ -19,12 +19,16 @@ class Launcher:
 
     Args:
         app: the application's name, for its import and for the log.
-        entry: the module of the functions that a zygote calls: `prepare`, `describe_application`, `main`.
+        entry: the module of the functions that a zygote calls: `prepare`, `importing`, `describe_application`,
+            `main`.
         start_zygote: starts a zygote.
         watched: whether the watchdog kills members whose event loop is blocked.
+        imports: whether a zygote is a new process that imports the application. A test's is a fork of this one, which
+            must not inherit open stores.
     """
 
     app: AppReference
     entry: str
     start_zygote: StartZygote = start_zygote
     watched: bool = True
+    imports: bool = True

@@ -7,19 +7,14 @@ ends, the master has ended or wants this process to end: everything is cancelled
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import dataclasses
 import logging
 import math
-import pickle
-import random
 import signal
 import socket
-import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
@@ -39,36 +34,34 @@ from trio_uwsgi._link.frames import (
     SpoolerFrequency,
 )
 from trio_uwsgi._link.link import StreamLink
-from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.remote import RemoteLocks
 from trio_uwsgi._process.child_main import set_posix_signals
 from trio_uwsgi._process.forced_exit import bounded_end, failures_reported
-from trio_uwsgi._process.heartbeat_loop import HeartbeatLoop, beat
+from trio_uwsgi._process.heartbeat_loop import HeartbeatLoop
+from trio_uwsgi._process.member_setup import MemberEnvironment, Setup, import_phase, open_scoreboard
 from trio_uwsgi._process.zygote import application
 from trio_uwsgi._runtime.declarations import describe
 from trio_uwsgi._runtime.member_factory import MemberFactory
 from trio_uwsgi._runtime.member_instance import MemberInstance
 from trio_uwsgi._runtime.placement import in_task
-from trio_uwsgi._runtime.settings import Environment, Settings, Shared
+from trio_uwsgi._runtime.settings import Environment, Shared
 from trio_uwsgi._runtime.slots import Slot
 from trio_uwsgi._runtime.worker import Application
-from trio_uwsgi._shared_areas.rules import memory_size
 from trio_uwsgi._signals.file_monitor import FileMonitor
-from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
 from trio_uwsgi._system.process_titles import set_title
 from trio_uwsgi._units.heartbeat import Heartbeat
-from trio_uwsgi._units.journal import Journal, LoggingJournal, only_error
+from trio_uwsgi._units.journal import only_error
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.certificates import Certificates
+    from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._signals.timer import Timer
     from trio_uwsgi._units.unit import Member
 
-__all__ = ["CANNOT_START", "MemberEnvironment", "Setup", "main", "prepare"]
+__all__ = ["CANNOT_START", "main", "prepare"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -80,95 +73,71 @@ _EXIT_MARGIN = 0.15
 _STOP_ANNOUNCED = 1.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """The settings of a member's process. `rows` are the scoreboard's rows of all members, by name, and `row` is the
-    name of this one's. `protocols` and `certificates` are those of the listeners. `replacement`: another instance holds
-    the slot. `lazy`: this process has to import the application.
-    """
-
-    kind: Literal["worker", "mule", "spooler"]
-    number: int
-    row: str
-    replacement: bool
-    rows: Mapping[str, int]
-    settings: Settings
-    interface: Literal["auto", "wsgi", "asgi"]
-    threads: int
-    lazy: bool
-    protocols: Sequence[Literal["http", "uwsgi"]]
-    certificates: Sequence[Certificates | None]
-    caches: str
-    master_pid: int
-
-    def to_json(self) -> str:
-        """As a JSON value. Pickle is safe: the socket connects only processes of this server."""
-        return base64.b64encode(pickle.dumps(self)).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> Setup:
-        """The reverse of `to_json`."""
-        setup = pickle.loads(base64.b64decode(text))
-        assert isinstance(setup, cls)
-        return setup
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class MemberEnvironment:
-    """What tests replace in a member's process: as in `Environment`, and the clock of its event loop (None: the
-    system's), and the task that repeats the heartbeat.
-    """
-
-    journal: Journal = dataclasses.field(default_factory=LoggingJournal)
-    wall: WallClock = dataclasses.field(default_factory=lambda: WallClock(time.time))
-    chance: Callable[[], float] = random.SystemRandom().random  # the application may seed the shared generator
-    clock: trio.abc.Clock | None = None
-    run_heartbeat: Callable[[HeartbeatLoop], Awaitable[None]] = beat
-
-
 def prepare(setup: Any) -> None:
     """In a zygote, before the application is imported: log as the master does."""
     logging.basicConfig(level=setup["level"], format=setup["format"])
 
 
 def main(
-    descriptors: list[int], setup: str, registry: Registry, member_environment: MemberEnvironment = MemberEnvironment()
+    descriptors: list[int],
+    setup: str,
+    registry: Registry,
+    member_environment: MemberEnvironment = MemberEnvironment(),  # noqa: B008  # frozen
 ) -> float:
     """Run the member. The process ends when this returns, within the seconds that this returns."""
     settings = Setup.from_json(setup)
     set_title(f"{settings.kind} {settings.number}")
-    failure = _import() if settings.lazy else None
+    process = _Process(descriptors, settings, registry, member_environment)
+    if settings.lazy:
+        process.import_application()
     with failures_reported():
-        exit_seconds: float | None = trio.run(
-            _run, descriptors, settings, registry, member_environment, failure, clock=member_environment.clock
-        )
+        exit_seconds: float | None = trio.run(process.run, clock=member_environment.clock)
     if exit_seconds is None:
         raise SystemExit(CANNOT_START)
     return exit_seconds
 
 
-def _import() -> BootError | None:
-    """Import the application outside of Trio, because it may run a loop of its own. A failure is reported later."""
-    try:
-        application()
-    except BootError as error:
-        return error
-    set_posix_signals()  # the import may have set others
-    return None
+class _Process:
+    """The parts of `main`. `failure` says why the application could not be imported, and `sent` is what its import has
+    sent to the master.
+    """
 
+    def __init__(
+        self, descriptors: list[int], setup: Setup, registry: Registry, member_environment: MemberEnvironment
+    ) -> None:
+        self._setup = setup
+        self._registry = registry
+        self._member_environment = member_environment
+        ctl, memory, *rest = descriptors
+        self._line, sockets = (rest[0], rest[1:]) if setup.lazy else (-1, rest)
+        self._ctl, self._sockets = ctl, sockets
+        self._scoreboard = open_scoreboard(memory, setup)
+        self._failure: BootError | None = None
+        self._sent: Sequence[Frame] = ()
 
-async def _run(
-    descriptors: list[int],
-    setup: Setup,
-    registry: Registry,
-    member_environment: MemberEnvironment,
-    failure: BootError | None,
-) -> float | None:
-    """Run the member; returns the seconds for the interpreter's shutdown, None if the member could not start."""
-    process = _MemberProcess(setup, registry, member_environment, _Inherited.of(descriptors, setup))
-    with bounded_end(setup.settings.mercy, lambda: 1) as bound:
-        await process.run(failure, bound)
-    return None if process.failed else process.seconds_left()
+    def import_application(self) -> None:
+        """Import the application outside of Trio, because it may run a loop of its own. A failure is reported later."""
+        setup = self._setup
+        phase = import_phase(
+            setup, self._registry, self._member_environment, self._scoreboard, self._line, (setup.kind, setup.number)
+        )
+        try:
+            with phase:
+                application()
+        except BootError as error:
+            self._failure = error
+            return
+        self._sent = phase.sent
+        set_posix_signals()  # the import may have set others
+
+    async def run(self) -> float | None:
+        """Run the member; gives the seconds for the interpreter's shutdown, None if the member could not start."""
+        setup = self._setup
+        inherited = _Inherited.of(self._ctl, self._scoreboard, self._sockets, setup)
+        process = _MemberProcess(setup, self._registry, self._member_environment, inherited)
+        with bounded_end(setup.settings.mercy, lambda: 1) as bound:
+            await process.run(self._failure, self._sent, bound)
+        return None if process.failed else process.seconds_left()
 
 
 class _Inherited(NamedTuple):
@@ -179,11 +148,7 @@ class _Inherited(NamedTuple):
     listeners: list[Listener]
 
     @classmethod
-    def of(cls, descriptors: list[int], setup: Setup) -> _Inherited:
-        ctl, memory, *sockets = descriptors
-        settings = setup.settings
-        areas = [memory_size(size) for size in settings.areas]
-        scoreboard = Scoreboard(memory, len(setup.rows), settings.locks + 1, areas)
+    def of(cls, ctl: int, scoreboard: Scoreboard, sockets: Sequence[int], setup: Setup) -> _Inherited:
         listeners = []
         for descriptor, protocol, read in zip(sockets, setup.protocols, setup.certificates, strict=True):
             listener = Listener(socket.socket(fileno=descriptor))
@@ -250,8 +215,10 @@ class _MemberProcess:
             return AFTER_A_FAILURE
         return max(self._inbox.deadline(_EXIT_MARGIN) - trio.current_time(), 0.05)
 
-    async def run(self, failure: BootError | None, bound: Callable[[], Awaitable[None]]) -> None:
-        """Run the member until it has to stop, or the link ends. With a failure only report that."""
+    async def run(self, failure: BootError | None, sent: Sequence[Frame], bound: Callable[[], Awaitable[None]]) -> None:
+        """Run the member until it has to stop, or the link ends. With a failure only report that. `sent` is for the
+        master, from the import.
+        """
         async with trio.open_nursery() as nursery:
             self._everything = nursery.cancel_scope
             nursery.start_soon(bound)
@@ -259,7 +226,7 @@ class _MemberProcess:
             try:
                 if failure is not None:
                     raise failure
-                await self._run_member()
+                await self._run_member(sent)
             except* (BootError, ConfigError) as group:
                 error = only_error(group)
                 self.failed = True
@@ -278,7 +245,7 @@ class _MemberProcess:
         else:
             self._member.timers.add(declared)
 
-    async def _run_member(self) -> None:
+    async def _run_member(self, sent: Sequence[Frame]) -> None:
         setup = self._setup
         member_factory = MemberFactory(self._application(), self._registry, setup.settings, self._environment)
         if setup.lazy:
@@ -301,6 +268,7 @@ class _MemberProcess:
         async with trio.open_nursery() as services:
             services.start_soon(self._run_heartbeat, HeartbeatLoop(self._row, member_factory, member))
             services.start_soon(self._obey_sigterm)
+            services.start_soon(self._send_when_in_force, sent)
             await services.start(member_factory.services.caches.serve)
             await services.start(member_factory.services.queue.serve)
             await services.start(member_factory.services.metrics.serve)
@@ -337,6 +305,12 @@ class _MemberProcess:
             yield
             # Before the master cancels this process at the end of the mercy, so that what hangs is logged.
             await lifespan.shutdown(max(member.inbox.deadline(_EXIT_MARGIN) - trio.current_time(), 0))
+
+    async def _send_when_in_force(self, sent: Sequence[Frame]) -> None:
+        """Send what the import has sent, once the declarations of its code are in force."""
+        await self._member.inbox.holds_slot.wait()
+        for frame in sent:
+            self._send(frame)
 
     async def _obey_sigterm(self) -> None:
         """On SIGTERM, ask the master for a replacement, and drain when that serves. A second one cancels everything:

@@ -42,6 +42,7 @@ import traceback
 from collections import deque
 from typing import Any, NamedTuple, NoReturn
 
+from trio_uwsgi._link.frames import encode as encode_for_member
 from trio_uwsgi._process.app_name import AppReference, mark_child_process
 from trio_uwsgi._process.child_main import (
     ChildSpec,
@@ -61,6 +62,7 @@ from trio_uwsgi._process.zygote_frames import (
     Imported,
     ImportFailed,
     Retire,
+    Sent,
     ZygoteFrame,
     ZygoteFrameReader,
     encode,
@@ -101,6 +103,7 @@ def become_subreaper() -> None:
 
 
 # ----- the application of this process
+
 
 _hello: Hello | None = None
 _application: Any = None
@@ -204,7 +207,7 @@ class _Zygote:
         while not self._frames:
             if not self._receive():
                 return False
-        hello, _ = self._frames.popleft()
+        hello, descriptors = self._frames.popleft()
         assert isinstance(hello, Hello)
         _apply_hello(hello)
         set_title("zygote")
@@ -213,7 +216,7 @@ class _Zygote:
         described = b""
         try:
             if not hello.lazy:
-                app = application()
+                app = self._import(hello, descriptors)
                 pkgutil.resolve_name(hello.main)  # so that its module is imported once, not in every child
                 if hello.describe:
                     described = pkgutil.resolve_name(hello.describe)(app)
@@ -231,6 +234,16 @@ class _Zygote:
         tasks = len(os.listdir("/proc/self/task"))
         self._send(Imported(os.getpid(), time.monotonic() - began, tasks, threads, described))
         return True
+
+    def _import(self, hello: Hello, descriptors: list[int]) -> Any:
+        if not hello.importing or _application is not None:
+            close_all(descriptors)
+            return application()
+        with pkgutil.resolve_name(hello.importing)(descriptors, hello.setup) as phase:
+            app = application()
+        for frame in phase.sent:
+            self._send(Sent(encode_for_member(frame)))
+        return app
 
     # ----- forking and reaping
 

@@ -61,8 +61,9 @@ class ZygoteChannel:
         self._frames: deque[tuple[ZygoteFrame, list[int]]] = deque()
         self._turn = trio.Lock()
 
-    async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Send the whole frame, also when cancelled: after half a frame the channel would be useless.
+    async def send(self, data: bytes, descriptors: Sequence[int] = (), *, first: bytes = b"") -> None:
+        """Send the whole frame, also when cancelled: after half a frame the channel would be useless. `first` is sent
+        before it, and apart from it: what reads that would drop descriptors which come beside it.
 
         Raises:
             ZygoteDied: the zygote has ended or does not read.
@@ -70,6 +71,8 @@ class ZygoteChannel:
         try:
             with trio.move_on_after(ANSWER, shield=True) as whole:
                 async with self._turn:
+                    if first:
+                        await self._send(memoryview(first), ())
                     await self._send(memoryview(data), descriptors)
         except (OSError, trio.ClosedResourceError) as error:
             raise ZygoteDied("the zygote has ended") from error

@@ -16,16 +16,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+from trio_uwsgi._link.frames import Frame as MemberFrame
+from trio_uwsgi._link.frames import FrameReader as MemberFrameReader
 from trio_uwsgi._process.child import KILL_TIMEOUT, Child, ExitStatus
 from trio_uwsgi._process.loader import import_took_too_long
 from trio_uwsgi._process.zygote import become_subreaper, sys_path_line
@@ -39,10 +39,11 @@ from trio_uwsgi._process.zygote_frames import (
     Imported,
     ImportFailed,
     Retire,
+    Sent,
     ZygoteFrame,
     encode,
 )
-from trio_uwsgi._process.zygote_start import StartZygote, ZygoteProcess, check_threads, start_zygote
+from trio_uwsgi._process.zygote_start import Plan, ZygoteProcess, check_threads
 from trio_uwsgi._system.pidfds import send_signal
 from trio_uwsgi._system.subreaper import OWN_CHILDREN, children_of
 from trio_uwsgi._units.stack_dumps import STACKS
@@ -59,8 +60,6 @@ __all__ = [
     "open_zygote",
 ]
 
-if TYPE_CHECKING:
-    from trio_uwsgi._process.app_name import AppReference
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -84,35 +83,6 @@ class RemoteTraceback(Exception):
         return f'\n"""\n{self.args[0]}"""'
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a zygote imports and runs. Functions are named as `module:attribute`; "" is none.
-
-    Args:
-        app: the application's name.
-        main: called in each child as `main(descriptors, setup)`; the first descriptor is the child's end of `ctl`.
-        prepare, setup: `prepare(setup)` is called before the application is imported; `setup` is a JSON value.
-        describe: `describe(application)` gives the bytes of `Zygote.imported.described`.
-        lazy: the zygote does not import the application; each child is a new interpreter that does (`application()`).
-        threads: "refuse" or "allow" an application that starts threads when it is imported. Children do not have these
-            threads, and the locks that they held stay locked.
-        start_timeout: seconds for the import.
-        orphan_grace: seconds that children have to end when the master dies.
-        start_zygote: starts the zygote's process.
-    """
-
-    app: AppReference
-    main: str
-    prepare: str = ""
-    setup: Any = None  # a JSON value
-    describe: str = ""
-    lazy: bool = False
-    threads: Literal["refuse", "allow"] = "refuse"
-    start_timeout: float = math.inf
-    orphan_grace: float = 1.0
-    start_zygote: StartZygote = start_zygote
-
-
 @dataclasses.dataclass(slots=True)
 class _PendingFork:
     """A child that was requested from the zygote and is not running yet."""
@@ -126,12 +96,20 @@ class _PendingFork:
 
 
 class Zygote:
-    """A running zygote; see `open_zygote`. `imported` is the frame that it sent when it was ready, `died` is set at its
-    end, and `ended` when all of its children have ended, too.
+    """A running zygote; see `open_zygote`. `imported` is the frame that it sent when it was ready, and `sent` has what
+    the import sent to the master. `died` is set at its end, and `ended` when all of its children have ended, too.
     """
 
-    def __init__(self, plan: Plan, process: ZygoteProcess, channel: ZygoteChannel, imported: Imported) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        process: ZygoteProcess,
+        channel: ZygoteChannel,
+        imported: Imported,
+        sent: Sequence[MemberFrame],
+    ) -> None:
         self.imported = imported
+        self.sent = sent
         self.died = trio.Event()
         self.ended = trio.Event()
         self._plan = plan
@@ -317,8 +295,8 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
     Cancellation: no process is left, after `Plan.orphan_grace` seconds and a little.
     """
     become_subreaper()
-    process, channel, imported = await _start(plan)
-    zygote = Zygote(plan, process, channel, imported)
+    process, channel, imported, sent = await _start(plan)
+    zygote = Zygote(plan, process, channel, imported, sent)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(zygote.serve)  # no `await` before this: its process would be left behind
         try:
@@ -328,11 +306,13 @@ async def open_zygote(plan: Plan) -> AsyncIterator[Zygote]:
                 await zygote.aclose()
 
 
-async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteChannel, Imported]:
+async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteChannel, Imported, list[MemberFrame]]:
     process, channel = await plan.start_zygote()
     OWN_CHILDREN.add(process.pid)
+    sent: list[MemberFrame] = []
     try:
-        imported = await _import_application(plan, process, channel)
+        async with plan.attended() if plan.attended is not None else contextlib.nullcontext(()) as descriptors:
+            imported = await _import_application(plan, process, channel, descriptors, sent)
         check_threads(plan.app, imported, allowed=plan.threads == "allow")
     except BaseException:
         channel.close()
@@ -340,7 +320,7 @@ async def _start(plan: Plan) -> tuple[ZygoteProcess, ZygoteChannel, Imported]:
         await _kill_process(process)
         await _reap_leftovers(started)
         raise
-    return process, channel, imported
+    return process, channel, imported, sent
 
 
 async def _reap_leftovers(started: list[int]) -> None:
@@ -358,13 +338,33 @@ async def _reap_leftovers(started: list[int]) -> None:
                     os.close(pidfd)
 
 
-async def _import_application(plan: Plan, process: ZygoteProcess, channel: ZygoteChannel) -> Imported:
-    reference = list(dataclasses.astuple(plan.app))
-    hello = Hello(sys.argv, reference, plan.main, plan.prepare, plan.setup, plan.describe, plan.lazy, plan.orphan_grace)
+async def _import_application(
+    plan: Plan,
+    process: ZygoteProcess,
+    channel: ZygoteChannel,
+    descriptors: Sequence[int],
+    sent: list[MemberFrame],
+) -> Imported:
+    hello = Hello(
+        argv=sys.argv,
+        app=list(dataclasses.astuple(plan.app)),
+        main=plan.main,
+        prepare=plan.prepare,
+        setup=plan.setup,
+        describe=plan.describe,
+        importing=plan.importing,
+        lazy=plan.lazy,
+        grace=plan.orphan_grace,
+        count=len(descriptors),
+    )
     received: tuple[ZygoteFrame, list[int]] | None = None
     with trio.move_on_after(plan.start_timeout) as limit, contextlib.suppress(ZygoteDied):
-        await channel.send(sys_path_line() + encode(hello))
+        await channel.send(encode(hello), descriptors, first=sys_path_line())
         received = await channel.receive()
+        reader = MemberFrameReader()
+        while received is not None and isinstance(received[0], Sent):
+            sent.extend(reader.feed(received[0].frame))
+            received = await channel.receive()
     if limit.cancelled_caught:
         process.send_signal(STACKS)
         await trio.sleep(_STACKS)

@@ -25,6 +25,7 @@ __all__ = [
     "ImportFailed",
     "Imported",
     "Retire",
+    "Sent",
     "ZygoteFrame",
     "ZygoteFrameReader",
     "encode",
@@ -45,9 +46,10 @@ class Hello(ZygoteFrame):
     """Master to zygote, the first frame: what to import and run. Functions are named as `module:attribute`; "" is none.
 
     `argv` is the master's `sys.argv`. `app` has the values of an `AppReference`. `prepare` is called with `setup`
-    before the application is imported, `describe` with the application afterwards, and `main` in each child. With
-    `lazy` the zygote does not import the application, and each child is a new interpreter. `grace` is the time in
-    seconds that children have to end after the master has ended.
+    before the application is imported, `describe` with the application afterwards, and `main` in each child.
+    `importing`, called with the descriptors and `setup`, gives the context manager around the import. With `lazy` the
+    zygote does not import the application, and each child is a new interpreter. `grace` is the time in seconds that
+    children have to end after the master has ended.
     """
 
     argv: list[str]
@@ -56,8 +58,22 @@ class Hello(ZygoteFrame):
     prepare: str
     setup: Any  # a JSON value
     describe: str
+    importing: str
     lazy: bool
     grace: float
+    count: int
+
+    @property
+    def descriptors(self) -> int:
+        return self.count
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sent(ZygoteFrame):
+    """Zygote to master, before `Imported`: a frame of `_link/frames.py` that the application's import has sent."""
+
+    frame: bytes
+    tail: ClassVar[str] = "frame"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,7 +147,7 @@ class Retire(ZygoteFrame):
     """Master to zygote: fork no more, and end when the last child has ended."""
 
 
-_VOCABULARY = Vocabulary(Hello, Imported, ImportFailed, Fork, Forked, ForkFailed, Exited, Retire)
+_VOCABULARY = Vocabulary(Hello, Sent, Imported, ImportFailed, Fork, Forked, ForkFailed, Exited, Retire)
 encode = _VOCABULARY.encode
 
 

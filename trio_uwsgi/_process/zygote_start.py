@@ -1,16 +1,19 @@
-"""Start a zygote: its process, and the channel to it.
+"""Start a zygote: what it is to run, its process, and the channel to it.
 
 In production it is a new interpreter. (A test forks one: see `_testing/forked_zygote.py`.)
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import re
 import signal
 import socket
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import trio
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._process.app_name import AppReference
     from trio_uwsgi._process.zygote_frames import Imported
 
-__all__ = ["StartZygote", "ZygoteProcess", "check_threads", "start_zygote"]
+__all__ = ["Plan", "StartZygote", "ZygoteProcess", "check_threads", "start_zygote"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -71,6 +74,42 @@ async def start_zygote() -> tuple[ZygoteProcess, ZygoteChannel]:
         channel.close()
         raise
     return process, channel
+
+
+Attended: TypeAlias = Callable[[], AbstractAsyncContextManager[Sequence[int]]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a zygote imports and runs. Functions are named as `module:attribute`; "" is none.
+
+    Args:
+        app: the application's name.
+        main: called in each child as `main(descriptors, setup)`; the first descriptor is the child's end of `ctl`.
+        prepare, setup: `prepare(setup)` is called before the application is imported; `setup` is a JSON value.
+        describe: `describe(application)` gives the bytes of `Zygote.imported.described`.
+        importing: called as `importing(descriptors, setup)`, gives the context manager around the import.
+        attended: gives, for the time of an import, its descriptors.
+        lazy: the zygote does not import the application; each child is a new interpreter that does (`application()`).
+        threads: "refuse" or "allow" an application that starts threads when it is imported. Children do not have these
+            threads, and the locks that they held stay locked.
+        start_timeout: seconds for the import.
+        orphan_grace: seconds that children have to end when the master dies.
+        start_zygote: starts the zygote's process.
+    """
+
+    app: AppReference
+    main: str
+    prepare: str = ""
+    setup: Any = None  # a JSON value
+    describe: str = ""
+    importing: str = ""
+    attended: Attended | None = None
+    lazy: bool = False
+    threads: Literal["refuse", "allow"] = "refuse"
+    start_timeout: float = math.inf
+    orphan_grace: float = 1.0
+    start_zygote: StartZygote = start_zygote
 
 
 def check_threads(app: AppReference, imported: Imported, *, allowed: bool) -> None:

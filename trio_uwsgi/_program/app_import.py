@@ -7,25 +7,34 @@ interrupts the import.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import faulthandler
 import os
 import signal
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
-from types import FrameType
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self
 
 import trio
 
 from trio_uwsgi._process.loader import PassingThrough, import_took_too_long
 from trio_uwsgi._process.member_process import CANNOT_START
+from trio_uwsgi._runtime.configured import environment_of, settings_of
+from trio_uwsgi._runtime.import_phase import ImportPhase
+from trio_uwsgi._runtime.stores import Stores
 from trio_uwsgi._system.interpreter_exit import LONGEST, flush_output
 
 if TYPE_CHECKING:
+    from trio_uwsgi._link.frames import Frame
     from trio_uwsgi._process.app_name import AppReference
+    from trio_uwsgi._runtime.registry import Registry
+    from trio_uwsgi.config import Config
 
-__all__ = ["STOPS", "in_time", "load_where_signals_are_obeyed"]
+__all__ = ["IMPORTED", "STOPS", "Importing", "in_time", "load_where_signals_are_obeyed", "rehearsing"]
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 _STDERR = 2
@@ -91,3 +100,63 @@ async def load_where_signals_are_obeyed(app: AppReference) -> object:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+class Importing:
+    """A context manager around the import of an application in this process, outside of Trio: its code may use the API.
+
+    Args:
+        config: the options as far as they are known; the application's module may have others.
+        registry: gets the declarations.
+    """
+
+    def __init__(self, config: Config, registry: Registry) -> None:
+        settings = settings_of(config)
+        environment = environment_of(config)
+        self.stores = Stores(settings, environment.wall.now, None)
+        self._phase = ImportPhase(registry, settings, dataclasses.replace(environment, stores=self.stores))
+
+    @property
+    def sent(self) -> Sequence[Frame]:
+        """What the import has sent to the master."""
+        return self._phase.sent
+
+    def __enter__(self) -> Self:
+        self._phase.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._phase.__exit__(kind, error, trace)
+        if error is not None:
+            self.stores.close()
+
+    @contextlib.contextmanager
+    def handed_on(self) -> Iterator[None]:
+        """In the body, which is entered after the import, `serve` continues with what that has stored and sent."""
+        token = IMPORTED.set(self)
+        try:
+            yield
+        finally:
+            IMPORTED.reset(token)
+            self.stores.close()
+
+
+@contextlib.contextmanager
+def rehearsing(config: Config, registry: Registry) -> Iterator[None]:
+    """Around an import that only reads the `config` of a module: what its code stores and sends is dropped."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = dataclasses.replace(
+            config,
+            caches=[dataclasses.replace(cache, store=None, store_sync=0) for cache in config.caches],
+            queue_store=None,
+            queue_store_sync=0,
+            spooler=[folder] if config.spooler else (),
+        )
+        with Importing(config, registry):
+            yield
+
+
+IMPORTED: ContextVar[Importing] = ContextVar("trio_uwsgi_imported")
+"""The import whose application is served next."""

@@ -154,9 +154,17 @@ def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_read_elsewhere(
-    spec: str, uid: str | int | None, gid: str | int | None, prepare: str, setup: Mapping[str, object]
+    spec: str,
+    uid: str | int | None,
+    gid: str | int | None,
+    prepare: str,
+    setup: Mapping[str, object],
+    rehearsing: str,
+    known: Config,
 ) -> Config | None:
-    """Start a process that imports the module of an application, as that user, and return its `config`.
+    """Start a process that imports the module of an application, as that user, and return its `config`. What the code
+    of the module calls meanwhile has no effect elsewhere: `rehearsing` gives the context manager for that, from the
+    options that are `known`.
 
     Raises:
         BootError: it cannot be imported.
@@ -169,6 +177,8 @@ def config_read_elsewhere(
         "spec": spec,
         "user": [uid, gid],
         "prepare": prepare,
+        "rehearsing": rehearsing,
+        "known": plain(known),
         "setup": {
             **setup,
             "level": root.level,
@@ -223,7 +233,8 @@ def answer(request: Mapping[str, Any]) -> NoReturn:
         sys.argv[:] = request["argv"]
         mark_child_process()
         pkgutil.resolve_name(request["prepare"])(request["setup"])
-        found = _read(request["spec"])
+        with pkgutil.resolve_name(request["rehearsing"])(from_plain(request["known"])):
+            found = _read(request["spec"])
         reply = ["config", None if found is None else plain(found)]
     except ConfigError as error:
         reply = ["refused", error.problem, error.remedy]

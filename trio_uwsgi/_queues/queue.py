@@ -42,30 +42,44 @@ class Queue:
         self._file: QueueFile | None = None
         self._last: QueueStatistics | None = None  # of a file, when it was closed
 
+    def open(self) -> None:
+        """Open the queue's file, if it has one and is not open.
+
+        Raises:
+            BootError: it cannot be opened.
+        """
+        path = self._options.store
+        if path is None and (folder := self._folder()) is not None:
+            path = str(folder / "queue")
+        if self._options.size and path is not None and self._file is None:
+            self._file = QueueFile(self._options, path)
+
+    def close(self) -> None:
+        """Close the queue's file, if it is open. Its last numbers are kept."""
+        if self._file is None or self._last is not None:
+            return
+        with contextlib.suppress(QueueError):  # a file that cannot be written any more
+            self._last = self.statistics()
+        self._file.close(sync=self._options.store is not None and not self._joins)
+
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open the queue, wait until cancelled, close it.
 
         Raises:
             BootError: its file cannot be opened.
         """
-        path = store = self._options.store
-        if path is None and (folder := self._folder()) is not None:
-            path = str(folder / "queue")
-        if not self._options.size or path is None:
-            task_status.started()
+        self.open()
+        task_status.started()
+        if (file := self._file) is None:
             return
-        self._file = file = QueueFile(self._options, path)
         try:
-            task_status.started()
             if self._joins or not self._options.store_sync:
                 await trio.sleep_forever()
             while True:
                 await trio.sleep(self._options.store_sync)
                 await trio.to_thread.run_sync(file.sync)
         finally:
-            with contextlib.suppress(QueueError):  # a file that cannot be written any more
-                self._last = self.statistics()
-            file.close(sync=store is not None and not self._joins)
+            self.close()
 
     @contextlib.contextmanager
     def _rules(self) -> Iterator[QueueRules]:

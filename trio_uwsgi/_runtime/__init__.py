@@ -14,7 +14,9 @@ The runtime:
 
     `runtime.py`             `Runtime`: what an embedder holds and calls
     `tree.py`                the tree of nurseries
-    `settings.py`            a runtime's settings and its environment, as values
+    `settings.py`            a runtime's settings and its environment, as values; `configured.py`: those of a `Config`
+    `stores.py`              what members store, opened before the application is imported
+    `import_phase.py`        the import of the application, as code of a member
     `master.py`              routes signals and messages
     `declarations_in_force.py`    the declarations of the code that members run
     `stats_server.py`        sends statistics as uWSGI's JSON, which `stats_page.py` makes

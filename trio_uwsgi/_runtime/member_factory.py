@@ -13,14 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._caches.caches import Caches
 from trio_uwsgi._http.accept_share import Share
 from trio_uwsgi._http.statistics import HttpStatistics
 from trio_uwsgi._link.scoreboard import TOTALS
 from trio_uwsgi._locks.locks import UserLocks
-from trio_uwsgi._metrics.metrics import Metrics
 from trio_uwsgi._nodes.client import Nodes
-from trio_uwsgi._queues.queue import Queue
 from trio_uwsgi._runtime.member_instance import second_name
 from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
@@ -28,9 +25,9 @@ from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.scaling import MOST_ADDED
 from trio_uwsgi._runtime.slots import SlotState
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
+from trio_uwsgi._runtime.stores import Stores
 from trio_uwsgi._runtime.worker import Application, Worker, WorkerSettings, make_worker
 from trio_uwsgi._runtime.worker_statistics import WorkerStatistics, worker_statistics
-from trio_uwsgi._shared_areas.areas import SharedAreas
 from trio_uwsgi._signals.inbox import Inbox
 from trio_uwsgi._signals.ticker import MemberTimers
 from trio_uwsgi._spool.directories import Spools
@@ -98,16 +95,14 @@ class MemberFactory:
         self._settings = settings
         self._environment = environment
         self._shared = shared = environment.shared
-        caches = Caches(settings.caches, environment.wall.now, shared=False if shared is None else shared.caches)
-        joins = shared is not None and shared.caches is not True  # the process of a member
+        stores = environment.stores or Stores(settings, environment.wall.now, shared)
         self.services = Services(
-            caches=caches,
-            queue=Queue(settings.queue, lambda: caches.folder, joins),
-            metrics=Metrics(settings.metrics, lambda: caches.folder, joins),
+            headcount=settings.headcount,
+            caches=stores.caches,
+            queue=stores.queue,
+            metrics=stores.metrics,
             locks=UserLocks(settings.locks) if shared is None else shared.locks,
-            areas=SharedAreas(settings.areas)
-            if shared is None
-            else SharedAreas(settings.areas, shared.scoreboard.areas, shared.scoreboard.descriptor),
+            areas=stores.areas,
             nodes=Nodes(settings.node_timeout),
             spools=Spools([self._spool(directory) for directory in settings.spooler.directories]),
             alarms=frozenset(settings.alarms.alarms),
@@ -231,17 +226,17 @@ class MemberFactory:
 
     def worker_statistics(self) -> tuple[WorkerStatistics, ...]:
         """What each worker does and has done. Any thread may call this."""
+        configured = self._settings.headcount.workers
         if self._shared is None:
-            slots = sorted(
-                (slot for slot in self._slots.values() if slot.kind == "worker"), key=lambda slot: slot.number
-            )
-            return tuple(worker_statistics(slot.number, [self._numbers_here(slot)]) for slot in slots)
+            here = {slot.number: self._numbers_here(slot) for slot in self._slots.values() if slot.kind == "worker"}
+            numbers = sorted(here.keys() | {*range(1, configured + 1)})
+            return tuple(worker_statistics(number, [here.get(number, Counter())]) for number in numbers)
         shared = self._shared
         board = shared.scoreboard.rows
-        for name in self._slots.keys() - {"master"}:  # the member of this process
-            self.note(name, board[shared.rows[shared.mine]])
+        if shared.mine:
+            for name in self._slots.keys() - {"master"}:  # the member of this process
+                self.note(name, board[shared.rows[shared.mine]])
         found = []
-        configured = self._settings.headcount.workers
         for number in range(1, configured + MOST_ADDED + 1):
             name = f"worker{number}"
             rows = [board[shared.rows[instance]] for instance in (name, second_name(name))]

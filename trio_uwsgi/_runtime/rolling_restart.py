@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_uwsgi._runtime.import_phase import obey_import
 from trio_uwsgi._runtime.slow_start_log import log_slow_start
 from trio_uwsgi.errors import BootError, RegistrationError
 
@@ -165,6 +166,7 @@ class RollingRestart:
         missed = [supervisor for supervisor in first if not supervisor.drain()]
         for supervisor in missed + later:
             await self._replace_next(supervisor, generation)
+        obey_import(self._master, generation.sent, self._generations.frequency.set)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
 
     async def _start_generation(self, first: Sequence[Supervisor]) -> Generation | None:

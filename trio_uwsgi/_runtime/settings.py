@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.options import HttpOptions
+    from trio_uwsgi._link.frames import Frame
     from trio_uwsgi._link.scoreboard import Scoreboard
     from trio_uwsgi._locks.locks import Locks
+    from trio_uwsgi._locks.remote import LockKeeper
     from trio_uwsgi._process.generation import Generations
     from trio_uwsgi._process.launcher import Launcher
     from trio_uwsgi._runtime.placement import Placement
+    from trio_uwsgi._runtime.stores import Stores
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import WallClock
     from trio_uwsgi._units.journal import Journal
@@ -84,7 +87,8 @@ class Environment:
     """What surrounds a runtime, and tests replace: the journal, the time of day, the placement of members, their
     listeners, those of the stats server (`stats`); `generations` imports the members' code anew, where that is
     possible; `launcher` starts their processes, if not by the application's name; `chance` gives numbers from 0 to
-    below 1.
+    below 1. `stores` are those that were opened before the application was imported, and `sent` is what its import has
+    sent to the master.
     """
 
     journal: Journal
@@ -96,13 +100,15 @@ class Environment:
     shared: Shared | None = None
     generations: Generations | None = None
     launcher: Launcher | None = None
+    stores: Stores | None = None
+    sent: Callable[[], Sequence[Frame]] = tuple
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What members that are processes share. `rows` are their rows in the scoreboard, by name of the instance; `mine`
-    is the name of this process's instance, "" in the master; `caches` is the folder of caches, the shared queue and
-    metrics, or True in the master, which makes it.
+    is the name of this process's instance, "" in the master and in an import; `caches` is the folder of caches, the
+    shared queue and metrics, or True in the master, which makes it. `keeper` has the master's table of locks.
     """
 
     scoreboard: Scoreboard
@@ -111,3 +117,4 @@ class Shared:
     locks: Locks
     master_pid: int
     mine: str = ""
+    keeper: LockKeeper | None = None

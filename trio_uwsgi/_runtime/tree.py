@@ -31,8 +31,8 @@ from trio_uwsgi._apps.lifespan import Lifespan
 from trio_uwsgi._http.certificates import renew_certificates
 from trio_uwsgi._link.frames import StopRequested
 from trio_uwsgi._link.link import direct_links
-from trio_uwsgi._locks.remote import LockKeeper
 from trio_uwsgi._runtime.dispatcher import Dispatcher
+from trio_uwsgi._runtime.import_phase import obey_import
 from trio_uwsgi._runtime.master import Master
 from trio_uwsgi._runtime.member_factory import MemberFactory
 from trio_uwsgi._runtime.member_threads import rpc_threads
@@ -50,8 +50,6 @@ from trio_uwsgi._signals.ticker import Ticker
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from trio_uwsgi._apps.asgi import AsgiApp
     from trio_uwsgi._runtime.placement import Placement
     from trio_uwsgi._runtime.registry import Registry
@@ -92,6 +90,7 @@ class NurseryTree:
         self.member_factory = MemberFactory(application, registry, settings, environment)
         self._spoolers = Spoolers(self.master, self.member_factory.services.spools, settings.spooler.processes)
         self.rolling_restart: RollingRestart | None = None
+        self._set_frequency = self.member_factory.services.spools.apply_frequency
         self._on_reloading: Callable[[bool], None] = lambda begun: None
         if (generations := environment.generations) is not None:
             self.rolling_restart = RollingRestart(
@@ -102,8 +101,10 @@ class NurseryTree:
                 chain=settings.chain_reload,
             )
             generations.frequency.on_change = self._spoolers.send_frequency
-        if (shared := environment.shared) is not None:
-            self.master.locks = LockKeeper(shared.scoreboard, self.master.send)
+            self._set_frequency = generations.frequency.set
+        if (shared := environment.shared) is not None and shared.keeper is not None:
+            self.master.locks = shared.keeper
+            shared.keeper.send = self.master.send
         self.workers: MemberGroup
         self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
         self.master.on_stop = self.stopping.set
@@ -128,11 +129,6 @@ class NurseryTree:
         if found:
             logger.info("only certificates are reloaded: members are tasks of one process, which imports the code once")
         return found
-
-    @property
-    def caches_folder(self) -> Path | None:
-        """Where the processes of this runtime find what they share; None where members are tasks."""
-        return self.member_factory.services.caches.folder
 
     def lend_worker(self) -> str:
         """The name of the worker that gets the next connection. Raises LookupError if no worker is ready."""
@@ -163,6 +159,7 @@ class NurseryTree:
                     self._members("worker"),
                 ):
                     await self.master.all_ready.wait()
+                    obey_import(self.master, self.environment.sent(), self._set_frequency)
                     task_status.started()
                     await self._until_stopping()
                 timers.cancel_scope.cancel()

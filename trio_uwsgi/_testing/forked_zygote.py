@@ -122,9 +122,9 @@ class _ReportingChannel(ZygoteChannel):
         self._awaited = 0  # answers to come: one for each fork, and the first, which says that the zygote is ready
         self._await_answer()
 
-    async def send(self, data: bytes, descriptors: Sequence[int] = ()) -> None:
-        if not descriptors:  # not a request to fork
-            await super().send(data)
+    async def send(self, data: bytes, descriptors: Sequence[int] = (), *, first: bytes = b"") -> None:
+        if first or not descriptors:  # not a request to fork
+            await super().send(data, descriptors, first=first)
             return
         self._await_answer()
         try:

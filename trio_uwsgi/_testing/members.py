@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import trio
 
 from trio_uwsgi._process import member_process, zygote
+from trio_uwsgi._process.member_setup import MemberEnvironment
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._runtime.declarations import describe
 from trio_uwsgi._signals.ticker import WallClock, time_of_day
@@ -86,7 +87,7 @@ def main(descriptors: list[int], setup: str) -> float:
     """Run as a member. Returns the seconds within which the process has to end afterwards."""
     inherited = _inherited
     (began, posix), clock = inherited.began, inherited.clock
-    member_environment = member_process.MemberEnvironment(
+    member_environment = MemberEnvironment(
         journal=_EventBufferJournal(),
         wall=WallClock(lambda: time_of_day(posix, clock.current_time() - began), steady=True),
         chance=random.Random(0).random,

@@ -70,7 +70,8 @@ class ProcessMemberAccess:
         name = getattr(inherited.app, "__qualname__", type(inherited.app).__qualname__)
         start_zygote = forked_zygote_starter(self.process_table, partial(members.run_zygote, inherited))
         entry = members.__name__
-        return Launcher(app=AppReference("name", name), entry=entry, start_zygote=start_zygote, watched=False)
+        app = AppReference("name", name)
+        return Launcher(app=app, entry=entry, start_zygote=start_zygote, watched=False, imports=False)
 
     @property
     def clock(self) -> trio.abc.Clock:

@@ -15,7 +15,7 @@ How it runs:
     `asynchrony.py`     whether a function is `async` (pure)
     `first_step.py`     starts a coroutine without a new task, and awaits only the rest of it
     `thread_pool.py`    the threads of a member, with `pool_thread.py` (one of them and its jobs)
-    `app_threads.py`    threads that the application starts itself
+    `app_threads.py`    threads that the application starts itself; `import_threads.py`: those of its import
     `trio_threads.py`   inspects and detaches threads of `trio.to_thread.run_sync`
 
 When it does not end:

@@ -16,7 +16,7 @@ import contextvars
 import math
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
@@ -31,7 +31,14 @@ from trio_uwsgi.errors import CannotWait, NotServing
 if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Member
 
-__all__ = ["AppThread", "AppThreads", "app_thread", "is_trios_thread", "outlives_its_member"]
+__all__ = [
+    "AppThread",
+    "AppThreads",
+    "app_thread",
+    "import_on_trios_thread",
+    "is_trios_thread",
+    "outlives_its_member",
+]
 
 # Seconds after which a thread looks whether Trio's thread waits for it, and so will never run its call.
 TRIO_WAIT = 1.0
@@ -62,12 +69,11 @@ class AppThread(Unit):
 
     __slots__ = ("_of", "_receive", "_send", "_started")
 
-    def __init__(self, of: AppThreads, name: str) -> None:
+    def __init__(self, of: AppThreads) -> None:
         # Unit's own constructor looks at Trio's clock, for which the thread would have to hop to Trio.
         self._of = of
         self.member = of.member
-        self.kind = "thread"
-        self.name = name
+        self.kind, self.name = of.unit_name()
         self.scope = trio.CancelScope()
         self.started = -math.inf
         self.option_deadline = self.user_deadline = math.inf
@@ -86,7 +92,7 @@ class AppThread(Unit):
         """
         call = _Call(what, func, args, self)
         try:
-            self._of.token.run_sync_soon(self._take, call)
+            self._of.call_soon(self._take, call)
             result = self._outcome(call)
         except trio.RunFinishedError:
             raise self._stopped(call) from None
@@ -94,7 +100,7 @@ class AppThread(Unit):
             if not call.taken:
                 call.scope.cancel()
             with contextlib.suppress(trio.RunFinishedError):
-                self._of.token.run_sync_soon(call.scope.cancel)
+                self._of.call_soon(call.scope.cancel)
             raise
         value: T = result.unwrap()
         return value
@@ -153,8 +159,15 @@ class AppThread(Unit):
             call.answer.put(result)
 
     def _stopped(self, call: _Call) -> NotServing:
+        if self.member.importing:
+            return NotServing(call.what, "call it once members serve", f"by {self.what}, and the import has ended")
         where = f"by {self.what} of {self.member.name}, which has stopped"
         return NotServing(call.what, "let the thread end when uwsgi.stopping() is true", where)
+
+    @property
+    def has_trio(self) -> bool:
+        """Does Trio run for this thread? In an import it does from the first call on that waits."""
+        return self._of.has_trio
 
     def leave(self) -> None:
         """The thread has ended: release what it holds."""
@@ -183,19 +196,43 @@ class AppThreads:
         """Does `serve` run? Not in a process that the application has forked."""
         return self._serves and self.process == os.getpid()
 
+    @property
+    def has_trio(self) -> bool:
+        """Is there a Trio run for their calls?"""
+        return True
+
+    def unit_name(self) -> tuple[str, str]:
+        """The kind and the name of the calling thread, as a unit."""
+        return "thread", threading.current_thread().name
+
+    def call_soon(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Call a function on Trio's thread, soon.
+
+        Raises:
+            trio.RunFinishedError: the Trio run is over.
+        """
+        self.token.run_sync_soon(func, *args)
+
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run calls of threads until cancelled; then the calls that wait end with `NotServing`."""
         self.token = trio.lowlevel.current_trio_token()
         self.trios_thread = threading.get_ident()
         async with trio.open_nursery() as self.nursery:
-            self._serves = True
-            _SERVING.append(self)
-            task_status.started()
-            try:
+            with self._served():
+                task_status.started()
                 await trio.sleep_forever()
-            finally:  # before the nursery ends: `_take` starts no task in one that has ended
-                self._serves = False
-                _SERVING.remove(self)
+            # Before the nursery ends: `_take` starts no task in one that has ended.
+
+    @contextlib.contextmanager
+    def _served(self) -> Iterator[None]:
+        """During the body, threads find that they belong to this member."""
+        self._serves = True
+        _SERVING.append(self)
+        try:
+            yield
+        finally:
+            self._serves = False
+            _SERVING.remove(self)
 
 
 _SERVING: list[AppThreads] = []  # of this process, in the order of their start
@@ -220,9 +257,9 @@ class _Tie:
         self.thread = thread
 
     def __del__(self) -> None:
-        if self.thread._of.serving:
+        if self.thread._of.serving and self.thread.has_trio:
             with contextlib.suppress(trio.RunFinishedError):
-                self.thread._of.token.run_sync_soon(self.thread.leave)
+                self.thread._of.call_soon(self.thread.leave)
 
 
 def is_trios_thread() -> bool:
@@ -250,14 +287,25 @@ def app_thread() -> AppThread | None:
     of = _chosen(None if unit is None else unit.member)
     if of is None:
         return None
-    thread = AppThread(of, threading.current_thread().name)
+    thread = AppThread(of)
     _THREAD.known = _Tie(thread)
     return thread
 
 
+def import_on_trios_thread() -> AppThread | None:
+    """The import, if it runs on Trio's own thread, as in a server that has changed its user before. The Trio run that
+    is beside an import has another thread.
+    """
+    unit = UNIT.get(None)
+    if not isinstance(unit, AppThread) or not unit.member.importing or unit._of.trios_thread == threading.get_ident():
+        return None
+    return unit
+
+
 def outlives_its_member() -> bool:
     """Did the calling thread belong to a member, and no member runs in this process any more?"""
-    return _THREAD.known is not None and not _SERVING
+    known = _THREAD.known
+    return known is not None and not known.thread.member.importing and not _SERVING
 
 
 def _chosen(member: Member | None) -> AppThreads | None:

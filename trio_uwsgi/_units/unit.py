@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.worker_statistics import WorkerStatistics
     from trio_uwsgi._shared_areas.areas import SharedAreas
     from trio_uwsgi._signals.inbox import Inbox
+    from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import MemberTimers
     from trio_uwsgi._spool.directories import Spools
     from trio_uwsgi._units.heartbeat import Heartbeat
@@ -53,11 +54,12 @@ class Workers:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What members share and what outlives them: caches, the shared queue, metrics, locks, shared areas, connections to
-    other nodes, directories of spoolers; the names of the alarms; the options under uWSGI's names; `mercy`, the
-    graceful shutdown timeout in seconds.
+    """What members share and what outlives them: how many members there are; caches, the shared queue, metrics, locks,
+    shared areas, connections to other nodes, directories of spoolers; the names of the alarms; the options under
+    uWSGI's names; `mercy`, the graceful shutdown timeout in seconds.
     """
 
+    headcount: Headcount
     caches: Caches
     queue: Queue
     metrics: Metrics
@@ -78,11 +80,13 @@ class Member:
 
     `threads` runs the member's `def` handlers, `rpc_threads` its `def` RPC functions, which handlers may call; `link`
     connects it to the master. `killed` means that a test has killed it as by `kill -9`: it cleans up nothing.
-    `heartbeat` is for the watchdog; None in members that are tasks.
+    `heartbeat` is for the watchdog; None in members that are tasks. `importing` means that it does not run yet: its
+    code is the import of the application.
     """
 
     __slots__ = (
         "heartbeat",
+        "importing",
         "inbox",
         "journal",
         "killed",
@@ -108,6 +112,7 @@ class Member:
         self.journal = journal
         self.wall_now = wall_now
         self.killed = False
+        self.importing = False
         self.heartbeat: Heartbeat | None = None
         self.link: Link
         self.threads: ThreadPool

@@ -35,7 +35,7 @@ def waiting(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 def current_member() -> Member | None:
     """The member that runs the calling code; None in the application's import and outside of members."""
     unit = unit_here()
-    return None if unit is None else unit.member
+    return None if unit is None or unit.member.importing else unit.member
 
 
 def current_exchange(call: str) -> WsgiExchange:
@@ -52,7 +52,7 @@ def current_exchange(call: str) -> WsgiExchange:
 
 
 def serving_member(call: str) -> Member:
-    """As `current_member`, for a function that needs one.
+    """The member that the calling code belongs to, also in the application's import.
 
     Raises:
         NotServing: there is none.

@@ -82,8 +82,7 @@ def _check(call: str, recipient: int | str | bytes) -> None:
     Raises:
         MuleError: there is not.
     """
-    headcount = serving_member(call).registry.headcount
-    assert headcount is not None, "a member serves its registry"
+    headcount = serving_member(call).services.headcount
     if not isinstance(recipient, int):
         name = recipient.decode("utf-8", "replace") if isinstance(recipient, bytes) else recipient
         if name not in headcount.farms:

@@ -47,8 +47,7 @@ def worker_id() -> int:
 
 def i_am_the_spooler() -> TrueOrNone:
     """Tell whether a spooler runs the calling code: True or None."""
-    member = current_member()
-    return true_or_none(member is not None and member.kind == "spooler")
+    return true_or_none(native.i_am_the_spooler())
 
 
 def reload() -> Literal[True]:

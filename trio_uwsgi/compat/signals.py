@@ -45,8 +45,8 @@ def register_signal(signum: int, who: str, handler: Callable[[int], object], /) 
 def signal(signum: int = 0, node: str = "", /) -> None:
     """Raise a signal, here or at another node.
 
-    uWSGI: a signal that does not fit into a queue raises `SignalQueueFull`; there it is lost. Before members run it
-        raises `NotServing`; there it is lost.
+    uWSGI: a signal that does not fit into a queue raises `SignalQueueFull`; there it is lost. While the application is
+        imported it is kept until members serve.
     """
     number = signum_of(signum)
     if as_name("signal", node):

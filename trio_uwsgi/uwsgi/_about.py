@@ -11,7 +11,7 @@ from trio_uwsgi._link.frames import Reload, StopRuntime
 from trio_uwsgi._runtime.opt import UWSGI_VERSION
 from trio_uwsgi._runtime.rolling_restart import NO_RELOAD
 from trio_uwsgi.errors import NotServing
-from trio_uwsgi.uwsgi._base import current_unit, on_trios_thread, unit_here
+from trio_uwsgi.uwsgi._base import on_trios_thread, running_unit, unit_here
 
 __all__ = ["hostname", "masterpid", "opt", "reload", "setprocname", "version", "version_info"]
 
@@ -76,7 +76,7 @@ def reload() -> None:
     uWSGI: `uwsgi.reload`, which returns True. It stops the running code first, so nothing is served if the new code
         does not start.
     """
-    unit = current_unit("reload", "call it in a request, a handler or a mule's program")
+    unit = running_unit("reload", "call it in a request, a handler or a mule's program")
     if not unit.member.services.reloads:
         raise NotServing("uwsgi.reload()", *NO_RELOAD)
     on_trios_thread(lambda: unit.member.link.send(Reload()))
@@ -93,7 +93,7 @@ def stop() -> None:
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.stop`, which returns True.
     """
-    unit = current_unit("stop", "call it in a request, a handler or a mule's program")
+    unit = running_unit("stop", "call it in a request, a handler or a mule's program")
     on_trios_thread(lambda: unit.member.link.send(StopRuntime()))
 
 

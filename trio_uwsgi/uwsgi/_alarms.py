@@ -16,7 +16,7 @@ def alarm(alarm: str, msg: str | bytes) -> None:
     """Raise an alarm: the master performs the action that `Config.alarms` has for it.
 
     This returns at once, before the action is performed. An alarm with the same message as the last one is suppressed
-    for `Config.alarm_freq` seconds.
+    for `Config.alarm_freq` seconds. In the application's import the alarm is kept, and raised once members serve.
 
     Args:
         alarm: the name of the alarm, a key of `Config.alarms`.
@@ -24,7 +24,7 @@ def alarm(alarm: str, msg: str | bytes) -> None:
     Raises:
         AlarmError: there is no such alarm, the message is too long, or the action of an alarm calls this.
         TypeError: the message is neither str nor bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.alarm`, which ignores alarms that do not exist, messages that are too long, and messages of 0 or 1
         byte.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import trio
 
 from trio_uwsgi._nodes.client import Nodes
-from trio_uwsgi._units.app_threads import app_thread, is_trios_thread
+from trio_uwsgi._units.app_threads import app_thread, import_on_trios_thread, is_trios_thread
 from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import NotServing
@@ -24,6 +24,7 @@ __all__ = [
     "default_registry",
     "on_trios_thread",
     "registering",
+    "running_unit",
     "unit_here",
 ]
 
@@ -53,7 +54,7 @@ def current_registry() -> Registry:
 
 
 def unit_here() -> Unit | None:
-    """The unit of work that the calling code belongs to; None outside of a running member."""
+    """The unit of work that the calling code belongs to; None outside of members. The application's import is one."""
     unit = UNIT.get(None)
     if unit is None and not trio.lowlevel.in_trio_run() and not is_trios_thread():
         return app_thread()
@@ -69,6 +70,18 @@ def current_unit(call: str, remedy: str) -> Unit:
     unit = unit_here()
     if unit is None:
         raise NotServing(f"uwsgi.{call}()", remedy)
+    return unit
+
+
+def running_unit(call: str, remedy: str) -> Unit:
+    """As `current_unit`, for what only a running member has.
+
+    Raises:
+        NotServing: likewise, and in the application's import.
+    """
+    unit = current_unit(call, remedy)
+    if unit.member.importing:
+        raise NotServing(f"uwsgi.{call}()", remedy, "while the application is imported")
     return unit
 
 
@@ -98,14 +111,16 @@ def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call a function on Trio's thread, which owns the members and the tasks that wait.
 
     Called in a thread of a member, this switches to Trio's own thread and back. Outside of members, and where Trio does
-    not run, it calls the function directly.
+    not run, as in most imports of an application, it calls the function directly.
     """
     if trio.lowlevel.in_trio_run():
-        return func(*args)
-    if is_trios_thread():
+        if (thread := import_on_trios_thread()) is None:
+            return func(*args)
+    elif is_trios_thread():
         return trio.from_thread.run_sync(func, *args)
-    thread = app_thread()
-    if thread is None:
+    else:
+        thread = app_thread()
+    if thread is None or not thread.has_trio:
         return func(*args)
 
     async def call() -> T:

@@ -14,7 +14,7 @@ from trio_uwsgi._protocol.remote_answers import CacheAnswer, Failure
 from trio_uwsgi._protocol.remote_calls import CacheCall
 from trio_uwsgi.errors import CacheError, CacheFull, CacheItemTooLarge
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import as_text, ask_node, current_unit
+from trio_uwsgi.uwsgi._base import as_text, ask_node, current_unit, running_unit
 
 if TYPE_CHECKING:
     from trio_uwsgi._caches.caches import LocalCache
@@ -48,12 +48,19 @@ def cache(name: str = "") -> LocalCache:
         name: the name of the cache in `Config.caches`; `""` for the first one.
     Raises:
         CacheError: there is no such cache; the text names those that there are.
-        NotServing: not called by a running member.
+        NotServing: not called by a running member. In the application's import the functions of caches work, but not
+            this one: each process opens the caches for itself.
     Checkpoint: never. May be called from the runtime's threads; the methods of the cache from any thread.
     uWSGI: no counterpart. Its functions, such as `uwsgi.cache_get`, never wait for a local cache.
     Example:
         hits = uwsgi.cache().inc("hits")
     """
+    unit = running_unit("cache", "call it in a request, a handler or a mule's program")
+    return unit.member.services.caches.get(name)
+
+
+def local_cache(name: str) -> LocalCache:
+    """As `cache`, for one call, which the application's import may make."""
     unit = current_unit("cache", "call it in a request, a handler or a mule's program")
     return unit.member.services.caches.get(name)
 
@@ -71,7 +78,7 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     Raises:
         CacheError: there is no such cache.
         NodeUnreachable, NodeTimeout, NodeClosed, ConfigError: as `rpc`; for a cache of another node.
-        NotServing: not called by a running member; for a local cache.
+        NotServing: called neither by a member nor in the application's import; for a local cache.
     Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only while another node is
         asked.
     Cancellation: nothing has changed.
@@ -83,7 +90,7 @@ async def cache_get(key: str | bytes, cache: str = "") -> bytes | None:
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        return _local(name).get(key)
+        return local_cache(name).get(key)
     answer = await _ask(node, _call("get", name, key))
     return answer.value if _answers(answer, "not-found") else None
 
@@ -114,7 +121,7 @@ async def cache_set(key: str | bytes, value: str | bytes, expires: float = 0, ca
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        return _local(name).set(key, value, expires)
+        return local_cache(name).set(key, value, expires)
     answer = await _ask(node, _call("set", name, key, value, expires))
     return _answers(answer, "exists")
 
@@ -138,7 +145,7 @@ async def cache_update(key: str | bytes, value: str | bytes, expires: float = 0,
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        _local(name).update(key, value, expires)
+        local_cache(name).update(key, value, expires)
         return
     _done(node, await _ask(node, _call("update", name, key, value, expires)))
 
@@ -161,7 +168,7 @@ async def cache_del(key: str | bytes, cache: str = "") -> bool:
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        return _local(name).delete(key)
+        return local_cache(name).delete(key)
     answer = await _ask(node, _call("del", name, key))
     return _answers(answer, "not-found")
 
@@ -182,7 +189,7 @@ async def cache_exists(key: str | bytes, cache: str = "") -> bool:
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        return _local(name).exists(key)
+        return local_cache(name).exists(key)
     answer = await _ask(node, _call("exists", name, key))
     return _answers(answer, "not-found")
 
@@ -202,7 +209,7 @@ async def cache_clear(cache: str = "") -> None:
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        _local(name).clear()
+        local_cache(name).clear()
         return
     _done(node, await _ask(node, _call("clear", name)))
 
@@ -313,7 +320,7 @@ async def cache_num(key: str | bytes, cache: str = "") -> int:
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        return _local(name).num(key)
+        return local_cache(name).num(key)
     value = await cache_get(key, cache)
     if value is not None and len(value) != 8:
         raise CacheError(f"item {key!r} of node {node} is not a number: it has {len(value)} bytes, not 8")
@@ -336,15 +343,12 @@ async def cache_keys(cache: str = "") -> list[bytes]:
     name, at, node = as_text("the name of a cache", cache).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        return _local(name).keys()
+        return local_cache(name).keys()
     answer = await _ask(node, _call("keys", name))
     return decode_array(_done(node, answer).value or b"", _MOST_KEYS)
 
 
 # ----- internals
-
-
-_local = cache  # functions above have an argument of that name
 
 
 async def _ask(node: str, call: CacheCall) -> CacheAnswer | Failure | None:
@@ -357,7 +361,7 @@ async def _arithmetic(command: str, key: str | bytes, value: int, expires: float
     name, at, node = as_text("the name of a cache", cache_name).partition("@")
     if not at:
         await checkpoint_if_cancelled()
-        found = _local(name)
+        found = local_cache(name)
         if command == "inc":  # first, because it is called far more often than the others
             return found.inc(key, value, expires)
         change = {"dec": found.dec, "mul": found.mul, "div": found.div}[command]

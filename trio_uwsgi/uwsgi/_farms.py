@@ -43,7 +43,8 @@ def farm(name: str) -> Callable[[M], M]:
 def farm_msg(name: str, message: bytes | str) -> None:
     """Queue a message for a farm. Its mules get messages round-robin.
 
-    When this returns, the message waits in the queue of one of them.
+    When this returns, the message waits in the queue of one of them. In the application's import it is kept, and queued
+    once members serve.
 
     Args:
         name: the name of the farm.
@@ -52,7 +53,7 @@ def farm_msg(name: str, message: bytes | str) -> None:
         TypeError: the message is neither.
         MuleError: there is no such farm.
         MessageQueueFull: each mule of the farm has `Config.message_queue` messages waiting.
-        NotServing: not called by a running member; use `Runtime.farm_msg` from outside.
+        NotServing: called neither by a member nor in the application's import; use `Runtime.farm_msg` from outside.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.farm_msg`, which ignores farms that do not exist, and drops messages that do not fit.
     """
@@ -102,9 +103,9 @@ def in_farm(name: str | None = None) -> bool:
     uWSGI: `uwsgi.in_farm`, which returns False for a farm that does not exist.
     """
     unit = unit_here()
-    headcount = None if unit is None else unit.member.registry.headcount
-    if unit is None or headcount is None:
+    if unit is None:
         return False
+    headcount = unit.member.services.headcount
     if name is not None and name not in headcount.farms:
         raise MuleError(headcount.no_farm(name))
     farms = headcount.farms.values() if name is None else [headcount.farms[name]]

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from trio_uwsgi._units.app_threads import outlives_its_member
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, unit_here
+from trio_uwsgi.uwsgi._base import current_registry, running_unit, unit_here
 
 __all__ = ["atexit", "post_fork", "stopping", "wait_stopping"]
 
@@ -112,5 +112,5 @@ async def wait_stopping() -> None:
             await uwsgi.wait_stopping()
             print("the mule stops")
     """
-    unit = current_unit("wait_stopping", "it waits for the end of a member, so call it in a request or a handler")
+    unit = running_unit("wait_stopping", "it waits for the end of a member, so call it in a request or a handler")
     await unit.member.inbox.stop_announced.wait()

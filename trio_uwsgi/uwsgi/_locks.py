@@ -20,14 +20,16 @@ async def lock(num: int = 0) -> None:
     """Acquire a user lock, and wait for it if it is held.
 
     All members share the locks. Tasks that wait get a lock in the order in which they asked for it. If the request,
-    handler, message or program ends while it holds the lock, the runtime releases the lock and logs a warning.
+    handler, message or program ends while it holds the lock, the runtime releases the lock and logs a warning; so it
+    does at the end of the application's import.
 
     Args:
         num: the number of the lock, 0 to `Config.locks`.
     Raises:
         LockError: there is no such lock, this task holds it already, or the calling thread may be abandoned
             (`abandon_on_cancel=True`) and could then not unlock it.
-        NotServing: not called by a running member, or the request or handler has ended already.
+        NotServing: called neither by a member nor in the application's import, or the request or handler has ended
+            already.
     Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only while this one waits.
     Cancellation: this task does not hold the lock and no longer waits for it.
     uWSGI: `uwsgi.lock`, which guarantees no order. There a second call by the holder waits for ever, and a lock that is
@@ -47,7 +49,7 @@ def unlock(num: int = 0) -> None:
         num: the number of the lock, 0 to `Config.locks`.
     Raises:
         LockError: there is no such lock, or this task does not hold it; the text names the holder.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the thread that locked it.
     uWSGI: `uwsgi.unlock`, which any code can call for any lock. If the caller does not hold the lock, this corrupts its
         state: `is_locked` returns False while another process holds it.
@@ -63,7 +65,7 @@ def is_locked(num: int = 0) -> bool:
         num: the number of the lock, 0 to `Config.locks`.
     Raises:
         LockError: there is no such lock.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.is_locked`, which takes the lock to find out, and may take the lock of a dead process for ever.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import trio
 
-from trio_uwsgi.uwsgi._base import as_number, current_unit, on_trios_thread, unit_here
+from trio_uwsgi.uwsgi._base import as_number, on_trios_thread, running_unit, unit_here
 
 __all__ = ["harakiri", "mule_id", "set_user_harakiri", "worker_id"]
 
@@ -53,7 +53,7 @@ def set_user_harakiri(seconds: float) -> None:
     uWSGI: `uwsgi.set_user_harakiri`, which takes whole seconds, has one limit for all threads of a process, and kills
         the process.
     """
-    unit = current_unit("set_user_harakiri", "it limits a request, a handler or a mule's program, so call it in one")
+    unit = running_unit("set_user_harakiri", "it limits a request, a handler or a mule's program, so call it in one")
     on_trios_thread(lambda: unit.limit(_deadline(seconds)))
 
 
@@ -83,7 +83,7 @@ def harakiri(seconds: float) -> Iterator[None]:
         with uwsgi.harakiri(2.5):
             await trio.sleep(1)
     """
-    unit = current_unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
+    unit = running_unit("harakiri", "it limits a request, a handler or a mule's program, so use it in one")
     if not as_number("a time limit in seconds", seconds) > 0:
         raise ValueError(f"a time limit (harakiri) is more than 0 seconds, not {seconds!r}")
 

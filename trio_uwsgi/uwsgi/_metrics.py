@@ -30,7 +30,7 @@ def metric_get(name: str) -> int:
         name: the name of the metric in `Config.metrics`.
     Raises:
         MetricError: there is no such metric; the text names those that there are.
-        NotServing: not called by a running member. Code outside of members reads `Runtime.statistics`.
+        NotServing: called neither by a member nor in the application's import. Other code reads `Runtime.statistics`.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.metric_get`, which returns 0 for a metric that does not exist.
     Example:

@@ -71,6 +71,8 @@ def mule_message_handler(handler: M) -> M:
 def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
     """Queue a message for a mule or a farm. When this returns, the message waits in the queue of a mule.
 
+    In the application's import it is kept, and queued once members serve.
+
     Args:
         message: bytes, or a str that is sent as UTF-8.
         mule: the number of the mule, from 1; 0 for any mule (round-robin); the name of a farm for any of its mules.
@@ -78,7 +80,7 @@ def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
         TypeError: the message is neither.
         MuleError: there is no such mule or farm.
         MessageQueueFull: the mule, or each of them, has `Config.message_queue` messages waiting.
-        NotServing: not called by a running member; use `Runtime.mule_msg` from outside.
+        NotServing: called neither by a member nor in the application's import; use `Runtime.mule_msg` from outside.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.mule_msg`, which returns False when the queue is full, cuts messages at 64 KiB, and takes a farm's
         name as bytes only.
@@ -132,5 +134,7 @@ def messages_of_program(call: str, timeout: float) -> Messages:
         raise ValueError(f"a timeout is 0 or more seconds, not {timeout!r}; leave it out to wait without limit")
     unit = current_unit(call, "only a mule's program gets messages this way")
     if unit.kind != "program":
-        raise MuleError(f"uwsgi.{call}() was called by {unit.member.name} in a {unit.kind}; only a mule's program may")
+        importing = unit.member.importing
+        where = "while the application is imported" if importing else f"by {unit.member.name} in a {unit.kind}"
+        raise MuleError(f"uwsgi.{call}() was called {where}; only a mule's program may")
     return unit.member.inbox.messages

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trio_uwsgi.uwsgi import _caches
 from trio_uwsgi.uwsgi._base import as_text
-from trio_uwsgi.uwsgi._caches import cache as local
+from trio_uwsgi.uwsgi._caches import local_cache as local
 from trio_uwsgi.uwsgi._waiting import wait_as
 
 if TYPE_CHECKING:

@@ -39,7 +39,7 @@ def queue_push(message: str | bytes) -> bool:
         QueueError: there is no queue, the message is empty, or the queue cannot be written, because the memory or the
             disk is full.
         TypeError: the message is neither bytes nor a str.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.queue_push`, which returns True when it overwrites a message, and then pulls newer messages before
         older ones. It returns None for a message that is empty or too large.
@@ -60,7 +60,7 @@ def queue_pull() -> bytes | None:
         The message; None if the queue is empty.
     Raises:
         QueueError: there is no queue, or its file cannot be written.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.queue_pull`.
     Example:

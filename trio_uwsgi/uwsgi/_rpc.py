@@ -91,7 +91,7 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
         RpcNotFound: there is no such function.
         RpcFailed: the function raised (`__cause__` is its exception), does not take this number of arguments, or did
             not return bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: only when contended. A pending cancellation is always raised; other tasks run only if the function waits
         or runs in a thread.
     Cancellation: the function is cancelled.

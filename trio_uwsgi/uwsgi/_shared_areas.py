@@ -45,7 +45,7 @@ def sharedarea_read(id: int, position: int, length: int | None = None) -> bytes:
         length: how many bytes; None for all up to the end.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_read`, where a length of 0 also means all up to the end.
     """
@@ -61,7 +61,7 @@ def sharedarea_write(id: int, position: int, data: bytes) -> None:
         data: the bytes.
     Raises:
         SharedAreaError: there is no such area, or the bytes do not fit into it; nothing was written.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_write`.
     """
@@ -76,7 +76,7 @@ def sharedarea_read8(id: int, position: int) -> int:
         position: of its first byte, which may be any.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_read8`, also `sharedarea_readbyte`.
     """
@@ -91,7 +91,7 @@ def sharedarea_read16(id: int, position: int) -> int:
         position: of its first byte, which may be any.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_read16`.
     """
@@ -106,7 +106,7 @@ def sharedarea_read32(id: int, position: int) -> int:
         position: of its first byte, which may be any.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_read32`.
     """
@@ -121,7 +121,7 @@ def sharedarea_read64(id: int, position: int) -> int:
         position: of its first byte, which may be any.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_read64`, also `sharedarea_readlong`.
     """
@@ -137,7 +137,7 @@ def sharedarea_write8(id: int, position: int, value: int) -> None:
         value: a signed or an unsigned number; the upper half of the unsigned ones reads as negative.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes, or the number does not fit.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_write8`, also `sharedarea_writebyte`. It cuts off bits that do not fit.
     """
@@ -153,7 +153,7 @@ def sharedarea_write16(id: int, position: int, value: int) -> None:
         value: a signed or an unsigned number; the upper half of the unsigned ones reads as negative.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes, or the number does not fit.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_write16`, which cuts off bits that do not fit.
     """
@@ -169,7 +169,7 @@ def sharedarea_write32(id: int, position: int, value: int) -> None:
         value: a signed or an unsigned number; the upper half of the unsigned ones reads as negative.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes, or the number does not fit.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_write32`, which cuts off bits that do not fit.
     """
@@ -185,7 +185,7 @@ def sharedarea_write64(id: int, position: int, value: int) -> None:
         value: a signed or an unsigned number; the upper half of the unsigned ones reads as negative.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes, or the number does not fit.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_write64`, also `sharedarea_writelong`.
     """
@@ -201,7 +201,7 @@ def sharedarea_inc32(id: int, position: int, amount: int = 1) -> None:
         amount: what to add; beyond the largest number follows the smallest.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_inc32`.
     """
@@ -217,7 +217,7 @@ def sharedarea_inc64(id: int, position: int, amount: int = 1) -> None:
         amount: what to add; beyond the largest number follows the smallest.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_inc64`, also `sharedarea_inclong`.
     Example:
@@ -235,7 +235,7 @@ def sharedarea_dec32(id: int, position: int, amount: int = 1) -> None:
         amount: what to subtract; below the smallest number follows the largest.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_dec32`.
     """
@@ -251,7 +251,7 @@ def sharedarea_dec64(id: int, position: int, amount: int = 1) -> None:
         amount: what to subtract; below the smallest number follows the largest.
     Raises:
         SharedAreaError: there is no such area, or it does not have these bytes.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_dec64`.
     """
@@ -268,7 +268,7 @@ def sharedarea_memoryview(id: int) -> memoryview:
         id: the number of the area, from 0.
     Raises:
         SharedAreaError: there is no such area.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.sharedarea_memoryview`.
     """
@@ -282,7 +282,7 @@ def sharedarea_update(id: int) -> None:
         id: the number of the area, from 0.
     Raises:
         SharedAreaError: there is no such area.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: a function of its C core, which the Python module does not have.
     """
@@ -301,7 +301,7 @@ async def sharedarea_wait(id: int, seen: int | None = None) -> int:
         The number of changes so far, for the next call.
     Raises:
         SharedAreaError: there is no such area.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: always.
     Cancellation: this task no longer waits.
     uWSGI: a function of its C core, which the Python module does not have, and which looks again and again.

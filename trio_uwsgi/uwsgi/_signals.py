@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 from trio_uwsgi._link.frames import Raise
 from trio_uwsgi._signals.handlers import Registering, SignalHandler, check_signum  # for typing.get_type_hints
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread, registering
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread, registering, running_unit
 
 __all__ = ["register_signal", "signal", "signal_handler", "signal_received", "signal_registered", "signal_wait"]
 
@@ -77,14 +77,15 @@ def signal(signum: int) -> None:
     """Raise a uwsgi signal: the master routes it to the members of its target.
 
     When this returns, the signal waits in the queue of each recipient. A recipient runs the handler unless the runtime
-    stops first. If the number has no handler, the log names the member that raised it, and nothing else happens.
+    stops first. If the number has no handler, the log names the member that raised it, and nothing else happens. In the
+    application's import the signal is kept, and raised once members serve.
 
     Args:
         signum: 0 to 255.
     Raises:
         RegistrationError: `signum` is not 0 to 255.
         SignalQueueFull: a recipient has `Config.signal_queue` signals waiting; no recipient gets this one.
-        NotServing: not called by a running member; use `Runtime.signal` from outside.
+        NotServing: called neither by a member nor in the application's import; use `Runtime.signal` from outside.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.signal`, which drops signals that do not fit into a socket buffer, without an error, and takes
         numbers modulo 256. Its form with a node is `remote_signal` here.
@@ -127,7 +128,7 @@ async def signal_wait(signum: int | None = None) -> int:
     """
     if signum is not None:
         check_signum(signum)
-    unit = current_unit("signal_wait", "call it in a request, a message handler or a mule's program")
+    unit = running_unit("signal_wait", "call it in a request, a message handler or a mule's program")
     if unit.kind == "signal":
         raise RuntimeError(
             "a signal handler cannot wait for a signal: its member runs them one at a time; wait in a mule's program"

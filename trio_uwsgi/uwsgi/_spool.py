@@ -186,7 +186,7 @@ async def spool(
             because of a full disk, for example. Nothing was queued.
         JobTooLarge: the names and values are too long; use `body` for large data.
         NoSpooler: the runtime has no spooler, or none with this directory.
-        NotServing: not called by a running member; use `Runtime.spool` from outside.
+        NotServing: called neither by a member nor in the application's import; use `Runtime.spool` from outside.
     Checkpoint: always.
     Cancellation: nothing was queued.
     uWSGI: `uwsgi.spool`, `uwsgi.send_to_spooler`, which take bytes only, cut long values, remove `body` from the
@@ -271,7 +271,7 @@ async def spooler_jobs(spooler: str | None = None) -> list[bytes]:
     Raises:
         NoSpooler: the runtime has no spooler, or none with this directory.
         SpoolError: the directory cannot be read.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: always. A thread reads the directory. For millions of jobs use the command `trio-uwsgi spool ls`, which
         lists them page by page.
     Cancellation: nothing has changed.
@@ -291,7 +291,7 @@ async def spooler_get_task(path: str | bytes) -> Job | None:
     Raises:
         TypeError: the path is neither str nor bytes.
         NoSpooler: the runtime has no spooler, or the path is in none of its directories.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: always.
     Cancellation: nothing has changed.
     uWSGI: `uwsgi.spooler_get_task`, which returns None for a job that is running, and reads any file.
@@ -308,7 +308,7 @@ def set_spooler_frequency(seconds: float) -> None:
         TypeError: `seconds` is not a number.
         ValueError: `seconds` is out of range.
         NoSpooler: the runtime has no spooler.
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never. May be called from the runtime's threads.
     uWSGI: `uwsgi.set_spooler_frequency`. There it is also the delay before a job runs; here new jobs are noticed at
         once.
@@ -335,7 +335,7 @@ def spooler_pid() -> int:
     Where members are tasks, this is the process id of the server.
 
     Raises:
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never.
     uWSGI: `uwsgi.spooler_pid`.
     """
@@ -346,7 +346,7 @@ def spooler_pids() -> list[int]:
     """Return the process ids of the spoolers, one for each; as `spooler_pid`.
 
     Raises:
-        NotServing: not called by a running member.
+        NotServing: called neither by a member nor in the application's import.
     Checkpoint: never.
     uWSGI: `uwsgi.spooler_pids`.
     """

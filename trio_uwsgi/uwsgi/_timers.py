@@ -10,7 +10,6 @@ from trio_uwsgi._signals.timer_specs import cron_spec
 from trio_uwsgi.uwsgi._base import (
     as_number,
     current_registry,
-    default_registry,
     on_trios_thread,
     registering,
     unit_here,
@@ -65,8 +64,8 @@ def _add(signum: int, rule: Rule, late: str, overlap: bool) -> TimerHandle:
     check_signum(signum)
     timer = Timer(signum, rule, late=late, overlap=overlap)
     unit = unit_here()
-    if unit is None:
-        registry = default_registry()
+    if unit is None or unit.member.importing:
+        registry = current_registry()
         return TimerHandle(registry._declare(timer), registry)
     timers = unit.member.timers
     on_trios_thread(lambda: timers.add(timer))

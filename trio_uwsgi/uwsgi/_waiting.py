@@ -4,7 +4,8 @@ Where the code runs decides how it waits:
 
 - in a thread that Trio started (handlers, WSGI in threads, programs, jobs): with `trio.from_thread`;
 - on Trio's own thread (inline WSGI): with greenback; without it, it cannot wait;
-- in a thread that the application started: in the task that its member gives it (`_units/app_threads.py`).
+- in a thread that the application started: in the task that its member gives it (`_units/app_threads.py`);
+- while the application is imported: likewise, in a Trio run beside the import (`_units/import_threads.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import trio
 
 from trio_uwsgi._apps.loop_detection import is_sync_code
 from trio_uwsgi._apps.wsgi_inline_exchange import greenback
-from trio_uwsgi._units.app_threads import app_thread, is_trios_thread
+from trio_uwsgi._units.app_threads import app_thread, import_on_trios_thread, is_trios_thread
 from trio_uwsgi.errors import CannotWait, NotServing
 
 __all__ = ["off_trios_thread", "wait", "wait_as"]
@@ -58,6 +59,8 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 def wait_as(what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """As `wait`, for a call that error texts call `what`."""
     if trio.lowlevel.in_trio_run():
+        if (thread := import_on_trios_thread()) is not None:
+            return thread.run(what, func, *args)
         if not _has_portal():
             raise _cannot(what, is_sync_code(sys._getframe(1)))
         value: T = greenback.await_(_awaited(func, *args))
