@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ import trio
 
 from trio_uwsgi._http.accept_share import Share
 from trio_uwsgi._http.fair_reactor import serve_fairly
-from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi._link.scoreboard import Row, Scoreboard
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.connections import SocketOptions
@@ -181,21 +181,14 @@ async def test_a_worker_without_file_descriptors_is_not_waited_for(
 ) -> None:
     """Without free file descriptors it does not accept, and others do in its place; afterwards it takes part again."""
     failures = iter([OSError(24, "Too many open files")])
-    sock = world.listener.socket
+    accept = Listener.accept
 
-    class Short:
-        """The listening socket of a process without files, once."""
+    def fail_once(listener: Listener) -> tuple[socket.socket, object]:
+        for failure in failures:
+            raise failure
+        return accept(listener)
 
-        fileno = partial(sock.fileno)
-        close = partial(sock.close)
-
-        def accept(self) -> Any:
-            """Fail, and from then on accept."""
-            for failure in failures:
-                raise failure
-            return sock.accept()
-
-    monkeypatch.setattr(world.listener, "socket", Short())
+    monkeypatch.setattr(Listener, "accept", fail_once)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(request, world)
         with trio.fail_after(5):

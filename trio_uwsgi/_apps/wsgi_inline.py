@@ -201,7 +201,8 @@ class InlineDriver:
         if forks_to_here() != forks:
             end_forked_child(None)
         self._release(exchange)
-        if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
+        now = self._service.clock()
+        if exchange.cancelled or now >= exchange.option_deadline or now >= exchange.user_deadline:
             where = "its return, after the time limit" if error is None else location(error)
             self._abort(exchange, where)
             return

@@ -114,7 +114,7 @@ class InlineExchange(WsgiExchange):
 
     def respond(self, result: Iterable[bytes]) -> bytes | None:
         """As `WsgiExchange.respond`."""
-        self.whole = isinstance(result, list | tuple | bytes)
+        self.whole = isinstance(result, (list, tuple, bytes))  # a union is made anew for each request
         return super().respond(result)
 
     def send_file(self, file: OpenFile, offset: int, count: int, more: bool = False) -> None:

@@ -134,7 +134,7 @@ class Reactor:
             if self.service.full:
                 return False
             try:
-                sock, address = listener.socket.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -144,8 +144,6 @@ class Reactor:
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
-                if sock.gettimeout() is not None:  # the application has set a default timeout, and recv() would wait
-                    sock.setblocking(True)
                 peer = peer_of(sock, address, listener)
                 tls = listener.tls
                 session = SocketSession(self, sock, peer) if tls is None else TlsSession(self, sock, peer, tls)

@@ -18,7 +18,6 @@ hooks of `transport.py` moves the bytes: `socket_session.py` for sockets, `conne
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Mapping
@@ -103,7 +102,7 @@ class Session(Lingering):
         """A load balancer has said whose connection this is."""
         self.parser = PARSERS[self.peer.protocol](self.service.limits)
         if found.client is not None:
-            self.peer = dataclasses.replace(self.peer, client=found.client, server=found.server)
+            self.peer = self.peer._replace(client=found.client, server=found.server)
         if rest:
             self._received_first(rest)
 
