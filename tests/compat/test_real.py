@@ -144,6 +144,34 @@ def test_a_script_that_blocks(mode: str, tmp_path: Path) -> None:
         assert 0 == server.end(seconds=60)
 
 
+BOTH = """
+import uwsgi
+from uwsgidecorators import mule
+@mule(1)
+def before():
+    uwsgi.cache_update("before", b"1")
+@mule(2)
+def endless():
+    uwsgi.cache_update("endless", b"2")
+    while True:
+        time.sleep(0.05)
+def found():
+    return [uwsgi.cache_get(name) for name in ("before", "endless", "brain")]
+"""
+
+
+@pytest.mark.parametrize("mode", ["tasks", "processes"])
+def test_a_script_and_a_decorated_program(mode: str, tmp_path: Path) -> None:
+    """A mule that has both runs the decorated function, then the script, and the server does not wait for their end."""
+    (tmp_path / "brain.py").write_text("import uwsgi\nuwsgi.cache_update('brain', b'%d' % uwsgi.mule_id())\n")
+    options = ("--mule", "brain.py", "--mule", "brain.py", "--cache2", "name=c,items=10", "--mercy", "1")
+    with serving(tmp_path, BOTH, mode, *options) as server:
+        until(lambda: server.get("/found", 60) == repr([b"1", b"2", b"1"]), 60, lambda: server.said)
+        server.wait_for("http on")
+        server.end(seconds=60)
+    assert "before anything was served" not in server.said
+
+
 JOBS = """
 import os, uwsgi
 def spooler(env):

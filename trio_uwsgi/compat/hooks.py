@@ -78,13 +78,10 @@ class _PostFork(_Assigned):
             logger.error("%s: uwsgi.post_fork_hook failed", member and member.name, exc_info=True)
 
     def runs_as_program(self, number: int, registry: Registry) -> bool:
-        """Is it a chain of `uwsgidecorators` with a loop, in a mule without another program?"""
+        """Is it a chain of `uwsgidecorators` with a loop, in a mule without a program of the application?"""
         hook = self.hook
         chain = sys.modules.get("uwsgidecorators")
         if hook is None or chain is None or hook is not getattr(chain, "postfork_chain_hook", None):
-            return False
-        headcount = registry.headcount
-        if headcount is not None and number <= len(headcount.scripts):
             return False
         return number not in registry.mules.programs and any(
             not isinstance(part, chain.postfork) for part in chain.postfork_chain
