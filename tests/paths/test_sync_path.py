@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -314,8 +314,21 @@ async def test_a_stop_ends_the_waits_of_threads(
     assert errors[1].startswith("sync.lock() was called ")
 
 
+def run_until_future(future: Future[None]) -> None:
+    """As the function of this name in asgiref, with which Flask and Django run async views."""
+    condition = threading.Condition()
+
+    def notify(_: Future[None]) -> None:
+        with condition:
+            condition.notify()
+
+    with condition:
+        future.add_done_callback(notify)
+        condition.wait(30)
+
+
 @placed(INLINE)
-@pytest.mark.parametrize("how", ["join", "result", "shutdown"])
+@pytest.mark.parametrize("how", ["join", "result", "shutdown", "wait", "as_completed", "asgiref"])
 async def test_an_inline_view_that_blocks_for_its_thread(
     how: str,
     mode: str,
@@ -344,6 +357,12 @@ async def test_an_inline_view_that_blocks_for_its_thread(
         future = executor.submit(work)
         if how == "result":
             future.result()
+        elif how == "wait":
+            wait([future])
+        elif how == "as_completed":
+            next(as_completed([future]))
+        elif how == "asgiref":
+            run_until_future(future)
         executor.shutdown()
 
     await app_of(story, uwsgi_registry, options(mode, tmp_path))
