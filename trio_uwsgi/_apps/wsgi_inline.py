@@ -65,6 +65,7 @@ class InlineDriver:
         self._context = contextvars.Context()
         self._current: InlineExchange | None = None  # the one that runs
         self._last: InlineExchange  # the one that runs, or ran last
+        self._freed: trio.Event | None = None  # set when the one that runs has ended
         self._scope = trio.CancelScope()
         self._used = False  # the scope was cancelled, or got a deadline
         self._nursery: trio.Nursery
@@ -78,6 +79,7 @@ class InlineDriver:
         """Run exchanges until cancelled."""
         hide_trio()
         self._service = service
+        service.one_at_a_time = self
         if service.options.early_hints:
             self._base["wsgi.early_hints"] = send_early_hints
         self._heartbeat = service.member.heartbeat
@@ -127,6 +129,17 @@ class InlineDriver:
             self._scope.deadline = deadline
             self._record_request(exchange)
 
+    @property
+    def occupied(self) -> bool:
+        """As `OneAtATime.occupied`."""
+        return self._current is not None
+
+    async def until_free(self) -> None:
+        """As `OneAtATime.until_free`."""
+        if self._freed is None:
+            self._freed = trio.Event()
+        await self._freed.wait()
+
     def _record_request(self, exchange: InlineExchange) -> None:
         if self._heartbeat is not None:
             request = exchange.request
@@ -159,6 +172,9 @@ class InlineDriver:
         shows = service.limit != math.inf or service.options.show_requests
         task, status = fence.task, fence.status
         while not self._used and task._cancel_status is status:
+            if self._freed is not None:
+                self._freed.set()
+                self._freed = None
             if not ready or now() > turn_ends:
                 if heartbeat is not None:
                     heartbeat.end_request()
