@@ -11,7 +11,6 @@ import trio
 
 from tests.compat.modes import Enter, all_modes
 from trio_uwsgi import Cache, Config
-from trio_uwsgi.errors import CannotWait
 from trio_uwsgi.testing import WebSocketClosed, WebSocketDenied, open_runtime
 
 if TYPE_CHECKING:
@@ -263,24 +262,3 @@ async def test_flask(enter: Enter, autojump_clock: MockClock) -> None:
         with pytest.raises(WebSocketClosed) as caught:
             await ws.receive()
         assert 1000 == caught.value.code
-
-
-async def test_inline_without_greenback(open_http: Any, enter: Enter) -> None:
-    """On Trio's own thread a wait needs greenback: the handshake says so, and the request is answered."""
-    uwsgi = enter(Config())
-
-    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        try:
-            uwsgi.websocket_handshake()
-        except CannotWait as error:
-            start_response("500 Internal Server Error", [])
-            return [str(error).encode()]
-        return []
-
-    server = await open_http(app, interface="wsgi", threads=0, portal=False)
-    async with server.connect().stream as stream:
-        await stream.send_all(HANDSHAKE)
-        answer = bytes(await stream.receive_some(10_000))
-    assert answer.startswith(b"HTTP/1.1 500 ")
-    assert b"uwsgi.websocket_handshake() has to wait" in answer
-    assert b"greenback" in answer

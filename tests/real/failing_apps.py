@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from trio_uwsgi import uwsgi
+from trio_uwsgi import sync, uwsgi
 from trio_uwsgi.errors import RpcError
 
 
@@ -196,23 +196,13 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
         start_response("200 OK", [("content-type", "text/plain")])
         return Failing(error, place)
     if action == "handlers":
-        wait(handlers, words[0])
+        sync.wait(handlers, words[0])
     elif action == "leave":
-        wait(leave, words[0])
+        sync.wait(leave, words[0])
     elif action == "slow":
         time.sleep(0.5)
     start_response("200 OK", [("content-length", "2")])
     return [b"ok"]
-
-
-def wait(func: Callable[[str], Awaitable[None]], what: str) -> None:
-    """In a thread, or where the application runs on Trio's own."""
-    try:
-        trio.from_thread.run(func, what)
-    except RuntimeError:
-        import greenback
-
-        greenback.await_(func(what))
 
 
 async def asgi(

@@ -184,9 +184,8 @@ class Reactor:
     def stop_accepting(self) -> None:
         """Accept the connections that are waiting, so that requests sent before the stop are not lost; then stop."""
         for listener in self._listeners.values():
-            if not (
-                self.service.paused and self.service.others_serve
-            ):  # otherwise other workers accept them after the pause
+            # Where we do not accept now, and other workers serve, they accept these.
+            if not (self.service.others_serve and (self.service.paused or self.service.occupied)):
                 self._accept(listener, LAST_ACCEPTS)
             self._unwatch(listener)
         self._listeners.clear()

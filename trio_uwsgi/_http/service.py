@@ -55,6 +55,17 @@ class Driver(Protocol):
         """Own the tasks or threads that run the application, until cancelled."""
 
 
+class OneAtATime(Protocol):
+    """A driver that begins a request when the one before has ended."""
+
+    @property
+    def occupied(self) -> bool:
+        """Does a request run?"""
+
+    async def until_free(self) -> None:
+        """Wait until the request that runs has ended."""
+
+
 class Acceptor(Protocol):
     """Accepts connections for a service; starts paused if the service is paused."""
 
@@ -105,6 +116,7 @@ class HttpService:
         self.websockets_end = self.streams_end = False  # while this one drains: they are told
         self.paused = False  # no connections are accepted: the user has paused that, or there are too many
         self.acceptors: list[Acceptor] = []
+        self.one_at_a_time: OneAtATime | None = None  # the application's driver, if it is one
         self.paused_by_user = False
         self._most_connections = options.load.connections or sys.maxsize
         self._most_requests = options.load.requests or sys.maxsize
@@ -231,6 +243,11 @@ class HttpService:
         self.paused = paused
         for acceptor in self.acceptors:
             acceptor.pause_accepting(paused)
+
+    @property
+    def occupied(self) -> bool:
+        """Does a request keep all others from beginning? That can be seen only while it waits."""
+        return self.one_at_a_time is not None and self.one_at_a_time.occupied
 
     @property
     def full(self) -> bool:

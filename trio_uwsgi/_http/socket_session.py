@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 import socket
@@ -151,17 +150,6 @@ class SocketSession(Session):
         self._borrowers.discard(unit)
         if self.phase is CLOSED and not self._borrowers:
             self._socket.close()
-
-    def block(self, writing: bool, seconds: float) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT if writing else select.POLLIN)
-        if not poll.poll(None if math.isinf(seconds) else max(0, seconds) * 1000):
-            return False
-        if writing:
-            self._writable()
-        else:
-            self.readable()
-        return True
 
     # --- called by the session ----------------------------------------------------------------------------------------
 
