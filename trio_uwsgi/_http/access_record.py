@@ -12,20 +12,22 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
 
-__all__ = ["LogNotes", "Record", "cut_record", "escape", "peer_name"]
+__all__ = ["LogNotes", "Record", "cut_record", "escape", "note_head", "peer_name"]
 
 
 class LogNotes:
     """What an application says of its request's line: log variables, variables beside those of the environ (`added`),
-    and whether it asked for the line.
+    and whether it asked for the line. And `head`: the bytes of the response's head and how many headers it has, if the
+    format of the line shows them.
     """
 
-    __slots__ = ("added", "asked", "variables")
+    __slots__ = ("added", "asked", "head", "variables")
 
     def __init__(self) -> None:
         self.variables: dict[str, bytes] = {}
         self.added: dict[str, bytes] = {}
         self.asked = False
+        self.head = (0, 0)
 
 
 class Record(NamedTuple):
@@ -62,11 +64,23 @@ def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
     status, sent, end = exchange.status, exchange.sent, " cut"
     if answer:
         sent, end = len(answer.partition(b"\r\n\r\n")[2]), ""
+        note_head(exchange.request, answer)
     elif not exchange.head_sent:
         status, sent, end = 0, 0, " dropped"
     elif exchange.response.bodyless:
         sent = 0
     return Record(exchange.session.peer, exchange.request, status, sent, now - exchange.started, end)
+
+
+def note_head(request: Request, data: bytes) -> None:
+    """Note the size of the response's head, and the number of its headers. The first `data` of a request begin with
+    the head, the others do nothing.
+    """
+    if request.log_notes is None:
+        request.log_notes = LogNotes()
+    end = data.find(b"\r\n\r\n")
+    if request.log_notes.head == (0, 0) and end >= 0:
+        request.log_notes.head = end + 4, data.count(b"\r\n", 0, end)
 
 
 def peer_name(peer: Peer) -> str:
