@@ -25,7 +25,7 @@ REQUESTS = [
     b"DELETE /h HTTP/1.0\r\nReferer: http://x/\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n",
 ]
 # What is different, see the guide: the time, the process, and the head of the response, to which we add headers.
-NOT_COMPARED = re.compile(r"pid: \d+|req: \d+/\d+|\[\w{3} \w{3} [^]]*\]|\d+ msecs|\d+ headers in \d+ bytes")
+NOT_COMPARED = re.compile(r"pid: \d+|\[\w{3} \w{3} [^]]*\]|\d+ msecs|\d+ headers in \d+ bytes")
 FORMAT = (
     "%(addr) %(cl) %(core) %(method) %(modifier1) %(modifier2) %(pktsize) %(proto) %(referer) %(rsize) "
     "%(status) %(switches) %(uagent) %(uri) %(user) %(vars) %(werr) %(rerr) %(ioerr) %(wid) %(nothing)"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
 
-__all__ = ["LogNotes", "Record", "cut_record", "escape", "note_head", "peer_name"]
+__all__ = ["LogNotes", "Record", "escape", "how_it_ended", "note_head", "peer_name", "usual_line"]
 
 
 class LogNotes:
@@ -50,17 +50,26 @@ class Record(NamedTuple):
         return {} if notes is None else {k: v.decode("utf-8", "backslashreplace") for k, v in notes.variables.items()}
 
     def __str__(self) -> str:
-        request = self.request
-        address, port = request.remote()
-        client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(self.peer)
-        return (
-            f'{client} - "{escape(request.method.encode("latin-1"))} {escape(request.target)} '
-            f'HTTP/{request.http_version}" {self.status or "-"} {self.sent}b {self.seconds * 1000:.1f}ms{self.end}'
-        )
+        return usual_line(*self)
 
 
-def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
-    """The record of a response that was cut in the middle, dropped, or replaced by the server's own `answer`."""
+def usual_line(peer: Peer, request: Request, status: int, sent: int, seconds: float, end: str) -> str:
+    """The line of a response: see `Record`."""
+    address, port = request.remote()
+    client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(peer)
+    method = request.method
+    if not (method.isascii() and method.isalpha()):
+        method = escape(method.encode("latin-1"))
+    return (
+        f'{client} - "{method} {escape(request.target)} HTTP/{request.http_version}" {status or "-"} {sent}b '
+        f"{seconds * 1000:.1f}ms{end}"
+    )
+
+
+def how_it_ended(exchange: Exchange, answer: bytes) -> tuple[int, int, str]:
+    """Status, bytes and end, as in a `Record`, of a response that was cut in the middle, dropped, or replaced by the
+    server's own `answer`.
+    """
     status, sent, end = exchange.status, exchange.sent, " cut"
     if answer:
         sent, end = len(answer.partition(b"\r\n\r\n")[2]), ""
@@ -69,7 +78,7 @@ def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
         status, sent, end = 0, 0, " dropped"
     elif exchange.response.bodyless:
         sent = 0
-    return Record(exchange.session.peer, exchange.request, status, sent, now - exchange.started, end)
+    return status, sent, end
 
 
 def note_head(request: Request, data: bytes) -> None:

@@ -20,6 +20,7 @@ from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.forwarded import Proxies
 from trio_uwsgi._http.lingering import LINGER_SECONDS
 from trio_uwsgi._http.log_format import LogFormat, measures_heads
+from trio_uwsgi._http.log_turns import write_turns
 from trio_uwsgi._http.proxy_header import ProxyRules
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.statistics import HttpStatistics
@@ -134,7 +135,7 @@ class HttpService:
         try:
             async with trio.open_nursery() as nursery:
                 self._access = self._open_access_log()
-                nursery.start_soon(self._access.serve)
+                nursery.start_soon(write_turns, self._access)
                 if self.options.access_log and AccessLog.enabled():
                     self.access = self._access
                 sessions = (self.header, self.keep_alive, self.stall, self.linger)
@@ -151,7 +152,7 @@ class HttpService:
             for session in list(self.sessions):
                 session.close()
             if self.access is not None:  # of requests that were cut off just now
-                self.access.flush_all()
+                self.access.write()
 
     def _open_access_log(self) -> AccessLog:
         parts = self.options.log_format
