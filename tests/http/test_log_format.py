@@ -97,6 +97,13 @@ def test_the_line_of_uwsgi() -> None:
     assert not measures_heads(parse_log_format("%(uri) headers %(var.size)"))
 
 
+def test_the_user() -> None:
+    """Of a front server; a client that says so is not believed."""
+    record = Record(UNIX, UwsgiRequest([(b"REMOTE_USER", b"ann\n")]), 200, 0, 1)
+    assert "ann\\x0a" == LogFormat(parse_log_format("%(user)"), Facts()).line(record)
+    assert "(ann\\x0a)" in LogFormat(parse_log_format("uwsgi"), Facts()).line(record)
+
+
 def test_errors_of_a_client() -> None:
     """A response that was broken off counts as an error of writing, or of reading if the body had not arrived."""
     assert "1 0 1 cut" == line("%(ioerr) %(rerr) %(werr)", end=" cut")

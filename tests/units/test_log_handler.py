@@ -287,6 +287,15 @@ def test_formats(form: str, datefmt: str | None) -> None:
     assert "text" == ours.format(record)
 
 
+def test_methods_that_were_replaced_before() -> None:
+    """A library that did so before the server was imported is noticed, too."""
+    methods = log_handler._methods()
+    assert log_handler._are_originals(methods)
+    assert not log_handler._are_originals((*methods[:-1], dict))
+    assert not log_handler._are_originals((test_formats, *methods[1:]))
+    assert not log_handler._are_originals((print, *methods[1:]))
+
+
 class Other(logging.Filter):
     """A filter of the user."""
 

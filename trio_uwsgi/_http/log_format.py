@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from trio_uwsgi._http.access_record import escape, peer_name
 from trio_uwsgi._http.packet_size import packet_size
+from trio_uwsgi._http.uwsgi_http import UwsgiRequest
 from trio_uwsgi._system.process_memory import process_memory
 
 if TYPE_CHECKING:
@@ -58,8 +59,10 @@ class LogFormat:
     def __init__(self, parts: tuple[str | Variable, ...], worker: Facts) -> None:
         self._worker = worker
         self._machine = socket.gethostname()
+        self._sized: Record | None = None  # of which `_size` is
+        self._size = (0, 0)
         self._environ: Mapping[str, object] = {}  # of the record whose line is made
-        self._needs_environ = any(not isinstance(part, str) and _of_environ(part) for part in parts)
+        self._needs_environ = any(not isinstance(part, str) and part.of == "var" for part in parts)
         self._template = "".join(part.replace("%", "%%") if isinstance(part, str) else "%s" for part in parts)
         self._makers = [self._maker(part) for part in parts if not isinstance(part, str)]
 
@@ -72,7 +75,7 @@ class LogFormat:
 
     def _maker(self, variable: Variable) -> _Make:
         of, name = variable
-        worker, machine = self._worker, self._machine
+        worker = self._worker
         if of == "var":
             return lambda record, now: self._var(record, name) or "-"
         if of == "log":
@@ -81,19 +84,23 @@ class LogFormat:
             return lambda record, now: worker.metric(name) or "-"
         special: dict[str, _Make] = {
             "pid": lambda record, now: str(worker.pid),
-            "pktsize": lambda record, now: str(packet_size(record.request, record.peer, machine)[1]),
+            "pktsize": lambda record, now: str(self._packet_size(record)[1]),
             "req": lambda record, now: str(worker.requests(now)[0]),
             "rss": lambda record, now: str(_memory(worker.pid, int(now))[0]),
             "rssM": lambda record, now: str(_memory(worker.pid, int(now))[0] >> 20),
             "total": lambda record, now: str(worker.requests(now)[1]),
-            "user": lambda record, now: self._of_environ("REMOTE_USER") or "-",
-            "user_or_nothing": lambda record, now: self._of_environ("REMOTE_USER"),
-            "vars": lambda record, now: str(packet_size(record.request, record.peer, machine)[0]),
+            "vars": lambda record, now: str(self._packet_size(record)[0]),
             "vsz": lambda record, now: str(_memory(worker.pid, int(now))[1]),
             "vszM": lambda record, now: str(_memory(worker.pid, int(now))[1] >> 20),
             "wid": lambda record, now: str(worker.wid),
         }
         return special.get(name) or _MAKERS[name]
+
+    def _packet_size(self, record: Record) -> tuple[int, int]:
+        if record is not self._sized:
+            self._sized = record
+            self._size = packet_size(record.request, record.peer, self._machine)
+        return self._size
 
     def _var(self, record: Record, name: str) -> str:
         notes = record.request.log_notes
@@ -103,10 +110,6 @@ class LogFormat:
     def _of_environ(self, key: str) -> str:
         found = self._environ.get(key)
         return escape(found.encode("latin-1", "replace")) if isinstance(found, str) else ""
-
-
-def _of_environ(part: Variable) -> bool:
-    return part.of == "var" or part.name in ("user", "user_or_nothing")
 
 
 def _log_variable(record: Record, name: str) -> str:
@@ -122,6 +125,12 @@ def _header(name: bytes) -> _Make:
     return lambda record, now: (
         escape(b", ".join([value for key, value in record.request.headers if key == name])) or "-"
     )
+
+
+def _user(record: Record) -> str:
+    """The user, whom only a front server knows."""
+    request = record.request
+    return escape(request.vars.get(b"REMOTE_USER", b"")) if isinstance(request, UwsgiRequest) else ""
 
 
 def _began(scale: int) -> _Make:
@@ -187,6 +196,8 @@ _MAKERS: dict[str, _Make] = {
     "tmsecs": _began(1_000),
     "uagent": _header(b"user-agent"),
     "uri": lambda record, now: escape(record.request.target),
+    "user": lambda record, now: _user(record) or "-",
+    "user_or_nothing": lambda record, now: _user(record),
     "werr": lambda record, now: str(int(bool(record.end) and record.request.complete)),
 }
 _OF_THE_HEAD = ("headers", "hsize", "size")

@@ -256,14 +256,23 @@ def _methods() -> tuple[object, ...]:
     return kind.info, kind._log, kind.makeRecord, kind.handle, kind.callHandlers, logging.getLogRecordFactory()
 
 
+def _are_originals(methods: tuple[object, ...]) -> bool:
+    """Are they those of `logging`, and not of a library that was imported before this module?"""
+    *functions, factory = methods
+    own = logging.addLevelName.__code__.co_filename
+    files = {getattr(getattr(function, "__code__", None), "co_filename", None) for function in functions}
+    return files == {own} and factory is logging.LogRecord
+
+
 _METHODS = _methods()
+_ORIGINAL = _are_originals(_METHODS)
 
 
 def direct_handler(source: logging.Logger, level: int) -> LogHandler | None:
     """The server's own handler, if lines of this logger and level go there as they are, and nowhere else: there are no
     handlers, filters or formatters of the user, and no library replaces methods of `logging`.
     """
-    if len(logging.root.handlers) != 1 or not source.isEnabledFor(level) or _methods() != _METHODS:
+    if len(logging.root.handlers) != 1 or not source.isEnabledFor(level) or not _ORIGINAL or _methods() != _METHODS:
         return None
     handler = logging.root.handlers[0]
     if type(handler) is not LogHandler or type(handler.formatter) is not LineFormatter:
