@@ -26,6 +26,7 @@ from trio_uwsgi._system.privileges import identity_of
 from trio_uwsgi._system.process_titles import with_title
 from trio_uwsgi._system.subreaper import reap_orphans
 from trio_uwsgi._units.journal import only_error
+from trio_uwsgi._units.log_handler import set_up_logging
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
         SystemExit: a posix signal stopped it immediately; the code is 128 plus the signal's number.
     """
     if not logger.hasHandlers():
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+        set_up_logging(logging.INFO, "%(levelname)s: %(message)s")
     if config.placement != "process" and os.getpid() == 1:
         logger.warning(
             "this is process 1, but it does not reap processes that the application leaves behind; "
