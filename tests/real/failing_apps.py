@@ -2,7 +2,7 @@
 
 Both interfaces answer the same paths: `/ok`; `/slow`, after half a second; `/raise/CLASS/PLACE`, which raises;
 `/handlers/CLASS`, which has everything that is not a request raise that class; `/leave/WHAT`, which leaves something
-open, and `/handlers/leave`, with which all others do.
+open, and `/handlers/leave`, with which all others do; `/close/WHAT`, which closes a descriptor, or its connection.
 """
 
 from __future__ import annotations
@@ -24,6 +24,13 @@ class Panic(BaseException):
     """As extension modules raise it."""
 
 
+class Unprintable(Exception):
+    """Not even its text can be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 ERRORS: dict[str, BaseException] = {
     "ValueError": ValueError("wrong"),
     "CancelledError": asyncio.CancelledError(),
@@ -32,6 +39,7 @@ ERRORS: dict[str, BaseException] = {
     "Panic": Panic("own"),
     "SystemExit": SystemExit(3),
     "StopIteration": StopIteration(),
+    "Unprintable": Unprintable(),
     "Group": BaseExceptionGroup("several", [Panic("one"), ValueError("two")]),
 }
 
@@ -201,6 +209,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
         wait(leave, words[0])
     elif action == "slow":
         time.sleep(0.5)
+    elif action == "close":
+        os.close(uwsgi.connection_fd() if words[0] == "connection" else int(words[0]))
     start_response("200 OK", [("content-length", "2")])
     return [b"ok"]
 
@@ -239,6 +249,8 @@ async def asgi(
         await leave(words[0])
     elif action == "slow":
         await trio.sleep(0.5)
+    elif action == "close":
+        os.close(uwsgi.connection_fd() if words[0] == "connection" else int(words[0]))
     if not started:
         await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b"ok"})

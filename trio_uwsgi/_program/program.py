@@ -21,7 +21,7 @@ from trio_uwsgi._program.daemons import keep_running
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
 from trio_uwsgi._program.systemd import Notifier
-from trio_uwsgi._system.interpreter_exit import flush_output, has_started, lingering, mark_started, mark_stopping
+from trio_uwsgi._system.interpreter_exit import flush_output, has_started, log_lingering, mark_started, mark_stopping
 from trio_uwsgi._system.privileges import identity_of
 from trio_uwsgi._system.process_titles import with_title
 from trio_uwsgi._system.subreaper import reap_orphans
@@ -62,8 +62,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
     try:
         hard = await _serve_and_control(serve, config, sources)
     finally:
-        if names := lingering():
-            logger.warning("the server has stopped; the process waits for these to end: %s", ", ".join(names))
+        log_lingering("the server")
     if hard:
         raise SystemExit(128 + hard)
 

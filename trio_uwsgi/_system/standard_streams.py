@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["have_standard_descriptors", "have_standard_streams", "write_error"]
+__all__ = ["STDERR", "have_standard_descriptors", "have_standard_streams", "write_error"]
 
-_STDERR = 2
+STDERR = 2
 
 
 def have_standard_descriptors() -> None:
-    """Open the closed ones on /dev/null. To be called before anything else is opened."""
-    for number in range(_STDERR + 1):
+    """Open the closed ones on /dev/null. To be called before anything else is opened, or it may have such a number."""
+    for number in range(STDERR + 1):
         try:
             os.fstat(number)
         except OSError:
@@ -49,6 +49,6 @@ def write_error(text: str) -> None:
     data = text.encode(errors="backslashreplace")
     try:
         while data:
-            data = data[os.write(_STDERR, data) :]
+            data = data[os.write(STDERR, data) :]
     except OSError:  # full, closed, or a closed pipe: that cannot be reported anywhere
         return
