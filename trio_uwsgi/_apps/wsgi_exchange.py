@@ -82,10 +82,16 @@ class WsgiExchange(Exchange):
                 exc_info = None  # PEP 3333: avoid the reference cycle through the traceback
         elif self.response.started:
             raise LocalProtocolError("the application called start_response twice without exc_info")
-        if not status[:3].isdecimal() or status[3:4] not in (" ", ""):
-            raise LocalProtocolError(f"the application's status is {status!r}; it must be like '200 OK'")
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self.start(int(status[:3]), pairs, status[4:].encode("latin-1"))
+        try:
+            if not status[:3].isdecimal() or status[3:4] not in (" ", ""):
+                raise LocalProtocolError(f"the application's status is {status!r}; it must be like '200 OK'")
+            pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+            reason = status[4:].encode("latin-1")
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LocalProtocolError(
+                "start_response takes a str such as '200 OK', and a list of pairs of str, all in latin-1"
+            ) from error
+        self.start(int(status[:3]), pairs, reason)
         return self.write
 
     def write(self, piece: bytes) -> None:
@@ -268,7 +274,11 @@ class WsgiExchange(Exchange):
                 return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
         if isinstance(result, FileWrapper) and not self.over and self._send_wrapped(result):
             return None
-        pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
+        try:
+            pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
+        except TypeError as error:
+            kind = type(result).__name__
+            raise LocalProtocolError(f"the application returned {kind}; it must be an iterable of bytes") from error
         for given in pieces:
             piece = _checked(given)
             if not piece:
