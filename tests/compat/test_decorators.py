@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from tests.compat.conftest import load_ours
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -94,14 +94,14 @@ async def test_signals_and_rpc(enter: Enter, decorators: Decorators, autojump_cl
 
 @all_modes
 async def test_jobs(
-    mode: dict[str, object],
+    mode: Mode,
     enter: Enter,
     decorators: Decorators,
     autojump_clock: trio.testing.MockClock,
     tmp_path: Path,
 ) -> None:
     """@spool gets vars as text, or arguments; @spoolraw decides itself, and @spoolforever runs again and again."""
-    config = Config(spooler=[str(tmp_path)], spooler_frequency=10, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, spooler=[str(tmp_path)], spooler_frequency=10)
     uwsgi = enter(config)
     module = decorators()
     ran: Notes[tuple[str, object]] = Notes()
@@ -162,10 +162,10 @@ async def test_functions_of_mules(enter: Enter, decorators: Decorators, autojump
 
 @all_modes
 async def test_after_the_fork(
-    mode: dict[str, object], enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
+    mode: Mode, enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
 ) -> None:
     """@postfork functions run in every member, in their order, and one for a worker in that one only."""
-    config = Config(workers=2, mules=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, workers=2, mules=1)
     uwsgi = enter(config)
     module = decorators()
     ran: Notes[tuple[str, int]] = Notes()
@@ -184,10 +184,10 @@ async def test_after_the_fork(
 
 @all_modes
 async def test_programs_of_mules(
-    mode: dict[str, object], enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
+    mode: Mode, enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
 ) -> None:
     """@mule runs once, @muleloop again and again, @mulemsg and @farm with each message; the mules start and stop."""
-    config = Config(mules=4, farms={"f": [4]}, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=4, farms={"f": [4]})
     uwsgi = enter(config)
     module = decorators()
     ran: Notes[tuple[str, object]] = Notes()
