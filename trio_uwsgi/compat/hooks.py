@@ -132,7 +132,8 @@ class _Message(_Assigned):
 
     def __call__(self, message: MuleMessage) -> None:
         if self.hook is None:
-            logger.info("*** mule received a %d bytes message ***", len(message))
+            member = current_member()
+            logger.info("%s: a message of %d bytes, and no mule_msg_hook", member and member.name, len(message))
             return
         self.hook(bytes(message))
 
