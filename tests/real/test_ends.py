@@ -221,7 +221,7 @@ def test_members_that_end_before_they_are_ready(tmp_path: Path, placement: tuple
     assert server.said.splitlines()[-1].startswith("trio-uwsgi: ")
     assert 2 == server.said.count("worker1 cannot start: ")
     if start == "killed":
-        assert "trio-uwsgi: it ended before it was ready: killed by SIGKILL" == server.said.splitlines()[-1]
+        assert "trio-uwsgi: worker1 ended before it was ready: killed by SIGKILL" == server.said.splitlines()[-1]
 
 
 def test_a_reload_to_a_version_that_does_not_start(tmp_path: Path) -> None:
