@@ -342,19 +342,8 @@ class rbtimer(timer):
 class cron(_Timed):
     """Decorate a function to run at minutes of the wall clock."""
 
-    def __init__(
-        self,
-        minute: int,
-        hour: int,
-        day: int,
-        month: int,
-        dayweek: int,
-        *,
-        signum: int = _FREE,
-        target: str = "",
-        **kwargs: object,
-    ) -> None:
-        super().__init__(signum, target)
+    def __init__(self, minute: int, hour: int, day: int, month: int, dayweek: int, **kwargs: Any) -> None:
+        super().__init__(kwargs.get("signum", _FREE), kwargs.get("target", ""))
         self.minute, self.hour, self.day, self.month, self.dayweek = minute, hour, day, month, dayweek
 
     def _add(self) -> None:
