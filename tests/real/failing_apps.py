@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -84,6 +85,14 @@ async def leave(what: str) -> None:
         KEPT.append(generator)
     async for _ in generator:
         break
+
+
+def close(what: str) -> None:
+    """Close what the server needs."""
+    if what == "stderr":
+        sys.stderr.close()
+    else:
+        os.close(uwsgi.connection_fd() if what == "connection" else int(what))
 
 
 # ----- everything that is not a request
@@ -210,7 +219,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
     elif action == "slow":
         time.sleep(0.5)
     elif action == "close":
-        os.close(uwsgi.connection_fd() if words[0] == "connection" else int(words[0]))
+        close(words[0])
     start_response("200 OK", [("content-length", "2")])
     return [b"ok"]
 
@@ -250,7 +259,7 @@ async def asgi(
     elif action == "slow":
         await trio.sleep(0.5)
     elif action == "close":
-        os.close(uwsgi.connection_fd() if words[0] == "connection" else int(words[0]))
+        close(words[0])
     if not started:
         await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b"ok"})

@@ -188,7 +188,7 @@ def test_a_logging_filter_that_fails(tmp_path: Path, mode: str) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_descriptors_that_the_application_closes(tmp_path: Path, mode: str) -> None:
     """Who closes the descriptor of a connection loses that connection; who closes a standard stream does not have the
-    log written to a client, which the system would give the number.
+    log written to a client, which the system would give the number. The log does not need `sys.stderr`.
     """
     with serving(tmp_path, *MODES[mode]) as server:
         for packet in (False, True):
@@ -198,5 +198,7 @@ def test_descriptors_that_the_application_closes(tmp_path: Path, mode: str) -> N
         assert 200 == server.get("/close/1")
         assert [200, 200] == [server.get("/ok"), server.get("/ok", packet=True)]
         server.said("the application has closed descriptor 1, a standard stream; it is /dev/null now")
+        assert [200, 500] == [server.get("/close/stderr"), server.get("/raise/ValueError/start")]
+        server.said("request GET /raise/ValueError/start failed: ValueError: wrong")
         assert 200 == server.get("/close/2")
         assert [200, 500, 200] == [server.get("/ok"), server.get("/raise/ValueError/start"), server.get("/ok")]

@@ -57,6 +57,7 @@ from trio_uwsgi._signals.file_monitor import FileMonitor
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
 from trio_uwsgi._system.process_titles import set_title
+from trio_uwsgi._system.standard_streams import standard_error
 from trio_uwsgi._units.heartbeat import Heartbeat
 from trio_uwsgi._units.journal import Journal, LoggingJournal, only_error
 from trio_uwsgi.errors import BootError, ConfigError
@@ -128,7 +129,7 @@ class MemberEnvironment:
 
 def prepare(setup: Any) -> None:
     """In a zygote, before the application is imported: log as the master does."""
-    logging.basicConfig(level=setup["level"], format=setup["format"])
+    logging.basicConfig(level=setup["level"], format=setup["format"], stream=standard_error())
 
 
 def main(

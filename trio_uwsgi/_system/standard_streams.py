@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
-__all__ = ["STDERR", "have_standard_descriptors", "have_standard_streams", "write_error"]
+__all__ = ["STDERR", "have_standard_descriptors", "have_standard_streams", "standard_error", "write_error"]
 
 STDERR = 2
 
@@ -40,8 +41,16 @@ def have_standard_streams() -> None:
     have_standard_descriptors()
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-            setattr(sys, name, stream)
+            setattr(sys, name, _stream(number))
+
+
+def _stream(number: int) -> TextIO:
+    return open(number, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+def standard_error() -> TextIO:
+    """Standard error as a stream of its own, for the log: the application may close `sys.stderr`."""
+    return _stream(STDERR)
 
 
 def write_error(text: str) -> None:
