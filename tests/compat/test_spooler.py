@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.errors import RegistrationError
 from trio_uwsgi.testing import Notes, open_runtime
@@ -17,10 +17,10 @@ from trio_uwsgi.testing import Notes, open_runtime
 
 @all_modes
 async def test_a_job_as_uwsgi_passes_it(
-    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path
+    mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
     """The assigned function gets a dict: keys of bytes for the job's own vars, of str for its name and its body."""
-    config = Config(spooler=[str(tmp_path)], **mode)  # type: ignore[arg-type]
+    config = config_in(mode, spooler=[str(tmp_path)])
     uwsgi = enter(config)
     jobs: Notes[dict[Any, Any]] = Notes()
 

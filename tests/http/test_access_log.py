@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def own_log(path: Path) -> Iterator[LogHandler]:
     before, level = logging.root.handlers[:], logging.root.level
     logging.root.handlers[:] = []
     try:
-        set_up_logging("INFO", "%(levelname)s %(name)s %(message)s")
+        set_up_logging("INFO", "%(levelname)s %(name)s %(message)s", sys.stderr)
         (handler,) = logging.root.handlers
         assert isinstance(handler, LogHandler)
         with path.open("a") as stream:

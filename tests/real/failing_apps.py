@@ -2,7 +2,7 @@
 
 Both interfaces answer the same paths: `/ok`; `/slow`, after half a second; `/raise/CLASS/PLACE`, which raises;
 `/handlers/CLASS`, which has everything that is not a request raise that class; `/leave/WHAT`, which leaves something
-open, and `/handlers/leave`, with which all others do.
+open, and `/handlers/leave`, with which all others do; `/close/WHAT`, which closes a descriptor, or its connection.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -24,6 +25,13 @@ class Panic(BaseException):
     """As extension modules raise it."""
 
 
+class Unprintable(Exception):
+    """Not even its text can be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
 ERRORS: dict[str, BaseException] = {
     "ValueError": ValueError("wrong"),
     "CancelledError": asyncio.CancelledError(),
@@ -32,6 +40,7 @@ ERRORS: dict[str, BaseException] = {
     "Panic": Panic("own"),
     "SystemExit": SystemExit(3),
     "StopIteration": StopIteration(),
+    "Unprintable": Unprintable(),
     "Group": BaseExceptionGroup("several", [Panic("one"), ValueError("two")]),
 }
 
@@ -76,6 +85,14 @@ async def leave(what: str) -> None:
         KEPT.append(generator)
     async for _ in generator:
         break
+
+
+def close(what: str) -> None:
+    """Close what the server needs."""
+    if what == "stderr":
+        sys.stderr.close()
+    else:
+        os.close(uwsgi.connection_fd() if what == "connection" else int(what))
 
 
 # ----- everything that is not a request
@@ -201,6 +218,8 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
         sync.wait(leave, words[0])
     elif action == "slow":
         time.sleep(0.5)
+    elif action == "close":
+        close(words[0])
     start_response("200 OK", [("content-length", "2")])
     return [b"ok"]
 
@@ -229,6 +248,8 @@ async def asgi(
         await leave(words[0])
     elif action == "slow":
         await trio.sleep(0.5)
+    elif action == "close":
+        close(words[0])
     if not started:
         await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b"ok"})

@@ -29,7 +29,7 @@ def handler() -> Iterator[LogHandler]:
     """The handler of the root logger, beside those of pytest."""
     level = logging.root.level
     with handlers_replaced():
-        set_up_logging("INFO", "%(levelname)s %(message)s")
+        set_up_logging("INFO", "%(levelname)s %(message)s", sys.stderr)
         (made,) = logging.root.handlers
     assert isinstance(made, LogHandler)
     logging.root.addHandler(made)
@@ -173,7 +173,7 @@ def test_a_full_disk(handler: LogHandler, tmp_path: Path) -> None:
 WRITER = """
 import sys
 from trio_uwsgi._units.log_handler import LogHandler
-handler = LogHandler()
+handler = LogHandler(sys.stderr)
 for turn in range(200):
     handler.lines += [sys.argv[1] * 80] * (turn % 90)
     handler.write_lines()

@@ -90,9 +90,14 @@ class WsgiExchange(Exchange):
                 exc_info = None  # PEP 3333: avoid the reference cycle through the traceback
         elif self.response.started:
             raise LocalProtocolError("the application called start_response twice without exc_info")
-        number, reason = _statuses.get(status) or _split_status(status)
-        known = _pairs.get
-        pairs = [(known(header) if type(header) is tuple else None) or _encode_header(header) for header in headers]
+        try:
+            number, reason = _statuses.get(status) or _split_status(status)
+            known = _pairs.get
+            pairs = [(known(header) if type(header) is tuple else None) or _encode_header(header) for header in headers]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LocalProtocolError(
+                "start_response takes a str such as '200 OK', and a list of pairs of str, all in latin-1"
+            ) from error
         self.start(number, pairs, reason)
         return self.write
 
@@ -276,7 +281,11 @@ class WsgiExchange(Exchange):
                 return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
         if isinstance(result, FileWrapper) and not self.over and self._send_wrapped(result):
             return None
-        pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
+        try:
+            pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
+        except TypeError as error:
+            kind = type(result).__name__
+            raise LocalProtocolError(f"the application returned {kind}; it must be an iterable of bytes") from error
         for given in pieces:
             piece = _checked(given)
             if not piece:

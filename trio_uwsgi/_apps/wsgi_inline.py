@@ -34,6 +34,7 @@ from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._apps.wsgi_websocket import inline_exchange
 from trio_uwsgi._system.forks import end_forked_child, forks_to_here
 from trio_uwsgi._units.failures import split_failure
+from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
@@ -245,7 +246,7 @@ class InlineDriver:
         self._service.ended(exchange)
 
     def _failed(self, exchange: InlineExchange, error: BaseException) -> None:
-        if isinstance(error, RuntimeError) and "from inside a run()" in str(error):
+        if isinstance(error, RuntimeError) and "from inside a run()" in summary(error):
             error.add_note(f"This application runs on Trio's own thread, which runs Trio already; {REMEDY}.")
         if exchange.failed(error):
             self._service.calls.failed(exchange, error)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
+import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 from trio_uwsgi._http.peer import Peer
+from trio_uwsgi._system.standard_streams import STDERR, have_standard_descriptors
 
 if TYPE_CHECKING:
     import trio
@@ -15,7 +19,9 @@ if TYPE_CHECKING:
 
     AnySocket = socket.socket | trio.socket.SocketType
 
-__all__ = ["ACCEPT_PAUSE", "LOST_CLIENT", "OUT_OF_FILES", "peer_of", "server_of"]
+__all__ = ["ACCEPT_PAUSE", "LOST_CLIENT", "OUT_OF_FILES", "above_standard_streams", "peer_of", "server_of"]
+
+logger = logging.getLogger("trio_uwsgi")
 
 # Without a free file descriptor the client stays in the kernel's queue and the listener stays readable: without a pause
 # the loop would spin.
@@ -23,6 +29,20 @@ OUT_OF_FILES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 ACCEPT_PAUSE = 0.5
 # The client disconnected before it was accepted: there is nothing to do.
 LOST_CLIENT = frozenset((errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EINTR))
+
+
+def above_standard_streams(sock: socket.socket) -> socket.socket:
+    """The socket with a descriptor above 2. Where the application has closed a standard stream, its number is that of
+    the next connection, whose client would get what is written there: the log.
+    """
+    number = sock.fileno()
+    if number > STDERR:
+        return sock
+    with sock:
+        moved = socket.socket(fileno=fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, STDERR + 1))
+    have_standard_descriptors()
+    logger.warning("the application has closed descriptor %d, a standard stream; it is %s now", number, os.devnull)
+    return moved
 
 
 def peer_of(sock: AnySocket, address: object, listener: Listener) -> Peer:

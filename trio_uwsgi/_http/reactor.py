@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
+from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, above_standard_streams, peer_of
 from trio_uwsgi._http.connection import serve_listeners
 from trio_uwsgi._http.socket_session import IN, SocketSession
 from trio_uwsgi._http.tls_session import TlsSession
@@ -135,6 +135,7 @@ class Reactor:
                 return False
             try:
                 sock, address = listener.accept()
+                sock = above_standard_streams(sock)
             except BlockingIOError:
                 return False
             except OSError as error:

@@ -23,7 +23,6 @@ import math
 import os
 import select
 import stat
-import sys
 import time
 from collections import deque
 from typing import TextIO
@@ -42,10 +41,10 @@ _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 logger = logging.getLogger("trio_uwsgi")
 
 
-def set_up_logging(level: int | str, form: str) -> None:
-    """Log to standard error in this format, if the root logger has no handler."""
+def set_up_logging(level: int | str, form: str, stream: TextIO) -> None:
+    """Log to this stream, standard error, in this format, if the root logger has no handler."""
     if not logging.root.handlers:
-        handler = LogHandler()
+        handler = LogHandler(stream)
         handler.setFormatter(LineFormatter(form))
         logging.basicConfig(level=level, handlers=[handler])
 
@@ -83,8 +82,8 @@ class LineFormatter(logging.Formatter):
 class LogHandler(logging.StreamHandler[TextIO]):
     """Writes to standard error. `lines` are whole, without their ends; any thread of the process may append."""
 
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
         self.lines: list[str] = []
         self._unwritten: deque[bytes] = deque()  # which the log did not take: pieces of whole lines
         self._size = 0  # their bytes

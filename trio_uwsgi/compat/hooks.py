@@ -87,7 +87,7 @@ class _PostFork(_Assigned):
             not isinstance(part, chain.postfork) for part in chain.postfork_chain
         )
 
-    def program(self) -> None:
+    def postfork_chain(self) -> None:
         """The program of each mule that has no other: the chain, if it has a loop."""
         member = current_member()
         if member is None or not self.runs_as_program(member.number, member.registry):
@@ -129,7 +129,8 @@ class _Message(_Assigned):
 
     def __call__(self, message: MuleMessage) -> None:
         if self.hook is None:
-            logger.info("*** mule received a %d bytes message ***", len(message))
+            member = current_member()
+            logger.info("%s: a message of %d bytes, and no mule_msg_hook", member and member.name, len(message))
             return
         self.hook(bytes(message))
 
@@ -140,7 +141,7 @@ class _Message(_Assigned):
 def _post_fork(registry: Registry, about: _Assigned) -> None:
     hook = _PostFork(about.module, about.__name__)
     _replace(registry.post_fork_hooks, hook)
-    registry.mules.other_program = hook.program
+    registry.mules.other_program = hook.postfork_chain  # the log calls it by this name
 
 
 def _at_exit(registry: Registry, about: _Assigned) -> None:
