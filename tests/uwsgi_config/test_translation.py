@@ -108,10 +108,21 @@ def test_values_that_cannot_be_read_are_told_with_the_line() -> None:
     found = with_impossible_values(translation("module = a\nharakiri = soon\nthreads = 2"))
     assert ["uwsgi.ini:3: harakiri = soon: --harakiri: 'soon' is not a number of seconds"] == mistakes(found)
     assert ["--threads 0 is too small; use 1 or more"] == mistakes(translation("module = a\nthreads = 0"))
-    assert translation("mount = x").app is None
+    assert () == translation("mount = x").application
     assert ["no application; write module = package.module:callable, or wsgi-file = path/to/file.py"] == mistakes(
         translation("threads = 1")
     )
+
+
+def test_refused_options_and_contradictions_are_told_together() -> None:
+    """One run tells all; but nothing about an option that is refused, which counts as not given."""
+    found = with_impossible_values(translation("module = a\nemperor = x\nprocesses = many\nlazy-apps\nthreads = 0"))
+    first, second, *others = mistakes(found)
+    assert first.startswith("uwsgi.ini:3: emperor = x: ")
+    assert second.startswith("uwsgi.ini:4: processes = many: ")
+    assert ["--threads 0 is too small; use 1 or more"] == others
+    found = with_impossible_values(translation("module = a\nmercy = soon\nstop-streams = 40"))
+    assert 1 == len(mistakes(found))
 
 
 def test_the_options_that_the_application_sees() -> None:
