@@ -24,6 +24,7 @@ The command line, which starts in `__main__.py`:
     `python_setup.py`       folders of modules, an environment of packages, `sys.argv`
     `uwsgi_files.py`        uWSGI's configuration files and command line on this machine
     `check_command.py`      `trio-uwsgi check`
+    `pidfile_command.py`    `trio-uwsgi --stop PIDFILE`, `--reload PIDFILE`
     `module_config.py`      the `config` beside an application
 
 Embedded in another program (`nursery.start(serve, ...)`) none of this happens. `trio-uwsgi spool` is in

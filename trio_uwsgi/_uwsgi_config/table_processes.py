@@ -97,7 +97,7 @@ ROWS: tuple[Row, ...] = (
     refused("master-as-root drop-after-init drop-after-apps", "write uid and gid, for all processes"),
     refused("emperor", "run one server for each file, as units of systemd: trio-uwsgi check has the template"),
     ignored("heartbeat vassal-sos vassal-sos-backlog emperor-required-heartbeat", "the supervisor watches the server"),
-    refused("stop reload pause suspend resume", "send SIGTERM, SIGHUP or SIGTSTP to the server's pid"),
+    refused("stop reload pause suspend resume", "write it alone, with the pidfile of the server: it is a command"),
     ignored("no-server", "trio-uwsgi check reads the file only"),
     ignored("show-config dump-options", "trio-uwsgi check shows every option"),
     ignored("print iprint", "a message of the configuration itself"),
