@@ -4,6 +4,7 @@
     `process_setup.py`      directory, umask, environment; then pidfile and user, when the sockets are open
     `pidfile.py`            a file with the pid, locked while the server runs
     `process_one.py`        as process 1 of a container
+    `shell_command.py`      a shell command as a child of the server, which never outlives it
     `daemons.py`            other programs that run beside the server
     `app_import.py`         the application imported in this process, where members are tasks
 

@@ -26,6 +26,7 @@ from trio_uwsgi._program.option_values import (
     words,
 )
 from trio_uwsgi.config.config import Interface, Lifespan
+from trio_uwsgi.config.daemons import Daemon
 from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.tls import Tls
@@ -259,10 +260,30 @@ OPTIONS = (
         "attach_daemon",
         "process",
         "COMMAND",
-        str,
+        parsed(Daemon),
         "run this program beside the server, and again when it ends; repeatable",
         (),
         list,
+    ),
+    Option(
+        "attach_daemon",
+        "process",
+        "KEY=VALUE,...",
+        parsed(Daemon.parse),
+        "the same with cmd=, pidfile=, control=, touch=, stopsignal=, reloadsignal=, uid=, gid=; repeatable",
+        (),
+        list,
+        "--attach-daemon2",
+    ),
+    Option(
+        "attach_daemon",
+        "process",
+        "'PIDFILE COMMAND'",
+        parsed(Daemon.smart),
+        "the same, unless the process in PIDFILE runs; it outlives the server; repeatable",
+        (),
+        list,
+        "--smart-attach-daemon",
     ),
     Option("locks", "members", "N", whole, "highest user lock number"),
     Option("sharedarea", "members", "PAGES", area, "a shared area of this size, or size=BYTES; repeatable", (), list),

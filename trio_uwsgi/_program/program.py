@@ -17,9 +17,10 @@ import trio
 from trio_uwsgi._process.forced_exit import bounded_end, end_now, failures_reported
 from trio_uwsgi._program.app_import import STOPS
 from trio_uwsgi._program.control import Control
-from trio_uwsgi._program.daemons import keep_running
+from trio_uwsgi._program.daemons import Daemons
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
+from trio_uwsgi._program.shell_command import open_lifeline
 from trio_uwsgi._program.systemd import Notifier
 from trio_uwsgi._system.interpreter_exit import flush_output, has_started, lingering, mark_started, mark_stopping
 from trio_uwsgi._system.privileges import identity_of
@@ -81,6 +82,7 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
     ):
         if config.placement == "process":
             stack.enter_context(with_title("master"))
+        lifeline = stack.enter_context(open_lifeline())
         async with trio.open_nursery() as everything:
             everything.start_soon(bound)
             control = Control(everything, notifier)
@@ -98,8 +100,9 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
             everything.start_soon(notifier.report_states, tree.stopping.wait)
             everything.start_soon(_mark_stop, tree.closing.wait)
             everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
-            for command in config.attach_daemon:
-                everything.start_soon(keep_running, command)
+            daemons = Daemons(config.daemons, lifeline, control.stop)
+            tree.on_reloaded(daemons.reload)
+            everything.start_soon(daemons.run)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:

@@ -116,6 +116,11 @@ class NurseryTree:
         if self.rolling_restart is not None:
             self.rolling_restart.on_reloading = call
 
+    def on_reloaded(self, call: Callable[[], None]) -> None:
+        """Have `call` called when all members have new code."""
+        if self.rolling_restart is not None:
+            self.rolling_restart.on_reloaded = call
+
     def renew_certificates(self) -> bool:
         """Read the listeners' certificates again. False: there are none."""
         if all(listener.tls is None for listener in self.environment.listeners):

@@ -48,6 +48,15 @@ def _autoreload(value: str) -> Outcome:
     return Outcome("mapped", ("--reload",), "changes are noticed at once; it needs the extra trio-uwsgi[reload]")
 
 
+def _control_daemon(command: str) -> str:
+    written = re.sub(r"([\\,])", r"\\\1", command)
+    return f"cmd={written},control=1"
+
+
+def _smart_daemon(value: str) -> Outcome:
+    return Outcome("supported", ("--smart-attach-daemon", value))
+
+
 def _farm(value: str) -> Outcome:
     return Outcome("supported", ("--farm", value))
 
@@ -110,10 +119,9 @@ ROWS: tuple[Row, ...] = (
     ignored("lock-engine ftok persistent-ipcsem", "locks are the master's"),
     ignored("rpc-max", "there is no limit"),
     supported("attach-daemon", "COMMAND"),
-    refused(
-        "attach-daemon2 smart-attach-daemon smart-attach-daemon2 attach-control-daemon",
-        "write attach-daemon with a command that stays in the foreground, or let systemd run that program",
-    ),
+    supported("attach-daemon2", "KEY=VALUE,..."),
+    judged("smart-attach-daemon smart-attach-daemon2", "--smart-attach-daemon 'PIDFILE COMMAND'", "", _smart_daemon),
+    mapped("attach-control-daemon", "--attach-daemon2 KEY=VALUE,...", convert=_control_daemon),
     # caches
     judged("cache2", "--cache2 KEY=VALUE,...", "", _cache2),
     mapped("cache", "--cache2 CACHE", "the cache is called default", convert=lambda n: f"name=default,items={n}"),

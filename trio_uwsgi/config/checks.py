@@ -239,6 +239,11 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             "set stop_streams to less than mercy",
         )
     yield from _without_replacements(config)
+    if (config.uid is not None or config.gid is not None) and any(d.uid or d.gid for d in config.daemons):
+        yield ConfigError(
+            "attach_daemon has a uid or gid of its own, and the server itself gives up root for another user",
+            "leave uid and gid out of one of them; without one of its own, a daemon has the server's",
+        )
     if config.interface == "wsgi" and config.lifespan == "on":
         yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
 

@@ -7,7 +7,7 @@ properties at its end make the small groups that they get.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.config.addresses import Address
@@ -20,14 +20,13 @@ from trio_uwsgi.config.connections import (
     StreamEnds,
     WebSocketOptions,
 )
-from trio_uwsgi.config.metrics import Metric  # noqa: TC001  # get_type_hints(Config) needs it
+from trio_uwsgi.config.daemons import Daemon  # noqa: TC001  # get_type_hints(Config) needs it
+from trio_uwsgi.config.metrics import Metric  # noqa: TC001  # likewise
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
-    Alarm,
     AlarmOptions,
     Cache,
-    LogAlarm,
     Mules,
     ProcessOptions,
     RecyclingLimits,
@@ -334,11 +333,13 @@ class Config:
     # a worker, p pauses and resumes accepting, s logs statistics. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
-    # Shell commands of programs that run beside the server, as in "celery -A shop worker". They are started when the
-    # server serves, as its user and in its directory, and again when they end, after pauses of 1 to 60 seconds if that
-    # is soon. What they print is logged. They get SIGTERM after the members have ended, and SIGKILL 3 seconds later. A
-    # reload leaves them running. uWSGI's option of this name restarts them in a reload.
-    attach_daemon: str | Sequence[str] = ()
+    # Programs that run beside the server: shell commands, as in "celery -A shop worker", or `Daemon`, which has more.
+    # They are started when the server serves, as its user and in its directory, and again when they end, after pauses
+    # of 1 to 60 seconds if that is soon. What they print is logged. They get SIGTERM after the members have ended, and
+    # SIGKILL 3 seconds later; also if the master was killed. A reload ends them and starts them again, when the members
+    # with the new code serve. uWSGI's option of this name ends them before the reload, and does not notice its own
+    # death. `Config.daemons` has the parsed values.
+    attach_daemon: str | Daemon | Sequence[str | Daemon] = ()
 
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
@@ -516,6 +517,11 @@ class Config:
         return cast("tuple[Address, ...]", self.stats)
 
     @property
+    def daemons(self) -> tuple[Daemon, ...]:
+        """`attach_daemon`, parsed."""
+        return cast("tuple[Daemon, ...]", self.attach_daemon)
+
+    @property
     def mule_pool(self) -> Mules:
         """The value of `mules` as a pool, with the mules of scripts; a number is a pool of constant size."""
         pool = self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
@@ -529,13 +535,7 @@ class Config:
     @property
     def alarm_options(self) -> AlarmOptions:
         """What the alarms need."""
-        if not isinstance(self.alarms, Mapping):
-            raise ConfigError(f"alarms={self.alarms!r} is not a mapping", "write alarms={'name': 'log:'}")
-        if isinstance(self.alarm_log, str) or not isinstance(self.alarm_log, Iterable):
-            raise ConfigError(f"alarm_log={self.alarm_log!r} is not a list", "write alarm_log=['name REGEX']")
-        alarms = {name: Alarm.parse(name, action) for name, action in self.alarms.items()}
-        rules = tuple(LogAlarm.parse(rule, alarms) for rule in self.alarm_log)
-        return AlarmOptions(alarms=alarms, rules=rules, freq=self.alarm_freq)
+        return AlarmOptions.parse(self.alarms, self.alarm_log, self.alarm_freq)
 
     @property
     def spooler_options(self) -> SpoolerOptions:
@@ -595,9 +595,7 @@ class Config:
     @property
     def stream_ends(self) -> StreamEnds:
         """When streams are told to end."""
-        given = self.stop_streams
-        responses = self.mercy / 2 if given is None else given
-        return StreamEnds(websockets=given or 0, responses=responses, idle=min(2, self.mercy / 4))
+        return StreamEnds.within(self.mercy, self.stop_streams)
 
     @property
     def static_options(self) -> StaticOptions:
