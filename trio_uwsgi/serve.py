@@ -55,6 +55,7 @@ from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.clock import SignalTimer
 from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
@@ -386,6 +387,7 @@ def _settings(config: Config) -> Settings:
             show_requests=bool(config.stats_addresses),
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
+        timers=tuple(map(SignalTimer.parse, config.timer)),
         caches=config.caches,
         queue=config.queue_options,
         metrics=config.metrics,

@@ -52,14 +52,16 @@ class Log(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """The log of daemons during a test."""
-    logger = logging.getLogger("trio_uwsgi.daemon")
-    handler, level = Log(), logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    """The log of commands during a test."""
+    loggers = [logging.getLogger(f"trio_uwsgi.{name}") for name in ("daemon", "cron", "hook")]
+    handler, levels = Log(), [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     yield handler
-    logger.removeHandler(handler)
-    logger.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 @contextlib.asynccontextmanager

@@ -62,6 +62,13 @@ def words_of(text: str, *, compat: bool = False) -> str:
         ("cache = 30", "--cache2 name=default,items=30"),
         ("spooler-frequency = 3", ""),
         ("spooler-frequency = 3\nspooler = d", "--spooler-frequency 3 --spooler d"),
+        ("attach-control-daemon = a, b\\c", "--attach-daemon2 'cmd=a\\, b\\\\c,control=1'"),
+        ("smart-attach-daemon2 = /p a b", "--smart-attach-daemon '/p a b'"),
+        ("cron = 1 2 3 4 5 a b", "--cron '1 2 3 4 5 a b'"),
+        ("cron2 = minute=5 a", "--cron 'minute=5 a'"),
+        ("unique-cron = 1 2 3 4 -1 a b", "--cron 'minute=1,hour=2,day=3,month=4,week=-1,unique=1 a b'"),
+        ("unique-cron = often", "--cron often"),
+        ("timer = 1 2\nrbtimer = 3 4", "--timer '1 2' --timer '3 4'"),
         ("mercy = 9\nchain-reload = true\nspooler-no-fsync = off", "--mercy 9 --chain-reload"),
         ("plugins = python3, http", ""),
         ("protocol = uwsgi", ""),
@@ -178,6 +185,8 @@ def test_the_table_knows_each_name_once() -> None:
     assert sorted(set(names)) == sorted(names)
     others = "asyncio cap drop-capabilities external-spooler greenlet http-to-https https https2 https-export-cert "
     others += "https-socket spooler-cheap static-check-docroot websockets ssl-sessions-use-cache sni sni-dir "
+    others += "legion-cron cron-legion unique-legion-cron unique-cron-legion legion-attach-daemon "
+    others += "legion-smart-attach-daemon legion-smart-attach-daemon2 "
     others += "legion legion-mcast legion-node legion-lord legion-unlord legion-setup"
     assert {*others.split()} == {*names} - NAMES
     assert set() == {*names} & (INCLUDES | LOGIC | PLACEHOLDERS)

@@ -6,6 +6,7 @@
     `process_one.py`        as process 1 of a container
     `shell_command.py`      a shell command as a child of the server, which never outlives it
     `daemons.py`            other programs that run beside the server
+    `crons.py`              commands that run at given times
     `app_import.py`         the application imported in this process, where members are tasks
 
 Commands from outside:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 from trio_uwsgi._program.option_values import (
     area,
+    checked,
     expiry,
     farm,
     joined,
@@ -25,6 +26,7 @@ from trio_uwsgi._program.option_values import (
     whole,
     words,
 )
+from trio_uwsgi.config.clock import CronCommand, SignalTimer
 from trio_uwsgi.config.config import Interface, Lifespan
 from trio_uwsgi.config.daemons import Daemon
 from trio_uwsgi.config.metrics import Metric
@@ -220,6 +222,15 @@ OPTIONS = (
         list,
     ),
     Option("farms", "members", "NAME:N,...", farm, "name a group of mules; repeatable", (), dict, "--farm"),
+    Option(
+        "timer",
+        "members",
+        "'SIGNUM SEC'",
+        checked(SignalTimer.parse),
+        "raise this signal every SEC seconds; repeatable",
+        ("--signal-timer",),
+        list,
+    ),
     Option("signal_queue", "members", "N", whole, "signals that may be queued per member"),
     Option("message_queue", "members", "N", whole, "messages that may be queued per mule"),
     Option(
@@ -284,6 +295,15 @@ OPTIONS = (
         (),
         list,
         "--smart-attach-daemon",
+    ),
+    Option(
+        "cron",
+        "process",
+        "'M H D MO W COMMAND'",
+        checked(CronCommand.parse),
+        "run this command at these times, of a crontab or in uWSGI's numbers; repeatable",
+        ("--cron2",),
+        list,
     ),
     Option("locks", "members", "N", whole, "highest user lock number"),
     Option("sharedarea", "members", "PAGES", area, "a shared area of this size, or size=BYTES; repeatable", (), list),
@@ -357,6 +377,7 @@ OPTIONS = (
     Option("harakiri", "time", "SEC", seconds, "time limit of a request, signal handler or message; 0 is no limit"),
     Option("mule_harakiri", "time", "SEC", seconds, "the same limit in mules"),
     Option("spooler_harakiri", "time", "SEC", seconds, "the same limit for a job"),
+    Option("cron_harakiri", "time", "SEC", seconds, "the same limit for commands of --cron"),
     Option("mercy", "time", "SEC", seconds, "graceful shutdown timeout"),
     Option("drain_delay", "time", "SEC", seconds, "serve for SEC seconds after SIGTERM, and then begin the mercy"),
     Option(

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import zoneinfo
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import FrameType
@@ -17,6 +18,7 @@ import trio
 from trio_uwsgi._process.forced_exit import bounded_end, end_now, failures_reported
 from trio_uwsgi._program.app_import import STOPS
 from trio_uwsgi._program.control import Control
+from trio_uwsgi._program.crons import Crons
 from trio_uwsgi._program.daemons import Daemons
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
@@ -27,6 +29,7 @@ from trio_uwsgi._system.privileges import identity_of
 from trio_uwsgi._system.process_titles import with_title
 from trio_uwsgi._system.subreaper import reap_orphans
 from trio_uwsgi._units.journal import only_error
+from trio_uwsgi.config.clock import CronCommand
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
@@ -103,6 +106,9 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
             daemons = Daemons(config.daemons, lifeline, control.stop)
             tree.on_reloaded(daemons.reload)
             everything.start_soon(daemons.run)
+            crons = list(map(CronCommand.parse, config.cron))
+            zone = None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone)
+            everything.start_soon(Crons(crons, config.cron_harakiri, zone, lifeline).run)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:

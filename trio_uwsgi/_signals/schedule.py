@@ -19,15 +19,15 @@ import sys
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._signals.cron import next_fire
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi.config.cron import next_fire
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    from trio_uwsgi._signals.cron import Spec
+    from trio_uwsgi.config.cron import Spec
 
 __all__ = ["QUEUE_LIMIT", "Again", "Cron", "Every", "Rule", "Schedule", "Timer"]
 

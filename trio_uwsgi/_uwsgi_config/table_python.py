@@ -57,6 +57,13 @@ def _smart_daemon(value: str) -> Outcome:
     return Outcome("supported", ("--smart-attach-daemon", value))
 
 
+def _unique_cron(value: str) -> str:
+    """In keys, as uWSGI's `cron2`. A wrong value stays as it is, and is told where it is read."""
+    minute, hour, day, month, week, command = [*value.split(None, 5), *[""] * 6][:6]
+    keys = f"minute={minute},hour={hour},day={day},month={month},week={week},unique=1"
+    return f"{keys} {command}" if command else value
+
+
 def _farm(value: str) -> Outcome:
     return Outcome("supported", ("--farm", value))
 
@@ -99,8 +106,16 @@ ROWS: tuple[Row, ...] = (
     judged("mule", "--mule SCRIPT", "without a value, it counts as one more of --mules", _mule),
     judged("farm", "--farm NAME:N,...", "", _farm),
     ignored("mule-msg-size signal-bufsize signals-bufsize", "queues are counted in messages: --message-queue"),
-    refused("cron cron2 unique-cron cron-harakiri", "declare it with @uwsgi.cron in the application"),
-    refused("timer signal-timer rbtimer signal-rbtimer", "declare it with @uwsgi.timer in the application"),
+    judged("cron cron2", "--cron 'M H D MO W COMMAND'", "", lambda value: Outcome("supported", ("--cron", value))),
+    mapped("unique-cron", "--cron KEY=VALUE,...", "with unique=1", convert=_unique_cron),
+    supported("cron-harakiri", "SEC"),
+    refused(
+        "legion-cron cron-legion unique-legion-cron unique-cron-legion legion-attach-daemon legion-smart-attach-daemon "
+        "legion-smart-attach-daemon2",
+        "there are no legions; write cron or attach-daemon on one machine",
+    ),
+    judged("timer signal-timer", "--timer 'SIGNUM SEC'", "", lambda value: Outcome("supported", ("--timer", value))),
+    mapped("rbtimer signal-rbtimer", "--timer VALUE", "it does not drift"),
     refused("signal", "call uwsgi.remote_signal in an application"),
     supported("spooler external-spooler", "DIR"),
     refused("spooler-external", "write spooler: directories may be shared, each job is run once"),

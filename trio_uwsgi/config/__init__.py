@@ -15,6 +15,8 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `queues.py`       the shared queue
     `static.py`       where static files are
     `daemons.py`      programs that run beside the server
+    `clock.py`        commands and signals that are due by the clock
+    `cron.py`         when a cron fires, also when a time zone changes its offset
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `values.py`       options with several forms, read and checked one by one
     `checks.py`       wrong types, impossible values, contradictions

@@ -44,6 +44,7 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "websocket_ping_timeout": (0, "use 0 for no limit"),
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
+    "cron_harakiri": (0, "use 0 for no limit"),
     "mercy": (0, "use 0 to cancel running requests at once"),
     "drain_delay": (0, "use 0 to begin the stop at once"),
     "stop_streams": (0, "use 0 to tell them at once"),
@@ -75,7 +76,7 @@ _INTEGERS = (
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
 _PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
-_HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
+_HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri", "cron_harakiri")
 _STOPS = ("mercy", "drain_delay", "stop_streams")
 _OTHERS = ("max_worker_lifetime", "import_timeout", "alarm_freq", "queue_store_sync")
 _SECONDS = (*_HARAKIRIS, *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES, *_OTHERS)

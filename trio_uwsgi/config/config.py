@@ -200,6 +200,10 @@ class Config:
     # round-robin among its mules.
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)
 
+    # Signals that are raised at intervals, as in "17 60": signal 17 each minute, for which the application has a
+    # handler. uWSGI's option of this name.
+    timer: str | Sequence[str] = ()
+
     # Signals queued per member at most; beyond, `SignalQueueFull` is raised. uWSGI's queue is a socket buffer of some
     # hundred signals; it drops what does not fit.
     signal_queue: int = 10_000
@@ -340,6 +344,18 @@ class Config:
     # with the new code serve. uWSGI's option of this name ends them before the reload, and does not notice its own
     # death. `Config.daemons` has the parsed values.
     attach_daemon: str | Daemon | Sequence[str | Daemon] = ()
+
+    # Shell commands that run at given times, as in "0 3 * * 1 python manage.py clearsessions": the five fields of a
+    # crontab, or uWSGI's five numbers ("-1" is each, "-5" each fifth), or uWSGI's keys: "hour=3,minute=0,unique=1
+    # COMMAND", where `unique=1` leaves out a run while the one before it runs, and `harakiri=SEC` is a time limit. They
+    # run beside the server, as `attach_daemon`, one for the whole server, at second 0, in the `timezone`. What they
+    # print is logged. A stop ends them; a reload does not. uWSGI's options `cron`, `cron2` and `unique-cron`, which
+    # also run a command at once if the minute of the start matches.
+    cron: str | Sequence[str] = ()
+
+    # Time limit of those commands in seconds; they get SIGTERM, and SIGKILL 3 seconds later. 0 is no limit. uWSGI's
+    # option of this name.
+    cron_harakiri: float = 0
 
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
@@ -540,16 +556,9 @@ class Config:
     @property
     def spooler_options(self) -> SpoolerOptions:
         """What spoolers need."""
+        names = [field.name for field in dataclasses.fields(SpoolerOptions) if field.name != "directories"]
         return SpoolerOptions(
-            directories=tuple(self.spooler),
-            processes=self.spooler_processes,
-            frequency=self.spooler_frequency,
-            max_tries=self.spooler_max_tries,
-            retry=self.spooler_retry,
-            retry_longest=self.spooler_retry_longest,
-            fsync=self.spooler_fsync,
-            cheap=self.spooler_cheap,
-            harakiri=self.spooler_harakiri,
+            directories=tuple(self.spooler), **{name: getattr(self, f"spooler_{name}") for name in names}
         )
 
     @property

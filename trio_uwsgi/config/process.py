@@ -34,6 +34,7 @@ class ProcessOptions:
     touch_reload: Sequence[str] = ()
     reload: bool = False
     attach_daemon: Sequence[object] = ()
+    cron: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("uid", "gid"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.clock import CronCommand, SignalTimer, several
 from trio_uwsgi.config.daemons import daemons
 from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.metrics import metrics
@@ -200,6 +201,8 @@ READERS: Mapping[str, Callable[[str, object], object]] = {
     "spooler": paths,
     "touch_reload": paths,
     "attach_daemon": daemons,
+    "cron": several(CronCommand.parse),
+    "timer": several(SignalTimer.parse),
     "static_map": lambda name, given: static_maps(given),
     "static_index": lambda name, given: index_names(given),
     "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},
