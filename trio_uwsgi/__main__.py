@@ -240,10 +240,11 @@ class _Invocation:
     @property
     def _is_imported_elsewhere(self) -> bool:
         """Do processes import the application (here it would only take memory), or `serve`, as the user that it runs
-        as?
+        as, and after its hooks?
         """
         given = self._fields
-        return given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None
+        another_user = given.get("uid") is not None or given.get("gid") is not None
+        return given.get("placement") == "process" or another_user or bool(given.get("hooks"))
 
     @property
     def _facts(self) -> Facts | None:

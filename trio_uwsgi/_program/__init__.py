@@ -6,6 +6,7 @@
     `process_one.py`        as process 1 of a container
     `shell_command.py`      a shell command as a child of the server, which never outlives it
     `daemons.py`            other programs that run beside the server
+    `hooks.py`              what is done at points of the start and the end
     `crons.py`              commands that run at given times
     `app_import.py`         the application imported in this process, where members are tasks
 
@@ -19,7 +20,8 @@ Commands from outside:
 The command line, which starts in `__main__.py`:
 
     `command_line.py`       words become fields of `Config`, with all errors at once
-    `command_options.py`    one row for each option
+    `command_options.py`    one row for each option; `companion_options.py` has those of programs beside the server
+    `option_row.py`         what a row says
     `option_values.py`      their values
     `command_hints.py`      options of other servers, and errors in terms of the command line
     `config_sources.py`     a TOML file and `TRIO_UWSGI_...` variables

@@ -1,14 +1,17 @@
 """The options of the command line: one row for each field of `Config`.
 
-A row says how the option's value is parsed and what `--help` prints. The parser is in `command_line.py`.
+A row (`option_row.py`) says how the option's value is parsed and what `--help` prints. The parser is in
+`command_line.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from typing import get_args
 
+from trio_uwsgi._program.companion_options import COMPANION_OPTIONS
+from trio_uwsgi._program.option_row import Option
+from trio_uwsgi._program.option_row import flag_of as flag_of
 from trio_uwsgi._program.option_values import (
     area,
     checked,
@@ -26,36 +29,13 @@ from trio_uwsgi._program.option_values import (
     whole,
     words,
 )
-from trio_uwsgi.config.clock import CronCommand, SignalTimer
+from trio_uwsgi.config.clock import SignalTimer
 from trio_uwsgi.config.config import Interface, Lifespan
-from trio_uwsgi.config.daemons import Daemon
 from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.tls import Tls
 
 __all__ = ["OPTIONS", "Option", "flag_of"]
-
-
-class Option(NamedTuple):
-    """How one field of `Config` is written on the command line. `metavar` is None for a switch.
-
-    `collect` builds the field's value from all values of a repeatable option. `flag` is the option's name where it
-    differs from the field's.
-    """
-
-    field: str
-    group: str
-    metavar: str | None
-    read: Callable[[str], object]
-    help: str
-    aliases: tuple[str, ...] = ()
-    collect: Callable[[list[Any]], object] | None = None
-    flag: str = ""
-
-
-def flag_of(option: Option) -> str:
-    """The long name of an option."""
-    return option.flag or "--" + option.field.replace("_", "-")
 
 
 OPTIONS = (
@@ -267,44 +247,7 @@ OPTIONS = (
         "env", "process", "NAME=VALUE", pair("=", "NAME=VALUE"), "set an environment variable; repeatable", (), dict
     ),
     Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
-    Option(
-        "attach_daemon",
-        "process",
-        "COMMAND",
-        parsed(Daemon),
-        "run this program beside the server, and again when it ends; repeatable",
-        (),
-        list,
-    ),
-    Option(
-        "attach_daemon",
-        "process",
-        "KEY=VALUE,...",
-        parsed(Daemon.parse),
-        "the same with cmd=, pidfile=, control=, touch=, stopsignal=, reloadsignal=, uid=, gid=; repeatable",
-        (),
-        list,
-        "--attach-daemon2",
-    ),
-    Option(
-        "attach_daemon",
-        "process",
-        "'PIDFILE COMMAND'",
-        parsed(Daemon.smart),
-        "the same, unless the process in PIDFILE runs; it outlives the server; repeatable",
-        (),
-        list,
-        "--smart-attach-daemon",
-    ),
-    Option(
-        "cron",
-        "process",
-        "'M H D MO W COMMAND'",
-        checked(CronCommand.parse),
-        "run this command at these times, of a crontab or in uWSGI's numbers; repeatable",
-        ("--cron2",),
-        list,
-    ),
+    *COMPANION_OPTIONS,
     Option("locks", "members", "N", whole, "highest user lock number"),
     Option("sharedarea", "members", "PAGES", area, "a shared area of this size, or size=BYTES; repeatable", (), list),
     Option(

@@ -33,6 +33,7 @@ from trio_uwsgi.config.clock import CronCommand
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._program.hooks import Hooks
     from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi.config import Config
 
@@ -44,13 +45,14 @@ logger = logging.getLogger("trio_uwsgi")
 Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
-async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -> None:
+async def run_standalone(serve: Serve, config: Config, sources: Sequence[str], hooks: Hooks) -> None:
     """Run a runtime as the main program: log to standard error if logging is not configured, and obey commands.
 
     Args:
         serve: runs a `NurseryTree`, and gives it to its `task_status` when everything serves.
         config: the options; those of the process are read here.
         sources: folders of the application's code.
+        hooks: those of the server.
     Raises:
         SystemExit: a posix signal stopped it immediately; the code is 128 plus the signal's number.
     """
@@ -64,7 +66,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
     if config.reload:
         require_watchfiles()
     try:
-        hard = await _serve_and_control(serve, config, sources)
+        hard = await _serve_and_control(serve, config, sources, hooks)
     finally:
         if names := lingering():
             logger.warning("the server has stopped; the process waits for these to end: %s", ", ".join(names))
@@ -72,7 +74,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
         raise SystemExit(128 + hard)
 
 
-async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str]) -> int:
+async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str], hooks: Hooks) -> int:
     """Returns the posix signal that stopped everything immediately; 0 if none did."""
     touched = stamps_of(config.touch_reload)  # before the import, so that a change during the import counts
     notifier = Notifier.from_environment(os.environ)
@@ -97,6 +99,7 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
                     everything.start_soon(reap_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
+            await hooks.run("asap")
             tree: NurseryTree = await everything.start(serve)
             control.runtime = tree.runtime
             tree.on_reloading(notifier.reloading)
@@ -113,7 +116,9 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
                 everything.start_soon(watch_sources, sources, control.reload_for)
+            everything.start_soon(_run_start_hooks, hooks)
             await tree.ended.wait()
+            await hooks.run_last(config.mercy)
             everything.cancel_scope.cancel()
     return control.hard
 
@@ -126,6 +131,11 @@ def _exit_code(control: Control | None) -> int:
 async def _end_if_overdue(overdue: trio.Event, mercy: float) -> None:
     await overdue.wait()
     end_now(mercy)
+
+
+async def _run_start_hooks(hooks: Hooks) -> None:
+    for point in ("post-app", "master-start"):
+        await hooks.run(point)
 
 
 async def _mark_stop(wait_closing: Callable[[], Awaitable[None]]) -> None:

@@ -17,6 +17,7 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `daemons.py`      programs that run beside the server
     `clock.py`        commands and signals that are due by the clock
     `cron.py`         when a cron fires, also when a time zone changes its offset
+    `hooks.py`        what is done at points of the start and the end
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `values.py`       options with several forms, read and checked one by one
     `checks.py`       wrong types, impossible values, contradictions

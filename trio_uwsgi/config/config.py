@@ -357,6 +357,15 @@ class Config:
     # option of this name.
     cron_harakiri: float = 0
 
+    # What is done at points of the start and the end, as in "pre-app exec:python manage.py migrate". The points: `asap`
+    # (first, in `chdir`), `as-root` (the sockets are open), `as-user` (after the change to `uid`), `pre-app` (before
+    # the command line or the members import the application), `post-app` and `master-start` (when the members serve),
+    # `as-user-atexit` (when they have ended, after a graceful stop). The actions: exec:COMMAND, safeexec:COMMAND (which
+    # may fail), print:TEXT, write:FILE TEXT, append:FILE TEXT, create:FILE, unlink:FILE, mkdir:DIR, chmod:FILE MODE,
+    # chdir:DIR and putenv:NAME=VALUE. Each is done once, by the main process, in the given order; the start fails if
+    # one does. uWSGI's options `hook-...` and `exec-...`, which also do them again in a reload.
+    hooks: str | Sequence[str] = ()
+
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
     # them slightly. 0 is no limit.

@@ -35,6 +35,7 @@ class ProcessOptions:
     reload: bool = False
     attach_daemon: Sequence[object] = ()
     cron: Sequence[str] = ()
+    hooks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("uid", "gid"):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.clock import CronCommand, SignalTimer, several
 from trio_uwsgi.config.daemons import daemons
+from trio_uwsgi.config.hooks import Hook
 from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.metrics import metrics
 from trio_uwsgi.config.options import Cache
@@ -202,6 +203,7 @@ READERS: Mapping[str, Callable[[str, object], object]] = {
     "touch_reload": paths,
     "attach_daemon": daemons,
     "cron": several(CronCommand.parse),
+    "hooks": several(Hook.parse),
     "timer": several(SignalTimer.parse),
     "static_map": lambda name, given: static_maps(given),
     "static_index": lambda name, given: index_names(given),
