@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from tests.interop.peers import TIMEOUT, find_program, free_port
 from tests.real.commands import PACKAGE, running
+from tests.real.test_daemons import runs
 from trio_uwsgi._program.hooks import Hooks
 from trio_uwsgi.config.hooks import POINTS, Hook
 from trio_uwsgi.errors import BootError
@@ -131,3 +133,29 @@ def test_both_do_the_same(tmp_path: Path, who: str) -> None:
         assert 0 == server.wait(TIMEOUT)
     found = (tmp_path / "notes").read_text()
     assert "asappre-appimported post-app started " == found.replace("exec-asap ", "")
+
+
+@pytest.mark.parametrize("point", ["asap", "pre-app"])
+def test_a_start_that_is_interrupted(tmp_path: Path, point: str) -> None:
+    """SIGTERM ends the command of a hook, and the start with it: exit code 0, and nothing is left."""
+    (tmp_path / "hello.py").write_text(APP)
+    words = [
+        "hello:app",
+        "--processes",
+        "1",
+        "--http",
+        "127.0.0.1:0",
+        "--hook",
+        f"{point} exec:echo $$; exec sleep 600",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "trio_uwsgi", *words], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        while not (found := re.search(r": (\d+)$", server.stderr.readline())):
+            assert server.poll() is None
+        server.terminate()
+        assert 0 == server.wait(TIMEOUT), server.stderr.read()
+    assert not runs(found[1])
+    assert not (tmp_path / "notes").exists()
