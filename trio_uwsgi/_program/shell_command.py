@@ -59,12 +59,15 @@ class Lifeline:
 
     def __init__(self) -> None:
         self.reader, self._writer = os.pipe()
+        self._closed = False
         close_in_forked_children(self)
 
     def close(self) -> None:
-        """End all commands that still run."""
-        os.close(self._writer)
-        os.close(self.reader)
+        """End all commands that still run. A second call has no effect."""
+        if not self._closed:
+            self._closed = True
+            os.close(self._writer)
+            os.close(self.reader)
 
     def close_copies(self) -> None:
         """In a child that the application has forked: it must not keep the commands alive."""
