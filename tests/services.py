@@ -211,7 +211,6 @@ def open_http(nursery: trio.Nursery) -> Opener:
         harakiri: float = 0,
         strict: bool = False,
         threads: int = 2,
-        portal: bool | None = None,
         heartbeat: Heartbeat | None = None,
         socket_timeout: float = 60,
         max_body: int = 0,
@@ -240,7 +239,7 @@ def open_http(nursery: trio.Nursery) -> Opener:
         if interface == "asgi":
             driver: Any = AsgiDriver(app, {"from": "lifespan"})
         elif not threads:
-            driver = InlineDriver(app, multiprocess=False, portal=portal)
+            driver = InlineDriver(app, multiprocess=False)
         else:
             await nursery.start(pool.serve)
             driver = WsgiDriver(app, pool, multithread=threads > 1, multiprocess=False)

@@ -60,7 +60,9 @@ from trio_uwsgi._program.uwsgi_files import is_for_uwsgi, translated
 from trio_uwsgi._runtime.opt import write_options
 from trio_uwsgi._spool.command import main as spool_command
 from trio_uwsgi._system.interpreter_exit import AT_LEAST, end_process, exit_code, mark_started, seconds_left, set_mercy
+from trio_uwsgi._system.standard_streams import standard_error
 from trio_uwsgi._units.journal import only_error
+from trio_uwsgi._units.log_handler import set_up_logging
 from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
@@ -127,7 +129,7 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
     except (UsageError, ConfigError) as error:
         return _complain(error, BAD_OPTIONS)
     level = "warning" if printing else given.others.get("log_level", "info")
-    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    set_up_logging(level.upper(), LOG_FORMAT, standard_error() if own_process else sys.stderr)
     if own_process:
         set_mercy(start.alone.mercy)
         install_stop_handlers()

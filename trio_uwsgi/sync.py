@@ -9,8 +9,7 @@
 
 What has to be awaited in `uwsgi` is a plain function here, which waits; all other functions are the same in both. They
 work in WSGI views, `def` handlers, programs, jobs, and in threads that the application starts itself. `wait` awaits any
-other async function. In a process without threads a view can wait only with the extra `trio-uwsgi[greenback]`; caches
-of this runtime, signals, messages and jobs work there without it.
+other async function.
 
 Declarations, such as `@sync.timer`, are those of `uwsgi`; the default registry is `uwsgi.registry`.
 """

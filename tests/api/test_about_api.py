@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from trio_uwsgi import uwsgi
+from trio_uwsgi.uwsgi._missing import missing
 
 if TYPE_CHECKING:
     import trio
@@ -62,6 +63,11 @@ def test_names_of_uwsgi_that_are_missing_say_what_to_use(name: str) -> None:
         assert (name, uwsgi) == (caught.value.name, caught.value.obj)
         for named in re.findall(r"uwsgi\.(\w+)", str(caught.value).partition(": ")[2]):
             assert hasattr(uwsgi, named)
+
+
+def test_names_that_exist_are_not_called_missing() -> None:
+    """The table of what to use instead has none of them."""
+    assert [] == [name for name in uwsgi.__all__ if missing(name)]
 
 
 def test_names_that_uwsgi_lacks_too() -> None:

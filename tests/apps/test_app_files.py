@@ -91,14 +91,12 @@ def test_a_file_is_regular(tmp_path: Path) -> None:
 Serve = Callable[..., Any]
 
 
-@pytest.fixture(params=["threads", "greenback", "blocking"])
+@pytest.fixture(params=["threads", "inline"])
 def serve_wsgi(request: pytest.FixtureRequest, open_http: Opener) -> Serve:
     """A service for a WSGI application on a real socket, in each way to run one; and a client."""
 
     async def serve(app: Any, **more: Any) -> tuple[World, SocketClient]:
-        how = {"threads": {"threads": 2}, "greenback": {"threads": 0, "portal": True}}
-        ways: dict[str, Any] = {**how, "blocking": {"threads": 0, "portal": False}}
-        world = await open_http(app, interface="wsgi", **ways[request.param], **more)
+        world = await open_http(app, interface="wsgi", threads=0 if request.param == "inline" else 2, **more)
         return world, await connected(world)
 
     return serve
@@ -113,7 +111,7 @@ class SocketClient(Client):
 
 
 def leave(port: int) -> None:
-    """A client in a thread, as the server's may block: it reads a part of the response."""
+    """In a thread: a client that reads a part of the response."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         sock.recv(1000)

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import flask
+import greenback
 import pytest
 import trio
 import trio.lowlevel
@@ -418,8 +419,6 @@ def wsgi_sleeper(environ: Any, start_response: Any) -> Any:
     if environ["wsgi.multithread"]:
         trio.from_thread.run(trio.sleep, 1)
     else:
-        import greenback
-
         greenback.await_(trio.sleep(1))  # noqa: ASYNC105 # it is
     start_response("200 OK", [])
     return [b"done"]
@@ -430,7 +429,7 @@ def wsgi_sleeper(environ: Any, start_response: Any) -> Any:
 @pytest.mark.parametrize("mode", ["asgi", "threads", "inline"])
 async def test_a_half_closed_client(open_http: Any, mode: str, when: str, cancels: bool) -> None:
     """It is answered in full, in every mode; with cancel_on_disconnect it counts as gone, in every mode."""
-    wsgi = {"interface": "wsgi", "threads": 0 if mode == "inline" else 2, "portal": True}
+    wsgi = {"interface": "wsgi", "threads": 0 if mode == "inline" else 2}
     app = asgi_sleeper if mode == "asgi" else wsgi_sleeper
     world = await open_http(app, **({} if mode == "asgi" else wsgi), strict=True, cancel_on_disconnect=cancels)
     client = world.connect()

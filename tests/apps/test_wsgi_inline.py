@@ -1,11 +1,10 @@
-"""WSGI applications on Trio's own thread: one request at a time, with and without greenback."""
+"""WSGI applications on Trio's own thread: one request at a time, which may wait."""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import functools
-import signal
 import socket
 import threading
 import time
@@ -22,6 +21,7 @@ import sniffio
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from trio_uwsgi import sync
 from trio_uwsgi._apps.async_cores import current_waits
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._http.reactor import serve_sockets
@@ -34,13 +34,6 @@ from trio_uwsgi.errors import CannotWait
 
 sleep = trio.sleep
 WAITING: contextvars.ContextVar[str] = contextvars.ContextVar("waiting", default="nothing")
-
-
-@pytest.fixture(params=[True, False], ids=["greenback", "plain"])
-def portal(request: pytest.FixtureRequest) -> bool:
-    """Whether the application may wait."""
-    value: bool = request.param
-    return value
 
 
 @pytest.fixture
@@ -69,7 +62,7 @@ def answering(body: Callable[[Any], Any]) -> Any:
     return app
 
 
-async def test_it_runs_on_trios_thread(open_inline: Any, portal: bool) -> None:
+async def test_it_runs_on_trios_thread(open_inline: Any) -> None:
     """A request is the unit of its code, which runs on Trio's thread, in a context of its own; its ends are called."""
     log: list[object] = []
 
@@ -81,7 +74,7 @@ async def test_it_runs_on_trios_thread(open_inline: Any, portal: bool) -> None:
         WAITING.set("leaked")
         return [b"x"]
 
-    client = (await open_inline(answering(body), portal=portal)).connect()
+    client = (await open_inline(answering(body))).connect()
     for _ in range(2):
         assert b"x" == (await client.get("/a")).body
     assert [(True, "request GET /a", "nothing"), (False, False), "end"] * 2 == log
@@ -90,15 +83,15 @@ async def test_it_runs_on_trios_thread(open_inline: Any, portal: bool) -> None:
 @pytest.mark.parametrize(
     "pieces", [[bytes(100_000)] * 5, (b"a", b"b"), [b""], [], [bytes(1_000_000)], iter([b"a", b"b"]), b"ab"]
 )
-async def test_responses_of_any_shape(open_inline: Any, portal: bool, pieces: Any) -> None:
+async def test_responses_of_any_shape(open_inline: Any, pieces: Any) -> None:
     """Lists, tuples and iterators arrive whole; bytes do, too, as with uWSGI."""
     pieces = list(pieces) if isinstance(pieces, Iterator) else pieces
-    client = (await open_inline(answering(lambda environ: pieces), portal=portal)).connect()
+    client = (await open_inline(answering(lambda environ: pieces))).connect()
     for _ in range(2):
         assert (pieces if isinstance(pieces, bytes) else b"".join(pieces)) == (await client.get()).body
 
 
-async def test_pipelined_requests_are_answered_in_order(open_inline: Any, portal: bool) -> None:
+async def test_pipelined_requests_are_answered_in_order(open_inline: Any) -> None:
     """Many requests in one packet take no stack, and `write` and `close` do what they do elsewhere."""
     closed: list[int] = []
 
@@ -110,7 +103,7 @@ async def test_pipelined_requests_are_answered_in_order(open_inline: Any, portal
         ok(start_response)(b"<")
         return Closing([environ["PATH_INFO"].encode()])
 
-    world = await open_inline(app, portal=portal)
+    world = await open_inline(app)
     client = world.connect()
     await client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n" % n for n in range(200)))
     assert [b"</%d" % n for n in range(200)] == [(await client.response()).body for _ in range(200)]
@@ -118,9 +111,9 @@ async def test_pipelined_requests_are_answered_in_order(open_inline: Any, portal
     assert (200, 0) == (world.service.statistics().requests, world.service.statistics().running)
 
 
-async def test_an_incomplete_body_delays_no_other_request(open_inline: Any, portal: bool) -> None:
+async def test_an_incomplete_body_delays_no_other_request(open_inline: Any) -> None:
     """A request begins when its body is there; the client is asked for it at once, and others are served meanwhile."""
-    world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read() or b"-"]), portal=portal)
+    world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read() or b"-"]))
     client = world.connect()
     await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
     assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.receive()
@@ -134,7 +127,7 @@ async def test_a_body_that_never_comes(open_inline: Any, autojump_clock: Any) ->
     """Its client gets an error after socket_timeout or the time limit; after a disconnect nothing is sent."""
     begun: list[object] = []
     app = answering(begun.append)
-    world = await open_inline(app, portal=False)
+    world = await open_inline(app)
     half = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab"
     client, other = world.connect(), world.connect()
     await client.send(half)
@@ -144,7 +137,7 @@ async def test_a_body_that_never_comes(open_inline: Any, autojump_clock: Any) ->
     assert 408 == (await client.response()).status
     await wait_all_tasks_blocked()
     assert 0 == world.service.statistics().running
-    world = await open_inline(app, portal=False, harakiri=10)
+    world = await open_inline(app, harakiri=10)
     client = world.connect()
     await client.send(half)
     assert 504 == (await client.response()).status
@@ -152,7 +145,7 @@ async def test_a_body_that_never_comes(open_inline: Any, autojump_clock: Any) ->
 
 
 async def test_what_comes_back_late_is_a_504(
-    open_inline: Any, portal: bool, mock_clock: Any, caplog: pytest.LogCaptureFixture
+    open_inline: Any, mock_clock: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A request that has passed its limit, or its own, is answered 504, whatever it returned or raised."""
 
@@ -166,7 +159,7 @@ async def test_what_comes_back_late_is_a_504(
         ok(start_response)
         return [b"x"]
 
-    world = await open_inline(app, portal=portal, harakiri=5)
+    world = await open_inline(app, harakiri=5)
     client = world.connect()
     for path in ("/late", "/failing", "/own"):
         client = world.connect()
@@ -176,7 +169,7 @@ async def test_what_comes_back_late_is_a_504(
     assert [] == world.journal.failures
 
 
-async def test_failures_are_contained(open_inline: Any, portal: bool) -> None:
+async def test_failures_are_contained(open_inline: Any) -> None:
     """What the application raises is a 500, and nothing else; after the head, the connection is cut."""
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -186,29 +179,12 @@ async def test_failures_are_contained(open_inline: Any, portal: bool) -> None:
             ok(start_response)(b"x")
         raise ValueError("wrong")
 
-    world = await open_inline(app, portal=portal)
+    world = await open_inline(app)
     assert [500, 500] == [(await world.connect().get(path)).status for path in ("/", "/exit")]
     client = world.connect()
     await client.send(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
     assert not (await client.read_all()).endswith(b"0\r\n\r\n")
     assert ["ValueError", "SystemExit", "ValueError"] == [type(error).__name__ for error in world.journal.failures]
-
-
-async def test_an_interrupt_ends_the_runtime(open_inline: Any) -> None:
-    """The KeyboardInterrupt of a SIGINT is not the application's. (Under greenback Trio gives it to its main task.)"""
-
-    def app(environ: Any, start_response: Any) -> Any:
-        signal.raise_signal(signal.SIGINT)
-
-    async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            world = await open_inline(app, portal=False, nursery=nursery)
-            await world.connect().send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-            await trio.sleep_forever()
-
-    with pytest.raises(BaseExceptionGroup) as caught:
-        await run()
-    assert caught.value.split(KeyboardInterrupt)[1] is None
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
@@ -227,7 +203,7 @@ async def test_waits_through_greenback(open_inline: Any, autojump_clock: Any) ->
         greenback.await_(wait())
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=True, harakiri=30)
+    world = await open_inline(answering(body), harakiri=30)
     async with trio.open_nursery() as nursery:
         for _ in range(2):
             nursery.start_soon(world.connect().get)
@@ -247,7 +223,7 @@ async def test_harakiri_of_what_waits(
             greenback.await_(sleep(1000))
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=True, harakiri=10)
+    world = await open_inline(answering(body), harakiri=10)
     statuses: dict[str, int] = {}
 
     async def ask(path: str) -> None:
@@ -282,7 +258,7 @@ async def test_harakiri_and_a_failure_in_one_group(open_inline: Any, autojump_cl
             greenback.await_(wait())
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=True, harakiri=10)
+    world = await open_inline(answering(body), harakiri=10)
     assert 500 == (await world.connect().get("/wait")).status
     assert 200 == (await world.connect().get("/")).status
     assert (1, 1) == (world.service.calls.failures, world.service.calls.harakiris)
@@ -297,7 +273,7 @@ async def test_cancel_on_disconnect(open_inline: Any, autojump_clock: Any) -> No
         greenback.await_(sleep(1000))
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=True, cancel_on_disconnect=True)
+    world = await open_inline(answering(body), cancel_on_disconnect=True)
     client = world.connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     await wait_all_tasks_blocked()
@@ -306,30 +282,17 @@ async def test_cancel_on_disconnect(open_inline: Any, autojump_clock: Any) -> No
     assert ([True], 0) == (ended, world.service.calls.harakiris)
 
 
-async def test_waits_without_greenback(open_inline: Any) -> None:
-    """What would wait says what to do."""
-
-    def generator(environ: Any) -> Iterator[bytes]:
-        yield current_waits().register(-1, False, 1)
-
-    world = await open_inline(answering(generator), portal=False)
-    assert 500 == (await world.connect().get()).status
-    (error,) = world.journal.failures
-    assert isinstance(error, CannotWait)
-    assert "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)" in str(error)
-
-
-async def test_what_is_for_threads(open_inline: Any, portal: bool) -> None:
+async def test_what_is_for_threads(open_inline: Any) -> None:
     """`trio.from_thread` says what to do in its place; `check_cancelled` is answered as in a thread."""
 
     def body(environ: Any) -> list[bytes]:
         trio.from_thread.check_cancelled()
         call = trio.from_thread.run if environ["PATH_INFO"] == "/run" else trio.from_thread.run_sync
-        with pytest.raises(CannotWait, match=r"set threads=1 or more \(--threads 1\), or install greenback"):
+        with pytest.raises(CannotWait, match=r"write sync\.wait\(\) in its place, or set threads=1"):
             call(trio.sleep, 0)
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=portal, strict=True)
+    world = await open_inline(answering(body), strict=True)
     for path in ("/run", "/run_sync"):
         assert b"x" == (await world.connect().get(path)).body
     with pytest.raises(RuntimeError, match="wasn't created by Trio"):
@@ -351,7 +314,7 @@ async def test_another_thread_of_the_application(open_inline: Any) -> None:
         greenback.await_(trio.to_thread.run_sync(work))
         return [b"end"]
 
-    client = (await open_inline(app, portal=True, strict=True)).connect()
+    client = (await open_inline(app, strict=True)).connect()
     await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
     for _ in range(30):
         await client.send(bytes(10_000))
@@ -360,8 +323,8 @@ async def test_another_thread_of_the_application(open_inline: Any) -> None:
     assert (b"300000", b"end", 540_009) == (body[:6], body[-3:], len(body))
 
 
-async def test_another_thread_that_would_wait_for_ever(open_inline: Any, portal: bool) -> None:
-    """If the request's code joins it without greenback, an error says what to do; small bodies work."""
+async def test_another_thread_that_would_wait_for_ever(open_inline: Any) -> None:
+    """If the request's code joins it, an error says what to do; small bodies work."""
     errors: list[BaseException] = []
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -379,7 +342,7 @@ async def test_another_thread_that_would_wait_for_ever(open_inline: Any, portal:
         thread.join(20)
         return [b"end"]
 
-    client = (await open_inline(app, portal=portal, strict=True)).connect()
+    client = (await open_inline(app, strict=True)).connect()
     await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(200_000))
     with trio.fail_after(20):
         while len(errors) < 2:  # noqa: ASYNC110 # there is no event for it
@@ -398,24 +361,30 @@ async def in_asyncio() -> list[str]:
         return [sniffio.current_async_library(), (await client.get("/")).text]
 
 
+async def waiting_in_asyncio() -> None:
+    """Synchronous code in a coroutine of asyncio: it waits for Trio, and the loop of asyncio with it."""
+    sync.wait(sleep, 0.001)
+    assert "asyncio" == sniffio.current_async_library()
+
+
 async def asgi(scope: Any, receive: Any, send: Any) -> None:
     await anyio.lowlevel.checkpoint()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"asgi"})
 
 
-async def test_asyncio_in_a_view(open_inline: Any, portal: bool) -> None:
+async def test_asyncio_in_a_view(open_inline: Any) -> None:
     """The code of a view has no loop around it: it may run asyncio, and anyio in it, as in a thread."""
 
     def body(environ: Any) -> list[bytes]:
         with pytest.raises(sniffio.AsyncLibraryNotFoundError):
             sniffio.current_async_library()
         assert ["asyncio", "asgi"] == asyncio.run(in_asyncio()) == anyio.run(in_asyncio, backend="asyncio")
-        if portal:
-            assert greenback.has_portal()
-            greenback.await_(anyio.sleep(0.001))
-            assert ["trio", "asgi"] == greenback.await_(in_asyncio())
-            assert ["asyncio", "asgi"] == asyncio.run(in_asyncio())
+        assert greenback.has_portal()
+        greenback.await_(anyio.sleep(0.001))
+        assert ["trio", "asgi"] == greenback.await_(in_asyncio())
+        assert ["asyncio", "asgi"] == asyncio.run(in_asyncio())
+        asyncio.run(waiting_in_asyncio())
         return [b"x"]
 
     async def look() -> None:
@@ -425,7 +394,7 @@ async def test_asyncio_in_a_view(open_inline: Any, portal: bool) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look)
-        world = await open_inline(answering(body), portal=portal, strict=True)
+        world = await open_inline(answering(body), strict=True)
         client = world.connect()
         for _ in range(2):
             assert b"x" == (await client.get()).body
@@ -434,14 +403,14 @@ async def test_asyncio_in_a_view(open_inline: Any, portal: bool) -> None:
     assert "trio" == await anyio.to_thread.run_sync(anyio.from_thread.run_sync, sniffio.current_async_library)
 
 
-async def test_trio_in_a_view(open_inline: Any, portal: bool) -> None:
+async def test_trio_in_a_view(open_inline: Any) -> None:
     """A second Trio does not fit into one thread: the error says what to do."""
 
     def body(environ: Any) -> list[bytes]:
         (trio.run if environ["PATH_INFO"] == "/trio" else functools.partial(anyio.run, backend="trio"))(trio.sleep, 0)
         return []
 
-    world = await open_inline(answering(body), portal=portal)
+    world = await open_inline(answering(body))
     for path in ("/trio", "/anyio"):
         assert 500 == (await world.connect().get(path)).status
     for failure in world.journal.failures:
@@ -455,23 +424,14 @@ async def test_generators_may_yield_waits(open_inline: Any, autojump_clock: Any)
         yield current_waits().register(-1, False, 1)
         yield str(environ["x-wsgiorg.fdevent.timeout"]).encode()
 
-    world = await open_inline(answering(generator), portal=True)
+    world = await open_inline(answering(generator))
     assert b"True" == (await world.connect().get()).body
-
-
-async def test_only_sockets_are_waited_for_without_greenback(open_inline: Any) -> None:
-    """A connection over something else has no place to wait at."""
-    world = await open_inline(answering(lambda environ: iter([bytes(100_000)] * 9)), portal=False)
-    client = world.connect(narrow=1000)
-    await client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await wait_all_tasks_blocked()
-    assert ["CannotWait"] == [type(error).__name__ for error in world.journal.failures]
 
 
 # --- signs of life ----------------------------------------------------------------------------------------------------
 
 
-async def test_the_watchdog_is_told(open_inline: Any, portal: bool) -> None:
+async def test_the_watchdog_is_told(open_inline: Any) -> None:
     """While a request runs, the scoreboard has its name, start and deadline; afterwards only a heartbeat."""
     scoreboard = Scoreboard.make(1, 1)
     (row,) = scoreboard.rows
@@ -483,12 +443,12 @@ async def test_the_watchdog_is_told(open_inline: Any, portal: bool) -> None:
         seen.append(abs(row.get("deadline") - time.monotonic() - 100) < 5)
         return [b"x"]
 
-    world = await open_inline(answering(body), portal=portal, harakiri=30, heartbeat=Heartbeat(row))
+    world = await open_inline(answering(body), harakiri=30, heartbeat=Heartbeat(row))
     assert 200 == (await world.connect().get("/slow")).status
     await wait_all_tasks_blocked()
     assert [(b"request GET /slow", True), True] == seen
     assert (b"", 0.0) == (row.read(), row.get("deadline"))
-    world = await open_inline(answering(lambda environ: [row.read()]), portal=portal, heartbeat=Heartbeat(row))
+    world = await open_inline(answering(lambda environ: [row.read()]), heartbeat=Heartbeat(row))
     assert b"" == (await world.connect().get("/unlimited")).body
     scoreboard.close()
 
@@ -549,9 +509,9 @@ HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(1
 
 
 @pytest.mark.real
-async def test_slow_clients_are_waited_for(open_inline: Any, portal: bool) -> None:
+async def test_slow_clients_are_waited_for(open_inline: Any) -> None:
     """Large bodies are read while they come, and large responses sent as they are taken, bounded in memory."""
-    world = await open_inline(answering(lambda environ: [b"%d" % len(environ["wsgi.input"].read())]), portal=portal)
+    world = await open_inline(answering(lambda environ: [b"%d" % len(environ["wsgi.input"].read())]))
     async with serving(world) as address:
         assert (await trio.to_thread.run_sync(slow_upload, address)).endswith(b"\r\n\r\n300000")
     most = [0]
@@ -562,14 +522,14 @@ async def test_slow_clients_are_waited_for(open_inline: Any, portal: bool) -> No
             yield bytes(50_000)
             most[0] = max(most[0], session.pending)
 
-    world = await open_inline(answering(pieces), portal=portal)
+    world = await open_inline(answering(pieces))
     async with serving(world) as address:
         assert 15_000_000 < len(await trio.to_thread.run_sync(slow_download, address))
     assert most[0] <= 65536
 
 
 @pytest.mark.real
-async def test_a_body_piece_by_piece(open_inline: Any, portal: bool) -> None:
+async def test_a_body_piece_by_piece(open_inline: Any) -> None:
     """The application takes what has arrived of a body, and waits for more, with a limit."""
     more = threading.Event()
 
@@ -592,20 +552,20 @@ async def test_a_body_piece_by_piece(open_inline: Any, portal: bool) -> None:
             sock.sendall(b"3\r\nabc\r\n0\r\n\r\n")
             return b"".join(iter(lambda: sock.recv(65536), b""))
 
-    world = await open_inline(answering(body), portal=portal)
+    world = await open_inline(answering(body))
     async with serving(world) as address:
         assert (await trio.to_thread.run_sync(upload, address)).endswith(b"\r\n\r\n(100003, [False], b'')")
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("limit", ["harakiri", "socket_timeout"])
-async def test_every_wait_for_a_client_is_bounded(open_inline: Any, portal: bool, limit: str) -> None:
+async def test_every_wait_for_a_client_is_bounded(open_inline: Any, limit: str) -> None:
     """A client that sends no more of its body, or takes no more, costs its time limit and then its connection."""
-    world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read()]), portal=portal, **{limit: 0.2})
+    world = await open_inline(answering(lambda environ: [environ["wsgi.input"].read()]), **{limit: 0.2})
     async with serving(world) as address:
         data = await trio.to_thread.run_sync(stuck_client, address, HALF)
         assert b"HTTP/1.1 504 " if limit == "harakiri" else b"HTTP/1.1 408 " == data[:13]
-    world = await open_inline(answering(lambda environ: iter([bytes(60_000)] * 999)), portal=portal, **{limit: 0.2})
+    world = await open_inline(answering(lambda environ: iter([bytes(60_000)] * 999)), **{limit: 0.2})
     async with serving(world) as address:
         data = await trio.to_thread.run_sync(stuck_client, address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"RESET" == data[-5:]

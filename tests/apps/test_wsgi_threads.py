@@ -347,6 +347,14 @@ def bad_status(environ: Any, start_response: Any) -> Any:
     start_response("OK", [])
 
 
+def number_for_status(environ: Any, start_response: Any) -> Any:
+    start_response(200, [])
+
+
+def number_in_a_header(environ: Any, start_response: Any) -> Any:
+    start_response("200 OK", [("Content-Length", 2)])
+
+
 def text(environ: Any, start_response: Any) -> Any:
     ok(start_response)
     return ["text"]
@@ -397,7 +405,9 @@ def hop_by_hop(environ: Any, start_response: Any) -> Any:
         (text, "LocalProtocolError: the application returned a piece of type str"),
         (text_iterator, "LocalProtocolError: the application returned a piece of type str"),
         (never_starts, "LocalProtocolError: "),
-        (returns_none, "TypeError: 'NoneType' object is not iterable"),
+        (number_for_status, "LocalProtocolError: start_response takes a str such as '200 OK'"),
+        (number_in_a_header, "LocalProtocolError: start_response takes a str such as '200 OK', and a list of pairs"),
+        (returns_none, "LocalProtocolError: the application returned NoneType; it must be an iterable of bytes"),
         (raises, "ValueError: mine"),
         (writes_too_much, "LocalProtocolError: the body is longer than its content-length"),
         (writes_text, "LocalProtocolError: the application returned a piece of type str"),

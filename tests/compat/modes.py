@@ -13,9 +13,10 @@ from trio_uwsgi import Config
 if TYPE_CHECKING:
     from trio_uwsgi.testing import RuntimeUnderTest
 
-__all__ = ["Enter", "all_modes", "asking", "get"]
+__all__ = ["Enter", "Mode", "all_modes", "asking", "config_in", "get"]
 
 Enter = Callable[[Config], Any]  # Any: a module to which code assigns
+Mode = dict[str, Any]  # options of a Config, whose types it checks itself
 
 _PROCESSES = [
     pytest.param({"placement": "process"}, marks=pytest.mark.processes, id="processes inline"),
@@ -25,6 +26,11 @@ _PROCESSES = [
 all_modes = pytest.mark.parametrize(
     "mode", [pytest.param({"threads": 2}, id="tasks"), *(_PROCESSES if HAS_PROCESSES else [])]
 )
+
+
+def config_in(mode: Mode, **options: Any) -> Config:
+    """A Config in this mode; the options count more than what the mode says."""
+    return Config(**{**mode, **options})
 
 
 def asking(**calls: Callable[[], object]) -> Callable[..., Iterable[bytes]]:

@@ -8,20 +8,20 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Cache, Config
 from trio_uwsgi.errors import CacheError, NotServing
 from trio_uwsgi.testing import open_runtime
 
 
-def _caches(**more: object) -> Config:
-    return Config(caches=[Cache("a", items=3, max_value=20, max_key=10), Cache("b", items=3)], **more)  # type: ignore[arg-type]
+def _caches(mode: Mode | None = None) -> Config:
+    return config_in(mode or {}, caches=[Cache("a", items=3, max_value=20, max_key=10), Cache("b", items=3)])
 
 
 @all_modes
-async def test_answers(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_answers(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """Yes is True, no is None, a value is bytes; None also for each item that is not stored."""
-    config = _caches(**mode)
+    config = _caches(mode)
     uwsgi = enter(config)
 
     def items() -> object:
@@ -138,7 +138,7 @@ async def test_a_thread_reads_while_the_event_loop_is_blocked(
     enter: Enter, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Caches of this runtime need no event loop: a view without threads waits for a thread that uses one."""
-    config = _caches(placement="process")
+    config = _caches({"placement": "process"})
     uwsgi = enter(config)
 
     def view() -> object:

@@ -11,15 +11,15 @@ from typing import Any
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import open_runtime
 
 
 @all_modes
-async def test_waiting(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_waiting(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """`suspend` waits for the time or the descriptor that was registered first; fractions of a second count."""
-    config = Config(**mode)  # type: ignore[arg-type]
+    config = config_in(mode)
     uwsgi = enter(config)
 
     def sleep() -> object:
@@ -97,9 +97,9 @@ async def test_connections(enter: Enter, autojump_clock: trio.testing.MockClock,
 
 
 @all_modes
-async def test_the_client(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_client(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """Raw bytes replace the response of this request; outside of one there is no client."""
-    config = Config(**mode)  # type: ignore[arg-type]
+    config = config_in(mode)
     uwsgi = enter(config)
     assert (0, None) == (uwsgi.connection_fd(), uwsgi.disconnect())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi.config.metrics import Metric
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 @all_modes
-async def test_metrics(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_metrics(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """A change is True, or None if there is no such metric or the number cannot be; an unknown metric is 0."""
-    config = Config(metrics=[Metric("m")], **mode)  # type: ignore[arg-type]
+    config = config_in(mode, metrics=[Metric("m")])
     uwsgi = enter(config)
 
     def change() -> object:
@@ -56,9 +56,9 @@ async def test_log_variables(
 
 
 @all_modes
-async def test_the_queue(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_queue(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """Messages are pulled in order and popped from the end; what cannot be is None."""
-    config = Config(queue=4, queue_blocksize=100, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, queue=4, queue_blocksize=100)
     uwsgi = enter(config)
     assert 4 == uwsgi.queue_size
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from tests.compat.conftest import load_ours
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -94,14 +94,14 @@ async def test_signals_and_rpc(enter: Enter, decorators: Decorators, autojump_cl
 
 @all_modes
 async def test_jobs(
-    mode: dict[str, object],
+    mode: Mode,
     enter: Enter,
     decorators: Decorators,
     autojump_clock: trio.testing.MockClock,
     tmp_path: Path,
 ) -> None:
     """@spool gets vars as text, or arguments; @spoolraw decides itself, and @spoolforever runs again and again."""
-    config = Config(spooler=[str(tmp_path)], spooler_frequency=10, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, spooler=[str(tmp_path)], spooler_frequency=10)
     uwsgi = enter(config)
     module = decorators()
     ran: Notes[tuple[str, object]] = Notes()
@@ -162,10 +162,10 @@ async def test_functions_of_mules(enter: Enter, decorators: Decorators, autojump
 
 @all_modes
 async def test_after_the_fork(
-    mode: dict[str, object], enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
+    mode: Mode, enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
 ) -> None:
     """@postfork functions run in every member, in their order, and one for a worker in that one only."""
-    config = Config(workers=2, mules=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, workers=2, mules=1)
     uwsgi = enter(config)
     module = decorators()
     ran: Notes[tuple[str, int]] = Notes()
@@ -184,10 +184,10 @@ async def test_after_the_fork(
 
 @all_modes
 async def test_programs_of_mules(
-    mode: dict[str, object], enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
+    mode: Mode, enter: Enter, decorators: Decorators, autojump_clock: trio.testing.MockClock
 ) -> None:
     """@mule runs once, @muleloop again and again, @mulemsg and @farm with each message; the mules start and stop."""
-    config = Config(mules=4, farms={"f": [4]}, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=4, farms={"f": [4]})
     uwsgi = enter(config)
     module = decorators()
     ran: Notes[tuple[str, object]] = Notes()
@@ -396,7 +396,7 @@ async def test_other_messages_and_bodies(
         await get(runtime, "send")
         await trio.sleep(1)
     assert [b"\xff\xfe"] == ran
-    assert "dropped a message of 4 bytes, which @mulefunc did not send" in caplog.text
+    assert "mule1: dropped a message of 4 bytes, which @mulefunc did not send" in caplog.text
 
 
 def test_what_needs_a_plugin(enter: Enter) -> None:
@@ -407,5 +407,5 @@ def test_what_needs_a_plugin(enter: Enter) -> None:
         module.erlang("x")(print)
     for signum in range(256):
         uwsgi.register_signal(signum, "", print)
-    with pytest.raises(Exception, match="No free uwsgi signal"):
+    with pytest.raises(Exception, match="all 256 signals have a handler"):
         module.timer(1)(print)

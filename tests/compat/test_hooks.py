@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config, Registry
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi.testing import Notes, open_runtime
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @all_modes
 async def test_each_member_calls_them(
-    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: object
+    mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: object
 ) -> None:
     """Workers, mules and spoolers call `post_fork_hook` when they start, and `atexit` when they end."""
-    config = Config(workers=2, mules=1, spooler=[str(tmp_path)], **mode)  # type: ignore[arg-type]
+    config = config_in(mode, workers=2, mules=1, spooler=[str(tmp_path)])
     uwsgi = enter(config)
     ran: Notes[tuple[str, int, int, bool]] = Notes()
 

@@ -16,7 +16,7 @@ import pytest
 import trio
 
 from tests.compat.conftest import OURS
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Cache, Config, Registry, compat
 from trio_uwsgi._process.loader import load_app
 from trio_uwsgi.compat.absent import NEVER, NotSupported
@@ -33,13 +33,13 @@ def _module() -> object:
 
 @all_modes
 async def test_members_have_the_module(
-    mode: dict[str, object], autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
+    mode: Mode, autojump_clock: trio.testing.MockClock, uwsgi_registry: Registry
 ) -> None:
     """While members run, `import uwsgi` works in their code, and before and afterwards it does not."""
     app = asking(name=lambda: importlib.import_module("uwsgi").worker_id())
     with pytest.raises(ModuleNotFoundError):
         _module()
-    async with open_runtime(app, Config(**mode), registry=uwsgi_registry) as runtime:  # type: ignore[arg-type]
+    async with open_runtime(app, config_in(mode), registry=uwsgi_registry) as runtime:
         assert "1" == await get(runtime, "name")
         assert ("uwsgi" in sys.modules) is (mode.get("placement") != "process")
     with pytest.raises(ModuleNotFoundError):

@@ -7,16 +7,16 @@ import threading
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.errors import LockError
 from trio_uwsgi.testing import Notes, open_runtime
 
 
 @all_modes
-async def test_a_lock_excludes(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_lock_excludes(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """A view waits for the lock that a mule holds, and sees that it is held."""
-    config = Config(mules=1, locks=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=1, locks=1)
     uwsgi = enter(config)
     ran: Notes[str] = Notes()
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in
 from trio_uwsgi import Config
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi.errors import BootError, ConfigError, RegistrationError
@@ -35,13 +35,13 @@ if __name__ == "__main__":
 
 @all_modes
 async def test_a_blocking_loop(
-    mode: dict[str, object], enter: Enter, tmp_path: Path, autojump_clock: trio.testing.MockClock
+    mode: Mode, enter: Enter, tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     """Each script has its own mule, one that is given twice too; a mule after them handles messages."""
     script = tmp_path / "brain.py"
     script.write_text(LOOP)
     out = tmp_path / "brain.py.out"
-    config = Config(mule=[str(script), str(script)], mules=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mule=[str(script), str(script)], mules=1)
     assert 3 == config.mule_pool.max
     uwsgi = enter(config)
 
@@ -68,12 +68,12 @@ async def test_a_blocking_loop(
 
 @all_modes
 async def test_how_scripts_end(
-    mode: dict[str, object], enter: Enter, tmp_path: Path, autojump_clock: trio.testing.MockClock
+    mode: Mode, enter: Enter, tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     """A message that takes too long ends the script, as an exception does, and it is run again; `sys.exit` ends it."""
     script = tmp_path / "brain.py"
     script.write_text(LOOP)
-    config = Config(mule=str(script), mule_harakiri=3, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mule=str(script), mule_harakiri=3)
     enter(config)
     async with open_runtime(asking(), config, allow_failures=True) as runtime:
         await trio.sleep(10)  # longer than the limit: waiting for a message is not limited

@@ -6,16 +6,16 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.testing import Notes, open_runtime
 
 
 @all_modes
-async def test_the_message_hook(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_the_message_hook(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """`mule_msg_hook` gets the messages of every mule as plain bytes; the last assignment counts."""
-    config = Config(mules=2, farms={"f": [2]}, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=2, farms={"f": [2]})
     uwsgi = enter(config)
     got: Notes[tuple[int, bool, bytes, bool]] = Notes()
     uwsgi.mule_msg_hook = print

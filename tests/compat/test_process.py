@@ -10,15 +10,15 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import Notes, open_runtime
 
 
 @all_modes
-async def test_who_runs_the_code(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_who_runs_the_code(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """Numbers of members are 0 where the code runs in another kind of member, and True or None says which."""
-    config = Config(mules=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=1)
     uwsgi = enter(config)
     in_mule: Notes[object] = Notes()
 

@@ -8,6 +8,7 @@ from trio_uwsgi import Config
 from trio_uwsgi.compat import answers, facts
 from trio_uwsgi.compat.absent import NEVER, NotSupported, refusals, why_missing
 from trio_uwsgi.compat.facts import Facts
+from trio_uwsgi.errors import NotServing
 
 pytestmark = pytest.mark.pure
 
@@ -101,6 +102,8 @@ def test_facts() -> None:
         assert known is facts.current()
     finally:
         facts.entries.remove(known)
+    with pytest.raises(NotServing, match="was called after the end of the runtime"):
+        facts.current()
 
 
 def test_an_option_that_was_given_several_times() -> None:

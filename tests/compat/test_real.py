@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.servers import serving, until
+from tests.real.servers import serving, until, write
 
 pytestmark = pytest.mark.real
 
@@ -141,4 +141,80 @@ def test_a_script_that_blocks(mode: str, tmp_path: Path) -> None:
             server.process.send_signal(signal.SIGHUP)
             server.wait_for("reloaded", seconds=60)
             handles("/send", b"two message")
+        assert 0 == server.end(seconds=60)
+
+
+BOTH = """
+import uwsgi
+from uwsgidecorators import mule
+@mule(1)
+def before():
+    uwsgi.cache_update("before", b"1")
+@mule(2)
+def endless():
+    uwsgi.cache_update("endless", b"2")
+    while True:
+        time.sleep(0.05)
+def found():
+    return [uwsgi.cache_get(name) for name in ("before", "endless", "brain")]
+"""
+
+
+@pytest.mark.parametrize("mode", ["tasks", "processes"])
+def test_a_script_and_a_decorated_program(mode: str, tmp_path: Path) -> None:
+    """A mule that has both runs the decorated function, then the script, and the server does not wait for their end."""
+    (tmp_path / "brain.py").write_text("import uwsgi\nuwsgi.cache_update('brain', b'%d' % uwsgi.mule_id())\n")
+    options = ("--mule", "brain.py", "--mule", "brain.py", "--cache2", "name=c,items=10", "--mercy", "1")
+    with serving(tmp_path, BOTH, mode, *options) as server:
+        until(lambda: server.get("/found", 60) == repr([b"1", b"2", b"1"]), 60, lambda: server.said)
+        server.wait_for("http on")
+        server.end(seconds=60)
+    assert "before anything was served" not in server.said
+
+
+JOBS = """
+import os, uwsgi
+def spooler(env):
+    how = env[b"how"].decode()
+    uwsgi.cache_inc(how)
+    if how == "block" and uwsgi.cache_num(how) == 1:
+        time.sleep(1000)
+    while how == "wait" and not os.path.exists("go"):
+        time.sleep(0.02)
+    uwsgi.cache_update("done", b"VERSION " + env[b"how"])
+    return uwsgi.SPOOL_OK
+uwsgi.spooler = spooler
+def block():
+    return bool(uwsgi.spool({b"how": b"block"}))
+def wait():
+    return bool(uwsgi.spool({b"how": b"wait"}))
+def found():
+    return uwsgi.cache_get("done"), uwsgi.cache_num("block"), uwsgi.cache_num("wait")
+"""
+
+
+@pytest.mark.parametrize("mode", ["tasks", "processes"])
+def test_a_spooler_that_blocks(mode: str, tmp_path: Path) -> None:
+    """In processes a job that blocks past the limit is tried again, and a reload waits for the one that runs."""
+    options = ("--spooler", "jobs", "--spooler-harakiri", "10", "--cache2", "name=c,items=10", "--mercy", "20")
+    (tmp_path / "go").touch()
+    with serving(tmp_path, JOBS.replace("VERSION", "one"), mode, *options) as server:
+
+        def ends(path: str, expected: tuple[bytes, int, int]) -> None:
+            assert "True" == server.get(path, 60)
+            until(lambda: server.get("/found", 60) == repr(expected), 60, lambda: server.get("/found") + server.said)
+
+        ends("/wait", (b"one wait", 0, 1))
+        if mode == "processes":
+            ends("/block", (b"one block", 2, 1))
+            server.wait_for("harakiri", "is stuck", seconds=60)
+            (tmp_path / "go").unlink()
+            assert "True" == server.get("/wait", 60)
+            until(lambda: server.get("/found", 60) == repr((b"one block", 2, 2)), 60, lambda: server.said)
+            write(tmp_path, JOBS.replace("VERSION", "two"))
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for("reloaded", seconds=60)
+            (tmp_path / "go").touch()
+            until(lambda: server.get("/found", 60) == repr((b"one wait", 2, 2)), 60, lambda: server.said)
+            ends("/wait", (b"two wait", 2, 3))
         assert 0 == server.end(seconds=60)

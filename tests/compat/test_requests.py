@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import open_runtime
 
@@ -22,27 +22,23 @@ if TYPE_CHECKING:
 HEAD = b"POST /%b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def config_of(mode: dict[str, object], **more: object) -> Config:
-    return Config(**{**mode, **more})  # type: ignore[arg-type]
-
-
 @all_modes
-async def test_facts(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_facts(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """The length of the body, how many requests were completed, and what does nothing."""
-    uwsgi = enter(config_of(mode))
+    uwsgi = enter(config_in(mode))
     assert (0, 0, 0) == (uwsgi.cl(), uwsgi.request_id(), uwsgi.logsize())
     app = asking(facts=lambda: [uwsgi.cl(), uwsgi.request_id(), uwsgi.offload("/etc/passwd")])
-    async with open_runtime(app, config_of(mode)) as runtime:
+    async with open_runtime(app, config_in(mode)) as runtime:
         assert "[0, 0, b'']" == await get(runtime, "facts")
         assert "[5, 1, b'']" == (await runtime.client.post("/facts", content=b"abcde")).text
 
 
 @all_modes
 async def test_the_line_of_the_log(
-    mode: dict[str, object], enter: Enter, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+    mode: Mode, enter: Enter, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Log variables and variables of the request are in it; their names and values are str or bytes."""
-    config = config_of(mode, log_format="%(uri) %(a) %(b) %(var.c) %(var.HTTP_HOST) %(var.d)", disable_logging=True)
+    config = config_in(mode, log_format="%(uri) %(a) %(b) %(var.c) %(var.HTTP_HOST) %(var.d)", disable_logging=True)
     uwsgi = enter(config)
 
     def note() -> object:
@@ -62,10 +58,10 @@ async def test_the_line_of_the_log(
 
 @all_modes
 async def test_files(
-    mode: dict[str, object], enter: Enter, autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mode: Mode, enter: Enter, autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`sendfile` sends files and parts of them, one after the other; None for one that cannot be opened."""
-    uwsgi = enter(config_of(mode))
+    uwsgi = enter(config_in(mode))
     path = tmp_path / "file"
     path.write_bytes(b"0123456789" * 20_000)
     os.mkfifo(tmp_path / "pipe")
@@ -87,7 +83,7 @@ async def test_files(
             return answer
         return [repr(list(parts())).encode()]
 
-    async with open_runtime(app, config_of(mode)) as runtime:
+    async with open_runtime(app, config_in(mode)) as runtime:
         answer = (await runtime.client.get("/")).content
         assert b"0123456789" * 20_000 == answer[:200_000]
         assert b"893456[True, True, True, True, None, None]" == answer[200_000:]
@@ -106,15 +102,15 @@ async def test_no_file(enter: Enter, autojump_clock: MockClock) -> None:
 
 
 @all_modes
-async def test_bodies(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_bodies(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """Both calls return what has arrived, and b"" at the end, for every framing."""
-    uwsgi = enter(config_of(mode))
+    uwsgi = enter(config_in(mode))
 
     def read() -> object:
         return [uwsgi.chunked_read(), uwsgi.chunked_read(5), uwsgi.chunked_read_nb()]
 
     app = asking(read=read, once=lambda: [uwsgi.chunked_read_nb(), uwsgi.chunked_read_nb(), uwsgi.chunked_read(1)])
-    async with open_runtime(app, config_of(mode)) as runtime:
+    async with open_runtime(app, config_in(mode)) as runtime:
         for name in ("read", "once"):
             assert "[b'abcdef', b'', b'']" == (await runtime.client.post(f"/{name}", content=b"abcdef")).text
             async with runtime.connect() as stream:
@@ -123,9 +119,9 @@ async def test_bodies(mode: dict[str, object], enter: Enter, autojump_clock: Moc
 
 
 @all_modes
-async def test_a_body_that_arrives_later(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_a_body_that_arrives_later(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """`chunked_read` waits for it, up to its timeout; `chunked_read_nb` returns None."""
-    uwsgi = enter(config_of(mode))
+    uwsgi = enter(config_in(mode))
 
     def read() -> object:
         size = 0
@@ -138,7 +134,7 @@ async def test_a_body_that_arrives_later(mode: dict[str, object], enter: Enter, 
             waited.append(piece)
         return size, waited, uwsgi.chunked_read_nb()
 
-    async with open_runtime(asking(read=read), config_of(mode)) as runtime, runtime.connect() as stream:
+    async with open_runtime(asking(read=read), config_in(mode)) as runtime, runtime.connect() as stream:
         await stream.send_all(HEAD % b"read" + b"%x\r\n%b\r\n" % (100_000, bytes(100_000)))
         await trio.sleep(3)
         await stream.send_all(b"3\r\nabc\r\n")
@@ -148,9 +144,9 @@ async def test_a_body_that_arrives_later(mode: dict[str, object], enter: Enter, 
 
 
 @all_modes
-async def test_a_body_that_is_cut(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_a_body_that_is_cut(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """A client that disconnects in its body is an OSError; an application that lets it pass has not failed."""
-    uwsgi = enter(config_of(mode))
+    uwsgi = enter(config_in(mode))
 
     def read() -> object:
         while uwsgi.chunked_read():
@@ -163,7 +159,7 @@ async def test_a_body_that_is_cut(mode: dict[str, object], enter: Enter, autojum
         read()
         return []
 
-    async with open_runtime(app, config_of(mode)) as runtime, runtime.connect() as stream:
+    async with open_runtime(app, config_in(mode)) as runtime, runtime.connect() as stream:
         await stream.send_all(HEAD % b"read" + b"%x\r\n%b\r\n" % (100_000, bytes(100_000)))
         await trio.sleep(1)
         await stream.send_eof()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import open_runtime
 
@@ -19,9 +19,9 @@ def _fails() -> bytes:
 
 
 @all_modes
-async def test_calls(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_calls(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """A function gets bytes and returns bytes; every failure and an empty result are None."""
-    config = Config(**mode)  # type: ignore[arg-type]
+    config = config_in(mode)
     uwsgi = enter(config)
     assert True is uwsgi.register_rpc("hello", lambda name: b"old", 1)
     assert True is uwsgi.register_rpc("hello", lambda *names: b"hello " + b",".join(names), 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.testing import open_runtime
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 @all_modes
-async def test_every_call(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_every_call(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """Bytes and signed numbers are written and read, by all of their names."""
-    config = Config(sharedarea=[64], **mode)  # type: ignore[arg-type]
+    config = config_in(mode, sharedarea=[64])
     uwsgi = enter(config)
 
     def use() -> object:
@@ -56,11 +56,9 @@ async def test_every_call(mode: dict[str, object], enter: Enter, autojump_clock:
 
 
 @all_modes
-async def test_locks(
-    mode: dict[str, object], enter: Enter, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_locks(mode: Mode, enter: Enter, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
     """One holder at a time, for each area; user locks have nothing to do with it, and a request ends with its locks."""
-    config = Config(sharedarea=[64, 64], **{"workers": 2, **mode})  # type: ignore[arg-type]
+    config = config_in(mode, sharedarea=[64, 64], workers=2)
     uwsgi = enter(config)
 
     def add() -> object:

@@ -8,18 +8,16 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.errors import NotServing, RegistrationError
 from trio_uwsgi.testing import Notes, open_runtime
 
 
 @all_modes
-async def test_a_signal_reaches_its_handler(
-    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_signal_reaches_its_handler(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """A view raises a signal, and the mule runs the handler with its number; 300 is 44, as in uWSGI."""
-    config = Config(mules=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=1)
     uwsgi = enter(config)
     ran: Notes[tuple[int, int]] = Notes()
     assert None is uwsgi.register_signal(300, "mule0", lambda signum: ran.append((signum, uwsgi.mule_id())))
@@ -37,11 +35,9 @@ async def test_a_signal_reaches_its_handler(
 
 
 @all_modes
-async def test_file_monitors(
-    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path
-) -> None:
+async def test_file_monitors(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path) -> None:
     """A file that comes and changes raises the signal, also one that a request names; a path is a str."""
-    config = Config(mules=1, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, mules=1)
     uwsgi = enter(config)
     one, two = tmp_path / "one", tmp_path / "two"
     ran: Notes[tuple[int, int]] = Notes()

@@ -9,8 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
-from tests.paths.placements import HAS_PROCESSES, without_greenback
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config
 from trio_uwsgi.errors import RegistrationError
 from trio_uwsgi.testing import Notes, open_runtime
@@ -18,10 +17,10 @@ from trio_uwsgi.testing import Notes, open_runtime
 
 @all_modes
 async def test_a_job_as_uwsgi_passes_it(
-    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path
+    mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path
 ) -> None:
     """The assigned function gets a dict: keys of bytes for the job's own vars, of str for its name and its body."""
-    config = Config(spooler=[str(tmp_path)], **mode)  # type: ignore[arg-type]
+    config = config_in(mode, spooler=[str(tmp_path)])
     uwsgi = enter(config)
     jobs: Notes[dict[Any, Any]] = Notes()
 
@@ -112,26 +111,6 @@ async def test_looking_at_jobs(enter: Enter, autojump_clock: trio.testing.MockCl
         assert "True" == await get(runtime, "pids")
         assert "True" == await get(runtime, "frequency")
         assert (await get(runtime, "float")).startswith("TypeError: ")
-
-
-@pytest.mark.skipif(not HAS_PROCESSES, reason="members as processes need Linux")
-@pytest.mark.processes
-async def test_inline_without_greenback(
-    enter: Enter, autojump_clock: trio.testing.MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Jobs are files, so a view that cannot wait can queue, list and read them."""
-    without_greenback(monkeypatch)
-    config = Config(spooler=[str(tmp_path)], placement="process")
-    uwsgi = enter(config)
-    app = asking(
-        spool=lambda: uwsgi.spool({b"a": b"b", b"at": b"99999999999"}),
-        jobs=lambda: uwsgi.spooler_jobs(),
-        task=lambda: [uwsgi.spooler_get_task(path.decode())[b"a"] for path in uwsgi.spooler_jobs()],
-    )
-    async with open_runtime(app, config) as runtime:
-        path = await get(runtime, "spool")
-        assert f"[{path}]" == await get(runtime, "jobs")
-        assert "[b'b']" == await get(runtime, "task")
 
 
 def test_one_function_for_other_jobs(enter: Enter, tmp_path: Path) -> None:

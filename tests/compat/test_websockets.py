@@ -9,9 +9,8 @@ import flask
 import pytest
 import trio
 
-from tests.compat.modes import Enter, all_modes
+from tests.compat.modes import Enter, Mode, all_modes, config_in
 from trio_uwsgi import Cache, Config
-from trio_uwsgi.errors import CannotWait
 from trio_uwsgi.testing import WebSocketClosed, WebSocketDenied, open_runtime
 
 if TYPE_CHECKING:
@@ -23,9 +22,9 @@ HANDSHAKE = (
 )
 
 
-def config_of(mode: dict[str, object], **more: object) -> Config:
+def config_of(mode: Mode, **more: Any) -> Config:
     """With a cache, in which the application keeps what it is told."""
-    return Config(caches=[Cache("c", items=10)], **{**mode, **more})  # type: ignore[arg-type]
+    return config_in(mode, caches=[Cache("c", items=10)], **more)
 
 
 def echoing(uwsgi: Any) -> Callable[..., Iterable[bytes]]:
@@ -57,7 +56,7 @@ def echoing(uwsgi: Any) -> Callable[..., Iterable[bytes]]:
 
 
 @all_modes
-async def test_messages(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_messages(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """Texts and bytes go both ways, compressed or not; the return of the application closes with 1000."""
     uwsgi = enter(config_of(mode))
     async with open_runtime(echoing(uwsgi), config_of(mode)) as runtime:
@@ -74,7 +73,7 @@ async def test_messages(mode: dict[str, object], enter: Enter, autojump_clock: M
 
 
 @all_modes
-async def test_the_client_closes(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_the_client_closes(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """The application gets an OSError with uWSGI's text and the code; if it lets that pass, it has not failed."""
     uwsgi = enter(config_of(mode))
     async with open_runtime(echoing(uwsgi), config_of(mode)) as runtime:
@@ -86,7 +85,7 @@ async def test_the_client_closes(mode: dict[str, object], enter: Enter, autojump
 
 
 @all_modes
-async def test_a_stop_is_told(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_a_stop_is_told(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """At a stop both sides get 1001 at once, and the application ends."""
     uwsgi = enter(config_of(mode))
     async with open_runtime(echoing(uwsgi), config_of(mode)) as runtime, runtime.websocket("/") as ws:
@@ -100,7 +99,7 @@ async def test_a_stop_is_told(mode: dict[str, object], enter: Enter, autojump_cl
 
 
 @all_modes
-async def test_a_worker_that_is_removed(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_a_worker_that_is_removed(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """Where others serve, as at a reload, both sides get 1012; the WebSocket of the other worker stays."""
     config = config_of(mode, workers=2)
     uwsgi = enter(config)
@@ -121,7 +120,7 @@ async def test_a_worker_that_is_removed(mode: dict[str, object], enter: Enter, a
 
 
 @all_modes
-async def test_pings(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_pings(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """A client that answers stays for an hour, beyond the time limit of requests; one that does not is dropped."""
     more = {"websocket_ping_interval": 30, "websocket_ping_timeout": 10, "harakiri": 20}
     uwsgi = enter(config_of(mode))
@@ -142,7 +141,7 @@ async def test_pings(mode: dict[str, object], enter: Enter, autojump_clock: Mock
 
 @all_modes
 @pytest.mark.parametrize("what", ["fail", "slow"])
-async def test_failures(mode: dict[str, object], what: str, enter: Enter, autojump_clock: MockClock) -> None:
+async def test_failures(mode: Mode, what: str, enter: Enter, autojump_clock: MockClock) -> None:
     """An exception, and a time limit that the application sets, close with 1011."""
     uwsgi = enter(config_of(mode))
     async with (
@@ -156,9 +155,9 @@ async def test_failures(mode: dict[str, object], what: str, enter: Enter, autoju
 
 
 @all_modes
-async def test_without_waiting(mode: dict[str, object], enter: Enter, autojump_clock: MockClock) -> None:
+async def test_without_waiting(mode: Mode, enter: Enter, autojump_clock: MockClock) -> None:
     """`websocket_recv_nb` returns b"" until there is a message, which arrives during another wait."""
-    uwsgi = enter(Config(**mode))  # type: ignore[arg-type]
+    uwsgi = enter(config_in(mode))
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         uwsgi.websocket_handshake()
@@ -168,7 +167,7 @@ async def test_without_waiting(mode: dict[str, object], enter: Enter, autojump_c
         uwsgi.websocket_send(uwsgi.websocket_recv_nb())
         return []
 
-    async with open_runtime(app, Config(**mode)) as runtime, runtime.websocket("/") as ws:  # type: ignore[arg-type]
+    async with open_runtime(app, config_in(mode)) as runtime, runtime.websocket("/") as ws:
         assert "b''" == await ws.receive()
         began = trio.current_time()
         await ws.send("hello")
@@ -263,24 +262,3 @@ async def test_flask(enter: Enter, autojump_clock: MockClock) -> None:
         with pytest.raises(WebSocketClosed) as caught:
             await ws.receive()
         assert 1000 == caught.value.code
-
-
-async def test_inline_without_greenback(open_http: Any, enter: Enter) -> None:
-    """On Trio's own thread a wait needs greenback: the handshake says so, and the request is answered."""
-    uwsgi = enter(Config())
-
-    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        try:
-            uwsgi.websocket_handshake()
-        except CannotWait as error:
-            start_response("500 Internal Server Error", [])
-            return [str(error).encode()]
-        return []
-
-    server = await open_http(app, interface="wsgi", threads=0, portal=False)
-    async with server.connect().stream as stream:
-        await stream.send_all(HANDSHAKE)
-        answer = bytes(await stream.receive_some(10_000))
-    assert answer.startswith(b"HTTP/1.1 500 ")
-    assert b"uwsgi.websocket_handshake() has to wait" in answer
-    assert b"greenback" in answer

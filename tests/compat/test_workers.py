@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.compat.modes import Enter, all_modes, asking, get
+from tests.compat.modes import Enter, Mode, all_modes, asking, config_in, get
 from trio_uwsgi import Config, serve
 from trio_uwsgi.compat.absent import NotSupported
 from trio_uwsgi.errors import NotServing
@@ -26,9 +26,9 @@ APP_KEYS = (
 
 
 @all_modes
-async def test_workers(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_workers(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """Each worker is a dict with uWSGI's keys and types; requests, signals, bodies and the status are counted."""
-    config = Config(workers=2, **mode)  # type: ignore[arg-type]
+    config = config_in(mode, workers=2)
     uwsgi = enter(config)
     uwsgi.register_signal(1, "workers", lambda signum: None)
     app = asking(
@@ -61,9 +61,9 @@ async def test_workers(mode: dict[str, object], enter: Enter, autojump_clock: tr
 
 
 @all_modes
-async def test_statuses(mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
+async def test_statuses(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """A worker runs the handler of a signal, is paused, is busy and is gone; the times of its requests are added up."""
-    config = Config(**mode)  # type: ignore[arg-type]
+    config = config_in(mode)
     uwsgi = enter(config)
     seen: Notes[object] = Notes()
 
@@ -106,11 +106,9 @@ async def test_statuses(mode: dict[str, object], enter: Enter, autojump_clock: t
 
 
 @all_modes
-async def test_a_worker_stops_the_server(
-    mode: dict[str, object], enter: Enter, autojump_clock: trio.testing.MockClock
-) -> None:
+async def test_a_worker_stops_the_server(mode: Mode, enter: Enter, autojump_clock: trio.testing.MockClock) -> None:
     """`stop` returns True; the request that calls it is answered, and then the runtime ends."""
-    config = Config(**mode)  # type: ignore[arg-type]
+    config = config_in(mode)
     uwsgi = enter(config)
     async with open_runtime(asking(stop=lambda: uwsgi.stop()), config) as runtime:
         assert not runtime.runtime.stopping

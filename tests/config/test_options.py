@@ -185,6 +185,8 @@ def test_impossible_access_is_refused(rules: object) -> None:
         ({"alarms": ["a"]}, "alarms=['a'] is not a mapping"),
         ({"alarm_log": "a x"}, "alarm_log='a x' is not a list"),
         ({"http": "127.0.0.1:1", "socket": "127.0.0.1:1"}, "http and socket both name 127.0.0.1:1"),
+        ({"stats": "127.0.0.1:8000"}, "http and stats both name 127.0.0.1:8000"),
+        ({"stats": ":9191", "stats_http": "yes"}, "stats_http='yes' is neither True nor False"),
         ({"locks": -1}, "locks=-1 is too small"),
         ({"metrics": "a"}, "metrics='a' is not a list"),
         ({"metrics": 5}, "metrics=5 is not a list"),

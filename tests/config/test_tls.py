@@ -113,8 +113,8 @@ def test_it_is_in_uwsgis_options() -> None:
         ({"https": 1}, "https=1 is not of uWSGI's form, nor a Tls"),
         ({"https": [1]}, "https has 1 in it"),
         ({"https": [PLAIN, PLAIN]}, "https names 127.0.0.1:8443 twice"),
-        ({"https": PLAIN, "http": "127.0.0.1:8443"}, "https and another option both name 127.0.0.1:8443"),
-        ({"https": PLAIN, "socket": "127.0.0.1:8443"}, "https and another option both name 127.0.0.1:8443"),
+        ({"https": PLAIN, "http": "127.0.0.1:8443"}, "http and https both name 127.0.0.1:8443"),
+        ({"https": PLAIN, "socket": "127.0.0.1:8443"}, "https and socket both name 127.0.0.1:8443"),
         (
             {"https": Tls(address=":1", context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)), "placement": "process"},
             "cannot be passed on to processes",

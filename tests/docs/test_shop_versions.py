@@ -1,8 +1,8 @@
 """The shop in its three versions: the same tests on mock time, wherever its code can run.
 
-The views of the Flask versions are synchronous, so there are five places for them: tasks with one thread or four,
-processes inline, with greenback and without, and processes with threads. The views of the Starlette version are
-Trio tasks, which have no threads and need no greenback: for them there are two places, tasks and processes.
+The views of the Flask versions are synchronous, so there are four places for them: tasks with one thread or four,
+processes inline, and processes with threads. The views of the Starlette version are Trio tasks, which have no threads:
+for them there are two places, tasks and processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import trio.testing
 
 from tests.compat.conftest import load_ours, load_theirs
 from tests.docs.blocks import ROOT
-from tests.paths.placements import HAS_PROCESSES, without_greenback
+from tests.paths.placements import HAS_PROCESSES
 from trio_uwsgi import Config, Registry, compat, sync
 from trio_uwsgi import uwsgi as native
 from trio_uwsgi._program.command_line import fields_of, parse
@@ -37,19 +37,18 @@ COFFEE = {"product": "coffee", "email": "ada@example.com"}
 
 TASKS: dict[str, dict[str, object]] = {"tasks": {"placement": "task", "threads": None}}
 PROCESSES: dict[str, dict[str, object]] = {"processes inline": {"placement": "process", "threads": None}}
-INLINE: dict[str, dict[str, object]] = {"processes inline, no greenback": {"placement": "process", "threads": None}}
 THREADS: dict[str, dict[str, object]] = {
     "tasks, threads": {"placement": "task", "threads": 4},
     "processes, threads": {"placement": "process", "threads": 4},
 }
-ALL = TASKS | PROCESSES | INLINE | THREADS
+ALL = TASKS | PROCESSES | THREADS
 VERSIONS = {"starlette": TASKS | PROCESSES, "flask": ALL, "uwsgi": ALL, "uwsgi, its own decorators": ALL}
 DECORATORS = {"uwsgi": load_ours, "uwsgi, its own decorators": load_theirs}
 
 
-def in_all_places(*left_out: str) -> pytest.MarkDecorator:
+def in_all_places() -> pytest.MarkDecorator:
     """The test once for each version of the shop in each place where it runs."""
-    cases = [(version, place) for version, places in VERSIONS.items() for place in places if place not in left_out]
+    cases = [(version, place) for version, places in VERSIONS.items() for place in places]
     return pytest.mark.parametrize(
         "shop",
         [
@@ -96,8 +95,6 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     version, place = request.param
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(native, "registry", Registry())
-    if place in INLINE:
-        without_greenback(monkeypatch)
     config = Config()
     if version in DECORATORS:
         command = translated(["--ini", str(EXAMPLES / "shop_uwsgi" / "uwsgi.ini")])
@@ -181,7 +178,7 @@ async def test_letters_are_retried(
         assert {"product": "tea", "confirmed": True} == (await runtime.client.get("/orders/1")).json()
 
 
-@in_all_places(*INLINE)  # where a view cannot wait on mock time: it would block the process, which is then killed
+@in_all_places()
 async def test_a_slow_page_is_cancelled(
     shop: Shop, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,13 +37,13 @@ def rows(heading: str) -> list[list[str]]:
     return [row for number, row in enumerate(cells) if {number, number + 1}.isdisjoint(rules)]
 
 
-def lines(column: str = "") -> list[str]:
-    """The lines to write; those beside which the last column has these words, if they are given."""
+def lines() -> list[str]:
+    """The lines to write."""
     found = [
         line
         for row in rows("What to write")
         for line in re.findall("`([^`]+)`", row[1])
-        if not line.startswith("with ") and row[2].startswith(column)
+        if not line.startswith("with ")
     ]
     assert len(found) > 6
     # In this order a lock is acquired before it is released.
@@ -166,26 +166,9 @@ async def test_every_line_works_where_the_guide_says_so(autojump_clock: MockCloc
             assert {"NodeUnreachable"} == {error.partition(":")[0] for error in wrong.values()}
 
 
-async def test_what_an_inline_view_can_do_without_greenback(
-    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each line of the table works, or cannot wait, as the last column says."""
-    without_greenback(monkeypatch)
-    errors = (await Probe(Registry(), lines(), "view").everywhere(options(INLINE, tmp_path)))["view"]
-    assert sorted(lines("works")) == sorted(line for line, error in errors.items() if not error)
-    waits = [line for line in lines("cannot wait") if line != "sync.unlock(1)"]
-    assert sorted(waits) == sorted(line for line, error in errors.items() if error.startswith("CannotWait: "))
-
-
-def without_greenback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it is not installed."""
-    for module in ("_apps.wsgi_inline", "_apps.wsgi_inline_exchange", "uwsgi._waiting"):
-        monkeypatch.setattr(f"trio_uwsgi.{module}.greenback", None)
-
-
 @pytest.mark.parametrize(("case", "said"), rows("What the errors mean"))
 async def test_every_error_is_as_the_guide_says(
-    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, said: str
+    autojump_clock: MockClock, tmp_path: Path, case: str, said: str
 ) -> None:
     """Each line of the second table raises what stands beside it."""
     code = case.split("`")[1]
@@ -195,8 +178,6 @@ async def test_every_error_is_as_the_guide_says(
             elsewhere.submit(eval, code, globals()).result()
         assert text == f"NotServing: {raised.value}"
         return
-    if "without greenback" in case:
-        without_greenback(monkeypatch)
     mode = INLINE if "inline" in case else "tasks"
     errors = await Probe(Registry(), [code], "view").everywhere(options(mode, tmp_path))
     assert {"view": {code: text}} == errors

@@ -764,20 +764,6 @@ async def test_the_access_log_counts_what_the_server_answers(
         assert line.endswith(end)
 
 
-async def test_a_burst_of_responses_does_not_grow_the_access_log(
-    open_http: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """More responses than the log keeps are written at once instead of waiting."""
-    from trio_uwsgi._http import access_log as access
-
-    caplog.set_level(logging.INFO, "trio_uwsgi.access")
-    log = access.AccessLog()
-    request = object()
-    for _ in range(access.QUEUE + 10):
-        log.add(request)  # type: ignore[arg-type]  # anything that can be formatted
-    assert access.QUEUE == len(caplog.records)
-
-
 async def test_the_access_log_costs_nothing_when_its_level_is_off(open_http: Any) -> None:
     """With a level above INFO there is no access log."""
     world = await open_http(hello, access_log=True)

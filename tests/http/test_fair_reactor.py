@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
+from trio_uwsgi import sync
 from trio_uwsgi._http.accept_share import Share
 from trio_uwsgi._http.fair_reactor import serve_fairly
-from trio_uwsgi._http.listeners import open_listeners
+from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi._link.scoreboard import Row, Scoreboard
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.connections import SocketOptions
@@ -44,9 +45,13 @@ def accepting(row: Row, connections: int) -> None:
 
 
 @pytest.fixture
-async def world(open_http: Any, nursery: trio.Nursery, rows: list[Row]) -> AsyncIterator[Any]:
-    """The first worker: `world.address` is where it listens."""
-    world = await open_http(hello)
+async def world(
+    request: pytest.FixtureRequest, open_http: Any, nursery: trio.Nursery, rows: list[Row]
+) -> AsyncIterator[Any]:
+    """The first worker: `world.address` is where it listens. It runs `hello`, or inline the application of a test."""
+    app = request.param() if hasattr(request, "param") else hello
+    world = await (open_http(app) if app is hello else open_http(app, interface="wsgi", threads=0))
+    world.app = app
     world.streams = []
     world.leave = trio.Event()
 
@@ -181,21 +186,14 @@ async def test_a_worker_without_file_descriptors_is_not_waited_for(
 ) -> None:
     """Without free file descriptors it does not accept, and others do in its place; afterwards it takes part again."""
     failures = iter([OSError(24, "Too many open files")])
-    sock = world.listener.socket
+    accept = Listener.accept
 
-    class Short:
-        """The listening socket of a process without files, once."""
+    def fail_once(listener: Listener) -> tuple[socket.socket, object]:
+        for failure in failures:
+            raise failure
+        return accept(listener)
 
-        fileno = partial(sock.fileno)
-        close = partial(sock.close)
-
-        def accept(self) -> Any:
-            """Fail, and from then on accept."""
-            for failure in failures:
-                raise failure
-            return sock.accept()
-
-    monkeypatch.setattr(world.listener, "socket", Short())
+    monkeypatch.setattr(Listener, "accept", fail_once)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(request, world)
         with trio.fail_after(5):
@@ -203,3 +201,92 @@ async def test_a_worker_without_file_descriptors_is_not_waited_for(
                 await trio.sleep(0.001)
     assert 1 == rows[0].get("accepting")
     assert "cannot accept" in caplog.text
+
+
+class Waiting:
+    """A WSGI application whose requests wait until the test ends them."""
+
+    def __init__(self) -> None:
+        self.end = trio.Event()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        sync.wait(self.end.wait)
+        start_response("200 OK", [])
+        return [b"hello"]
+
+
+@contextlib.asynccontextmanager
+async def occupied(world: Any, rows: list[Row]) -> AsyncIterator[trio.SocketStream]:
+    """In the block a request waits in the worker, and a second client was not accepted; afterwards the requests end."""
+    accepting(rows[1], 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request, world)
+        await until(rows[0], 1)
+        async with await trio.open_tcp_stream(*world.address) as client:
+            await client.send_all(GET)
+            await trio.sleep(0.05)
+            assert 1 == rows[0].get("open")
+            yield client
+        world.app.end.set()
+
+
+inline = pytest.mark.parametrize("world", [Waiting], indirect=True)
+
+
+@inline
+async def test_a_worker_whose_request_waits_accepts_nobody(world: Any, rows: list[Row]) -> None:
+    """The client is left to the peers until the request has ended, also by a resume after a pause."""
+    async with occupied(world, rows) as client:
+        world.service.pause(True)
+        world.service.pause(False)
+        await trio.sleep(0.01)
+        assert 1 == rows[0].get("open")
+        world.app.end.set()
+        with trio.fail_after(5):
+            assert b"hello" in await client.receive_some()
+
+
+def naps(environ: Any, start_response: Any) -> list[bytes]:
+    """A WSGI application whose requests wait for a moment."""
+    sync.wait(trio.sleep, 0.001)
+    start_response("200 OK", [])
+    return [b"hello"]
+
+
+@pytest.mark.parametrize("world", [lambda: naps], indirect=True, ids=["naps"])
+async def test_a_client_with_many_requests_keeps_nobody_out(world: Any, rows: list[Row]) -> None:
+    """Between two of its requests another client is accepted, which has its turn."""
+    accepting(rows[1], 0)
+    stream, _ = await request(world)
+    await stream.send_all(GET * 500)
+    await request(world)
+    assert 500 > world.service.statistics().requests
+
+
+@inline
+async def test_it_leaves_the_client_to_its_peers_when_it_drains(world: Any, rows: list[Row]) -> None:
+    """The other worker accepts it, as it would have done before."""
+    async with occupied(world, rows):
+        world.service.drain(others_serve=True)
+        client, _ = world.listener.socket.accept()
+        client.close()
+        world.app.end.set()
+        with trio.fail_after(5):
+            await world.leave.wait()
+    assert 1 == world.service.statistics().connections
+
+
+@inline
+async def test_another_node_is_accepted_after_a_while(
+    world: Any, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker can answer its packets, so two workers that ask each other do not wait for ever."""
+    monkeypatch.setattr("trio_uwsgi._http.fair_reactor.PATIENCE", 0.05)
+    accepting(rows[1], 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request, world)
+        await until(rows[0], 1)
+        world.listener.protocol = "uwsgi"
+        async with await trio.open_tcp_stream(*world.address):
+            await until(rows[0], 2)
+        world.app.end.set()

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 
 from trio_uwsgi._http.connection import serve_listeners
 from trio_uwsgi._http.listeners import open_listeners
@@ -389,6 +390,46 @@ async def test_a_failure_after_the_head_resets(listen: Any) -> None:
     assert (await client.receive()).endswith(b"abc")
     with pytest.raises(trio.BrokenResourceError):
         await client.stream.receive_some()
+
+
+async def test_a_number_that_stands_for_another_connection(listen: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the application closes a connection's descriptor and the next client gets the number, nothing of the first
+    reaches the second.
+    """
+    closed, go_on = trio.Event(), trio.Event()
+    numbers: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/close":
+            numbers.append(next(iter(world.service.sessions)).descriptor)
+            while (filler := os.dup(0)) < numbers[0]:
+                fillers.append(filler)
+            os.close(filler)
+            os.close(numbers[0])
+            closed.set()
+            await go_on.wait()
+        else:
+            numbers.extend(session.descriptor for session in world.service.sessions)
+        await hello(scope, receive, send)
+
+    fillers: list[int] = []
+    world = await listen(app)
+    first = await connect(world)
+    sock = trio.socket.socket()  # before the number is free
+    world.sockets.append(sock)
+    await first.send(GET.replace(b"/ ", b"/close "))
+    await closed.wait()
+    await sock.connect(world.address)
+    second = world.client(trio.SocketStream(sock))
+    for _ in range(2):
+        await second.send(GET)
+        assert b"/" == (await second.response()).body
+        go_on.set()
+        await trio.testing.wait_all_tasks_blocked()
+    assert 1 == len(set(numbers)) == len(world.service.sessions)
+    assert f"the application has closed descriptor {numbers[0]}, which was the connection of 127" in caplog.text
+    for filler in fillers:
+        os.close(filler)
 
 
 async def test_drain_answers_what_has_arrived(listen: Any, serve: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import wsgiref.validate
 from typing import TYPE_CHECKING, Any
@@ -34,7 +33,7 @@ def parse(data: bytes) -> Request:
 
 def environ(data: bytes, peer: Peer = PEER, base: Mapping[str, object] | None = None) -> dict[str, Any]:
     """The environ of the one request of `data`."""
-    return parse(data).wsgi_environ(peer, base or {})
+    return parse(data).wsgi_environ(peer, dict(base or {}))
 
 
 def test_environ_of_a_post() -> None:
@@ -134,12 +133,12 @@ def test_environ_omits_ambiguous_headers() -> None:
         (PEER, b"Host: [::1]:81\r\n", ("[::1]", "8000")),
         (PEER, b"", ("127.0.0.1", "8000")),
         (PEER, b"Host:\r\n", ("127.0.0.1", "8000")),
-        (dataclasses.replace(PEER, scheme="https"), b"Host: a.b\r\n", ("a.b", "8000")),
+        (PEER._replace(scheme="https"), b"Host: a.b\r\n", ("a.b", "8000")),
         (UNIX, b"", ("localhost", "80")),
         (UNIX, b"Host: :81\r\n", ("localhost", "81")),
         (UNIX, b"Host: a.b:81\r\n", ("a.b", "81")),
-        (dataclasses.replace(PEER, server=None), b"Host: a.b:81\r\n", ("a.b", "81")),
-        (dataclasses.replace(PEER, server=None, scheme="https"), b"", ("localhost", "443")),
+        (PEER._replace(server=None), b"Host: a.b:81\r\n", ("a.b", "81")),
+        (PEER._replace(server=None, scheme="https"), b"", ("localhost", "443")),
     ],
 )
 def test_environ_server(peer: Peer, host: bytes, expected: tuple[str, str]) -> None:
@@ -150,7 +149,7 @@ def test_environ_server(peer: Peer, host: bytes, expected: tuple[str, str]) -> N
 
 def test_environ_of_a_secure_request_on_a_unix_socket() -> None:
     """HTTPS is said in both ways; a unix socket has no remote address."""
-    result = environ(b"GET / HTTP/1.0\r\n\r\n", dataclasses.replace(UNIX, scheme="https"))
+    result = environ(b"GET / HTTP/1.0\r\n\r\n", UNIX._replace(scheme="https"))
     assert ("https", "on", "", "", "HTTP/1.0") == tuple(
         result[key] for key in ("wsgi.url_scheme", "HTTPS", "REMOTE_ADDR", "REMOTE_PORT", "SERVER_PROTOCOL")
     )
@@ -236,7 +235,7 @@ def test_the_path_as_bytes() -> None:
 def test_the_facts_of_tls() -> None:
     """They are in the environ and in the scope, whose extension is a copy."""
     facts = TlsFacts({"SSL_PROTOCOL": "TLSv1.3"}, {"tls_version": 0x0304})
-    peer = dataclasses.replace(PEER, scheme="https", tls=facts)
+    peer = PEER._replace(scheme="https", tls=facts)
     request = parse(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert "TLSv1.3" == request.wsgi_environ(peer, {})["SSL_PROTOCOL"]
     scope: Any = request.asgi_scope(peer, {})

@@ -426,11 +426,11 @@ def test_caches_are_bounded() -> None:
     response = respond()
     for n in range(3000):
         response.start(200, [(b"x-id", b"%d" % n)], b"%d" % n)
-        assert len(response_module._lines) <= 1024
+        assert len(response_module._fields) <= 1024
     assert len(response_module._status_lines) <= 1024
-    response_module._lines.clear()
+    response_module._fields.clear()
     response.start(200, [(b"Set-Cookie", b"a=b"), (b"x-long", b"y" * 300), TYPE])
-    assert [TYPE] == list(response_module._lines)
+    assert [TYPE] == list(response_module._fields)
 
 
 @pytest.mark.parametrize(

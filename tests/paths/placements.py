@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "first_placement", "task_placements", "without_greenback"]
+__all__ = ["HAS_PROCESSES", "Placement", "all_placements", "first_placement", "task_placements"]
 
 Placement = Literal["task", "memory", "process"]
 
@@ -33,9 +33,3 @@ def task_placements(why: str) -> pytest.MarkDecorator:
     """For tests of members as tasks, in one process with the test; `why` says what makes them so."""
     assert why
     return pytest.mark.parametrize("placement", ["task", "memory"])
-
-
-def without_greenback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As where it is not installed. Members that are processes are forked from this one, and so have none either."""
-    for module in ("_apps.wsgi_inline", "_apps.wsgi_inline_exchange", "uwsgi._waiting"):
-        monkeypatch.setattr(f"trio_uwsgi.{module}.greenback", None)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.paths.placements import Placement, all_placements, first_placement
-from trio_uwsgi import Config, Registry, uwsgi
+from tests.paths.placements import Placement, all_placements, first_placement, task_placements
+from trio_uwsgi import Config, Metric, Registry, uwsgi
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -74,6 +74,55 @@ async def test_variables_of_a_request(
     lines = [record.getMessage() for record in caplog.records if record.name == "trio_uwsgi.access"]
     assert ["/a /a y", "/plain - -"] == lines
     assert [b"/a", None, None] == seen
+
+
+@first_placement
+@pytest.mark.parametrize(("make", "threads"), [(asgi, 0), (wsgi, 2), (wsgi, None)])
+async def test_sizes_and_numbers(
+    placement: Placement,
+    make: Callable[[Any], Any],
+    threads: int | None,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The head is counted as it is sent; requests are numbered; metrics have their number."""
+    caplog.set_level(logging.INFO, "trio_uwsgi.access")
+    config = Config(placement=placement, threads=threads or None, log_format="uwsgi")
+    heads = []
+    async with open_runtime(make(Notes()), config) as runtime:
+        for _ in range(2):
+            response = await runtime.client.get("/plain")
+            sent = [b"%b: %b\r\n" % header for header in response.headers.raw]
+            heads.append((len(sent), len(b"HTTP/1.1 200 OK\r\n" + b"".join(sent) + b"\r\n")))
+            await trio.sleep(1)
+    lines = [record.getMessage() for record in caplog.records if record.name == "trio_uwsgi.access"]
+    for number, (line, head) in enumerate(zip(lines, heads, strict=True), 1):
+        assert f"|req: {number}/{number}]" in line
+        assert f"{head[0]} headers in {head[1]} bytes" in line
+        assert "GET /plain => generated 2 bytes in 0 msecs (HTTP/1.1 200)" in line
+
+
+@task_placements("its metrics and its mistakes are those of a member, which are the same in a process")
+async def test_metrics_and_answers_of_the_server(
+    placement: Placement, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A response of the server itself is measured, too."""
+    caplog.set_level(logging.INFO, "trio_uwsgi.access")
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        uwsgi.metric_inc("orders")
+        raise ValueError("a mistake")
+
+    form = "%(metric.orders) %(metric.other) %(size) %(hsize) %(rsize) %(headers)"
+    config = Config(placement=placement, log_format=form, metrics=[Metric("orders")])
+    async with open_runtime(app, config, allow_failures=True) as runtime:
+        response = await runtime.client.get("/")
+        await trio.sleep(1)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "trio_uwsgi.access"]
+    orders, other, size, hsize, rsize, headers = line.split()
+    assert ("1", "-") == (orders, other)
+    assert (len(response.content), len(response.headers)) == (int(rsize), int(headers))
+    assert int(size) == int(hsize) + int(rsize)
 
 
 @all_placements

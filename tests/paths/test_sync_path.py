@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-from tests.paths.placements import HAS_PROCESSES, without_greenback
+from tests.paths.placements import HAS_PROCESSES
 from trio_uwsgi import Cache, Config, Registry, sync, uwsgi
 from trio_uwsgi.errors import CannotWait, LockError, MuleError, NodeUnreachable, NotServing, RpcNotFound
 from trio_uwsgi.testing import Notes, open_runtime
@@ -179,51 +179,6 @@ async def test_handlers_programs_and_jobs_wait(
     assert {"ring", "heard 19, 19"} == set(notes)
 
 
-def blocking_story(invoice: Any) -> list[object]:
-    """What a view can do on Trio's own thread without greenback, and what it cannot."""
-    refused = {}
-    for name, call in {
-        "sync.lock": lambda: sync.lock(1),
-        "sync.locked": lambda: sync.locked(1).__enter__(),
-        "sync.call": lambda: sync.call("price", "tea"),
-        "sync.async_sleep": lambda: sync.async_sleep(1),
-        "sync.cache_get": lambda: sync.cache_get("k", "@/nowhere.sock"),
-        "sync.wait": lambda: sync.wait(trio.sleep, 1),
-        "sync.suspend": sync.suspend,
-    }.items():
-        with pytest.raises(CannotWait) as info:
-            call()
-        refused[name] = str(info.value)
-    text = "{} has to wait, which code on Trio's own thread cannot; {}"
-    remedy = "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)"
-    names = {"sync.locked": "sync.lock()", "sync.wait": "sync.wait(sleep)"}
-    assert {name: text.format(names.get(name, f"{name}()"), remedy) for name in refused} == refused
-    invoice.spool_sync(1)
-    sync.signal(17)
-    sync.cache_update("page", "<p>")
-    path = sync.spool(ud_spool_func="invoice", body=b"[[2], {}]", at=4000000000)
-    later = sync.spooler_get_task(path)
-    waits = path in sync.spooler_jobs()
-    return [sync.cache_inc("n"), sync.cache_get("page"), waits, None if later is None else later.body]
-
-
-@placed(INLINE)
-async def test_an_inline_view_without_greenback(
-    mode: str,
-    autojump_clock: MockClock,
-    uwsgi_registry: Registry,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Caches, signals and jobs need no event loop; what has to wait for it is an error that says what to do."""
-    without_greenback(monkeypatch)
-    notes: Notes[str] = Notes()
-    invoice = declared(uwsgi_registry, notes)
-    told = await app_of(partial(blocking_story, invoice), uwsgi_registry, options(mode, tmp_path))
-    assert [1, b"<p>", True, b"[[2], {}]"] == told
-    assert {"invoice 1", "ring"} == set(notes)
-
-
 def thread_story(invoice: Any) -> list[object]:
     """The whole story but the sleeps, in a thread that the application starts, while its view goes on."""
     with sync.locked(1):
@@ -359,8 +314,21 @@ async def test_a_stop_ends_the_waits_of_threads(
     assert errors[1].startswith("sync.lock() was called ")
 
 
+def run_until_future(future: Future[None]) -> None:
+    """As the function of this name in asgiref, with which Flask and Django run async views."""
+    condition = threading.Condition()
+
+    def notify(_: Future[None]) -> None:
+        with condition:
+            condition.notify()
+
+    with condition:
+        future.add_done_callback(notify)
+        condition.wait(30)
+
+
 @placed(INLINE)
-@pytest.mark.parametrize("how", ["join", "result", "shutdown"])
+@pytest.mark.parametrize("how", ["join", "result", "shutdown", "wait", "as_completed", "asgiref"])
 async def test_an_inline_view_that_blocks_for_its_thread(
     how: str,
     mode: str,
@@ -389,13 +357,18 @@ async def test_an_inline_view_that_blocks_for_its_thread(
         future = executor.submit(work)
         if how == "result":
             future.result()
+        elif how == "wait":
+            wait([future])
+        elif how == "as_completed":
+            next(as_completed([future]))
+        elif how == "asgiref":
+            run_until_future(future)
         executor.shutdown()
 
     await app_of(story, uwsgi_registry, options(mode, tmp_path))
     text = (
         "sync.lock() has to wait, which a thread that code on Trio's own thread waits for cannot; wait for the thread "
-        "with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback (trio-uwsgi[greenback]), or set "
-        "threads=1 or more (--threads 1)"
+        "with sync.wait(trio.to_thread.run_sync, thread.join), or set threads=1 or more (--threads 1)"
     )
     assert [1, text] == list(notes)
 

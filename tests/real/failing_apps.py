@@ -2,7 +2,7 @@
 
 Both interfaces answer the same paths: `/ok`; `/slow`, after half a second; `/raise/CLASS/PLACE`, which raises;
 `/handlers/CLASS`, which has everything that is not a request raise that class; `/leave/WHAT`, which leaves something
-open, and `/handlers/leave`, with which all others do.
+open, and `/handlers/leave`, with which all others do; `/close/WHAT`, which closes a descriptor, or its connection.
 """
 
 from __future__ import annotations
@@ -10,18 +10,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import trio
 
-from trio_uwsgi import uwsgi
+from trio_uwsgi import sync, uwsgi
 from trio_uwsgi.errors import RpcError
 
 
 class Panic(BaseException):
     """As extension modules raise it."""
+
+
+class Unprintable(Exception):
+    """Not even its text can be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
 
 
 ERRORS: dict[str, BaseException] = {
@@ -32,6 +40,7 @@ ERRORS: dict[str, BaseException] = {
     "Panic": Panic("own"),
     "SystemExit": SystemExit(3),
     "StopIteration": StopIteration(),
+    "Unprintable": Unprintable(),
     "Group": BaseExceptionGroup("several", [Panic("one"), ValueError("two")]),
 }
 
@@ -76,6 +85,14 @@ async def leave(what: str) -> None:
         KEPT.append(generator)
     async for _ in generator:
         break
+
+
+def close(what: str) -> None:
+    """Close what the server needs."""
+    if what == "stderr":
+        sys.stderr.close()
+    else:
+        os.close(uwsgi.connection_fd() if what == "connection" else int(what))
 
 
 # ----- everything that is not a request
@@ -196,23 +213,15 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
         start_response("200 OK", [("content-type", "text/plain")])
         return Failing(error, place)
     if action == "handlers":
-        wait(handlers, words[0])
+        sync.wait(handlers, words[0])
     elif action == "leave":
-        wait(leave, words[0])
+        sync.wait(leave, words[0])
     elif action == "slow":
         time.sleep(0.5)
+    elif action == "close":
+        close(words[0])
     start_response("200 OK", [("content-length", "2")])
     return [b"ok"]
-
-
-def wait(func: Callable[[str], Awaitable[None]], what: str) -> None:
-    """In a thread, or where the application runs on Trio's own."""
-    try:
-        trio.from_thread.run(func, what)
-    except RuntimeError:
-        import greenback
-
-        greenback.await_(func(what))
 
 
 async def asgi(
@@ -239,6 +248,8 @@ async def asgi(
         await leave(words[0])
     elif action == "slow":
         await trio.sleep(0.5)
+    elif action == "close":
+        close(words[0])
     if not started:
         await send({"type": "http.response.start", "status": 200})
     await send({"type": "http.response.body", "body": b"ok"})

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from trio_uwsgi._metrics.numbers import Numbers
 from trio_uwsgi._queues.file import QueueFile
+from trio_uwsgi._shared_areas.areas import SharedAreas
 from trio_uwsgi.config.queues import QueueOptions
 
 OPTIONS = QueueOptions(size=50, blocksize=100)
@@ -18,7 +20,7 @@ def wait() -> None:
     """Say that it is there, and do nothing more."""
     sys.stdout.write("there\n")
     sys.stdout.flush()
-    sys.stdin.read()
+    sys.stdin.readline()
 
 
 def hold_queue(folder: Path) -> None:
@@ -34,6 +36,24 @@ def hold_metric(folder: Path) -> None:
 
     def change(number: int) -> int:
         wait()
+        return number + 1
+
+    Numbers([0], folder / "metrics", joins=True).change(0, change)
+
+
+def cross(folder: Path) -> None:
+    """Have the lock of the metrics, and take that of the areas in another thread, once there is input."""
+    areas = SharedAreas([8], None, os.open(folder / "areas", os.O_RDWR))
+
+    def take() -> None:
+        with areas.locked(0):
+            sys.stdout.write("taken\n")
+
+    def change(number: int) -> int:
+        wait()
+        thread = threading.Thread(target=take)
+        thread.start()
+        thread.join(60)
         return number + 1
 
     Numbers([0], folder / "metrics", joins=True).change(0, change)
@@ -66,6 +86,7 @@ def pull(folder: Path, log: str) -> None:
 WHAT: dict[str, Callable[..., None]] = {
     "hold_queue": hold_queue,
     "hold_metric": hold_metric,
+    "cross": cross,
     "push": push,
     "pull": pull,
 }

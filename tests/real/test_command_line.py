@@ -356,7 +356,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ("hello --enable-metrics", "uWSGI's option --enable-metrics does not exist here; leave it out"),
         ("hello --sharedarea file=x", "a shared area has no 'file' here; write PAGES, pages=PAGES or size=BYTES"),
         ("hello --sharedarea 0", "a shared area of 0 bytes is not possible; use a whole number from 1 to"),
-        ("hello --log-format %(vsz)", "--log-format has %(vsz), which does not exist here; use addr, cl"),
+        ("hello --log-format %()", "--log-format has a variable without a name; use addr, cl"),
         ("hello --cache 10", "uWSGI's option --cache does not exist here; write --cache2"),
         ("hello --alarm a", "'a' is not of the form 'NAME KIND:ARGUMENT'"),
         ("hello --modifier rpc", "'rpc' is not of the form NAME=SOURCE,SOURCE"),

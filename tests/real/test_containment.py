@@ -31,6 +31,7 @@ ERRORS = (
     "Panic",
     "SystemExit",
     "StopIteration",
+    "Unprintable",
     "Group",
 )
 
@@ -182,3 +183,22 @@ def test_a_logging_filter_that_fails(tmp_path: Path, mode: str) -> None:
             assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         assert [200, 500, 200, 200] == [*statuses, server.get("/ok")]
         server.said("a filter or a handler of logging failed, so this line was lost")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_descriptors_that_the_application_closes(tmp_path: Path, mode: str) -> None:
+    """Who closes the descriptor of a connection loses that connection; who closes a standard stream does not have the
+    log written to a client, which the system would give the number. The log does not need `sys.stderr`.
+    """
+    with serving(tmp_path, *MODES[mode]) as server:
+        for packet in (False, True):
+            assert 0 == server.get("/close/connection", packet=packet)
+            assert 200 == server.get("/ok", packet=packet)
+        server.said(r"the application has closed descriptor \d+, which was the connection of 127.0.0.1:\d+", 2)
+        assert 200 == server.get("/close/1")
+        assert [200, 200] == [server.get("/ok"), server.get("/ok", packet=True)]
+        server.said("the application has closed descriptor 1, a standard stream; it is /dev/null now")
+        assert [200, 500] == [server.get("/close/stderr"), server.get("/raise/ValueError/start")]
+        server.said("request GET /raise/ValueError/start failed: ValueError: wrong")
+        assert 200 == server.get("/close/2")
+        assert [200, 500, 200] == [server.get("/ok"), server.get("/raise/ValueError/start"), server.get("/ok")]

@@ -120,6 +120,20 @@ def test_a_stop_ends_within_the_mercy(tmp_path: Path, keeper: str, where: str) -
     assert "Traceback" not in server.said
 
 
+@pytest.mark.parametrize("where", ["inline", "lazy"])
+def test_the_end_of_a_member_is_not_under_harakiri(tmp_path: Path, where: str) -> None:
+    """Its event loop does not run any more, which is no reason to kill it; what it waits for is logged at once."""
+    with started(
+        tmp_path, KEEPERS["post_fork"][0] + APP, "--mercy", "3", "--harakiri", "1", *PLACEMENTS[where]
+    ) as server:
+        server.read("of process")
+        server.process.send_signal(signal.SIGTERM)
+        server.read("worker1 has stopped; the process waits for these to end: thread 'late'")
+        assert 0 == ended(server, MERCY + MORE)
+    assert "did not exit within" in server.said
+    assert "harakiri" not in server.said
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("keeper", ["thread", "atexit"])
 def test_a_second_signal_during_the_shutdown_of_the_interpreter(
@@ -207,7 +221,7 @@ def test_members_that_end_before_they_are_ready(tmp_path: Path, placement: tuple
     assert server.said.splitlines()[-1].startswith("trio-uwsgi: ")
     assert 2 == server.said.count("worker1 cannot start: ")
     if start == "killed":
-        assert "trio-uwsgi: it ended before it was ready: killed by SIGKILL" == server.said.splitlines()[-1]
+        assert "trio-uwsgi: worker1 ended before it was ready: killed by SIGKILL" == server.said.splitlines()[-1]
 
 
 def test_a_reload_to_a_version_that_does_not_start(tmp_path: Path) -> None:

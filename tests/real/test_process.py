@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import greenback
 import pytest
 import trio
 import trio.testing
@@ -290,7 +291,6 @@ async def test_a_task_tree() -> None:
 
 async def test_a_task_tree_through_greenback() -> None:
     """Synchronous code that waits through greenback is shown with where it waits."""
-    greenback = pytest.importorskip("greenback")
 
     def view() -> None:
         greenback.await_(trio.sleep_forever())  # noqa: ASYNC105  # greenback awaits it

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from tests.real.shared_numbers_peer import OPTIONS
 from trio_uwsgi import Metric
 from trio_uwsgi._metrics.numbers import Numbers
 from trio_uwsgi._queues.file import QueueFile
+from trio_uwsgi._shared_areas.areas import SharedAreas
 
 pytestmark = pytest.mark.real
 
@@ -77,6 +80,31 @@ def test_who_is_killed_in_a_change_of_a_metric_has_not_made_it(start: Start, tmp
     assert b"there\n" == holder.stdout.readline()
     assert kill(holder)
     assert 6 == numbers.change(0, lambda number: number + 1)
+    numbers.close()
+
+
+def test_locks_that_cross_are_no_deadlock(start: Start, tmp_path: Path) -> None:
+    """This process has the lock of the areas and waits for that of the metrics, another one the reverse, in other
+    threads: the kernel takes that for a deadlock, and it is none.
+    """
+    numbers = Numbers([0], tmp_path / "metrics")
+    areas = SharedAreas([8], None, os.open(tmp_path / "areas", os.O_RDWR | os.O_CREAT))
+    crossing = start("cross")
+    assert crossing.stdin is not None
+    assert crossing.stdout is not None
+    assert b"there\n" == crossing.stdout.readline()
+    other = threading.Thread(target=numbers.change, args=(0, lambda number: number + 1))
+    with areas.locked(0):
+        other.start()
+        while not re.search(rf"-> POSIX .* {os.getpid()} ", Path("/proc/locks").read_text()):
+            time.sleep(0.01)
+        crossing.stdin.write(b"\n")
+        crossing.stdin.flush()
+        time.sleep(0.2)  # it asks for the lock that is held here
+    assert b"taken\n" == crossing.stdout.readline()
+    other.join(60)
+    assert 0 == crossing.wait(60)
+    assert 2 == numbers.get(0)
     numbers.close()
 
 

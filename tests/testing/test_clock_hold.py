@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+import greenback
 import pytest
 import trio
 
@@ -134,7 +135,6 @@ async def test_an_applications_own_threads_hold_the_clock(autojump_clock: MockCl
 
 async def test_a_thread_below_greenback_holds_the_clock(autojump_clock: MockClock) -> None:
     """A thread that synchronous code waits for through greenback counts too."""
-    greenback = pytest.importorskip("greenback")
 
     def view() -> None:
         greenback.await_(trio.to_thread.run_sync(busy))

@@ -30,10 +30,7 @@ __all__ = ["REMEDY", "hide_trio", "is_sync_code", "run_sync_code"]
 
 T = TypeVar("T")
 
-REMEDY = (
-    "set threads=1 or more (--threads 1), or install greenback (trio-uwsgi[greenback]) and write sync.wait() in its "
-    "place"
-)
+REMEDY = "write sync.wait() in its place, or set threads=1 or more (--threads 1)"
 
 # The threads that are in `run_sync_code`; each has one driver, so calls do not nest.
 _running: set[int] = set()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi._http.access_record import note_head
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.deflate import MessageExtension, negotiate
 from trio_uwsgi._http.exchange import Exchange
@@ -203,6 +204,8 @@ class UpgradedExchange(Exchange):
         # The time limit is for the handshake. What follows may last for days; `set_user_harakiri` limits parts of it.
         session.service.harakiri.discard(self)
         self.option_deadline = math.inf
+        if session.service.measures_heads:
+            note_head(self.request, head)
         session.write(head)
         session.read_beyond_request()
         if session.service.websockets_end:

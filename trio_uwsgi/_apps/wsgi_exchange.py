@@ -45,6 +45,14 @@ Ts = TypeVarTuple("Ts")
 
 # A list of pieces is sent as one up to this size; larger ones go piece by piece, because joining would copy them.
 JOINED = 262144
+# What is sent as one, if it is not too large; a tuple, because `list | tuple` would be made anew for each request.
+_WHOLE = (list, tuple)
+
+# Applications use few status lines and headers, but clients may make them echo others: the caches are bounded.
+_CACHED = 1024
+_CACHED_VALUE = 256
+_statuses: dict[str, tuple[int, bytes]] = {}
+_pairs: dict[object, tuple[bytes, bytes]] = {}  # header -> encoded
 
 
 class WsgiExchange(Exchange):
@@ -82,10 +90,15 @@ class WsgiExchange(Exchange):
                 exc_info = None  # PEP 3333: avoid the reference cycle through the traceback
         elif self.response.started:
             raise LocalProtocolError("the application called start_response twice without exc_info")
-        if not status[:3].isdecimal() or status[3:4] not in (" ", ""):
-            raise LocalProtocolError(f"the application's status is {status!r}; it must be like '200 OK'")
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self.start(int(status[:3]), pairs, status[4:].encode("latin-1"))
+        try:
+            number, reason = _statuses.get(status) or _split_status(status)
+            known = _pairs.get
+            pairs = [(known(header) if type(header) is tuple else None) or _encode_header(header) for header in headers]
+        except (AttributeError, TypeError, ValueError) as error:
+            raise LocalProtocolError(
+                "start_response takes a str such as '200 OK', and a list of pairs of str, all in latin-1"
+            ) from error
+        self.start(number, pairs, reason)
         return self.write
 
     def write(self, piece: bytes) -> None:
@@ -254,7 +267,7 @@ class WsgiExchange(Exchange):
         response = self.response
         if isinstance(result, bytes):  # its items are numbers; uWSGI takes it for the body
             result = (result,)
-        if isinstance(result, list | tuple) and not (response.sent_head or self.over):
+        if isinstance(result, _WHOLE) and not (response.sent_head or self.over):
             if len(result) == 1:
                 piece = _checked(result[0])
                 if 0 <= response.left < len(piece):
@@ -268,7 +281,11 @@ class WsgiExchange(Exchange):
                 return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
         if isinstance(result, FileWrapper) and not self.over and self._send_wrapped(result):
             return None
-        pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
+        try:
+            pieces = iter(() if isinstance(result, bool) else result)  # True is what `uwsgi.sendfile` returns
+        except TypeError as error:
+            kind = type(result).__name__
+            raise LocalProtocolError(f"the application returned {kind}; it must be an iterable of bytes") from error
         for given in pieces:
             piece = _checked(given)
             if not piece:
@@ -343,6 +360,27 @@ def send_early_hints(headers: Iterable[tuple[str, str]]) -> None:
         )
     data = encode_hints(exchange, [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
     exchange.hint_soon(data)
+
+
+def _split_status(status: str) -> tuple[int, bytes]:
+    """Split a status line into its number and its reason."""
+    if not status[:3].isdecimal() or status[3:4] not in (" ", ""):
+        raise LocalProtocolError(f"the application's status is {status!r}; it must be like '200 OK'")
+    split = int(status[:3]), status[4:].encode("latin-1")
+    if len(_statuses) < _CACHED:
+        _statuses[status] = split
+    return split
+
+
+def _encode_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Encode a header; remember it as `_http/response.py` does, and for the same reasons."""
+    name, value = header
+    pair = name.encode("latin-1"), value.encode("latin-1")
+    if len(value) <= _CACHED_VALUE and name.lower() != "set-cookie":
+        if len(_pairs) >= _CACHED:
+            _pairs.clear()
+        _pairs[name, value] = pair
+    return pair
 
 
 def _checked(piece: object) -> bytes:

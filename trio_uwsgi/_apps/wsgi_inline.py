@@ -7,11 +7,11 @@ processes. A request that returns after its time limit, but before the watchdog 
 
 A body is received before its request begins, up to the buffer of a connection (`HIGH_WATER` in `_http/limits.py`), so
 that a slow client does not delay other requests. The application reads the rest of a larger body as it arrives, and
-waits for a client that is slow to read a response made in pieces. With greenback the event loop runs meanwhile, but no
-other request begins; without it the process blocks, as uWSGI's does. `socket_timeout` and the time limit (harakiri)
-bound both, whatever other requests do, so two requests cannot deadlock.
+waits for a client that is slow to read a response made in pieces. `socket_timeout` and the time limit (harakiri) bound
+both, whatever other requests do, so two requests cannot deadlock.
 
-The application waits for anything else (locks, RPC) with `sync.lock()` or `sync.wait()`. `trio.from_thread` is for
+The application waits for anything else (locks, RPC) with `sync.lock()` or `sync.wait()`. Each wait goes through
+greenback, to whose portal the task of the requests is bound; the event loop runs meanwhile. `trio.from_thread` is for
 threads, and its error says so; see `loop_detection.py`.
 """
 
@@ -22,17 +22,19 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING
 
+import greenback
 import trio
 
 from trio_uwsgi._apps.loop_detection import REMEDY, hide_trio, run_sync_code
 from trio_uwsgi._apps.open_websocket import WebSocketPings
 from trio_uwsgi._apps.runners import TURN_SECONDS
 from trio_uwsgi._apps.wsgi_exchange import send_early_hints
-from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange, greenback
+from trio_uwsgi._apps.wsgi_inline_exchange import InlineExchange
 from trio_uwsgi._apps.wsgi_streams import base_environ
 from trio_uwsgi._apps.wsgi_websocket import inline_exchange
 from trio_uwsgi._system.forks import end_forked_child, forks_to_here
 from trio_uwsgi._units.failures import split_failure
+from trio_uwsgi._units.journal import summary
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced, in_own_task
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.unit import UNIT
@@ -52,13 +54,11 @@ class InlineDriver:
     Args:
         app: the application.
         multiprocess: whether other processes run the same application.
-        portal: whether its code may wait through greenback; None: it may if greenback is installed.
     """
 
     exchange_type = staticmethod(inline_exchange)
 
-    def __init__(self, app: WsgiApp, *, multiprocess: bool, portal: bool | None = None) -> None:
-        self.portal = greenback is not None if portal is None else portal
+    def __init__(self, app: WsgiApp, *, multiprocess: bool) -> None:
         self._app = app
         self._base = base_environ(multithread=False, multiprocess=multiprocess)
         self._ready: deque[InlineExchange] = deque()
@@ -66,6 +66,7 @@ class InlineDriver:
         self._context = contextvars.Context()
         self._current: InlineExchange | None = None  # the one that runs
         self._last: InlineExchange  # the one that runs, or ran last
+        self._freed: trio.Event | None = None  # set when the one that runs has ended
         self._scope = trio.CancelScope()
         self._used = False  # the scope was cancelled, or got a deadline
         self._nursery: trio.Nursery
@@ -79,6 +80,7 @@ class InlineDriver:
         """Run exchanges until cancelled."""
         hide_trio()
         self._service = service
+        service.one_at_a_time = self
         if service.options.early_hints:
             self._base["wsgi.early_hints"] = send_early_hints
         self._heartbeat = service.member.heartbeat
@@ -128,6 +130,17 @@ class InlineDriver:
             self._scope.deadline = deadline
             self._record_request(exchange)
 
+    @property
+    def occupied(self) -> bool:
+        """As `OneAtATime.occupied`."""
+        return self._current is not None
+
+    async def until_free(self) -> None:
+        """As `OneAtATime.until_free`."""
+        if self._freed is None:
+            self._freed = trio.Event()
+        await self._freed.wait()
+
     def _record_request(self, exchange: InlineExchange) -> None:
         if self._heartbeat is not None:
             request = exchange.request
@@ -135,8 +148,7 @@ class InlineDriver:
 
     async def _work(self) -> None:
         """Run exchanges until one leaves something open in the task."""
-        if self.portal:
-            await greenback.ensure_portal()
+        await greenback.ensure_portal()
         left_open = False
         while not left_open:
             self._scope = trio.CancelScope()
@@ -161,6 +173,9 @@ class InlineDriver:
         shows = service.limit != math.inf or service.options.show_requests
         task, status = fence.task, fence.status
         while not self._used and task._cancel_status is status:
+            if self._freed is not None:
+                self._freed.set()
+                self._freed = None
             if not ready or now() > turn_ends:
                 if heartbeat is not None:
                     heartbeat.end_request()
@@ -201,7 +216,8 @@ class InlineDriver:
         if forks_to_here() != forks:
             end_forked_child(None)
         self._release(exchange)
-        if exchange.cancelled or self._service.clock() >= min(exchange.option_deadline, exchange.user_deadline):
+        now = self._service.clock()
+        if exchange.cancelled or now >= exchange.option_deadline or now >= exchange.user_deadline:
             where = "its return, after the time limit" if error is None else location(error)
             self._abort(exchange, where)
             return
@@ -230,7 +246,7 @@ class InlineDriver:
         self._service.ended(exchange)
 
     def _failed(self, exchange: InlineExchange, error: BaseException) -> None:
-        if isinstance(error, RuntimeError) and "from inside a run()" in str(error):
+        if isinstance(error, RuntimeError) and "from inside a run()" in summary(error):
             error.add_note(f"This application runs on Trio's own thread, which runs Trio already; {REMEDY}.")
         if exchange.failed(error):
             self._service.calls.failed(exchange, error)

@@ -13,6 +13,7 @@ Pure, in the order of a request: bytes in, values out.
     `file_answers.py`     conditions and headers of a file, with `file_ranges.py`
     `client_hello.py`     the name that a TLS client asks for
     `tls_facts.py`        what applications learn of a connection's TLS
+    `packet_size.py`      how many variables a request has for uWSGI
     `fair_share.py`       how long a worker delays accept(), so that others get their share
 
 Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
@@ -28,8 +29,8 @@ Synchronous, one object for each connection, request or worker:
     `static_files.py`     looks up the file that a request is for, with its encodings
     `open_file.py`        an open file, and which of its bytes are in memory
     `deadlines.py`        a table of entries with the same time limit
-    `access_log.py`       writes one line for each response
-    `log_format.py`       that line in a format of the user's
+    `access_log.py`       makes one line for each response
+    `log_format.py`       that line in a format of the user's or uWSGI's; `worker_facts.py`: what it has of the worker
     `socket_session.py`   a session on a socket of the reactor
     `certificates.py`     reads certificates, and makes contexts of them
     `tls_codec.py`        TLS of one connection: bytes in, bytes out
@@ -41,6 +42,7 @@ Asynchronous, around them:
 
     `file_sending.py`     sends a part of a file
     `listeners.py`        opens the listening sockets
+    `log_turns.py`        writes the lines of a turn of the event loop
     `reactor.py`          all sockets of a worker, in one task with an epoll set: the fast path
     `fair_reactor.py`     the same where processes share listeners
     `connection.py`       one client on any other Trio stream: tests, systems without epoll; `tls_stream.py`: with TLS

@@ -12,20 +12,22 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
 
-__all__ = ["LogNotes", "Record", "cut_record", "escape", "peer_name"]
+__all__ = ["LogNotes", "Record", "escape", "how_it_ended", "note_head", "peer_name", "usual_line"]
 
 
 class LogNotes:
     """What an application says of its request's line: log variables, variables beside those of the environ (`added`),
-    and whether it asked for the line.
+    and whether it asked for the line. And `head`: the bytes of the response's head and how many headers it has, if the
+    format of the line shows them.
     """
 
-    __slots__ = ("added", "asked", "variables")
+    __slots__ = ("added", "asked", "head", "variables")
 
     def __init__(self) -> None:
         self.variables: dict[str, bytes] = {}
         self.added: dict[str, bytes] = {}
         self.asked = False
+        self.head = (0, 0)
 
 
 class Record(NamedTuple):
@@ -48,25 +50,46 @@ class Record(NamedTuple):
         return {} if notes is None else {k: v.decode("utf-8", "backslashreplace") for k, v in notes.variables.items()}
 
     def __str__(self) -> str:
-        request = self.request
-        address, port = request.remote()
-        client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(self.peer)
-        return (
-            f'{client} - "{escape(request.method.encode("latin-1"))} {escape(request.target)} '
-            f'HTTP/{request.http_version}" {self.status or "-"} {self.sent}b {self.seconds * 1000:.1f}ms{self.end}'
-        )
+        return usual_line(*self)
 
 
-def cut_record(exchange: Exchange, answer: bytes, now: float) -> Record:
-    """The record of a response that was cut in the middle, dropped, or replaced by the server's own `answer`."""
+def usual_line(peer: Peer, request: Request, status: int, sent: int, seconds: float, end: str) -> str:
+    """The line of a response: see `Record`."""
+    address, port = request.remote()
+    client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(peer)
+    method = request.method
+    if not (method.isascii() and method.isalpha()):
+        method = escape(method.encode("latin-1"))
+    return (
+        f'{client} - "{method} {escape(request.target)} HTTP/{request.http_version}" {status or "-"} {sent}b '
+        f"{seconds * 1000:.1f}ms{end}"
+    )
+
+
+def how_it_ended(exchange: Exchange, answer: bytes) -> tuple[int, int, str]:
+    """Status, bytes and end, as in a `Record`, of a response that was cut in the middle, dropped, or replaced by the
+    server's own `answer`.
+    """
     status, sent, end = exchange.status, exchange.sent, " cut"
     if answer:
         sent, end = len(answer.partition(b"\r\n\r\n")[2]), ""
+        note_head(exchange.request, answer)
     elif not exchange.head_sent:
         status, sent, end = 0, 0, " dropped"
     elif exchange.response.bodyless:
         sent = 0
-    return Record(exchange.session.peer, exchange.request, status, sent, now - exchange.started, end)
+    return status, sent, end
+
+
+def note_head(request: Request, data: bytes) -> None:
+    """Note the size of the response's head, and the number of its headers. The first `data` of a request begin with
+    the head, the others do nothing.
+    """
+    if request.log_notes is None:
+        request.log_notes = LogNotes()
+    end = data.find(b"\r\n\r\n")
+    if request.log_notes.head == (0, 0) and end >= 0:
+        request.log_notes.head = end + 4, data.count(b"\r\n", 0, end)
 
 
 def peer_name(peer: Peer) -> str:

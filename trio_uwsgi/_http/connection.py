@@ -6,7 +6,6 @@ it works with a mock clock.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import deque
 from typing import TYPE_CHECKING
@@ -88,7 +87,7 @@ class StreamSession(Session):
             if handshake is None:
                 self.received_eof()
             else:
-                self.peer = dataclasses.replace(self.peer, tls=facts_of(handshake))
+                self.peer = self.peer._replace(tls=facts_of(handshake))
 
     async def flush(self) -> None:
         """Write what is pending, piece by piece, until the session closes."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.access_record import escape
+from trio_uwsgi._http.access_record import escape, note_head
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response import CONTINUE
 from trio_uwsgi._units.journal import stack_of, summary
@@ -197,6 +197,8 @@ class Exchange(Unit):
             response.keep_alive = False
         data = response.data(piece, more, service.date())
         self.sent += len(piece)
+        if service.measures_heads:
+            note_head(request, data)
         return data
 
     def deliver(self, data: bytes, more: bool) -> None:
@@ -238,10 +240,7 @@ class Exchange(Unit):
             ClientDisconnected: as `deliver`.
             LocalProtocolError: as `encode` and `deliver`.
         """
-        if not self.over:
-            self.deliver(self.encode(piece, True), True)
-        else:
-            self.deliver(b"", True)  # raises the fitting error
+        self.deliver(b"" if self.over else self.encode(piece, True), True)  # raises the fitting error if it is over
         await self.wait_for_space()
 
     async def wait_for_space(self) -> None:

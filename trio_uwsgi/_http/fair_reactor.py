@@ -5,11 +5,18 @@ delayed, the listener is out of the epoll set, which would otherwise wake the wo
 for the set has a deadline. At the deadline one connection is accepted, if it still waits, and the listener is back in
 the set. Requests of open connections are served meanwhile.
 
+A worker that runs one request at a time accepts nobody while that request waits, be it for seconds or, with a
+WebSocket, for hours: a client that it accepted would wait for it, too, even if its peers were free. The listener is out
+of the set until the request has ended; then one client is accepted, if one still waits, also where the next request of
+an open connection has begun already. Clients of the uwsgi protocol may be other nodes, or we ourselves, whom a worker
+answers meanwhile; so if none of its peers accepts one for a while, it does.
+
 Workers that are tasks of one process do not use this: only one of them runs at a time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +31,10 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.service import HttpService
 
 __all__ = ["FairReactor", "serve_fairly"]
+
+
+# Seconds that a client of the uwsgi protocol waits until an occupied worker accepts it.
+PATIENCE = 1.0
 
 
 class FairReactor(Reactor):
@@ -65,6 +76,10 @@ class FairReactor(Reactor):
                 self._accept_fairly(self._listeners[fd])
 
     def _accept_fairly(self, listener: Listener) -> None:
+        if self.service.occupied:
+            self._unwatch(listener)
+            self._nursery.start_soon(self._accept_when_free, listener)
+            return
         if seconds := self._share.accept_delay():
             if not self._delayed:
                 self._due = trio.current_time() + seconds
@@ -76,12 +91,22 @@ class FairReactor(Reactor):
             if not self._accept(listener, 1) or self._share.accept_delay():
                 return
 
+    async def _accept_when_free(self, listener: Listener) -> None:
+        occupant = self.service.one_at_a_time
+        assert occupant is not None
+        with trio.move_on_after(PATIENCE if listener.protocol == "uwsgi" else math.inf):
+            await occupant.until_free()
+        if not self.service.draining and not self.service.paused:
+            self._watch(listener)
+            self._accept(listener, 1)
+
     def _accept_delayed(self) -> None:
         """Accept one connection, however many we have: the peers may be busier than their numbers say."""
         delayed, self._delayed = self._delayed, []
         for listener in delayed:
             self._watch(listener)
-            self._accept(listener, 1)
+            if not self.service.occupied:
+                self._accept(listener, 1)
 
     def _pause_accepting(self, listener: Listener, error: OSError) -> None:
         self._share.set_accepting(False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
     from trio_uwsgi._http.open_file import OpenFile
 
-__all__ = ["begin_file", "end_file", "file_parts", "send_file"]
+__all__ = ["send_file"]
 
 
 async def send_file(exchange: Exchange, file: OpenFile, offset: int, count: int, more: bool) -> None:
@@ -31,20 +31,20 @@ async def send_file(exchange: Exchange, file: OpenFile, offset: int, count: int,
     Cancellation: a part of the bytes was sent, so the response cannot be completed.
     """
     session = exchange.session
-    after = begin_file(exchange, count, more)
+    after = _begin(exchange, count, more)
     if after is not None:
-        for start, size in file_parts(offset, count, session.file_part):
+        for start, size in _parts(offset, count, session.file_part):
             await file.load(start, size)
             if not exchange.over:
                 session.write_file(file, start, size)
             await exchange.wait_for_space()
         while not more and session.pending and not exchange.over:
             await session.wait_for_space()
-        end_file(exchange, after, more)
+        _end(exchange, after, more)
     await exchange.wait_for_space()
 
 
-def begin_file(exchange: Exchange, count: int, more: bool) -> bytes | None:
+def _begin(exchange: Exchange, count: int, more: bool) -> bytes | None:
     """Send what comes before the file's bytes: usually the head. Returns what comes after them.
 
     None: the response has no body, as it answers HEAD; nothing else is to be sent.
@@ -66,7 +66,7 @@ def begin_file(exchange: Exchange, count: int, more: bool) -> bytes | None:
     return after
 
 
-def file_parts(offset: int, count: int, size: int) -> Iterator[tuple[int, int]]:
+def _parts(offset: int, count: int, size: int) -> Iterator[tuple[int, int]]:
     """Offsets and sizes of the parts that are given to the connection, one after the other."""
     end = offset + count
     while offset < end:
@@ -75,7 +75,7 @@ def file_parts(offset: int, count: int, size: int) -> Iterator[tuple[int, int]]:
         offset += part
 
 
-def end_file(exchange: Exchange, after: bytes, more: bool) -> None:
+def _end(exchange: Exchange, after: bytes, more: bool) -> None:
     """Send what comes after the file's bytes.
 
     Raises:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import trio
 
+from trio_uwsgi._http.accepting import server_of
 from trio_uwsgi._system.close_on_fork import close_in_forked_children
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.errors import ListenError
@@ -47,11 +48,23 @@ _NO_SUCH_FAMILY = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPOR
 class Listener:
     """One socket that accepts connections.
 
-    `socket` is non-blocking; `address` is what it is bound to, with the real port, and `name` is that as text; `family`
-    is that of the socket module; `protocol` is that of its clients; `tls` encrypts it, if it is not None.
+    `socket` is non-blocking; `address` is what it is bound to, with the real port, and `name` is that as text;
+    `server` is the server's address of all its connections, None if each has another; `family` is that of the socket
+    module; `protocol` is that of its clients; `tls` encrypts it, if it is not None.
     """
 
-    __slots__ = ("__weakref__", "_file", "_identity", "address", "family", "name", "protocol", "socket", "tls")
+    __slots__ = (
+        "__weakref__",
+        "_file",
+        "_identity",
+        "address",
+        "family",
+        "name",
+        "protocol",
+        "server",
+        "socket",
+        "tls",
+    )
 
     def __init__(self, sock: socket.socket, file: str | None = None) -> None:
         """Take over a listening socket; `file` is the path of the unix socket file to be removed with it."""
@@ -62,9 +75,19 @@ class Listener:
         self.family = sock.family
         self.address = _bound_address(sock)
         self.name = str(self.address)
+        self.server = None if self.address.host in _WILDCARDS else server_of(sock)
         self._file = file
         self._identity = _identity(file) if file is not None else None
         close_in_forked_children(self)
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """Accept a connection: its socket, in blocking mode, and the client's address. Raises as `socket.accept`."""
+        # That one makes enums of the family and the type, which costs more than the system call.
+        descriptor, address = self.socket._accept()  # type: ignore[attr-defined]  # it is in `_socket`
+        sock = socket.socket(self.family, socket.SOCK_STREAM, 0, descriptor)
+        if sock.gettimeout() is not None:  # the application has set a default timeout, and recv() would wait
+            sock.setblocking(True)
+        return sock, address
 
     def close_copies(self) -> None:
         """See `_system/close_on_fork.py`. The file belongs to the parent."""
@@ -303,6 +326,9 @@ def _open_inherited(address: Address) -> Listener:
 
 
 # ----- addresses and errors
+
+# Bound to one of these, a socket accepts connections to all addresses of the machine.
+_WILDCARDS = ("0.0.0.0", "::")
 
 
 def _bound_address(sock: socket.socket) -> Address:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
+from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, above_standard_streams, peer_of
 from trio_uwsgi._http.connection import serve_listeners
 from trio_uwsgi._http.socket_session import IN, SocketSession
 from trio_uwsgi._http.tls_session import TlsSession
@@ -134,7 +134,8 @@ class Reactor:
             if self.service.full:
                 return False
             try:
-                sock, address = listener.socket.accept()
+                sock, address = listener.accept()
+                sock = above_standard_streams(sock)
             except BlockingIOError:
                 return False
             except OSError as error:
@@ -144,8 +145,6 @@ class Reactor:
                 if error.errno not in LOST_CLIENT:
                     raise
             else:
-                if sock.gettimeout() is not None:  # the application has set a default timeout, and recv() would wait
-                    sock.setblocking(True)
                 peer = peer_of(sock, address, listener)
                 tls = listener.tls
                 session = SocketSession(self, sock, peer) if tls is None else TlsSession(self, sock, peer, tls)
@@ -186,9 +185,8 @@ class Reactor:
     def stop_accepting(self) -> None:
         """Accept the connections that are waiting, so that requests sent before the stop are not lost; then stop."""
         for listener in self._listeners.values():
-            if not (
-                self.service.paused and self.service.others_serve
-            ):  # otherwise other workers accept them after the pause
+            # Where we do not accept now, and other workers serve, they accept these.
+            if not (self.service.others_serve and (self.service.paused or self.service.occupied)):
                 self._accept(listener, LAST_ACCEPTS)
             self._unwatch(listener)
         self._listeners.clear()

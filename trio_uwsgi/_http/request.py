@@ -9,7 +9,6 @@ Not here: limits, framing, and anything that reads a body from somewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -116,7 +115,7 @@ class Request:
         """Address and port of the client, if the request has them because the connection is that of a front server."""
         return (b"", b"") if self.origin is None else self.origin.remote()
 
-    def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
+    def wsgi_environ(self, peer: Peer, base: dict[str, object]) -> dict[str, object]:
         """Make the environ of this request: a copy of `base`, and the CGI keys.
 
         Texts are bytes read as latin-1 (PEP 3333). PATH_INFO is the path percent-decoded; REQUEST_URI, RAW_URI the
@@ -132,17 +131,13 @@ class Request:
         """
         raw_path = self.raw_path
         uri = self.target.decode("latin-1")
-        environ: dict[str, object] = {
-            "SCRIPT_NAME": "",
-            **base,
-            "REQUEST_METHOD": self.method,
-            "PATH_INFO": (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("latin-1"),
-            "QUERY_STRING": self.query.decode("latin-1"),
-            "REQUEST_URI": uri,
-            "RAW_URI": uri,
-            "SERVER_PROTOCOL": "HTTP/1.1" if self.http_version == "1.1" else "HTTP/1.0",
-            "wsgi.url_scheme": peer.scheme,
-        }
+        environ = base.copy()
+        environ["REQUEST_METHOD"] = self.method
+        environ["PATH_INFO"] = (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("latin-1")
+        environ["QUERY_STRING"] = self.query.decode("latin-1")
+        environ["REQUEST_URI"] = environ["RAW_URI"] = uri
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1" if self.http_version == "1.1" else "HTTP/1.0"
+        environ["wsgi.url_scheme"] = peer.scheme
         if peer.client is not None:
             environ["REMOTE_ADDR"], port = peer.client
             environ["REMOTE_PORT"] = str(port)

@@ -59,7 +59,7 @@ _HOP_BY_HOP = (
     "%s: %r is a hop-by-hop header, which only the server may set; leave it out, as a proxy does with those of the "
     "responses that it forwards"
 )
-_lines: dict[object, bytes] = {}  # header that is passed on, checked -> its line
+_fields: dict[object, tuple[bytes, bytes, bytes]] = {}  # header, checked -> what `_field` says of it
 _status_lines: dict[tuple[int, bytes], bytes] = {}
 
 
@@ -70,15 +70,14 @@ def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
         _check_field(name, value)  # raises
     line = b"%b: %b\r\n" % (name, value)
     lowered = name.lower()
-    if lowered in _NOTED:
-        return line, lowered, value
+    field = line, lowered if lowered in _NOTED else b"", value
     # A header repeats always (content-type) or never (a request's id): clear the cache when it is full.
     # Cookies are not kept: they do not repeat, and they are secrets.
     if len(line) <= _CACHED_LINE and lowered != b"set-cookie":
-        if len(_lines) >= _CACHED:
-            _lines.clear()
-        _lines[name, value] = line
-    return line, b"", value
+        if len(_fields) >= _CACHED:
+            _fields.clear()
+        _fields[name, value] = field
+    return field
 
 
 def _check_field(name: object, value: object) -> None:
@@ -198,25 +197,24 @@ class Response:
         length = -1
         dated = served = closes = False
         for header in headers:
-            line = _lines.get(header) if type(header) is tuple else None
-            if line is None:
-                line, noted, value = _field(header)
-                if not noted:
-                    pass
-                elif noted == b"content-length":
-                    if length < 0 and value.isdigit() and len(value) <= _DIGITS:
-                        length = int(value)
-                    else:
-                        line, length = _length(value, length)
-                    if status == 204 or not line:  # RFC 9110 8.6: not even a zero
-                        continue
-                elif noted == b"date":
-                    dated = True
-                elif noted == b"server":
-                    served = True
+            field = _fields.get(header) if type(header) is tuple else None
+            line, noted, value = field or _field(header)
+            if not noted:
+                pass
+            elif noted == b"content-length":
+                if length < 0 and value.isdigit() and len(value) <= _DIGITS:
+                    length = int(value)
                 else:
-                    closes |= b"close" in _own_members(noted, value)
+                    line, length = _length(value, length)
+                if status == 204 or not line:  # RFC 9110 8.6: not even a zero
                     continue
+            elif noted == b"date":
+                dated = True
+            elif noted == b"server":
+                served = True
+            else:
+                closes |= b"close" in _own_members(noted, value)
+                continue
             lines.append(line)
         bodyless = status in (204, 304)
         self.bodyless = self._head_only or bodyless

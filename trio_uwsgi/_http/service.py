@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import sys
 from email.utils import formatdate
 from operator import itemgetter
@@ -20,10 +19,12 @@ from trio_uwsgi._http.access_log import AccessLog
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.forwarded import Proxies
 from trio_uwsgi._http.lingering import LINGER_SECONDS
-from trio_uwsgi._http.log_format import LogFormat
+from trio_uwsgi._http.log_format import LogFormat, measures_heads
+from trio_uwsgi._http.log_turns import write_turns
 from trio_uwsgi._http.proxy_header import ProxyRules
 from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.statistics import HttpStatistics
+from trio_uwsgi._http.worker_facts import WorkerFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +54,17 @@ class Driver(Protocol):
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Own the tasks or threads that run the application, until cancelled."""
+
+
+class OneAtATime(Protocol):
+    """A driver that begins a request when the one before has ended."""
+
+    @property
+    def occupied(self) -> bool:
+        """Does a request run?"""
+
+    async def until_free(self) -> None:
+        """Wait until the request that runs has ended."""
 
 
 class Acceptor(Protocol):
@@ -93,6 +105,7 @@ class HttpService:
         self.token: trio.lowlevel.TrioToken
         self.access: AccessLog | None = None  # where requests are logged now
         self._access: AccessLog
+        self.measures_heads = measures_heads(options.log_format)
         self.sessions: dict[Session, None] = {}
         self.requests = 0
         self.connections = 0
@@ -105,6 +118,7 @@ class HttpService:
         self.websockets_end = self.streams_end = False  # while this one drains: they are told
         self.paused = False  # no connections are accepted: the user has paused that, or there are too many
         self.acceptors: list[Acceptor] = []
+        self.one_at_a_time: OneAtATime | None = None  # the application's driver, if it is one
         self.paused_by_user = False
         self._most_connections = options.load.connections or sys.maxsize
         self._most_requests = options.load.requests or sys.maxsize
@@ -133,7 +147,7 @@ class HttpService:
         try:
             async with trio.open_nursery() as nursery:
                 self._access = self._open_access_log()
-                nursery.start_soon(self._access.serve)
+                nursery.start_soon(write_turns, self._access)
                 if self.options.access_log and AccessLog.enabled():
                     self.access = self._access
                 sessions = (self.header, self.keep_alive, self.stall, self.linger)
@@ -150,11 +164,11 @@ class HttpService:
             for session in list(self.sessions):
                 session.close()
             if self.access is not None:  # of requests that were cut off just now
-                self.access.flush_all()
+                self.access.write()
 
     def _open_access_log(self) -> AccessLog:
         parts = self.options.log_format
-        form = LogFormat(parts, self.member.number, os.getpid(), self.member.wall_now) if parts else None
+        form = LogFormat(parts, WorkerFacts(self.member, lambda: self.requests)) if parts else None
         return AccessLog(None if form is None else form.line, asked_only=not self.options.access_log)
 
     def log_asked_requests(self) -> None:
@@ -231,6 +245,11 @@ class HttpService:
         self.paused = paused
         for acceptor in self.acceptors:
             acceptor.pause_accepting(paused)
+
+    @property
+    def occupied(self) -> bool:
+        """Does a request keep all others from beginning? That can be seen only while it waits."""
+        return self.one_at_a_time is not None and self.one_at_a_time.occupied
 
     @property
     def full(self) -> bool:

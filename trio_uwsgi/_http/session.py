@@ -18,13 +18,12 @@ hooks of `transport.py` moves the bytes: `socket_session.py` for sockets, `conne
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._http.access_record import Record, cut_record, peer_name
+from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.exchange import BODY_CUT
 from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import HIGH_WATER
@@ -103,7 +102,7 @@ class Session(Lingering):
         """A load balancer has said whose connection this is."""
         self.parser = PARSERS[self.peer.protocol](self.service.limits)
         if found.client is not None:
-            self.peer = dataclasses.replace(self.peer, client=found.client, server=found.server)
+            self.peer = self.peer._replace(client=found.client, server=found.server)
         if rest:
             self._received_first(rest)
 
@@ -180,13 +179,14 @@ class Session(Lingering):
     def finish(self, exchange: Exchange, data: bytes) -> None:
         """Send `data`, the end of the exchange's response, and begin the next request, or end."""
         request = exchange.request
-        if self.service.access is not None:
-            self._log(exchange)
         self.exchange = None
         if self._arrival is not None:
             self._arrived()
         if data:
             self.write(data)
+        access = self.service.access
+        if access is not None:
+            access.add(exchange, self.service.clock())
         if self.phase is not BUSY:
             return
         if not exchange.response.keep_alive:
@@ -348,17 +348,10 @@ class Session(Lingering):
         elif self.phase in (IDLE, SKIPPING):
             self._end()
 
-    def _log(self, exchange: Exchange) -> None:
-        access = self.service.access
-        if access is not None:
-            now = self.service.clock()
-            sent = 0 if exchange.sent and exchange.response.bodyless else exchange.sent
-            access.add(Record(self.peer, exchange.request, exchange.status, sent, now - exchange.started))
-
     def _log_end(self, exchange: Exchange, answer: bytes = b"") -> None:
         """Log a request whose response is not, or not wholly, the application's; `answer` is sent instead."""
         if self.service.access is not None:
-            self.service.access.add(cut_record(exchange, answer, self.service.clock()))
+            self.service.access.add_cut(exchange, answer, self.service.clock())
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

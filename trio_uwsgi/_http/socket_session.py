@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
+import errno
+import logging
 import os
 import select
 import socket
@@ -12,6 +13,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session
@@ -36,9 +38,18 @@ DEAD = getattr(select, "EPOLLERR", 0) | getattr(select, "EPOLLHUP", 0)
 # The sockets stay in blocking mode, which saves a system call for each. So every call needs this flag.
 DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 
+# What an epoll set says of a descriptor that was closed behind our back: there is none, or it is another file.
+NOT_OURS = frozenset((errno.EBADF, errno.ENOENT, errno.EEXIST, errno.EPERM))
+
+logger = logging.getLogger("trio_uwsgi")
+
 
 class SocketSession(Session):
-    """A session whose transport is a socket in the reactor's epoll set."""
+    """A session whose transport is a socket in the reactor's epoll set.
+
+    Code of the application can close any descriptor, and the system gives the number to the next file. So a session
+    that finds its descriptor closed, or taken by another session, ends, and does not touch the number again.
+    """
 
     file_part = PART
 
@@ -53,6 +64,9 @@ class SocketSession(Session):
         self._borrowers: set[Unit] | None = None  # whose code has the descriptor
         self._mask = -1  # events that the epoll set watches for; -1: not registered
         self._output: deque[memoryview | bytearray | FilePart] = deque()
+        robbed = reactor.sessions.get(self._fd)
+        if robbed is not None:
+            robbed.lose_descriptor()
         reactor.sessions[self._fd] = self
         super().__init__(reactor.service, peer)
 
@@ -93,10 +107,16 @@ class SocketSession(Session):
             return
         mask = self._wanted()
         if mask != self._mask:
-            if self._mask < 0:
-                self._reactor.epoll.register(self._fd, mask)
-            else:
-                self._reactor.epoll.modify(self._fd, mask)
+            try:
+                if self._mask < 0:
+                    self._reactor.epoll.register(self._fd, mask)
+                else:
+                    self._reactor.epoll.modify(self._fd, mask)
+            except OSError as error:
+                if error.errno not in NOT_OURS:
+                    raise
+                self.close()
+                return
             self._mask = mask
 
     def _wanted(self) -> int:
@@ -150,18 +170,7 @@ class SocketSession(Session):
         assert self._borrowers is not None
         self._borrowers.discard(unit)
         if self.phase is CLOSED and not self._borrowers:
-            self._socket.close()
-
-    def block(self, writing: bool, seconds: float) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT if writing else select.POLLIN)
-        if not poll.poll(None if math.isinf(seconds) else max(0, seconds) * 1000):
-            return False
-        if writing:
-            self._writable()
-        else:
-            self.readable()
-        return True
+            self._close_socket()
 
     # --- called by the session ----------------------------------------------------------------------------------------
 
@@ -190,7 +199,8 @@ class SocketSession(Session):
         if self.phase is CLOSED:
             return
         if self._socket.gettimeout() is None:  # sendfile() has no flag that says not to wait
-            self._socket.setblocking(False)
+            with contextlib.suppress(OSError):  # as below
+                self._socket.setblocking(False)
         idle = not self.pending
         self._output.append(FilePart(file, offset, count))
         self.pending += count
@@ -248,7 +258,12 @@ class SocketSession(Session):
         if self._mask >= 0:
             # Closing is not enough if a forked child has the descriptor too: epoll would report the closed socket
             # for ever.
-            self._reactor.epoll.unregister(self._fd)
+            try:
+                self._reactor.epoll.unregister(self._fd)
+            except OSError as error:
+                if error.errno not in NOT_OURS:
+                    raise
+                self._detach()
         if reset:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -256,4 +271,23 @@ class SocketSession(Session):
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
         else:
+            self._close_socket()
+
+    def lose_descriptor(self) -> None:
+        """The number stands for another connection now, because the application has closed the descriptor."""
+        self._detach()
+        self._mask = -1
+        self.close()
+
+    def _close_socket(self) -> None:
+        try:
             self._socket.close()
+        except OSError:
+            self._detach()
+
+    def _detach(self) -> None:
+        """The descriptor is no longer ours: forget it."""
+        logger.warning(
+            "the application has closed descriptor %d, which was the connection of %s", self._fd, peer_name(self.peer)
+        )
+        self._socket.detach()

@@ -10,7 +10,6 @@ then is discarded undecrypted.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
@@ -141,7 +140,7 @@ class TlsSession(SocketSession):
                 return
             self._rearm_if_registered()
         if codec.established and self.peer.tls is None:
-            self.peer = dataclasses.replace(self.peer, tls=facts_of(codec.handshake()))
+            self.peer = self.peer._replace(tls=facts_of(codec.handshake()))
             if self._timer is self.service.linger:  # the service drains: its first request is on its way
                 self._watch(self.service.linger)
         if plain:

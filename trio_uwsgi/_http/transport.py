@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_uwsgi.errors import CannotWait
-
 if TYPE_CHECKING:
     from trio_uwsgi._http.deadlines import Deadlines
     from trio_uwsgi._http.open_file import OpenFile
@@ -96,18 +94,6 @@ class Transport:
     def lend(self, unit: Unit) -> int:
         """The same for the code of a unit. Until the unit ends, no other connection or file gets this number."""
         return self.descriptor
-
-    def block(self, writing: bool, seconds: float) -> bool:
-        """Block this thread, and all its tasks, until bytes were sent or received, or the other side is gone.
-
-        Returns:
-            False if the time was up first.
-        Raises:
-            CannotWait: the connection is not a socket.
-        """
-        raise CannotWait(
-            "a connection that is not a socket", "install greenback, or set threads=1 or more (--threads 1)"
-        )
 
     # --- what a subclass does -----------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ expect an HTTP response without anything about the connection, which is theirs. 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
@@ -197,7 +197,7 @@ class UwsgiRequest(Request):
             port = port or asked_port or ("443" if scheme == "https" else "80")
         return name, port
 
-    def wsgi_environ(self, peer: Peer, base: Mapping[str, object]) -> dict[str, object]:
+    def wsgi_environ(self, peer: Peer, base: dict[str, object]) -> dict[str, object]:
         """Make the environ of this request: a copy of `base`, and the vars, as they are.
 
         But SCRIPT_NAME and PATH_INFO together are a path: SCRIPT_NAME is "" for "/" and "/app" for "/app/", and a

@@ -23,7 +23,7 @@ __all__ = ["TOTALS", "Row", "Scoreboard"]
 
 _COLUMNS: Final = (
     "pid",
-    "heartbeat",  # when the member's loop last ran; 0 before it did
+    "heartbeat",  # when the member's loop last ran; 0 before it did and after its end
     "deadline",  # when the code that blocks the loop reaches its own time limit; 0: it has none
     "open",  # connections
     "accepting",  # 1 while other workers may leave connections to this one

@@ -1,19 +1,18 @@
 """The numbers of all metrics, in the memory of this process or in a file in shared memory, and the lock for changes.
 
 A number is 8 bytes, aligned, and written at once: whoever reads it needs no lock, and who is killed while changing it
-leaves the old number or the new one. The lock of the file belongs to its process, and the kernel releases it when that
-ends in any way. It is held for microseconds.
+leaves the old number or the new one. `_system/process_locks.py` has the lock.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import mmap
 import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from trio_uwsgi._system.process_locks import lock_process, unlock_process
 
 __all__ = ["Numbers"]
 
@@ -59,12 +58,12 @@ class Numbers:
         """Replace a number by what `change` makes of it, and return that. If it raises, the number stays."""
         with self._mutex:
             if self._fd is not None:
-                _lock(self._fd)
+                lock_process(self._fd)
             try:
                 number = self._numbers[place] = change(self._numbers[place])
             finally:
                 if self._fd is not None:
-                    fcntl.lockf(self._fd, fcntl.LOCK_UN)
+                    unlock_process(self._fd)
         return number
 
     def close(self) -> None:
@@ -77,15 +76,3 @@ class Numbers:
             self._map.close()
             os.close(self._fd)
             self._map = self._fd = None
-
-
-def _lock(descriptor: int) -> None:
-    while True:
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX)
-            return
-        except OSError as error:
-            # The kernel takes all threads of a process for one. It sees a deadlock if this process has some other lock
-            # that a thread of the holder waits for; but the thread that has this lock goes on, and releases it.
-            if error.errno != errno.EDEADLK:
-                raise

@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 import trio._core._run
 
 from trio_uwsgi._system.forks import call_in_forked_children, ignored_signals, install_fork_hooks
-from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE, end_process, exit_code
+from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE, end_process, exit_code, log_lingering
 from trio_uwsgi._system.job_control import JOB_CONTROL, has_terminal
 from trio_uwsgi._units.stack_dumps import answer_dumps
 
@@ -101,6 +101,7 @@ def run_child(spec: ChildSpec) -> NoReturn:
             call_in_forked_children(partial(os.close, spec.lifeline))
             seconds = pkgutil.resolve_name(spec.main)(spec.descriptors, spec.setup)
             code = 0
+            log_lingering(spec.name)
         except SystemExit as error:
             code = exit_code(error)
         except BaseException:

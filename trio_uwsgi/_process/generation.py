@@ -279,7 +279,7 @@ class Generation:
         if status.code == 0 and link.stop_requested:
             return Stopped()
         if start.failure is None and not (instance.ready or link.stop_requested or master.all_ready.is_set()):
-            start.failed(BootFailed(f"it ended before it was ready: {status}", ""))
+            start.failed(BootFailed(f"{slot.name} ended before it was ready: {status}", ""))
         if start.failure is not None and not instance.ready:
             return self._cannot_start(instance, start.failure)
         self._failures.pop(slot.name, None)

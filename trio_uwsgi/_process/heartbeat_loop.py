@@ -72,15 +72,20 @@ class HeartbeatLoop:
         """Write the statistics."""
         self.member_factory.note(self.member.name, self._row)
 
+    def end(self) -> None:
+        """The event loop ends: no watchdog limits what follows, but the mercy. Write the last statistics."""
+        self.note()
+        self._row.set("heartbeat", 0)
+
 
 async def beat(heartbeat_loop: HeartbeatLoop) -> None:
-    """Repeat heartbeats until cancelled; write the statistics at the end."""
+    """Repeat heartbeats until cancelled."""
     try:
         while True:
             heartbeat_loop.beat()
             await trio.sleep(_INTERVAL)
     finally:
-        heartbeat_loop.note()
+        heartbeat_loop.end()
 
 
 def _memory() -> int:

@@ -57,8 +57,10 @@ from trio_uwsgi._signals.file_monitor import FileMonitor
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
 from trio_uwsgi._system.process_titles import set_title
+from trio_uwsgi._system.standard_streams import standard_error
 from trio_uwsgi._units.heartbeat import Heartbeat
 from trio_uwsgi._units.journal import Journal, LoggingJournal, only_error
+from trio_uwsgi._units.log_handler import set_up_logging
 from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ class MemberEnvironment:
 
 def prepare(setup: Any) -> None:
     """In a zygote, before the application is imported: log as the master does."""
-    logging.basicConfig(level=setup["level"], format=setup["format"])
+    set_up_logging(setup["level"], setup["format"], standard_error())
 
 
 def main(

@@ -34,7 +34,7 @@ class BlockedLimit:
         """When the member is to be killed, if there is no other heartbeat until then.
 
         Args:
-            heartbeat: the time of its last heartbeat; 0 before the first one.
+            heartbeat: the time of its last heartbeat; 0 before the first one, and when its loop has ended.
             deadline: the deadline that its code set for itself; 0 is none. If the loop has run since then, the member
                 has ended that code itself.
         """

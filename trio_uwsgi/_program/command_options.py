@@ -339,5 +339,12 @@ OPTIONS = (
     Option("node_timeout", "time", "SEC", seconds, "time limit of a call to another node"),
     Option("timezone", "time", "NAME", str, "time zone of cron signals, as in Europe/Rome [the system's]"),
     Option("disable_logging", "logging", None, str, "disable the access log"),
-    Option("log_format", "logging", "FORMAT", str, "format of the access log, in uWSGI's form", ("--logformat",)),
+    Option(
+        "log_format",
+        "logging",
+        "FORMAT",
+        str,
+        "format of the access log, in uWSGI's form, or its name: uwsgi",
+        ("--logformat",),
+    ),
 )

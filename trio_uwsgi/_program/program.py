@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import zoneinfo
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -24,11 +25,12 @@ from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
 from trio_uwsgi._program.shell_command import open_lifeline
 from trio_uwsgi._program.systemd import Notifier
-from trio_uwsgi._system.interpreter_exit import flush_output, has_started, lingering, mark_started, mark_stopping
+from trio_uwsgi._system.interpreter_exit import flush_output, has_started, log_lingering, mark_started, mark_stopping
 from trio_uwsgi._system.privileges import identity_of
 from trio_uwsgi._system.process_titles import with_title
 from trio_uwsgi._system.subreaper import reap_orphans
 from trio_uwsgi._units.journal import only_error
+from trio_uwsgi._units.log_handler import set_up_logging
 from trio_uwsgi.config.clock import CronCommand
 from trio_uwsgi.errors import BootError, UwsgiError
 
@@ -57,7 +59,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str], h
         SystemExit: a posix signal stopped it immediately; the code is 128 plus the signal's number.
     """
     if not logger.hasHandlers():
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+        set_up_logging(logging.INFO, "%(levelname)s: %(message)s", sys.stderr)
     if config.placement != "process" and os.getpid() == 1:
         logger.warning(
             "this is process 1, but it does not reap processes that the application leaves behind; "
@@ -68,8 +70,7 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str], h
     try:
         hard = await _serve_and_control(serve, config, sources, hooks)
     finally:
-        if names := lingering():
-            logger.warning("the server has stopped; the process waits for these to end: %s", ", ".join(names))
+        log_lingering("the server")
     if hard:
         raise SystemExit(128 + hard)
 

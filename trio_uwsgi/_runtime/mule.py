@@ -40,7 +40,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     headcount = member.registry.headcount
     assert headcount is not None
     if member.number <= len(headcount.scripts):
-        program: Program | None = MuleScript(headcount.scripts[member.number - 1])
+        program: Program | None = MuleScript(headcount.scripts[member.number - 1], functions.other_program)
     else:
         program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None

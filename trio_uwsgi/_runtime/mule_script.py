@@ -9,10 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 
 from trio_uwsgi.errors import BootError, UwsgiError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._signals.mule_functions import Program
 
 __all__ = ["MuleScript", "found_scripts"]
 
@@ -26,12 +30,16 @@ class MuleScript:
 
     Args:
         name: the path of a file, or `module:function`.
+        before: runs before it. As in uWSGI, the script of a mule waits for what `uwsgidecorators` gives it to run.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, before: Program | None = None) -> None:
         self.name = self.__name__ = name
+        self._before = before
 
     def __call__(self) -> None:
+        if self._before is not None:
+            self._before()
         try:
             self._run()
         except SystemExit as error:

@@ -7,13 +7,13 @@ the kernel, which it releases if the process dies. Nothing is awaited while the 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
 from trio_uwsgi._shared_areas.rules import Area, memory_size
+from trio_uwsgi._system.process_locks import lock_process, unlock_process
 from trio_uwsgi.errors import SharedAreaError
 
 __all__ = ["SharedAreas"]
@@ -65,11 +65,11 @@ class SharedAreas:
             if self._descriptor is None:
                 yield area
                 return
-            fcntl.lockf(self._descriptor, fcntl.LOCK_EX, 1)
+            lock_process(self._descriptor)
             try:
                 yield area
             finally:
-                fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1)
+                unlock_process(self._descriptor)
 
     async def wait(self, number: int, seen: int | None) -> int:
         """Wait until there were other than `seen` changes, None for those so far; returns how many there were.

@@ -31,6 +31,7 @@ __all__ = [
     "flush_output",
     "has_started",
     "lingering",
+    "log_lingering",
     "mark_started",
     "mark_stopping",
     "seconds_left",
@@ -112,6 +113,16 @@ def lingering() -> list[str]:
     return names
 
 
+def log_lingering(who: str) -> None:
+    """Log what the interpreter's shutdown is going to wait for, if there is anything.
+
+    Args:
+        who: who has stopped.
+    """
+    if names := lingering():
+        logger.warning("%s has stopped; the process waits for these to end: %s", who, ", ".join(names))
+
+
 def _is_idle(frame: FrameType | None) -> bool:
     return frame is not None and frame.f_code is _IDLE
 
@@ -147,14 +158,14 @@ def end_process(code: int, seconds: float = AFTER_A_FAILURE, who: str = "this pr
 def _end_in_time(code: int, seconds: float, who: str) -> None:
     time.sleep(min(seconds, LONGEST))
     try:
-        line = threading.Thread(target=_log_lingering, args=(seconds, who), daemon=True)
+        line = threading.Thread(target=_log_late, args=(seconds, who), daemon=True)
         line.start()
         line.join(_LOG_TIMEOUT)
     finally:
         os._exit(code)
 
 
-def _log_lingering(seconds: float, who: str) -> None:
+def _log_late(seconds: float, who: str) -> None:
     names = lingering()
     if not names:
         frame = sys._current_frames().get(threading.main_thread().ident or 0)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
-__all__ = ["have_standard_descriptors", "have_standard_streams", "write_error"]
+__all__ = ["STDERR", "have_standard_descriptors", "have_standard_streams", "standard_error", "write_error"]
 
-_STDERR = 2
+STDERR = 2
 
 
 def have_standard_descriptors() -> None:
-    """Open the closed ones on /dev/null. To be called before anything else is opened."""
-    for number in range(_STDERR + 1):
+    """Open the closed ones on /dev/null. To be called before anything else is opened, or it may have such a number."""
+    for number in range(STDERR + 1):
         try:
             os.fstat(number)
         except OSError:
@@ -40,8 +41,16 @@ def have_standard_streams() -> None:
     have_standard_descriptors()
     for number, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
-            stream = open(number, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-            setattr(sys, name, stream)
+            setattr(sys, name, _stream(number))
+
+
+def _stream(number: int) -> TextIO:
+    return open(number, "w", buffering=1, errors="backslashreplace", closefd=False)
+
+
+def standard_error() -> TextIO:
+    """Standard error as a stream of its own, for the log: the application may close `sys.stderr`."""
+    return _stream(STDERR)
 
 
 def write_error(text: str) -> None:
@@ -49,6 +58,6 @@ def write_error(text: str) -> None:
     data = text.encode(errors="backslashreplace")
     try:
         while data:
-            data = data[os.write(_STDERR, data) :]
+            data = data[os.write(STDERR, data) :]
     except OSError:  # full, closed, or a closed pipe: that cannot be reported anywhere
         return

@@ -80,7 +80,7 @@ class ClockAgent(trio.abc.Instrument):
                     nursery.cancel_scope.cancel()
             finally:
                 trio.lowlevel.remove_instrument(self)
-                heartbeat_loop.note()
+                heartbeat_loop.end()
 
     async def _receive(self, heartbeat_loop: HeartbeatLoop) -> None:
         self._own_tasks.add(trio.lowlevel.current_task())

@@ -8,6 +8,7 @@ code raises ends its unit and nothing else.
     `failures.py`       what user code raised: its own failure, or a cancellation that passes through
     `leftovers.py`      cancel scopes and nurseries that a unit left open
     `journal.py`        where a runtime reports events and failures
+    `log_handler.py`    the server's own log, for lines of the access log too
     `loggers.py`        the loggers of this package: they stay enabled, and an application's handlers may fail
 
 How it runs:

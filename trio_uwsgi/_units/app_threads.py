@@ -105,8 +105,8 @@ class AppThread(Unit):
         if not call.taken and waits_for_caller(self._of.trios_thread):
             raise CannotWait(
                 call.what,
-                "wait for the thread with sync.wait(trio.to_thread.run_sync, thread.join), which needs greenback "
-                "(trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)",
+                "wait for the thread with sync.wait(trio.to_thread.run_sync, thread.join), or set threads=1 or more "
+                "(--threads 1)",
                 "a thread that code on Trio's own thread waits for",
             )
         return call.answer.get()

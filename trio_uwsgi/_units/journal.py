@@ -18,8 +18,11 @@ __all__ = ["Event", "Journal", "LoggingJournal", "only_error", "report_failure",
 
 logger = logging.getLogger("trio_uwsgi")
 
-_NO_LOOP = re.compile("no running event loop|There is no current event loop", re.IGNORECASE)
-_NO_TRIO = "trio.run received unrecognized yield message"  # a future of asyncio was awaited
+# What Python says of a missing loop of asyncio, and Trio of a future of asyncio that was awaited.
+_NO_ASYNCIO = re.compile(
+    ": (no running event loop|There is no current event loop|trio.run received unrecognized yield message)",
+    re.IGNORECASE,
+)
 
 
 class Event(NamedTuple):
@@ -95,10 +98,7 @@ def _hint(error: BaseException) -> str:
     """Advice for errors of asyncio."""
     if isinstance(error, BaseExceptionGroup):
         error = only_error(error)
-    text = str(error)
-    if (isinstance(error, RuntimeError) and _NO_LOOP.match(text)) or (
-        isinstance(error, TypeError) and text.startswith(_NO_TRIO)
-    ):
+    if isinstance(error, RuntimeError | TypeError) and _NO_ASYNCIO.search(summary(error)):
         return " (asyncio does not run here; use Trio's or anyio's functions instead)"
     return ""
 
@@ -109,7 +109,7 @@ def stack_of(error: BaseException) -> str:
 
 
 def summary(error: BaseException) -> str:
-    """One line: the type, and the text's first line."""
+    """One line: the type, and the text's first line. It never raises, unlike `str(error)` of an application's error."""
     lines = "".join(traceback.format_exception_only(error)).splitlines()
     return next(
         line for line in lines if not line.startswith(" ")

@@ -23,7 +23,6 @@ import trio
 _FROM_THREAD = frozenset({trio.from_thread.run.__code__, trio.from_thread.run_sync.__code__})
 _TO_THREAD = inspect.unwrap(trio.to_thread.run_sync).__code__
 _RUN_WORK = concurrent.futures.thread._WorkItem.run.__code__
-_JOIN, _RESULT = threading.Thread.join.__code__, concurrent.futures.Future.result.__code__
 _WAITING = inspect.unwrap(trio.lowlevel.wait_task_rescheduled).__code__
 
 
@@ -39,11 +38,24 @@ def asks_its_task(ident: int) -> bool:
 
 
 def waits_for_caller(ident: int) -> bool:
-    """Does the thread `ident` join the calling thread, or wait for the future that this computes?"""
+    """Does the thread `ident` wait in a function that was given the calling thread, or the future that this computes?
+
+    Such functions are `Thread.join`, `Future.result`, `concurrent.futures.wait`, and the one of asgiref that runs an
+    async view of Flask or Django in a thread.
+    """
     mine = {id(threading.current_thread())}
     mine |= {id(frame.f_locals["self"].future) for frame in _frames(threading.get_ident()) if frame.f_code is _RUN_WORK}
-    waits = (frame for frame in _frames(ident) if frame.f_code in (_JOIN, _RESULT))
-    return any(id(frame.f_locals["self"]) in mine for frame in waits)
+    frames = [*_frames(ident)]
+    waits = frames and frames[0].f_globals.get("__name__") == "threading"
+    return bool(waits) and any(id(value) in mine for frame in frames for value in _arguments(frame))
+
+
+def _arguments(frame: FrameType) -> Iterator[object]:
+    for name in frame.f_code.co_varnames[: frame.f_code.co_argcount]:
+        value = frame.f_locals.get(name)
+        yield value
+        if isinstance(value, set | list | tuple):
+            yield from tuple(value)  # a copy: the other thread may change it
 
 
 def _frames(ident: int) -> Iterator[FrameType]:

@@ -31,6 +31,7 @@ COMPAT = (
     ("--node-timeout", "4"),
     ("--websocket-ping-interval", "30"),
     ("--websocket-ping-timeout", "3"),
+    ("--log-format", "uwsgi"),
 )
 _COMPAT_SPOOLER = (("--spooler-max-tries", "0"), ("--spooler-no-fsync",))
 # Options that mean nothing without another.

@@ -27,7 +27,7 @@ def waiting(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Await a function of the API in synchronous code, and return its result.
 
     Raises:
-        CannotWait: the code runs on Trio's own thread, without greenback.
+        CannotWait: an async function calls this, or what it calls.
     """
     return wait_as(f"uwsgi.{getattr(func, '__name__', '')}()", func, *args)
 

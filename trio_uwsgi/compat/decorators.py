@@ -182,7 +182,8 @@ def mule_msg_dispatcher(message: bytes) -> Any:
     except Exception:  # unpickling may raise anything
         call = None
     if not isinstance(call, dict) or call.get("service") != "uwsgi_mulefunc":
-        _logger.warning("dropped a message of %d bytes, which @mulefunc did not send", len(message))
+        what = "mule%d: dropped a message of %d bytes, which @mulefunc did not send"
+        _logger.warning(what, uwsgi.mule_id(), len(message))
         return None
     return mule_functions[call["func"]](*call["args"], **call["kwargs"])
 
@@ -273,7 +274,7 @@ def get_free_signal() -> int:
     for signum in range(256):
         if not uwsgi.signal_registered(signum):
             return signum
-    raise Exception("No free uwsgi signal available")
+    raise Exception("all 256 signals have a handler; register several functions as one handler")
 
 
 class signal:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._runtime.opt import uwsgi_options
+from trio_uwsgi.errors import NotServing
 
 if TYPE_CHECKING:
     from trio_uwsgi.config import Config
@@ -87,5 +88,15 @@ class Facts:
 
 
 def current() -> Facts:
-    """The facts of the runtime whose code runs: those entered last."""
+    """The facts of the runtime whose code runs: those entered last.
+
+    Raises:
+        NotServing: the application has kept the module, and its runtime has ended.
+    """
+    if not entries:
+        raise NotServing(
+            "a function of the module uwsgi",
+            "call it while the application is imported or served",
+            "after the end of the runtime",
+        )
     return entries[-1]

@@ -78,19 +78,16 @@ class _PostFork(_Assigned):
             logger.error("%s: uwsgi.post_fork_hook failed", member and member.name, exc_info=True)
 
     def runs_as_program(self, number: int, registry: Registry) -> bool:
-        """Is it a chain of `uwsgidecorators` with a loop, in a mule without another program?"""
+        """Is it a chain of `uwsgidecorators` with a loop, in a mule without a program of the application?"""
         hook = self.hook
         chain = sys.modules.get("uwsgidecorators")
         if hook is None or chain is None or hook is not getattr(chain, "postfork_chain_hook", None):
-            return False
-        headcount = registry.headcount
-        if headcount is not None and number <= len(headcount.scripts):
             return False
         return number not in registry.mules.programs and any(
             not isinstance(part, chain.postfork) for part in chain.postfork_chain
         )
 
-    def program(self) -> None:
+    def postfork_chain(self) -> None:
         """The program of each mule that has no other: the chain, if it has a loop."""
         member = current_member()
         if member is None or not self.runs_as_program(member.number, member.registry):
@@ -132,7 +129,8 @@ class _Message(_Assigned):
 
     def __call__(self, message: MuleMessage) -> None:
         if self.hook is None:
-            logger.info("*** mule received a %d bytes message ***", len(message))
+            member = current_member()
+            logger.info("%s: a message of %d bytes, and no mule_msg_hook", member and member.name, len(message))
             return
         self.hook(bytes(message))
 
@@ -143,7 +141,7 @@ class _Message(_Assigned):
 def _post_fork(registry: Registry, about: _Assigned) -> None:
     hook = _PostFork(about.module, about.__name__)
     _replace(registry.post_fork_hooks, hook)
-    registry.mules.other_program = hook.program
+    registry.mules.other_program = hook.postfork_chain  # the log calls it by this name
 
 
 def _at_exit(registry: Registry, about: _Assigned) -> None:

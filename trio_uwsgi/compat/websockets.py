@@ -1,7 +1,7 @@
 """WebSockets of the module `uwsgi`: the code of a request talks to its client until one of them closes.
 
-Each call waits as others do: in a thread of the pool, or inline with greenback. What goes wrong is an OSError that
-begins with uWSGI's text.
+Each call waits as others do, in a thread of the pool or inline. What goes wrong is an OSError that begins with uWSGI's
+text.
 """
 
 from __future__ import annotations

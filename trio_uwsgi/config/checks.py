@@ -5,6 +5,7 @@ Read `config.py` first; this is a module of its own only because of the length. 
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 import zoneinfo
@@ -16,6 +17,7 @@ from trio_uwsgi.config.values import takes_a_free_port
 from trio_uwsgi.errors import ConfigError
 
 if TYPE_CHECKING:
+    from trio_uwsgi.config.addresses import Address
     from trio_uwsgi.config.config import Config
 
 __all__ = ["all_of", "contradictions", "impossible_values"]
@@ -51,50 +53,12 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "import_timeout": (0, "use 0 for no limit"),
     "alarm_freq": (0, "use 0 to repeat every message"),
 }
-_INTEGERS = (
-    "listen",
-    "workers",
-    "threads",
-    "spooler_processes",
-    "spooler_max_tries",
-    "locks",
-    "queue",
-    "queue_blocksize",
-    "signal_queue",
-    "message_queue",
-    "max_header_size",
-    "max_headers",
-    "max_body",
-    "max_connections",
-    "max_concurrent_requests",
-    "max_websocket_message",
-    "max_requests",
-    "max_requests_delta",
-    "reload_on_rss",
-)
+_MODES = ("chmod_socket", "umask")  # whole numbers that are written in octal
 # 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
-_PINGS = ("websocket_ping_interval", "websocket_ping_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
 _HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri", "cron_harakiri")
-_STOPS = ("mercy", "drain_delay", "stop_streams")
-_OTHERS = ("max_worker_lifetime", "import_timeout", "alarm_freq", "queue_store_sync")
-_SECONDS = (*_HARAKIRIS, *_STOPS, *_TIMEOUTS, *_PINGS, *_PAUSES, *_OTHERS)
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
-_FLAGS = (
-    "chain_reload",
-    "cancel_on_disconnect",
-    "catch_exceptions",
-    "compat",
-    "disable_logging",
-    "early_hints",
-    "lazy_apps",
-    "manage_script_name",
-    "reload",
-    "spooler_cheap",
-    "spooler_fsync",
-    "websocket_deflate",
-)
 
 
 def all_of(errors: Sequence[ConfigError]) -> ConfigError:
@@ -116,26 +80,30 @@ def impossible_values(config: Config, choices: Mapping[str, Sequence[str]]) -> I
         if getattr(config, name) not in allowed:
             names = " or ".join(repr(choice) for choice in allowed)
             yield ConfigError(f"{name}={getattr(config, name)!r} does not exist", f"use {names}")
-    yield from _out_of_range({name: getattr(config, name) for name in (*_INTEGERS, *_SECONDS) if name not in wrong})
+    numbers = {name: value for name, kind, value in _simple_values(config) if kind != "bool" and name not in wrong}
+    yield from _out_of_range(cast("Mapping[str, float]", numbers))
     yield from _wrong_mode(config.chmod_socket)
     yield from _wrong_timezone(config.timezone)
 
 
+def _simple_values(config: Config) -> Iterator[tuple[str, str, object]]:
+    """Name, type and value of the options that are numbers or flags, without those that are None and may be."""
+    for field in dataclasses.fields(config):
+        kind, _, optional = str(field.type).partition(" | ")
+        value = getattr(config, field.name)
+        is_simple = kind in ("int", "float", "bool") and optional in ("", "None") and field.name not in _MODES
+        if is_simple and (value is not None or not optional):
+            yield field.name, kind, value
+
+
 def _wrong_types(config: Config) -> Iterator[tuple[str, ConfigError]]:
-    for name in _INTEGERS:
-        if name == "threads" and config.threads is None:
-            continue
-        if type(value := getattr(config, name)) is not int:  # a bool is an int to Python, and a mistake here
+    for name, kind, value in _simple_values(config):
+        if kind == "int" and type(value) is not int:  # a bool is an int to Python, and a mistake here
             yield name, ConfigError(f"{name}={value!r} is not a whole number", f"write {name}=1, for example")
-    for name in _SECONDS:
-        value = getattr(config, name)
-        if name == "stop_streams" and value is None:
-            continue
-        if type(value) not in (int, float) or math.isnan(value):
+        elif kind == "float" and (not isinstance(value, int | float) or isinstance(value, bool) or math.isnan(value)):
             remedy = f"write {name}=30 or {name}=0.5, for example"
             yield name, ConfigError(f"{name}={value!r} is not a number of seconds", remedy)
-    for name in _FLAGS:
-        if type(value := getattr(config, name)) is not bool:
+        elif kind == "bool" and type(value) is not bool:
             yield name, ConfigError(f"{name}={value!r} is neither True nor False", f"write {name}=True or leave it out")
     mules = config.mules
     if type(mules) is not int and not isinstance(mules, Mules):
@@ -145,11 +113,9 @@ def _wrong_types(config: Config) -> Iterator[tuple[str, ConfigError]]:
         yield "mules", ConfigError(f"mules={mules} is too small", "use 0 or more")
 
 
-def _out_of_range(values: Mapping[str, float | None]) -> Iterator[ConfigError]:
+def _out_of_range(values: Mapping[str, float]) -> Iterator[ConfigError]:
     for name, value in values.items():
         smallest, remedy = _SMALLEST.get(name, (-math.inf, ""))
-        if value is None:
-            continue
         if value < smallest:
             yield ConfigError(f"{name}={value} is too small", remedy)
         elif name in (*_RECYCLING, "max_requests_delta") and not 0 <= value < math.inf:
@@ -192,22 +158,25 @@ def _wrong_timezone(key: object) -> Iterator[ConfigError]:
 
 def contradictions(config: Config) -> Iterator[ConfigError]:
     """Values that contradict each other, or have no effect without another one."""
-    for address in config.addresses:
-        if address in config.uwsgi_addresses and not takes_a_free_port(address):
-            yield ConfigError(f"http and socket both name {address}", "give each protocol its own address")
     secure = tuple(tls.where for tls in config.tls)
-    for address in secure:
-        if address in config.addresses + config.uwsgi_addresses and not takes_a_free_port(address):
-            yield ConfigError(f"https and another option both name {address}", "give each protocol its own address")
+    named = {
+        "http": config.addresses,
+        "https": secure,
+        "socket": config.uwsgi_addresses,
+        "stats": config.stats_addresses,
+    }
+    owners: dict[Address, str] = {}
+    for option, addresses in named.items():
+        for address in addresses:
+            owner = owners.setdefault(address, option)
+            if owner != option and not takes_a_free_port(address):
+                yield ConfigError(f"{owner} and {option} both name {address}", "give each its own address")
     if config.placement == "process" and any(tls.context is not None for tls in config.tls):
         yield ConfigError(
             "https has a context= of your own, which cannot be passed on to processes",
             "name files, as in certificate='cert.pem', or leave placement out",
         )
-    if config.chmod_socket is not None and not any(
-        a.kind == "unix" and not a.path.startswith("@")
-        for a in config.addresses + config.uwsgi_addresses + secure + config.stats_addresses
-    ):
+    if config.chmod_socket is not None and not any(a.kind == "unix" and not a.path.startswith("@") for a in owners):
         yield ConfigError(
             "chmod_socket is set, but neither http nor socket names a unix socket file",
             "add one, as in http='/run/app.sock', or leave chmod_socket out",

@@ -493,12 +493,12 @@ class Config:
     # A request that calls `uwsgi.log_this_request()` is logged all the same.
     disable_logging: bool = False
 
-    # Format of the lines of the access log, as in "%(addr) %(method) %(uri) %(status) %(msecs)"; None is the usual one.
-    # `%(name)` is one of uWSGI's variables, `%(var.NAME)` one of the WSGI environ, and any other name a log variable,
-    # which the application sets with `uwsgi.set_logvar`. What has no value is shown as `-`. Of uWSGI's variables there
-    # are addr, cl, core, ctime, epoch, host, ltime, method, micros, modifier1, modifier2, msecs, pid, proto, referer,
-    # rsize, secs, size, status, time, tmicros, tmsecs, uagent, uri, user and wid. `size` is that of the body, as
-    # `rsize`; in uWSGI it includes the head.
+    # Format of the lines of the access log, as in "%(addr) %(method) %(uri) %(status) %(msecs)"; None is the usual one,
+    # and "uwsgi" the one of uWSGI. `%(name)` is one of uWSGI's variables, `%(var.NAME)` one of the WSGI environ,
+    # `%(metric.NAME)` a metric, and any other name a log variable, which the application sets with `uwsgi.set_logvar`.
+    # What has no value is shown as `-`. uWSGI's variables are addr, cl, core, ctime, epoch, ftime, headers, host,
+    # hsize, ioerr, ltime, method, micros, modifier1, modifier2, msecs, pid, pktsize, proto, referer, rerr, rsize, rss,
+    # rssM, secs, size, status, switches, time, tmicros, tmsecs, uagent, uri, user, vars, vsz, vszM, werr and wid.
     log_format: str | None = None
 
     def __post_init__(self) -> None:

@@ -19,7 +19,6 @@ _INSTEAD = {
     **dict.fromkeys(("numproc", "buffer_size", "has_threads", "queue_size"), "read it from uwsgi.opt"),
     "log": "use Python's logging",
     "micros": "use time.time_ns() // 1000",
-    **dict.fromkeys(("stop",), "send SIGTERM to uwsgi.masterpid(), or call Runtime.stop()"),
     **dict.fromkeys(("ready", "accepting", "started_on", "is_a_reload", "request_id"), _NOT_HERE),
     **dict.fromkeys(("unbit", "magic_table", "embedded_data", "extract", "parsefile", "cl"), _NOT_HERE),
     "applications": "a server has one application",

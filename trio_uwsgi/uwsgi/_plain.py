@@ -1,7 +1,7 @@
 """The functions of the API that wait, for synchronous code. Those of caches are in `_plain_caches.py`.
 
 Most wait for their async function with `wait` of `_waiting.py`. What needs only a file does not: the spooler's
-functions read and write in the calling thread, also on Trio's own one without greenback, where they block the process.
+functions read and write in the calling thread, or for a view on Trio's own one in another.
 """
 
 from __future__ import annotations

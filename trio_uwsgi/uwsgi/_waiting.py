@@ -3,21 +3,19 @@
 Where the code runs decides how it waits:
 
 - in a thread that Trio started (handlers, WSGI in threads, programs, jobs): with `trio.from_thread`;
-- on Trio's own thread (inline WSGI): with greenback; without it, it cannot wait;
+- on Trio's own thread (inline WSGI): with greenback, to whose portal the task of the requests is bound;
 - in a thread that the application started: in the task that its member gives it (`_units/app_threads.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
+import greenback
 import trio
 
-from trio_uwsgi._apps.loop_detection import is_sync_code
-from trio_uwsgi._apps.wsgi_inline_exchange import greenback
 from trio_uwsgi._units.app_threads import app_thread, is_trios_thread
 from trio_uwsgi.errors import CannotWait, NotServing
 
@@ -30,8 +28,8 @@ Ts = TypeVarTuple("Ts")
 def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """Await `func(*args)` in synchronous code, and return its result.
 
-    In a member this works in every thread. On Trio's own thread it needs greenback; meanwhile other code of the member
-    runs, except other requests. In a thread that the application started, the call belongs to the first worker of this
+    In a member this works in every thread. While a view waits on Trio's own thread, other code of the member runs,
+    except other requests. In a thread that the application started, the call belongs to the first worker of this
     process, and ends with it.
 
     Args:
@@ -40,7 +38,8 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     Returns:
         What the function returned.
     Raises:
-        CannotWait: the code runs on Trio's own thread, without greenback; or code there waits for the calling thread.
+        CannotWait: an async function calls this, or what it calls; or code on Trio's own thread waits for the calling
+            thread.
         NotServing: a thread that the application started makes the call where no member runs, or its member stops
             before the call has ended.
     Checkpoint: always, as the function does.
@@ -58,10 +57,9 @@ def wait(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 def wait_as(what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     """As `wait`, for a call that error texts call `what`."""
     if trio.lowlevel.in_trio_run():
-        if not _has_portal():
-            raise _cannot(what, is_sync_code(sys._getframe(1)))
-        value: T = greenback.await_(_awaited(func, *args))
-        return value
+        if not greenback.has_portal():
+            raise CannotWait(what, "await the async function itself, or call this in a thread")
+        return greenback.await_(_awaited(func, *args))
     if is_trios_thread():
         return trio.from_thread.run(func, *args)
     thread = app_thread()
@@ -73,28 +71,17 @@ def wait_as(what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
 def off_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call a function that blocks for some milliseconds, as for a disk, in a thread: this one, or another.
 
-    Trio's own thread calls it itself only where it cannot wait for another, without greenback.
+    Trio's own thread calls it itself only for an async function, which cannot wait for another here.
     """
     if trio.lowlevel.in_trio_run():
-        if not _has_portal():
+        if not greenback.has_portal():
             return func(*args)
-        value: T = greenback.await_(trio.to_thread.run_sync(func, *args))
-        return value
+        return greenback.await_(trio.to_thread.run_sync(func, *args))
     with contextlib.suppress(RuntimeError):  # a thread that the application started
         trio.from_thread.check_cancelled()
     return func(*args)
 
 
-def _has_portal() -> bool:
-    return greenback is not None and trio.lowlevel.in_trio_task() and bool(greenback.has_portal())
-
-
 async def _awaited(func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     # Called here, below greenback, where the functions of `uwsgi` can be called.
     return await func(*args)
-
-
-def _cannot(what: str, is_view: bool) -> CannotWait:
-    if is_view:
-        return CannotWait(what, "install greenback (trio-uwsgi[greenback]), or set threads=1 or more (--threads 1)")
-    return CannotWait(what, "await the async function itself, or call this in a thread")
