@@ -76,6 +76,7 @@ class RollingRestart:
         self._waiting = trio.CancelScope()  # for replacements to start
         self._since = math.inf  # when this wait began
         self.on_reloading: Callable[[bool], None] = lambda begun: None  # True: a reload begins; False: it is over
+        self.on_reloaded: Callable[[], None] = lambda: None  # all members have the new code
         master.on_replace_me = self.replace
         master.on_reload = self.reload
 
@@ -166,6 +167,7 @@ class RollingRestart:
         for supervisor in missed + later:
             await self._replace_next(supervisor, generation)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
+        self.on_reloaded()
 
     async def _start_generation(self, first: Sequence[Supervisor]) -> Generation | None:
         """Import the new code, start a replacement for each of these, and adopt the new declarations; None if that
