@@ -16,6 +16,7 @@ from trio_uwsgi._runtime.runtime import Runtime as Runtime
 from trio_uwsgi._units.loggers import contain_failures
 from trio_uwsgi.config import Address as Address
 from trio_uwsgi.config import Config as Config
+from trio_uwsgi.config.daemons import Daemon as Daemon
 from trio_uwsgi.config.metrics import Metric as Metric
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
@@ -28,6 +29,7 @@ __all__ = [
     "Address",
     "Cache",
     "Config",
+    "Daemon",
     "Metric",
     "Mules",
     "Registry",

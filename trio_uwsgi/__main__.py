@@ -1,6 +1,7 @@
 """The command line: `trio-uwsgi APP [options]`, or `python -m trio_uwsgi APP [options]`.
 
-`trio-uwsgi spool` is a separate command, in `_spool/command.py`, and `trio-uwsgi check` in `_program/check_command.py`.
+`trio-uwsgi spool` is a separate command, in `_spool/command.py`, and so are `trio-uwsgi check` and `trio-uwsgi --stop
+PIDFILE` in `_program/check_command.py` and `_program/pidfile_command.py`.
 A command line of uWSGI, after `trio-uwsgi uwsgi` or one that names a configuration file, is translated first.
 
 The words are parsed in `_program/command_line.py`, and `Config` validates the values. This module serves, and turns a
@@ -12,7 +13,8 @@ SIGQUIT, or a second SIGINT or SIGTERM, stopped the server immediately. SIGINT o
 for example during an import, exits with 0 at once. The code is the same where the interpreter's own shutdown has to be
 cut short. `trio-uwsgi spool`: 0 when all was done; 1 when a job was not found or could not be changed; 2 for invalid
 options and for a path that is not a directory. `trio-uwsgi check`: 0 when the server would start, 1 when it would not,
-2 for a configuration that cannot be read.
+2 for a configuration that cannot be read. `trio-uwsgi --stop` and the like: 0 when the server was signalled, 1 when it
+does not run.
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ from trio_uwsgi._program.config_sources import (
     together,
 )
 from trio_uwsgi._program.module_config import config_in, config_read_elsewhere, may_have_config
+from trio_uwsgi._program.pidfile_command import asked as pidfile_command_in
+from trio_uwsgi._program.pidfile_command import main as signal_server
 from trio_uwsgi._program.process_one import prepare_command
 from trio_uwsgi._program.process_setup import log_to, set_up_process
 from trio_uwsgi._program.program import install_stop_handlers
@@ -112,6 +116,8 @@ def _run(words: Sequence[str], serve: Callable[..., Any], *, own_process: bool) 
         return spool_command(words[1:])
     if words and words[0] == "check":
         return check_command(words[1:])
+    if pidfile_command := pidfile_command_in(words):
+        return signal_server(*pidfile_command)
     if words and words[0] == "print-path":
         print(os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin"))
         return 0
@@ -239,10 +245,11 @@ class _Invocation:
     @property
     def _is_imported_elsewhere(self) -> bool:
         """Do processes import the application (here it would only take memory), or `serve`, as the user that it runs
-        as?
+        as, and after its hooks?
         """
         given = self._fields
-        return given.get("placement") == "process" or given.get("uid") is not None or given.get("gid") is not None
+        another_user = given.get("uid") is not None or given.get("gid") is not None
+        return given.get("placement") == "process" or another_user or bool(given.get("hooks"))
 
     @property
     def _facts(self) -> Facts | None:

@@ -33,7 +33,8 @@ from trio_uwsgi._process.launcher import Launcher
 from trio_uwsgi._process.member_plan import MemberPlan
 from trio_uwsgi._process.patched_modules import undo_import_changes
 from trio_uwsgi._program.app_import import IMPORTED, in_time, load_where_signals_are_obeyed
-from trio_uwsgi._program.process_setup import FinishSetup, finish_process_setup, refuse_process_options, set_up_process
+from trio_uwsgi._program.hooks import Hooks
+from trio_uwsgi._program.process_setup import FinishSetup, finish_with_hooks, refuse_process_options, set_up_process
 from trio_uwsgi._program.program import plain_start_errors, run_standalone
 from trio_uwsgi._program.systemd import take_sockets, warn_of_unused
 from trio_uwsgi._runtime.configured import environment_of, settings_of
@@ -53,6 +54,7 @@ from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi.compat.facts import Facts
 from trio_uwsgi.compat.importing import entered_with
 from trio_uwsgi.config import Config
+from trio_uwsgi.config.hooks import Hook
 from trio_uwsgi.config.sources import can_match
 from trio_uwsgi.errors import ConfigError
 
@@ -116,9 +118,10 @@ async def serve(
     if task_status is trio.TASK_STATUS_IGNORED:
         set_up_process(config.process_options)
         config = _with_passed_sockets(config)
-        finish_setup = partial(finish_process_setup, config.process_options)
+        hooks = Hooks([Hook.parse(text) for text in config.hooks])
+        finish_setup = partial(finish_with_hooks, config.process_options, hooks)
         run = partial(_serve_in, environment, app, config, registry or uwsgi.registry, finish_setup=finish_setup)
-        await run_standalone(run, config, _folders(app) if config.reload else [])
+        await run_standalone(run, config, _folders(app) if config.reload else [], hooks)
     else:
         await _serve_in(environment, app, config, registry or uwsgi.registry, task_status=_StatusOfRuntime(task_status))
 
@@ -229,7 +232,7 @@ async def _listening(
             listeners += await enter(open_listeners([tls.where], options, tls=ServerTls.of(tls)))
         listeners += await enter(open_listeners(config.uwsgi_addresses, options, "uwsgi"))
         stats = await enter(open_listeners(config.stats_addresses, options))
-        with contextlib.nullcontext() if finish_setup is None else finish_setup([*listeners, *stats]):
+        async with contextlib.nullcontext() if finish_setup is None else finish_setup([*listeners, *stats]):
             yield listeners, stats
 
 

@@ -79,7 +79,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"mule": "2"}, "mule='2' is a number, not a script; write mules=2"),
     ({"master_fifo": ""}, "master_fifo='' is not a path"),
     ({"touch_reload": [""]}, "touch_reload has '' in it"),
-    ({"attach_daemon": ["x", " "]}, "attach_daemon=['x', ' '] is not a command; write attach_daemon='celery"),
+    ({"attach_daemon": ["x", " "]}, "attach_daemon=' ' is not a command; write attach_daemon='celery"),
     ({"attach_daemon": 3}, "attach_daemon=3 is not a command"),
     ({"disable_logging": "yes"}, "disable_logging='yes' is neither True nor False"),
     ({"interface": "wsgy"}, "use 'auto' or 'wsgi' or 'asgi'"),

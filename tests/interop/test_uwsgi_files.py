@@ -20,7 +20,7 @@ from trio_uwsgi._protocol.packet import encode_packet, encode_vars
 pytestmark = pytest.mark.real
 
 FILES = Path(__file__).parents[1] / "fixtures" / "uwsgi_ini"
-REFUSED = ("celery", "daemonized", "emperor", "gevent", "hooks", "nginx_replacement")
+REFUSED = ("daemonized", "emperor", "gevent", "hooks", "nginx_replacement")
 SERVED = sorted({path.stem for path in FILES.glob("*.ini")} - {*REFUSED, "base"})
 OURS = [sys.executable, "-m", "trio_uwsgi"]
 # What this uWSGI, a wheel, has not, or does at the cost of the test: plugins as files, threads of statistics.
@@ -167,4 +167,6 @@ def test_both_read_the_same(name: str, tmp_path: Path) -> None:
     shown = text.partition(";uWSGI instance configuration\n[uwsgi]\n")[2].partition("\n;end of configuration")[0]
     pairs = [tuple(line.split(" = ", 1)) for line in shown.replace("x-plugins", "plugins").splitlines()]
     assert [("show-config", "true"), ("no-server", "true")] == pairs[-2:], text
+    # uWSGI has cut the value of cron2 into two by then.
+    ours = [(option, value.partition(" ")[0] if option == "cron2" else value) for option, value in ours]
     assert ours == pairs[:-2]

@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
+@all_placements
+async def test_timers_of_the_configuration(
+    placement: Placement, autojump_clock: MockClock, uwsgi_registry: Registry
+) -> None:
+    """They raise their signal at intervals, from the start on; one without a handler is counted."""
+
+    @uwsgi_registry.signal_handler(17)
+    async def tick(signum: int) -> None: ...
+
+    config = Config(placement=placement, timer=["17 2", "18 3"])
+    async with open_runtime(None, config, registry=uwsgi_registry) as runtime:
+        await trio.sleep(6.5)
+        assert [2, 4, 6] == runtime.log.times("signal 17")
+        assert 2 == runtime.statistics().signals.unregistered
+
+
 @pytest.mark.parametrize("placement", ["task", "memory"])
 async def test_timers_added_by_a_handler_keep_their_phase(
     placement: str, autojump_clock: MockClock, uwsgi_registry: Registry

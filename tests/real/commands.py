@@ -66,7 +66,7 @@ def running(
     ) as process:
         command = Command(process)
         try:
-            command.read("in processes of process")
+            command.read("s of process")
             found = re.search(r"http on ([\d.]+):(\d+)", command.said)
             assert found is not None
             command.address = found[1], int(found[2])

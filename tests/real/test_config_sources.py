@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.test_uwsgi_files import Given
-from trio_uwsgi import Cache, Metric, Mules
+from trio_uwsgi import Cache, Daemon, Metric, Mules
 from trio_uwsgi import __main__ as command
 from trio_uwsgi._program.config_sources import from_environment, from_file
 from trio_uwsgi.errors import ConfigError
@@ -39,6 +39,7 @@ def test_a_table_of_pyproject_is_read(folder: Path) -> None:
     (folder / "pyproject.toml").write_text(
         '[tool.trio_uwsgi]\napp = "shop:app"\nhttp = ["127.0.0.1:0"]\nstatic-map = {"/s" = "x"}\nharakiri = 3\n'
         'caches = [{name = "a", items = 4}, "name=b,items=5"]\nmetrics = ["orders"]\n'
+        'attach-daemon = ["worker", {command = "beat", pidfile = "beat.pid"}]\ncron = "0 3 * * * tidy"\n'
         'mules = {min = 1, max = 2}\nlog-level = "error"\nprocesses = 2\n'
     )
     given = served()
@@ -48,6 +49,8 @@ def test_a_table_of_pyproject_is_read(folder: Path) -> None:
     assert (Metric("orders"),) == tuple(config.metrics)
     assert (Mules(min=1, max=2), {"/s": "x"}, 3) == (config.mules, config.static_map, config.harakiri)
     assert (2, "process") == (config.workers, config.placement)
+    assert (Daemon("worker"), Daemon("beat", pidfile="beat.pid")) == config.daemons
+    assert ("0 3 * * * tidy",) == config.cron
 
 
 def test_later_sources_win(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

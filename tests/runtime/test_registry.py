@@ -10,11 +10,11 @@ import pytest
 
 from trio_uwsgi._runtime.declarations import declared, describe
 from trio_uwsgi._runtime.registry import Registry
-from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
 from trio_uwsgi._signals.handlers import Signal, check_signum
 from trio_uwsgi._signals.targets import Headcount, parse_target
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._signals.timer_specs import cron_spec, rule_from_values, rule_values
+from trio_uwsgi.config.cron import CronSpec, CrontabSpec
 from trio_uwsgi.errors import RegistrationError
 
 pytestmark = pytest.mark.pure

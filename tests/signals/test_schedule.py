@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
 from trio_uwsgi._signals.schedule import QUEUE_LIMIT, Again, Cron, Every, Rule, Schedule, Timer
+from trio_uwsgi.config.cron import CronSpec, CrontabSpec
 from trio_uwsgi.errors import RegistrationError
 
 pytestmark = pytest.mark.pure

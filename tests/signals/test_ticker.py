@@ -16,12 +16,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_uwsgi._link.frames import AddTimer, CancelTimer, Frame
 from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._runtime.registry import Registry
-from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import MemberTimers, Ticker, WallClock, time_of_day
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi._units.unit import Member
+from trio_uwsgi.config.cron import CronSpec, CrontabSpec
 
 EPOCH = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC).timestamp()
 

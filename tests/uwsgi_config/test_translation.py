@@ -62,6 +62,15 @@ def words_of(text: str, *, compat: bool = False) -> str:
         ("cache = 30", "--cache2 name=default,items=30"),
         ("spooler-frequency = 3", ""),
         ("spooler-frequency = 3\nspooler = d", "--spooler-frequency 3 --spooler d"),
+        ("attach-control-daemon = a, b\\c", "--attach-daemon2 'cmd=a\\, b\\\\c,control=1'"),
+        ("smart-attach-daemon2 = /p a b", "--smart-attach-daemon '/p a b'"),
+        ("cron = 1 2 3 4 5 a b", "--cron '1 2 3 4 5 a b'"),
+        ("cron2 = minute=5 a", "--cron 'minute=5 a'"),
+        ("unique-cron = 1 2 3 4 -1 a b", "--cron 'minute=1,hour=2,day=3,month=4,week=-1,unique=1 a b'"),
+        ("unique-cron = often", "--cron often"),
+        ("exec-asap = a b", "--hook 'asap exec:a b'"),
+        ("hook-in-jail = cd:/x\nhook-accepting1 = print:x", "--hook 'as-root cd:/x' --hook 'master-start print:x'"),
+        ("timer = 1 2\nrbtimer = 3 4", "--timer '1 2' --timer '3 4'"),
         ("mercy = 9\nchain-reload = true\nspooler-no-fsync = off", "--mercy 9 --chain-reload"),
         ("plugins = python3, http", ""),
         ("protocol = uwsgi", ""),
@@ -89,7 +98,7 @@ def test_workers_are_processes() -> None:
         ("shared-socket = :1\nhttps = =1,a,b", "there is no such shared-socket; name the address"),
         ("chown-socket = www", "refused uwsgi.ini:2: chown-socket = www: write uid and gid"),
         ("mount = x", "refused uwsgi.ini:2: mount = x: write mount = /prefix=module:callable"),
-        ("exec-asap = ls", "run it around the server"),
+        ("hook-as-emperor = ls", "run it around the server"),
         ("vassals-include = x", "run one server for each file"),
         ("tcp-fast-open-client", "it is not supported"),
         ("procesess = 3", "unknown uwsgi.ini:2: procesess = 3: there is no such option; did you mean processes?"),
@@ -108,10 +117,21 @@ def test_values_that_cannot_be_read_are_told_with_the_line() -> None:
     found = with_impossible_values(translation("module = a\nharakiri = soon\nthreads = 2"))
     assert ["uwsgi.ini:3: harakiri = soon: --harakiri: 'soon' is not a number of seconds"] == mistakes(found)
     assert ["--threads 0 is too small; use 1 or more"] == mistakes(translation("module = a\nthreads = 0"))
-    assert translation("mount = x").app is None
+    assert () == translation("mount = x").application
     assert ["no application; write module = package.module:callable, or wsgi-file = path/to/file.py"] == mistakes(
         translation("threads = 1")
     )
+
+
+def test_refused_options_and_contradictions_are_told_together() -> None:
+    """One run tells all; but nothing about an option that is refused, which counts as not given."""
+    found = with_impossible_values(translation("module = a\nemperor = x\nprocesses = many\nlazy-apps\nthreads = 0"))
+    first, second, *others = mistakes(found)
+    assert first.startswith("uwsgi.ini:3: emperor = x: ")
+    assert second.startswith("uwsgi.ini:4: processes = many: ")
+    assert ["--threads 0 is too small; use 1 or more"] == others
+    found = with_impossible_values(translation("module = a\nmercy = soon\nstop-streams = 40"))
+    assert 1 == len(mistakes(found))
 
 
 def test_the_options_that_the_application_sees() -> None:
@@ -167,6 +187,8 @@ def test_the_table_knows_each_name_once() -> None:
     assert sorted(set(names)) == sorted(names)
     others = "asyncio cap drop-capabilities external-spooler greenlet http-to-https https https2 https-export-cert "
     others += "https-socket spooler-cheap static-check-docroot websockets ssl-sessions-use-cache sni sni-dir "
+    others += "legion-cron cron-legion unique-legion-cron unique-cron-legion legion-attach-daemon "
+    others += "legion-smart-attach-daemon legion-smart-attach-daemon2 "
     others += "legion legion-mcast legion-node legion-lord legion-unlord legion-setup"
     assert {*others.split()} == {*names} - NAMES
     assert set() == {*names} & (INCLUDES | LOGIC | PLACEHOLDERS)

@@ -6,17 +6,22 @@ configuration cannot be read.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from trio_uwsgi._program.command_hints import in_options
 from trio_uwsgi._program.command_line import UsageError, fields_of, parse
 from trio_uwsgi._program.uwsgi_files import translated
-from trio_uwsgi._uwsgi_config.translation import Explained, Translation
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trio_uwsgi._uwsgi_config.translation import Explained, Translation
 
 __all__ = ["main", "mistakes", "with_impossible_values"]
 
@@ -83,7 +88,7 @@ def _form(argv: Sequence[str]) -> tuple[str, list[str]]:
 
 def with_impossible_values(translation: Translation) -> Translation:
     """The same, in which options whose values cannot be parsed are refused."""
-    return Translation(tuple(map(_tried, translation.lines)), translation.app, translation.words)
+    return dataclasses.replace(translation, lines=tuple(map(_tried, translation.lines)))
 
 
 def _tried(line: Explained) -> Explained:
@@ -99,17 +104,25 @@ def _tried(line: Explained) -> Explained:
 def mistakes(translation: Translation) -> list[str]:
     """What keeps the server from starting, a line for each."""
     found = [_mistake(line) for line in translation.wrong]
-    if translation.app is None:
+    if not translation.application:
         found.append("no application; write module = package.module:callable, or wsgi-file = path/to/file.py")
-    if found:
-        return found
+    return found + [line for line in _contradictions(translation) if not _is_about(line, translation.wrong)]
+
+
+def _contradictions(translation: Translation) -> list[str]:
+    """What is wrong with the options together, without those that are refused."""
     try:
-        Config(**fields_of(parse(translation.words)))
+        Config(**fields_of(parse(translation.words, needs_app=False)))
     except UsageError as error:
         return list(error.lines)
     except ConfigError as error:
         return [in_options(line) for line in str(error).splitlines()]
     return []
+
+
+def _is_about(mistake: str, lines: Iterable[Explained]) -> bool:
+    """Does it name an option of these lines, which counts as not given?"""
+    return any(re.search(rf"--{re.escape(line.setting.name)}(?![-\w])", mistake) for line in lines)
 
 
 def _mistake(line: Explained) -> str:

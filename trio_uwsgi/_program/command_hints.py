@@ -71,7 +71,7 @@ FOREIGN_OPTIONS = {
     **dict.fromkeys(("server-header", "no-server-header", "date-header", "no-date-header", "header"), "leave it out"),
 }
 
-_FIELDS = {option.field: flag_of(option) for option in OPTIONS}
+_FIELDS = {option.field: flag_of(option) for option in reversed(OPTIONS)}  # of several, the first
 _SWITCHES = {option.field for option in OPTIONS if option.metavar is None}
 _ANY = "|".join(sorted(_FIELDS, key=len, reverse=True))
 _LONG = "|".join(sorted((name for name in _FIELDS if "_" in name), key=len, reverse=True))

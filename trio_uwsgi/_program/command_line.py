@@ -176,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="trio-uwsgi",
         usage="trio-uwsgi APP [options]\n       trio-uwsgi --ini FILE [options of uWSGI]\n"
         "       trio-uwsgi check [--format text|json] FILE\n"
+        "       trio-uwsgi --stop|--reload|--pause PIDFILE\n"
         "       trio-uwsgi spool ls|show|retry|purge DIR [options]",
         description="Serve a WSGI or ASGI application, with signals, timers, cron, mules and time limits, on Trio.",
         epilog="Option names are uWSGI's. SIGINT and SIGTERM stop gracefully; a second one stops immediately, as does "

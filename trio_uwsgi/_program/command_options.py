@@ -1,16 +1,20 @@
 """The options of the command line: one row for each field of `Config`.
 
-A row says how the option's value is parsed and what `--help` prints. The parser is in `command_line.py`.
+A row (`option_row.py`) says how the option's value is parsed and what `--help` prints. The parser is in
+`command_line.py`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from typing import get_args
 
+from trio_uwsgi._program.companion_options import COMPANION_OPTIONS
+from trio_uwsgi._program.option_row import Option
+from trio_uwsgi._program.option_row import flag_of as flag_of
 from trio_uwsgi._program.option_values import (
     area,
+    checked,
     expiry,
     farm,
     joined,
@@ -25,34 +29,13 @@ from trio_uwsgi._program.option_values import (
     whole,
     words,
 )
+from trio_uwsgi.config.clock import SignalTimer
 from trio_uwsgi.config.config import Interface, Lifespan
 from trio_uwsgi.config.metrics import Metric
 from trio_uwsgi.config.options import Cache, Mules
 from trio_uwsgi.config.tls import Tls
 
 __all__ = ["OPTIONS", "Option", "flag_of"]
-
-
-class Option(NamedTuple):
-    """How one field of `Config` is written on the command line. `metavar` is None for a switch.
-
-    `collect` builds the field's value from all values of a repeatable option. `flag` is the option's name where it
-    differs from the field's.
-    """
-
-    field: str
-    group: str
-    metavar: str | None
-    read: Callable[[str], object]
-    help: str
-    aliases: tuple[str, ...] = ()
-    collect: Callable[[list[Any]], object] | None = None
-    flag: str = ""
-
-
-def flag_of(option: Option) -> str:
-    """The long name of an option."""
-    return option.flag or "--" + option.field.replace("_", "-")
 
 
 OPTIONS = (
@@ -219,6 +202,15 @@ OPTIONS = (
         list,
     ),
     Option("farms", "members", "NAME:N,...", farm, "name a group of mules; repeatable", (), dict, "--farm"),
+    Option(
+        "timer",
+        "members",
+        "'SIGNUM SEC'",
+        checked(SignalTimer.parse),
+        "raise this signal every SEC seconds; repeatable",
+        ("--signal-timer",),
+        list,
+    ),
     Option("signal_queue", "members", "N", whole, "signals that may be queued per member"),
     Option("message_queue", "members", "N", whole, "messages that may be queued per mule"),
     Option(
@@ -255,15 +247,7 @@ OPTIONS = (
         "env", "process", "NAME=VALUE", pair("=", "NAME=VALUE"), "set an environment variable; repeatable", (), dict
     ),
     Option("pidfile", "process", "FILE", str, "write the pid of the master to this file"),
-    Option(
-        "attach_daemon",
-        "process",
-        "COMMAND",
-        str,
-        "run this program beside the server, and again when it ends; repeatable",
-        (),
-        list,
-    ),
+    *COMPANION_OPTIONS,
     Option("locks", "members", "N", whole, "highest user lock number"),
     Option("sharedarea", "members", "PAGES", area, "a shared area of this size, or size=BYTES; repeatable", (), list),
     Option(
@@ -336,6 +320,7 @@ OPTIONS = (
     Option("harakiri", "time", "SEC", seconds, "time limit of a request, signal handler or message; 0 is no limit"),
     Option("mule_harakiri", "time", "SEC", seconds, "the same limit in mules"),
     Option("spooler_harakiri", "time", "SEC", seconds, "the same limit for a job"),
+    Option("cron_harakiri", "time", "SEC", seconds, "the same limit for commands of --cron"),
     Option("mercy", "time", "SEC", seconds, "graceful shutdown timeout"),
     Option("drain_delay", "time", "SEC", seconds, "serve for SEC seconds after SIGTERM, and then begin the mercy"),
     Option(

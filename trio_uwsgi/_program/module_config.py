@@ -30,7 +30,7 @@ from trio_uwsgi._process.loader import find_module_of, import_module_of
 from trio_uwsgi._process.zygote_control import RemoteTraceback
 from trio_uwsgi._system.interpreter_exit import flush_output
 from trio_uwsgi._system.privileges import become, identity_of
-from trio_uwsgi.config import Address, Cache, Config, Metric, Mules, Tls
+from trio_uwsgi.config import Address, Cache, Config, Daemon, Metric, Mules, Tls
 from trio_uwsgi.errors import BootError, ConfigError
 
 __all__ = [
@@ -110,7 +110,7 @@ def _plain(value: object) -> object:
         return str(value)
     if isinstance(value, Tls):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(Tls)}
-    if isinstance(value, Cache | Metric | Mules):
+    if isinstance(value, Cache | Daemon | Metric | Mules):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
@@ -127,8 +127,8 @@ def from_plain(fields: Mapping[str, Any]) -> Config:
 
 
 def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of fields; caches, metrics, certificates and mules may be mappings, as tables of JSON and TOML are.
-    Caches and metrics may also be texts, as on the command line.
+    """The values of fields; caches, metrics, certificates, daemons and mules may be mappings, as tables of JSON and of
+    TOML are. Caches and metrics may also be texts, as on the command line.
 
     Raises:
         ConfigError: the values are invalid.
@@ -143,6 +143,9 @@ def values_from_plain(fields: Mapping[str, Any]) -> dict[str, Any]:
         found["metrics"] = [
             Metric.parse(metric) if isinstance(metric, str) else Metric(**metric) for metric in found["metrics"]
         ]
+    if isinstance(given := found.get("attach_daemon"), list | dict):
+        items = [given] if isinstance(given, dict) else given
+        found["attach_daemon"] = [Daemon(**item) if isinstance(item, dict) else item for item in items]
     if isinstance(found.get("https"), list):
         found["https"] = [Tls(**tls) if isinstance(tls, dict) else tls for tls in found["https"]]
     if isinstance(found.get("mules"), dict):

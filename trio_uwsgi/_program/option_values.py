@@ -11,6 +11,7 @@ from trio_uwsgi.errors import ConfigError
 
 __all__ = [
     "area",
+    "checked",
     "did_you_mean",
     "expiry",
     "farm",
@@ -99,6 +100,16 @@ def parsed(parse: Callable[[str], T]) -> Callable[[str], T]:
             return parse(text)
         except ConfigError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
+
+
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """As `parsed`, for fields that keep the text."""
+
+    def read(text: str) -> str:
+        parsed(parse)(text)
+        return text
 
     return read
 

@@ -10,11 +10,12 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["open_pidfile"]
+__all__ = ["held_pid", "open_pidfile"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -43,19 +44,46 @@ def open_pidfile(path: str) -> Iterator[None]:
         os.close(written)
 
 
+def held_pid(file: str) -> tuple[int, bool]:
+    """The pid in a pidfile, and whether the server that wrote it runs.
+
+    Raises:
+        ConfigError: it cannot be read, or has no pid.
+    """
+    try:
+        text, held = _look_at(file)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the pidfile {file}: {error.strerror}",
+            "name the file of the option pidfile of a running server",
+        ) from None
+    if not re.fullmatch(r"[1-9][0-9]{0,9}", text):
+        raise ConfigError(f"{file} is no pidfile: there is no pid in it", "name the file of the option pidfile")
+    return int(text), held
+
+
+def _look_at(file: str) -> tuple[str, bool]:
+    """What is written there, and whether it is locked."""
+    # O_NONBLOCK: the open must not wait for a writer if it is a fifo.
+    found = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        text = os.read(found, 20).decode("ascii", "replace").strip()
+        try:
+            fcntl.flock(found, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return text, True
+        return text, False
+    finally:
+        os.close(found)
+
+
 def _refuse_held(file: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        # O_NONBLOCK: the open must not wait for a writer if it is a fifo.
-        former = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            fcntl.flock(former, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.read(former, 20).decode("ascii", "replace").strip()
+        pid, held = _look_at(file)
+        if held:
             raise ConfigError(
                 f"the pidfile {file} belongs to running process {pid}", "stop that first, or use another file"
-            ) from None
-        finally:
-            os.close(former)
+            )
 
 
 def _write(file: str) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_uwsgi._program.pidfile import open_pidfile
@@ -19,14 +19,22 @@ from trio_uwsgi.errors import BootError, ConfigError
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.listeners import Listener
+    from trio_uwsgi._program.hooks import Hooks
     from trio_uwsgi.config.options import ProcessOptions
 
-__all__ = ["FinishSetup", "finish_process_setup", "log_to", "refuse_process_options", "set_up_process"]
+__all__ = [
+    "FinishSetup",
+    "finish_process_setup",
+    "finish_with_hooks",
+    "log_to",
+    "refuse_process_options",
+    "set_up_process",
+]
 
 # Files that the other user needs for starting members and importing modules; checked once, for one clear error.
 _PROGRAM = ((sys.executable, os.X_OK), (__file__, os.R_OK))
 
-FinishSetup: TypeAlias = Callable[[Sequence["Listener"]], AbstractContextManager[None]]
+FinishSetup: TypeAlias = Callable[[Sequence["Listener"]], AbstractAsyncContextManager[None]]
 
 
 def set_up_process(options: ProcessOptions) -> None:
@@ -93,4 +101,20 @@ def finish_process_setup(options: ProcessOptions, listeners: Sequence[Listener])
             for listener in listeners:
                 listener.give_to(identity.uid, identity.gid)
             become(identity)
+        yield
+
+
+@contextlib.asynccontextmanager
+async def finish_with_hooks(
+    options: ProcessOptions, hooks: Hooks, listeners: Sequence[Listener]
+) -> AsyncIterator[None]:
+    """As `finish_process_setup`, with the hooks before and after it.
+
+    Raises:
+        BootError: a hook failed.
+    """
+    await hooks.run("as-root")
+    with finish_process_setup(options, listeners):
+        await hooks.run("as-user")
+        await hooks.run("pre-app")
         yield

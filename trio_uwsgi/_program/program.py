@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import zoneinfo
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import FrameType
@@ -18,9 +19,11 @@ import trio
 from trio_uwsgi._process.forced_exit import bounded_end, end_now, failures_reported
 from trio_uwsgi._program.app_import import STOPS
 from trio_uwsgi._program.control import Control
-from trio_uwsgi._program.daemons import keep_running
+from trio_uwsgi._program.crons import Crons
+from trio_uwsgi._program.daemons import Daemons
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
+from trio_uwsgi._program.shell_command import open_lifeline
 from trio_uwsgi._program.systemd import Notifier
 from trio_uwsgi._system.interpreter_exit import flush_output, has_started, log_lingering, mark_started, mark_stopping
 from trio_uwsgi._system.privileges import identity_of
@@ -28,9 +31,11 @@ from trio_uwsgi._system.process_titles import with_title
 from trio_uwsgi._system.subreaper import reap_orphans
 from trio_uwsgi._units.journal import only_error
 from trio_uwsgi._units.log_handler import set_up_logging
+from trio_uwsgi.config.clock import CronCommand
 from trio_uwsgi.errors import BootError, UwsgiError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._program.hooks import Hooks
     from trio_uwsgi._runtime.tree import NurseryTree
     from trio_uwsgi.config import Config
 
@@ -42,13 +47,14 @@ logger = logging.getLogger("trio_uwsgi")
 Serve: TypeAlias = "Callable[..., Awaitable[None]]"
 
 
-async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -> None:
+async def run_standalone(serve: Serve, config: Config, sources: Sequence[str], hooks: Hooks) -> None:
     """Run a runtime as the main program: log to standard error if logging is not configured, and obey commands.
 
     Args:
         serve: runs a `NurseryTree`, and gives it to its `task_status` when everything serves.
         config: the options; those of the process are read here.
         sources: folders of the application's code.
+        hooks: those of the server.
     Raises:
         SystemExit: a posix signal stopped it immediately; the code is 128 plus the signal's number.
     """
@@ -62,14 +68,14 @@ async def run_standalone(serve: Serve, config: Config, sources: Sequence[str]) -
     if config.reload:
         require_watchfiles()
     try:
-        hard = await _serve_and_control(serve, config, sources)
+        hard = await _serve_and_control(serve, config, sources, hooks)
     finally:
         log_lingering("the server")
     if hard:
         raise SystemExit(128 + hard)
 
 
-async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str]) -> int:
+async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str], hooks: Hooks) -> int:
     """Returns the posix signal that stopped everything immediately; 0 if none did."""
     touched = stamps_of(config.touch_reload)  # before the import, so that a change during the import counts
     notifier = Notifier.from_environment(os.environ)
@@ -82,6 +88,7 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
     ):
         if config.placement == "process":
             stack.enter_context(with_title("master"))
+        lifeline = stack.enter_context(open_lifeline())
         async with trio.open_nursery() as everything:
             everything.start_soon(bound)
             control = Control(everything, notifier)
@@ -93,19 +100,26 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
                     everything.start_soon(reap_orphans)
             if config.master_fifo is not None:
                 everything.start_soon(control.obey_fifo, stack.enter_context(_fifo(config.master_fifo, config)))
+            await hooks.run("asap")
             tree: NurseryTree = await everything.start(serve)
             control.runtime = tree.runtime
             tree.on_reloading(notifier.reloading)
             everything.start_soon(notifier.report_states, tree.stopping.wait)
             everything.start_soon(_mark_stop, tree.closing.wait)
             everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
-            for command in config.attach_daemon:
-                everything.start_soon(keep_running, command)
+            daemons = Daemons(config.daemons, lifeline, control.stop)
+            tree.on_reloaded(daemons.reload)
+            everything.start_soon(daemons.run)
+            crons = list(map(CronCommand.parse, config.cron))
+            zone = None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone)
+            everything.start_soon(Crons(crons, config.cron_harakiri, zone, lifeline).run)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:
                 everything.start_soon(watch_sources, sources, control.reload_for)
+            everything.start_soon(_run_start_hooks, hooks)
             await tree.ended.wait()
+            await hooks.run_last(config.mercy)
             everything.cancel_scope.cancel()
     return control.hard
 
@@ -118,6 +132,11 @@ def _exit_code(control: Control | None) -> int:
 async def _end_if_overdue(overdue: trio.Event, mercy: float) -> None:
     await overdue.wait()
     end_now(mercy)
+
+
+async def _run_start_hooks(hooks: Hooks) -> None:
+    for point in ("post-app", "master-start"):
+        await hooks.run(point)
 
 
 async def _mark_stop(wait_closing: Callable[[], Awaitable[None]]) -> None:

@@ -16,6 +16,7 @@ from trio_uwsgi._runtime.settings import Environment, Settings, StatsOptions
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi.config.clock import SignalTimer
 from trio_uwsgi.config.log_format import parse_log_format
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def settings_of(config: Config) -> Settings:
             show_requests=bool(config.stats_addresses),
         ),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
+        timers=tuple(map(SignalTimer.parse, config.timer)),
         caches=config.caches,
         queue=config.queue_options,
         metrics=config.metrics,

@@ -77,6 +77,7 @@ class RollingRestart:
         self._waiting = trio.CancelScope()  # for replacements to start
         self._since = math.inf  # when this wait began
         self.on_reloading: Callable[[bool], None] = lambda begun: None  # True: a reload begins; False: it is over
+        self.on_reloaded: Callable[[], None] = lambda: None  # all members have the new code
         master.on_replace_me = self.replace
         master.on_reload = self.reload
 
@@ -168,6 +169,7 @@ class RollingRestart:
             await self._replace_next(supervisor, generation)
         obey_import(self._master, generation.sent, self._generations.frequency.set)
         logger.info("reloaded in %.2f s", trio.current_time() - began)
+        self.on_reloaded()
 
     async def _start_generation(self, first: Sequence[Supervisor]) -> Generation | None:
         """Import the new code, start a replacement for each of these, and adopt the new declarations; None if that

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._signals.targets import Headcount
     from trio_uwsgi._signals.ticker import WallClock
     from trio_uwsgi._units.journal import Journal
+    from trio_uwsgi.config.clock import SignalTimer
     from trio_uwsgi.config.metrics import Metric
     from trio_uwsgi.config.options import AccessRules, AlarmOptions, Cache, RecyclingLimits, SpoolerOptions
     from trio_uwsgi.config.queues import QueueOptions
@@ -58,6 +59,7 @@ class Settings:
     lifespan: Literal["auto", "on", "off"]
     http: HttpOptions
     zone: tzinfo | None
+    timers: Sequence[SignalTimer]
     caches: Sequence[Cache]
     queue: QueueOptions
     metrics: Sequence[Metric]

@@ -47,6 +47,7 @@ from trio_uwsgi._runtime.stuck_shutdown import noticing_overdue
 from trio_uwsgi._runtime.supervisor import RunInstance, Supervisor
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import Ticker
+from trio_uwsgi._signals.timer import Every, Timer
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -117,6 +118,11 @@ class NurseryTree:
         if self.rolling_restart is not None:
             self.rolling_restart.on_reloading = call
 
+    def on_reloaded(self, call: Callable[[], None]) -> None:
+        """Have `call` called when all members have new code."""
+        if self.rolling_restart is not None:
+            self.rolling_restart.on_reloaded = call
+
     def renew_certificates(self) -> bool:
         """Read the listeners' certificates again. False: there are none."""
         if all(listener.tls is None for listener in self.environment.listeners):
@@ -144,6 +150,8 @@ class NurseryTree:
         if self.settings.spooler.cheap:
             self._spoolers.activate_when_there_is_work()
         self._registry._open(self.settings.headcount, self.master.declared.arm, self.master.ticker.cancel)
+        for timer in self.settings.timers:
+            self.master.ticker.add(Timer(timer.signum, Every(timer.seconds)))
         try:
             async with self._serving_services(), trio.open_nursery() as timers:
                 timers.start_soon(self.master.run)

@@ -7,7 +7,6 @@
 Timers and crons, all pure but the ticker:
 
     `timer.py`             the rules of due times, and a timer's entry; `timer_specs.py`: the rules in frames
-    `cron.py`              when a cron fires, also when a time zone changes its offset
     `schedule.py`          the order of all that is due; late and overlapping ticks are decided here
     `ticker.py`            the task that sleeps until the first of them is due; the time of day
 
@@ -21,5 +20,6 @@ In a member:
     `inbox.py`             runs what the master delivered, in order
     `messages.py`          in a mule: which handler, function of a farm, or program gets a message
 
-Elsewhere: which member is given a signal is decided in `_runtime/dispatcher.py`, and sent by `_runtime/master.py`.
+Elsewhere: when a cron fires is in `config/cron.py`; which member is given a signal is decided in
+`_runtime/dispatcher.py`, and sent by `_runtime/master.py`.
 """

@@ -8,7 +8,7 @@ ended) or skipped; that is decided when it is taken from its heap. A raised tick
 Invariant: `ended` is called exactly once for every raised tick, whether its run returned, failed, was refused by a full
 queue, or was lost with its worker. Otherwise a timer that must not overlap would wait for ever.
 
-Not here: when a cron matches (`cron.py`), the sleep until the next due time (`ticker.py`), and running handlers.
+Not here: when a cron matches (`config/cron.py`), the sleep until the next due time (`ticker.py`), and running handlers.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import sys
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._signals.cron import next_fire
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
+from trio_uwsgi.config.cron import next_fire
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import tzinfo
 
-    from trio_uwsgi._signals.cron import Spec
+    from trio_uwsgi.config.cron import Spec
 
 __all__ = ["QUEUE_LIMIT", "Again", "Cron", "Every", "Rule", "Schedule", "Timer"]
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_uwsgi._link.frames import AddTimer, CancelTimer
-from trio_uwsgi._signals.cron import next_fire
 from trio_uwsgi._signals.timer import Again, Cron, Timer
 from trio_uwsgi._signals.timer_specs import rule_values
+from trio_uwsgi.config.cron import next_fire
 
 if TYPE_CHECKING:
     from trio_uwsgi._signals.schedule import Schedule

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._signals.cron import Spec
+    from trio_uwsgi.config.cron import Spec
 
 __all__ = ["Again", "Cron", "Every", "Rule", "Timer"]
 

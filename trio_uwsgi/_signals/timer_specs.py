@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from trio_uwsgi._signals.cron import CronSpec, CrontabSpec
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule
+from trio_uwsgi.config.cron import CronSpec, CrontabSpec
 from trio_uwsgi.errors import RegistrationError
 
 __all__ = ["cron_spec", "rule_from_values", "rule_values"]

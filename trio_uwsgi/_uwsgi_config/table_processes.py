@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._uwsgi_config.rows import Row, ignored, mapped, refused, supported
+from trio_uwsgi._uwsgi_config.rows import Outcome, Row, ignored, judged, mapped, refused, supported
 
 __all__ = ["ROWS"]
 
 _SYSTEMD = "let systemd do it, in the unit of the server"
+
+# uWSGI's points, and ours.
+_HOOK_POINTS = {
+    "asap": ("asap", ""),
+    "pre-jail": ("as-root", "there is no jail"),
+    "in-jail": ("as-root", "there is no jail"),
+    "post-jail": ("as-root", "there is no jail"),
+    "as-root": ("as-root", ""),
+    "as-user": ("as-user", ""),
+    "pre-app": ("pre-app", ""),
+    "post-app": ("post-app", "when the members serve"),
+    "as-user-atexit": ("as-user-atexit", "not in a reload"),
+}
+_ONLY_HOOKS = {
+    "master-start": ("master-start", ""),
+    "accepting1": ("master-start", "once, when the members serve"),
+    "accepting1-once": ("master-start", "when the members serve"),
+}
+
+
+def _hook(name: str, action: str, point: str, note: str) -> Row:
+    def judge(value: str) -> Outcome:
+        return Outcome("mapped", ("--hook", f"{point} {action}{value}"), note)
+
+    return judged(name, f"--hook '{point} {action or 'ACTION'}{'COMMAND' if action else ''}'", note, judge)
+
+
+def _hook_rows() -> list[Row]:
+    rows = [_hook(f"hook-{name}", "", *ours) for name, ours in {**_HOOK_POINTS, **_ONLY_HOOKS}.items()]
+    return rows + [_hook(f"exec-{name}", "exec:", *ours) for name, ours in _HOOK_POINTS.items()]
+
 
 ROWS: tuple[Row, ...] = (
     mapped("processes workers", "--processes N", "one process each"),
@@ -70,6 +101,10 @@ ROWS: tuple[Row, ...] = (
     refused("touch-exec touch-signal fs-signal hook-touch", "watch the file in a mule"),
     ignored("propagate-touch", "a reload is for all members"),
     supported("master-fifo", "FILE"),
+    # hooks
+    *_hook_rows(),
+    refused("hook-post-fork hook-as-mule hook-accepting hook-accepting-once", "write a function with @uwsgi.post_fork"),
+    refused("hook-as-gateway", "there are no gateways"),
     # the process of the server
     supported("uid", "USER"),
     supported("gid", "GROUP"),
@@ -97,7 +132,7 @@ ROWS: tuple[Row, ...] = (
     refused("master-as-root drop-after-init drop-after-apps", "write uid and gid, for all processes"),
     refused("emperor", "run one server for each file, as units of systemd: trio-uwsgi check has the template"),
     ignored("heartbeat vassal-sos vassal-sos-backlog emperor-required-heartbeat", "the supervisor watches the server"),
-    refused("stop reload pause suspend resume", "send SIGTERM, SIGHUP or SIGTSTP to the server's pid"),
+    refused("stop reload pause suspend resume", "write it alone, with the pidfile of the server: it is a command"),
     ignored("no-server", "trio-uwsgi check reads the file only"),
     ignored("show-config dump-options", "trio-uwsgi check shows every option"),
     ignored("print iprint", "a message of the configuration itself"),

@@ -48,6 +48,22 @@ def _autoreload(value: str) -> Outcome:
     return Outcome("mapped", ("--reload",), "changes are noticed at once; it needs the extra trio-uwsgi[reload]")
 
 
+def _control_daemon(command: str) -> str:
+    written = re.sub(r"([\\,])", r"\\\1", command)
+    return f"cmd={written},control=1"
+
+
+def _smart_daemon(value: str) -> Outcome:
+    return Outcome("supported", ("--smart-attach-daemon", value))
+
+
+def _unique_cron(value: str) -> str:
+    """In keys, as uWSGI's `cron2`. A wrong value stays as it is, and is told where it is read."""
+    minute, hour, day, month, week, command = [*value.split(None, 5), *[""] * 6][:6]
+    keys = f"minute={minute},hour={hour},day={day},month={month},week={week},unique=1"
+    return f"{keys} {command}" if command else value
+
+
 def _farm(value: str) -> Outcome:
     return Outcome("supported", ("--farm", value))
 
@@ -73,7 +89,8 @@ ROWS: tuple[Row, ...] = (
     judged("py-autoreload py-auto-reload python-autoreload python-auto-reload", "--reload", "", _autoreload),
     ignored("py-auto-reload-ignore", "files of the standard library and of environments are not watched"),
     judged("plugins plugin need-plugins need-plugin", "", "Python is built in; others are refused", _plugins),
-    refused("python py pyrun pyshell pyshell-oneshot eval", "run it with python"),
+    refused("python py pyrun", "run it with python, or write mule = SCRIPT, which runs beside the workers"),
+    refused("pyshell pyshell-oneshot eval", "run it with python"),
     refused("paste ini-paste ini-paste-logged pecan web3 pump wsgi-lite", "name a module that makes the application"),
     refused("pymodule-alias post-pymodule-alias", "set sys.modules in the application"),
     ignored("reload-os-env no-site optimize py-call-osafterfork py-call-uwsgi-fork-hooks", "Python is a process here"),
@@ -90,8 +107,16 @@ ROWS: tuple[Row, ...] = (
     judged("mule", "--mule SCRIPT", "without a value, it counts as one more of --mules", _mule),
     judged("farm", "--farm NAME:N,...", "", _farm),
     ignored("mule-msg-size signal-bufsize signals-bufsize", "queues are counted in messages: --message-queue"),
-    refused("cron cron2 unique-cron cron-harakiri", "declare it with @uwsgi.cron in the application"),
-    refused("timer signal-timer rbtimer signal-rbtimer", "declare it with @uwsgi.timer in the application"),
+    judged("cron cron2", "--cron 'M H D MO W COMMAND'", "", lambda value: Outcome("supported", ("--cron", value))),
+    mapped("unique-cron", "--cron KEY=VALUE,...", "with unique=1", convert=_unique_cron),
+    supported("cron-harakiri", "SEC"),
+    refused(
+        "legion-cron cron-legion unique-legion-cron unique-cron-legion legion-attach-daemon legion-smart-attach-daemon "
+        "legion-smart-attach-daemon2",
+        "there are no legions; write cron or attach-daemon on one machine",
+    ),
+    judged("timer signal-timer", "--timer 'SIGNUM SEC'", "", lambda value: Outcome("supported", ("--timer", value))),
+    mapped("rbtimer signal-rbtimer", "--timer VALUE", "it does not drift"),
     refused("signal", "call uwsgi.remote_signal in an application"),
     supported("spooler external-spooler", "DIR"),
     refused("spooler-external", "write spooler: directories may be shared, each job is run once"),
@@ -110,10 +135,9 @@ ROWS: tuple[Row, ...] = (
     ignored("lock-engine ftok persistent-ipcsem", "locks are the master's"),
     ignored("rpc-max", "there is no limit"),
     supported("attach-daemon", "COMMAND"),
-    refused(
-        "attach-daemon2 smart-attach-daemon smart-attach-daemon2 attach-control-daemon",
-        "write attach-daemon with a command that stays in the foreground, or let systemd run that program",
-    ),
+    supported("attach-daemon2", "KEY=VALUE,..."),
+    judged("smart-attach-daemon smart-attach-daemon2", "--smart-attach-daemon 'PIDFILE COMMAND'", "", _smart_daemon),
+    mapped("attach-control-daemon", "--attach-daemon2 KEY=VALUE,...", convert=_control_daemon),
     # caches
     judged("cache2", "--cache2 KEY=VALUE,...", "", _cache2),
     mapped("cache", "--cache2 CACHE", "the cache is called default", convert=lambda n: f"name=default,items={n}"),

@@ -61,11 +61,19 @@ class Explained(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Translation:
-    """All settings, explained; and the command line that they make together, of which `app` is the first word."""
+    """All settings, explained. `application` are the words that name the application, and `always` those that stand in
+    every command line.
+    """
 
     lines: tuple[Explained, ...]
-    app: str | None
-    words: tuple[str, ...]
+    application: tuple[str, ...]
+    always: tuple[str, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command line that they make together."""
+        given = [word for line in self.lines for word in line.words]
+        return (*self.application, *_numbers(self.lines), *self.always, *given)
 
     @property
     def options(self) -> dict[str, bytes | bool | list[bytes]]:
@@ -108,15 +116,12 @@ def translate(reading: Reading, own: Callable[[str], bool | None], *, compat: bo
     ]
     explained = [_in_context(line, explained) for line in explained]
     lines = _with_application(explained)
-    app, first = _application(lines)
-    words = [*first, *_numbers(lines), "--pythonpath", "."]
+    always = ["--pythonpath", "."]
     if compat:
-        words += [word for pair in COMPAT for word in pair]
+        always += [word for pair in COMPAT for word in pair]
         if any(line.setting.name == "spooler" for line in lines):
-            words += [word for pair in _COMPAT_SPOOLER for word in pair]
-    for line in lines:
-        words += line.words
-    return Translation(tuple(lines), app, tuple(words))
+            always += [word for pair in _COMPAT_SPOOLER for word in pair]
+    return Translation(tuple(lines), _application(lines), tuple(always))
 
 
 def _shared_named(setting: Setting, shared: Sequence[str]) -> Setting:
@@ -199,20 +204,22 @@ def _callable(line: Explained) -> str:
     return "" if line.kind == "skipped" else line.setting.value
 
 
-def _application(lines: list[Explained]) -> tuple[str | None, list[str]]:
-    """The name of the application, and what stands before the options: of several that are named, the last."""
+def _application(lines: list[Explained]) -> tuple[str, ...]:
+    """The words that name the application: of several that are named, the last. Empty if none is."""
     given = {line.setting.name: line.setting.value for line in lines if line.kind != "skipped"}
     default = given.get("callable", "")
     for name in ("module", "wsgi", "wsgi-file", "file"):
         if name in given:
-            app, factory = _name(name, given[name], default)
-            return app, [app, "--factory"] if factory else [app]
+            return _as_words(*_name(name, given[name], default))
     mounts = [line.setting.value.partition("=") for line in lines if line.setting.name == "mount"]
     for prefix, equals, target in sorted(mounts, key=lambda mount: bool(mount[0].rstrip("/"))):
         if equals and (prefix or target):
-            app, factory = _name("mount", target, default)
-            return app, [app, "--factory"] if factory else [app]
-    return None, []
+            return _as_words(*_name("mount", target, default))
+    return ()
+
+
+def _as_words(app: str, factory: bool) -> tuple[str, ...]:
+    return (app, "--factory") if factory else (app,)
 
 
 def _name(option: str, value: str, default: str) -> tuple[str, bool]:
@@ -227,7 +234,7 @@ def _name(option: str, value: str, default: str) -> tuple[str, bool]:
     return f"{target}:{attribute}" if attribute else target, call is not None
 
 
-def _numbers(lines: list[Explained]) -> list[str]:
+def _numbers(lines: Sequence[Explained]) -> list[str]:
     """Workers, in processes of their own as in uWSGI, and mules that are counted one by one."""
     words = [] if any("--processes" in line.words for line in lines) else ["--processes", "1"]
     single = sum(line.setting.name == "mule" and line.kind == "mapped" for line in lines)

@@ -14,6 +14,10 @@ To add an option, add a field with its comment to `config.py`, its refusals to `
     `metrics.py`      counters and gauges that applications define
     `queues.py`       the shared queue
     `static.py`       where static files are
+    `daemons.py`      programs that run beside the server
+    `clock.py`        commands and signals that are due by the clock
+    `cron.py`         when a cron fires, also when a time zone changes its offset
+    `hooks.py`        what is done at points of the start and the end
     `process.py`      what a standalone server does to its process: user, directory, pidfile
     `values.py`       options with several forms, read and checked one by one
     `checks.py`       wrong types, impossible values, contradictions
@@ -26,9 +30,10 @@ user that does not exist in `_program/`. The command line is read in `_program/c
 
 from trio_uwsgi.config.addresses import Address as Address
 from trio_uwsgi.config.config import Config as Config
+from trio_uwsgi.config.daemons import Daemon as Daemon
 from trio_uwsgi.config.metrics import Metric as Metric
 from trio_uwsgi.config.options import Cache as Cache
 from trio_uwsgi.config.options import Mules as Mules
 from trio_uwsgi.config.tls import Tls as Tls
 
-__all__ = ["Address", "Cache", "Config", "Metric", "Mules", "Tls"]
+__all__ = ["Address", "Cache", "Config", "Daemon", "Metric", "Mules", "Tls"]

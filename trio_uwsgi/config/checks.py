@@ -46,6 +46,7 @@ _SMALLEST: dict[str, tuple[float, str]] = {
     "websocket_ping_timeout": (0, "use 0 for no limit"),
     "harakiri": (0, "use 0 for no limit"),
     "mule_harakiri": (0, "use 0 for no limit"),
+    "cron_harakiri": (0, "use 0 for no limit"),
     "mercy": (0, "use 0 to cancel running requests at once"),
     "drain_delay": (0, "use 0 to begin the stop at once"),
     "stop_streams": (0, "use 0 to tell them at once"),
@@ -56,7 +57,7 @@ _MODES = ("chmod_socket", "umask")  # whole numbers that are written in octal
 # 0 would leave the peer no time, or retry without a pause.
 _TIMEOUTS = ("header_timeout", "keep_alive_timeout", "socket_timeout", "node_timeout")
 _PAUSES = ("spooler_frequency", "spooler_retry", "spooler_retry_longest")
-_HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri")
+_HARAKIRIS = ("harakiri", "mule_harakiri", "spooler_harakiri", "cron_harakiri")
 _RECYCLING = ("max_requests", "max_worker_lifetime", "reload_on_rss")
 
 
@@ -208,6 +209,11 @@ def contradictions(config: Config) -> Iterator[ConfigError]:
             "set stop_streams to less than mercy",
         )
     yield from _without_replacements(config)
+    if (config.uid is not None or config.gid is not None) and any(d.uid or d.gid for d in config.daemons):
+        yield ConfigError(
+            "attach_daemon has a uid or gid of its own, and the server itself gives up root for another user",
+            "leave uid and gid out of one of them; without one of its own, a daemon has the server's",
+        )
     if config.interface == "wsgi" and config.lifespan == "on":
         yield ConfigError("interface='wsgi' contradicts lifespan='on': only ASGI has a lifespan", "leave lifespan out")
 

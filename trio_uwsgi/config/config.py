@@ -7,7 +7,7 @@ properties at its end make the small groups that they get.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, cast, get_args
 
 from trio_uwsgi.config.addresses import Address
@@ -20,14 +20,13 @@ from trio_uwsgi.config.connections import (
     StreamEnds,
     WebSocketOptions,
 )
-from trio_uwsgi.config.metrics import Metric  # noqa: TC001  # get_type_hints(Config) needs it
+from trio_uwsgi.config.daemons import Daemon  # noqa: TC001  # get_type_hints(Config) needs it
+from trio_uwsgi.config.metrics import Metric  # noqa: TC001  # likewise
 from trio_uwsgi.config.mules import farms
 from trio_uwsgi.config.options import (
     AccessRules,
-    Alarm,
     AlarmOptions,
     Cache,
-    LogAlarm,
     Mules,
     ProcessOptions,
     RecyclingLimits,
@@ -201,6 +200,10 @@ class Config:
     # round-robin among its mules.
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)
 
+    # Signals that are raised at intervals, as in "17 60": signal 17 each minute, for which the application has a
+    # handler. uWSGI's option of this name.
+    timer: str | Sequence[str] = ()
+
     # Signals queued per member at most; beyond, `SignalQueueFull` is raised. uWSGI's queue is a socket buffer of some
     # hundred signals; it drops what does not fit.
     signal_queue: int = 10_000
@@ -334,11 +337,34 @@ class Config:
     # a worker, p pauses and resumes accepting, s logs statistics. uWSGI's option of this name, and its letters.
     master_fifo: str | None = None
 
-    # Shell commands of programs that run beside the server, as in "celery -A shop worker". They are started when the
-    # server serves, as its user and in its directory, and again when they end, after pauses of 1 to 60 seconds if that
-    # is soon. What they print is logged. They get SIGTERM after the members have ended, and SIGKILL 3 seconds later. A
-    # reload leaves them running. uWSGI's option of this name restarts them in a reload.
-    attach_daemon: str | Sequence[str] = ()
+    # Programs that run beside the server: shell commands, as in "celery -A shop worker", or `Daemon`, which has more.
+    # They are started when the server serves, as its user and in its directory, and again when they end, after pauses
+    # of 1 to 60 seconds if that is soon. What they print is logged. They get SIGTERM after the members have ended, and
+    # SIGKILL 3 seconds later; also if the master was killed. A reload ends them and starts them again, when the members
+    # with the new code serve. uWSGI's option of this name ends them before the reload, and does not notice its own
+    # death. `Config.daemons` has the parsed values.
+    attach_daemon: str | Daemon | Sequence[str | Daemon] = ()
+
+    # Shell commands that run at given times, as in "0 3 * * 1 python manage.py clearsessions": the five fields of a
+    # crontab, or uWSGI's five numbers ("-1" is each, "-5" each fifth), or uWSGI's keys: "hour=3,minute=0,unique=1
+    # COMMAND", where `unique=1` leaves out a run while the one before it runs, and `harakiri=SEC` is a time limit. They
+    # run beside the server, as `attach_daemon`, one for the whole server, at second 0, in the `timezone`. What they
+    # print is logged. A stop ends them; a reload does not. uWSGI's options `cron`, `cron2` and `unique-cron`, which
+    # also run a command at once if the minute of the start matches.
+    cron: str | Sequence[str] = ()
+
+    # Time limit of those commands in seconds; they get SIGTERM, and SIGKILL 3 seconds later. 0 is no limit. uWSGI's
+    # option of this name.
+    cron_harakiri: float = 0
+
+    # What is done at points of the start and the end, as in "pre-app exec:python manage.py migrate". The points: `asap`
+    # (first, in `chdir`), `as-root` (the sockets are open), `as-user` (after the change to `uid`), `pre-app` (before
+    # the command line or the members import the application), `post-app` and `master-start` (when the members serve),
+    # `as-user-atexit` (when they have ended, after a graceful stop). The actions: exec:COMMAND, safeexec:COMMAND (which
+    # may fail), print:TEXT, write:FILE TEXT, append:FILE TEXT, create:FILE, unlink:FILE, mkdir:DIR, chmod:FILE MODE,
+    # chdir:DIR and putenv:NAME=VALUE. Each is done once, by the main process, in the given order; the start fails if
+    # one does. uWSGI's options `hook-...` and `exec-...`, which also do them again in a reload.
+    hooks: str | Sequence[str] = ()
 
     # ----- recycling of workers that are processes: a worker that reached a limit is replaced, one worker at a time;
     # the replacement starts before the old worker stops. Limits are checked four times a second, so a worker may exceed
@@ -516,6 +542,11 @@ class Config:
         return cast("tuple[Address, ...]", self.stats)
 
     @property
+    def daemons(self) -> tuple[Daemon, ...]:
+        """`attach_daemon`, parsed."""
+        return cast("tuple[Daemon, ...]", self.attach_daemon)
+
+    @property
     def mule_pool(self) -> Mules:
         """The value of `mules` as a pool, with the mules of scripts; a number is a pool of constant size."""
         pool = self.mules if isinstance(self.mules, Mules) else Mules(min=self.mules, max=self.mules)
@@ -529,27 +560,14 @@ class Config:
     @property
     def alarm_options(self) -> AlarmOptions:
         """What the alarms need."""
-        if not isinstance(self.alarms, Mapping):
-            raise ConfigError(f"alarms={self.alarms!r} is not a mapping", "write alarms={'name': 'log:'}")
-        if isinstance(self.alarm_log, str) or not isinstance(self.alarm_log, Iterable):
-            raise ConfigError(f"alarm_log={self.alarm_log!r} is not a list", "write alarm_log=['name REGEX']")
-        alarms = {name: Alarm.parse(name, action) for name, action in self.alarms.items()}
-        rules = tuple(LogAlarm.parse(rule, alarms) for rule in self.alarm_log)
-        return AlarmOptions(alarms=alarms, rules=rules, freq=self.alarm_freq)
+        return AlarmOptions.parse(self.alarms, self.alarm_log, self.alarm_freq)
 
     @property
     def spooler_options(self) -> SpoolerOptions:
         """What spoolers need."""
+        names = [field.name for field in dataclasses.fields(SpoolerOptions) if field.name != "directories"]
         return SpoolerOptions(
-            directories=tuple(self.spooler),
-            processes=self.spooler_processes,
-            frequency=self.spooler_frequency,
-            max_tries=self.spooler_max_tries,
-            retry=self.spooler_retry,
-            retry_longest=self.spooler_retry_longest,
-            fsync=self.spooler_fsync,
-            cheap=self.spooler_cheap,
-            harakiri=self.spooler_harakiri,
+            directories=tuple(self.spooler), **{name: getattr(self, f"spooler_{name}") for name in names}
         )
 
     @property
@@ -595,9 +613,7 @@ class Config:
     @property
     def stream_ends(self) -> StreamEnds:
         """When streams are told to end."""
-        given = self.stop_streams
-        responses = self.mercy / 2 if given is None else given
-        return StreamEnds(websockets=given or 0, responses=responses, idle=min(2, self.mercy / 4))
+        return StreamEnds.within(self.mercy, self.stop_streams)
 
     @property
     def static_options(self) -> StaticOptions:

@@ -55,6 +55,11 @@ class StreamEnds:
     responses: float = 15
     idle: float = 2
 
+    @classmethod
+    def within(cls, mercy: float, given: float | None) -> StreamEnds:
+        """Those of `Config.mercy` and `Config.stop_streams`."""
+        return cls(websockets=given or 0, responses=mercy / 2 if given is None else given, idle=min(2, mercy / 4))
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SocketOptions:

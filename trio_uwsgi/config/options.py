@@ -254,6 +254,20 @@ class AlarmOptions:
     rules: tuple[LogAlarm, ...]
     freq: float
 
+    @classmethod
+    def parse(cls, alarms: object, rules: object, freq: float) -> AlarmOptions:
+        """Read the values of `Config.alarms`, `Config.alarm_log` and `Config.alarm_freq`.
+
+        Raises:
+            ConfigError: an alarm or a rule is not possible.
+        """
+        if not isinstance(alarms, Mapping):
+            raise ConfigError(f"alarms={alarms!r} is not a mapping", "write alarms={'name': 'log:'}")
+        if isinstance(rules, str) or not isinstance(rules, Iterable):
+            raise ConfigError(f"alarm_log={rules!r} is not a list", "write alarm_log=['name REGEX']")
+        parsed = {name: Alarm.parse(name, action) for name, action in alarms.items()}
+        return cls(alarms=parsed, rules=tuple(LogAlarm.parse(rule, parsed) for rule in rules), freq=freq)
+
     def names_only(self) -> AlarmOptions:
         """The names alone, for member processes: the master runs the actions."""
         alarms = {name: Alarm(name, "log", "") for name in self.alarms}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from trio_uwsgi.errors import ConfigError
 
-__all__ = ["ProcessOptions", "commands"]
+__all__ = ["ProcessOptions", "check_id", "check_path"]
 
 # One less than the largest number of 32 bits, which means "unchanged" to the kernel.
 _LARGEST_ID = 2**32 - 2
@@ -33,13 +33,15 @@ class ProcessOptions:
     master_fifo: str | None = None
     touch_reload: Sequence[str] = ()
     reload: bool = False
-    attach_daemon: Sequence[str] = ()
+    attach_daemon: Sequence[object] = ()
+    cron: Sequence[str] = ()
+    hooks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for name in ("uid", "gid"):
-            _check_id(name, getattr(self, name))
+            check_id(name, getattr(self, name))
         for name in ("chdir", "pidfile", "master_fifo"):
-            _check_path(name, getattr(self, name))
+            check_path(name, getattr(self, name))
         if self.umask is not None and (type(self.umask) is not int or not 0 <= self.umask <= 0o777):
             raise ConfigError(f"umask={self.umask!r} is not a umask", "write it in octal, as in umask=0o027")
         if not isinstance(self.env, Mapping):
@@ -55,19 +57,12 @@ class ProcessOptions:
         return [name for name in names if getattr(self, name) != getattr(defaults, name)]
 
 
-def commands(option: str, given: object) -> tuple[str, ...]:
-    """Read the value of an option that is one shell command or several.
+def check_id(name: str, value: object) -> None:
+    """Refuse what is no name or number of a user or a group.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is not.
     """
-    items = (given,) if isinstance(given, str) else given
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item.strip() for item in items):
-        raise ConfigError(f"{option}={given!r} is not a command", f"write {option}='celery -A shop worker'")
-    return tuple(items)
-
-
-def _check_id(name: str, value: object) -> None:
     if value is None or (isinstance(value, str) and value and "\0" not in value):
         return
     if type(value) is not int or not 0 <= value <= _LARGEST_ID:
@@ -76,7 +71,12 @@ def _check_id(name: str, value: object) -> None:
         )
 
 
-def _check_path(name: str, value: object) -> None:
+def check_path(name: str, value: object) -> None:
+    """Refuse what is no path.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if value is not None and (not isinstance(value, str) or not value or "\0" in value):
         raise ConfigError(f"{name}={value!r} is not a path", f"write {name}='/srv/app', for example")
 

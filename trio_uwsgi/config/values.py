@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from trio_uwsgi.config.addresses import Address
+from trio_uwsgi.config.clock import CronCommand, SignalTimer, several
+from trio_uwsgi.config.daemons import daemons
+from trio_uwsgi.config.hooks import Hook
 from trio_uwsgi.config.log_format import parse_log_format
 from trio_uwsgi.config.metrics import metrics
 from trio_uwsgi.config.options import Cache
-from trio_uwsgi.config.process import commands
 from trio_uwsgi.config.sources import FORWARDED_HEADERS, read_sources
 from trio_uwsgi.config.static import expiries, index_names, static_maps
 from trio_uwsgi.config.tls import several_tls
@@ -199,7 +201,10 @@ READERS: Mapping[str, Callable[[str, object], object]] = {
     "metrics": lambda name, given: metrics(given),
     "spooler": paths,
     "touch_reload": paths,
-    "attach_daemon": commands,
+    "attach_daemon": daemons,
+    "cron": several(CronCommand.parse),
+    "hooks": several(Hook.parse),
+    "timer": several(SignalTimer.parse),
     "static_map": lambda name, given: static_maps(given),
     "static_index": lambda name, given: index_names(given),
     "static_expires": lambda name, given: {expiry.pattern.pattern: expiry.seconds for expiry in expiries(given)},

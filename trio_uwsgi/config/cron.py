@@ -7,7 +7,8 @@ fold=1 first in the hour that is skipped in spring. A *fixed* job (given minutes
 two equal times, and once right after the gap if its time was skipped. Any other job follows the minutes that really
 pass: none in the gap, twice as many in the repeated hour.
 
-A cron fires at second 0 of its minutes. The order of crons and timers is in `schedule.py`. There is no clock here.
+A cron fires at second 0 of its minutes. The order of crons and timers is in `_signals/schedule.py`. There is no clock
+here.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio_uwsgi._signals.cron import CronSpec, CrontabSpec, Spec, next_fire
+from trio_uwsgi.config.cron import CronSpec, CrontabSpec, Spec, next_fire
 from trio_uwsgi.errors import RegistrationError
 
 if TYPE_CHECKING:
