@@ -110,7 +110,6 @@ class ErrorStream(io.TextIOBase):
 def base_environ(*, multithread: bool, multiprocess: bool) -> dict[str, object]:
     """The keys that the environs of all requests have in common."""
     return {
-        "SCRIPT_NAME": "",
         "wsgi.version": (1, 0),
         "wsgi.errors": ErrorStream(),
         "wsgi.multithread": multithread,

@@ -132,6 +132,7 @@ class Request:
         raw_path = self.raw_path
         uri = self.target.decode("latin-1")
         environ = base.copy()
+        environ.setdefault("SCRIPT_NAME", "")
         environ["REQUEST_METHOD"] = self.method
         environ["PATH_INFO"] = (unquote_to_bytes(raw_path) if _PERCENT in raw_path else raw_path).decode("latin-1")
         environ["QUERY_STRING"] = self.query.decode("latin-1")
