@@ -207,9 +207,11 @@ class Waiting:
     """A WSGI application whose requests wait until the test ends them."""
 
     def __init__(self) -> None:
+        self.begun = trio.Event()
         self.end = trio.Event()
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        self.begun.set()
         sync.wait(self.end.wait)
         start_response("200 OK", [])
         return [b"hello"]
@@ -221,7 +223,7 @@ async def occupied(world: Any, rows: list[Row]) -> AsyncIterator[trio.SocketStre
     accepting(rows[1], 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(request, world)
-        await until(rows[0], 1)
+        await world.app.begun.wait()
         async with await trio.open_tcp_stream(*world.address) as client:
             await client.send_all(GET)
             await trio.sleep(0.05)
@@ -285,7 +287,7 @@ async def test_another_node_is_accepted_after_a_while(
     accepting(rows[1], 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(request, world)
-        await until(rows[0], 1)
+        await world.app.begun.wait()
         world.listener.protocol = "uwsgi"
         async with await trio.open_tcp_stream(*world.address):
             await until(rows[0], 2)

@@ -201,6 +201,7 @@ OPTIONS = (
         (),
         list,
     ),
+    Option("python", "members", "SCRIPT", str, "run this file or module:function in worker 1, then stop the server"),
     Option("farms", "members", "NAME:N,...", farm, "name a group of mules; repeatable", (), dict, "--farm"),
     Option(
         "timer",

@@ -37,7 +37,7 @@ What a member does:
 
     `member_factory.py`      makes members, and counts what they did
     `worker.py`              requests and signals
-    `mule.py`                its program, signals, messages; `mule_script.py`: a program that is a script
+    `mule.py`                its program, signals, messages; `scripts.py`: a program that is a script
     `spooler.py`             jobs; `spoolers.py`: starts cheap ones when there is work
     `hooks.py`               `post_fork` and `atexit`
     `member_threads.py`      its threads

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.options import HttpOptions
-from trio_uwsgi._runtime.mule_script import found_scripts
 from trio_uwsgi._runtime.opt import uwsgi_options
 from trio_uwsgi._runtime.placement import in_task, over_memory
+from trio_uwsgi._runtime.scripts import found_scripts
 from trio_uwsgi._runtime.settings import Environment, Settings, StatsOptions
 from trio_uwsgi._signals.targets import Headcount
 from trio_uwsgi._signals.ticker import WallClock
@@ -49,7 +49,7 @@ def settings_of(config: Config) -> Settings:
             min_mules=config.mule_pool.min,
             min_spoolers=0 if config.spooler_cheap else None,
             farms=config.farms,
-            scripts=found_scripts(tuple(config.mule)),
+            scripts=found_scripts("mule", config.mule),
         ),
         mule_idle=config.mule_pool.idle,
         signal_queue=config.signal_queue,
@@ -93,6 +93,7 @@ def settings_of(config: Config) -> Settings:
         spooler=config.spooler_options,
         stats=StatsOptions(http=config.stats_http, cores=config.threads or 1),
         chain_reload=config.chain_reload,
+        script=None if config.python is None else found_scripts("python", [config.python])[0],
         recycling=config.recycling_limits,
         options=uwsgi_options(config),
     )

@@ -23,6 +23,7 @@ from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.scaling import MOST_ADDED
+from trio_uwsgi._runtime.scripts import Script
 from trio_uwsgi._runtime.slots import SlotState
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
 from trio_uwsgi._runtime.stores import Stores
@@ -149,9 +150,14 @@ class MemberFactory:
         return member
 
     def _worker(self, member: Member) -> Callable[[], Awaitable[None]]:
-        settings = WorkerSettings(http=self._settings.http, access=self._settings.access)
+        settings = WorkerSettings(
+            http=self._settings.http,
+            access=self._settings.access,
+            script=self._settings.script if member.number == 1 else None,
+        )
         worker = make_worker(member, self.calls[member.name], self.application, settings, self._environment.listeners)
         worker.share = self._share(member)
+        worker.script = None if settings.script is None else Script(settings.script)
         if (before := self.workers.get(member.name)) is not None:
             self._earlier[member.name].update(_http_counts(before))
         self.workers[member.name] = worker

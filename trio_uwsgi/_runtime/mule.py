@@ -11,7 +11,7 @@ from trio_uwsgi._link.frames import Ready
 from trio_uwsgi._runtime.backoff import FIRST_PAUSE, next_pause
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._runtime.member_threads import serve_threads
-from trio_uwsgi._runtime.mule_script import MuleScript
+from trio_uwsgi._runtime.scripts import Script
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def serve_mule(member: Member, calls: Calls) -> None:
     headcount = member.registry.headcount
     assert headcount is not None
     if member.number <= len(headcount.scripts):
-        program: Program | None = MuleScript(headcount.scripts[member.number - 1], functions.other_program)
+        program: Program | None = Script(headcount.scripts[member.number - 1], functions.other_program)
     else:
         program = functions.programs.get(member.number, functions.other_program)
     messages.has_program = program is not None

@@ -45,7 +45,7 @@ class Settings:
     """What the runtime uses of a `Config`: counts, lengths of queues, times in seconds (harakiri 0: no time limit),
     and the sizes of shared areas.
 
-    `options` are for `uwsgi.opt`.
+    `script` is what worker 1 runs; `options` are for `uwsgi.opt`.
     """
 
     headcount: Headcount
@@ -71,6 +71,7 @@ class Settings:
     spooler: SpoolerOptions
     stats: StatsOptions
     chain_reload: bool
+    script: str | None
     recycling: RecyclingLimits
     options: Mapping[str, bytes | bool | list[bytes]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -19,7 +20,7 @@ from trio_uwsgi._http.connection import serve_stream
 from trio_uwsgi._http.fair_reactor import serve_fairly
 from trio_uwsgi._http.reactor import serve_sockets
 from trio_uwsgi._http.service import HttpService
-from trio_uwsgi._link.frames import Closed, Ready
+from trio_uwsgi._link.frames import Closed, Ready, StopRuntime
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._runtime.member_threads import rpc_threads, serve_threads
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import Driver
     from trio_uwsgi._http.statistics import HttpStatistics
+    from trio_uwsgi._runtime.scripts import Script
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
     from trio_uwsgi.config.options import AccessRules
 
 __all__ = ["Application", "Worker", "WorkerSettings", "make_worker"]
+
+logger = logging.getLogger("trio_uwsgi")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,10 +64,13 @@ class Application:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """The settings of a worker: HTTP, and which clients may send packets that are not requests."""
+    """The settings of a worker: HTTP, which clients may send packets that are not requests, and the script that it runs
+    before it stops the server.
+    """
 
     http: HttpOptions
     access: AccessRules
+    script: str | None = None
 
 
 class Worker:
@@ -76,7 +83,7 @@ class Worker:
         threads: the pool in which a WSGI application runs; None for ASGI, and for WSGI without threads.
         listeners: the sockets it accepts from, shared with the other workers.
 
-    `share` is set where the other workers are other processes.
+    `share` is set where the other workers are other processes, and `script` where it runs one.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Worker:
         self._threads = threads
         self._listeners = listeners
         self.share: Share | None = None
+        self.script: Script | None = None
         self._nursery: trio.Nursery
         member.inbox.on_pause = service.pause
 
@@ -141,12 +149,21 @@ class Worker:
                     serve = serve_sockets if self.share is None else partial(serve_fairly, self.share)
                     await self._nursery.start(serve, self._service, self._listeners)
                 member.link.send(Ready())
+                if self.script is not None:
+                    self._nursery.start_soon(self._run_script, self.script)
                 await member.inbox.stopping.wait()
                 self._service.drain(others_serve=member.inbox.patient)
                 member.link.send(Closed())
                 await self._service.wait_drained()
                 member.inbox.finish()
             services.cancel_scope.cancel()
+
+    async def _run_script(self, script: Script) -> None:
+        """Run it, once the worker that this one replaces has ended, and stop the server."""
+        await self._member.inbox.holds_slot.wait()
+        await self._calls.run("script", script.name, script, limit=0)
+        logger.info("%s: the script %s has ended; the server stops", self._member.name, script.name)
+        self._member.link.send(StopRuntime())
 
     def take(self, stream: trio.abc.Stream, peer: Peer) -> None:
         """Serve a connection that did not come from a listener. The stream is closed at its end."""
@@ -157,7 +174,8 @@ def make_worker(
     member: Member, calls: Calls, application: Application, settings: WorkerSettings, listeners: Sequence[Listener]
 ) -> Worker:
     """A worker for an application, with the drivers and the threads it needs."""
-    member.threads = ThreadPool(1, member.name)  # for `def` signal handlers: one at a time, not behind requests
+    # For `def` signal handlers: one at a time, and neither behind requests nor behind a script.
+    member.threads = ThreadPool(1 if settings.script is None else 2, member.name)
     member.rpc_threads = rpc_threads(member)
     packets = PacketDriver(settings.access, calls)
     prefix, kept = settings.http.root_path, settings.http.manage_script_name

@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
     judged("py-autoreload py-auto-reload python-autoreload python-auto-reload", "--reload", "", _autoreload),
     ignored("py-auto-reload-ignore", "files of the standard library and of environments are not watched"),
     judged("plugins plugin need-plugins need-plugin", "", "Python is built in; others are refused", _plugins),
-    refused("python py pyrun", "run it with python, or write mule = SCRIPT, which runs beside the workers"),
+    mapped("python py pyrun", "--python SCRIPT"),
     refused("pyshell pyshell-oneshot eval", "run it with python"),
     refused("paste ini-paste ini-paste-logged pecan web3 pump wsgi-lite", "name a module that makes the application"),
     refused("pymodule-alias post-pymodule-alias", "set sys.modules in the application"),

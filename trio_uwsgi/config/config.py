@@ -196,6 +196,11 @@ class Config:
     # exception it is run again; when it has ended, its mule stays for messages. uWSGI's option of this name.
     mule: str | Sequence[str] = ()
 
+    # A script that worker 1 runs when the server serves: a file, or "module:function". Its code may call the API, as
+    # that of a mule's script. When it has ended, the server stops; the exit code is 0, as with uWSGI's option of this
+    # name.
+    python: str | None = None
+
     # Farms: named groups of mules, as in `{"images": [1, 2]}`. Messages and signals to a farm are distributed
     # round-robin among its mules.
     farms: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict, hash=False)

@@ -28,6 +28,7 @@ __all__ = [
     "log_format",
     "path_prefix",
     "paths",
+    "script",
     "scripts",
     "several_addresses",
     "takes_a_free_port",
@@ -85,6 +86,17 @@ def caches(given: object) -> tuple[Cache, ...]:
             raise ConfigError(f"two caches have the store {cache.store!r}", "give each its own file")
         found[cache.name] = cache
     return tuple(found.values())
+
+
+def script(option: str, given: object) -> str | None:
+    """Read the value of an option that is a script, or None.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if given is None or (isinstance(given, str) and given and "\0" not in given):
+        return given
+    raise ConfigError(f"{option}={given!r} is not a script", f"write {option}='work.py'")
 
 
 def scripts(option: str, given: object) -> tuple[str, ...]:
@@ -195,6 +207,7 @@ READERS: Mapping[str, Callable[[str, object], object]] = {
     "socket": several_addresses,
     "stats": several_addresses,
     "mule": scripts,
+    "python": script,
     "http": lambda name, given: None if given is None else several_addresses(name, given),
     "https": several_tls,
     "caches": lambda name, given: caches(given),
