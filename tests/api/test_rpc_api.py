@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ import trio
 
 import trio_uwsgi
 from tests.api.cancelling import cancel_everywhere
-from trio_uwsgi import Config, Registry, uwsgi
+from trio_uwsgi import Config, Registry, sync, uwsgi
+from trio_uwsgi._runtime.member_threads import RPC_THREADS
 from trio_uwsgi.errors import (
     ConfigError,
     NodeClosed,
@@ -29,6 +31,9 @@ from trio_uwsgi.errors import (
 if TYPE_CHECKING:
     from tests.api.conftest import InMule
     from trio_uwsgi._apps.asgi_exchange import Receive, Send
+
+
+PATIENCE = 30
 
 
 async def no_app(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -66,6 +71,48 @@ def declare(registry: Registry) -> None:
     async def slow() -> bytes:
         await trio.sleep(60)
         return b""
+
+
+async def test_plain_functions_that_call_each_other(in_mule: InMule, uwsgi_registry: Registry) -> None:
+    """More of them than threads, at the same time: none waits for a thread that waits for it."""
+    meet = threading.Barrier(RPC_THREADS)
+
+    @uwsgi_registry.rpc_handler("outer")
+    def outer() -> bytes:
+        meet.wait(PATIENCE)  # now they have all threads
+        return sync.call("inner") + b", outer"
+
+    @uwsgi_registry.rpc_handler("inner")
+    def inner() -> bytes:
+        return b"inner"
+
+    async def call() -> None:
+        assert b"inner, outer" == await uwsgi.call("outer")
+
+    async def program() -> None:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for _ in range(2 * RPC_THREADS):
+                    nursery.start_soon(call)
+
+    await in_mule(program)
+
+
+async def test_a_plain_function_that_calls_itself_for_ever(in_mule: InMule, uwsgi_registry: Registry) -> None:
+    """It fails, as a Python function does."""
+    calls = []
+
+    @uwsgi_registry.rpc_handler("endless")
+    def endless() -> bytes:
+        calls.append(1)
+        return sync.call("endless")
+
+    async def program() -> None:
+        with trio.fail_after(PATIENCE), pytest.raises(RpcFailed, match="call each other more than 32 deep"):
+            await uwsgi.call("endless")
+
+    await in_mule(program)
+    assert 32 == len(calls)
 
 
 async def test_local_calls(in_mule: InMule, uwsgi_registry: Registry, autojump_clock: trio.testing.MockClock) -> None:

@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 import outcome
@@ -721,3 +722,21 @@ async def test_done_is_called_exactly_once_whatever_is_cancelled_when(
         await no_longer_stuck(pool)
     assert set(told.values()) == {1}
     assert pool.statistics() == ThreadStatistics(size=4, threads=0, busy=0, waiting=0, stuck=0)
+
+
+async def test_a_job_that_may_not_wait(pool: ThreadPool, unit: Unit, gate: Gate) -> None:
+    """It gets a thread beyond the pool's size, which does what waits, too, and then ends."""
+    waited = trio.Event()
+    async with trio.open_nursery() as nursery:
+        for _ in range(2):
+            nursery.start_soon(partial(pool.run, gate.wait, unit=unit))
+        await gate.reached()
+        await trio.testing.wait_all_tasks_blocked()
+        pool.submit(list, unit=unit, done=lambda _: waited.set())
+        assert "through" == await pool.run(str, "through", unit=unit, at_once=True)
+        with trio.fail_after(PATIENCE):
+            await waited.wait()
+        gate.opened.set()
+    with trio.fail_after(PATIENCE):
+        while pool.statistics().threads > pool.size:  # noqa: ASYNC110 - nothing tells of the end of a thread
+            await trio.sleep(0.001)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["rpc_threads", "serve_threads"]
 
-# How many `def` RPC functions run at once in a member; one that calls another keeps its thread meanwhile.
+# How many `def` RPC functions run at once in a member, without those that others call.
 RPC_THREADS = 16
 
 

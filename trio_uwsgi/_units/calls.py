@@ -17,6 +17,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import trio
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     from trio_uwsgi._units.unit import Member
 
 __all__ = ["Calls", "Result", "SharedScope", "call_within"]
+
+# How many `def` RPC functions may be called by each other. Each keeps its thread meanwhile.
+MOST_RPC_DEPTH = 32
+_RPC_DEPTH: ContextVar[int] = ContextVar("_RPC_DEPTH", default=0)
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -260,9 +265,17 @@ def _plain(value: object, func: Callable[..., object]) -> object:
 async def call_within(unit: Unit, function: RpcFunction, args: tuple[object, ...]) -> object:
     """Call user code as a part of a running unit. The caller handles what it raises.
 
-    An `async def` is awaited here, a `def` runs in one of the member's RPC threads.
+    An `async def` is awaited here, a `def` runs in one of the member's RPC threads. One that another `def` calls never
+    waits for a thread, because those that wait for it may have them all.
     """
     func = function.func
     if function.is_async:
         return await cast("Awaitable[object]", func(*args))
-    return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit), func)
+    depth = _RPC_DEPTH.get()
+    if depth == MOST_RPC_DEPTH:
+        raise RecursionError(f"RPC functions call each other more than {MOST_RPC_DEPTH} deep")
+    token = _RPC_DEPTH.set(depth + 1)
+    try:
+        return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit, at_once=depth > 0), func)
+    finally:
+        _RPC_DEPTH.reset(token)

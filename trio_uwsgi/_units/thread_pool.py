@@ -65,7 +65,7 @@ class ThreadStatistics:
 
 
 class ThreadPool:
-    """At most `size` threads, started on demand and kept until `serve` is cancelled.
+    """At most `size` threads, started on demand and kept until `serve` is cancelled; more for jobs that may not wait.
 
     Jobs start in the order of `submit`; of several idle threads the one with the lowest number gets the job. All
     methods are for Trio's thread. While a pool is served, `trio.testing.wait_all_threads_completed` does not return.
@@ -144,7 +144,12 @@ class ThreadPool:
             _POOLS.set([pool for pool in _POOLS.get() if pool is not self])
 
     def submit(
-        self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit, done: Callable[[outcome.Outcome[T]], None]
+        self,
+        func: Callable[[*Ts], T],
+        *args: *Ts,
+        unit: Unit,
+        done: Callable[[outcome.Outcome[T]], None],
+        at_once: bool = False,
     ) -> Job[T]:
         """Call `func(*args)` in a thread, in a copy of the current context in which `unit` is the current unit.
 
@@ -154,11 +159,11 @@ class ThreadPool:
             done: called once with the outcome, on Trio's thread, never before `submit` returned; must not raise or
                 wait. After a `cancel` it gets a `ThreadCancelled`, unless the code returned or raised something else in
                 time.
+            at_once: start a thread beyond `size` if none is free; the job's caller may have the last one.
         Returns:
             The job, to give to `cancel`.
         Raises:
             trio.ClosedResourceError: `serve` is not running.
-
         Checkpoint: never.
         """
         if self._nursery is None or self._stopping:
@@ -167,13 +172,13 @@ class ThreadPool:
         self._jobs[job] = None
         if self._idle:
             self._give(self._pool_threads[heapq.heappop(self._idle)], job)
-        elif len(self._pool_threads) < self.size:
+        elif at_once or len(self._pool_threads) < self.size:
             self._start(self._nursery, job)
         else:
             self._waiting.append(job)
         return job
 
-    async def run(self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit) -> T:
+    async def run(self, func: Callable[[*Ts], T], *args: *Ts, unit: Unit, at_once: bool = False) -> T:
         """Call `func(*args)` in a thread, as `submit` does, and return or raise its outcome.
 
         Checkpoint: always. Cancellation: the job is cancelled as by `cancel`. If it still returned a result, that is
@@ -192,7 +197,7 @@ class ThreadPool:
             self.cancel(job)
             return trio.lowlevel.Abort.FAILED
 
-        job = self.submit(func, *args, unit=unit, done=done)
+        job = self.submit(func, *args, unit=unit, done=done, at_once=at_once)
         result: outcome.Outcome[T] = await trio.lowlevel.wait_task_rescheduled(abort)
         try:
             return result.unwrap()
@@ -249,7 +254,7 @@ class ThreadPool:
 
     def _start(self, nursery: trio.Nursery, job: AnyJob) -> None:
         """Start a pool thread with the lowest free number, for this job."""
-        number = next(n for n in range(1, self.size + 1) if n not in self._pool_threads)
+        number = next(n for n in range(1, len(self._pool_threads) + 2) if n not in self._pool_threads)
         pool_thread = self._pool_threads[number] = PoolThread(number, f"{self.name}-{number}")
         self._give(pool_thread, job)
         nursery.start_soon(self._run_thread, nursery, pool_thread, name=f"thread {pool_thread.name}")
@@ -268,7 +273,8 @@ class ThreadPool:
             self._abandoned.pop(pool_thread, None)
             if self._pool_threads.get(pool_thread.number) is pool_thread:
                 del self._pool_threads[pool_thread.number]
-                if not self._stopping and (following := take(self._waiting)) is not None:
+                free = len(self._pool_threads) < self.size
+                if free and not self._stopping and (following := take(self._waiting)) is not None:
                     self._start(nursery, following)
 
     def _give(self, pool_thread: PoolThread, job: AnyJob) -> None:
@@ -277,7 +283,7 @@ class ThreadPool:
 
     def _free(self, pool_thread: PoolThread) -> None:
         """The thread has no job: give it the next one, or mark it as idle."""
-        if self._stopping:
+        if self._stopping or pool_thread.number > self.size:
             pool_thread.queue.put(None)
         elif (job := take(self._waiting)) is not None:
             self._give(pool_thread, job)
