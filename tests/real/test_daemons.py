@@ -242,6 +242,13 @@ async def test_a_daemon_of_another_user(log: Log, tmp_path: Path) -> None:
         assert "65534" == await log.wait_for(r": (\d+)$")
 
 
+async def test_a_user_that_does_not_exist() -> None:
+    """The error names the daemon, because the server has a user, too."""
+    message = "attach_daemon: 'true': uid='nobody-here': there is no such user"
+    with pytest.raises(ConfigError, match=message), open_lifeline() as lifeline:
+        Daemons([Daemon("true", uid="nobody-here")], lifeline, print)
+
+
 async def test_only_root_switches_users(tmp_path: Path) -> None:
     """Any other user gets an error at once."""
     if os.geteuid() == 0:

@@ -107,6 +107,48 @@ def test_a_thread_that_waits_at_the_end_of_the_import() -> None:
     assert ["was called by thread pool, and the import has ended; call it once members serve", where] == errors
 
 
+def test_an_import_that_ends_while_a_thread_starts_trio(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end waits for the start. The call fails, and the import does not."""
+    importing = Import()
+    starting, ending = threading.Event(), threading.Event()
+    run, end = importing.threads._run_trio, importing.threads._end
+    errors: list[NotServing] = []
+
+    def slow_run() -> None:
+        starting.set()
+        assert ending.wait(PATIENCE)
+        run()
+
+    def slow_end() -> None:
+        ending.set()
+        end()
+
+    def work() -> None:
+        with pytest.raises(NotServing) as info:
+            sync.wait(who)
+        errors.append(info.value)
+
+    monkeypatch.setattr(importing.threads, "_run_trio", slow_run)
+    monkeypatch.setattr(importing.threads, "_end", slow_end)
+    other = threading.Thread(target=work)
+    with importing.threads.opened():
+        other.start()
+        assert starting.wait(PATIENCE)
+    other.join(PATIENCE)
+    assert 1 == len(errors)
+    assert ["begun", "ended"] == importing.events
+
+
+def test_a_first_call_that_comes_too_late() -> None:
+    """No Trio run begins for it: the process may fork now."""
+    importing = Import()
+    with importing.threads.opened():
+        unit = thread()
+    with pytest.raises(NotServing, match="the import has ended"):
+        unit.run("who", who)
+    assert [] == importing.events
+
+
 async def test_an_import_on_trios_own_thread() -> None:
     """Its calls wait in the other run, which blocks this one, as the import does."""
     importing = Import()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -101,8 +103,12 @@ def test_workers_are_processes() -> None:
         ("hook-as-emperor = ls", "run it around the server"),
         ("vassals-include = x", "run one server for each file"),
         ("tcp-fast-open-client", "it is not supported"),
-        ("procesess = 3", "unknown uwsgi.ini:2: procesess = 3: there is no such option; did you mean processes?"),
-        ("zzz", "unknown uwsgi.ini:2: zzz: there is no such option; remove it, or write set = zzz=... for uwsgi.opt"),
+        (
+            "procesess = 3",
+            "unknown uwsgi.ini:2: procesess = 3: there is no such option; write processes if "
+            "you mean that, or set = procesess=... for uwsgi.opt",
+        ),
+        ("zzz", "unknown uwsgi.ini:2: zzz: there is no such option; remove it, or set = zzz=... for uwsgi.opt"),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
@@ -110,6 +116,28 @@ def test_mistakes(text: str, message: str) -> None:
     found = translation(f"{text}\nmodule = a")
     assert 1 == len(found.wrong)
     assert message in f"{found.wrong[0].kind} {mistakes(found)[0]}"
+
+
+def test_lines_that_a_disabled_log_lacks_too() -> None:
+    """uWSGI logs failures with `disable-logging`, too, if `log-5xx` asks for them."""
+    given = [
+        translation(f"{rest}\nlog-5xx = true\nmodule = a") for rest in ("", "disable-logging = 0", "disable-logging")
+    ]
+    notes = [line.note for found in given for line in found.lines if line.setting.name == "log-5xx"]
+    assert [
+        "the access log has every request",
+        "the access log has every request",
+        "disable-logging disables these lines too; leave it out to have every request",
+    ] == notes
+
+
+def test_an_extra_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that would not start for it is told so."""
+    found = translation("module = a\npy-autoreload = 1")
+    monkeypatch.setitem(sys.modules, "watchfiles", ModuleType("watchfiles"))
+    assert [] == mistakes(found)
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    assert ["reload needs watchfiles; pip install 'trio-uwsgi[reload]', or use --touch-reload"] == mistakes(found)
 
 
 def test_values_that_cannot_be_read_are_told_with_the_line() -> None:

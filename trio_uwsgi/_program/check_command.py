@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from trio_uwsgi._program.command_hints import in_options
 from trio_uwsgi._program.command_line import UsageError, fields_of, parse
+from trio_uwsgi._program.file_watcher import require_watchfiles
 from trio_uwsgi._program.uwsgi_files import translated
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import ConfigError
@@ -112,7 +113,8 @@ def mistakes(translation: Translation) -> list[str]:
 def _contradictions(translation: Translation) -> list[str]:
     """What is wrong with the options together, without those that are refused."""
     try:
-        Config(**fields_of(parse(translation.words, needs_app=False)))
+        if Config(**fields_of(parse(translation.words, needs_app=False))).reload:
+            require_watchfiles()
     except UsageError as error:
         return list(error.lines)
     except ConfigError as error:

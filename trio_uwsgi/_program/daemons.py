@@ -238,7 +238,10 @@ def _identity(daemon: Daemon) -> Identity | None:
     """The user that runs it; None is that of the server."""
     if daemon.uid is None and daemon.gid is None:
         return None
-    identity = identity_of(daemon.uid, daemon.gid)
+    try:
+        identity = identity_of(daemon.uid, daemon.gid)
+    except ConfigError as error:
+        raise ConfigError(f"attach_daemon: {shortened(daemon.command)!r}: {error.problem}", error.remedy) from None
     if identity is not None and os.geteuid() != 0:
         raise ConfigError(
             f"attach_daemon: only root may run {shortened(daemon.command)!r} as another user",

@@ -45,7 +45,7 @@ class ImportThreads(AppThreads):
 
     @property
     def has_trio(self) -> bool:
-        return self._thread is not None
+        return self._started.is_set()
 
     def unit_name(self) -> tuple[str, str]:
         return ("import", "") if threading.get_ident() == self._importing else super().unit_name()
@@ -63,12 +63,18 @@ class ImportThreads(AppThreads):
             self._end()
 
     def call_soon(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
+        if not self._started.is_set():
+            self._start()
+        super().call_soon(func, *args)
+
+    def _start(self) -> None:
         with self._starting:
+            if not self.serving:  # the import has ended, and the process may fork: no thread begins any more
+                raise trio.RunFinishedError
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run_trio, name="calls of the import", daemon=True)
                 self._thread.start()
                 self._started.wait()
-        super().call_soon(func, *args)
 
     def _run_trio(self) -> None:
         try:
@@ -87,8 +93,10 @@ class ImportThreads(AppThreads):
                     await trio.sleep_forever()
 
     def _end(self) -> None:
-        if self._thread is None:
+        with self._starting:  # the first call of a thread may just be starting it
+            thread = self._thread
+        if thread is None:
             return
         with contextlib.suppress(trio.RunFinishedError):
             self.token.run_sync_soon(self._scope.cancel)
-        self._thread.join()
+        thread.join()

@@ -38,6 +38,8 @@ _COMPAT_SPOOLER = (("--spooler-max-tries", "0"), ("--spooler-no-fsync",))
 _NEEDS_SPOOLER = frozenset(
     ("spooler-processes", "spooler-frequency", "spooler-freq", "spooler-harakiri", "spooler-cheap")
 )
+# Options that ask for lines of the log, also where it is disabled.
+_SOME_LINES = frozenset(("log-4xx", "log-5xx", "log-big", "log-ioerror", "log-sendfile", "log-slow", "log-zero"))
 _SHARED = frozenset(("shared-socket", "undeferred-shared-socket"))
 _TAKES_SHARED = frozenset(
     ("socket", "uwsgi-socket", "http", "http-socket", "http11-socket", "https", "https2", "https-socket")
@@ -153,8 +155,8 @@ def _explain(
     if compat:
         return Explained(setting, "ignored", (), "uWSGI does not know it either")
     close = difflib.get_close_matches(name, list(OPTIONS), n=1, cutoff=0.7)
-    what = f"did you mean {close[0]}?" if close else f"remove it, or write set = {name}=... for uwsgi.opt"
-    return Explained(setting, "unknown", (), f"there is no such option; {what}")
+    remedy = f"write {close[0]} if you mean that" if close else "remove it"
+    return Explained(setting, "unknown", (), f"there is no such option; {remedy}, or set = {name}=... for uwsgi.opt")
 
 
 def _in_context(line: Explained, lines: Iterable[Explained]) -> Explained:
@@ -169,6 +171,8 @@ def _in_context(line: Explained, lines: Iterable[Explained]) -> Explained:
         addresses = [word for other in lines if other.words[:1] in (("--socket",), ("--http",)) for word in other.words]
         if not any("/" in word or word.startswith("unix:") for word in addresses):
             return line._replace(kind="ignored", words=(), note="there is no unix socket")
+    if name in _SOME_LINES and given.get("disable-logging", "false").lower() not in FALSE_WORDS:
+        return line._replace(note="disable-logging disables these lines too; leave it out to have every request")
     if name == "chown-socket" and not {"uid", "gid"} & given.keys():
         return line._replace(kind="refused", note="write uid and gid, to which socket files are given")
     if name in _NEEDS_SPOOLER and "spooler" not in given:

@@ -17,7 +17,7 @@ def set_logvar(name: str, value: str | bytes) -> None:
     complete; a second value replaces the first.
 
     Args:
-        name: any name but those that `Config.log_format` knows.
+        name: any name; those that `Config.log_format` knows, such as `user`, keep their own value in the line.
         value: bytes, or a str that is encoded as UTF-8.
     Raises:
         TypeError: the name or the value is of another type.
@@ -26,7 +26,7 @@ def set_logvar(name: str, value: str | bytes) -> None:
     uWSGI: `uwsgi.set_logvar`, where names and values have at most 255 bytes; outside of a request it crashes or sets
         the variable of another one.
     Example:
-        uwsgi.set_logvar("user", "42")  # Config(log_format="%(addr) %(method) %(uri) %(user)")
+        uwsgi.set_logvar("customer", "42")  # Config(log_format="%(addr) %(method) %(uri) %(customer)")
     """
     as_text("the name of a log variable", name)
     if not isinstance(value, str | bytes):
