@@ -76,6 +76,8 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"master_fifo": 7}, "master_fifo=7 is not a path"),
     ({"mule": 7}, "mule=7 is not a script"),
     ({"mule": ["brain.py", ""]}, "mule=['brain.py', ''] is not a script"),
+    ({"python": ""}, "python='' is not a script"),
+    ({"python": 7}, "python=7 is not a script"),
     ({"mule": "2"}, "mule='2' is a number, not a script; write mules=2"),
     ({"master_fifo": ""}, "master_fifo='' is not a path"),
     ({"touch_reload": [""]}, "touch_reload has '' in it"),

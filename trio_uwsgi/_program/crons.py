@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import signal
 import time
@@ -15,6 +16,7 @@ from trio_uwsgi._program.shell_command import ended_with, run_shell_command, sho
 from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import Ticker, WallClock
 from trio_uwsgi._signals.timer import Cron, Timer
+from trio_uwsgi.config.cron import CronSpec
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -55,6 +57,8 @@ class Crons:
         self._ticker = Ticker(Schedule(zone), wall)
         self._commands: dict[Timer, CronCommand] = {}
         self._running: dict[Timer, int] = {}
+        self._last: dict[Timer, tuple[int, int]] = {}  # process and time of the newest run
+        self._now = wall.now
         for command in given:
             timer = Timer(0, Cron(command.spec), overlap=not command.unique)
             self._commands[timer] = command
@@ -68,6 +72,20 @@ class Crons:
                 self._ticker.add(timer)
             nursery.start_soon(self._ticker.run)
 
+    def statistics(self) -> list[dict[str, object]]:
+        """For uWSGI's stats: of each when, what, and the process (-1: none runs) and the time of its newest run.
+
+        A time in the form of a crontab is not five numbers, and is shown as it is.
+        """
+        found = []
+        for timer, command in self._commands.items():
+            spec = command.spec
+            part: dict[str, object] = dataclasses.asdict(spec) if isinstance(spec, CronSpec) else {"crontab": spec.text}
+            pid, started = self._last.get(timer, (-1, 0))
+            part |= {"command": command.command, "unique": int(command.unique), "legion": ""}
+            found.append(part | {"pid": pid if self._running[timer] else -1, "started_at": started})
+        return found
+
     async def _run(self, timer: Timer) -> None:
         command = self._commands[timer]
         name = shortened(command.command)
@@ -78,7 +96,7 @@ class Crons:
                 return
             self._running[timer] += 1
             try:
-                await self._run_in_time(command, name)
+                await self._run_in_time(timer, name)
             except OSError as error:
                 logger.error("cron %s cannot be run: %s", name, error)
             finally:
@@ -86,7 +104,8 @@ class Crons:
         finally:
             self._ticker.ended(timer, True)
 
-    async def _run_in_time(self, command: CronCommand, name: str) -> None:
+    async def _run_in_time(self, timer: Timer, name: str) -> None:
+        command = self._commands[timer]
         limit = self._harakiri if command.harakiri is None else command.harakiri
         code = -signal.SIGTERM
         began = trio.current_time()
@@ -95,10 +114,14 @@ class Crons:
                 command.command,
                 self._lifeline,
                 partial(logger.info, "%s: %s", name),
-                started=partial(logger.info, "cron %s is process %d", name),
+                started=partial(self._started, timer, name),
             )
         if scope.cancelled_caught:
             logger.error("cron %s was ended, because it ran for longer than %g s", name, limit)
         else:
             level = logging.WARNING if code else logging.INFO
             logger.log(level, "cron %s ended with %s after %.1f s", name, ended_with(code), trio.current_time() - began)
+
+    def _started(self, timer: Timer, name: str, pid: int) -> None:
+        self._last[timer] = pid, int(self._now())
+        logger.info("cron %s is process %d", name, pid)

@@ -60,6 +60,13 @@ class Daemons:
             for attached in self._all:
                 nursery.start_soon(attached.run)
 
+    def statistics(self) -> list[dict[str, object]]:
+        """For uWSGI's stats: of each its command, its process (0: none runs), and how often it was started again."""
+        return [
+            {"cmd": attached.daemon.command, "pid": attached.pid, "respawns": attached.respawns}
+            for attached in self._all
+        ]
+
     def reload(self) -> None:
         """End those that end with the server, and start them again: the code of the application is another one."""
         for attached in self._all:
@@ -68,7 +75,7 @@ class Daemons:
 
 
 class _Attached:
-    """One of the programs."""
+    """One of the programs. `pid` is its process, 0 if none runs; `respawns` is how often it was started again."""
 
     def __init__(self, daemon: Daemon, lifeline: Lifeline, stop: Callable[[str], None]) -> None:
         self.daemon = daemon
@@ -79,6 +86,8 @@ class _Attached:
         self._scope = trio.CancelScope()
         self._signal = daemon.stopsignal
         self._why = ""
+        self.pid = 0
+        self.respawns = 0
 
     async def run(self) -> None:
         """Keep it running until cancelled."""
@@ -101,7 +110,11 @@ class _Attached:
             self._scope, self._signal = trio.CancelScope(), self.daemon.stopsignal
             began = trio.current_time()
             with self._scope:
-                how = await run()
+                try:
+                    how = await run()
+                finally:
+                    self.pid = 0
+                    self.respawns += 1
                 if self.daemon.control:
                     self._stop(f"daemon {self._name} ended with {how}")
                     return
@@ -120,9 +133,13 @@ class _Attached:
             partial(logger.info, "%s: %s", self._name),
             stopsignal=lambda: self._signal,
             identity=self._identity,
-            started=partial(logger.info, "daemon %s is process %d", self._name),
+            started=self._started,
         )
         return ended_with(code)
+
+    def _started(self, pid: int) -> None:
+        self.pid = pid
+        logger.info("daemon %s is process %d", self._name, pid)
 
     # ----- with a pidfile
 
@@ -134,6 +151,7 @@ class _Attached:
             how = ended_with(await self._start())
             if (pid := _running_pid(self.daemon.pidfile)) is None:
                 return f"{how}, and {self.daemon.pidfile} has no process that runs"
+        self.pid = pid
         logger.info("daemon %s is process %d of %s", self._name, pid, self.daemon.pidfile)
         try:
             await _wait_for(pid)

@@ -109,10 +109,12 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
             everything.start_soon(_end_if_overdue, tree.overdue, config.mercy)
             daemons = Daemons(config.daemons, lifeline, control.stop)
             tree.on_reloaded(daemons.reload)
+            tree.daemons = daemons.statistics
             everything.start_soon(daemons.run)
-            crons = list(map(CronCommand.parse, config.cron))
             zone = None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone)
-            everything.start_soon(Crons(crons, config.cron_harakiri, zone, lifeline).run)
+            crons = Crons(list(map(CronCommand.parse, config.cron)), config.cron_harakiri, zone, lifeline)
+            tree.crons = crons.statistics
+            everything.start_soon(crons.run)
             if touched:
                 everything.start_soon(watch_files, touched, control.reload_for)
             if config.reload:

@@ -1,7 +1,7 @@
 """The statistics of a runtime as uWSGI's stats server writes them, for `uwsgitop` and other tools that read its JSON.
 
 Each number is true, or 0 where docs/reference/statistics.md says why. Parts that do not exist here are left out:
-uWSGI's locks of its own, daemons, crons that run commands, legions.
+uWSGI's locks of its own, and legions.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ def _page(tree: NurseryTree) -> Part:
         "uid": os.getuid(),
         "gid": os.getgid(),
         "cwd": _folder(),
-        "locks": list(_locks(tree)),
     }
+    if daemons := tree.daemons():
+        page["daemons"] = daemons
+    page["locks"] = list(_locks(tree))
     if caches := list(_caches(tree)):
         page["caches"] = caches
     if metrics := tree.member_factory.services.metrics.statistics():
@@ -61,6 +63,8 @@ def _page(tree: NurseryTree) -> Part:
     page["workers"] = [_worker(tree, found) for found in tree.member_factory.worker_statistics()]
     if spoolers := list(_spoolers(tree)):
         page["spoolers"] = spoolers
+    if crons := tree.crons():
+        page["crons"] = crons
     return page
 
 

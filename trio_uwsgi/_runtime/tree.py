@@ -110,6 +110,9 @@ class NurseryTree:
         self.stopping, self.closing, self.ended, self.overdue = (trio.Event() for _ in range(4))
         self.master.on_stop = self.stopping.set
         self._stop_by = math.inf  # the end of the mercy
+        # What runs beside the runtime, as `stats_page.py` shows it.
+        self.daemons: Callable[[], list[dict[str, object]]] = list
+        self.crons: Callable[[], list[dict[str, object]]] = list
         self.runtime = Runtime(self)
 
     def on_reloading(self, call: Callable[[bool], None]) -> None:
