@@ -106,7 +106,7 @@ async def test_a_function_by_its_name(
 async def test_what_is_refused(enter: Enter, tmp_path: Path) -> None:
     """A file that is not there, a second program for the same mule, and values that are no scripts."""
     enter(Config())
-    with pytest.raises(BootError, match=r"there is no script .*/missing\.py for a mule"):
+    with pytest.raises(BootError, match=r"there is no script .*/missing\.py; write --mule FILE"):
         async with open_runtime(asking(), Config(mule="missing.py")):
             raise AssertionError("it starts")
     (tmp_path / "brain.py").write_text("")
