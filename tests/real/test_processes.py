@@ -143,7 +143,12 @@ async def message(text):
     ) as server:
         await server.get("/send_message?x")
         await until(server.noted)
-        server.runtime.signal(9)
+
+        def accepted() -> bool:
+            server.runtime.signal(9)
+            return server.runtime.statistics().signals.raised == 1
+
+        await until(accepted)  # the note may come before the declaration
         await until(lambda: 2 == len(server.noted()))
         assert [["registered", "mule1"], ["9", "mule1"]] == [line[:2] for line in server.noted()]
         os.kill(int(server.noted()[0][2]), signal.SIGKILL)
