@@ -64,7 +64,7 @@ found = [
     uwsgi.rpc("127.0.0.1:1", b"function"), uwsgi.cache_get("item", "c@127.0.0.1:1"), uwsgi.suspend(),
     uwsgi.signal(17), uwsgi.signal(18), uwsgi.mule_msg(b"message 1", 1), uwsgi.farm_msg("f", b"message 2"),
     bool(uwsgi.spool({b"name": b"job"})), uwsgi.alarm("a", "of the import"),
-    uwsgi.sharedarea_wlock(0), uwsgi.sharedarea_unlock(0), len(uwsgi.workers()), uwsgi.total_requests(),
+    uwsgi.sharedarea_wlock(0), uwsgi.sharedarea_unlock(0), len(uwsgi.workers()), uwsgi.total_requests() in (0, 1),
 ]
 with sync.locked(2):
     found.append(uwsgi.is_locked(2))
@@ -110,7 +110,7 @@ def test_calls_of_an_import(tmp_path: Path, mode: str) -> None:
         expected = workers + 2 if lazy else 1  # with a mule and a spooler
         until(lambda: len(imports(tmp_path)) == expected, say=lambda: server.said)
         for identity, found in imports(tmp_path):
-            assert [*FOUND, workers, 0, True, True] == found
+            assert [*FOUND, workers, True, True, True] == found
             assert [None, workers, True] == identity[2:]
         assert "(b'value', b'kept', b'area', b'area')" == server.get("/stored")
         signals = sum(range(1, workers + 1)) if lazy else workers  # a worker that starts later misses those before
