@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.real.servers import MODES, command, environment, write
+from tests.real.servers import MODES, command, environment, serving, write
 
 pytestmark = pytest.mark.real
 
@@ -60,6 +61,27 @@ def test_a_script_that_fails(tmp_path: Path) -> None:
     )
     assert 0 == code
     assert "ValueError: the script's own error" in log
+
+
+@pytest.mark.processes
+def test_a_reload_runs_it_again(tmp_path: Path) -> None:
+    """A script that ends because its worker is replaced does not stop the server."""
+    (tmp_path / "work.py").write_text(
+        """
+import sys, uwsgi, trio_uwsgi.sync
+uwsgi.cache_inc("runs")
+print("begins", uwsgi.cache_num("runs"), file=sys.stderr, flush=True)
+trio_uwsgi.sync.wait_stopping()
+print("ends", file=sys.stderr, flush=True)
+"""
+    )
+    with serving(tmp_path, "", "processes", "--python", "work.py", "--cache2", "name=c,items=9") as server:
+        server.wait_for("begins 1")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("reloaded in", "ends", "begins 2")
+        assert "hello" == server.get()
+        assert 0 == server.end()
+        assert "the server stops" not in server.said
 
 
 def test_a_script_that_is_not_there(tmp_path: Path) -> None:

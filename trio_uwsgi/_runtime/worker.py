@@ -159,9 +159,13 @@ class Worker:
             services.cancel_scope.cancel()
 
     async def _run_script(self, script: Script) -> None:
-        """Run it, once the worker that this one replaces has ended, and stop the server."""
+        """Run it, once the worker that this one replaces has begun to end, and stop the server; unless this worker ends
+        meanwhile: then its replacement runs the script again, or the server stops anyway.
+        """
         await self._member.inbox.holds_slot.wait()
         await self._calls.run("script", script.name, script, limit=0)
+        if self._member.inbox.stopping.is_set():
+            return
         logger.info("%s: the script %s has ended; the server stops", self._member.name, script.name)
         self._member.link.send(StopRuntime())
 

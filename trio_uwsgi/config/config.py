@@ -198,7 +198,7 @@ class Config:
 
     # A script that worker 1 runs when the server serves: a file, or "module:function". Its code may call the API, as
     # that of a mule's script. When it has ended, the server stops; the exit code is 0, as with uWSGI's option of this
-    # name.
+    # name. The worker that replaces worker 1 in a reload runs the script again, beside one that does not end then.
     python: str | None = None
 
     # Farms: named groups of mules, as in `{"images": [1, 2]}`. Messages and signals to a farm are distributed
