@@ -142,6 +142,17 @@ def test_a_daemon_lives_as_long_as_the_server(tmp_path: Path, processes: tuple[s
     assert 1 == server.said.count("runs in")
 
 
+@pytest.mark.parametrize("processes", [(), ("--processes", "1")])
+def test_a_daemon_may_take_longer_than_the_mercy(tmp_path: Path, processes: tuple[str, ...]) -> None:
+    """The server stops in an orderly way after SIGKILL has ended it."""
+    (tmp_path / "hello.py").write_text("async def app(scope, receive, send): ...\n")
+    daemon = "trap '' TERM; echo ignores it; while :; do sleep 600; done"
+    words = ("hello:app", *processes, "--lifespan", "off", "--mercy", "0.5", "--attach-daemon", daemon)
+    with running(tmp_path, *words) as server:
+        server.read(": ignores it")
+    assert "did not stop within the mercy" not in server.said
+
+
 def test_a_reload_starts_daemons_again(tmp_path: Path) -> None:
     """They may have the code of the application; but not those with a pidfile. Each gets its own signal."""
     (tmp_path / "hello.py").write_text("async def app(scope, receive, send): ...\n")

@@ -23,7 +23,7 @@ from trio_uwsgi._program.crons import Crons
 from trio_uwsgi._program.daemons import Daemons
 from trio_uwsgi._program.fifo import Fifo, open_fifo
 from trio_uwsgi._program.file_watcher import require_watchfiles, stamps_of, watch_files, watch_sources
-from trio_uwsgi._program.shell_command import open_lifeline
+from trio_uwsgi._program.shell_command import MERCY, open_lifeline
 from trio_uwsgi._program.systemd import Notifier
 from trio_uwsgi._system.interpreter_exit import flush_output, has_started, log_lingering, mark_started, mark_stopping
 from trio_uwsgi._system.privileges import identity_of
@@ -80,11 +80,14 @@ async def _serve_and_control(serve: Serve, config: Config, sources: Sequence[str
     touched = stamps_of(config.touch_reload)  # before the import, so that a change during the import counts
     notifier = Notifier.from_environment(os.environ)
     control: Control | None = None
+    # What runs beside the server has a time of its own to end in, which may be longer than the mercy.
+    commands = config.daemons or config.cron or config.hooks
+    mercy = max(config.mercy, MERCY) if commands else config.mercy
     with (
         failures_reported(),
         plain_start_errors(),
         contextlib.ExitStack() as stack,
-        bounded_end(config.mercy, lambda: _exit_code(control)) as bound,
+        bounded_end(mercy, lambda: _exit_code(control)) as bound,
     ):
         if config.placement == "process":
             stack.enter_context(with_title("master"))
