@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import os
 import platform
-import random
 import time
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
@@ -47,7 +46,6 @@ from trio_uwsgi._runtime.stores import Stores
 from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._shared_areas.rules import memory_size
-from trio_uwsgi._signals.ticker import WallClock
 from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
@@ -68,9 +66,6 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 logger = logging.getLogger("trio_uwsgi")
-
-_SYSTEM_CLOCK = WallClock(time.time)
-_CHANCE = random.SystemRandom().random  # not the shared generator, which the application may seed
 
 
 async def serve(

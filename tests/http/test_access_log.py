@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,3 +143,33 @@ async def test_the_level_is_raised_later(open_http: Any, tmp_path: Path) -> None
         text = (tmp_path / "log").read_text()
     assert "access" in text
     assert "GET /after" not in text
+
+
+async def test_a_log_that_nobody_reads_without_free_descriptors(
+    open_http: Any, autojump_clock: trio.testing.MockClock, tmp_path: Path
+) -> None:
+    """The system cannot say when the log takes lines. It is tried again after a second; requests are answered."""
+    reader, writer = os.pipe()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with own_log(tmp_path / "log") as handler, open(reader, "rb") as lines, open(writer, "w") as stream:
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        handler.setStream(stream)
+        world = await open_http(wsgi, interface="wsgi", threads=0, access_log=True)
+        client = world.connect()
+        logging.getLogger("shop").setLevel(logging.WARNING)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+            for _ in range(2):
+                await client.get("/")
+                await trio.sleep(3)
+            os.set_blocking(reader, False)
+            lines.read()
+            await trio.sleep(2)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            logging.getLogger("shop").setLevel(logging.NOTSET)
+        assert 2 == lines.read().count(b"GET / ")

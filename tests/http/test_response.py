@@ -9,9 +9,11 @@ import h11
 import pytest
 
 from trio_uwsgi._http import response as response_module
+from trio_uwsgi._http import response_headers
 from trio_uwsgi._http.http1 import CONTINUE, RequestParser, Response, error_response
 from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.response import hints_response
+from trio_uwsgi._http.response_headers import encoded_headers
 from trio_uwsgi.errors import LocalProtocolError
 
 pytestmark = pytest.mark.pure
@@ -426,11 +428,11 @@ def test_caches_are_bounded() -> None:
     response = respond()
     for n in range(3000):
         response.start(200, [(b"x-id", b"%d" % n)], b"%d" % n)
-        assert len(response_module._fields) <= 1024
+        assert len(response_headers.FIELDS) <= 1024
     assert len(response_module._status_lines) <= 1024
-    response_module._fields.clear()
+    response_headers.FIELDS.clear()
     response.start(200, [(b"Set-Cookie", b"a=b"), (b"x-long", b"y" * 300), TYPE])
-    assert [TYPE] == list(response_module._fields)
+    assert [TYPE] == list(response_headers.FIELDS)
 
 
 @pytest.mark.parametrize(
@@ -477,3 +479,20 @@ def test_pieces_that_do_not_fit() -> None:
         with pytest.raises(LocalProtocolError, match=f"the body is {problem} than its content-length"):
             response.surround(count, more)
         assert not response.keep_alive
+
+
+def test_headers_of_wsgi() -> None:
+    """They are encoded once while they repeat; cookies are not kept; what is no pair of texts raises."""
+    headers = [("X", "é"), ("Set-Cookie", "a=b")]
+    first = encoded_headers(headers)
+    assert [(b"X", b"\xe9"), (b"Set-Cookie", b"a=b")] == first
+    again = encoded_headers(headers)
+    assert again[0] is first[0]
+    assert again[1] is not first[1]
+    assert first == encoded_headers([*map(list, headers)])  # type: ignore[list-item]
+    for wrong in (("X", 1), ("X",), ("X", "\u20ac"), None):
+        with pytest.raises((AttributeError, TypeError, ValueError)):
+            encoded_headers([wrong])  # type: ignore[list-item]
+    for n in range(3000):
+        encoded_headers([("x-id", str(n))])
+        assert len(response_headers._pairs) <= 1024

@@ -49,6 +49,19 @@ class Command:
         return sock
 
 
+def ended(folder: Path, *line: str) -> subprocess.CompletedProcess[str]:
+    """What Python has printed that was run with this line in a folder, and its exit code."""
+    return subprocess.run(
+        [sys.executable, *line],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 @contextlib.contextmanager
 def running(
     folder: Path, *words: str, code: int = 0, access_log: bool = False, python: str = sys.executable

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.peers import TIMEOUT, find_program, free_port
-from tests.real.commands import PACKAGE, running
+from tests.real.commands import PACKAGE, ended, running
 from tests.real.test_daemons import runs
 from trio_uwsgi._program.hooks import Hooks
 from trio_uwsgi.config.hooks import POINTS, Hook
@@ -82,26 +82,8 @@ def test_the_order(tmp_path: Path, processes: tuple[str, ...]) -> None:
 def test_a_hook_that_fails(tmp_path: Path, point: str) -> None:
     """The server does not start, or ends: exit code 4, and one line."""
     (tmp_path / "hello.py").write_text(APP)
-    words = [
-        "hello:app",
-        "--processes",
-        "1",
-        "--lifespan",
-        "off",
-        "--http",
-        "127.0.0.1:0",
-        "--hook",
-        f"{point} exec:exit 3",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "trio_uwsgi", *words],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    words = ["hello:app", "--processes", "1", "--lifespan", "off", "--http", "127.0.0.1:0"]
+    done = ended(tmp_path, "-m", "trio_uwsgi", *words, "--hook", f"{point} exec:exit 3")
     expected = f"trio-uwsgi: the hook {point} exec:exit 3 failed: it ended with exit code 3"
     assert (4, expected) == (done.returncode, done.stderr.splitlines()[-1])
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.interop.peers import TIMEOUT, find_program, free_port
-from tests.real.commands import PACKAGE, running
+from tests.real.commands import ended, running
 from trio_uwsgi._program.pidfile import open_pidfile
 from trio_uwsgi._program.pidfile_command import asked, main
 
@@ -21,15 +20,7 @@ APP = "async def app(scope, receive, send): ...\n"
 
 def send(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "trio_uwsgi", *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return ended(folder, "-m", "trio_uwsgi", *words)
 
 
 @pytest.mark.parametrize("processes", [(), ("--processes", "1")])
@@ -96,15 +87,7 @@ def test_the_server_of_another_user(tmp_path: Path) -> None:
         "import os, sys; from trio_uwsgi.__main__ import main; os.setuid(65534); sys.exit(main(['--stop', 'app.pid']))"
     )
     with open_pidfile(str(file)):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(PACKAGE)},
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        done = ended(tmp_path, "-c", code)
     expected = f"this user may not signal process {os.getpid()}, the server of the pidfile app.pid; use the user"
     assert 1 == done.returncode
     assert expected in done.stderr

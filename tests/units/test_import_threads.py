@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 from typing import Any
 
@@ -173,3 +174,19 @@ def test_services_that_do_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     with threads.opened(), pytest.raises(NotServing):
         sync.wait(who)
     assert [ExceptionGroup] == told
+
+
+def test_a_system_that_refuses_a_trio_run() -> None:
+    """The call that needs it says so, and so does the next one; the import goes on, and ends."""
+    importing = Import()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with importing.threads.opened():
+        unit = thread()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        try:
+            for _ in range(2):
+                with pytest.raises(OSError, match="Too many open files"):
+                    unit.run("call", who)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert [] == importing.events

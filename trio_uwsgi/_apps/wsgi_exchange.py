@@ -21,6 +21,7 @@ from trio_uwsgi._http.early_hints import encode_hints, write_hints
 from trio_uwsgi._http.exchange import BODY_CUT, Exchange
 from trio_uwsgi._http.file_sending import send_file
 from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.response_headers import encoded_headers
 from trio_uwsgi._system.forks import end_forked_child, forks_to_here
 from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import LocalProtocolError, NotServing
@@ -48,11 +49,9 @@ JOINED = 262144
 # What is sent as one, if it is not too large; a tuple, because `list | tuple` would be made anew for each request.
 _WHOLE = (list, tuple)
 
-# Applications use few status lines and headers, but clients may make them echo others: the caches are bounded.
+# Applications use few status lines, but clients may make them echo others: the cache is bounded.
 _CACHED = 1024
-_CACHED_VALUE = 256
 _statuses: dict[str, tuple[int, bytes]] = {}
-_pairs: dict[object, tuple[bytes, bytes]] = {}  # header -> encoded
 
 
 class WsgiExchange(Exchange):
@@ -92,8 +91,7 @@ class WsgiExchange(Exchange):
             raise LocalProtocolError("the application called start_response twice without exc_info")
         try:
             number, reason = _statuses.get(status) or _split_status(status)
-            known = _pairs.get
-            pairs = [(known(header) if type(header) is tuple else None) or _encode_header(header) for header in headers]
+            pairs = encoded_headers(headers)
         except (AttributeError, TypeError, ValueError) as error:
             raise LocalProtocolError(
                 "start_response takes a str such as '200 OK', and a list of pairs of str, all in latin-1"
@@ -370,17 +368,6 @@ def _split_status(status: str) -> tuple[int, bytes]:
     if len(_statuses) < _CACHED:
         _statuses[status] = split
     return split
-
-
-def _encode_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
-    """Encode a header; remember it as `_http/response.py` does, and for the same reasons."""
-    name, value = header
-    pair = name.encode("latin-1"), value.encode("latin-1")
-    if len(value) <= _CACHED_VALUE and name.lower() != "set-cookie":
-        if len(_pairs) >= _CACHED:
-            _pairs.clear()
-        _pairs[name, value] = pair
-    return pair
 
 
 def _checked(piece: object) -> bytes:

@@ -8,6 +8,7 @@ Pure, in the order of a request: bytes in, values out.
     `origin.py`           where a request comes from, as `forwarded.py` reads it from headers of trusted proxies
     `proxy_header.py`     the header of load balancers before the first request (PROXY protocol)
     `response.py`         status, headers and pieces of body, as bytes
+    `response_headers.py` its headers, checked
     `websocket.py`        WebSocket frames and messages, with `websocket_handshake.py` before them, and `deflate.py`
     `file_paths.py`       which files a path may mean
     `file_answers.py`     conditions and headers of a file, with `file_ranges.py`

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["write_turns"]
 
 
+# Seconds until the log is tried again, where the system cannot say when it takes lines.
+_RETRY = 1.0
+
+
 async def write_turns(log: AccessLog) -> None:
     """Write lines until cancelled, and then the rest. What the log does not take is written as soon as it does."""
     end = _TurnEnd(log)
@@ -28,7 +32,11 @@ async def write_turns(log: AccessLog) -> None:
 
 
 async def _wait_writable(log: AccessLog) -> None:
-    descriptor = os.dup(log.descriptor())  # other workers of this process may wait for it, too
+    try:
+        descriptor = os.dup(log.descriptor())  # other workers of this process may wait for it, too
+    except (OSError, ValueError):  # too many files are open, or the application has closed the log
+        await trio.sleep(_RETRY)
+        return
     try:
         await trio.lowlevel.wait_writable(descriptor)
     finally:

@@ -8,11 +8,19 @@ the first piece is known.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from trio_uwsgi._http.response_headers import (
+    FIELDS,
+    NOT_IN_TRAILERS,
+    NOTED,
+    TEXT,
+    check_field,
+    checked_field,
+    own_members,
+)
 from trio_uwsgi.errors import LocalProtocolError
 
 if TYPE_CHECKING:
@@ -22,71 +30,10 @@ __all__ = ["CONTINUE", "Response", "error_response", "hints_response", "upgrade_
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-# Hop-by-hop headers that add nothing to what the server sends: left out. Any other is an error.
-_LEFT_OUT = (b"keep-alive", b"proxy-connection")
-# Hop-by-hop headers that are lists, and the members that may be in them.
-_MEMBERS = {b"connection": {b"close", b"keep-alive"}, b"transfer-encoding": {b"chunked"}}
-
-# Applications use few headers and status lines, but clients may make them echo others: the caches are bounded.
+# Applications use few status lines, but clients may make them echo others: the cache is bounded.
 _CACHED = 1024
-_CACHED_LINE = 256
-_DIGITS = 18  # more than any disk holds, and still a 64-bit integer elsewhere
-
-# Headers that are not passed on unread. They belong to the connection, which is the server's, or say something about
-# the body.
-_NOTED = frozenset(
-    (
-        b"connection",
-        b"content-length",
-        b"date",
-        b"keep-alive",
-        b"proxy-connection",
-        b"server",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-# RFC 9110 6.5.1: what a recipient has to know before the body, or what routes the message.
-_NOT_IN_TRAILERS = _NOTED - {b"date", b"server"} | {
-    *(b"authorization", b"cache-control", b"content-encoding", b"content-range", b"content-type"),
-    *(b"host", b"location", b"set-cookie", b"vary", b"www-authenticate"),
-}
-_HOP_BY_HOP = (
-    "%s: %r is a hop-by-hop header, which only the server may set; leave it out, as a proxy does with those of the "
-    "responses that it forwards"
-)
-_fields: dict[object, tuple[bytes, bytes, bytes]] = {}  # header, checked -> what `_field` says of it
 _status_lines: dict[tuple[int, bytes], bytes] = {}
-
-
-def _field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
-    """Check one header; give its line, its lower-cased name if it is of _NOTED or else b"", and its value."""
-    name, value = header
-    if not (isinstance(name, bytes) and isinstance(value, bytes) and _TOKEN.fullmatch(name) and _TEXT.fullmatch(value)):
-        _check_field(name, value)  # raises
-    line = b"%b: %b\r\n" % (name, value)
-    lowered = name.lower()
-    field = line, lowered if lowered in _NOTED else b"", value
-    # A header repeats always (content-type) or never (a request's id): clear the cache when it is full.
-    # Cookies are not kept: they do not repeat, and they are secrets.
-    if len(line) <= _CACHED_LINE and lowered != b"set-cookie":
-        if len(_fields) >= _CACHED:
-            _fields.clear()
-        _fields[name, value] = field
-    return field
-
-
-def _check_field(name: object, value: object) -> None:
-    if not isinstance(name, bytes) or not isinstance(value, bytes):
-        raise LocalProtocolError(f"header {name!r}: {value!r} is not a pair of bytes")
-    if _TOKEN.fullmatch(name) is None:
-        raise LocalProtocolError(f"{name!r} is not a header name")
-    if _TEXT.fullmatch(value) is None:
-        raise LocalProtocolError(f"header {name!r}: {value!r} has control characters")
+_DIGITS = 18  # more than any disk holds, and still a 64-bit integer elsewhere
 
 
 def _length(value: bytes, before: int) -> tuple[bytes, int]:
@@ -108,17 +55,6 @@ def _length(value: bytes, before: int) -> tuple[bytes, int]:
     return b"" if before >= 0 else b"content-length: %d\r\n" % number, number
 
 
-def _own_members(name: bytes, value: bytes) -> set[bytes]:
-    """The members of a hop-by-hop header that may be given, though it is not passed on."""
-    if name in _LEFT_OUT:
-        return set()
-    # RFC 9110 5.6.1: members may be empty, and so may the list.
-    members = {member.strip(b" \t").lower() for member in value.split(b",")} - {b""}
-    if not members <= _MEMBERS.get(name, set()) or name not in _MEMBERS:
-        raise LocalProtocolError(_HOP_BY_HOP % (name.decode(), value))
-    return members
-
-
 def _status_line(status: int, reason: bytes) -> bytes:
     if not 200 <= status <= 999:
         raise LocalProtocolError(f"{status} is not a final status; give one from 200 to 999")
@@ -126,7 +62,7 @@ def _status_line(status: int, reason: bytes) -> bytes:
     if not reason:
         with contextlib.suppress(ValueError):  # not every status has a name
             phrase = HTTPStatus(status).phrase.encode()
-    if _TEXT.fullmatch(phrase) is None:
+    if TEXT.fullmatch(phrase) is None:
         raise LocalProtocolError(f"the reason {reason!r} has control characters")
     line = b"HTTP/1.1 %d %b\r\n" % (status, phrase)
     if len(_status_lines) < _CACHED:
@@ -197,8 +133,8 @@ class Response:
         length = -1
         dated = served = closes = False
         for header in headers:
-            field = _fields.get(header) if type(header) is tuple else None
-            line, noted, value = field or _field(header)
+            field = FIELDS.get(header) if type(header) is tuple else None
+            line, noted, value = field or checked_field(header)
             if not noted:
                 pass
             elif noted == b"content-length":
@@ -213,7 +149,7 @@ class Response:
             elif noted == b"server":
                 served = True
             else:
-                closes |= b"close" in _own_members(noted, value)
+                closes |= b"close" in own_members(noted, value)
                 continue
             lines.append(line)
         bodyless = status in (204, 304)
@@ -269,7 +205,7 @@ class Response:
             LocalProtocolError: a name cannot be sent.
         """
         for name in names:
-            _check_field(b"trailer", name)
+            check_field(b"trailer", name)
         if names and not (self._framed or self._head_only or self._one_zero):
             self._head += b"trailer: %b\r\n" % b", ".join(names)
 
@@ -281,8 +217,8 @@ class Response:
         """
         lines = []
         for name, value in headers:
-            _check_field(name, value)
-            if name.lower() in _NOT_IN_TRAILERS:
+            check_field(name, value)
+            if name.lower() in NOT_IN_TRAILERS:
                 raise LocalProtocolError(f"{name!r} cannot be a trailer: it says how to read the message")
             lines.append(b"%b: %b\r\n" % (name, value))
         end = self.data(b"", False, b"")
@@ -356,8 +292,8 @@ def hints_response(headers: Iterable[Sequence[bytes]]) -> bytes:
     """
     lines = []
     for name, value in headers:
-        _check_field(name, value)
-        if name.lower() in _NOTED:
+        check_field(name, value)
+        if name.lower() in NOTED:
             raise LocalProtocolError(f"{name!r} cannot be an early hint; most are b'link'")
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines)
@@ -370,7 +306,7 @@ def upgrade_response(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         LocalProtocolError: a name or value cannot be sent.
     """
     for name, value in headers:
-        _check_field(name, value)
+        check_field(name, value)
     return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % header for header in headers)
 
 

@@ -188,6 +188,26 @@ def config_read_elsewhere(
             "format": getattr(root.handlers[0].formatter, "_fmt", None) if root.handlers else None,
         },
     }
+    received, code = _answer_of_process(request)
+    if not received:
+        raise BootError(f"the process that reads the {_NAME} of {spec} ended before it was done: exit code {code}")
+    kind, *values = json.loads(received)
+    if kind == "failed":
+        error = BootError(values[0])
+        raise error from (RemoteTraceback(values[1]) if values[1] else None)
+    if kind == "refused":
+        raise ConfigError(*values)
+    found = None if values[0] is None else from_plain(values[0])
+    if found is not None and (uid, gid) != (None, None) and (own := found.process_options.given):
+        raise ConfigError(
+            f"the {_NAME} of {spec} sets {' and '.join(own)}, which code that runs as another user may not set",
+            "set it on the command line, beside --uid and --gid",
+        )
+    return found
+
+
+def _answer_of_process(request: dict[str, object]) -> tuple[bytes, int]:
+    """Start a process that answers this request (`answer`). Gives the answer, b"" for none, and the exit code."""
     reader, writer = os.pipe()
     with open(reader, "rb") as answers:
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
@@ -205,23 +225,7 @@ def config_read_elsewhere(
             except BaseException:
                 process.kill()
                 raise
-    if not received:
-        raise BootError(
-            f"the process that reads the {_NAME} of {spec} ended before it was done: exit code {process.returncode}"
-        )
-    kind, *values = json.loads(received)
-    if kind == "failed":
-        error = BootError(values[0])
-        raise error from (RemoteTraceback(values[1]) if values[1] else None)
-    if kind == "refused":
-        raise ConfigError(*values)
-    found = None if values[0] is None else from_plain(values[0])
-    if found is not None and (uid, gid) != (None, None) and (own := found.process_options.given):
-        raise ConfigError(
-            f"the {_NAME} of {spec} sets {' and '.join(own)}, which code that runs as another user may not set",
-            "set it on the command line, beside --uid and --gid",
-        )
-    return found
+    return received, process.returncode
 
 
 def answer(request: Mapping[str, Any]) -> NoReturn:

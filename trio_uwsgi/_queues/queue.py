@@ -40,6 +40,7 @@ class Queue:
         self._lock = threading.Lock()
         self._memory = QueueRules(options.size, options.blocksize, MemorySlots(), QueueState())
         self._file: QueueFile | None = None
+        self._is_closed = False
         self._last: QueueStatistics | None = None  # of a file, when it was closed
 
     def open(self) -> None:
@@ -56,8 +57,9 @@ class Queue:
 
     def close(self) -> None:
         """Close the queue's file, if it is open. Its last numbers are kept."""
-        if self._file is None or self._last is not None:
+        if self._file is None or self._is_closed:
             return
+        self._is_closed = True
         with contextlib.suppress(QueueError):  # a file that cannot be written any more
             self._last = self.statistics()
         self._file.close(sync=self._options.store is not None and not self._joins)

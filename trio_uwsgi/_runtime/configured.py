@@ -59,27 +59,7 @@ def settings_of(config: Config) -> Settings:
         mercy=config.mercy,
         drain_delay=config.drain_delay,
         lifespan=config.lifespan,
-        http=HttpOptions(
-            limits=Limits(
-                max_header_size=config.max_header_size, max_headers=config.max_headers, max_body=config.max_body
-            ),
-            timeouts=config.http_timeouts,
-            websocket=config.websocket_options,
-            load=config.load_limits,
-            stream_ends=config.stream_ends,
-            access_log=not config.disable_logging,
-            log_format=() if config.log_format is None else parse_log_format(config.log_format),
-            cancel_on_disconnect=config.cancel_on_disconnect,
-            static=config.static_options,
-            forwarded_allow=tuple(config.forwarded_allow),
-            forwarded_headers=tuple(config.forwarded_headers),
-            proxy_protocol=tuple(config.proxy_protocol),
-            early_hints=config.early_hints,
-            catch_exceptions=config.catch_exceptions,
-            root_path=config.root_path,
-            manage_script_name=config.manage_script_name,
-            show_requests=bool(config.stats_addresses),
-        ),
+        http=_http_options(config),
         zone=None if config.timezone is None else zoneinfo.ZoneInfo(config.timezone),
         timers=tuple(map(SignalTimer.parse, config.timer)),
         caches=config.caches,
@@ -96,4 +76,26 @@ def settings_of(config: Config) -> Settings:
         script=None if config.python is None else found_scripts("python", [config.python])[0],
         recycling=config.recycling_limits,
         options=uwsgi_options(config),
+    )
+
+
+def _http_options(config: Config) -> HttpOptions:
+    return HttpOptions(
+        limits=Limits(max_header_size=config.max_header_size, max_headers=config.max_headers, max_body=config.max_body),
+        timeouts=config.http_timeouts,
+        websocket=config.websocket_options,
+        load=config.load_limits,
+        stream_ends=config.stream_ends,
+        access_log=not config.disable_logging,
+        log_format=() if config.log_format is None else parse_log_format(config.log_format),
+        cancel_on_disconnect=config.cancel_on_disconnect,
+        static=config.static_options,
+        forwarded_allow=tuple(config.forwarded_allow),
+        forwarded_headers=tuple(config.forwarded_headers),
+        proxy_protocol=tuple(config.proxy_protocol),
+        early_hints=config.early_hints,
+        catch_exceptions=config.catch_exceptions,
+        root_path=config.root_path,
+        manage_script_name=config.manage_script_name,
+        show_requests=bool(config.stats_addresses),
     )

@@ -23,7 +23,6 @@ from trio_uwsgi._runtime.member_threads import rpc_threads
 from trio_uwsgi._runtime.mule import mule_threads, serve_mule
 from trio_uwsgi._runtime.placement import Ending, MemberTask, Stopped
 from trio_uwsgi._runtime.scaling import MOST_ADDED
-from trio_uwsgi._runtime.scripts import Script
 from trio_uwsgi._runtime.slots import SlotState
 from trio_uwsgi._runtime.spooler import serve_spooler, spooler_threads
 from trio_uwsgi._runtime.stores import Stores
@@ -157,7 +156,6 @@ class MemberFactory:
         )
         worker = make_worker(member, self.calls[member.name], self.application, settings, self._environment.listeners)
         worker.share = self._share(member)
-        worker.script = None if settings.script is None else Script(settings.script)
         if (before := self.workers.get(member.name)) is not None:
             self._earlier[member.name].update(_http_counts(before))
         self.workers[member.name] = worker

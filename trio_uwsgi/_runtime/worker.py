@@ -24,6 +24,7 @@ from trio_uwsgi._link.frames import Closed, Ready, StopRuntime
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.hooks import hooked
 from trio_uwsgi._runtime.member_threads import rpc_threads, serve_threads
+from trio_uwsgi._runtime.scripts import Script
 from trio_uwsgi._units.thread_pool import ThreadPool
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import Driver
     from trio_uwsgi._http.statistics import HttpStatistics
-    from trio_uwsgi._runtime.scripts import Script
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.unit import Member
     from trio_uwsgi.config.options import AccessRules
@@ -182,19 +182,27 @@ def make_worker(
     member.threads = ThreadPool(1 if settings.script is None else 2, member.name)
     member.rpc_threads = rpc_threads(member)
     packets = PacketDriver(settings.access, calls)
-    prefix, kept = settings.http.root_path, settings.http.manage_script_name
+    threads: ThreadPool | None = None
+    if application.interface == "wsgi" and application.threads:
+        threads = ThreadPool(application.threads, f"{member.name} request")
+    service = _service(_driver(application, settings.http, threads), packets, calls, settings.http)
+    worker = Worker(member, calls, service, threads, listeners)
+    if settings.script is not None:
+        worker.script = Script(settings.script)
+    return worker
+
+
+def _driver(application: Application, options: HttpOptions, threads: ThreadPool | None) -> Driver:
+    """The one that calls the application; `threads` are for WSGI."""
+    prefix, kept = options.root_path, options.manage_script_name
     if application.interface == "asgi":
         app: AsgiApp = application.app  # type: ignore[assignment]  # detect_interface looked at it
-        driver = AsgiDriver(rooted_asgi(app, prefix, kept), application.state)
-        return Worker(member, calls, _service(driver, packets, calls, settings.http), None, listeners)
+        return AsgiDriver(rooted_asgi(app, prefix, kept), application.state)
     wsgi: WsgiApp = application.app  # type: ignore[assignment]  # likewise
     wsgi = rooted_wsgi(wsgi, prefix, kept)
-    if not application.threads:
-        inline = InlineDriver(wsgi, multiprocess=application.multiprocess)
-        return Worker(member, calls, _service(inline, packets, calls, settings.http), None, listeners)
-    threads = ThreadPool(application.threads, f"{member.name} request")
-    threaded = WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
-    return Worker(member, calls, _service(threaded, packets, calls, settings.http), threads, listeners)
+    if threads is None:
+        return InlineDriver(wsgi, multiprocess=application.multiprocess)
+    return WsgiDriver(wsgi, threads, multithread=application.multithread, multiprocess=application.multiprocess)
 
 
 def _service(driver: Driver, packets: Driver, calls: Calls, options: HttpOptions) -> HttpService:

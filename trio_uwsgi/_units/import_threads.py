@@ -42,6 +42,7 @@ class ImportThreads(AppThreads):
         self._started = threading.Event()
         self._thread: threading.Thread | None = None
         self._scope = trio.CancelScope()
+        self._refused: OSError | None = None  # why the system refused a Trio run
 
     @property
     def has_trio(self) -> bool:
@@ -65,6 +66,8 @@ class ImportThreads(AppThreads):
     def call_soon(self, func: Callable[[*Ts], object], *args: *Ts) -> None:
         if not self._started.is_set():
             self._start()
+        if self._refused is not None:
+            raise self._refused
         super().call_soon(func, *args)
 
     def _start(self) -> None:
@@ -72,13 +75,16 @@ class ImportThreads(AppThreads):
             if not self.serving:  # the import has ended, and the process may fork: no thread begins any more
                 raise trio.RunFinishedError
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run_trio, name="calls of the import", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run_trio, name="calls of the import", daemon=True)
+                thread.start()
+                self._thread = thread
                 self._started.wait()
 
     def _run_trio(self) -> None:
         try:
             trio.run(self._serve)
+        except OSError as error:
+            self._refused = error
         finally:
             self._started.set()
 
@@ -97,6 +103,7 @@ class ImportThreads(AppThreads):
             thread = self._thread
         if thread is None:
             return
-        with contextlib.suppress(trio.RunFinishedError):
-            self.token.run_sync_soon(self._scope.cancel)
+        if self._refused is None:
+            with contextlib.suppress(trio.RunFinishedError):
+                self.token.run_sync_soon(self._scope.cancel)
         thread.join()
