@@ -64,14 +64,16 @@ def test_a_script_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_reload_runs_it_again(tmp_path: Path) -> None:
-    """A script that ends because its worker is replaced does not stop the server."""
+@pytest.mark.parametrize("wait", ["sync.wait_stopping()", "while not sync.stopping(): pass"])
+def test_a_reload_runs_it_again(tmp_path: Path, wait: str) -> None:
+    """A script that ends because its worker is replaced does not stop the server, however soon it notices."""
     (tmp_path / "work.py").write_text(
-        """
-import sys, uwsgi, trio_uwsgi.sync
+        f"""
+import sys, uwsgi
+from trio_uwsgi import sync
 uwsgi.cache_inc("runs")
 print("begins", uwsgi.cache_num("runs"), file=sys.stderr, flush=True)
-trio_uwsgi.sync.wait_stopping()
+{wait}
 print("ends", file=sys.stderr, flush=True)
 """
     )

@@ -164,7 +164,7 @@ class Worker:
         """
         await self._member.inbox.holds_slot.wait()
         await self._calls.run("script", script.name, script, limit=0)
-        if self._member.inbox.stopping.is_set():
+        if self._member.inbox.stops:
             return
         logger.info("%s: the script %s has ended; the server stops", self._member.name, script.name)
         self._member.link.send(StopRuntime())

@@ -65,6 +65,12 @@ class Inbox:
         self.patient = False  # other members keep serving when this one ends
         self.on_pause: Callable[[bool], None] = _ignore_pause
 
+    @property
+    def stops(self) -> bool:
+        """Was this member asked to stop, or the runtime? In processes also before the event loop has read it."""
+        heartbeat = self._member.heartbeat
+        return self.stop_announced.is_set() or (heartbeat is not None and heartbeat.is_stopping)
+
     def deadline(self, leeway: float) -> float:
         """When the mercy of a stop is over, less the leeway; never more than half of it."""
         mercy = self._member.services.mercy if self._mercy is None else self._mercy

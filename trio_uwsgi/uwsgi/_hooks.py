@@ -89,8 +89,7 @@ def stopping() -> bool:
     unit = unit_here()
     if unit is None:
         return outlives_its_member()
-    member = unit.member
-    return member.inbox.stop_announced.is_set() or (member.heartbeat is not None and member.heartbeat.is_stopping)
+    return unit.member.inbox.stops
 
 
 @awaited
