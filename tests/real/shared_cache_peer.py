@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from trio_uwsgi._caches import shared_folder
 from trio_uwsgi._caches.caches import Caches, LocalCache
 from trio_uwsgi._caches.shared_cache import SharedRules
 from trio_uwsgi._caches.shared_folder import SharedFolder
@@ -118,8 +119,9 @@ CACHES: dict[str, Callable[..., None]] = {
 }
 
 
-def serve(specs: list[Cache]) -> None:
-    """Be the first process of a runtime."""
+def serve(specs: list[Cache], memory: Path) -> None:
+    """Be the first process of a runtime, whose shared memory is in this folder."""
+    shared_folder._MEMORY = memory
 
     async def main() -> None:
         caches = Caches(specs, time.time, shared=True)
@@ -134,7 +136,7 @@ def main(what: str, where: str, fields: str, *arguments: str) -> None:
     """Open the cache, and do it."""
     spec = Cache("c", **ast.literal_eval(fields))
     if what == "serve":
-        serve([spec])
+        serve([spec], Path(where))
         return
     folder = SharedFolder(Path(where))
     if what in RULES:

@@ -238,15 +238,17 @@ def test_a_fork_cannot_hurt_the_process_it_comes_from(start: Start) -> None:
     assert b"1" == said(peer)
 
 
-def test_nothing_is_left_in_shared_memory() -> None:
+def test_nothing_is_left_in_shared_memory(tmp_path: Path) -> None:
     """A runtime that ends removes its folder, and one that is killed leaves it to the next start."""
+    # In the machine's shared memory, the next start may be that of another test.
     for posix_signal, is_left in ((signal.SIGINT, False), (signal.SIGKILL, True)):
-        peer = run("serve", Path(), {"items": 3})
+        peer = run("serve", tmp_path, {"items": 3})
         path = Path(said(peer))
         assert path.is_dir()
+        assert path.parent == tmp_path
         peer.send_signal(posix_signal)
         peer.communicate(timeout=60)
         assert is_left == path.exists()
-    folder = SharedFolder.make()
+    folder = SharedFolder.make(tmp_path)
     assert not path.exists()
     folder.remove()
