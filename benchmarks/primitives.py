@@ -1,122 +1,202 @@
-"""Compares the cost of uWSGI's primitives with ours in one run: `python benchmarks/primitives.py [--rounds 5]`.
+"""Measures uWSGI's primitives: `python -m benchmarks primitives` runs ours beside a real uWSGI.
 
-Measures caches, local calls, locks, rpc over a unix socket, and signals to a mule. Needs a real uWSGI (`pip install
-pyuwsgi`). Two servers of each kind are started; a request in them makes the calls, one after the other. A uWSGI server
-has one process without threads, which makes its calls fastest, and a mule. Our server has the default placement, with
-everything in one process. Rounds alternate, because a machine's speed changes by the minute: compare only numbers of
-one table. They are microseconds unless stated otherwise: the median of the rounds (minimum to maximum).
+A uWSGI has one worker process without threads, which makes its calls fastest, and a mule. Ours has three rows for each
+build: the script of uWSGI, with `import uwsgi`, in processes; calls that are awaited, in processes, so that caches and
+locks are shared by them as in uWSGI; and the same in tasks. Two servers of each are started for remote calls.
 """
 
 from __future__ import annotations
 
-import argparse
+import ast
 import contextlib
+import http.client
 import statistics
-import sys
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple  # Any: what a command gives
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.contenders import FAILURES
+from benchmarks.measured import Quantity, Record, Scenario
+from benchmarks.running import PATIENCE, Failure, Place, ask, placed, started, wait_for_answer, wrk
+from tests.interop.peers import find_program, free_port
 
-from tests.interop.peers import CACHES, Node, find_program, our_command, uwsgi_command
+MICROSECONDS = Quantity("µs", compared=True)
+MILLISECONDS = Quantity("ms", compared=True)
+UWSGI = "uWSGI"
+BURST, AT_ONCE = 10_000, 64
+HARAKIRI = 1  # seconds
+STUCK = 10  # requests that harakiri has to end
+TICKS = 8  # seconds of a timer
+NO_PROGRESS = 2.0  # seconds, after which the rest of a burst is lost
 
-LOCAL = ("cache_get", "cache_set", "cache_update", "cache_inc", "call", "lock and unlock")
-Rounds = dict[str, list[float]]
+
+class Node(NamedTuple):
+    """A server: its processes, and where it listens for the uwsgi protocol."""
+
+    place: Place
+    pid: int
+    tcp: str
+
+    def run(self, name: str, *arguments: object) -> Any:
+        """Have it run a command of its script.
+
+        Raises:
+            Failure: there is no right answer.
+        """
+        try:
+            status, body = ask(self.place.port, "/", repr((name, arguments)).encode(), timeout=2 * PATIENCE)
+        except (OSError, http.client.HTTPException) as error:
+            raise Failure(f"It does not answer {name}: {error!r}; {self.place.log()}") from None
+        if status != 200:
+            raise Failure(f"It answers {name} with {status}: {self.place.log()}")
+        return ast.literal_eval(body.decode())
+
+
+class Kind(NamedTuple):
+    """A server in one mode: its command without addresses, and whether its script is that of uWSGI."""
+
+    command: list[str]
+    http: str
+    is_script: bool
+
+
+def kinds(ours: Mapping[str, str], uwsgi: str | None) -> dict[str, Kind]:
+    """All of them by name.
+
+    Args:
+        ours: interpreters by the name of their rows.
+        uwsgi: the program, if there is one.
+    """
+    shared = ["--cache2", "name=default,items=100", "--locks", "4", "--sharedarea", "16", "--disable-logging"]
+    found = {}
+    if uwsgi is not None:
+        options = ["--master", "--need-app", "--die-on-term", "--enable-threads", "--processes", "1", "--mule"]
+        command = [uwsgi, "--wsgi-file", "primitives_uwsgi.py", *options, *shared, "--listen", "100"]
+        found[UWSGI] = Kind(command, "--http-socket", True)
+    for name, python in ours.items():
+        start = [python, "-m", "trio_uwsgi"]
+        processes = ["--processes", "1", "--mules", "1"]
+        found[f"{name} import uwsgi"] = Kind([*start, "primitives_uwsgi.py", *processes, *shared], "--http", True)
+        awaited = [*start, "primitives_asgi.py", *shared]
+        found[f"{name} awaited"] = Kind([*awaited, *processes], "--http", False)
+        found[f"{name} awaited, in tasks"] = Kind([*awaited, "--mules", "1"], "--http", False)
+    return found
 
 
 @contextlib.contextmanager
-def running(uwsgi: str) -> Iterator[dict[str, Node]]:
-    """Two servers of each kind."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ends:
-        nodes = {}
-        for name in ("uwsgi1", "uwsgi2", "ours1", "ours2"):
-            home = Path(folder, name)
-            home.mkdir()
-            if name.startswith("uwsgi"):
-                options = ["--threads", "1", "--mule", "--sharedarea", "16", "--locks", "4", *CACHES]
-                nodes[name] = Node("uwsgi", uwsgi_command(uwsgi, "measure_uwsgi.py", *options), home)
-            else:
-                options = ["--mules", "1", "--locks", "4", *CACHES]
-                nodes[name] = Node("ours", our_command("measure_trio.py", *options), home)
-            ends.callback(nodes[name].kill)
-        yield nodes
+def running(kind: Kind, *options: str) -> Iterator[Node]:
+    """One server of a kind while the block runs."""
+    with placed() as place:
+        tcp = f"127.0.0.1:{free_port()}"
+        listen = [kind.http, place.address, "--socket", tcp, "--socket", place.socket]
+        with started([*kind.command, *listen, *options], place) as pid:
+            wait_for_answer(place, pid, b"Hello", time.monotonic())
+            yield Node(place, pid, tcp)
 
 
-def note(rounds: Rounds, values: dict[str, float]) -> None:
-    """Add the values of a round."""
-    for name, value in values.items():
-        rounds.setdefault(name, []).append(value)
+def measure(record: Record, name: str, kind: Kind, count: int) -> None:
+    """One round of one kind.
+
+    Args:
+        record: takes the numbers.
+        name: of the kind.
+        kind: what is measured.
+        count: calls of each measurement; fewer of those that wait.
+    """
+
+    def note(title: str, quantity: Quantity, value: float) -> None:
+        record.scenarios.setdefault(title, Scenario(title, [quantity])).add(name, {quantity.name: value})
+
+    with running(kind) as node, running(kind) as other:
+        for title, value in node.run("local", count).items():
+            note(title, MICROSECONDS, value)
+        for over, address in (("a unix socket", other.place.socket), ("TCP", other.tcp)):
+            times = node.run("remote", address, max(20, count // 5))
+            note(f"remote call over {over}, p50", MICROSECONDS, statistics.median(times))
+        if name == UWSGI or not kind.is_script:
+            rate = node.run("remote_at_once", other.place.socket, max(AT_ONCE, count // 2), AT_ONCE)
+            note(f"remote calls, {AT_ONCE} at once", Quantity("calls/s", more=True, compared=True), rate)
+        if kind.is_script:
+            latencies = node.run("signals", max(20, count // 20))
+            note("signal to a mule, p50", MICROSECONDS, statistics.median(latencies))
+            rate, lost = burst_of_signals(node, min(BURST, count * 2))
+            note("burst of signals, handled", Quantity("signals/s", more=True, compared=True), rate)
+            note("burst of signals, lost", Quantity("signals"), lost)
+            late = lateness_of_timer(node, TICKS if count > 1000 else 3)
+            note("a timer under load, latest tick", MILLISECONDS, late)
+    with running(kind, "--harakiri", str(HARAKIRI)) as node:
+        late = lateness_of_harakiri(node, STUCK if count > 1000 else 2)
+        note("harakiri, latest", MILLISECONDS, late)
 
 
-def percentiles(name: str, times: list[float]) -> dict[str, float]:
-    """The median and the slowest."""
-    times = sorted(times)
-    return {f"{name} p50": times[len(times) // 2], f"{name} p99": times[len(times) * 99 // 100]}
+def burst_of_signals(node: Node, count: int) -> tuple[float, int]:
+    """How many of a burst the mule handles in a second, and how many are not handled when nothing more happens."""
+    begun = node.run("burst", count)
+    handled, last, give_up = 0, begun, time.monotonic() + NO_PROGRESS
+    while handled < count and time.monotonic() < give_up:
+        time.sleep(0.05)
+        now, last = node.run("handled")
+        if now > handled:
+            handled, give_up = now, time.monotonic() + NO_PROGRESS
+    return handled / (last - begun) * 1e9, count - handled
 
 
-def measure(nodes: dict[str, Node], rounds: dict[str, Rounds], count: int) -> None:
-    """One round of everything."""
-    for kind in ("uwsgi", "ours"):
-        node, other = nodes[f"{kind}1"], "ours" if kind == "uwsgi" else "uwsgi"
-        note(rounds[kind], node.run("measure", count))
-        for over in ("unix", "tcp"):
-            times = node.run("measure_rpc", nodes[f"{kind}2"].at(over), count // 5)
-            note(rounds[kind], percentiles(f"rpc over {over}", times))
-        times = node.run("measure_rpc", nodes[f"{other}2"].unix, count // 5)
-        note(rounds[kind], percentiles("rpc over unix, to the other kind", times))
-        note(rounds[kind], percentiles("signal to mule", node.run("measure_signals", min(count // 10, 500))))
-        for burst in (200, 10_000):
-            values = node.run("measure_burst", burst)
-            note(rounds[kind], {f"burst of {burst}, {name}": value for name, value in values.items()})
+def lateness_of_timer(node: Node, seconds: int) -> float:
+    """By how many milliseconds the latest tick of a second came later than the earliest, while the worker is loaded."""
+    node.run("begin_ticks")
+    wrk(node.place.port, seconds, headers={"Connection": "close"})
+    ticks: list[int] = node.run("ticks")
+    if len(ticks) < 2:
+        raise Failure(f"Its timer ticked {len(ticks)} times in {seconds} seconds.")
+    phases = [at / 1e6 - 1000 * number for number, at in enumerate(ticks)]
+    return max(phases) - min(phases)
 
 
-def cell(values: list[float]) -> str:
-    """A median and its range."""
-    if not values:
-        return "-"
-    digits = 2 if max(values) < 10 else 1 if max(values) < 1000 else 0
-    low, high = min(values), max(values)
-    return f"{statistics.median(values):,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
+def lateness_of_harakiri(node: Node, count: int) -> float:
+    """By how many milliseconds the latest of some requests was ended late, one after the other."""
+    latest = 0.0
+    for _ in range(count):
+        begun = time.perf_counter()
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            ask(node.place.port, "/", repr(("sleep", (20,))).encode(), timeout=15)
+        latest = max(latest, (time.perf_counter() - begun - HARAKIRI) * 1000)
+        wait_for_answer(node.place, node.pid, b"Hello", time.monotonic())  # from the next process
+    return latest
 
 
-def line(name: str, theirs: list[float], ours: list[float]) -> str:
-    """One row of the table, with ours in uWSGI's measure."""
-    middle = statistics.median(theirs) if theirs else 0
-    ratio = f"{statistics.median(ours) / middle:6.2f}" if middle and ours else ""
-    return f"{name:<38}{cell(theirs):>32}{cell(ours):>32}{ratio:>8}"
+def find_uwsgi(peers: Path | None) -> tuple[str | None, str]:
+    """A real uWSGI, from the peers or beside this interpreter; or why there is none."""
+    if peers is not None and (peers / "bin" / "uwsgi").exists():
+        return str(peers / "bin" / "uwsgi"), ""
+    found = find_program("uwsgi", "pyuwsgi")
+    reason = f"It is not installed; see {FAILURES} in the environment of the peers, or install pyuwsgi."
+    return found, "" if found else reason
 
 
-def table(rounds: dict[str, Rounds]) -> str:
-    """All rows."""
-    theirs, ours = rounds["uwsgi"], rounds["ours"]
-    rows = [f"{'':<38}{'uWSGI':>32}{'ours':>32}{'ratio':>8}"]
-    for name in LOCAL:
-        rows.append(line(name, theirs[name], ours[name]))
-        extra = [other for other in ours if other.startswith(f"{name}, ")]
-        rows += [line(other, theirs[name], ours[other]) for other in extra]
-    for name in theirs:
-        if name not in LOCAL:
-            unit = ", per s" if name.endswith(("raised", "handled")) else ""
-            rows.append(line(f"{name}{unit}", theirs[name], ours.get(name, [])))
-    return "\n".join(rows)
+def run(record: Record, ours: Mapping[str, str], peers: Path | None, count: int, say: Callable[[str], None]) -> None:
+    """All rounds.
 
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=5000, help="calls of each measurement; fewer of those that wait")
-    options = parser.parse_args()
-    uwsgi = find_program("uwsgi", "pyuwsgi")
+    Args:
+        record: takes the numbers.
+        ours: interpreters by the name of their rows.
+        peers: the environment of other servers.
+        count: calls of each measurement.
+        say: is told what is measured.
+    """
+    uwsgi, reason = find_uwsgi(peers)
     if uwsgi is None:
-        raise SystemExit("there is no uWSGI; pip install pyuwsgi")
-    rounds: dict[str, Rounds] = {"uwsgi": {}, "ours": {}}
-    with running(uwsgi) as nodes:
-        for _ in range(options.rounds):
-            measure(nodes, rounds, options.count)
-    print(table(rounds))
-
-
-if __name__ == "__main__":
-    main()
+        say(f"{UWSGI} is left out. {reason}")
+    out: dict[str, str] = {} if uwsgi else {UWSGI: reason}
+    for number in range(record.rounds):
+        for name, kind in kinds(ours, uwsgi).items():
+            if name in out:
+                continue
+            say(f"round {number + 1} of {record.rounds}: {name}")
+            try:
+                measure(record, name, kind, count)
+            except Failure as failure:
+                out[name] = str(failure)
+                say(f"{name} is left out from here on. {failure}")
+    for scenario in record.scenarios.values():
+        scenario.absent.update(out)

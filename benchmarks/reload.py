@@ -1,7 +1,7 @@
 """Reloads and kills under load: 64 keep-alive clients verify every response, and count what they get.
 
-    python benchmarks/reload.py reloads    five SIGHUPs with changed code, in 60 seconds
-    python benchmarks/reload.py kills      a kill -9 of a worker every two seconds
+    python -m benchmarks.reload reloads    five SIGHUPs with changed code, in 60 seconds
+    python -m benchmarks.reload kills      a kill -9 of a worker every two seconds
     ... --wrk                              use wrk as the clients, which count with `reload.lua`
 
 A response is complete if it has all its bytes, and all of them are of one version. A request without a complete

@@ -1,276 +1,282 @@
-"""Compares small responses under load with other servers: `python benchmarks/serving.py --peers /path/to/venv`.
+"""Measures serving: `python -m benchmarks serving` runs ours and other servers with small and with large responses.
 
-The server has one core (0) and wrk the other (1). Rounds alternate, because a machine's speed changes by the minute:
-compare only numbers of one table. Needs `wrk` and `taskset`; the peers' venv needs uvicorn[standard], gunicorn and
-hypercorn[trio]. uWSGI is the one of the tests, with `--http-socket`.
-
-`--serve asgi|wsgi|inline --port N` is what runs as our server: an `HttpService` without the rest of the runtime, with
-limits and harakiri on and the access log off.
+All contenders of a kind take turns in each round, as a machine's speed changes by the minute: compare only numbers of
+one run. A server has one core and wrk the other, with 64 connections, or 16 for bodies of 1 MiB. Access logs are off,
+but for the rows about them. `CPU` is the processor time of all of a server's processes for a request, which is the
+number to compare where wrk is the limit.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import re
-import signal
-import socket
-import statistics
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-BIG = b"x" * (1 << 20)
-ASGI_HEAD = {
-    "type": "http.response.start",
-    "status": 200,
-    "headers": [(b"content-type", b"text/plain"), (b"content-length", b"5")],
+from benchmarks import idle
+from benchmarks.contenders import KINDS, Contender, Kind, Launch, why_absent
+from benchmarks.measured import Quantity, Record, Scenario
+from benchmarks.running import (
+    CLIENT_CORE,
+    CPU,
+    MIB,
+    RATE,
+    SERVER_CORE,
+    Failure,
+    Place,
+    check_answers,
+    placed,
+    started,
+    under_load,
+    wait_for_answer,
+)
+
+HTTP_APPS: Mapping[Kind, str] = {
+    "asgi": "http_app:asgi_app",
+    "inline": "http_app:wsgi_app",
+    "threads": "http_app:wsgi_app",
 }
+FLASK = "flask_app:app"
+BROWSER = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Language": "en-US,en;q=0.5",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Cookie": "session=0123456789abcdef0123456789abcdef; theme=dark; consent=1",
+    "Upgrade-Insecure-Requests": "1",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "none",
+    "Referer": "http://127.0.0.1/some/where/else?with=a&query=string",
+}
+CLOSE = {"Connection": "close"}
+WARM_UP = 1.0  # seconds of load before what counts
+
+NGINX = """
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log stderr error;
+worker_processes 1;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    uwsgi_temp_path {folder}/uwsgi_temp;
+    client_body_temp_path {folder}/body_temp;
+    proxy_temp_path {folder}/proxy_temp;
+    fastcgi_temp_path {folder}/fastcgi_temp;
+    scgi_temp_path {folder}/scgi_temp;
+    server {{
+        listen {address} backlog=1024;
+        location / {{ include {params}; uwsgi_pass unix:{socket}; }}
+    }}
+}}
+"""
+# What nginx tells about a request; its own file of them is not everywhere.
+PARAMS = """
+uwsgi_param QUERY_STRING $query_string; uwsgi_param REQUEST_METHOD $request_method;
+uwsgi_param CONTENT_TYPE $content_type; uwsgi_param CONTENT_LENGTH $content_length;
+uwsgi_param REQUEST_URI $request_uri; uwsgi_param PATH_INFO $document_uri;
+uwsgi_param DOCUMENT_ROOT $document_root; uwsgi_param SERVER_PROTOCOL $server_protocol;
+uwsgi_param REQUEST_SCHEME $scheme; uwsgi_param REMOTE_ADDR $remote_addr; uwsgi_param REMOTE_PORT $remote_port;
+uwsgi_param SERVER_PORT $server_port; uwsgi_param SERVER_NAME $server_name;
+"""
 
 
-async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] == "http":
-        body = BIG if scope["path"] == "/big" else b"Hello"
-        head = dict(ASGI_HEAD, headers=[(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))])
-        await send(head)
-        await send({"type": "http.response.body", "body": body})
-        return
-    while (await receive())["type"] == "lifespan.startup":
-        await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
+class Settings(NamedTuple):
+    """Of a run: the seconds of each load, the number of idle connections, and the names of ours."""
+
+    seconds: float
+    idle_connections: int
+    ours: Sequence[str]
 
 
-def wsgi_app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-    body = BIG if environ["PATH_INFO"] == "/big" else b"Hello"
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
-    return [body]
+class Row(NamedTuple):
+    """One thing to measure: of whom, and how."""
 
-
-def serve(interface: str, port: int, access_log: bool) -> None:
-    import logging
-
-    import trio
-
-    from trio_uwsgi._apps.asgi import AsgiDriver
-    from trio_uwsgi._http.limits import Limits
-    from trio_uwsgi._http.listeners import open_listeners
-    from trio_uwsgi._http.options import HttpOptions
-    from trio_uwsgi._http.reactor import serve_sockets
-    from trio_uwsgi._http.service import Driver, HttpService
-    from trio_uwsgi._nodes.server import PacketDriver
-    from trio_uwsgi._runtime.registry import Registry
-    from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi._units.journal import LoggingJournal
-    from trio_uwsgi._units.unit import Member
-    from trio_uwsgi.config import Config
-    from trio_uwsgi.config.addresses import Address
-    from trio_uwsgi.config.connections import HttpTimeouts, SocketOptions
-    from trio_uwsgi.config.options import AccessRules
-
-    logging.basicConfig(level=logging.INFO if access_log else logging.WARNING, stream=sys.stdout)
-
-    async def main() -> None:
-        member = Member("worker", 1, Registry(), LoggingJournal(), time.time)
-        options = HttpOptions(
-            limits=Limits(max_header_size=32768, max_headers=100, max_body=0),
-            timeouts=HttpTimeouts(header=15, keep_alive=75, socket=60),
-            websocket=Config().websocket_options,
-            access_log=access_log,
-        )
-        driver: Driver = AsgiDriver(asgi_app, {})
-        if interface == "wsgi":
-            from trio_uwsgi._apps.wsgi_threads import WsgiDriver
-            from trio_uwsgi._units.thread_pool import ThreadPool
-
-            threads = ThreadPool(4, "bench")
-            driver = WsgiDriver(wsgi_app, threads, multithread=True, multiprocess=False)
-        elif interface == "inline":
-            from trio_uwsgi._apps.wsgi_inline import InlineDriver
-            from trio_uwsgi._link.scoreboard import Scoreboard
-            from trio_uwsgi._units.heartbeat import Heartbeat
-
-            member.heartbeat = Heartbeat(Scoreboard.make(1, 1).rows[0])
-            driver = InlineDriver(wsgi_app, multiprocess=False)
-        calls = Calls(member, 30)
-        service = HttpService(driver, PacketDriver(AccessRules.parse({}), calls), calls, options)
-        address = Address.parse(f"127.0.0.1:{port}")
-        async with (
-            open_listeners([address], SocketOptions(backlog=1024, mode=None)) as listeners,
-            trio.open_nursery() as nursery,
-        ):
-            if interface == "wsgi":
-                await nursery.start(threads.serve)
-            await nursery.start(service.serve)
-            nursery.start_soon(serve_sockets, service, listeners)
-            with trio.open_signal_receiver(signal.SIGTERM) as stop:
-                async for _ in stop:
-                    break
-            nursery.cancel_scope.cancel()
-
-    trio.run(main)
-
-
-def commands(peers: str, port: int) -> dict[str, list[str]]:
-    bind = f"127.0.0.1:{port}"
-    found = {
-        "ours asgi": [sys.executable, str(HERE / "serving.py"), "--serve", "asgi", "--port", str(port)],
-        "ours wsgi": [sys.executable, str(HERE / "serving.py"), "--serve", "wsgi", "--port", str(port)],
-        "ours inline": [sys.executable, str(HERE / "serving.py"), "--serve", "inline", "--port", str(port)],
-        "uwsgi": [
-            *(sys.executable, "-c", "import pyuwsgi, sys; pyuwsgi.run(sys.argv[1:])"),
-            *("--http-socket", bind, "--wsgi", "http_app:wsgi_app", "--master", "--disable-logging", "--listen", "100"),
-            *("--need-app", "--die-on-term", "--harakiri", "30", "--pythonpath", "{apps}"),
-        ],
-    }
-    if peers:
-        bins = Path(peers) / "bin"
-        found["uvicorn"] = [
-            *(
-                str(bins / "uvicorn"),
-                "http_app:asgi_app",
-                "--app-dir",
-                "{apps}",
-                "--port",
-                str(port),
-                "--loop",
-                "uvloop",
-            ),
-            *("--http", "httptools", "--no-access-log", "--log-level", "error"),
-        ]
-        found["hypercorn trio"] = [
-            str(bins / "hypercorn"),
-            "-k",
-            "trio",
-            "-b",
-            bind,
-            "--log-level",
-            "ERROR",
-            "http_app:asgi_app",
-        ]
-        found["gunicorn gthread"] = [
-            *(
-                str(bins / "gunicorn"),
-                "-k",
-                "gthread",
-                "--threads",
-                "4",
-                "-b",
-                bind,
-                "--log-level",
-                "error",
-                "http_app:wsgi_app",
-            ),
-        ]
-    return found
+    title: str
+    quantities: Sequence[Quantity]
+    of: Callable[[Contender], bool]
+    measure: Callable[[Contender, Settings], dict[str, float]]
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
-    # The peers import this file under another name, from a folder with nothing else in it.
-    apps = Path("/tmp") / f"trio_uwsgi_bench_{os.getuid()}"
-    apps.mkdir(exist_ok=True)
-    (apps / "http_app.py").write_text((HERE / "serving.py").read_text())
-    argv = ["taskset", "-c", "0", *[part.replace("{apps}", str(apps)) for part in command]]
-    env = {**os.environ, "PYTHONPATH": f"{HERE.parent}:{apps}", "PYTHONSAFEPATH": "1"}
-    server = subprocess.Popen(argv, cwd=apps, env=env, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
-        yield server
-    finally:
-        server.send_signal(signal.SIGTERM)
+def serving(contender: Contender, app: str = "", *, log: bool = False) -> Iterator[tuple[Place, int]]:
+    """A server, whose answers were right and that is warm, while the block runs.
+
+    Args:
+        contender: which.
+        app: another application than `apps/http_app.py`, whose `/` answers the same.
+        log: with its access log.
+    Raises:
+        Failure: it does not start, or answers something else.
+    """
+    with placed() as place:
+        launch = Launch(place, app or HTTP_APPS[contender.kind], log)
+        with started(contender.command(launch), place) as pid:
+            wait_for_answer(place, pid, b"Hello", time.monotonic())
+            if not app:
+                check_answers(place.port)
+            under_load(pid, place.port, WARM_UP, headers={} if contender.keeps else CLOSE)
+            yield place, pid
+
+
+def loaded(**load: object) -> Callable[[Contender, Settings], dict[str, float]]:
+    """The measure of a load for the hello application: arguments are those of `wrk`."""
+
+    def measure(contender: Contender, settings: Settings) -> dict[str, float]:
+        headers = {"headers": CLOSE} if not contender.keeps else {}
+        with serving(contender) as (place, pid):
+            return under_load(pid, place.port, settings.seconds, **{**load, **headers})
+
+    return measure
+
+
+def flask(contender: Contender, settings: Settings) -> dict[str, float]:
+    """Flask's hello."""
+    with serving(contender, FLASK) as (place, pid):
+        return under_load(pid, place.port, settings.seconds, headers={} if contender.keeps else CLOSE)
+
+
+def logged(contender: Contender, settings: Settings) -> dict[str, float]:
+    """With the access log, and without it."""
+    costs = {}
+    for log in (False, True):
+        with serving(contender, log=log) as (place, pid):
+            file = place.folder / "log"
+            size = file.stat().st_size
+            costs[log] = under_load(pid, place.port, settings.seconds)[CPU]
+            if log and file.stat().st_size == size:
+                raise Failure("It has written no line for a request.")
+    return {ADDED: costs[True] - costs[False], f"{CPU}, off": costs[False], f"{CPU}, on": costs[True]}
+
+
+def beside_idle(contender: Contender, settings: Settings) -> dict[str, float]:
+    """64 busy connections with and without idle ones, and the memory of those."""
+    with serving(contender) as (place, pid):
+        alone = under_load(pid, place.port, settings.seconds)[RATE]
+        with idle.connections(place.port, settings.idle_connections, pid) as each:
+            beside = under_load(pid, place.port, settings.seconds)[RATE]
+    return {EACH: each / 1024, BESIDE: beside, PART: beside / alone}
+
+
+def behind_nginx(contender: Contender, settings: Settings) -> dict[str, float]:
+    """The uwsgi protocol. nginx shares wrk's core."""
+    with placed() as place:
+        command = contender.command(Launch(place, HTTP_APPS[contender.kind], socket=True))
+        with started(command, place) as pid, started(nginx_command(place), place, CLIENT_CORE):
+            wait_for_answer(place, pid, b"Hello", time.monotonic())
+            check_answers(place.port)
+            under_load(pid, place.port, WARM_UP)
+            return under_load(pid, place.port, settings.seconds)
+
+
+def start(contender: Contender, settings: Settings) -> dict[str, float]:
+    """From the command to the first response of Flask's hello."""
+    python = contender.tried if contender.name in settings.ours else sys.executable
+    alone = seconds_of_import(python)
+    with placed() as place:
+        began = time.monotonic()
+        with started(contender.command(Launch(place, FLASK)), place) as pid:
+            taken = wait_for_answer(place, pid, b"Hello", began)
+    return {"seconds": taken, "times `import trio`": taken / alone}
+
+
+def everybody(contender: Contender) -> bool:
+    """Those that close each connection, too."""
+    return True
+
+
+def keeps(contender: Contender) -> bool:
+    """Those that keep connections."""
+    return contender.keeps
+
+
+def is_wsgi(contender: Contender) -> bool:
+    """Those that can serve Flask."""
+    return contender.kind != "asgi"
+
+
+SERVED = (Quantity(RATE, more=True, compared=True), Quantity(CPU), Quantity("p50, ms"), Quantity("p99, ms"))
+COSTS = (Quantity(CPU, compared=True), Quantity(RATE, more=True))
+ADDED = f"added {CPU}"
+LOGGED = (Quantity(ADDED, compared=True), Quantity(f"{CPU}, off"), Quantity(f"{CPU}, on"))
+EACH, BESIDE, PART = "memory of each, KiB", f"{RATE} beside them", "of the rate without"
+IDLE = (Quantity(EACH, compared=True), Quantity(BESIDE, more=True), Quantity(PART, more=True))
+STARTED = (Quantity("seconds", compared=True), Quantity("times `import trio`"))
+
+ROWS: Mapping[str, Row] = {
+    "keep-alive": Row("keep-alive", SERVED, keeps, loaded()),
+    "browser": Row("a browser's headers", SERVED, keeps, loaded(headers=BROWSER)),
+    "close": Row("a connection each", SERVED, everybody, loaded(headers=CLOSE)),
+    "down": Row("1 MiB down", SERVED, everybody, loaded(path="/big", connections=16)),
+    "up": Row("1 MiB up", SERVED, everybody, loaded(path="/post", connections=16, upload=MIB)),
+    "nginx": Row("behind nginx, uwsgi protocol", COSTS, lambda one: one.speaks_uwsgi, behind_nginx),
+    "idle": Row("idle connections", IDLE, lambda one: one.keeps and one.kind != "threads", beside_idle),
+    "flask": Row("Flask's hello", SERVED, is_wsgi, flask),
+    "log": Row("access log to a file", LOGGED, lambda one: one.logs and one.keeps, logged),
+    "start": Row("start to the first response of Flask's hello", STARTED, is_wsgi, start),
+}
+
+
+class Run(NamedTuple):
+    """One run: its settings, who is measured, where peers are installed, what takes the numbers, and who is told."""
+
+    settings: Settings
+    contenders: Sequence[Contender]
+    peers: Path | None
+    record: Record
+    say: Callable[[str], None]
+
+    def round(self, only: Sequence[str]) -> None:
+        """Measure these rows of each contender once."""
+        for name in only:
+            row = ROWS[name]
+            for kind in KINDS:
+                for contender in self.contenders:
+                    if contender.kind == kind and row.of(contender):
+                        new = Scenario(f"{row.title}: {KINDS[kind]}", list(row.quantities))
+                        self._measure(row, contender, self.record.scenarios.setdefault(f"{name} {kind}", new))
+
+    def _measure(self, row: Row, contender: Contender, scenario: Scenario) -> None:
+        if contender.name in scenario.absent:
+            return
+        self.say(f"{scenario.title}: {contender.name}")
         try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+            if reason := why_absent(contender, self.peers):
+                raise Failure(reason)
+            scenario.add(contender.name, row.measure(contender, self.settings))
+        except Failure as failure:
+            scenario.absent[contender.name] = str(failure)
+            self.say(f"{contender.name} is left out from here on. {failure}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process and its children."""
-    total = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = path.read_text().rsplit(")", 1)[1].split()
-            if int(path.parent.name) == pid or int(fields[1]) == pid:
-                total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+def nginx_command(place: Place) -> list[str]:
+    """nginx in front of a server's socket, with its configuration in the folder.
+
+    Raises:
+        Failure: there is no nginx.
+    """
+    nginx = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if nginx is None:
+        raise Failure("nginx is not installed.")
+    params, configuration = place.folder / "uwsgi_params", place.folder / "nginx.conf"
+    params.write_text(PARAMS)
+    user = "user root;" if os.geteuid() == 0 else ""
+    configuration.write_text(
+        NGINX.format(user=user, folder=place.folder, address=place.address, params=params, socket=place.socket)
+    )
+    return [nginx, "-p", str(place.folder), "-c", str(configuration), "-e", "stderr"]
 
 
-def measure(pid: int, port: int, seconds: int, headers: list[str], path: str) -> tuple[float, float, str]:
-    """Requests per second, microseconds of the server's processor per request, and what went wrong."""
-    extra = [part for header in headers for part in ("-H", header)]
-    before = cpu_seconds(pid)
-    command = ["taskset", "-c", "1", "wrk", "-t1", "-c64", f"-d{seconds}s", *extra, f"http://127.0.0.1:{port}{path}"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    spent = cpu_seconds(pid) - before
-    rate = re.search(r"Requests/sec:\s*([\d.]+)", text)
-    count = re.search(r"(\d+) requests in", text)
-    assert rate is not None, text
-    assert count is not None, text
-    wrong = " ".join(line.strip() for line in text.splitlines() if "errors" in line or "Non-2xx" in line)
-    return float(rate[1]), spent * 1e6 / max(1, int(count[1])), wrong
-
-
-BROWSER = [
-    "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
-    "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
-    "Accept-Language: en-US,en;q=0.5",
-    "Accept-Encoding: gzip, deflate, br, zstd",
-    "Cookie: session=0123456789abcdef0123456789abcdef; theme=dark; consent=1",
-    "Upgrade-Insecure-Requests: 1",
-    "Sec-Fetch-Dest: document",
-    "Sec-Fetch-Mode: navigate",
-    "Sec-Fetch-Site: none",
-    "Referer: http://127.0.0.1/some/where/else?with=a&query=string",
-]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", choices=["asgi", "wsgi", "inline"])
-    parser.add_argument("--port", type=int, default=18900)
-    parser.add_argument("--access-log", action="store_true")
-    parser.add_argument("--peers", default="", metavar="VENV")
-    parser.add_argument("--only", default="", help="comma-separated names")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--browser", action="store_true", help="ten browser headers")
-    parser.add_argument("--close", action="store_true", help="a connection per request")
-    parser.add_argument("--path", default="/")
-    options = parser.parse_args()
-    if options.serve:
-        serve(options.serve, options.port, options.access_log)
-        return
-    headers = (BROWSER if options.browser else []) + (["Connection: close"] if options.close else [])
-    results: dict[str, list[tuple[float, float, str]]] = {}
-    for number in range(options.rounds):
-        port = options.port + number * 10
-        for name in commands(options.peers, port):
-            port += 1
-            if options.only and name not in options.only.split(","):
-                continue
-            with running(commands(options.peers, port)[name], port) as server:
-                measure(server.pid, port, 1, headers, options.path)
-                results.setdefault(name, []).append(measure(server.pid, port, options.seconds, headers, options.path))
-    print(f"{'server':<18}{'req/s':>9}{'us/req':>8}   rounds")
-    for name, rounds in results.items():
-        rates = [rate for rate, _, _ in rounds]
-        costs = statistics.median(cost for _, cost, _ in rounds)
-        wrong = {wrong for _, _, wrong in rounds if wrong} or ""
-        print(
-            f"{name:<18}{statistics.median(rates):>9.0f}{costs:>8.1f}  ",
-            *(f"{rate:.0f}" for rate in rates),
-            wrong,
-        )
-
-
-if __name__ == "__main__":
-    main()
+def seconds_of_import(python: str) -> float:
+    """How long an interpreter takes to start, import Trio and end."""
+    began = time.monotonic()
+    subprocess.run(["taskset", "-c", SERVER_CORE, python, "-c", "import trio"], check=True, timeout=60)
+    return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Compares uWSGI's spooler with ours in one run: `python benchmarks/spool.py [--rounds 3] [--jobs 5000]`.
+"""Compares uWSGI's spooler with ours in one run: `python -m benchmarks.spool [--rounds 3] [--jobs 5000]`.
 
 Needs a real uWSGI (`pip install pyuwsgi`). Each server has one spooler: a process in uWSGI, a task in ours.
 Completions: a directory full of jobs that do nothing, from the start of the first job to that of the last. Submissions:
@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.interop.peers import Node, find_program, our_command, uwsgi_command
 from trio_uwsgi._spool.files import SpoolFolder

@@ -1,4 +1,4 @@
-"""Durable jobs under kill -9: `python benchmarks/spool_kills.py [--jobs 10000] [--every 0.3]`.
+"""Durable jobs under kill -9: `python -m benchmarks.spool_kills [--jobs 10000] [--every 0.3]`.
 
 A runtime queues jobs and runs them. It is killed and started again, over and over, until all jobs are queued and the
 spooler's directory is empty. The script prints what became of the jobs: each job that was accepted (its `spool` had

@@ -1,6 +1,6 @@
 """Compares the cost of a hop to a thread and back: `ThreadPool` and `trio.to_thread.run_sync`, in one run.
 
-    python benchmarks/threads.py [jobs]
+    python -m benchmarks.threads [jobs]
 
 "one" is one job after another, the latency of a hop. "64" is 64 jobs in flight on 4 threads, the load of a WSGI
 application. The user function is `int`, so that only the hop is measured. Numbers are microseconds per job, the best of

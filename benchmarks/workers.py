@@ -1,12 +1,10 @@
 """Measures what worker processes gain and cost, over HTTP, with servers from the command line:
 
-    python benchmarks/workers.py cores     the time of the same work in two workers and in one
-    python benchmarks/workers.py respawn   the time from the kill of the only worker to the first complete response
-    python benchmarks/workers.py memory    the memory of four workers and of one, idle and after load
+    python -m benchmarks.workers cores     the time of the same work in two workers and in one
+    python -m benchmarks.workers respawn   the time from the kill of the only worker to the first complete response
 
 The application is `examples/hello_flask.py`, except for `cores`, where a WSGI application computes for about 30 ms.
-Rounds alternate, because a machine's speed changes by the minute, and medians are compared. Memory is PSS: memory that
-several processes share is divided among them.
+Rounds alternate, because a machine's speed changes by the minute, and medians are compared.
 """
 
 from __future__ import annotations
@@ -177,39 +175,13 @@ def respawn(rounds: int) -> None:
     )
 
 
-def memory(rounds: int) -> None:
-    """Four workers and one: the workers alone, and all processes of the server, with its master and its zygote."""
-    found: dict[str, dict[int, list[float]]] = {}
-    for _ in range(rounds):
-        for count in (1, 4):
-            with served(FLASK, count) as server:
-                for state in ("idle", "after load"):
-                    time.sleep(1)
-                    workers = sum(map(pss, server.workers))
-                    others = pss(server.zygote) + pss(server.process.pid)
-                    for what, size in ((f"workers, {state}", workers), (f"all processes, {state}", workers + others)):
-                        found.setdefault(what, {1: [], 4: []})[count].append(size)
-                    if state == "idle":
-                        ask_often(server, 4000 * count, 4 * count)
-    for what, sizes in sorted(found.items()):
-        one, four = (statistics.median(sizes[count]) for count in (1, 4))
-        print(f"{what}: with one worker {one:.1f} MiB, with four {four:.1f} MiB, {four / one:.2f} times (medians)")
-
-
-def pss(pid: int) -> float:
-    """In MiB."""
-    found = re.search(r"^Pss: +(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["cores", "respawn", "memory"])
+    parser.add_argument("what", choices=["cores", "respawn"])
     parser.add_argument("--rounds", type=int)
     options = parser.parse_args()
-    measure, rounds = {"cores": (cores, 7), "respawn": (respawn, 20), "memory": (memory, 3)}[options.what]
+    measure, rounds = {"cores": (cores, 7), "respawn": (respawn, 20)}[options.what]
     print(f"load of the machine: {os.getloadavg()}")
     measure(options.rounds or rounds)
 

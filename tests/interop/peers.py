@@ -2,7 +2,7 @@
 
 Both run one application that executes commands (`apps/uwsgi_node.py`, `apps/trio_node.py`), so that a test can tell
 either of them to call the other, and compares the answers as Python values: bytes exactly, None apart from b"".
-`benchmarks/primitives.py` uses this module too.
+`benchmarks/` uses this module too.
 """
 
 from __future__ import annotations
