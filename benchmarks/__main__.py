@@ -146,8 +146,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.peers = options.peers.absolute() if options.peers else None
     ours = builds(options.ours)
     record = page.new_record(options.command, options.rounds, options.seconds, ours, options.peers)
-    COMMANDS[options.command](options, record, ours)
-    print(page.tables(record))
+    try:
+        COMMANDS[options.command](options, record, ours)
+    finally:  # what an interrupted run has measured is not lost
+        print(page.tables(record))
     if options.write:
         page.keep(record)
     return 0

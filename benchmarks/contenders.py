@@ -111,6 +111,7 @@ def peers(folder: Path) -> list[Contender]:
         {"name": "granian asgi", "kind": "asgi", "package": "granian", **at("granian", _granian("asgi"))},
         {"name": "granian wsgi", "kind": "inline", "package": "granian", **at("granian", _granian("wsgi"))},
         {"name": "uvicorn, uvloop", "kind": "asgi", "package": "uvicorn", **at("uvicorn", _uvicorn)},
+        {"name": "hypercorn, trio", "kind": "asgi", "package": "hypercorn", **at("hypercorn", _hypercorn)},
         {"name": "h2corn", "kind": "asgi", "package": "h2corn", **at("h2corn", _h2corn)},
         {"name": "peregrine asgi", "kind": "asgi", "package": "peregrine-server", "logs": False}
         | at("peregrine", _peregrine("asgi")),
@@ -145,6 +146,11 @@ def _granian(interface: str) -> Callable[[Launch], list[str]]:
 def _uvicorn(launch: Launch) -> list[str]:
     log = [] if launch.log else ["--no-access-log", "--log-level", "error"]
     return [launch.app, "--port", str(launch.place.port), "--loop", "uvloop", "--http", "httptools", *log]
+
+
+def _hypercorn(launch: Launch) -> list[str]:
+    log = ["--access-logfile", "-"] if launch.log else ["--log-level", "ERROR"]
+    return ["-k", "trio", "-b", launch.place.address, "--backlog", "1024", *log, launch.app]
 
 
 def _h2corn(launch: Launch) -> list[str]:

@@ -26,6 +26,7 @@ from importlib.metadata import version
 import trio
 
 from benchmarks.apps.http_app import asgi_app, wsgi_app
+from benchmarks.instructions import CLIENTS
 from trio_uwsgi._apps.asgi import AsgiDriver
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
 from trio_uwsgi._http import session
@@ -47,9 +48,7 @@ from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.connections import HttpTimeouts, SocketOptions
 from trio_uwsgi.config.options import AccessRules
 
-CLIENTS = 16
 REQUEST = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
-KINDS = ("asgi", "inline", "log")
 # That of the command line.
 LOG_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 

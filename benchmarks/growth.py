@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmarks import idle
 from benchmarks.measured import Quantity, Record, Scenario
 from benchmarks.primitives import Node
-from benchmarks.running import CPU, RATE, Failure, memory, placed, started, under_load, wait_for_answer
+from benchmarks.running import CPU, RATE, TROUBLE, Failure, memory, placed, started, under_load, wait_for_answer
 
 HTTP, COMMANDS, SPOOL = "http_app:asgi_app", "primitives_asgi.py", "spool_asgi.py"
 MIB = 1 << 20
@@ -149,6 +149,6 @@ def run(
                     say(f"round {number + 1} of {record.rounds}: {scenario.title}, {name}")
                     try:
                         scenario.add(name, subject.measure(python, size, record.seconds))
-                    except Failure as failure:
+                    except TROUBLE as failure:
                         scenario.absent[name] = str(failure)
                         say(f"{name} is left out from here on. {failure}")

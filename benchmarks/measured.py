@@ -157,15 +157,12 @@ def beside(scenarios: Sequence[Scenario], base: str) -> str:
     rows = []
     for scenario in scenarios:
         (quantity,) = scenario.quantities
-        found = {name: scenario.values.get(name, {}).get(quantity.name, []) for name in names}
-        compares = quantity.compared and found.get(base)
-        cells = [
-            f"{cell(found[name])} = {ratio(found[name], found[base])} x"
-            if compares and name != base and found[name]
-            else cell(found[name])
-            for name in names
-        ]
-        rows.append([f"{scenario.title}, {quantity.name}", *cells])
+        row = [f"{scenario.title}, {quantity.name}"]
+        for name in names:
+            values, bases = (scenario.values.get(one, {}).get(quantity.name, []) for one in (name, base))
+            part = ratio(values, bases) if quantity.compared and name != base else "-"
+            row.append(cell(values) if part == "-" else f"{cell(values)} = {part} x")
+        rows.append(row)
     absent = {name: reason for scenario in scenarios for name, reason in scenario.absent.items()}
     return "\n".join([markdown(["", *names], rows), *_reasons(absent)])
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from benchmarks import idle
 from benchmarks.contenders import KINDS, Contender, Launch, why_absent
 from benchmarks.measured import Quantity, Record, Scenario
-from benchmarks.running import MIB, Failure, ask, memory, placed, started, wait_for_answer
+from benchmarks.running import MIB, TROUBLE, Failure, ask, memory, placed, started, wait_for_answer
 from benchmarks.serving import FLASK, HTTP_APPS
 
 MANY = 4  # workers
@@ -26,6 +26,7 @@ WORKERS: Mapping[str, Callable[[int], list[str]]] = {
     "granian": lambda count: ["--workers", str(count)],
     "uvicorn": lambda count: ["--workers", str(count)],
     "h2corn": lambda count: ["--workers", str(count)],
+    "hypercorn": lambda count: ["--workers", str(count)],
     "peregrine": lambda count: ["--workers", str(count)],
     "uWSGI": lambda count: ["--processes", str(count)],
     "gunicorn": lambda count: ["--workers", str(count)],
@@ -80,7 +81,7 @@ def run(record: Record, servers: Servers, connections: int, say: Callable[[str],
             if reason := why_absent(contender, servers.peers):
                 raise Failure(reason)
             scenario.add(name, measure())
-        except Failure as failure:
+        except TROUBLE as failure:
             scenario.absent[name] = str(failure)
             say(f"{name} is left out from here on. {failure}")
 

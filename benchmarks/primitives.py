@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple  # Any: what a command gives
 
-from benchmarks.contenders import FAILURES
 from benchmarks.measured import Quantity, Record, Scenario
-from benchmarks.running import PATIENCE, Failure, Place, ask, placed, started, wait_for_answer, wrk
+from benchmarks.running import PATIENCE, TROUBLE, Failure, Place, ask, placed, started, wait_for_answer, wrk
 from tests.interop.peers import find_program, free_port
 
 MICROSECONDS = Quantity("µs", compared=True)
@@ -170,7 +169,7 @@ def find_uwsgi(peers: Path | None) -> tuple[str | None, str]:
     if peers is not None and (peers / "bin" / "uwsgi").exists():
         return str(peers / "bin" / "uwsgi"), ""
     found = find_program("uwsgi", "pyuwsgi")
-    reason = f"It is not installed; see {FAILURES} in the environment of the peers, or install pyuwsgi."
+    reason = "It is not installed: pip install pyuwsgi."
     return found, "" if found else reason
 
 
@@ -195,7 +194,7 @@ def run(record: Record, ours: Mapping[str, str], peers: Path | None, count: int,
             say(f"round {number + 1} of {record.rounds}: {name}")
             try:
                 measure(record, name, kind, count)
-            except Failure as failure:
+            except TROUBLE as failure:
                 out[name] = str(failure)
                 say(f"{name} is left out from here on. {failure}")
     for scenario in record.scenarios.values():

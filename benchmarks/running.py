@@ -34,6 +34,10 @@ class Failure(Exception):
     """A server does not start, or does not answer as it should."""
 
 
+# What may go wrong with one server without ending a run of all.
+TROUBLE = (Failure, OSError, http.client.HTTPException, subprocess.SubprocessError)
+
+
 class Place(NamedTuple):
     """Where a server runs: its folder, which is its working directory, and the port that clients use."""
 
@@ -176,13 +180,20 @@ def wrk(
     headers: Mapping[str, str] | None = None,
     upload: int = 0,
 ) -> Load:
-    """Load from the other core; `upload` is the size of a body to send."""
+    """Load from the other core; `upload` is the size of a body to send.
+
+    Raises:
+        Failure: there was none, for example because nobody listens.
+    """
     extra = itertools.chain.from_iterable(("-H", f"{name}: {value}") for name, value in (headers or {}).items())
     command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
     command += ["--timeout", "30s", "-s", str(HERE / "wrk.lua"), *extra, f"http://127.0.0.1:{port}{path}", "--"]
     command += ["POST", str(upload)] if upload else ["GET"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=False)
-    return load_of(done.stdout + done.stderr)
+    try:
+        return load_of(done.stdout + done.stderr)
+    except ValueError as error:
+        raise Failure(str(error)) from None
 
 
 def under_load(pid: int, port: int, seconds: float, **load: object) -> dict[str, float]:

@@ -27,6 +27,7 @@ from benchmarks.running import (
     MIB,
     RATE,
     SERVER_CORE,
+    TROUBLE,
     Failure,
     Place,
     check_answers,
@@ -252,7 +253,7 @@ class Run(NamedTuple):
             if reason := why_absent(contender, self.peers):
                 raise Failure(reason)
             scenario.add(contender.name, row.measure(contender, self.settings))
-        except Failure as failure:
+        except TROUBLE as failure:
             scenario.absent[contender.name] = str(failure)
             self.say(f"{contender.name} is left out from here on. {failure}")
 
