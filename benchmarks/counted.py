@@ -29,7 +29,6 @@ from benchmarks.apps.http_app import asgi_app, wsgi_app
 from benchmarks.instructions import CLIENTS
 from trio_uwsgi._apps.asgi import AsgiDriver
 from trio_uwsgi._apps.wsgi_inline import InlineDriver
-from trio_uwsgi._http import session
 from trio_uwsgi._http.limits import Limits
 from trio_uwsgi._http.listeners import open_listeners
 from trio_uwsgi._http.options import HttpOptions
@@ -38,11 +37,12 @@ from trio_uwsgi._http.service import HttpService
 from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.registry import Registry
+from trio_uwsgi._system.build import how_built
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.heartbeat import Heartbeat
 from trio_uwsgi._units.journal import LoggingJournal
 from trio_uwsgi._units.log_handler import set_up_logging
-from trio_uwsgi._units.unit import Member
+from trio_uwsgi._units.member import Member
 from trio_uwsgi.config import Config
 from trio_uwsgi.config.addresses import Address
 from trio_uwsgi.config.connections import HttpTimeouts, SocketOptions
@@ -128,10 +128,9 @@ async def answer(kind: str, rounds: int, folder: str) -> None:
 
 def about() -> dict[str, str]:
     """What figures depend on: the interpreter, whether this package is compiled, and the packages it needs."""
-    build = "pure" if str(session.__file__).endswith(".py") else "compiled"
     python = f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}"
     return {
-        "interpreter": f"{python}, {platform.machine()}, {build}",
+        "interpreter": f"{python}, {platform.machine()}, {how_built()}",
         "trio": version("trio"),
         "httptools": version("httptools"),
     }

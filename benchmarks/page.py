@@ -57,17 +57,20 @@ def installed(python: Path, names: list[str]) -> dict[str, str]:
 
 
 def own_versions(python: str) -> str:
-    """Which interpreter a build of ours has, and with which Trio."""
+    """Which build of ours an interpreter has, and with which Trio."""
     code = (
-        "import platform, sysconfig, trio, trio_uwsgi; from importlib.metadata import version\n"
-        "optimized = '--enable-optimizations' in (sysconfig.get_config_var('CONFIG_ARGS') or '')\n"
-        "print(version('trio-uwsgi'), 'on', platform.python_implementation(), platform.python_version(),\n"
-        "      'with' if optimized else 'without', 'PGO, with Trio', trio.__version__)"
+        "import platform, sysconfig, trio\n"
+        "pgo = '--enable-optimizations' in (sysconfig.get_config_var('CONFIG_ARGS') or '')\n"
+        "print(platform.python_implementation(), platform.python_version(), 'with' if pgo else 'without', 'PGO')\n"
+        "print('Trio', trio.__version__)"
     )
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False, cwd="/")
-    if done.returncode:
-        raise SystemExit(f"{python} cannot import trio_uwsgi:\n{done.stderr}")
-    return done.stdout.strip()
+    found = []
+    for words in (["-m", "trio_uwsgi", "--version"], ["-c", code]):
+        done = subprocess.run([python, *words], capture_output=True, text=True, check=False, cwd="/")
+        if done.returncode:
+            raise SystemExit(f"{python} cannot run trio_uwsgi:\n{done.stderr}")
+        found += done.stdout.splitlines()
+    return ", ".join(found)
 
 
 def machine() -> dict[str, str]:
