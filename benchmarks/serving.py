@@ -22,7 +22,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trio_uwsgi._http.interfaces import Driver
 
 HERE = Path(__file__).resolve().parent
 BIG = b"x" * (1 << 20)
@@ -61,12 +64,12 @@ def serve(interface: str, port: int, access_log: bool) -> None:
     from trio_uwsgi._http.listeners import open_listeners
     from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.reactor import serve_sockets
-    from trio_uwsgi._http.service import Driver, HttpService
+    from trio_uwsgi._http.service import HttpService
     from trio_uwsgi._nodes.server import PacketDriver
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi._units.journal import LoggingJournal
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
     from trio_uwsgi.config import Config
     from trio_uwsgi.config.addresses import Address
     from trio_uwsgi.config.connections import HttpTimeouts, SocketOptions

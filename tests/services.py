@@ -23,8 +23,8 @@ from trio_uwsgi._http.service import HttpService
 from trio_uwsgi._nodes.server import PacketDriver
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.calls import Calls
+from trio_uwsgi._units.member import Member
 from trio_uwsgi._units.thread_pool import ThreadPool
-from trio_uwsgi._units.unit import Member
 from trio_uwsgi.config.connections import HttpTimeouts, LoadLimits, WebSocketOptions
 from trio_uwsgi.config.options import AccessRules
 

@@ -47,6 +47,7 @@ from trio_uwsgi._runtime.tree import NurseryTree
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._shared_areas.rules import memory_size
 from trio_uwsgi._spool.files import SpoolFolder
+from trio_uwsgi._system.build import how_built
 from trio_uwsgi._system.forks import install_fork_hooks
 from trio_uwsgi._system.pidfds import require_processes
 from trio_uwsgi.compat.facts import Facts
@@ -324,8 +325,9 @@ def _launcher(app: object, registry: Registry) -> Launcher:
 def _announce(app: object, interface: str, config: Config, runtime: Runtime) -> None:
     name = str(app) if isinstance(app, AppReference) else getattr(app, "__qualname__", type(app).__qualname__)
     logger.info(
-        "trio_uwsgi %s (trio %s, Python %s) serves the %sapplication %s",
+        "trio_uwsgi %s (%s, trio %s, Python %s) serves the %sapplication %s",
         metadata.version("trio-uwsgi"),
+        how_built(),
         metadata.version("trio"),
         platform.python_version(),
         "" if interface == "auto" else f"{interface.upper()} ",

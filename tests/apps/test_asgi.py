@@ -17,7 +17,8 @@ from trio_uwsgi._apps.lifespan import Lifespan
 from trio_uwsgi._apps.runners import PARKED
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.calls import Calls
-from trio_uwsgi._units.unit import UNIT, Member
+from trio_uwsgi._units.member import Member
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import BootError, ConfigError
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"

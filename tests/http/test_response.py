@@ -489,7 +489,7 @@ def test_headers_of_wsgi() -> None:
     again = encoded_headers(headers)
     assert again[0] is first[0]
     assert again[1] is not first[1]
-    assert first == encoded_headers([*map(list, headers)])  # type: ignore[list-item]
+    assert first == encoded_headers([*map(list, headers)])
     for wrong in (("X", 1), ("X",), ("X", "\u20ac"), None):
         with pytest.raises((AttributeError, TypeError, ValueError)):
             encoded_headers([wrong])  # type: ignore[list-item]

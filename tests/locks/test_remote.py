@@ -13,7 +13,8 @@ from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.remote import LockKeeper, RemoteLocks
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.journal import LoggingJournal
-from trio_uwsgi._units.unit import Member, Unit
+from trio_uwsgi._units.member import Member
+from trio_uwsgi._units.unit import Unit
 from trio_uwsgi.errors import LockError, NotServing
 
 

@@ -308,11 +308,11 @@ def test_every_field_is_an_option(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--version` names the program."""
+    """`--version` names the program, and says how it was built."""
     with pytest.raises(SystemExit) as caught:
         command.main(["--version"])
     assert 0 == caught.value.code
-    assert capsys.readouterr().out.startswith("trio-uwsgi")
+    assert re.fullmatch(r"trio-uwsgi [0-9.]+ \((compiled|pure Python)\)\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

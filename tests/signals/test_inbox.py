@@ -19,7 +19,8 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.inbox import HANDLERS_PER_TURN, Inbox
 from trio_uwsgi._signals.targets import Headcount, parse_target
 from trio_uwsgi._units.calls import Calls
-from trio_uwsgi._units.unit import UNIT, Member, Unit
+from trio_uwsgi._units.member import Member
+from trio_uwsgi._units.unit import UNIT, Unit
 
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.slots import Slot

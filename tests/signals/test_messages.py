@@ -13,7 +13,7 @@ from trio_uwsgi._link.link import direct_links
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._signals.messages import Messages
 from trio_uwsgi._units.calls import Calls
-from trio_uwsgi._units.unit import Member
+from trio_uwsgi._units.member import Member
 
 
 class Quiet:

@@ -20,7 +20,7 @@ from trio_uwsgi._signals.schedule import Schedule
 from trio_uwsgi._signals.ticker import MemberTimers, Ticker, WallClock, time_of_day
 from trio_uwsgi._signals.timer import Again, Cron, Every, Rule, Timer
 from trio_uwsgi._units.journal import LoggingJournal
-from trio_uwsgi._units.unit import Member
+from trio_uwsgi._units.member import Member
 from trio_uwsgi.config.cron import CronSpec, CrontabSpec
 
 EPOCH = datetime(2026, 11, 22, 12, 0, 30, tzinfo=UTC).timestamp()

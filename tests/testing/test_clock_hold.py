@@ -14,8 +14,9 @@ import trio
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi._units.member import Member
 from trio_uwsgi._units.thread_pool import ThreadPool
-from trio_uwsgi._units.unit import Member, Unit
+from trio_uwsgi._units.unit import Unit
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

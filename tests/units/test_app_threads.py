@@ -17,7 +17,8 @@ from trio_uwsgi import uwsgi
 from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.app_threads import _SERVING, AppThread, AppThreads, app_thread, is_trios_thread
 from trio_uwsgi._units.journal import LoggingJournal
-from trio_uwsgi._units.unit import UNIT, Member, Unit
+from trio_uwsgi._units.member import Member
+from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import NotServing
 
 PATIENCE = 30

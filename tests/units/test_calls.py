@@ -18,9 +18,10 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._units.calls import Calls, Result
 from trio_uwsgi._units.journal import LoggingJournal, only_error, summary
+from trio_uwsgi._units.member import Member
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.thread_pool import ThreadPool
-from trio_uwsgi._units.unit import UNIT, Member, Unit
+from trio_uwsgi._units.unit import UNIT, Unit
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -14,7 +14,8 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._units.app_threads import app_thread, import_on_trios_thread
 from trio_uwsgi._units.import_threads import ImportThreads
 from trio_uwsgi._units.journal import LoggingJournal
-from trio_uwsgi._units.unit import UNIT, Member
+from trio_uwsgi._units.member import Member
+from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.uwsgi._base import on_trios_thread
 

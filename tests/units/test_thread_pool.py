@@ -18,11 +18,12 @@ from trio_uwsgi._runtime.registry import Registry
 from trio_uwsgi._testing.clock_hold import hold_clock
 from trio_uwsgi._units.calls import Calls
 from trio_uwsgi._units.journal import LoggingJournal
+from trio_uwsgi._units.member import Member
 from trio_uwsgi._units.pool_thread import PoolThread
 from trio_uwsgi._units.stuck import location
 from trio_uwsgi._units.thread_pool import Job, ThreadPool, ThreadStatistics, pools_of_this_run
 from trio_uwsgi._units.trio_threads import TaskLink
-from trio_uwsgi._units.unit import UNIT, Member, Unit
+from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import ThreadAbandoned, ThreadCancelled
 
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 import trio
+from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._apps.app_files import send_file_message
-from trio_uwsgi._apps.runners import RunnerExchange
+from trio_uwsgi._apps.runner_exchange import RunnerExchange
 from trio_uwsgi._http.early_hints import encode_hints, takes_hints, write_hints
 from trio_uwsgi._http.request import FILES
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
@@ -22,6 +23,8 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AsgiExchange(RunnerExchange):
     """An exchange with the application's `receive` and `send`."""
 
@@ -29,7 +32,7 @@ class AsgiExchange(RunnerExchange):
 
     refusable = False  # True: `refuse` is asked before the application
 
-    _trailers: list[tuple[bytes, bytes]] | None  # if `trailing`: what was sent of them; None before the end of the body
+    _trailers: list[Sequence[bytes]] | None  # if `trailing`: what was sent of them; None before the end of the body
 
     def asgi_scope(self, state: dict[str, object]) -> dict[str, object]:
         """The scope of the application, with a copy of the lifespan's state."""
@@ -131,7 +134,7 @@ class AsgiExchange(RunnerExchange):
 
     # ----- trailers: the body is complete, and the response is not
 
-    def _start_with_trailers(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _start_with_trailers(self, status: int, headers: Iterable[Sequence[bytes]]) -> None:
         headers = list(headers)
         names = [value for name, value in headers if name.lower() == b"trailer"]
         self.start(status, [header for header in headers if header[0].lower() != b"trailer"])

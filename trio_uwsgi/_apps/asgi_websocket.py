@@ -28,10 +28,9 @@ _HANDSHAKE = "websocket.accept, websocket.close or websocket.http.response.start
 class WebSocketExchange(UpgradedExchange, AsgiExchange):
     """The exchange of a WebSocket."""
 
-    refusable = True
-
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
+        self.refusable = True
         self._offer: Offer | Refused = read_offer(request)
         self._connected = False  # `websocket.connect` was received
         self._closed = False  # by the application

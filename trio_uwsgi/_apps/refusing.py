@@ -5,7 +5,8 @@ The answer is an ordinary response: the connection stays open, the access log ha
 
 from __future__ import annotations
 
-from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
+from trio_uwsgi._apps.runner_exchange import RunnerExchange
+from trio_uwsgi._apps.runners import Runner, RunnerDriver
 
 __all__ = ["RefusingDriver"]
 

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
-from trio_uwsgi._http.exchange import Exchange
+from trio_uwsgi._apps.runner_exchange import RunnerExchange
 from trio_uwsgi._units.first_step import rest_of
 from trio_uwsgi._units.leftovers import Fence, LeftOpen, fenced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from trio_uwsgi._http.exchange import Exchange
     from trio_uwsgi._http.service import HttpService
 
 # Parked tasks kept for the next burst; tasks beyond this number end after their exchange. One has about 3 KB.
@@ -35,25 +36,6 @@ PARKED = 256
 # Seconds for which a runner may run without a checkpoint: short compared with the 50 ms within which a timer has to
 # fire.
 TURN_SECONDS = 0.005
-
-
-class RunnerExchange(Exchange):
-    """An exchange that a runner runs."""
-
-    __slots__ = ("runner",)
-
-    runner: Runner  # which runs it, or ran it and may now run another exchange
-
-    def set_user_deadline(self, deadline: float) -> None:
-        """As `Unit.set_user_deadline`; the option's deadline is in the service's table. Does nothing after the end.
-
-        A task of the application that outlives its request still has it as its unit, and must not set a deadline for
-        the exchange that the runner runs now.
-        """
-        if self.runner.exchange is self:
-            self.user_deadline = deadline
-            self.runner.used = True
-            self.runner.scope.deadline = deadline
 
 
 class Runner:
@@ -94,9 +76,8 @@ class RunnerDriver(Generic[E]):
     woken, or run and do not wait inside of an exchange: while there is one, `_ready` will be emptied.
     """
 
-    timeout_reason = "Gateway Timeout"  # the text of the response after the time limit (harakiri)
-
-    def __init__(self) -> None:
+    def __init__(self, timeout_reason: str = "Gateway Timeout") -> None:
+        self._timeout_reason = timeout_reason  # the text of the response after the time limit (harakiri)
         self.parked: list[Runner] = []
         self.ending = False  # `serve` was cancelled, and so is all that runs
         self._ready: deque[E] = deque()
@@ -156,7 +137,7 @@ class RunnerDriver(Generic[E]):
             if exchange.abandoned:
                 exchange.drop()
             elif not (runner.returned and exchange.over):  # it was cancelled, or it never began
-                exchange.cut(504, self.timeout_reason)
+                exchange.cut(504, self._timeout_reason)
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
             if fence.left_open:

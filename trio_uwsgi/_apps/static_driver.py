@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
+from trio_uwsgi._apps.runner_exchange import RunnerExchange
+from trio_uwsgi._apps.runners import Runner, RunnerDriver
 from trio_uwsgi._http.file_answers import FileAnswer, answer_file
 from trio_uwsgi._http.file_sending import send_file
 from trio_uwsgi._http.limits import HIGH_WATER
@@ -30,8 +31,9 @@ from trio_uwsgi.errors import ClientDisconnected
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.interfaces import Driver
     from trio_uwsgi._http.request import Request
-    from trio_uwsgi._http.service import Driver, HttpService
+    from trio_uwsgi._http.service import HttpService
     from trio_uwsgi._http.session import Session
     from trio_uwsgi.config.static import StaticOptions
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import trio
+from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._apps.app_files import wrapped_file
 from trio_uwsgi._apps.async_cores import Wait, registered_waits
@@ -51,9 +52,11 @@ _WHOLE = (list, tuple)
 
 # Applications use few status lines, but clients may make them echo others: the cache is bounded.
 _CACHED = 1024
-_statuses: dict[str, tuple[int, bytes]] = {}
+_statuses: dict[object, tuple[int, bytes]] = {}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class WsgiExchange(Exchange):
     """An exchange with `start_response` and `write`, which the application calls in its thread."""
 
@@ -78,7 +81,7 @@ class WsgiExchange(Exchange):
         cast("WsgiDriver", self.driver).watch_user_deadline(self)
 
     def start_response(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+        self, status: object, headers: Iterable[Sequence[str]], exc_info: ExcInfo | None = None
     ) -> Callable[[bytes], None]:
         """PEP 3333's `start_response`."""
         if exc_info is not None:
@@ -99,7 +102,7 @@ class WsgiExchange(Exchange):
         self.start(number, pairs, reason)
         return self.write
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: object) -> None:
         """PEP 3333's `write`: send a piece, and wait while the client has too much unread.
 
         Raises:
@@ -258,7 +261,7 @@ class WsgiExchange(Exchange):
             close()
         return None
 
-    def respond(self, result: Iterable[bytes]) -> bytes | None:
+    def respond(self, result: Iterable[object]) -> bytes | None:
         """Send what the application returned, as far as its Content-Length allows. Returns the last part, if it was not
         sent yet.
         """
@@ -273,9 +276,9 @@ class WsgiExchange(Exchange):
                 if len(piece) >= HIGH_WATER:
                     self.deliver_soon(self.encode_head(piece), True)
                 return self.encode(piece, False)
-            result = list(map(_checked, result))
-            if sum(map(len, result)) <= JOINED:
-                piece = b"".join(result)
+            result = checked = list(map(_checked, result))
+            if sum(map(len, checked)) <= JOINED:
+                piece = b"".join(checked)
                 return self.encode(self._cut_off(piece) if 0 <= response.left < len(piece) else piece, False)
         if isinstance(result, FileWrapper) and not self.over and self._send_wrapped(result):
             return None
@@ -342,7 +345,7 @@ class WsgiExchange(Exchange):
         return piece[: self.response.left]
 
 
-def send_early_hints(headers: Iterable[tuple[str, str]]) -> None:
+def send_early_hints(headers: Iterable[Sequence[str]]) -> None:
     """`environ["wsgi.early_hints"]`: send headers, most of them `Link`, before the response. Never waits.
 
     It finds the request by its context, so that an environ costs nothing for it.
@@ -360,8 +363,10 @@ def send_early_hints(headers: Iterable[tuple[str, str]]) -> None:
     exchange.hint_soon(data)
 
 
-def _split_status(status: str) -> tuple[int, bytes]:
+def _split_status(status: object) -> tuple[int, bytes]:
     """Split a status line into its number and its reason."""
+    if not isinstance(status, str):
+        raise TypeError(status)
     if not status[:3].isdecimal() or status[3:4] not in (" ", ""):
         raise LocalProtocolError(f"the application's status is {status!r}; it must be like '200 OK'")
     split = int(status[:3]), status[4:].encode("latin-1")

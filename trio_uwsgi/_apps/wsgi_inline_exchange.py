@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
 
 import greenback
 import trio
+from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
 from trio_uwsgi._http.early_hints import write_hints
@@ -27,6 +28,8 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InlineExchange(WsgiExchange):
     """An exchange whose application runs on Trio's thread, and so delivers directly."""
 
@@ -74,7 +77,7 @@ class InlineExchange(WsgiExchange):
         """Send early hints at once."""
         write_hints(self, data)
 
-    def respond(self, result: Iterable[bytes]) -> bytes | None:
+    def respond(self, result: Iterable[object]) -> bytes | None:
         """As `WsgiExchange.respond`."""
         self.whole = isinstance(result, (list, tuple, bytes))  # a union is made anew for each request
         return super().respond(result)

@@ -18,7 +18,7 @@ Pure, in the order of a request: bytes in, values out.
     `fair_share.py`       how long a worker delays accept(), so that others get their share
 
 Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
-`statistics.py`, `access_record.py` (a line of the access log).
+`statistics.py`, `access_record.py` (a line of the access log). `interfaces.py`: what a service needs of others.
 
 Synchronous, one object for each connection, request or worker:
 

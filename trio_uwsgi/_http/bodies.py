@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from trio_uwsgi._http.chunked import ChunkedBody
     from trio_uwsgi._http.request import Request
@@ -17,6 +19,8 @@ __all__ = ["BODY", "DONE", "START", "BodyParser"]
 START, BODY, DONE = range(3)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class BodyParser:
     """The part of a parser that reads a body."""
 

@@ -15,6 +15,7 @@ import math
 from typing import TYPE_CHECKING
 
 import trio
+from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._http.access_record import escape, note_head
 from trio_uwsgi._http.limits import HIGH_WATER
@@ -24,10 +25,10 @@ from trio_uwsgi._units.unit import Unit
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from trio_uwsgi._http.interfaces import Driver
     from trio_uwsgi._http.request import Request
-    from trio_uwsgi._http.service import Driver
     from trio_uwsgi._http.session import Session
 
 logger = logging.getLogger("trio_uwsgi")
@@ -55,6 +56,8 @@ _MISTAKES = (
 )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange(Unit):
     """One request while its application runs.
 
@@ -82,14 +85,13 @@ class Exchange(Unit):
         "trailing",  # the application ends its response with trailers
     )
 
-    kind = "request"
-    # After the last byte the client has something to say, and closes then.
-    awaits_end = False
+    awaits_end = False  # after the last byte the client has something to say, and closes then
 
     def __init__(self, session: Session, request: Request) -> None:
         # Unit.__init__ is not called: it would set the deadline of a scope, and requests share long-lived ones.
         service = session.service
         self.member = service.member
+        self.kind = "request"
         self.started = started = service.clock()
         self.option_deadline = started + service.limit
         self.user_deadline = math.inf
@@ -100,12 +102,12 @@ class Exchange(Unit):
         self.ends = None
         self.status = 0
         self.sent = 0
-        self.headers: Iterable[tuple[bytes, bytes]] = ()
+        self.headers: Iterable[Sequence[bytes]] = ()
         self.abandoned = self.body_read = self.cancelled = self.continued = self.head_sent = self.lost = False
         self.over = self.raw = self.notified = self.trailing = False
 
     @property
-    def name(self) -> str:  # type: ignore[override]  # computed when a log needs it, not for every request
+    def name(self) -> str:  # computed when a log needs it, not for every request
         request = self.request
         return f"{escape(request.method.encode('latin-1'))} {escape(request.raw_path or request.target)}"
 
@@ -155,7 +157,7 @@ class Exchange(Unit):
 
     # --- down: the response -------------------------------------------------------------------------------------------
 
-    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]], reason: bytes = b"") -> None:
+    def start(self, status: int, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
         """Set the head of the response; it goes out with the first piece.
 
         Raises:

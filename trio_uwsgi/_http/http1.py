@@ -13,7 +13,7 @@ is cut.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from trio_uwsgi._http.bodies import BODY, DONE, START, BodyParser
 from trio_uwsgi._http.chunked import ChunkedBody
@@ -72,7 +72,7 @@ class RequestParser(BodyParser):
         "error",
     )
 
-    response_type = Response  # of the requests it reads
+    response_type: ClassVar[type[Response]] = Response  # of the requests it reads
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

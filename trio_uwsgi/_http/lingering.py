@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from trio_uwsgi._http.transport import Transport
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ LINGER_LIMIT = 30.0
 LINGER_BYTES = 1 << 28
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Lingering(Transport):
     """A transport that can be closed in stages."""
 

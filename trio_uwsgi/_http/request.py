@@ -12,6 +12,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
+from mypy_extensions import mypyc_attr
+
 if TYPE_CHECKING:
     from trio_uwsgi._http.access_record import LogNotes
     from trio_uwsgi._http.origin import Origin
@@ -39,6 +41,8 @@ _HOST = re.compile(
 )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Request:
     """One request: its head, and the part of its body that has arrived and was not taken yet.
 
@@ -64,6 +68,7 @@ class Request:
         "keep_alive",  # the client allows another request on the connection
         "log_notes",  # what the application says of its line in the access log; None: nothing
         "method",
+        "modifier1",  # of the uwsgi protocol: 0 is for the application, others for the driver of packets
         "origin",  # what a trusted proxy says of the client; None: there is none, or it says nothing
         "path",  # percent-decoded, as UTF-8; bytes that are not UTF-8 become U+FFFD
         "query",
@@ -71,9 +76,6 @@ class Request:
         "target",  # the request-target as sent, in whatever form
         "upgrade",  # lower-cased value of an Upgrade header that Connection names, or b""
     )
-
-    # Of the uwsgi protocol: 0 is for the application, others for the driver of packets.
-    modifier1: int = 0
 
     def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
         self.method = method
@@ -91,6 +93,7 @@ class Request:
         self.chunked = False
         self.expect_continue = False
         self.upgrade = b""
+        self.modifier1 = 0
         self.origin: Origin | None = None
         self.log_notes: LogNotes | None = None
         self.chunks: list[bytes] = []

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from trio_uwsgi._http.response_headers import (
     FIELDS,
     NOT_IN_TRAILERS,
@@ -70,6 +72,8 @@ def _status_line(status: int, reason: bytes) -> bytes:
     return line
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Response:
     """The bytes of the response to one request.
 
@@ -115,7 +119,7 @@ class Response:
         self._one_zero = request.http_version == "1.0"
         self._chunked = False
 
-    def start(self, status: int, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
+    def start(self, status: int, headers: Iterable[Sequence[object]], reason: bytes = b"") -> None:
         """Set status and headers. Nothing is sent; may be called again until the first `data`.
 
         Args:
@@ -209,15 +213,15 @@ class Response:
         if names and not (self._framed or self._head_only or self._one_zero):
             self._head += b"trailer: %b\r\n" % b", ".join(names)
 
-    def trailers(self, headers: Iterable[Sequence[bytes]]) -> bytes:
+    def trailers(self, headers: Iterable[Sequence[object]]) -> bytes:
         """End the body, after pieces with `more`, and get the bytes to send. Not chunked: the trailers are left out.
 
         Raises:
             LocalProtocolError: a name or value cannot be sent, or the body is shorter than its Content-Length.
         """
         lines = []
-        for name, value in headers:
-            check_field(name, value)
+        for header in headers:
+            name, value = check_field(*header)
             if name.lower() in NOT_IN_TRAILERS:
                 raise LocalProtocolError(f"{name!r} cannot be a trailer: it says how to read the message")
             lines.append(b"%b: %b\r\n" % (name, value))
@@ -284,30 +288,29 @@ class Response:
         return b"%b%b%b%b\r\n" % (self._head, dated, served, framing)
 
 
-def hints_response(headers: Iterable[Sequence[bytes]]) -> bytes:
+def hints_response(headers: Iterable[Sequence[object]]) -> bytes:
     """Make a 103 response, which another response follows.
 
     Raises:
         LocalProtocolError: a name or value cannot be sent, or it is about the connection or the body.
     """
     lines = []
-    for name, value in headers:
-        check_field(name, value)
+    for header in headers:
+        name, value = check_field(*header)
         if name.lower() in NOTED:
             raise LocalProtocolError(f"{name!r} cannot be an early hint; most are b'link'")
         lines.append(b"%b: %b\r\n" % (name, value))
     return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(lines)
 
 
-def upgrade_response(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def upgrade_response(headers: Iterable[Sequence[object]]) -> bytes:
     """Make the head of a 101 response; what follows it is not HTTP.
 
     Raises:
         LocalProtocolError: a name or value cannot be sent.
     """
-    for name, value in headers:
-        check_field(name, value)
-    return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(b"%b: %b\r\n" % header for header in headers)
+    lines = [b"%b: %b\r\n" % check_field(*header) for header in headers]
+    return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(lines)
 
 
 def error_response(status: int, message: str, date: bytes, head_only: bool = False) -> bytes:

@@ -61,14 +61,12 @@ _HOP_BY_HOP = (
     "responses that it forwards"
 )
 FIELDS: dict[object, tuple[bytes, bytes, bytes]] = {}  # header, checked -> what `checked_field` says of it
-_pairs: dict[object, tuple[bytes, bytes]] = {}  # header of WSGI -> encoded
+_pairs: dict[object, Sequence[bytes]] = {}  # header of WSGI -> encoded
 
 
-def checked_field(header: Sequence[bytes]) -> tuple[bytes, bytes, bytes]:
+def checked_field(header: Sequence[object]) -> tuple[bytes, bytes, bytes]:
     """Check one header; give its line, its lower-cased name if it is of NOTED or else b"", and its value."""
-    name, value = header
-    if not (isinstance(name, bytes) and isinstance(value, bytes) and _TOKEN.fullmatch(name) and TEXT.fullmatch(value)):
-        check_field(name, value)  # raises
+    name, value = check_field(*header)
     line = b"%b: %b\r\n" % (name, value)
     lowered = name.lower()
     field = line, lowered if lowered in NOTED else b"", value
@@ -85,7 +83,7 @@ def _remember(cache: dict[object, T], header: Sequence[object], found: T, size: 
         cache[tuple(header)] = found
 
 
-def encoded_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+def encoded_headers(headers: Iterable[Sequence[str]]) -> list[Sequence[bytes]]:
     """The headers of a WSGI application, as bytes.
 
     Raises:
@@ -95,20 +93,26 @@ def encoded_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, byt
     return [(known(header) if type(header) is tuple else None) or _encoded(header) for header in headers]
 
 
-def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+def _encoded(header: Sequence[str]) -> Sequence[bytes]:
     name, value = header
-    pair = name.encode("latin-1"), value.encode("latin-1")
+    pair: Sequence[bytes] = name.encode("latin-1"), value.encode("latin-1")
     _remember(_pairs, header, pair, len(pair[0]) + len(pair[1]), pair[0].lower())
     return pair
 
 
-def check_field(name: object, value: object) -> None:
+def check_field(name: object, value: object) -> tuple[bytes, bytes]:
+    """Name and value, if they can be sent.
+
+    Raises:
+        LocalProtocolError: they cannot.
+    """
     if not isinstance(name, bytes) or not isinstance(value, bytes):
         raise LocalProtocolError(f"header {name!r}: {value!r} is not a pair of bytes")
     if _TOKEN.fullmatch(name) is None:
         raise LocalProtocolError(f"{name!r} is not a header name")
     if TEXT.fullmatch(value) is None:
         raise LocalProtocolError(f"header {name!r}: {value!r} has control characters")
+    return name, value
 
 
 def own_members(name: bytes, value: bytes) -> set[bytes]:

@@ -11,7 +11,7 @@ import math
 import sys
 from email.utils import formatdate
 from operator import itemgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -30,51 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.interfaces import Acceptor, Driver, OneAtATime
     from trio_uwsgi._http.options import HttpOptions
-    from trio_uwsgi._http.request import Request
     from trio_uwsgi._units.calls import Calls
 
 logger = logging.getLogger("trio_uwsgi")
-
-
-class Driver(Protocol):
-    """Runs one application for many exchanges: `_apps/asgi.py` or `_apps/wsgi_threads.py`."""
-
-    @property
-    def exchange_type(self) -> Callable[[Session, Request], Exchange]:
-        """The class of this driver's exchanges."""
-
-    def begin(self, exchange: Exchange) -> None:
-        """Start the application for this exchange. Must not run it before returning."""
-
-    def cancel(self, exchange: Exchange) -> None:
-        """Cancel the application's work for this exchange, as far as possible."""
-
-    async def serve(
-        self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Own the tasks or threads that run the application, until cancelled."""
-
-
-class OneAtATime(Protocol):
-    """A driver that begins a request when the one before has ended."""
-
-    @property
-    def occupied(self) -> bool:
-        """Does a request run?"""
-
-    async def until_free(self) -> None:
-        """Wait until the request that runs has ended."""
-
-
-class Acceptor(Protocol):
-    """Accepts connections for a service; starts paused if the service is paused."""
-
-    def stop_accepting(self) -> None:
-        """Accept the connections that are known to wait, and then no more."""
-
-    def pause_accepting(self, paused: bool) -> None:
-        """Leave new connections in the kernel's queue, or accept again."""
 
 
 class HttpService:

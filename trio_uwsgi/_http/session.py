@@ -23,6 +23,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mypy_extensions import mypyc_attr
+
 from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.exchange import BODY_CUT
 from trio_uwsgi._http.http1 import RequestParser
@@ -50,6 +52,8 @@ Parser = RequestParser | UwsgiParser | ProxyPreface
 PARSERS: Mapping[str, type[RequestParser | UwsgiParser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Session(Lingering):
     """One connection with its parser, its phase and its requests."""
 

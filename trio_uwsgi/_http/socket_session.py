@@ -11,7 +11,9 @@ import socket
 import struct
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.open_file import PART, FilePart
@@ -44,6 +46,8 @@ NOT_OURS = frozenset((errno.EBADF, errno.ENOENT, errno.EEXIST, errno.EPERM))
 logger = logging.getLogger("trio_uwsgi")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class SocketSession(Session):
     """A session whose transport is a socket in the reactor's epoll set.
 
@@ -51,7 +55,7 @@ class SocketSession(Session):
     that finds its descriptor closed, or taken by another session, ends, and does not touch the number again.
     """
 
-    file_part = PART
+    file_part: ClassVar[int] = PART
 
     __slots__ = ("_borrowers", "_fd", "_mask", "_output", "_reactor", "_recv", "_send", "_socket")
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import sys
 import termios
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
+from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.deadlines import Deadlines
@@ -31,11 +32,13 @@ def unsent(descriptor: int) -> int:
     return int.from_bytes(answer, sys.byteorder)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
     """The bytes of one client. `pending` counts those that were written and are not sent yet."""
 
     # Bytes of a file that `write_file` takes at once.
-    file_part: int
+    file_part: ClassVar[int]
 
     __slots__ = ("_arrival", "_space", "_timer", "eof", "hangup", "paused", "peer", "pending", "service")
 

@@ -130,6 +130,7 @@ class UwsgiRequest(Request):
         self.chunked = False
         self.expect_continue = False  # the front server has handled it
         self.upgrade = b""
+        self.modifier1 = 0
         self.origin = None
         self.log_notes = None
         self.chunks = []
@@ -284,8 +285,11 @@ class RpcRequest(UwsgiRequest):
 
     __slots__ = ()
 
-    modifier1 = RPC
     modifier2 = HTTP_STYLE
+
+    def __init__(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(pairs)
+        self.modifier1 = RPC
 
     def call(self) -> RpcCall | None:
         """The call: the parts of PATH_INFO are its name and its arguments. None: the path is empty, which is a 500."""

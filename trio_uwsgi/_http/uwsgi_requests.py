@@ -58,7 +58,7 @@ class PacketRequest(Request):
         packet: its body.
     """
 
-    __slots__ = ("modifier1", "modifier2", "packet")
+    __slots__ = ("modifier2", "packet")
 
     def __init__(self, modifier1: int, modifier2: int, packet: bytes) -> None:
         # A log shows it as "UWSGI 173/0".

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trio_uwsgi.errors import MetricError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["WorkerFacts"]
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._apps.runners import Runner, RunnerDriver, RunnerExchange
+from trio_uwsgi._apps.runner_exchange import RunnerExchange
+from trio_uwsgi._apps.runners import Runner, RunnerDriver
 from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest
 from trio_uwsgi._link.frames import Raise
@@ -57,6 +58,8 @@ from trio_uwsgi.errors import (
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.request import Request
+    from trio_uwsgi._http.session import Session
     from trio_uwsgi._units.calls import Calls
     from trio_uwsgi.config.options import AccessRules
 
@@ -70,7 +73,9 @@ class PacketExchange(RunnerExchange):
 
     __slots__ = ()
 
-    kind = "packet"
+    def __init__(self, session: Session, request: Request) -> None:
+        super().__init__(session, request)
+        self.kind = "packet"
 
 
 class PacketDriver(RunnerDriver[PacketExchange]):
@@ -82,10 +87,9 @@ class PacketDriver(RunnerDriver[PacketExchange]):
     """
 
     exchange_type = PacketExchange
-    timeout_reason = "the call timed out"
 
     def __init__(self, access: AccessRules, calls: Calls) -> None:
-        super().__init__()
+        super().__init__("the call timed out")
         self._access = access
         self._calls = calls
 

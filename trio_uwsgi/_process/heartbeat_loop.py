@@ -18,7 +18,7 @@ from trio_uwsgi._runtime.recycling import RecyclingCheck
 if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row
     from trio_uwsgi._runtime.member_factory import MemberFactory
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["HeartbeatLoop", "beat"]
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._signals.timer import Timer
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["CANNOT_START", "main", "prepare"]
 

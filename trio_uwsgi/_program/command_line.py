@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from trio_uwsgi._program.command_hints import FOREIGN_OPTIONS
 from trio_uwsgi._program.command_options import OPTIONS, Option, flag_of
 from trio_uwsgi._program.option_values import one_of, whole
+from trio_uwsgi._system.build import how_built
 from trio_uwsgi._uwsgi_config.table import OPTIONS as UWSGI_OPTIONS
 from trio_uwsgi._uwsgi_config.table import hint_for
 from trio_uwsgi.config import Config
@@ -265,7 +266,7 @@ def _add_option(group: argparse._ArgumentGroup, option: Option) -> None:
 
 def _version() -> str:
     try:
-        return f"trio-uwsgi {importlib.metadata.version('trio-uwsgi')}"
+        return f"trio-uwsgi {importlib.metadata.version('trio-uwsgi')} ({how_built()})"
     except importlib.metadata.PackageNotFoundError:
         return "trio-uwsgi (not installed)"
 

@@ -35,7 +35,7 @@ from trio_uwsgi._spool.directory import Spool, SpoolSettings, SpoolStatistics
 from trio_uwsgi._spool.files import SpoolFolder
 from trio_uwsgi._spool.rules import Retry
 from trio_uwsgi._units.calls import Calls
-from trio_uwsgi._units.unit import Member, Services, Workers
+from trio_uwsgi._units.member import Member, Services, Workers
 
 if TYPE_CHECKING:
     from trio_uwsgi._link.scoreboard import Row

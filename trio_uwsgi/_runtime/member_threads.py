@@ -10,7 +10,7 @@ from trio_uwsgi._units.thread_pool import ThreadPool
 if TYPE_CHECKING:
     import trio
 
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["rpc_threads", "serve_threads"]
 

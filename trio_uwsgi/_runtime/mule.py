@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._signals.inbox import Inbox
     from trio_uwsgi._signals.mule_functions import MessageHandler, Program
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["serve_mule"]
 

@@ -21,7 +21,7 @@ from trio_uwsgi._link.link import StreamLink, direct_links
 if TYPE_CHECKING:
     from trio_uwsgi._runtime.master import Master
     from trio_uwsgi._runtime.member_instance import MemberInstance
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["Died", "Ending", "MakeMember", "MemberTask", "Placement", "Stopped", "in_task", "over_memory"]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._spool.directory import Spool
     from trio_uwsgi._spool.functions import SpoolFunction
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
     from trio_uwsgi.config.options import SpoolerOptions
 
 __all__ = ["serve_spooler", "spooler_threads"]

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_exchange import WsgiApp
     from trio_uwsgi._http.accept_share import Share
     from trio_uwsgi._http.exchange import Exchange
+    from trio_uwsgi._http.interfaces import Driver
     from trio_uwsgi._http.listeners import Listener
     from trio_uwsgi._http.options import HttpOptions
     from trio_uwsgi._http.peer import Peer
-    from trio_uwsgi._http.service import Driver
     from trio_uwsgi._http.statistics import HttpStatistics
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
     from trio_uwsgi.config.options import AccessRules
 
 __all__ = ["Application", "Worker", "WorkerSettings", "make_worker"]

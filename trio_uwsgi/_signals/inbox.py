@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from trio_uwsgi._signals.handlers import Signal
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["Inbox"]
 

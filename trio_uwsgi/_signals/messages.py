@@ -34,7 +34,7 @@ from trio_uwsgi._units.unit import UNIT
 if TYPE_CHECKING:
     from trio_uwsgi._signals.mule_functions import MessageHandler
     from trio_uwsgi._units.calls import Calls
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["Messages", "wait_rescheduled"]
 

@@ -21,7 +21,7 @@ from trio_uwsgi.config.cron import next_fire
 
 if TYPE_CHECKING:
     from trio_uwsgi._signals.schedule import Schedule
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["MemberTimers", "Ticker", "WallClock", "time_of_day"]
 

@@ -23,6 +23,8 @@ Processes:
     `process_memory.py`      how much memory a process uses
     `interpreter_exit.py`    the interpreter's shutdown, with a time limit
 
+And of itself: `build.py`, whether the package was compiled.
+
 Elsewhere: the setup of a standalone server's process is in `_program/`; how the processes of members are started and
 watched, in `_process/`.
 """

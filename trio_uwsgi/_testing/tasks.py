@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._runtime.member_instance import MemberInstance
     from trio_uwsgi._runtime.settings import Environment
     from trio_uwsgi._runtime.tree import NurseryTree
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["TaskMemberAccess"]
 

@@ -3,7 +3,8 @@
 A unit of work is one request, one call of a handler, one message, one job, one run of a mule's program. Whatever user
 code raises ends its unit and nothing else.
 
-    `unit.py`           the member that runs code, and one unit of it: its cancel scope, its two deadlines
+    `member.py`         the member that runs code, and what members share
+    `unit.py`           one unit of work: its cancel scope, its two deadlines
     `calls.py`          calls all user code but requests and lifespans
     `failures.py`       what user code raised: its own failure, or a cancellation that passes through
     `leftovers.py`      cancel scopes and nurseries that a unit left open

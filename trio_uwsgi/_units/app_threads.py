@@ -29,7 +29,7 @@ from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.errors import CannotWait, NotServing
 
 if TYPE_CHECKING:
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = [
     "AppThread",
@@ -74,7 +74,7 @@ class AppThread(Unit):
         # Unit's own constructor looks at Trio's clock, for which the thread would have to hop to Trio.
         self._of = of
         self.member = of.member
-        self.kind, self.name = of.unit_name()
+        self.kind, self._name = of.unit_name()
         self.scope = trio.CancelScope()
         self.started = -math.inf
         self.option_deadline = self.user_deadline = math.inf

@@ -33,7 +33,7 @@ from trio_uwsgi.errors import Harakiri
 
 if TYPE_CHECKING:
     from trio_uwsgi._nodes.rpc_functions import RpcFunction
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["Calls", "Result", "SharedScope", "call_within"]
 

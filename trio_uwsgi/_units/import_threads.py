@@ -19,7 +19,7 @@ from trio_uwsgi._units.app_threads import AppThread, AppThreads
 from trio_uwsgi._units.unit import UNIT
 
 if TYPE_CHECKING:
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["ImportThreads"]
 

@@ -15,7 +15,7 @@ from trio_uwsgi.uwsgi._base import current_unit, unit_here
 from trio_uwsgi.uwsgi._waiting import wait_as
 
 if TYPE_CHECKING:
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 __all__ = ["current_exchange", "current_member", "serving_member", "waiting"]
 
