@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._protocol.remote_calls import CacheCall, RpcCall, SignalCall, SpoolCall
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.handlers import Registering, SignalHandler
-    from trio_uwsgi._units.unit import Member
+    from trio_uwsgi._units.member import Member
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
