@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 MYPYC = "mypy>=2.4,<3"
-# Beyond 1 the compiler needs half as long again, and a request is not cheaper.
+# Speed of the installation: what these functions do is mostly to call others.
 OPTIMIZATION = "1"
 WITHOUT = "Set TRIO_UWSGI_PURE=1 to install trio_uwsgi without compiling it."
 
