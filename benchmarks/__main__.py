@@ -11,6 +11,7 @@ page           writes the page's sections anew from what --write has kept
 What measures something else has a command of its own:
 
 python -m benchmarks.workers cores|respawn    two workers against one, and how soon a killed one is back
+python -m benchmarks.compat                   an application of `import uwsgi`, beside a real uWSGI
 python -m benchmarks.files                    static files, beside nginx and a real uWSGI
 python -m benchmarks.spool                    jobs per second and their latency, beside a real uWSGI
 python -m benchmarks.threads                  a hop to a thread and back
