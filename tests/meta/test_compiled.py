@@ -57,7 +57,7 @@ def test_who_may_inherit() -> None:
         if module not in NAMES:
             for base in bases(node):
                 if base in known and known[base][0] in NAMES:
-                    assert INHERITABLE in [ast.unparse(d) for d in known[base][1].decorator_list], (node.name, base)
+                    assert [INHERITABLE] == [ast.unparse(d) for d in known[base][1].decorator_list], (node.name, base)
 
 
 def test_what_was_loaded() -> None:

@@ -24,7 +24,6 @@ AsgiApp = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class AsgiExchange(RunnerExchange):
     """An exchange with the application's `receive` and `send`."""
 

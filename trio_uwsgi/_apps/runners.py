@@ -76,8 +76,9 @@ class RunnerDriver(Generic[E]):
     woken, or run and do not wait inside of an exchange: while there is one, `_ready` will be emptied.
     """
 
-    def __init__(self, timeout_reason: str = "Gateway Timeout") -> None:
-        self._timeout_reason = timeout_reason  # the text of the response after the time limit (harakiri)
+    timeout_reason = "Gateway Timeout"  # the text of the response after the time limit (harakiri)
+
+    def __init__(self) -> None:
         self.parked: list[Runner] = []
         self.ending = False  # `serve` was cancelled, and so is all that runs
         self._ready: deque[E] = deque()
@@ -137,7 +138,7 @@ class RunnerDriver(Generic[E]):
             if exchange.abandoned:
                 exchange.drop()
             elif not (runner.returned and exchange.over):  # it was cancelled, or it never began
-                exchange.cut(504, self._timeout_reason)
+                exchange.cut(504, self.timeout_reason)
                 self._service.calls.expired(exchange, runner.where)
             self._service.ended(exchange)
             if fence.left_open:

@@ -56,7 +56,6 @@ _statuses: dict[object, tuple[int, bytes]] = {}
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class WsgiExchange(Exchange):
     """An exchange with `start_response` and `write`, which the application calls in its thread."""
 

@@ -42,9 +42,7 @@ from trio_uwsgi._units.unit import UNIT
 if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_exchange import WsgiApp
     from trio_uwsgi._http.exchange import Exchange
-    from trio_uwsgi._http.request import Request
     from trio_uwsgi._http.service import HttpService
-    from trio_uwsgi._http.session import Session
     from trio_uwsgi._units.heartbeat import Heartbeat
 
 __all__ = ["InlineDriver"]
@@ -57,6 +55,8 @@ class InlineDriver:
         app: the application.
         multiprocess: whether other processes run the same application.
     """
+
+    exchange_type = staticmethod(inline_exchange)
 
     def __init__(self, app: WsgiApp, *, multiprocess: bool) -> None:
         self._app = app
@@ -73,11 +73,6 @@ class InlineDriver:
         self._service: HttpService
         self.pings: WebSocketPings
         self._heartbeat: Heartbeat | None = None
-
-    @staticmethod
-    def exchange_type(session: Session, request: Request) -> InlineExchange:
-        """Make the exchange of a request."""
-        return inline_exchange(session, request)
 
     async def serve(
         self, service: HttpService, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

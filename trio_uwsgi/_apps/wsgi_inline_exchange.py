@@ -29,7 +29,6 @@ Ts = TypeVarTuple("Ts")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class InlineExchange(WsgiExchange):
     """An exchange whose application runs on Trio's thread, and so delivers directly."""
 

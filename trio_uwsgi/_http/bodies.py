@@ -20,7 +20,6 @@ START, BODY, DONE = range(3)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class BodyParser:
     """The part of a parser that reads a body."""
 

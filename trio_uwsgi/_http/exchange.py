@@ -57,7 +57,6 @@ _MISTAKES = (
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Exchange(Unit):
     """One request while its application runs.
 

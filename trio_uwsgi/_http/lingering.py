@@ -28,7 +28,6 @@ LINGER_BYTES = 1 << 28
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Lingering(Transport):
     """A transport that can be closed in stages."""
 

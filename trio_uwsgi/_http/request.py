@@ -42,7 +42,6 @@ _HOST = re.compile(
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Request:
     """One request: its head, and the part of its body that has arrived and was not taken yet.
 

@@ -73,7 +73,6 @@ def _status_line(status: int, reason: bytes) -> bytes:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Response:
     """The bytes of the response to one request.
 

@@ -53,7 +53,6 @@ PARSERS: Mapping[str, type[RequestParser | UwsgiParser]] = {"http": RequestParse
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Session(Lingering):
     """One connection with its parser, its phase and its requests."""
 

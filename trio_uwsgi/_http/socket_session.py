@@ -47,7 +47,6 @@ logger = logging.getLogger("trio_uwsgi")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class SocketSession(Session):
     """A session whose transport is a socket in the reactor's epoll set.
 

@@ -33,7 +33,6 @@ def unsent(descriptor: int) -> int:
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Transport:
     """The bytes of one client. `pending` counts those that were written and are not sent yet."""
 

@@ -87,9 +87,10 @@ class PacketDriver(RunnerDriver[PacketExchange]):
     """
 
     exchange_type = PacketExchange
+    timeout_reason = "the call timed out"
 
     def __init__(self, access: AccessRules, calls: Calls) -> None:
-        super().__init__("the call timed out")
+        super().__init__()
         self._access = access
         self._calls = calls
 

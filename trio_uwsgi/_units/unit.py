@@ -27,7 +27,6 @@ __all__ = ["UNIT", "Unit"]
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-@mypyc_attr(allow_interpreted_subclasses=True)
 class Unit:
     """One unit of work while it runs, with its deadlines. The caller that makes the unit enters the scope and sets its
     deadline. `where` is the await at which the unit was cancelled.
