@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from trio_uwsgi._http.access_line import LogNotes, note_head
-from trio_uwsgi._http.access_record import Record
+from trio_uwsgi._http.access_record import LogNotes, Record, note_head
 from trio_uwsgi._http.log_format import LogFormat, measures_heads
 from trio_uwsgi._http.packet_size import packet_size
 from trio_uwsgi._http.peer import Peer

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.access_line import note_head
+from trio_uwsgi._http.access_record import note_head
 from trio_uwsgi._http.deadlines import Deadlines
 from trio_uwsgi._http.deflate import MessageExtension, negotiate
 from trio_uwsgi._http.exchange import Exchange

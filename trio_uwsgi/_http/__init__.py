@@ -18,7 +18,7 @@ Pure, in the order of a request: bytes in, values out.
     `fair_share.py`       how long a worker delays accept(), so that others get their share
 
 Values: `limits.py`, `options.py`, `peer.py` (the two ends of a connection), `phases.py` (of a session),
-`statistics.py`, `access_record.py` (a response, for the access log). `interfaces.py`: what a service needs of others.
+`statistics.py`, `access_record.py` (a line of the access log). `interfaces.py`: what a service needs of others.
 
 Synchronous, one object for each connection, request or worker:
 
@@ -30,7 +30,7 @@ Synchronous, one object for each connection, request or worker:
     `static_files.py`     looks up the file that a request is for, with its encodings
     `open_file.py`        an open file, and which of its bytes are in memory
     `deadlines.py`        a table of entries with the same time limit
-    `access_log.py`       makes one line for each response, as `access_line.py` has it
+    `access_log.py`       makes one line for each response
     `log_format.py`       that line in a format of the user's or uWSGI's; `worker_facts.py`: what it has of the worker
     `socket_session.py`   a session on a socket of the reactor
     `certificates.py`     reads certificates, and makes contexts of them

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 from mypy_extensions import mypyc_attr
 
-from trio_uwsgi._http.access_line import escape, note_head
+from trio_uwsgi._http.access_record import escape, note_head
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response import CONTINUE
 from trio_uwsgi._units.journal import stack_of, summary

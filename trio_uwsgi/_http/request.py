@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from mypy_extensions import mypyc_attr
 
 if TYPE_CHECKING:
-    from trio_uwsgi._http.access_line import LogNotes
+    from trio_uwsgi._http.access_record import LogNotes
     from trio_uwsgi._http.origin import Origin
     from trio_uwsgi._http.peer import Peer
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
-from trio_uwsgi._http.access_line import peer_name
+from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.exchange import BODY_CUT
 from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import HIGH_WATER

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mypy_extensions import mypyc_attr
 
-from trio_uwsgi._http.access_line import peer_name
+from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session

@@ -11,7 +11,7 @@ import stat
 from typing import Literal
 
 from trio_uwsgi import uwsgi as native
-from trio_uwsgi._http.access_line import LogNotes
+from trio_uwsgi._http.access_record import LogNotes
 from trio_uwsgi._http.exchange import Exchange
 from trio_uwsgi._http.open_file import OpenFile
 from trio_uwsgi._units.unit import UNIT

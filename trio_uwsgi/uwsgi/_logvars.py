@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio_uwsgi._http.access_line import LogNotes
+from trio_uwsgi._http.access_record import LogNotes
 from trio_uwsgi._http.exchange import Exchange
 from trio_uwsgi.errors import NotServing
 from trio_uwsgi.uwsgi._base import as_text, current_unit
