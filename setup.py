@@ -15,13 +15,13 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from setuptools import Extension, build_meta, setup
+from setuptools import Distribution, Extension, build_meta, setup
 from setuptools.build_meta import (
     build_editable,
     build_sdist,
@@ -32,6 +32,7 @@ from setuptools.build_meta import (
     prepare_metadata_for_build_wheel,
 )
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CompileError, LinkError
 
 __all__ = [
     "build_editable",
@@ -48,6 +49,7 @@ MYPYC = "mypy>=2.4,<3"
 # Speed of the installation: what these functions do is mostly to call others.
 OPTIMIZATION = "1"
 WITHOUT = "Set TRIO_UWSGI_PURE=1 to install trio_uwsgi without compiling it."
+FAILURES = (BaseError, CompileError, LinkError, OSError)
 
 # The settings of a build_meta hook: whatever the front end was given.
 Settings = dict[str, Any] | None
@@ -75,9 +77,6 @@ def why_pure() -> str:
 
 def can_compile() -> bool:
     """Does a C compiler find Python's headers?"""
-    from setuptools.dist import Distribution
-    from setuptools.errors import BaseError, CompileError, LinkError
-
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
         source.write_text("#include <Python.h>\nint probe(void) { return PY_MAJOR_VERSION; }\n")
@@ -87,13 +86,13 @@ def can_compile() -> bool:
         try:
             with _silence():
                 command.run()
-        except (BaseError, CompileError, LinkError, OSError):
+        except FAILURES:
             return False
     return True
 
 
 @contextlib.contextmanager
-def _silence() -> Any:
+def _silence() -> Iterator[None]:
     """Discard what compilers print: their complaint is an answer here."""
     with open(os.devnull, "w") as nowhere:
         kept = os.dup(1), os.dup(2)
@@ -114,8 +113,8 @@ def compiled_modules() -> list[str]:
     return modules
 
 
-def extensions() -> list[Extension]:
-    """Let mypyc translate the modules to C."""
+def extensions(folder: str) -> list[Extension]:
+    """Let mypyc translate the modules to C, in this folder."""
     from mypyc.build import mypycify
 
     # The types of other projects are not needed: what comes from them is an object here in any case.
@@ -126,12 +125,13 @@ def extensions() -> list[Extension]:
             opt_level=OPTIMIZATION,
             debug_level="0",
             multi_file=True,
+            target_dir=folder,
             group_name="trio_uwsgi._compiled",  # the library of all of them is in the package
         )
     except SystemExit as failure:
         raise SystemExit(f"mypyc cannot compile trio_uwsgi: {failure}. {WITHOUT}") from failure
     for extension in made:
-        extension.include_dirs.append(os.path.join("build", "trio_uwsgi"))  # where mypyc writes headers of that library
+        extension.include_dirs.append(os.path.join(folder, "trio_uwsgi"))  # where mypyc writes headers of that library
     return made
 
 
@@ -149,12 +149,17 @@ class BuildExtensions(build_ext):
         self.compiler.compile = compile_all
         try:
             super().build_extensions()
-        except Exception as error:
-            error.add_note(WITHOUT)
-            raise
+        except FAILURES as error:
+            raise SystemExit(f"trio_uwsgi cannot be compiled: {error}. {WITHOUT}") from error
 
 
 if __name__ == "__main__":
-    # An editable install, and commands that only ask for metadata, have other names.
-    builds = {"bdist_wheel", "build_ext"} & {*sys.argv} and not why_pure()
-    setup(ext_modules=extensions() if builds else [], cmdclass={"build_ext": BuildExtensions})
+    # An editable install, and commands that only ask for metadata, have another name. A folder of its own for each
+    # build: what an earlier one has compiled, and is not compiled now, must not get into the wheel.
+    with tempfile.TemporaryDirectory() as build_folder:
+        builds = "bdist_wheel" in sys.argv and not why_pure()
+        setup(
+            ext_modules=extensions(build_folder) if builds else [],
+            cmdclass={"build_ext": BuildExtensions},
+            options={"build": {"build_base": build_folder}},
+        )

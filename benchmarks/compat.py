@@ -3,8 +3,8 @@
 The application is `apps/compat_app.py`, the same file for both. Each server has one worker process on one core, without
 threads or with four, a mule, and a cache; wrk has another core, with 64 connections. A request calls `cache_get` and
 `cache_inc` once. uWSGI's `--http-socket` ends each connection after a response, so wrk asks ours to do so too; ours
-with keep-alive is shown beside that. What one call takes is measured inside of a request. The mule is in a blocking
-loop on `mule_get_msg`, on the same core as the worker that sends to it.
+with keep-alive is shown beside that. The mule is in a blocking loop on `mule_get_msg`, on the same core as the worker
+that sends to it. What one call takes is a row of `python -m benchmarks primitives`.
 
 Rounds alternate, because a machine's speed changes by the minute: compare only numbers of one table.
 """
@@ -46,11 +46,9 @@ def measure(kind: str, uwsgi: str, threads: int, options: argparse.Namespace, va
             found = under_load(pid, place.port, options.seconds, headers={"Connection": load})
             for quantity in (RATE, CPU):
                 values.setdefault(f"{name}, {load}, {quantity}", []).append(found[quantity])
-        measured = {f"{name}, one {call}, µs": call for call in ("cache_get", "cache_inc")}
         if threads:
-            measured["mule, messages/s"] = "messages"
-        for row, path in measured.items():
-            values.setdefault(row, []).append(float(ask(place.port, f"/{path}?{options.count}", timeout=300)[1]))
+            rate = float(ask(place.port, f"/messages?{options.count}", timeout=300)[1])
+            values.setdefault("mule, messages/s", []).append(rate)
 
 
 def main() -> None:
@@ -58,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3, help="of each load")
-    parser.add_argument("--count", type=int, default=10_000, help="calls and messages, a multiple of 50")
+    parser.add_argument("--count", type=int, default=10_000, help="messages to the mule, a multiple of 50")
     options = parser.parse_args()
     uwsgi = find_program("uwsgi", "pyuwsgi")
     if uwsgi is None:

@@ -1,6 +1,6 @@
 """The application of `benchmarks/compat.py`, as it was written for uWSGI: real uWSGI runs it, and ours.
 
-A request for / calls `uwsgi.cache_get` and `uwsgi.cache_inc` once. Other paths measure inside of the request.
+A request for / calls `uwsgi.cache_get` and `uwsgi.cache_inc` once. A request for /messages measures those to the mule.
 """
 
 from __future__ import annotations
@@ -27,14 +27,6 @@ def handle() -> None:
                 uwsgi.cache_update("handled", str(handled))
 
 
-def per_call(call: Callable[[str], object], count: int) -> float:
-    """Microseconds of one call."""
-    begun = time.perf_counter()
-    for _ in range(count):
-        call("visits")
-    return (time.perf_counter() - begun) / count * 1e6
-
-
 def messages(count: int) -> float:
     """Messages that the mule handles in a second; `count` is a multiple of `STEP`."""
 
@@ -56,16 +48,9 @@ def messages(count: int) -> float:
     return count / (time.perf_counter() - begun)
 
 
-MEASURED: dict[str, Callable[[int], float]] = {
-    "/cache_get": lambda count: per_call(uwsgi.cache_get, count),
-    "/cache_inc": lambda count: per_call(uwsgi.cache_inc, count),
-    "/messages": messages,
-}
-
-
 def application(environ: dict[str, str], start_response: Callable[..., object]) -> Iterable[bytes]:
-    if environ["PATH_INFO"] in MEASURED:
-        body = b"%f" % MEASURED[environ["PATH_INFO"]](int(environ["QUERY_STRING"]))
+    if environ["PATH_INFO"] == "/messages":
+        body = b"%f" % messages(int(environ["QUERY_STRING"]))
     else:
         uwsgi.cache_get("visits")
         uwsgi.cache_inc("visits")
