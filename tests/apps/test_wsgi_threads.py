@@ -446,7 +446,8 @@ async def test_a_failure_after_the_head_aborts_and_closes(open_http: Any) -> Non
     assert ["mine"] == [str(error) for error in world.journal.failures]
 
 
-async def test_exc_info_replaces_a_head_that_was_not_sent(open_http: Any) -> None:
+@pytest.mark.parametrize("kind", [tuple, list])
+async def test_exc_info_replaces_a_head_that_was_not_sent(open_http: Any, kind: Any) -> None:
     """start_response with exc_info before the first piece starts anew."""
 
     def app(environ: Any, start_response: Any) -> Any:
@@ -454,7 +455,7 @@ async def test_exc_info_replaces_a_head_that_was_not_sent(open_http: Any) -> Non
         try:
             raise ValueError("mine")
         except ValueError:
-            start_response("500 Oh", [("X-C", "d")], sys.exc_info())
+            start_response("500 Oh", [("X-C", "d")], kind(sys.exc_info()))
         return [b"oh"]
 
     answer = await (await open_http(app, interface="wsgi", strict=True)).connect().get()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from http import HTTPStatus
 from typing import Any
 
 import h11
@@ -242,11 +243,16 @@ REFUSED = {
     "0": (0, [], b""),
     "1000": (1000, [], b""),
     "reason": (200, [], b"OK\r\nX: y"),
+    "text for a status": ("200", [], b""),
+    "a part of a status": (200.5, [], b""),
+    "three": (200, [(b"x", b"y", b"z")], b""),
+    "one": (200, [(b"x",)], b""),
+    "number for a header": (200, [5], b""),
 }
 
 
 @pytest.mark.parametrize(("status", "headers", "reason"), REFUSED.values(), ids=REFUSED.keys())
-def test_refused_starts(status: int, headers: Any, reason: bytes) -> None:
+def test_refused_starts(status: object, headers: Any, reason: bytes) -> None:
     """What cannot or must not be sent is refused, every time, and what was said before stays."""
     response = respond()
     response.start(404, [TYPE])
@@ -255,6 +261,15 @@ def test_refused_starts(status: int, headers: Any, reason: bytes) -> None:
             response.start(status, headers, reason)
         assert 500 == caught.value.status_hint
     assert response.data(b"x", False, DATE).startswith(b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\n")
+
+
+def test_a_whole_number_for_a_status() -> None:
+    """Whatever its type."""
+    for status in (404.0, HTTPStatus.NOT_FOUND):
+        response = respond()
+        response.start(status, [])
+        assert 404 == response.status
+        assert response.data(b"", False, DATE).startswith(b"HTTP/1.1 404 Not Found\r\n")
 
 
 def test_starting_again() -> None:

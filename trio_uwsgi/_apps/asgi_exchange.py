@@ -133,7 +133,7 @@ class AsgiExchange(RunnerExchange):
 
     # ----- trailers: the body is complete, and the response is not
 
-    def _start_with_trailers(self, status: int, headers: Iterable[Sequence[bytes]]) -> None:
+    def _start_with_trailers(self, status: object, headers: Iterable[Sequence[bytes]]) -> None:
         headers = list(headers)
         names = [value for name, value in headers if name.lower() == b"trailer"]
         self.start(status, [header for header in headers if header[0].lower() != b"trailer"])

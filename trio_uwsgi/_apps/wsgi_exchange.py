@@ -9,7 +9,6 @@ import io
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
 
 import trio
@@ -38,7 +37,6 @@ __all__ = ["WsgiApp", "WsgiExchange", "send_early_hints"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 # The types of PEP 3333: the values of an environ depend on their keys.
 WsgiApp = Callable[[dict[str, Any], Callable[..., Callable[[bytes], object]]], Iterable[bytes]]
 
@@ -80,7 +78,7 @@ class WsgiExchange(Exchange):
         cast("WsgiDriver", self.driver).watch_user_deadline(self)
 
     def start_response(
-        self, status: object, headers: Iterable[Sequence[str]], exc_info: ExcInfo | None = None
+        self, status: object, headers: Iterable[Sequence[str]], exc_info: Sequence[Any] | None = None
     ) -> Callable[[bytes], None]:
         """PEP 3333's `start_response`."""
         if exc_info is not None:

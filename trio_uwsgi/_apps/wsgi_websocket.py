@@ -109,7 +109,7 @@ class WsgiWebSocketExchange(UpgradedExchange, WsgiExchange):
         super().set_notified()
         self.notified |= self.websocket is not None
 
-    def start(self, status: int, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
+    def start(self, status: object, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
         """As of an exchange. Frameworks respond to a WebSocket too, when it has ended; nothing is sent then."""
         if self.websocket is None:
             super().start(status, headers, reason)

@@ -156,14 +156,14 @@ class Exchange(Unit):
 
     # --- down: the response -------------------------------------------------------------------------------------------
 
-    def start(self, status: int, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
+    def start(self, status: object, headers: Iterable[Sequence[bytes]], reason: bytes = b"") -> None:
         """Set the head of the response; it goes out with the first piece.
 
         Raises:
             LocalProtocolError: the head is not valid.
         """
         self.response.start(status, headers, reason)
-        self.status = status
+        self.status = self.response.status
         self.headers = headers
 
     def encode_head(self, piece: bytes) -> bytes:

@@ -57,6 +57,13 @@ def _length(value: bytes, before: int) -> tuple[bytes, int]:
     return b"" if before >= 0 else b"content-length: %d\r\n" % number, number
 
 
+def _whole(status: object) -> int:
+    """The number of an unusual status."""
+    if isinstance(status, float) and status.is_integer():
+        return int(status)
+    raise LocalProtocolError(f"the status {status!r} is not a number from 200 to 999")
+
+
 def _status_line(status: int, reason: bytes) -> bytes:
     if not 200 <= status <= 999:
         raise LocalProtocolError(f"{status} is not a final status; give one from 200 to 999")
@@ -118,7 +125,7 @@ class Response:
         self._one_zero = request.http_version == "1.0"
         self._chunked = False
 
-    def start(self, status: int, headers: Iterable[Sequence[object]], reason: bytes = b"") -> None:
+    def start(self, status: object, headers: Iterable[Sequence[object]], reason: bytes = b"") -> None:
         """Set status and headers. Nothing is sent; may be called again until the first `data`.
 
         Args:
@@ -132,7 +139,8 @@ class Response:
         """
         if self.sent_head:
             raise LocalProtocolError("the headers have been sent already")
-        lines = [_status_lines.get((status, reason)) or _status_line(status, reason)]
+        number = status if isinstance(status, int) else _whole(status)
+        lines = [_status_lines.get((number, reason)) or _status_line(number, reason)]
         length = -1
         dated = served = closes = False
         for header in headers:
@@ -145,7 +153,7 @@ class Response:
                     length = int(value)
                 else:
                     line, length = _length(value, length)
-                if status == 204 or not line:  # RFC 9110 8.6: not even a zero
+                if number == 204 or not line:  # RFC 9110 8.6: not even a zero
                     continue
             elif noted == b"date":
                 dated = True
@@ -155,7 +163,7 @@ class Response:
                 closes |= b"close" in own_members(noted, value)
                 continue
             lines.append(line)
-        bodyless = status in (204, 304)
+        bodyless = number in (204, 304)
         self.bodyless = self._head_only or bodyless
         self._framed = bodyless or length >= 0
         self.left = -1 if self.bodyless else length
@@ -163,7 +171,7 @@ class Response:
         self._dated = dated
         self._served = served
         self._closes = closes
-        self.status = status
+        self.status = number
         self.started = True
 
     def data(self, piece: bytes, more: bool, date: bytes) -> bytes:
@@ -208,7 +216,7 @@ class Response:
             LocalProtocolError: a name cannot be sent.
         """
         for name in names:
-            check_field(b"trailer", name)
+            check_field((b"trailer", name))
         if names and not (self._framed or self._head_only or self._one_zero):
             self._head += b"trailer: %b\r\n" % b", ".join(names)
 
@@ -220,7 +228,7 @@ class Response:
         """
         lines = []
         for header in headers:
-            name, value = check_field(*header)
+            name, value = check_field(header)
             if name.lower() in NOT_IN_TRAILERS:
                 raise LocalProtocolError(f"{name!r} cannot be a trailer: it says how to read the message")
             lines.append(b"%b: %b\r\n" % (name, value))
@@ -295,7 +303,7 @@ def hints_response(headers: Iterable[Sequence[object]]) -> bytes:
     """
     lines = []
     for header in headers:
-        name, value = check_field(*header)
+        name, value = check_field(header)
         if name.lower() in NOTED:
             raise LocalProtocolError(f"{name!r} cannot be an early hint; most are b'link'")
         lines.append(b"%b: %b\r\n" % (name, value))
@@ -308,7 +316,7 @@ def upgrade_response(headers: Iterable[Sequence[object]]) -> bytes:
     Raises:
         LocalProtocolError: a name or value cannot be sent.
     """
-    lines = [b"%b: %b\r\n" % check_field(*header) for header in headers]
+    lines = [b"%b: %b\r\n" % check_field(header) for header in headers]
     return b"HTTP/1.1 101 Switching Protocols\r\n%b\r\n" % b"".join(lines)
 
 

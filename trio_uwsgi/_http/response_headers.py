@@ -66,7 +66,7 @@ _pairs: dict[object, Sequence[bytes]] = {}  # header of WSGI -> encoded
 
 def checked_field(header: Sequence[object]) -> tuple[bytes, bytes, bytes]:
     """Check one header; give its line, its lower-cased name if it is of NOTED or else b"", and its value."""
-    name, value = check_field(*header)
+    name, value = check_field(header)
     line = b"%b: %b\r\n" % (name, value)
     lowered = name.lower()
     field = line, lowered if lowered in NOTED else b"", value
@@ -100,12 +100,16 @@ def _encoded(header: Sequence[str]) -> Sequence[bytes]:
     return pair
 
 
-def check_field(name: object, value: object) -> tuple[bytes, bytes]:
-    """Name and value, if they can be sent.
+def check_field(header: Sequence[object]) -> tuple[bytes, bytes]:
+    """Name and value of a header, if they can be sent.
 
     Raises:
         LocalProtocolError: they cannot.
     """
+    try:
+        name, value = header
+    except (TypeError, ValueError):
+        raise LocalProtocolError(f"header {header!r} is not a pair of bytes") from None
     if not isinstance(name, bytes) or not isinstance(value, bytes):
         raise LocalProtocolError(f"header {name!r}: {value!r} is not a pair of bytes")
     if _TOKEN.fullmatch(name) is None:
