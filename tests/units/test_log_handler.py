@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 
@@ -336,3 +336,29 @@ def test_lines_go_straight_unless_the_user_changes_something(
             assert direct_handler(ACCESS, logging.INFO) is None
         finally:
             ACCESS.setLevel(level)
+
+
+class Interrupted(io.FileIO):
+    """A file in the middle of whose first write a signal handler logs."""
+
+    interrupted = False
+
+    def write(self, data: Any) -> int:  # Any: what has a buffer
+        if not self.interrupted:
+            self.interrupted = True
+            logging.getLogger("trio_uwsgi").warning("from the signal handler")
+        return super().write(data)
+
+
+def test_a_signal_handler_logs_in_the_middle_of_a_record(
+    handler: LogHandler, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both lines are there, and `logging` has nothing to complain of."""
+    stream = io.TextIOWrapper(io.BufferedWriter(Interrupted(tmp_path / "log", "w")))
+    handler.setStream(stream)
+    with handlers_replaced(handler):
+        logging.getLogger("trio_uwsgi").warning("the record")
+    stream.close()
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert ["WARNING from the signal handler", "WARNING the record"] == sorted(lines)
+    assert "" == capsys.readouterr().err

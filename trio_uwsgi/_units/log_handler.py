@@ -23,6 +23,7 @@ import math
 import os
 import select
 import stat
+import sys
 import time
 from collections import deque
 from typing import TextIO
@@ -105,6 +106,16 @@ class LogHandler(logging.StreamHandler[TextIO]):
         """See `logging.Handler`. The lines before it are written first; this waits, as the record does."""
         self._write(math.inf)
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # logging's name
+        """See `logging.Handler`. A signal handler that logs in the middle of a write, which streams refuse, may end the
+        process next: its line goes past the stream.
+        """
+        if isinstance(error := sys.exception(), RuntimeError) and "reentrant call" in str(error):
+            with contextlib.suppress(OSError, ValueError):
+                os.write(self.stream.fileno(), f"{self.format(record)}\n".encode(errors="backslashreplace"))
+                return
+        super().handleError(record)
 
     def flush(self) -> None:
         """See `logging.Handler`; at the end of the process."""
