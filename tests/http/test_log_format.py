@@ -30,7 +30,7 @@ class Facts:
     """Of worker 3, which has had 7 of 20 requests."""
 
     wid = 3
-    pid = 4242
+    pid = 4_194_305  # above the kernel's highest, so that no process has it
 
     def wall_now(self) -> float:
         return 1704067201.75
@@ -56,7 +56,7 @@ def line(form: str, *, peer: Peer = PEER, status: int = 200, end: str = "", note
         ("%(host)|%(uagent)|%(referer)", "shop.test|a\\x22b|http://x/"),
         ("%(micros) %(msecs) %(secs)", "1500000 1500 1"),
         ("%(time) %(tmsecs) %(tmicros) %(epoch)", "1704067200 1704067200250 1704067200250000 1704067201"),
-        ("%(wid) %(pid) %(core) %(modifier1) %(modifier2)", "3 4242 0 0 0"),
+        ("%(wid) %(pid) %(core) %(modifier1) %(modifier2)", "3 4194305 0 0 0"),
         ("%(size) %(rsize) %(hsize) %(headers) %(cl)", "12 12 0 0 0"),
         ("%(rss) %(rssM) %(vsz) %(vszM)", "0 0 0 0"),
         ("%(ioerr) %(rerr) %(werr) %(switches)", "0 0 0 1"),
@@ -86,7 +86,7 @@ def test_the_line_of_uwsgi() -> None:
     note_head(request, b"HTTP/1.1 200 OK\r\nA: b\r\nC: d\r\n\r\nok")
     note_head(request, b"more\r\n\r\n")
     expected = (
-        r"\[pid: 4242\|app: 0\|req: 7/20\] 192.0.2.1 \(\) \{18 vars in \d+ bytes\} "
+        r"\[pid: 4194305\|app: 0\|req: 7/20\] 192.0.2.1 \(\) \{18 vars in \d+ bytes\} "
         r"\[\w{3} \w{3} [ \d]\d [\d:]+ 20\d\d\] "
         r"GET /a\?b=c => generated 12 bytes in 1500 msecs \(HTTP/1.1 200\) 2 headers in 31 bytes "
         r"\(1 switches on core 0\)"
