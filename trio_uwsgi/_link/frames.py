@@ -1,23 +1,15 @@
-"""The frames that the master and its members send to each other, as values and as bytes. Pure.
+"""The frames that the master and its members send to each other. Pure.
 
-On the wire a frame is
-
-    size of the rest   4 bytes, big endian
-    size of the head   4 bytes, big endian
-    head               JSON: [name of the frame, its fields except bytes ones]
-    tail               the frame's one bytes field, if it has one
-
-Both ends are this package and equally privileged; still a frame contains plain data only, nothing that executes. The
-docstring of each frame says which end sends it; which frames are answered is in `link.py`. The frames between the
-master and a zygote have the same format (`_process/zygote_frames.py`).
+The docstring of each frame says which end sends it; which frames are answered is in `link.py`. Their bytes are in
+`encoding.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Iterator
 from typing import Any, ClassVar
+
+from trio_uwsgi._link.encoding import Frame, Reader, Vocabulary
 
 __all__ = [
     "AddFileMonitor",
@@ -53,21 +45,8 @@ __all__ = [
     "StopRuntime",
     "TakeOver",
     "Unlock",
-    "Vocabulary",
     "encode",
 ]
-
-# A mule message is the largest field of a frame; uWSGI's own limit for one is 65,536 bytes. A MiB is more than any head
-# needs.
-MAX_MESSAGE = 64 * 1024 * 1024
-MAX_FRAME = MAX_MESSAGE + 1024 * 1024
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Frame:
-    """Base of all frames. `tail` names the one bytes field."""
-
-    tail: ClassVar[str] = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,6 +59,7 @@ class Raise(Frame):
     """Member to master: raise this signal. Answered."""
 
     signum: int
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,13 +69,16 @@ class Post(Frame):
     mule: int | str
     message: bytes
     tail: ClassVar[str] = "message"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer(Frame):
-    """Master to member: the oldest unanswered frame was accepted, or refused with this reason."""
+    """Master to member: the `count` oldest unanswered frames were accepted, or refused with this reason."""
 
     refusal: str = ""
+    count: int = 1
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +94,8 @@ class Deliver(Frame):
     farm: str = ""
     redelivered: bool = False
     tail: ClassVar[str] = "message"
+    serial: ClassVar[str] = "ticket"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +103,8 @@ class Begun(Frame):
     """Member to master: it took this delivery from the queue, and runs it."""
 
     ticket: int
+    serial: ClassVar[str] = "ticket"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,6 +112,8 @@ class Ended(Frame):
     """Member to master: it has run this delivery, successfully or not."""
 
     ticket: int
+    serial: ClassVar[str] = "ticket"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,6 +171,8 @@ class Lock(Frame):
 
     number: int
     ident: int
+    serial: ClassVar[str] = "ident"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -190,6 +181,8 @@ class Granted(Frame):
 
     number: int
     ident: int
+    serial: ClassVar[str] = "ident"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -198,6 +191,8 @@ class Unlock(Frame):
 
     number: int
     ident: int
+    serial: ClassVar[str] = "ident"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -206,6 +201,8 @@ class Forget(Frame):
 
     number: int
     ident: int
+    serial: ClassVar[str] = "ident"
+    repeats: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -302,47 +299,6 @@ class Pause(Frame):
     paused: bool
 
 
-class Vocabulary:
-    """The frames that the two ends of a link know, and their encoding. An end refuses all others."""
-
-    def __init__(self, *kinds: type[Frame]) -> None:
-        self._kinds = {kind.__name__: kind for kind in kinds}
-        self._fields = {
-            kind: [field.name for field in dataclasses.fields(kind) if field.name != kind.tail] for kind in kinds
-        }
-
-    def encode(self, frame: Frame) -> bytes:
-        """The frame as bytes.
-
-        Raises:
-            ValueError: it is larger than `MAX_FRAME`, so the other end would not take it.
-        """
-        kind = type(frame)
-        head = json.dumps([kind.__name__, *(getattr(frame, name) for name in self._fields[kind])]).encode()
-        tail: bytes = getattr(frame, kind.tail) if kind.tail else b""
-        size = 4 + len(head) + len(tail)
-        if size > MAX_FRAME:
-            raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME}")
-        return b"".join([size.to_bytes(4, "big"), len(head).to_bytes(4, "big"), head, tail])
-
-    def decode(self, rest: bytes) -> Frame:
-        """The frame of these bytes, which are all but the first four. If they are malformed, that is a ValueError,
-        TypeError, KeyError or RecursionError.
-        """
-        end = 4 + int.from_bytes(rest[:4], "big")
-        head = json.loads(rest[4:end])
-        if end > len(rest) or not isinstance(head, list):
-            raise ValueError("the head is cut off, or is not a list")
-        name, *values = head
-        kind = self._kinds[name]
-        fields = dict(zip(self._fields[kind], values, strict=True))
-        if kind.tail:
-            fields[kind.tail] = rest[end:]
-        elif end < len(rest):
-            raise ValueError("there are bytes behind a head that has no tail")
-        return kind(**fields)
-
-
 _MEMBERS = Vocabulary(
     *(Ready, Raise, Post, Answer, Deliver, Begun, Ended, AddTimer, CancelTimer, Alarm, ShutdownRequest, Stop),
     *(Register, Lock, Granted, Unlock, Forget, Closed, BootFailed, Declared),
@@ -352,30 +308,8 @@ _MEMBERS = Vocabulary(
 encode = _MEMBERS.encode
 
 
-class FrameReader:
-    """Bytes in, frames out; holds at most one unfinished frame. The default vocabulary is that of the members."""
+class FrameReader(Reader):
+    """Bytes in, frames of the master and the members out."""
 
-    def __init__(self, vocabulary: Vocabulary = _MEMBERS) -> None:
-        self._vocabulary = vocabulary
-        self._buffer = bytearray()
-
-    def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that this data completes.
-
-        Raises:
-            ValueError: the data is not of this format, or a frame is larger than `MAX_FRAME`; the link is then
-                unusable.
-        """
-        self._buffer += data
-        while len(self._buffer) >= 4:
-            size = int.from_bytes(self._buffer[:4], "big")
-            if size > MAX_FRAME:
-                raise ValueError(f"a frame of {size} bytes is larger than {MAX_FRAME}")
-            if len(self._buffer) < 4 + size:
-                return
-            rest = bytes(self._buffer[4 : 4 + size])
-            del self._buffer[: 4 + size]
-            try:
-                yield self._vocabulary.decode(rest)
-            except (KeyError, RecursionError, TypeError, ValueError) as error:
-                raise ValueError(f"not a frame: {rest[:40]!r}") from error
+    def __init__(self) -> None:
+        super().__init__(_MEMBERS)

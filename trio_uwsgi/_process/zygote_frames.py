@@ -1,8 +1,8 @@
 """The frames between the master and a zygote, and how descriptors are assigned to them. Pure.
 
-The encoding is that of `_link/frames.py`. Descriptors are sent beside the bytes, over the same unix socket. They never
-arrive later than the first byte that they were sent with, but may arrive in one read with the end of the frame before.
-So each frame has the number of its descriptors, and they are assigned in order.
+The encoding is that of `_link/encoding.py`. Descriptors are sent beside the bytes, over the same unix socket. They
+never arrive later than the first byte that they were sent with, but may arrive in one read with the end of the frame
+before. So each frame has the number of its descriptors, and they are assigned in order.
 
 Descriptors are only numbers here. `zygote_control.py` (the master) and `zygote.py` send and receive them.
 """
@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from trio_uwsgi._link.frames import Frame, FrameReader, Vocabulary
+from trio_uwsgi._link.encoding import Frame, Reader, Vocabulary
 
 __all__ = [
     "Exited",
@@ -155,7 +155,7 @@ class ZygoteFrameReader:
     """Bytes and descriptors in, frames with their descriptors out."""
 
     def __init__(self) -> None:
-        self._frames = FrameReader(_VOCABULARY)
+        self._frames = Reader(_VOCABULARY)
         self.unclaimed: deque[int] = (
             deque()
         )  # of frames that are not complete yet; the owner closes them if it ends before
