@@ -439,9 +439,11 @@ async def test_another_thread_sends(sockets: Sockets, nursery: trio.Nursery) -> 
     the same; a link that does not run refuses.
     """
     send = sockets.link.send_from_thread
+    assert not sockets.link.any_thread
     assert not await trio.to_thread.run_sync(send, Raise(1))
     nursery.start_soon(sockets.link.run)
     await wait_all_tasks_blocked()
+    assert sockets.link.any_thread
     assert await trio.to_thread.run_sync(send, Raise(1))
     assert encode(Raise(1)) == sockets.read()
     large = Post(1, b"m" * 3_000_000)
@@ -467,6 +469,7 @@ async def test_another_thread_sends(sockets: Sockets, nursery: trio.Nursery) -> 
 async def test_links_without_a_pipe_refuse_another_thread(pair: Pair) -> None:
     """Where no system call sends a frame, only Trio's thread can."""
     for link in (pair.member, pair.master, StoredLink(1)):
+        assert not link.any_thread
         assert not await trio.to_thread.run_sync(link.send_from_thread, Begun(1))
     await pair.settle()
     assert [] == pair.at_master.got + pair.at_member.got

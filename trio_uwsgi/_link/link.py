@@ -42,10 +42,15 @@ _READ_SIZE = 65536
 
 
 class Link(Protocol):
-    """One end. `behind`: the other process reads more slowly than this one sends, and its pipe is full."""
+    """One end. `behind`: the other process reads more slowly than this one sends, and its pipe is full.
+    `any_thread`: other threads than Trio's may send, too.
+    """
 
     @property
     def behind(self) -> bool: ...
+
+    @property
+    def any_thread(self) -> bool: ...
 
     async def written(self) -> None:
         """Wait until the pipe has taken what was sent, or the link has ended."""
@@ -58,7 +63,7 @@ class Link(Protocol):
         """
 
     def send_from_thread(self, frame: Frame, /) -> bool:
-        """As `send`, in another thread. False: this link cannot do that; nothing was sent."""
+        """As `send`, in another thread. False: this link cannot do that, or has just ended; nothing was sent."""
 
     def cut(self) -> None:
         """The member at this end died (in a test): drop what its code still sends while it is cancelled."""
@@ -70,6 +75,7 @@ class _NoPipe:
     __slots__ = ()
 
     behind = False
+    any_thread = False
 
     async def written(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -212,8 +218,12 @@ class StreamLink:
             elif not self._write_now(data):
                 self._wake.set()
 
+    @property
+    def any_thread(self) -> bool:
+        return self._token is not None and self._descriptor >= 0
+
     def send_from_thread(self, frame: Frame) -> bool:
-        if self._token is None or self._descriptor < 0:
+        if self._token is None:
             return False
         data = encode(frame)
         with self._lock:

@@ -219,11 +219,11 @@ class Messages:
 
     def take_in_thread(self, *, farms: bool = True) -> MuleMessage | None:
         """As `get`, in a thread that serves a task, for a program that reads its messages already. None: none of them
-        waits, or it has to be begun on Trio's thread, which sets its time limit.
+        waits, or it has to be begun on Trio's thread: that sets its time limit, or a direct link is used there only.
         """
         link = self._member.link
         send = link.send_from_thread
-        if self._calls.limit or not self._program_reads:
+        if self._calls.limit or not self._program_reads or not link.any_thread:
             return None
         with self._lock:
             frame = self._take(partial(self._for_program, True, farms))
