@@ -306,6 +306,48 @@ async def test_a_large_body_streams(open_http: Any) -> None:
     assert most[0] <= 131072
 
 
+@pytest.mark.parametrize(
+    ("read", "sent"),
+    [
+        (lambda stream: stream.read1(200_000), 10),
+        (lambda stream: stream.peek(200_000), 10),
+        (lambda stream: bytes(stream.readinto1(bytearray(200_000))), 10),
+        (lambda stream: stream.read(70_000), 70_000),
+        (lambda stream: stream.read(65_536) + stream.read(1), 65_537),
+        (lambda stream: stream.read(1) + stream.read(199_999), 200_000),
+    ],
+)
+async def test_no_read_waits_for_more_than_it_needs(open_http: Any, read: Any, sent: int) -> None:
+    """A client may wait for the response to a part of its body before it sends the rest."""
+    client = (await open_http(reading(read), interface="wsgi")).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+    await client.send(bytes(sent))
+    assert sent == len((await client.response()).body)
+
+
+@pytest.mark.parametrize("size", [-1, 2_500_000, 5_000_000])
+async def test_a_large_read_is_woken_for_many_pieces(open_http: Any, size: int) -> None:
+    """A thread that asks for a large body sleeps until 1 MiB has come, however small its pieces are."""
+    seen = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        request = UNIT.get().request  # type: ignore[attr-defined]  # it is an Exchange
+        seen.append(request)
+        body = environ["wsgi.input"].read(size)
+        ok(start_response)
+        return [b"%d" % len(body)]
+
+    client = (await open_http(app, interface="wsgi")).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2500000\r\n\r\n")
+    await until(lambda: seen)
+    for sent in range(1000, 1_000_001, 1000):
+        await client.send(bytes(1000))
+        await wait_all_tasks_blocked()
+        assert sent == seen[0].buffered
+    await client.send(bytes(1_500_000))
+    assert b"2500000" == (await client.response()).body
+
+
 async def test_continue_is_sent_when_the_body_is_read(open_http: Any) -> None:
     """`100 Continue` is sent when the application reads."""
     client = (await open_http(reading(lambda stream: stream.read()), interface="wsgi")).connect()

@@ -16,7 +16,7 @@ from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._apps.app_files import wrapped_file
 from trio_uwsgi._apps.async_cores import Wait, registered_waits
-from trio_uwsgi._apps.wsgi_streams import BodyStream, FileWrapper
+from trio_uwsgi._apps.wsgi_streams import BodyReader, FileWrapper
 from trio_uwsgi._http.early_hints import encode_hints, write_hints
 from trio_uwsgi._http.exchange import BODY_CUT, Exchange
 from trio_uwsgi._http.file_sending import send_file
@@ -156,9 +156,21 @@ class WsgiExchange(Exchange):
             return trio.from_thread.run(func, *args)
         return trio.from_thread.run(func, *args, trio_token=self.session.service.token)
 
-    def next_body(self) -> bytes:
-        """As `Exchange.receive_body`, in the application's code."""
-        return self.call_trio(self.receive_body)
+    def next_body(self, wanted: int) -> bytes:
+        """As `Exchange.receive_body`, in the application's code, which waits for so many bytes, or the body's end."""
+        return self.call_trio(self._receive_wanted, wanted)
+
+    async def _receive_wanted(self, wanted: int) -> bytes:
+        request, session = self.request, self.session
+        request.high_water = max(wanted, HIGH_WATER)
+        try:
+            while request.buffered < wanted and not (request.complete or session.eof or self.over):
+                self.ask_for_body()
+                session.body_wanted(request)
+                await session.wait_arrival()
+            return await self.receive_body()
+        finally:
+            request.high_water = HIGH_WATER
 
     def next_piece(self) -> bytes:
         """The next bytes of the body, in the application's code; `b""` at its end.
@@ -241,7 +253,7 @@ class WsgiExchange(Exchange):
             if request.content_length is not None:
                 # Otherwise frameworks would read to the end without counting, and not see a body that is cut.
                 environ.pop("wsgi.input_terminated", None)
-            self.input = io.BufferedReader(BodyStream(self), 65536)
+            self.input = BodyReader(self)
         environ["wsgi.input"] = self.input
         forks = forks_to_here()
         result = app(environ, self.start_response)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HIGH_WATER", "Limits"]
+__all__ = ["HIGH_WATER", "RECEIVE", "RECEIVE_BODY", "Limits"]
 
 # A sender waits while more than this many bytes of its output are in our memory, and a client is not read while the
 # application has more than this many bytes of its body unread. So a connection buffers at most this, and one read or
-# one piece of the application.
+# one piece of the application; and of a body what a WSGI application waits for (`WsgiExchange.next_body`).
 HIGH_WATER = 65536
+
+# Bytes that one read takes from a connection; and while a body is on its way, as each read is a turn of Trio's.
+RECEIVE = 65536
+RECEIVE_BODY = 262144
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

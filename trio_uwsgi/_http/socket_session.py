@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.limits import RECEIVE, RECEIVE_BODY
 from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.reactor import Reactor
     from trio_uwsgi._units.unit import Unit
 
-__all__ = ["DONTWAIT", "IN", "OUT", "RECEIVE", "SocketSession"]
+__all__ = ["DONTWAIT", "IN", "OUT", "SocketSession"]
 
-RECEIVE = 65536
 # Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
 SMALL = 4096
 
@@ -77,8 +77,9 @@ class SocketSession(Session):
 
     def readable(self) -> None:
         """Read once; the rest is for the next batch."""
+        request = self.request
         try:
-            data = self._recv(RECEIVE, DONTWAIT)
+            data = self._recv(RECEIVE if request is None or request.complete else RECEIVE_BODY, DONTWAIT)
         except BlockingIOError:
             return
         except OSError:

@@ -14,11 +14,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.access_record import peer_name
-from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.limits import HIGH_WATER, RECEIVE
 from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.proxy_header import ProxyPreface
-from trio_uwsgi._http.socket_session import DONTWAIT, OUT, RECEIVE, SocketSession
+from trio_uwsgi._http.socket_session import DONTWAIT, OUT, SocketSession
 from trio_uwsgi._http.tls_codec import TlsCodec, TlsFailed
 from trio_uwsgi._http.tls_facts import facts_of
 
