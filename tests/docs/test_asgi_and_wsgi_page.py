@@ -157,7 +157,8 @@ async def test_multithread_and_multiprocess(
     [
         (0, False, ("BytesIO", "0", True)),
         (1000, True, ("BytesIO", "1000", True)),
-        (1_000_000, False, ("BytesIO", "1000000", True)),
+        (65_536, False, ("BytesIO", "65536", True)),
+        (1_000_000, False, ("BodyReader", "1000000", True)),
         (2_000_000, False, ("BodyReader", "2000000", None)),
         (1_000_000, True, ("BodyReader", None, True)),
     ],

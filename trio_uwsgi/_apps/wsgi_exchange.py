@@ -142,11 +142,11 @@ class WsgiExchange(BodyExchange):
         self.environ = environ = request.wsgi_environ(self.session.peer, base)
         self.thread = threading.get_ident()
         if request.complete:
-            body = request.take_body()
             if request.chunked:  # many frameworks take this for no body at all
-                environ["CONTENT_LENGTH"] = str(len(body))
+                environ["CONTENT_LENGTH"] = str(request.buffered)
                 environ.pop("HTTP_TRANSFER_ENCODING", None)
-            self.input = io.BytesIO(body)
+            # The pieces of a large body are not joined, which would be one more copy.
+            self.input = io.BytesIO(request.take_body()) if request.buffered <= HIGH_WATER else BodyReader(self)
         else:
             if request.content_length is not None:
                 # Otherwise frameworks would read to the end without counting, and not see a body that is cut.

@@ -48,7 +48,7 @@ _AT_ONCE = 1 << 20
 
 
 class BodyReader(io.BufferedReader):
-    """`wsgi.input` of a body that is still being received.
+    """`wsgi.input` of a large body, or of one that is still being received.
 
     A thread of the application that reads it waits in Trio for the bytes that have not arrived. Each wait is a switch
     of threads, so one that has asked for many bytes is not woken for a few.
@@ -69,7 +69,7 @@ class BodyReader(io.BufferedReader):
 
 
 class _BodyStream(io.RawIOBase):
-    """A body that is still being received, without a buffer."""
+    """The same without a buffer."""
 
     def __init__(self, exchange: WsgiExchange) -> None:
         self._exchange = exchange
@@ -87,6 +87,8 @@ class _BodyStream(io.RawIOBase):
         return b"".join(parts)
 
     def _next(self, wanted: int) -> bytes | None:
+        if self._exchange.request.complete:
+            return self._exchange.request.take_piece()
         if self._exchange.over and self._exchange.lost:
             raise self._exchange.disconnected("the connection ended before the request's body was received")
         if self._exchange.peeking:

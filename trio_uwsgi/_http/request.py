@@ -113,6 +113,14 @@ class Request:
         self.buffered = 0
         return body
 
+    def take_piece(self) -> bytes:
+        """Take the piece that has been buffered longest; `b""` if there is none."""
+        if not self.chunks:
+            return b""
+        piece = self.chunks.pop(0)
+        self.buffered -= len(piece)
+        return piece
+
     def path_bytes(self) -> bytes:
         """The path, percent-decoded, as bytes."""
         return unquote_to_bytes(self.raw_path) if _PERCENT in self.raw_path else self.raw_path
