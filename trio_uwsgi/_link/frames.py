@@ -6,7 +6,6 @@ The docstring of each frame says which end sends it; which frames are answered i
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, ClassVar
 
 from trio_uwsgi._link.encoding import Frame, Reader, Vocabulary
@@ -49,12 +48,10 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Ready(Frame):
     """Member to master: it serves; the master may send what waits in its slot."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Raise(Frame):
     """Member to master: raise this signal. Answered."""
 
@@ -62,7 +59,6 @@ class Raise(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Post(Frame):
     """Member to master: queue this message for a mule, 0 for any, or for one of the farm of this name. Answered."""
 
@@ -72,7 +68,6 @@ class Post(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Answer(Frame):
     """Master to member: the `count` oldest unanswered frames were accepted, or refused with this reason."""
 
@@ -81,7 +76,6 @@ class Answer(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Deliver(Frame):
     """Master to member: run this signal's handler, or, where `signum` is None, handle this message.
 
@@ -98,7 +92,6 @@ class Deliver(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Begun(Frame):
     """Member to master: it took this delivery from the queue, and runs it."""
 
@@ -107,7 +100,6 @@ class Begun(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Ended(Frame):
     """Member to master: it has run this delivery, successfully or not."""
 
@@ -116,7 +108,6 @@ class Ended(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class AddTimer(Frame):
     """Member to master: arm a timer. `rule` is its type and its fields; `ident` is unique in the member instance."""
 
@@ -127,7 +118,6 @@ class AddTimer(Frame):
     overlap: bool
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class AddFileMonitor(Frame):
     """Member to master: raise this signal when the file at this path, which is absolute, changes."""
 
@@ -135,14 +125,12 @@ class AddFileMonitor(Frame):
     path: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class CancelTimer(Frame):
     """Member to master: cancel this timer, which the member has armed."""
 
     ident: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Alarm(Frame):
     """Member to master: raise this configured alarm."""
 
@@ -150,14 +138,12 @@ class Alarm(Frame):
     message: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ShutdownRequest(Frame):
     """Member to master: it is idle and asks to be stopped. The master sends `Stop` if the slot is spare and nothing
     waits in it; otherwise nothing happens.
     """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Register(Frame):
     """Member to master: its code registered this signal for this target while it ran."""
 
@@ -165,7 +151,6 @@ class Register(Frame):
     target: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Lock(Frame):
     """Member to master: it asks for this user lock. `ident` is unique in the member instance."""
 
@@ -175,7 +160,6 @@ class Lock(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Granted(Frame):
     """Master to member: it holds the user lock now."""
 
@@ -185,7 +169,6 @@ class Granted(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Unlock(Frame):
     """Member to master: it has released the user lock."""
 
@@ -195,7 +178,6 @@ class Unlock(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Forget(Frame):
     """Member to master: it no longer asks for the user lock, unless the lock has been granted."""
 
@@ -205,60 +187,50 @@ class Forget(Frame):
     repeats: ClassVar[bool] = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class AreaChanged(Frame):
     """Member to master, and master to all members: this shared area has changed, and tasks wait for that."""
 
     number: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Drain(Frame):
     """Master to member: its replacement is ready. Begin nothing of what waits, send `Drained`, end what runs, and then
     end.
     """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Drained(Frame):
     """Member to master: it sends no more `Begun`; what was not begun is for its replacement."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class TakeOver(Frame):
     """Master to a replacement: it holds the slot now; the former holder has drained."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ReplaceMe(Frame):
     """Member to master: it asks to be replaced; `reason` is for the log. May be sent again."""
 
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Reload(Frame):
     """Member to master: import the application anew, and replace all members by ones with the new code."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class StopRuntime(Frame):
     """Member to master: stop everything gracefully."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class SpoolerFrequency(Frame):
     """Member to master, and master to spoolers: scan the directories every `seconds`."""
 
     seconds: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Closed(Frame):
     """Member to master: it accepts no more connections."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class BootFailed(Frame):
     """Member to master: it cannot start, because of its application; `traceback` is that of the cause, or empty."""
 
@@ -266,7 +238,6 @@ class BootFailed(Frame):
     traceback: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Declared(Frame):
     """Member to master, before `Ready`: what the application declared when this member imported it (`lazy_apps`).
 
@@ -277,7 +248,6 @@ class Declared(Frame):
     tail: ClassVar[str] = "description"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Stop(Frame):
     """Master to member: run what waits, end what runs, then end. `patient`: other members keep serving, so idle clients
     have a moment for one more request, which may be on its way. `mercy`: seconds until the master ends it by force.
@@ -287,12 +257,10 @@ class Stop(Frame):
     mercy: float | None = None  # None: the option's
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class StopRequested(Frame):
     """Master to member: the runtime is to stop. Go on; `Stop` follows when it is this member's turn."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Pause(Frame):
     """Master to member: pause accepting connections, or resume it."""
 
