@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HIGH_WATER", "RECEIVE", "RECEIVE_BODY", "WHOLE_BODIES", "WHOLE_BODY", "Limits"]
+__all__ = ["HIGH_WATER", "RECEIVE", "RECEIVE_BODY", "RECEIVE_CHUNKS", "WHOLE_BODIES", "WHOLE_BODY", "Limits"]
 
 # A sender waits while more than this many bytes of its output are in our memory, and a client is not read while the
 # application has more than this many bytes of its body unread. So a connection buffers at most this, and one read or
@@ -17,9 +17,11 @@ HIGH_WATER = 65536
 WHOLE_BODY = 1 << 20
 WHOLE_BODIES = 32 << 20
 
-# Bytes that one read takes from a connection; and while a body is on its way, as each read is a turn of Trio's.
-RECEIVE = 65536
+# Bytes that one read takes from a connection. Python allocates them all before it reads, so for a head few are cheaper.
+# But each read is a turn of Trio's, so while a body is on its way more are taken: as many as it has, or those of chunks.
+RECEIVE = 16384
 RECEIVE_BODY = 262144
+RECEIVE_CHUNKS = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
