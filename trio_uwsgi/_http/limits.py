@@ -18,7 +18,7 @@ WHOLE_BODY = 1 << 20
 WHOLE_BODIES = 32 << 20
 
 # Bytes that one read takes from a connection. Python allocates them all before it reads, so for a head few are cheaper.
-# But each read is a turn of Trio's, so while a body is on its way more are taken: as many as it has, or those of chunks.
+# But each read is a turn of Trio's, so while a body is on its way more are taken: what it has, or for chunks some.
 RECEIVE = 16384
 RECEIVE_BODY = 262144
 RECEIVE_CHUNKS = 65536
