@@ -218,3 +218,19 @@ def test_mutated_frames_give_frames_or_a_value_error(data: st.DataObject) -> Non
         return
     assert len(got) <= 1
     assert all(isinstance(f, Frame) for f in got)
+
+
+def test_a_frame_is_an_immutable_value() -> None:
+    """As a frozen dataclass: compared by kind and fields, with defaults, and with errors for other fields."""
+    assert Answer("full") == Answer(refusal="full", count=1)
+    assert Begun(1) != Ended(1)
+    assert {Begun(1), Begun(1), Begun(2)} == {Begun(2), Begun(1)}
+    assert "Answer(refusal='', count=2)" == repr(Answer(count=2))
+    kind: Any = Begun  # a checker of types refuses these calls
+    for wrong in ([], [1, 2]):
+        with pytest.raises(TypeError, match="Begun has the fields ticket"):
+            kind(*wrong)
+    with pytest.raises(TypeError, match="Begun has the fields ticket"):
+        kind(1, other=2)
+    with pytest.raises(AttributeError, match=r"Begun.ticket cannot be changed"):
+        Begun(1).ticket = 2  # type: ignore[misc]
