@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import zlib
 from collections.abc import Generator
 from pathlib import Path
 
@@ -55,6 +56,15 @@ hypothesis.settings.load_profile("busy")
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With LONG_PART=0 or LONG_PART=1, leave out the other half of the long tests."""
+    if part := os.environ.get("LONG_PART"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        other = {item for item in long if zlib.crc32(item.nodeid.encode()) % 2 != int(part)}
+        config.hook.pytest_deselected(items=list(other))
+        items[:] = [item for item in items if item not in other]
+
+
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Run a whole run in several processes, since most of what is slow here waits.
 

@@ -68,15 +68,9 @@ class WsgiDriver:
             await trio.sleep_forever()
 
     def begin(self, exchange: Exchange) -> None:
-        """Queue the exchange for a thread. A body of the usual size is received first: `_http/limits.py` has the sizes.
-
-        A client that waits for `100 Continue` leaves that to the application.
-        """
+        """Queue the exchange for a thread. A body without a length is received first, up to `HIGH_WATER`."""
         assert isinstance(exchange, WsgiExchange)
-        request = exchange.request
-        if request.complete:
-            self._submit(exchange)
-        elif request.chunked or (not request.expect_continue and exchange.reserve_body()):
+        if exchange.request.chunked and not exchange.request.complete:
             self._nursery.start_soon(self._await_body, exchange)
         else:
             self._submit(exchange)
