@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -48,10 +49,16 @@ def extension(name: str) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The full names of all entries of the site, with their kind, as the built site lists them for other sites."""
-    folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-D", "html_theme=basic", "docs", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
+    """The full names of all entries of the site, with their kind, as the built site lists them for other sites.
+
+    The variable BUILT_SITE names the folder of a site that was just built.
+    """
+    if built := os.environ.get("BUILT_SITE"):
+        folder = Path(built)
+    else:
+        folder = tmp_path_factory.mktemp("site")
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-D", "html_theme=basic", "docs", str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=240)
     inventory = (folder / "objects.inv").read_bytes()
     body = inventory.split(b"\n", 4)[4]
     lines = (line.split(" ") for line in zlib.decompress(body).decode().splitlines())
