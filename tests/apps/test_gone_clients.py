@@ -27,6 +27,8 @@ from trio_uwsgi.errors import ClientDisconnected
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+# More than a WSGI application waits for before it is called.
+LARGE = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1100000\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
@@ -358,7 +360,7 @@ async def test_flask_and_an_upload_that_is_cut(open_http: Any, caplog: pytest.Lo
     log: list[str] = []
     world = await open_http(flask_app(log), interface="wsgi", strict=True, access_log=True)
     client = world.connect()
-    await client.send(POST + b"012")
+    await client.send(LARGE + b"012")
     await until(lambda: world.service.statistics().running)
     await trio.sleep(0.05)
     await client.send_eof()
@@ -383,7 +385,7 @@ async def test_wsgi_and_an_upload_that_is_cut(open_http: Any, caplog: pytest.Log
 
     world = await open_http(app, interface="wsgi", strict=True, access_log=True)
     client = world.connect()
-    await client.send(POST + b"012")
+    await client.send(LARGE + b"012")
     await until(lambda: world.service.statistics().running)
     await client.send_eof()
     assert (await client.read_all()).startswith(b"HTTP/1.1 400 ")
@@ -392,19 +394,20 @@ async def test_wsgi_and_an_upload_that_is_cut(open_http: Any, caplog: pytest.Log
 
 
 async def test_what_frameworks_are_told_about_the_input(open_http: Any) -> None:
-    """A body of known length that is on its way is for them to count; any other is safe to read to its end."""
+    """A large body of known length that is on its way is for them to count; any other is safe to read to its end."""
 
     def app(environ: Any, start_response: Any) -> Any:
         start_response("200 OK", [])
-        return [str(environ.get("wsgi.input_terminated")).encode(), environ["wsgi.input"].read()]
+        return [b"%a %d" % (environ.get("wsgi.input_terminated"), len(environ["wsgi.input"].read()))]
 
     client = (await open_http(app, interface="wsgi", strict=True)).connect()
     await client.send(POST + b"0123456789")
-    assert b"True0123456789" == (await client.response()).body
-    await client.send(POST + b"01234")
-    await trio.sleep(0.02)
-    await client.send(b"56789")
-    assert b"None0123456789" == (await client.response()).body
+    assert b"True 10" == (await client.response()).body
+    for head, size, expected in ((POST, 10, b"True 10"), (LARGE, 1_100_000, b"None 1100000")):
+        await client.send(head + bytes(size // 2))
+        await trio.sleep(0.02)
+        await client.send(bytes(size // 2))
+        assert expected == (await client.response()).body
 
 
 # --- cancel_on_disconnect, and half-closed clients --------------------------------------------------------------------

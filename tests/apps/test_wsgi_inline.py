@@ -343,7 +343,7 @@ async def test_another_thread_that_would_wait_for_ever(open_inline: Any) -> None
         return [b"end"]
 
     client = (await open_inline(app, strict=True)).connect()
-    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(200_000))
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + bytes(200_000))
     with trio.fail_after(20):
         while len(errors) < 2:  # noqa: ASYNC110 # there is no event for it
             await trio.sleep(0.01)
@@ -467,11 +467,11 @@ async def serving(world: Any) -> AsyncIterator[tuple[str, int]]:
 
 
 def slow_upload(address: tuple[str, int]) -> bytes:
-    """In a thread: send a body of 300,000 bytes with pauses, and read the response."""
+    """In a thread: send a body of 3,000,000 bytes with pauses, and read the response."""
     with socket.create_connection(address, timeout=60) as sock:
-        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 300000\r\n\r\n")
+        sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n")
         for _ in range(6):
-            sock.sendall(bytes(50_000))
+            sock.sendall(bytes(500_000))
             time.sleep(0.01)
         return b"".join(iter(lambda: sock.recv(65536), b""))
 
@@ -505,7 +505,7 @@ def stuck_client(address: tuple[str, int], request: bytes) -> bytes:
         return data
 
 
-HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n" + bytes(100_000)
+HALF = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + bytes(100_000)
 
 
 @pytest.mark.real
@@ -513,7 +513,7 @@ async def test_slow_clients_are_waited_for(open_inline: Any) -> None:
     """Large bodies are read while they come, and large responses sent as they are taken, bounded in memory."""
     world = await open_inline(answering(lambda environ: [b"%d" % len(environ["wsgi.input"].read())]))
     async with serving(world) as address:
-        assert (await trio.to_thread.run_sync(slow_upload, address)).endswith(b"\r\n\r\n300000")
+        assert (await trio.to_thread.run_sync(slow_upload, address)).endswith(b"\r\n\r\n3000000")
     most = [0]
 
     def pieces(environ: Any) -> Iterator[bytes]:
@@ -536,9 +536,9 @@ async def test_a_body_piece_by_piece(open_inline: Any) -> None:
     def body(environ: Any) -> list[bytes]:
         exchange: Any = UNIT.get()
         size = 0
-        while (piece := exchange.piece_at_hand()) is not None:
-            size += len(piece)
-        waits = [exchange.piece_arrives(0.01)]
+        while size < 100_000 and exchange.piece_arrives(60):
+            size += len(exchange.piece_at_hand())
+        waits = [exchange.piece_at_hand(), exchange.piece_arrives(0.01)]
         more.set()
         while exchange.piece_arrives(60) and (piece := exchange.next_piece()):
             size += len(piece)
@@ -554,7 +554,7 @@ async def test_a_body_piece_by_piece(open_inline: Any) -> None:
 
     world = await open_inline(answering(body))
     async with serving(world) as address:
-        assert (await trio.to_thread.run_sync(upload, address)).endswith(b"\r\n\r\n(100003, [False], b'')")
+        assert (await trio.to_thread.run_sync(upload, address)).endswith(b"\r\n\r\n(100003, [None, False], b'')")
 
 
 @pytest.mark.real

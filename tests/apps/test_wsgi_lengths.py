@@ -300,11 +300,11 @@ async def test_another_thread_may_read_the_body(open_http: Any) -> None:
         return [b"%d" % len(in_a_thread(environ["wsgi.input"].read))]
 
     client = (await open_http(app, interface="wsgi", strict=True)).connect()
-    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n")
     for _ in range(30):
         await trio.sleep(0.001)
-        await client.send(bytes(10_000))
-    assert b"300000" == (await client.response()).body
+        await client.send(bytes(100_000))
+    assert b"3000000" == (await client.response()).body
 
 
 async def test_another_thread_may_write(open_http: Any) -> None:
@@ -331,7 +331,7 @@ async def test_another_thread_is_told_that_the_client_left(open_http: Any) -> No
 
     world = await open_http(app, interface="wsgi", strict=True)
     client = world.connect()
-    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nabc")
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\nabc")
     await trio.sleep(0.01)
     await client.close()
     await until(lambda: seen and not world.service.statistics().running)
@@ -351,7 +351,7 @@ async def test_harakiri_frees_another_thread(open_http: Any, autojump_clock: Any
     world = await open_http(app, interface="wsgi", harakiri=30)
     client = world.connect()
     with hold_clock():
-        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\nabc")
+        await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\nabc")
         assert 504 == (await client.response()).status
         await trio.to_thread.run_sync(threads[0].join, 20)
     assert ["ClientDisconnected"] == [type(error).__name__ for error in seen]

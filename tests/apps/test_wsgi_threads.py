@@ -306,6 +306,48 @@ async def test_a_large_body_streams(open_http: Any) -> None:
     assert most[0] <= 131072
 
 
+@pytest.mark.parametrize(
+    ("read", "sent"),
+    [
+        (lambda stream: stream.read1(200_000), 10),
+        (lambda stream: stream.peek(200_000), 10),
+        (lambda stream: bytes(stream.readinto1(bytearray(200_000))), 10),
+        (lambda stream: stream.read(70_000), 70_000),
+        (lambda stream: stream.read(65_536) + stream.read(1), 65_537),
+        (lambda stream: stream.read(1) + stream.read(199_999), 200_000),
+    ],
+)
+async def test_no_read_waits_for_more_than_it_needs(open_http: Any, read: Any, sent: int) -> None:
+    """A client may wait for the response to a part of its body before it sends the rest."""
+    client = (await open_http(reading(read), interface="wsgi")).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n")
+    await client.send(bytes(sent))
+    assert sent == len((await client.response()).body)
+
+
+@pytest.mark.parametrize("size", [-1, 2_500_000, 5_000_000])
+async def test_a_large_read_is_woken_for_many_pieces(open_http: Any, size: int) -> None:
+    """A thread that asks for a large body sleeps until 1 MiB has come, however small its pieces are."""
+    seen = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        request = UNIT.get().request  # type: ignore[attr-defined]  # it is an Exchange
+        seen.append(request)
+        body = environ["wsgi.input"].read(size)
+        ok(start_response)
+        return [b"%d" % len(body)]
+
+    client = (await open_http(app, interface="wsgi")).connect()
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2500000\r\n\r\n")
+    await until(lambda: seen)
+    for sent in range(1000, 1_000_001, 1000):
+        await client.send(bytes(1000))
+        await wait_all_tasks_blocked()
+        assert sent == seen[0].buffered
+    await client.send(bytes(1_500_000))
+    assert b"2500000" == (await client.response()).body
+
+
 async def test_continue_is_sent_when_the_body_is_read(open_http: Any) -> None:
     """`100 Continue` is sent when the application reads."""
     client = (await open_http(reading(lambda stream: stream.read()), interface="wsgi")).connect()
@@ -313,6 +355,65 @@ async def test_continue_is_sent_when_the_body_is_read(open_http: Any) -> None:
     assert b"HTTP/1.1 100 Continue\r\n\r\n" == await client.receive()
     await client.send(b"ab")
     assert b"ab" == (await client.response()).body
+
+
+async def test_an_upload_of_the_usual_size_keeps_no_thread(open_http: Any) -> None:
+    """The application is called when the body is there, and not at all if the client leaves before; meanwhile the one
+    thread serves others.
+    """
+    called = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        called.append(environ["PATH_INFO"])
+        ok(start_response)
+        return [b"%d" % len(environ["wsgi.input"].read())]
+
+    world = await open_http(app, interface="wsgi", threads=1)
+    slow, lost, other = world.connect(), world.connect(), world.connect()
+    for client, path in ((slow, b"/slow"), (lost, b"/lost")):
+        await client.send(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" % path)
+        await client.send(bytes(1_000_000))
+    assert b"0" == (await other.get("/other")).body
+    assert (["/other"], 2 * 1_048_576) == (called, world.service.reserved)
+    await lost.send_eof()
+    assert (await lost.read_all()).startswith(b"HTTP/1.1 400 ")
+    await slow.send(bytes(48_576))
+    assert b"1048576" == (await slow.response()).body
+    await until(lambda: not world.service.statistics().running)
+    assert (["/other", "/slow"], 0) == (called, world.service.reserved)
+
+
+async def test_bodies_that_wait_have_a_limit(open_http: Any) -> None:
+    """Beyond it, and for a body that is large or that its client offers first, the application is called at once."""
+    called = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        called.append(environ["PATH_INFO"])
+        ok(start_response)
+        return [b"%d" % len(environ["wsgi.input"].read())]
+
+    async def post(path: bytes, headers: bytes) -> Any:
+        client = world.connect()
+        await client.send(b"POST %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (path, headers))
+        await wait_all_tasks_blocked()
+        return client
+
+    world = await open_http(app, interface="wsgi", threads=4)
+    whole = b"Content-Length: 1048576\r\n"
+    waiting = [await post(b"/waits", whole) for _ in range(32)]
+    assert ([], 32 * 1_048_576) == (called, world.service.reserved)
+    begun = [
+        await post(b"/beyond", whole),
+        await post(b"/large", b"Content-Length: 1048577\r\n"),
+        await post(b"/offered", b"Expect: 100-continue\r\nContent-Length: 10\r\n"),
+    ]
+    waiting.append(await post(b"/small", b"Content-Length: 65536\r\n"))
+    await until(lambda: len(called) == 3)
+    assert ["/beyond", "/large", "/offered"] == sorted(called)
+    for client in waiting + begun:
+        await client.close()
+    await until(lambda: not world.service.statistics().running)
+    assert (3, 0) == (len(called), world.service.reserved)
 
 
 async def test_a_disconnect_while_reading(open_http: Any) -> None:
@@ -329,7 +430,7 @@ async def test_a_disconnect_while_reading(open_http: Any) -> None:
 
     world = await open_http(app, interface="wsgi")
     client = world.connect()
-    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+    await client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1100000\r\n\r\nabc")
     await client.close()
     await until(lambda: len(errors) == 2 and not world.service.statistics().running)
     assert ["ClientDisconnected", "ClientDisconnected"] == errors

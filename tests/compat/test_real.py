@@ -144,6 +144,39 @@ def test_a_script_that_blocks(mode: str, tmp_path: Path) -> None:
         assert 0 == server.end(seconds=60)
 
 
+READER = """
+import os, signal, uwsgi
+while True:
+    message = uwsgi.mule_get_msg()
+    with open("read", "ab") as file:
+        file.write(message + b"\\n")
+    if message == b"150" and not os.path.exists("killed"):
+        open("killed", "x").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+BURST = """
+import uwsgi
+def send():
+    return all(uwsgi.mule_msg(b"%d" % number, 1) for number in range(COUNT))
+"""
+COUNT = 500
+
+
+@pytest.mark.processes
+def test_a_burst_for_a_script_that_is_killed(tmp_path: Path) -> None:
+    """A script gets the messages of a burst in order, one of them twice when it is killed, and none is lost."""
+    (tmp_path / "reader.py").write_text(READER)
+    read = tmp_path / "read"
+    options = ("--mule", "reader.py", "--mercy", "20")
+    with serving(tmp_path, BURST.replace("COUNT", str(COUNT)), "processes", *options) as server:
+        assert "True" == server.get("/send", 60)
+        until(lambda: read.exists() and read.read_bytes().endswith(b"\n%d\n" % (COUNT - 1)), 60, lambda: server.said)
+        server.wait_for("redelivering the message of 3 bytes")
+        assert 0 == server.end(seconds=60)
+    expected = [*range(151), *range(150, COUNT)]
+    assert expected == [int(line) for line in read.read_bytes().split()]
+
+
 BOTH = """
 import uwsgi
 from uwsgidecorators import mule

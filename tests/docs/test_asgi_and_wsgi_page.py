@@ -11,7 +11,7 @@ import trio
 from tests.docs.blocks import ROOT
 from trio_uwsgi import Config
 from trio_uwsgi._apps.wsgi_exchange import JOINED
-from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.limits import HIGH_WATER, WHOLE_BODY
 from trio_uwsgi.errors import ClientDisconnected, LocalProtocolError
 from trio_uwsgi.testing import Notes, open_runtime
 
@@ -113,7 +113,7 @@ async def test_the_environ_has_the_keys_of_the_table(
     """No key of an environ is missing on the page, and none is there that does not exist; one depends on whether the
     body has arrived.
     """
-    size, sent = (1, 1) if arrived else (HIGH_WATER + 2, HIGH_WATER + 1)
+    size, sent = (1, 1) if arrived else (WHOLE_BODY + 1, HIGH_WATER + 1)
     seen: list[set[str]] = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -157,8 +157,10 @@ async def test_multithread_and_multiprocess(
     [
         (0, False, ("BytesIO", "0", True)),
         (1000, True, ("BytesIO", "1000", True)),
-        (1_000_000, False, ("BufferedReader", "1000000", None)),
-        (1_000_000, True, ("BufferedReader", None, True)),
+        (65_536, False, ("BytesIO", "65536", True)),
+        (1_000_000, False, ("BodyReader", "1000000", True)),
+        (2_000_000, False, ("BodyReader", "2000000", None)),
+        (1_000_000, True, ("BodyReader", None, True)),
     ],
 )
 async def test_bodies(
@@ -168,7 +170,7 @@ async def test_bodies(
     autojump_clock: trio.abc.Clock,
     uwsgi_registry: Registry,
 ) -> None:
-    """A small chunked body is there before the application is called; others are read as they arrive, to the end."""
+    """A usual body, or a small chunked one, is there when the application is called; others are read as they arrive."""
     seen = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:

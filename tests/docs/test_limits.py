@@ -12,7 +12,7 @@ from trio_uwsgi import Config
 from trio_uwsgi._alarms.alarms import QUEUE
 from trio_uwsgi._http.file_ranges import MAX_RANGES
 from trio_uwsgi._http.open_file import READERS
-from trio_uwsgi._link.frames import MAX_MESSAGE
+from trio_uwsgi._link.encoding import MAX_MESSAGE
 from trio_uwsgi._nodes.client import LARGEST
 from trio_uwsgi._protocol.packet import MAX_BODY
 from trio_uwsgi._protocol.remote_calls import MAX_ARGS

@@ -220,6 +220,14 @@ def test_repr() -> None:
     assert "<Request GET b'/' HTTP/1.0, 0 bytes buffered, complete>" == repr(parse(b"GET / HTTP/1.0\r\n\r\n"))
 
 
+def test_pieces_are_taken_in_the_order_of_arrival() -> None:
+    """Each as it came; the body that is left is what was not taken."""
+    request = parse(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n")
+    request.chunks, request.buffered = [b"ab", b"c", b"def"], 6
+    assert (b"ab", 4) == (request.take_piece(), request.buffered)
+    assert (b"cdef", b"", 0) == (request.take_body(), request.take_piece(), request.buffered)
+
+
 def test_take_body_joins() -> None:
     """Several pieces are joined, one is given as it is."""
     request = parse(b"PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0\r\n\r\n")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_uwsgi._link.encoding import MAX_FRAME
 from trio_uwsgi._link.frames import (
-    MAX_FRAME,
     AddFileMonitor,
     AddTimer,
     Alarm,
@@ -82,10 +82,10 @@ FRAMES: list[Frame] = [
 ]
 
 
-def raw(head: object, tail: bytes = b"", size: int | None = None) -> bytes:
+def raw(head: object, tail: bytes = b"", size: int | None = None, serial: int = 0) -> bytes:
     """A frame by hand; `size` lies about the head's."""
     text = head if isinstance(head, bytes) else json.dumps(head).encode()
-    rest = (len(text) if size is None else size).to_bytes(4, "big") + text + tail
+    rest = (len(text) if size is None else size).to_bytes(4, "big") + serial.to_bytes(8, "big") + text + tail
     return len(rest).to_bytes(4, "big") + rest
 
 
@@ -121,6 +121,17 @@ def test_frames_come_out_of_any_pieces() -> None:
         assert FRAMES == got
 
 
+def test_heads_are_kept() -> None:
+    """A head that was seen before gives the same kind and fields, with the serial, the bytes and the types of its own
+    frame.
+    """
+    frames: list[Frame] = [Deliver(n, None, bytes([n]), "images") for n in range(1, 4)]
+    frames += [Post(1, b"x"), Post("1", b"x"), Raise(1), Raise(0), Answer(count=1), Answer(count=2), Begun(4), Begun(5)]
+    reader = FrameReader()
+    for _ in range(2):
+        assert frames == read(reader, b"".join(map(encode, frames)))
+
+
 def test_unfinished_frame_waits() -> None:
     """What is not complete gives nothing, and is complete with the rest."""
     reader = FrameReader()
@@ -133,6 +144,7 @@ def test_unfinished_frame_waits() -> None:
 HOSTILE = [
     ("no head", b"\0\0\0\0"),
     ("half a size", b"\0\0\0\x02\0\0"),
+    ("half a serial", b"\0\0\0\x08\0\0\0\0\0\0\0\1"),
     ("empty head", raw(b"")),
     ("no JSON", raw(b"Ready")),
     ("JSON and more", raw(b'["Ready"] ["Stop"]')),
@@ -150,6 +162,8 @@ HOSTILE = [
     ("too many fields", raw(["Raise", 1, 2])),
     ("the tail in the head", raw(["Post", 1, "x"], b"x")),
     ("a tail where none is", raw(["Ready"], b"x")),
+    ("a serial where none is", raw(["Ready"], serial=1)),
+    ("the serial in the head", raw(["Begun", 1])),
     ("a head longer than its frame", raw(["Ready"], size=10)),
     ("a head longer than anything", raw(["Post", 1], b"x", size=2**32 - 1)),
     ("a head shorter than its text", raw(["Ready"], size=3)),
@@ -204,3 +218,19 @@ def test_mutated_frames_give_frames_or_a_value_error(data: st.DataObject) -> Non
         return
     assert len(got) <= 1
     assert all(isinstance(f, Frame) for f in got)
+
+
+def test_a_frame_is_an_immutable_value() -> None:
+    """As a frozen dataclass: compared by kind and fields, with defaults, and with errors for other fields."""
+    assert Answer("full") == Answer(refusal="full", count=1)
+    assert Begun(1) != Ended(1)
+    assert {Begun(1), Begun(1), Begun(2)} == {Begun(2), Begun(1)}
+    assert "Answer(refusal='', count=2)" == repr(Answer(count=2))
+    kind: Any = Begun  # a checker of types refuses these calls
+    for wrong in ([], [1, 2]):
+        with pytest.raises(TypeError, match="Begun has the fields ticket"):
+            kind(*wrong)
+    with pytest.raises(TypeError, match="Begun has the fields ticket"):
+        kind(1, other=2)
+    with pytest.raises(AttributeError, match=r"Begun.ticket cannot be changed"):
+        Begun(1).ticket = 2  # type: ignore[misc]

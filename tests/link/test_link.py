@@ -13,7 +13,7 @@ import trio
 from trio.testing import Sequencer, memory_stream_pair, wait_all_tasks_blocked
 
 from trio_uwsgi._link.frames import Alarm, Answer, Begun, Deliver, Ended, Frame, Post, Raise, Ready, Stop, encode
-from trio_uwsgi._link.link import Link, StoredLink, StreamLink, direct_links
+from trio_uwsgi._link.link import Batch, Link, StoredLink, StreamLink, direct_links
 from trio_uwsgi.errors import MessageQueueFull, SignalQueueFull
 
 WINDOW = 3
@@ -176,6 +176,28 @@ async def test_refusal_is_answered_with_its_reason(nursery: trio.Nursery) -> Non
     assert b"".join(map(encode, [Answer(), Answer(reason), Answer()])) == await ends.read()
     assert [Raise(1), Post(0, b"x"), Begun(3)] == ends.end.got
     await ends.peer.aclose()
+
+
+async def test_one_answer_for_many_frames(nursery: trio.Nursery) -> None:
+    """Frames that arrive together are answered together, and the sender has that much room again."""
+    sender, receiver = Ends(), Ends()
+    nursery.start_soon(sender.link.run)
+    nursery.start_soon(receiver.link.run)
+    sent: list[Frame] = [Raise(1), Post(1, b"x"), Raise(2)]
+    for frame in sent:
+        sender.link.send(frame)
+    await receiver.peer.send_all(await sender.read())
+    answer = await receiver.read()
+    assert encode(Answer(count=3)) == answer
+    assert sent == receiver.end.got
+    await sender.peer.send_all(answer)
+    await wait_all_tasks_blocked()
+    for frame in sent:
+        sender.link.send(frame)
+    with pytest.raises(SignalQueueFull):
+        sender.link.send(Raise(3))
+    await sender.peer.aclose()
+    await receiver.peer.aclose()
 
 
 async def test_frame_that_is_too_large_leaves_the_link_alone(nursery: trio.Nursery) -> None:
@@ -387,6 +409,70 @@ async def test_a_frame_has_left_when_send_returns(sockets: Sockets) -> None:
     """What is said before user code runs has left the process, should that end it."""
     sockets.link.send(Begun(1))
     assert encode(Begun(1)) == sockets.read()
+
+
+async def test_what_is_passed_on_is_written_at_once(sockets: Sockets, nursery: trio.Nursery) -> None:
+    """What a link sends while another of the same batch obeys what has arrived is written when all of it is obeyed."""
+    batch, passed = Batch(), Sockets()
+    link = StreamLink(passed.stream, passed.end.obey, WINDOW, batch)
+    written: list[bytes] = []
+
+    def pass_on(frame: Frame) -> None:
+        link.send(frame)
+        written.append(passed.read())
+
+    near, far = memory_stream_pair()
+    nursery.start_soon(StreamLink(near, pass_on, WINDOW, batch).run)
+    await far.send_all(encode(Begun(1)) + encode(Begun(2)))
+    await wait_all_tasks_blocked()
+    assert [b"nothing yet", b"nothing yet"] == written
+    assert encode(Begun(1)) + encode(Begun(2)) == passed.read()
+    link.send(Begun(3))  # nothing is obeyed any more
+    assert encode(Begun(3)) == passed.read()
+    await far.aclose()
+    passed.stream.socket.close()
+    passed.peer.close()
+
+
+async def test_another_thread_sends(sockets: Sockets, nursery: trio.Nursery) -> None:
+    """In a thread a frame has left when the call returns, or waits behind what the pipe does not take; the window is
+    the same; a link that does not run refuses.
+    """
+    send = sockets.link.send_from_thread
+    assert not sockets.link.any_thread
+    assert not await trio.to_thread.run_sync(send, Raise(1))
+    nursery.start_soon(sockets.link.run)
+    await wait_all_tasks_blocked()
+    assert sockets.link.any_thread
+    assert await trio.to_thread.run_sync(send, Raise(1))
+    assert encode(Raise(1)) == sockets.read()
+    large = Post(1, b"m" * 3_000_000)
+
+    def send_more() -> None:
+        assert send(large)
+        assert send(Begun(1))
+        assert send(Raise(2))
+        with pytest.raises(SignalQueueFull):
+            send(Raise(3))
+
+    await trio.to_thread.run_sync(send_more)
+    sockets.link.send(Begun(2))
+    data = b"".join(map(encode, [large, Begun(1), Raise(2), Begun(2)]))
+    assert data == await sockets.read_all(len(data))
+    sockets.link.cut()
+    assert not await trio.to_thread.run_sync(send, Begun(3))
+    sockets.peer.close()
+    await wait_all_tasks_blocked()
+    assert not await trio.to_thread.run_sync(send, Begun(4))
+
+
+async def test_links_without_a_pipe_refuse_another_thread(pair: Pair) -> None:
+    """Where no system call sends a frame, only Trio's thread can."""
+    for link in (pair.member, pair.master, StoredLink(1)):
+        assert not link.any_thread
+        assert not await trio.to_thread.run_sync(link.send_from_thread, Begun(1))
+    await pair.settle()
+    assert [] == pair.at_master.got + pair.at_member.got
 
 
 async def test_a_pipe_that_takes_a_part(sockets: Sockets, nursery: trio.Nursery) -> None:

@@ -158,15 +158,19 @@ async def test_raw_bytes_from_a_wsgi_thread(placement: Placement, autojump_clock
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         pieces = [environ["wsgi.input"].read(2)]
-        while piece := trio.from_thread.run(uwsgi.recv, 3):
+        size = 3 if environ["CONTENT_LENGTH"] == "10" else 100_000
+        while piece := trio.from_thread.run(uwsgi.recv, size):
             pieces.append(piece)
         trio.from_thread.run(uwsgi.send, b"|".join(pieces))
         return []
 
     head = POST + b"Content-Length: 10\r\n\r\n"
+    large = POST + b"Content-Length: 1100000\r\n\r\n"
     async with open_runtime(app, Config(threads=1, placement=placement)) as runtime:
         assert b"01|234|567|89" == await _talk(runtime, head + b"0123456789")
-        assert b"01|234|5|678|9" == await _talk(runtime, head + b"012345", b"6789")
+        assert b"01|234|567|89" == await _talk(runtime, head + b"012345", b"6789")
+        first, rest = b"0" * 600_000, b"1" * 500_000
+        assert first + rest == (await _talk(runtime, large + first, rest)).replace(b"|", b"")
 
 
 @all_placements

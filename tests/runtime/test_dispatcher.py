@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from trio_uwsgi._link.frames import MAX_MESSAGE
+from trio_uwsgi._link.encoding import MAX_MESSAGE
 from trio_uwsgi._runtime.dispatcher import Dispatcher
 from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick, signal_numbers
 from trio_uwsgi._signals.targets import Headcount, parse_target

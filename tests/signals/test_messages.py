@@ -160,3 +160,63 @@ async def test_a_loop_ends_when_nothing_waits_for_it(mule: Mule, nursery: trio.N
         mule.messages.finish()
     mule.send(b"late")
     assert [] == mule.ran
+
+
+class AnyThread:
+    """A link that any thread may use, until its other end has closed; remembers the frames."""
+
+    behind = False
+    any_thread = True
+
+    def __init__(self, frames: list[Frame]) -> None:
+        self.send = frames.append
+        self.frames = frames
+        self.closed = False
+
+    def send_from_thread(self, frame: Frame) -> bool:
+        if not self.closed:
+            self.frames.append(frame)
+        return not self.closed
+
+    async def written(self) -> None: ...
+
+    def cut(self) -> None: ...
+
+
+async def test_a_thread_takes_what_waits(mule: Mule) -> None:
+    """Once its program reads, it gets what waits in the order of arrival, each begun, and the one before it ended."""
+    mule.messages._member.link = AnyThread(mule.frames)
+    mule.registry.farm("a")(partial(mule.note, "function"))
+    take = mule.messages.take_in_thread
+    for n, farm in enumerate(("", "a", "b", "", "b")):
+        mule.send(b"%d" % n, farm)
+    assert take() is None
+    assert b"0" == await mule.get()
+    assert [b"2", b"3", b"4", None] == [take() for _ in range(4)]
+    assert [Begun(1), Ended(1), Begun(3), Ended(3), Begun(4), Ended(4), Begun(5)] == mule.frames
+    mule.send(b"5", "b")
+    mule.send(b"6")
+    assert b"6" == take(farms=False)
+    assert b"5" == await mule.get()
+    assert [Ended(5), Begun(7), Ended(7), Begun(6)] == mule.frames[7:]
+    mule.messages.release()
+    mule.send(b"7")
+    assert b"7" == take()
+    assert [Ended(6), Begun(8)] == mule.frames[11:]
+
+
+async def test_what_a_thread_does_not_take(mule: Mule) -> None:
+    """A message with a time limit is begun on Trio's thread; with a link that has ended, the master keeps it."""
+    mule.messages._member.link = link = AnyThread(mule.frames)
+    assert await mule.get() is None
+    mule.send(b"0")
+    mule.messages._calls.limit = 5
+    assert mule.messages.take_in_thread() is None
+    mule.messages._calls.limit = 0
+    link.any_thread = False
+    assert mule.messages.take_in_thread() is None
+    assert b"0" == await mule.get(), "what a direct link cannot begin in a thread is left for Trio's"
+    mule.send(b"1")
+    link.any_thread = link.closed = True
+    assert mule.messages.take_in_thread() is None
+    assert [Begun(1)] == mule.frames

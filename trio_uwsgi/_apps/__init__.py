@@ -16,6 +16,7 @@
 Synchronous, beside these drivers:
 
     `runner_exchange.py`         an exchange in one of the tasks of `runners.py`
+    `wsgi_body.py`               an exchange that reads its body as a file
     `wsgi_exchange.py`           PEP 3333: environ, `start_response`, `write`; `wsgi_inline_exchange.py`: inline
     `wsgi_websocket.py`          a WebSocket, in a thread or inline
     `app_files.py`               files that applications send

@@ -8,17 +8,16 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
-import trio
 from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._apps.app_files import wrapped_file
 from trio_uwsgi._apps.async_cores import Wait, registered_waits
-from trio_uwsgi._apps.wsgi_streams import BodyStream, FileWrapper
+from trio_uwsgi._apps.wsgi_body import BodyExchange
+from trio_uwsgi._apps.wsgi_streams import BodyReader, FileWrapper
 from trio_uwsgi._http.early_hints import encode_hints, write_hints
-from trio_uwsgi._http.exchange import BODY_CUT, Exchange
 from trio_uwsgi._http.file_sending import send_file
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response_headers import encoded_headers
@@ -27,6 +26,8 @@ from trio_uwsgi._units.unit import UNIT
 from trio_uwsgi.errors import LocalProtocolError, NotServing
 
 if TYPE_CHECKING:
+    import trio
+
     from trio_uwsgi._apps.wsgi_threads import WsgiDriver
     from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.request import Request
@@ -40,9 +41,6 @@ logger = logging.getLogger("trio_uwsgi")
 # The types of PEP 3333: the values of an environ depend on their keys.
 WsgiApp = Callable[[dict[str, Any], Callable[..., Callable[[bytes], object]]], Iterable[bytes]]
 
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
 # A list of pieces is sent as one up to this size; larger ones go piece by piece, because joining would copy them.
 JOINED = 262144
 # What is sent as one, if it is not too large; a tuple, because `list | tuple` would be made anew for each request.
@@ -54,19 +52,15 @@ _statuses: dict[object, tuple[int, bytes]] = {}
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
-class WsgiExchange(Exchange):
+class WsgiExchange(BodyExchange):
     """An exchange with `start_response` and `write`, which the application calls in its thread."""
 
-    __slots__ = ("_unwaited", "environ", "given", "input", "job", "peeking", "taken", "thread", "waiting", "watch")
+    __slots__ = ("_unwaited", "environ", "given", "job", "taken", "watch")
 
     def __init__(self, session: Session, request: Request) -> None:
         super().__init__(session, request)
         self.job: Job[bytes | None] | None = None
-        self.thread = 0  # the one that runs the application
         self.environ: dict[str, object]
-        self.input: io.BytesIO | io.BufferedReader | None = None  # wsgi.input, while the application runs
-        self.peeking = False  # no thread may wait in `input`
-        self.waiting = False  # a thread waits in `input`
         self.watch: trio.CancelScope | None = None  # of the task that sleeps until the deadline set by the user's code
         self.given = 0  # pieces that the thread has sent to Trio's thread; written by the thread
         self.taken = 0  # of those, pieces that have arrived; written by Trio's thread
@@ -109,90 +103,6 @@ class WsgiExchange(Exchange):
             self.deliver(b"", True)  # raises the fitting error
         self._pass_on(self.encode(_checked(piece), True))
 
-    async def until_body(self) -> bool:
-        """Wait until the body, or `HIGH_WATER` bytes of it, have arrived. False: there is no client to respond to."""
-        request, session = self.request, self.session
-        self.ask_for_body()
-        while not (request.complete or request.buffered > HIGH_WATER or session.eof or self.over):
-            await session.wait_arrival()
-        if session.eof and not request.complete:
-            self.cut(400, BODY_CUT)
-        return not self.over
-
-    async def receive_raw(self, size: int) -> bytes:
-        """As `Exchange.receive_raw`, but first what `wsgi.input` has read ahead. Its thread waits meanwhile."""
-        data = self._peek(lambda source: source.read1(size))
-        return data or await super().receive_raw(size)
-
-    async def until_ready(self, writing: bool) -> None:
-        """As `Exchange.until_ready`, but ready at once if `wsgi.input` has read ahead."""
-        if writing or not self._has_read_ahead():
-            await super().until_ready(writing)
-
-    def _has_read_ahead(self) -> bool:
-        source = self.input
-        if isinstance(source, io.BytesIO):
-            return source.tell() < len(source.getbuffer())
-        return bool(self._peek(lambda source: source.peek(1)))
-
-    def _peek(self, look: Callable[[Any], bytes]) -> bytes:
-        """On Trio's thread: read what `wsgi.input` has buffered, without waiting for more or for another thread."""
-        if self.input is None:
-            return b""
-        if self.waiting:
-            raise trio.BusyResourceError("another thread waits in wsgi.input for the rest of this request's body")
-        self.peeking = True
-        try:
-            return look(self.input)
-        finally:
-            self.peeking = False
-
-    def call_trio(self, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Run an async function on Trio's thread, and wait for it in the application's code.
-
-        A thread that the application has started waits for the result, or until the exchange is over.
-        """
-        if threading.get_ident() == self.thread:
-            return trio.from_thread.run(func, *args)
-        return trio.from_thread.run(func, *args, trio_token=self.session.service.token)
-
-    def next_body(self) -> bytes:
-        """As `Exchange.receive_body`, in the application's code."""
-        return self.call_trio(self.receive_body)
-
-    def next_piece(self) -> bytes:
-        """The next bytes of the body, in the application's code; `b""` at its end.
-
-        Raises:
-            ClientDisconnected: the rest of the body will not arrive.
-        """
-        assert self.input is not None
-        return self.input.read1(65536)
-
-    def piece_at_hand(self) -> bytes | None:
-        """As `next_piece`; None if that would wait."""
-        return self.call_trio(self._piece_at_hand)
-
-    def piece_arrives(self, seconds: float) -> bool:
-        """Wait until `next_piece` would not, in the application's code. False: not within this time."""
-        return self.request.complete or self.call_trio(self._piece_arrives, seconds)
-
-    async def _piece_at_hand(self) -> bytes | None:
-        await trio.lowlevel.checkpoint()  # so that more can arrive
-        return self._taken_piece()
-
-    async def _piece_arrives(self, seconds: float) -> bool:
-        with trio.move_on_after(seconds):
-            await self.until_ready(False)
-            return True
-        return False
-
-    def _taken_piece(self) -> bytes | None:
-        piece = self._peek(lambda source: source.read1(65536)) or self.body_at_hand()
-        if piece is None:
-            self.ask_for_body()
-        return piece
-
     def hint_soon(self, data: bytes) -> None:
         """Called in the thread: send early hints on Trio's thread, before the pieces that the thread sends later."""
         self.given += 1
@@ -232,16 +142,16 @@ class WsgiExchange(Exchange):
         self.environ = environ = request.wsgi_environ(self.session.peer, base)
         self.thread = threading.get_ident()
         if request.complete:
-            body = request.take_body()
             if request.chunked:  # many frameworks take this for no body at all
-                environ["CONTENT_LENGTH"] = str(len(body))
+                environ["CONTENT_LENGTH"] = str(request.buffered)
                 environ.pop("HTTP_TRANSFER_ENCODING", None)
-            self.input = io.BytesIO(body)
+            # The pieces of a large body are not joined, which would be one more copy.
+            self.input = io.BytesIO(request.take_body()) if request.buffered <= HIGH_WATER else BodyReader(self)
         else:
             if request.content_length is not None:
                 # Otherwise frameworks would read to the end without counting, and not see a body that is cut.
                 environ.pop("wsgi.input_terminated", None)
-            self.input = io.BufferedReader(BodyStream(self), 65536)
+            self.input = BodyReader(self)
         environ["wsgi.input"] = self.input
         forks = forks_to_here()
         result = app(environ, self.start_response)

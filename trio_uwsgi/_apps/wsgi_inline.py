@@ -5,8 +5,8 @@ a thread nor a hop. While one runs, nothing else in the process does. Heartbeats
 watchdog find a request that Trio cannot cancel, and kill it with its process. So this is for members that are
 processes. A request that returns after its time limit, but before the watchdog acts, gets a 504.
 
-A body is received before its request begins, up to the buffer of a connection (`HIGH_WATER` in `_http/limits.py`), so
-that a slow client does not delay other requests. The application reads the rest of a larger body as it arrives, and
+A body of the usual size is received before its request begins (`_http/limits.py` has the sizes), so that a slow client
+does not delay other requests. The application reads the rest of a larger body as it arrives, and
 waits for a client that is slow to read a response made in pieces. `socket_timeout` and the time limit (harakiri) bound
 both, whatever other requests do, so two requests cannot deadlock.
 
@@ -98,6 +98,7 @@ class InlineDriver:
         if exchange.request.complete:
             self._enqueue(exchange)
         else:
+            exchange.reserve_body()
             self._nursery.start_soon(self._await_body, exchange)
 
     def _enqueue(self, exchange: InlineExchange) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from trio_uwsgi._apps.wsgi_exchange import WsgiExchange
 
-__all__ = ["BodyStream", "ErrorStream", "FileWrapper", "base_environ"]
+__all__ = ["BodyReader", "ErrorStream", "FileWrapper", "base_environ"]
 
 logger = logging.getLogger("trio_uwsgi")
 
@@ -41,31 +41,72 @@ class FileWrapper:
             close()
 
 
-class BodyStream(io.RawIOBase):
-    """A body that is still being received; `wsgi.input` is a buffer of 64 KiB around it.
+# Bytes that `wsgi.input` buffers.
+_BUFFER = 65536
+# Bytes that the code of an application waits for at once, when it has asked for so many.
+_AT_ONCE = 1 << 20
 
-    A thread of the application that reads it waits in Trio for the bytes that have not arrived.
+
+class BodyReader(io.BufferedReader):
+    """`wsgi.input` of a large body, or of one that is still being received.
+
+    A thread of the application that reads it waits in Trio for the bytes that have not arrived. Each wait is a switch
+    of threads, so one that has asked for many bytes is not woken for a few.
     """
+
+    def __init__(self, exchange: WsgiExchange) -> None:
+        self._stream = _BodyStream(exchange)
+        super().__init__(self._stream, _BUFFER)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and 0 <= size <= _BUFFER:
+            return super().read(size)
+        self._stream.fills = True
+        try:
+            return super().read(size)
+        finally:
+            self._stream.fills = False
+
+
+class _BodyStream(io.RawIOBase):
+    """The same without a buffer."""
 
     def __init__(self, exchange: WsgiExchange) -> None:
         self._exchange = exchange
         self._rest = memoryview(b"")
+        self.fills = False  # the reader waits for all that it asks for
 
     def readable(self) -> bool:
         return True
 
+    def readall(self) -> bytes:
+        parts = [bytes(self._rest)]
+        self._rest = memoryview(b"")
+        while part := self._next(_AT_ONCE):
+            parts.append(part)
+        return b"".join(parts)
+
+    def _next(self, wanted: int) -> bytes | None:
+        if self._exchange.request.complete:
+            return self._exchange.request.take_piece()
+        if self._exchange.over and self._exchange.lost:
+            raise self._exchange.disconnected("the connection ended before the request's body was received")
+        if self._exchange.peeking:
+            return None
+        self._exchange.waiting = True
+        try:
+            return self._exchange.next_body(wanted)
+        finally:
+            self._exchange.waiting = False
+
     def readinto(self, buffer: Any, /) -> int | None:  # typeshed's WriteableBuffer is not importable at run time
-        if not self._rest:
-            if self._exchange.over and self._exchange.lost:
-                raise self._exchange.disconnected("the connection ended before the request's body was received")
-            if self._exchange.peeking:
-                return None
-            self._exchange.waiting = True
-            try:
-                self._rest = memoryview(self._exchange.next_body())
-            finally:
-                self._exchange.waiting = False
         target = memoryview(buffer).cast("B")
+        if not self._rest:
+            # More than a buffer is where the reader wants it; the last part of it comes by the buffer.
+            following = self._next(min(len(target), _AT_ONCE) if self.fills and len(target) > _BUFFER else 1)
+            if following is None:
+                return None
+            self._rest = memoryview(following)
         count = min(len(target), len(self._rest))
         target[:count] = self._rest[:count]
         self._rest = self._rest[count:]

@@ -68,9 +68,15 @@ class WsgiDriver:
             await trio.sleep_forever()
 
     def begin(self, exchange: Exchange) -> None:
-        """Queue the exchange for a thread. A body without a length is received first, up to `HIGH_WATER`."""
+        """Queue the exchange for a thread. A body of the usual size is received first: `_http/limits.py` has the sizes.
+
+        A client that waits for `100 Continue` leaves that to the application.
+        """
         assert isinstance(exchange, WsgiExchange)
-        if exchange.request.chunked and not exchange.request.complete:
+        request = exchange.request
+        if request.complete:
+            self._submit(exchange)
+        elif request.chunked or (not request.expect_continue and exchange.reserve_body()):
             self._nursery.start_soon(self._await_body, exchange)
         else:
             self._submit(exchange)

@@ -22,6 +22,7 @@ from trio_uwsgi._caches.store import Store
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
+    from trio_uwsgi._caches.rules import Item
     from trio_uwsgi.config.options import Cache
 
 __all__ = ["Caches", "LocalCache", "item_bytes"]
@@ -61,16 +62,18 @@ class LocalCache:
     Checkpoint: never.
     """
 
-    __slots__ = ("_file", "_lock", "_now", "_rules")
+    __slots__ = ("_file", "_lock", "_now", "_rules", "_shared_get")
 
     def __init__(self, spec: Cache, now: Callable[[], float], folder: SharedFolder | None = None) -> None:
         self._now = now
         self._lock: AbstractContextManager[object]
         self._rules: CacheRules | SharedRules
         self._file: Store | SharedRules | None  # if the items are stored or shared
+        self._shared_get: Callable[[bytes, float], Item | None] | None = None
         if folder is not None:
             self._lock = nullcontext()
-            self._rules = self._file = SharedRules(spec, folder, now())
+            self._rules = self._file = shared = SharedRules(spec, folder, now())
+            self._shared_get = shared.get  # the lock that does nothing would take longer than most of it
             return
         self._lock = threading.Lock()
         self._file = store = Store(spec) if spec.store is not None else None
@@ -104,8 +107,12 @@ class LocalCache:
 
     def get(self, key: str | bytes) -> bytes | None:
         """Get the value of an item; None if it does not exist or has expired."""
-        with self._lock:
-            item = self._rules.get(key if type(key) is bytes else item_bytes("key", key), self._now())
+        name = key if type(key) is bytes else item_bytes("key", key)
+        if self._shared_get is not None:
+            item = self._shared_get(name, self._now())
+        else:
+            with self._lock:
+                item = self._rules.get(name, self._now())
         return None if item is None else item[0]
 
     def exists(self, key: str | bytes) -> bool:

@@ -37,7 +37,6 @@ from trio_uwsgi._caches.shared_items import CommitAndRepeat, ItemReader, SharedI
 from trio_uwsgi.errors import CacheError
 
 if TYPE_CHECKING:
-    from trio_uwsgi._caches.rules import Item
     from trio_uwsgi._caches.shared_folder import SharedFolder
     from trio_uwsgi.config.options import Cache
 
@@ -135,6 +134,7 @@ class SharedRules:
             self._rules = CacheRules(self.spec, items=self._items, counts=self._tables.counts)
             self._counting_reader = ItemReader(self._env, use_times)
             self._counted_lookups = CacheLookups(self.spec, self._counting_reader, self._tables.counts)
+            self.get = self._counted_lookups.get
             self._reader = ItemReader(self._env, None)
             self._lookups = CacheLookups(self.spec, self._reader, self._tables.counts)
             with self._env.begin(write=True) as transaction:
@@ -166,9 +166,6 @@ class SharedRules:
         self._items.end()
 
     # ----- the calls of CacheRules
-
-    def get(self, key: bytes, now: float) -> Item | None:
-        return self._counted_lookups.get(key, now)
 
     def exists(self, key: bytes, now: float) -> bool:
         return self._lookups.exists(key, now)

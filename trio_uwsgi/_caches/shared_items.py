@@ -98,8 +98,11 @@ class ItemReader:
         # The time before the read: if another item gets the slot meanwhile, its time is later and is not changed.
         used = 0 if self._uses is None else self._uses.now()
         name = name_of(key)
-        with self._begin() as transaction:
+        transaction = self._begin()
+        try:  # `with` takes longer
             data = transaction.get(name)
+        finally:
+            transaction.abort()
         if data is None:
             return None
         found, item, slot, _ = decode_item(name, data)

@@ -137,7 +137,7 @@ class Exchange(Unit):
         request = self.request
         if request.buffered:
             body = request.take_body()
-            self.session.body_taken(request)
+            self.session.body_wanted(request)
             return body
         if self.over and self.lost:
             raise self.disconnected("the connection ended before the request's body was received")

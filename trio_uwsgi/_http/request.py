@@ -14,6 +14,8 @@ from urllib.parse import unquote_to_bytes
 
 from mypy_extensions import mypyc_attr
 
+from trio_uwsgi._http.limits import HIGH_WATER
+
 if TYPE_CHECKING:
     from trio_uwsgi._http.access_record import LogNotes
     from trio_uwsgi._http.origin import Origin
@@ -63,6 +65,7 @@ class Request:
         "content_length",  # None: no body, or chunked
         "expect_continue",  # the client waits for CONTINUE before it sends the body
         "headers",
+        "high_water",  # bytes of the body that wait for the application before the client is not read any more
         "http_version",
         "keep_alive",  # the client allows another request on the connection
         "log_notes",  # what the application says of its line in the access log; None: nothing
@@ -97,6 +100,7 @@ class Request:
         self.log_notes: LogNotes | None = None
         self.chunks: list[bytes] = []
         self.buffered = 0
+        self.high_water = HIGH_WATER
         self.complete = True
 
     def take_body(self) -> bytes:
@@ -108,6 +112,14 @@ class Request:
         chunks.clear()
         self.buffered = 0
         return body
+
+    def take_piece(self) -> bytes:
+        """Take the piece that has been buffered longest; `b""` if there is none."""
+        if not self.chunks:
+            return b""
+        piece = self.chunks.pop(0)
+        self.buffered -= len(piece)
+        return piece
 
     def path_bytes(self) -> bytes:
         """The path, percent-decoded, as bytes."""

@@ -72,6 +72,7 @@ class HttpService:
         self.running = 0
         self.sent = 0  # bytes of the bodies of responses
         self.seconds = 0.0  # that requests took
+        self.reserved = 0  # bytes for bodies that are received before their application is called
         self.draining = False
         self.others_serve = False  # while this one drains: idle clients get time for one more request
         self.drain_called = trio.Event()

@@ -115,7 +115,7 @@ class Session(Lingering):
         if self.phase is SKIPPING and request is not None:
             self._skip(request)
             return
-        if self.queue or (request is not None and (request.complete or request.buffered > HIGH_WATER)):
+        if self.queue or (request is not None and (request.complete or request.buffered > request.high_water)):
             self._stop_reading()
         error = self.parser.error
         if error is not None and self.exchange is not None and not self.exchange.request.complete:
@@ -145,8 +145,8 @@ class Session(Lingering):
             self._arrived()
             self.service.client_left(self.exchange)
 
-    def body_taken(self, request: Request) -> None:
-        """The application took the buffered part of its body: read more, if it is not complete."""
+    def body_wanted(self, request: Request) -> None:
+        """The application took the buffered part of its body, or waits for a larger one: read more, if any is left."""
         if self.request is request and not request.complete:
             if not self.queue:
                 self._start_reading()

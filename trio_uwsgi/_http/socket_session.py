@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.limits import RECEIVE, RECEIVE_BODY, RECEIVE_CHUNKS
 from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.open_file import OpenFile
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.reactor import Reactor
+    from trio_uwsgi._http.request import Request
     from trio_uwsgi._units.unit import Unit
 
-__all__ = ["DONTWAIT", "IN", "OUT", "RECEIVE", "SocketSession"]
+__all__ = ["DONTWAIT", "IN", "OUT", "SocketSession"]
 
-RECEIVE = 65536
 # Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
 SMALL = 4096
 
@@ -78,7 +79,7 @@ class SocketSession(Session):
     def readable(self) -> None:
         """Read once; the rest is for the next batch."""
         try:
-            data = self._recv(RECEIVE, DONTWAIT)
+            data = self._recv(RECEIVE if self.request is None else self._expected(self.request), DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
@@ -89,6 +90,13 @@ class SocketSession(Session):
         else:
             self.received_eof()
             self.rearm()
+
+    def _expected(self, request: Request) -> int:
+        """How many bytes to read of a client whose request is running."""
+        length = request.content_length
+        if not request.complete:
+            return RECEIVE_CHUNKS if length is None else max(RECEIVE, min(length, RECEIVE_BODY))
+        return RECEIVE_CHUNKS if self.exchange is not None and self.exchange.raw else RECEIVE
 
     def ready(self, events: int) -> None:
         """Handle any event that is not input alone."""

@@ -18,7 +18,7 @@ from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.proxy_header import ProxyPreface
-from trio_uwsgi._http.socket_session import DONTWAIT, OUT, RECEIVE, SocketSession
+from trio_uwsgi._http.socket_session import DONTWAIT, OUT, SocketSession
 from trio_uwsgi._http.tls_codec import TlsCodec, TlsFailed
 from trio_uwsgi._http.tls_facts import facts_of
 
@@ -36,7 +36,7 @@ __all__ = ["TlsSession"]
 
 logger = logging.getLogger("trio_uwsgi")
 
-# Bytes that are encrypted at once: so many are encrypted, and not sent, if the client does not read.
+# Bytes that are read at once, and encrypted: so many are encrypted, and not sent, if the client does not read.
 CHUNK = 65536
 # Bytes that may be left, with what TLS itself answers to a client that does not read, and asks for renegotiations.
 MOST_LEFT = 4 * CHUNK
@@ -108,7 +108,7 @@ class TlsSession(SocketSession):
 
     def readable(self) -> None:
         try:
-            data = self._recv(RECEIVE, DONTWAIT)
+            data = self._recv(CHUNK, DONTWAIT)
         except BlockingIOError:
             return
         except OSError:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes
 
+from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.request import FILES, Headers, Request, split_host
 from trio_uwsgi._http.response import Response
 from trio_uwsgi._protocol.packet import RPC, encode_vars
@@ -135,6 +136,7 @@ class UwsgiRequest(Request):
         self.log_notes = None
         self.chunks = []
         self.buffered = 0
+        self.high_water = HIGH_WATER
         self.complete = True
 
     def _script_name(self) -> bytes:

@@ -1,6 +1,7 @@
 """What the master and its members say to each other, wherever the members run.
 
-    `frames.py`        every frame, as a value and as bytes (pure); its docstring says who sends it
+    `frames.py`        every frame, as a value (pure); its docstring says who sends it
+    `encoding.py`      frames as bytes (pure)
     `link.py`          the pipe between the master and one member: plain calls in one process, bytes between two
     `scoreboard.py`    numbers in shared memory: each process writes its own row, and all processes read all rows
 

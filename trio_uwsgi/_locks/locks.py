@@ -98,7 +98,8 @@ class LockClaims:
     def __init__(self, highest: int, ended: Callable[[Unit], None]) -> None:
         self._highest = highest
         self._ended = ended
-        self._units: set[Unit] = set()  # units that will call `_unit_ended`
+        # The task of each unit that has acquired a lock last; the unit will call `_unit_ended`.
+        self._tasks: dict[Unit, Task] = {}
 
     def check_number(self, number: int) -> None:
         """Check that there is such a lock. Who makes an `AreaLock` has checked that.
@@ -121,24 +122,30 @@ class LockClaims:
         Raises:
             LockError, NotServing: the current task cannot acquire the lock.
         """
-        me = (unit, current_task())
-        if is_system_task(me[1]):
-            raise LockError(
-                f"{lock_name(number)} cannot be held by a thread that may be abandoned; lock it in the task that "
-                f"starts the thread, or start it with abandon_on_cancel=False"
-            )
+        task = current_task()
+        if self._tasks.get(unit) is not task:
+            self._check_task(number, unit, task)
+        me = (unit, task)
         if holder is not None and holder == me:
             raise LockError(
                 f"this task holds {lock_name(number)} already and would deadlock; unlock it first, or lock it in one "
                 f"place only"
             )
-        if unit not in self._units:
-            unit.at_end(partial(self._unit_ended, unit))
-            self._units.add(unit)
         return me
 
+    def _check_task(self, number: int, unit: Unit, task: Task) -> None:
+        """Check a task that has not acquired a lock, or not as the last one of its unit."""
+        if is_system_task(task):
+            raise LockError(
+                f"{lock_name(number)} cannot be held by a thread that may be abandoned; lock it in the task that "
+                f"starts the thread, or start it with abandon_on_cancel=False"
+            )
+        if unit not in self._tasks:
+            unit.at_end(partial(self._unit_ended, unit))
+        self._tasks[unit] = task
+
     def _unit_ended(self, unit: Unit) -> None:
-        self._units.remove(unit)
+        del self._tasks[unit]
         self._ended(unit)
 
 

@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Nodes", "open_node"]
 
-# Connections kept, for all nodes together; beyond, the least recently used one is closed.
-KEPT = 32
+# Connections kept, for all nodes together; beyond, the least recently used one is closed. If more calls than this are
+# made at once all the time, each of the others pays for a new connection.
+KEPT = 256
 # Seconds for which a node that did not answer a hello gets none.
 NO_HELLO_SECONDS = 60.0
 # How many such nodes are remembered.
@@ -221,7 +222,7 @@ class Nodes:
 
     def _take(self, node: str) -> _Connection | None:
         """The most recently used kept connection to the node that is still open."""
-        for connection in [connection for connection in reversed(self._kept) if connection.node == node]:
+        while (connection := next((kept for kept in reversed(self._kept) if kept.node == node), None)) is not None:
             del self._kept[connection]
             if connection.alive:
                 return connection

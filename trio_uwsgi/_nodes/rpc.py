@@ -10,6 +10,8 @@ from trio_uwsgi._units.journal import summary
 from trio_uwsgi.errors import RpcFailed, RpcNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_uwsgi._units.unit import Unit
 
 __all__ = ["WrongCount", "call_function"]
@@ -19,7 +21,7 @@ class WrongCount(RpcFailed):
     """The call has the wrong number of arguments; the function was not called."""
 
 
-async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes:
+async def call_function(unit: Unit, name: str, args: Sequence[bytes]) -> bytes:
     """Call a registered function as a part of `unit`.
 
     Checkpoints if the function does. A cancellation passes through it.
@@ -42,6 +44,8 @@ async def call_function(unit: Unit, name: str, args: tuple[bytes, ...]) -> bytes
         if failure is None or passing is not None:
             raise
         raise RpcFailed(name, "", summary(failure)) from failure
+    if type(value) is bytes:  # first, because the other checks take longer than most calls
+        return value
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, bytes | bytearray | memoryview):

@@ -20,6 +20,7 @@ import trio
 
 from trio_uwsgi._http.certificates import renew_certificates
 from trio_uwsgi._link.frames import BootFailed, Declared, Frame, Ready, SpoolerFrequency
+from trio_uwsgi._link.link import Batch
 from trio_uwsgi._process.import_line import attend_import
 from trio_uwsgi._process.loader import import_took_too_long
 from trio_uwsgi._process.member_start import MemberLink, SharedFrequency, Start
@@ -73,6 +74,7 @@ class Generation:
         self._shown: deque[str] = deque(maxlen=20)  # tracebacks in the log, until a member starts
         self._adopted = False
         self._watchdog = Watchdog(plan.settings.blocked_limits)
+        self._batch = Batch()
         self._instances_running = 0
         self._retired = False
         self._scope = trio.CancelScope()
@@ -231,7 +233,7 @@ class Generation:
                     self._shown.clear()
                 master.obey(instance, frame)
 
-        link = MemberLink(child.ctl, handle, window)
+        link = MemberLink(child.ctl, handle, window, self._batch)
         link.row = row
         ended = trio.Event()
 

@@ -1,20 +1,19 @@
 """The frames between the master and a zygote, and how descriptors are assigned to them. Pure.
 
-The encoding is that of `_link/frames.py`. Descriptors are sent beside the bytes, over the same unix socket. They never
-arrive later than the first byte that they were sent with, but may arrive in one read with the end of the frame before.
-So each frame has the number of its descriptors, and they are assigned in order.
+The encoding is that of `_link/encoding.py`. Descriptors are sent beside the bytes, over the same unix socket. They
+never arrive later than the first byte that they were sent with, but may arrive in one read with the end of the frame
+before. So each frame has the number of its descriptors, and they are assigned in order.
 
 Descriptors are only numbers here. `zygote_control.py` (the master) and `zygote.py` send and receive them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from trio_uwsgi._link.frames import Frame, FrameReader, Vocabulary
+from trio_uwsgi._link.encoding import Frame, Reader, Vocabulary
 
 __all__ = [
     "Exited",
@@ -32,7 +31,6 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ZygoteFrame(Frame):
     """Base of these frames. `descriptors` is the number of descriptors that are sent beside one."""
 
@@ -41,7 +39,6 @@ class ZygoteFrame(Frame):
         return 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Hello(ZygoteFrame):
     """Master to zygote, the first frame: what to import and run. Functions are named as `module:attribute`; "" is none.
 
@@ -68,7 +65,6 @@ class Hello(ZygoteFrame):
         return self.count
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Sent(ZygoteFrame):
     """Zygote to master, before `Imported`: a frame of `_link/frames.py` that the application's import has sent."""
 
@@ -76,7 +72,6 @@ class Sent(ZygoteFrame):
     tail: ClassVar[str] = "frame"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Imported(ZygoteFrame):
     """Zygote to master: the application is imported, and children can be forked.
 
@@ -92,7 +87,6 @@ class Imported(ZygoteFrame):
     tail: ClassVar[str] = "described"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ImportFailed(ZygoteFrame):
     """Zygote to master, the last frame: why the import failed, and the traceback of the application's own code."""
 
@@ -100,7 +94,6 @@ class ImportFailed(ZygoteFrame):
     traceback: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Fork(ZygoteFrame):
     """Master to zygote: fork a child that calls `Hello.main` with these descriptors and this setup. It is answered."""
 
@@ -114,7 +107,6 @@ class Fork(ZygoteFrame):
         return self.count
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Forked(ZygoteFrame):
     """Zygote to master: the child is forked. Its descriptors: the child's pidfd, and the write end of its lifeline."""
 
@@ -126,7 +118,6 @@ class Forked(ZygoteFrame):
         return 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class ForkFailed(ZygoteFrame):
     """Zygote to master: the system refused to fork the child, for this reason."""
 
@@ -134,7 +125,6 @@ class ForkFailed(ZygoteFrame):
     reason: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Exited(ZygoteFrame):
     """Zygote to master: the child has ended and is reaped. `status` is its exit code, or minus the signal's number."""
 
@@ -142,7 +132,6 @@ class Exited(ZygoteFrame):
     status: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Retire(ZygoteFrame):
     """Master to zygote: fork no more, and end when the last child has ended."""
 
@@ -155,7 +144,7 @@ class ZygoteFrameReader:
     """Bytes and descriptors in, frames with their descriptors out."""
 
     def __init__(self) -> None:
-        self._frames = FrameReader(_VOCABULARY)
+        self._frames = Reader(_VOCABULARY)
         self.unclaimed: deque[int] = (
             deque()
         )  # of frames that are not complete yet; the owner closes them if it ends before

@@ -11,6 +11,7 @@ a reason.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trio_uwsgi._protocol.packet import (
@@ -38,6 +39,7 @@ __all__ = [
     "RpcCall",
     "SignalCall",
     "SpoolCall",
+    "check_rpc_call",
     "decode_call",
     "decode_size",
     "value_size",
@@ -102,6 +104,25 @@ class SignalCall:
         return encode_packet(SIGNAL, self.signum, b"")
 
 
+def check_rpc_call(name: bytes, args: Sequence[bytes]) -> None:
+    """Refuse a call of an RPC function that cannot be sent.
+
+    Raises:
+        RpcError: the name or the arguments exceed the limits of the protocol.
+    """
+    if not 1 <= len(name) <= MAX_NAME:
+        raise RpcError(f"the name of an RPC function has 1 to {MAX_NAME} bytes; {name[:40]!r} has {len(name)}")
+    if len(args) > MAX_ARGS:
+        raise RpcError(f"an RPC call takes at most {MAX_ARGS} arguments, and this one has {len(args)}")
+    size = 2 + len(name) + 2 * len(args) + sum(map(len, args))
+    if size > MAX_BODY:
+        longest = max(range(len(args)), key=lambda number: len(args[number]))
+        raise RpcError(
+            f"an RPC call takes at most {MAX_BODY} bytes, with 2 for the size of the name and each argument; "
+            f"this one has {size}, of which argument {longest + 1} has {len(args[longest])}"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RpcCall:
     """Call a function at the other node.
@@ -133,19 +154,7 @@ class RpcCall:
             RpcError: the name or the arguments exceed the limits of the protocol.
         uWSGI: cuts arguments to the lower 16 bits of their length, and makes the call.
         """
-        name = self.name
-        args = self.args
-        if not 1 <= len(name) <= MAX_NAME:
-            raise RpcError(f"the name of an RPC function has 1 to {MAX_NAME} bytes; {name[:40]!r} has {len(name)}")
-        if len(args) > MAX_ARGS:
-            raise RpcError(f"an RPC call takes at most {MAX_ARGS} arguments, and this one has {len(args)}")
-        size = 2 + len(name) + 2 * len(args) + sum(map(len, args))
-        if size > MAX_BODY:
-            longest = max(range(len(args)), key=lambda number: len(args[number]))
-            raise RpcError(
-                f"an RPC call takes at most {MAX_BODY} bytes, with 2 for the size of the name and each argument; "
-                f"this one has {size}, of which argument {longest + 1} has {len(args[longest])}"
-            )
+        check_rpc_call(self.name, self.args)
 
     @classmethod
     def decode(cls, packet: bytes, style: int) -> RpcCall:

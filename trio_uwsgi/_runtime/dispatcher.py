@@ -28,7 +28,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from trio_uwsgi._link.frames import MAX_MESSAGE
+from trio_uwsgi._link.encoding import MAX_MESSAGE
 from trio_uwsgi._runtime.slots import Delivery, Reassignment, Slot, SlotState, Tick
 from trio_uwsgi._signals.targets import KINDS
 from trio_uwsgi.errors import MessageQueueFull, MuleError, SignalQueueFull

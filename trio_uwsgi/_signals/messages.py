@@ -5,6 +5,9 @@ waits for messages: the loop of the registered handlers, the loop of a farm's fu
 `mule_get_msg` or `farm_get_msg`. A message is passed directly to the reader that has waited longest of those that
 accept it, so readers do not race.
 
+A program's thread takes a message that waits already itself (`take_in_thread`), so a lock protects the queues. All else
+happens on Trio's thread.
+
 A farm's function gets all messages of its farm. A program that has called `mule_get_msg` gets all other messages, also
 those that wait already; one that has called `farm_get_msg` gets the messages of farms. The rest goes to the handlers. A
 mule with neither program nor handler drops messages, and logs that.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -51,6 +55,7 @@ class Messages:
     def __init__(self, member: Member, calls: Calls) -> None:
         self._member = member
         self._calls = calls
+        self._lock = threading.RLock()  # for the queues, and `_held`
         self._queues: dict[str, deque[tuple[int, Deliver]]] = {}
         self._arrived = 0
         self._readers: list[_Reader] = []
@@ -71,7 +76,8 @@ class Messages:
                 self._hand_over(reader, frame)
                 return
         self._arrived += 1
-        self._queues.setdefault(frame.farm, deque()).append((self._arrived, frame))
+        with self._lock:
+            self._queues.setdefault(frame.farm, deque()).append((self._arrived, frame))
 
     def _hand_over(self, reader: _Reader, frame: Deliver | None) -> None:
         self._readers.remove(reader)
@@ -80,8 +86,9 @@ class Messages:
 
     def _take(self, wants: Wants) -> Deliver | None:
         """The message that has waited longest of those that the reader wants."""
-        heads = [(queue[0][0], farm) for farm, queue in self._queues.items() if queue and wants(farm)]
-        return self._queues[min(heads)[1]].popleft()[1] if heads else None
+        with self._lock:
+            heads = [(queue[0][0], farm) for farm, queue in self._queues.items() if queue and wants(farm)]
+            return self._queues[min(heads)[1]].popleft()[1] if heads else None
 
     async def _next(self, wants: Wants, *, ends: bool) -> Deliver | None:
         """The next message that the reader wants. With `ends`, None after `finish` when no such message waits.
@@ -110,7 +117,8 @@ class Messages:
 
     def drop(self) -> None:
         """Drop all waiting messages: the master gives them to another member."""
-        self._queues.clear()
+        with self._lock:
+            self._queues.clear()
 
     async def wait_begun(self) -> None:
         """Wait until `Begun` has been sent for every message that was passed to a reader."""
@@ -140,12 +148,23 @@ class Messages:
 
     async def _serve(self, wants: Wants, handle: Callable[[MuleMessage], Awaitable[None]]) -> None:
         while (frame := await self._next(wants, ends=True)) is not None:
-            self._member.link.send(Begun(frame.ticket))
+            await self._begin(frame)
             what = f"farm {frame.farm} message" if frame.farm else "message"
             self._member.journal.note(self._member.name, f"{what} {len(frame.message)} bytes")
             await handle(_message(frame))
             self._member.link.send(Ended(frame.ticket))
             await trio.lowlevel.checkpoint()  # a burst of handlers that never wait must not block Trio
+
+    async def _begin(self, frame: Deliver) -> None:
+        """Report that a message is begun. Its code runs only then, or a message that is done might be given again."""
+        link = self._member.link
+        link.send(Begun(frame.ticket))
+        if link.behind:
+            await self._written()
+
+    async def _written(self) -> None:
+        with trio.CancelScope(shield=True):  # the message is begun, and must not get lost
+            await self._member.link.written()
 
     def _for_handlers(self, farm: str) -> bool:
         functions = self._member.registry.mules
@@ -184,19 +203,42 @@ class Messages:
         self.release()
         self._limit(math.inf)
         await trio.lowlevel.checkpoint()
-        functions = self._member.registry.mules.farms
         frame = None
         with trio.move_on_after(timeout):
-            frame = await self._next(lambda farm: (farms and farm not in functions) if farm else own, ends=False)
+            frame = await self._next(partial(self._for_program, own, farms), ends=False)
         if self._member.killed:  # in the step in which the message was passed: it does not count as received
             await trio.lowlevel.checkpoint_if_cancelled()
         if frame is None:
             return None
-        self.release()  # several tasks of one program may read; the message that another task got meanwhile is done
-        self._held = frame.ticket
-        self._member.link.send(Begun(frame.ticket))
+        with self._lock:
+            self.release()  # several tasks of one program may read; the message that another task got meanwhile is done
+            self._held = frame.ticket
+        await self._begin(frame)
         self._limit(trio.current_time() + (self._calls.limit or math.inf))
         return _message(frame)
+
+    def take_in_thread(self, *, farms: bool = True) -> MuleMessage | None:
+        """As `get`, in a thread that serves a task, for a program that reads its messages already. None: none of them
+        waits, or it has to be begun on Trio's thread: that sets its time limit, or a direct link is used there only.
+        """
+        link = self._member.link
+        send = link.send_from_thread
+        if self._calls.limit or not self._program_reads or not link.any_thread:
+            return None
+        with self._lock:
+            frame = self._take(partial(self._for_program, True, farms))
+            if frame is None:
+                return None
+            held, self._held = self._held, frame.ticket
+            begun = (held is None or send(Ended(held))) and send(Begun(frame.ticket))
+        if not begun:  # the link has ended: the master still has the message, for the next instance
+            return None
+        if link.behind:
+            trio.from_thread.run(self._written)
+        return _message(frame)
+
+    def _for_program(self, own: bool, farms: bool, farm: str) -> bool:
+        return farms and farm not in self._member.registry.mules.farms if farm else own
 
     @staticmethod
     def _limit(deadline: float) -> None:
@@ -207,8 +249,9 @@ class Messages:
 
     def release(self) -> None:
         """The program has handled its last message: it reads the next one, or it has ended."""
-        if self._held is not None:
+        with self._lock:
             held, self._held = self._held, None
+        if held is not None:
             self._member.link.send(Ended(held))
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "app_thread",
     "import_on_trios_thread",
     "is_trios_thread",
+    "is_uncancelled_trios_thread",
     "outlives_its_member",
 ]
 
@@ -270,6 +271,15 @@ def is_trios_thread() -> bool:
         return False
     except trio.Cancelled:  # not for here: each call that waits raises it, but `unlock` must work in a `finally`
         return True
+    return True
+
+
+def is_uncancelled_trios_thread() -> bool:
+    """Likewise, and is its call of `to_thread.run_sync` not cancelled? Then it may do what its task could do."""
+    try:
+        trio.from_thread.check_cancelled()
+    except (RuntimeError, trio.Cancelled):
+        return False
     return True
 
 

@@ -16,7 +16,7 @@ import contextlib
 import inspect
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -262,7 +262,7 @@ def _plain(value: object, func: Callable[..., object]) -> object:
     return value
 
 
-async def call_within(unit: Unit, function: RpcFunction, args: tuple[object, ...]) -> object:
+async def call_within(unit: Unit, function: RpcFunction, args: Sequence[object]) -> object:
     """Call user code as a part of a running unit. The caller handles what it raises.
 
     An `async def` is awaited here, a `def` runs in one of the member's RPC threads. One that another `def` calls never

@@ -9,6 +9,7 @@ from trio_uwsgi import uwsgi as native
 from trio_uwsgi.compat.answers import Data, TrueOrNone, as_data, as_name, true_or_none, whole
 from trio_uwsgi.compat.calling import serving_member, waiting
 from trio_uwsgi.errors import MessageQueueFull, MuleError
+from trio_uwsgi.uwsgi._mules import MuleMessage, waiting_message
 
 __all__ = ["farm_get_msg", "farm_msg", "in_farm", "mule_get_msg", "mule_id", "mule_msg"]
 
@@ -56,10 +57,13 @@ def mule_get_msg(signals: bool = True, farms: bool = True, buffer_size: int = 65
     whole(buffer_size)
     seconds = math.inf if whole(timeout) < 0 else timeout
 
-    async def receive() -> bytes | None:
+    async def receive() -> MuleMessage | None:
         return await native.mule_get_msg(farms=bool(farms), timeout=seconds)
 
-    return bytes(waiting(receive) or b"")
+    message = waiting_message(farms=bool(farms), timeout=seconds)
+    if message is None:
+        message = waiting(receive)
+    return bytes(message or b"")
 
 
 def farm_get_msg() -> bytes | None:

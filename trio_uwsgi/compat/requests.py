@@ -105,7 +105,7 @@ def chunked_read(timeout: int = 0, /) -> bytes:
     r"""Wait for the next bytes of the request's body; b"" at its end. An OSError after the timeout, in seconds.
 
     uWSGI: it reads any body, however it is framed. The pieces are those that arrive, not the client's chunks. The
-        application is called when the body, or 64 KiB of it, have arrived; there it is called at once.
+        application is called when a usual body, or 64 KiB of a chunked one, have arrived; there it is called at once.
     """
     exchange = current_exchange("chunked_read")
     limit = whole(timeout)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 import trio
 
 from trio_uwsgi._nodes.client import Nodes
-from trio_uwsgi._units.app_threads import app_thread, import_on_trios_thread, is_trios_thread
+from trio_uwsgi._units.app_threads import (
+    app_thread,
+    import_on_trios_thread,
+    is_trios_thread,
+    is_uncancelled_trios_thread,
+)
 from trio_uwsgi._units.unit import UNIT, Unit
 from trio_uwsgi.config import Config
 from trio_uwsgi.errors import NotServing
@@ -25,14 +30,17 @@ __all__ = [
     "on_trios_thread",
     "registering",
     "running_unit",
+    "send_to_master",
     "unit_here",
 ]
 
 if TYPE_CHECKING:
+    from trio_uwsgi._link.frames import Frame
     from trio_uwsgi._protocol.remote_answers import Answer
     from trio_uwsgi._protocol.remote_calls import CacheCall, RpcCall, SignalCall, SpoolCall
     from trio_uwsgi._runtime.registry import Registry
     from trio_uwsgi._signals.handlers import Registering, SignalHandler
+    from trio_uwsgi._units.member import Member
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -67,7 +75,7 @@ def current_unit(call: str, remedy: str) -> Unit:
     Raises:
         NotServing: there is none; the text says where `uwsgi.<call>()` works.
     """
-    unit = unit_here()
+    unit = UNIT.get(None) or unit_here()
     if unit is None:
         raise NotServing(f"uwsgi.{call}()", remedy)
     return unit
@@ -127,6 +135,17 @@ def on_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
         return func(*args)
 
     return thread.run("a function of uwsgi", call)
+
+
+def send_to_master(member: Member, frame: Frame) -> None:
+    """Send a frame of a member, on Trio's thread, or in a thread of a member whose link can do that.
+
+    Raises:
+        SignalQueueFull, MessageQueueFull, MuleError: as `Link.send`.
+    """
+    link = member.link
+    if trio.lowlevel.in_trio_run() or not is_uncancelled_trios_thread() or not link.send_from_thread(frame):
+        on_trios_thread(link.send, frame)
 
 
 def declaring(decorator: Callable[[T], T]) -> Callable[[T], T]:

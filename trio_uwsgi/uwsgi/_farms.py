@@ -11,7 +11,7 @@ from trio_uwsgi._runtime.message_arguments import as_farm, as_message
 from trio_uwsgi._signals.mule_functions import MuleMessage
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, on_trios_thread, unit_here
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, declaring, send_to_master, unit_here
 from trio_uwsgi.uwsgi._mules import messages_of_program
 
 __all__ = ["farm", "farm_get_msg", "farm_msg", "in_farm"]
@@ -59,7 +59,7 @@ def farm_msg(name: str, message: bytes | str) -> None:
     """
     data, recipient = as_message(message), as_farm(name)
     member = current_unit("farm_msg", "from other code use the farm_msg() of the Runtime that serve() starts").member
-    on_trios_thread(lambda: member.link.send(Post(recipient, data)))
+    send_to_master(member, Post(recipient, data))
 
 
 @awaited

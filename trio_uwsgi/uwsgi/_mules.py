@@ -6,17 +6,28 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+import trio
+
 from trio_uwsgi._link.frames import Post
 from trio_uwsgi._runtime.message_arguments import as_message, as_recipient
 from trio_uwsgi._signals.mule_functions import MuleMessage
+from trio_uwsgi._units.app_threads import is_uncancelled_trios_thread
 from trio_uwsgi.errors import MuleError
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import as_number, current_registry, current_unit, on_trios_thread
+from trio_uwsgi.uwsgi._base import as_number, current_registry, current_unit, send_to_master
 
 if TYPE_CHECKING:
     from trio_uwsgi._signals.messages import Messages
 
-__all__ = ["MuleMessage", "messages_of_program", "mule", "mule_get_msg", "mule_message_handler", "mule_msg"]
+__all__ = [
+    "MuleMessage",
+    "messages_of_program",
+    "mule",
+    "mule_get_msg",
+    "mule_message_handler",
+    "mule_msg",
+    "waiting_message",
+]
 
 M = TypeVar("M", bound=Callable[[MuleMessage], object])
 P = TypeVar("P", bound=Callable[[], object])
@@ -87,7 +98,7 @@ def mule_msg(message: bytes | str, mule: int | str | bytes = 0) -> None:
     """
     data, recipient = as_message(message), as_recipient(mule)
     member = current_unit("mule_msg", "from other code use the mule_msg() of the Runtime that serve() starts").member
-    on_trios_thread(lambda: member.link.send(Post(recipient, data)))
+    send_to_master(member, Post(recipient, data))
 
 
 @awaited
@@ -120,6 +131,17 @@ async def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> Mule
                 print("resizing", message.decode())
     """
     return await messages_of_program("mule_get_msg", timeout).get(timeout, farms=farms)
+
+
+def waiting_message(*, farms: bool = True, timeout: float = math.inf) -> MuleMessage | None:
+    """As `mule_get_msg`, in a thread of a mule's program, if a message waits that can be had there; else None.
+
+    Raises:
+        MuleError, ValueError, NotServing: as `mule_get_msg`.
+    """
+    if trio.lowlevel.in_trio_run() or not is_uncancelled_trios_thread():
+        return None
+    return messages_of_program("mule_get_msg", timeout).take_in_thread(farms=farms)
 
 
 def messages_of_program(call: str, timeout: float) -> Messages:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import math
 import os
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from trio_uwsgi._apps.async_cores import Wait
+    from trio_uwsgi._signals.mule_functions import MuleMessage
     from trio_uwsgi._spool.functions import Job
     from trio_uwsgi._spool.request import JobVars, SpoolRequest
 
@@ -75,13 +77,20 @@ call = _plain(_rpc.call)
 rpc = _plain(_rpc.rpc)
 remote_signal = _plain(_rpc.remote_signal)
 remote_spool = _plain(_spool.remote_spool)
-mule_get_msg = _plain(_mules.mule_get_msg)
 farm_get_msg = _plain(_farms.farm_get_msg)
 async_connect = _plain(_cores.async_connect)
 send = _plain(_cores.send)
 recv = _plain(_cores.recv)
 wait_stopping = _plain(_hooks.wait_stopping)
 lock = _plain(_locks.lock)
+
+
+def mule_get_msg(*, farms: bool = True, timeout: float = math.inf) -> MuleMessage | None:
+    """Wait for the next message to this mule; as `uwsgi.mule_get_msg`. A thread takes one that waits already itself."""
+    message = _mules.waiting_message(farms=farms, timeout=timeout)
+    if message is not None:
+        return message
+    return wait_as("sync.mule_get_msg()", functools.partial(_mules.mule_get_msg, farms=farms, timeout=timeout))
 
 
 class locked(contextlib.ContextDecorator):  # used like a function

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from trio.lowlevel import checkpoint_if_cancelled
 
 from trio_uwsgi._nodes.rpc import call_function
 from trio_uwsgi._nodes.rpc_functions import check_rpc_name
 from trio_uwsgi._protocol.remote_answers import Answer, Failure, RpcAnswer, SignalAnswer
-from trio_uwsgi._protocol.remote_calls import RpcCall, SignalCall
+from trio_uwsgi._protocol.remote_calls import RpcCall, SignalCall, check_rpc_call
 from trio_uwsgi._signals.handlers import check_signum
 from trio_uwsgi.errors import NodeClosed, RpcError, SignalRefused
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, on_trios_thread
-
-if TYPE_CHECKING:
-    from trio_uwsgi._units.unit import Unit
 
 __all__ = ["call", "register_rpc", "remote_signal", "rpc", "rpc_handler", "rpc_list"]
 
@@ -99,12 +96,10 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
     """
     unit = current_unit("call", "RPC functions run in a member; from elsewhere use rpc() with the node's address")
     await checkpoint_if_cancelled()
-    return await _call_here(unit, _rpc_call(name, args))
-
-
-async def _call_here(unit: Unit, asked: RpcCall) -> bytes:
-    asked.check()  # the same limits as for another node
-    return await call_function(unit, asked.name.decode("utf-8", "replace"), asked.args)
+    called = _as_bytes("the name", name)
+    values = [_as_bytes("an argument", arg) for arg in args]
+    check_rpc_call(called, values)  # the same limits as for another node
+    return await call_function(unit, called.decode("utf-8", "replace"), values)
 
 
 @awaited

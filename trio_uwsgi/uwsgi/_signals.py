@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 from trio_uwsgi._link.frames import Raise
 from trio_uwsgi._signals.handlers import Registering, SignalHandler, check_signum  # for typing.get_type_hints
 from trio_uwsgi.uwsgi._awaiting import awaited
-from trio_uwsgi.uwsgi._base import current_registry, current_unit, on_trios_thread, registering, running_unit
+from trio_uwsgi.uwsgi._base import current_registry, current_unit, registering, running_unit, send_to_master
 
 __all__ = ["register_signal", "signal", "signal_handler", "signal_received", "signal_registered", "signal_wait"]
 
@@ -92,7 +92,7 @@ def signal(signum: int) -> None:
     """
     check_signum(signum)
     member = current_unit("signal", "from other code use the signal() of the Runtime that serve() starts").member
-    on_trios_thread(member.link.send, Raise(signum))
+    send_to_master(member, Raise(signum))
 
 
 def signal_registered(signum: int) -> bool:
