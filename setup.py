@@ -1,4 +1,4 @@
-"""How the package is built: its hot path compiled by mypyc where there is a C compiler, everything else as it is.
+"""How the package is built: where there is a C compiler, its hot path is compiled, by mypyc or from C.
 
 pip imports this file as the build backend, which says what a build needs, so mypyc is fetched only for a wheel that
 will be compiled. setuptools runs the same file as its script. `[tool.trio-uwsgi]` in pyproject.toml lists what is
@@ -106,11 +106,11 @@ def _silence() -> Iterator[None]:
                 os.close(descriptor)
 
 
-def compiled_modules() -> list[str]:
-    """The paths of the modules that are compiled."""
+def listed(kind: str) -> list[str]:
+    """The paths of the modules that are `compiled`, or `written-in-c`."""
     with open("pyproject.toml", "rb") as file:
-        modules: list[str] = tomllib.load(file)["tool"]["trio-uwsgi"]["compiled"]
-    return modules
+        paths: list[str] = tomllib.load(file)["tool"]["trio-uwsgi"][kind]
+    return paths
 
 
 def extensions(folder: str) -> list[Extension]:
@@ -121,7 +121,7 @@ def extensions(folder: str) -> list[Extension]:
     options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent", f"--cache-dir={os.devnull}"]
     try:
         made = mypycify(
-            [*options, *compiled_modules()],
+            [*options, *listed("compiled")],
             opt_level=OPTIMIZATION,
             debug_level="0",
             multi_file=True,
@@ -132,7 +132,13 @@ def extensions(folder: str) -> list[Extension]:
         raise SystemExit(f"mypyc cannot compile trio_uwsgi: {failure}. {WITHOUT}") from failure
     for extension in made:
         extension.include_dirs.append(os.path.join(folder, "trio_uwsgi"))  # where mypyc writes headers of that library
-    return made
+    return [*made, *extensions_in_c()]
+
+
+def extensions_in_c() -> list[Extension]:
+    """The modules that are written in C."""
+    sources = listed("written-in-c")
+    return [Extension(path[:-2].replace("/", "."), [path], extra_compile_args=["-O2"]) for path in sources]
 
 
 class BuildExtensions(build_ext):
@@ -158,8 +164,10 @@ if __name__ == "__main__":
     # build: what an earlier one has compiled, and is not compiled now, must not get into the wheel.
     with tempfile.TemporaryDirectory() as build_folder:
         builds = "bdist_wheel" in sys.argv and not why_pure()
+        # An archive of the sources has those in C because it lists these modules.
+        written = extensions_in_c() if "sdist" in sys.argv else []
         setup(
-            ext_modules=extensions(build_folder) if builds else [],
+            ext_modules=extensions(build_folder) if builds else written,
             cmdclass={"build_ext": BuildExtensions},
             options={"build": {"build_base": build_folder}},
         )

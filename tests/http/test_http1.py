@@ -439,7 +439,7 @@ def test_caches_are_bounded() -> None:
     parser = RequestParser(Limits(max_header_size=20_000, max_headers=1000, max_body=0))
     for batch in range(4):
         names = b"".join(b"X-Cache-%d-%d: y\r\n" % (batch, n) for n in range(500))
-        parser.feed(b"GET / HTTP/1.1\r\nHost: h\r\n" + names + b"\r\n")
+        parser.feed(b"LABEL / HTTP/1.1\r\nHost: h\r\n" + names + b"\r\n")
     for n in range(1500):
         parser.feed(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: t%d\r\n\r\n" % n)
     assert parser.error is None

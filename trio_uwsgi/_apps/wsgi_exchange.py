@@ -157,7 +157,8 @@ class WsgiExchange(BodyExchange):
         result = app(environ, self.start_response)
         if forks_to_here() != forks:
             end_forked_child(None)
-        close = getattr(result, "close", None)
+        # Looking for what is not there is slow.
+        close = None if type(result) is list else getattr(result, "close", None)
         if close is None:
             return self.respond(result)
         try:

@@ -32,7 +32,7 @@ Synchronous, one object for each connection, request or worker:
     `deadlines.py`        a table of entries with the same time limit
     `access_log.py`       makes one line for each response
     `log_format.py`       that line in a format of the user's or uWSGI's; `worker_facts.py`: what it has of the worker
-    `socket_session.py`   a session on a socket of the reactor
+    `socket_session.py`   a session on a socket of the reactor, with `nonblocking.py` (how it is read and written)
     `certificates.py`     reads certificates, and makes contexts of them
     `tls_codec.py`        TLS of one connection: bytes in, bytes out
     `tls_session.py`      a session on a socket of the reactor, with TLS
@@ -47,6 +47,8 @@ Asynchronous, around them:
     `reactor.py`          all sockets of a worker, in one task with an epoll set: the fast path
     `fair_reactor.py`     the same where processes share listeners
     `connection.py`       one client on any other Trio stream: tests, systems without epoll; `tls_stream.py`: with TLS
+
+In C, for compiled builds: `plain_heads.c`, most of what `heads.py` reads; `socket_calls.c`, for `nonblocking.py`.
 
 Elsewhere: how an application is called is in `_apps/`; uwsgi packets that are no requests go to `_nodes/server.py`.
 """

@@ -2,6 +2,8 @@
 
 llhttp refuses bare CR and LF, folded lines, control characters, spaces before colons, two Content-Lengths, and so on.
 What it tolerates and we do not is refused in `http1.py`, which also decides what the headers mean.
+
+In the compiled build most heads do not get as far as llhttp: `read_plain` is the function of `plain_heads.c` there.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from trio_uwsgi.errors import RemoteProtocolError
 if TYPE_CHECKING:
     from trio_uwsgi._http.request import Headers
 
-__all__ = ["FIELDS", "Found", "HeadReader"]
+__all__ = ["FIELDS", "Found", "Head", "HeadReader", "read_plain"]
+
+Head = tuple[int, str, bytes, str, list[tuple[bytes, bytes]], dict[bytes, bytes]]
+"""Where it ends in the input; method, target, version, headers, and those of `FIELDS` by name."""
 
 # Headers about framing and routing. Only lists may be repeated: a repetition of the others may be an attack.
 FIELDS = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
@@ -38,6 +43,26 @@ _COMPLAINTS = (HttpParserError, HttpParserUpgrade)
 # Header name as sent -> lower-cased. Clients choose them, so the cache is bounded.
 _CACHED = 1024
 _lowered: dict[bytes, bytes] = {}
+
+
+def _read_none(data: bytes, start: int, longest: int, most: int, /) -> Head | None:
+    """What takes the place of `read_plain` where `plain_heads.c` is not compiled.
+
+    Args:
+        data: input.
+        start: where a head begins in it.
+        longest: bytes that it may have.
+        most: headers that it may have.
+    Returns:
+        The head. None: it is not whole, or not plain; `HeadReader` reads it.
+    """
+    return None
+
+
+try:
+    from trio_uwsgi._http.plain_heads import read_plain
+except ImportError:
+    read_plain = _read_none
 
 
 class Found:
@@ -93,19 +118,21 @@ def _lower(name: bytes) -> bytes:
 class HeadReader:
     """Reads heads, one after the other, whole or in pieces. It fills `found`; the caller clears that after each head.
 
-    `method` is that of the newest head, "" until it is known. `spent` says that llhttp cannot read another head: call
-    `renew` first.
+    `method` is that of the newest head, "" until it is known. `spent` says that llhttp cannot read another head, and is
+    made anew for it.
     """
 
     __slots__ = ("_feed", "_llhttp", "found", "method", "spent")
 
-    def __init__(self) -> None:
-        self.found = Found()
-        self.method = ""
-        self.renew()
+    found: Found  # once `read` was called
 
-    def renew(self) -> None:
+    def __init__(self) -> None:
+        self.method = ""
+        self.spent = True  # most connections have plain heads only
+
+    def _renew(self) -> None:
         """Make a new llhttp parser, between two heads."""
+        self.found = Found()
         self._llhttp = HttpRequestParser(self.found)
         # `http1.py` decides whether a request may follow (llhttp would stop after "Proxy-Connection: close"), and which
         # versions are supported (llhttp has a fixed list).
@@ -119,6 +146,8 @@ class HeadReader:
         Raises:
             RemoteProtocolError: this is not the head of a request, or it is one for a proxy.
         """
+        if self.spent:
+            self._renew()
         blank = head.find(b" ")
         method = _SHOWN.get(head[:blank])
         if method is None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from trio_uwsgi._http.bodies import BODY, DONE, START, BodyParser
 from trio_uwsgi._http.chunked import ChunkedBody
-from trio_uwsgi._http.heads import HeadReader
+from trio_uwsgi._http.heads import Head, HeadReader, read_plain
 from trio_uwsgi._http.request import Headers, Request, split_host
 from trio_uwsgi._http.response import CONTINUE, Response, error_response
 from trio_uwsgi.errors import RemoteProtocolError
@@ -121,14 +121,12 @@ class RequestParser(BodyParser):
             while position < size:
                 state = self._state
                 if state == START and data[position] != _CR:
-                    end = data.find(_END, position) + 4
-                    if 4 <= end <= position + self._max:
-                        head = data[position:end]
-                        self._reader.read(head)
-                        requests.append(self._finish(head))
-                        position = end
-                    else:
+                    head = read_plain(data, position, self._max, self._limits.max_headers) or self._read(data, position)
+                    if head is None:
                         self._state = _PARTIAL
+                    else:
+                        position = head[0]
+                        requests.append(self._request_of(head))
                 elif state == _PARTIAL:
                     position = self._read_partial(data, position, requests)
                 elif state == BODY:
@@ -172,34 +170,51 @@ class RequestParser(BodyParser):
         self._reader.read_part(partial, seen)
         head = bytes(partial)
         partial.clear()
-        requests.append(self._finish(head))
-        return position + end - seen
+        position += end - seen
+        requests.append(self._request_of(self._checked(head, position)))
+        return position
 
     def _too_long(self) -> RemoteProtocolError:
         if b"\r\n" in self._partial:
             return RemoteProtocolError(f"the head is longer than {self._max} bytes", 431)
         return RemoteProtocolError(f"the request line is longer than {self._max} bytes", 414)
 
-    def _finish(self, head: bytes) -> Request:
-        """Make the request of a head that llhttp has accepted."""
+    def _read(self, data: bytes, start: int) -> Head | None:
+        """Read a head of the input. None: it is not whole, or too long."""
+        end = data.find(_END, start) + 4
+        if not 4 <= end <= start + self._max:
+            return None
+        head = data[start:end]
+        self._reader.read(head)
+        return self._checked(head, end)
+
+    def _checked(self, head: bytes, end: int) -> Head:
+        """What llhttp has found in a head that it has accepted, and that ends there in the input."""
         reader = self._reader
         found = reader.found
         target = found.target
         headers = found.headers
-        fields = found.fields
-        limits = self._limits
-        method = reader.method
-        start = len(method) + len(target) + 2
+        most = self._limits.max_headers
+        start = len(reader.method) + len(target) + 2
         # Where llhttp tolerates more than one space, or another protocol's name, this is not a version.
         version = _VERSIONS.get(head[start : start + 10])
         if version is None or not found.ended:
             if _HIGHER.match(head):
                 raise RemoteProtocolError("the HTTP version is not supported", 505)
             raise RemoteProtocolError("the request line is malformed")
-        if len(headers) > limits.max_headers:
-            raise RemoteProtocolError(f"there are more than {limits.max_headers} headers", 431)
+        if len(headers) > most:
+            raise RemoteProtocolError(f"there are more than {most} headers", 431)
         if found.repeated:
             raise RemoteProtocolError(f"the header {found.repeated.decode()} is repeated")
+        fields = found.fields
+        found.clear()
+        return end, reader.method, target, version, headers, fields
+
+    def _request_of(self, head: Head) -> Request:
+        """Make the request of a head: what its headers mean."""
+        _, method, target, version, headers, fields = head
+        reader = self._reader
+        reader.method = method
         if target[0] == _SLASH and _HASH not in target:
             request = Request(method, target, version, headers)
         else:
@@ -212,16 +227,13 @@ class RequestParser(BodyParser):
             raise RemoteProtocolError("the Host header is malformed")
         if len(fields) > 1 or host is None:
             self._frame(request, fields)
-        found.clear()
         self._skipped = 0
         if request.complete:
             self._state = START if request.keep_alive else DONE
         else:
             self._state = BODY
             self._request = request
-            reader.spent = True  # llhttp expects the body now, and does not get it
-        if reader.spent:
-            reader.renew()
+            reader.spent = True  # if llhttp has read this head, it expects the body now, and does not get it
         return request
 
     def _frame(self, request: Request, fields: dict[bytes, bytes]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._http.response_headers import (
+    DIGITS,
     FIELDS,
     NOT_IN_TRAILERS,
     NOTED,
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTINUE", "Response", "error_response", "hints_response", "upgrade_response"]
 
+_SERVER = b"server: trio-uwsgi\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # Applications use few status lines, but clients may make them echo others: the cache is bounded.
 _CACHED = 1024
 _status_lines: dict[tuple[int, bytes], bytes] = {}
-_DIGITS = 18  # more than any disk holds, and still a 64-bit integer elsewhere
+_usual_lines: dict[int, bytes] = {}  # those with the usual reason
+# The value of Date, and the lines that the server adds to most heads: they are the same for a second.
+_own_lines = (b"", b"")
 
 
 def _length(value: bytes, before: int) -> tuple[bytes, int]:
@@ -46,7 +50,7 @@ def _length(value: bytes, before: int) -> tuple[bytes, int]:
     numbers = {before} - {-1}
     for text in value.split(b","):
         digits = text.strip(b" \t")
-        if not digits.isdigit() or len(digits) > _DIGITS:
+        if not digits.isdigit() or len(digits) > DIGITS:
             raise LocalProtocolError(f"content-length {value!r} is not a number of bytes")
         numbers.add(int(digits))
     if len(numbers) > 1:
@@ -74,7 +78,9 @@ def _status_line(status: int, reason: bytes) -> bytes:
     if TEXT.fullmatch(phrase) is None:
         raise LocalProtocolError(f"the reason {reason!r} has control characters")
     line = b"HTTP/1.1 %d %b\r\n" % (status, phrase)
-    if len(_status_lines) < _CACHED:
+    if not reason:
+        _usual_lines[status] = line
+    elif len(_status_lines) < _CACHED:
         _status_lines[status, reason] = line
     return line
 
@@ -140,17 +146,18 @@ class Response:
         if self.sent_head:
             raise LocalProtocolError("the headers have been sent already")
         number = status if isinstance(status, int) else _whole(status)
-        lines = [_status_lines.get((number, reason)) or _status_line(number, reason)]
+        line = _status_lines.get((number, reason)) if reason else _usual_lines.get(number)
+        lines = [line or _status_line(number, reason)]
         length = -1
         dated = served = closes = False
         for header in headers:
             field = FIELDS.get(header) if type(header) is tuple else None
-            line, noted, value = field or checked_field(header)
+            line, noted, value, count = field or checked_field(header)
             if not noted:
                 pass
             elif noted == b"content-length":
-                if length < 0 and value.isdigit() and len(value) <= _DIGITS:
-                    length = int(value)
+                if length < 0 <= count:
+                    length = count
                 else:
                     line, length = _length(value, length)
                 if number == 204 or not line:  # RFC 9110 8.6: not even a zero
@@ -193,19 +200,19 @@ class Response:
             if left < 0 or (left and not more):
                 raise self._misfit(left)
             self.left = left
-        if self.sent_head:
-            head = b""
-        else:
-            head = self._first(len(piece), more, date)
-            self.sent_head = True
+        parts = [] if self.sent_head else self._first(len(piece), more, date)
+        self.sent_head = True
         self.complete = not more
         if self.bodyless:
-            return head
-        if not self._chunked:
-            return head + piece
-        if piece:  # an empty chunk would end the body
-            head = b"%b%x\r\n%b\r\n" % (head, len(piece), piece)
-        return head if more else head + b"0\r\n\r\n"
+            pass
+        elif not self._chunked:
+            parts.append(piece)
+        else:
+            if piece:  # an empty chunk would end the body
+                parts += (b"%x\r\n" % len(piece), piece, b"\r\n")
+            if not more:
+                parts.append(b"0\r\n\r\n")
+        return b"".join(parts)
 
     def announce_trailers(self, names: Sequence[bytes]) -> None:
         """After `start`: the body will be ended by `trailers`; these names of theirs are known.
@@ -266,8 +273,8 @@ class Response:
         self.keep_alive = False
         return LocalProtocolError(f"the body is {'longer' if left < 0 else 'shorter'} than its content-length")
 
-    def _first(self, size: int, more: bool, date: bytes) -> bytes:
-        """The head, now that it is known how the body is framed: `size` is that of its first piece."""
+    def _first(self, size: int, more: bool, date: bytes) -> list[bytes]:
+        """The head, in parts, now that it is known how the body is framed: `size` is that of its first piece."""
         framing = b""
         if self._framed:
             pass
@@ -288,11 +295,21 @@ class Response:
             framing += b"connection: close\r\n"
         elif self._one_zero:
             framing += b"connection: keep-alive\r\n"
-        if not (self._dated or self._served):
-            return b"%bdate: %b\r\nserver: trio-uwsgi\r\n%b\r\n" % (self._head, date, framing)
-        dated = b"" if self._dated else b"date: %b\r\n" % date
-        served = b"" if self._served else b"server: trio-uwsgi\r\n"
-        return b"%b%b%b%b\r\n" % (self._head, dated, served, framing)
+        if self._dated or self._served:
+            own = (b"" if self._dated else b"date: %b\r\n" % date) + (b"" if self._served else _SERVER)
+        else:
+            own = _lines_of(date)
+        return [self._head, own, framing, b"\r\n"]
+
+
+def _lines_of(date: bytes) -> bytes:
+    """The lines of Date and Server."""
+    global _own_lines
+    known, lines = _own_lines
+    if known != date:
+        lines = b"date: %b\r\n%b" % (date, _SERVER)
+        _own_lines = date, lines
+    return lines
 
 
 def hints_response(headers: Iterable[Sequence[object]]) -> bytes:
@@ -330,7 +347,7 @@ def error_response(status: int, message: str, date: bytes, head_only: bool = Fal
         head_only: leave the body out, for HEAD.
     """
     body = f"{message}\n".encode()
-    line = _status_lines.get((status, b"")) or _status_line(status, b"")
-    head = b"%bdate: %b\r\nserver: trio-uwsgi\r\ncontent-type: text/plain; charset=utf-8\r\n" % (line, date)
+    line = _usual_lines.get(status) or _status_line(status, b"")
+    head = b"%b%bcontent-type: text/plain; charset=utf-8\r\n" % (line, _lines_of(date))
     head += b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
     return head if head_only else head + body

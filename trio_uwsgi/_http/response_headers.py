@@ -12,6 +12,7 @@ from typing import TypeVar
 from trio_uwsgi.errors import LocalProtocolError
 
 __all__ = [
+    "DIGITS",
     "FIELDS",
     "NOTED",
     "NOT_IN_TRAILERS",
@@ -34,6 +35,8 @@ _MEMBERS = {b"connection": {b"close", b"keep-alive"}, b"transfer-encoding": {b"c
 # Applications use few headers, but clients may make them echo others: the caches are bounded.
 _CACHED = 1024
 _CACHED_LINE = 256
+
+DIGITS = 18  # of a Content-Length: more than any disk holds, and still a 64-bit integer elsewhere
 
 # Headers that are not passed on unread. They belong to the connection, which is the server's, or say something about
 # the body.
@@ -60,16 +63,22 @@ _HOP_BY_HOP = (
     "%s: %r is a hop-by-hop header, which only the server may set; leave it out, as a proxy does with those of the "
     "responses that it forwards"
 )
-FIELDS: dict[object, tuple[bytes, bytes, bytes]] = {}  # header, checked -> what `checked_field` says of it
+FIELDS: dict[object, tuple[bytes, bytes, bytes, int]] = {}  # header, checked -> what `checked_field` says of it
 _pairs: dict[object, Sequence[bytes]] = {}  # header of WSGI -> encoded
 
 
-def checked_field(header: Sequence[object]) -> tuple[bytes, bytes, bytes]:
-    """Check one header; give its line, its lower-cased name if it is of NOTED or else b"", and its value."""
+def checked_field(header: Sequence[object]) -> tuple[bytes, bytes, bytes, int]:
+    """Check one header.
+
+    Returns:
+        Its line; its lower-cased name if it is of NOTED, or else b""; its value; and its number if it is a plain
+        Content-Length, or else -1.
+    """
     name, value = check_field(header)
     line = b"%b: %b\r\n" % (name, value)
     lowered = name.lower()
-    field = line, lowered if lowered in NOTED else b"", value
+    plain = lowered == b"content-length" and value.isdigit() and len(value) <= DIGITS
+    field = line, lowered if lowered in NOTED else b"", value, int(value) if plain else -1
     _remember(FIELDS, header, field, len(line), lowered)
     return field
 

@@ -17,6 +17,7 @@ from mypy_extensions import mypyc_attr
 
 from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.limits import RECEIVE, RECEIVE_BODY, RECEIVE_CHUNKS
+from trio_uwsgi._http.nonblocking import DONTWAIT, calls_of
 from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.request import Request
     from trio_uwsgi._units.unit import Unit
 
-__all__ = ["DONTWAIT", "IN", "OUT", "SocketSession"]
+__all__ = ["IN", "OUT", "SocketSession"]
 
 # Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
 SMALL = 4096
@@ -38,8 +39,6 @@ IN = getattr(select, "EPOLLIN", 0)
 OUT = getattr(select, "EPOLLOUT", 0)
 RDHUP = getattr(select, "EPOLLRDHUP", 0)
 DEAD = getattr(select, "EPOLLERR", 0) | getattr(select, "EPOLLHUP", 0)
-# The sockets stay in blocking mode, which saves a system call for each. So every call needs this flag.
-DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0) | getattr(socket, "MSG_NOSIGNAL", 0)
 
 # What an epoll set says of a descriptor that was closed behind our back: there is none, or it is another file.
 NOT_OURS = frozenset((errno.EBADF, errno.ENOENT, errno.EEXIST, errno.EPERM))
@@ -63,8 +62,9 @@ class SocketSession(Session):
         self._reactor = reactor
         self._socket = sock
         self._fd = sock.fileno()
-        self._recv = sock.recv
-        self._send = sock.send
+        calls = calls_of(sock)
+        self._recv = calls.recv
+        self._send = calls.send
         self._borrowers: set[Unit] | None = None  # whose code has the descriptor
         self._mask = -1  # events that the epoll set watches for; -1: not registered
         self._output: deque[memoryview | bytearray | FilePart] = deque()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from trio_uwsgi._http.access_record import peer_name
 from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.nonblocking import DONTWAIT
 from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.proxy_header import ProxyPreface
-from trio_uwsgi._http.socket_session import DONTWAIT, OUT, SocketSession
+from trio_uwsgi._http.socket_session import OUT, SocketSession
 from trio_uwsgi._http.tls_codec import TlsCodec, TlsFailed
 from trio_uwsgi._http.tls_facts import facts_of
 

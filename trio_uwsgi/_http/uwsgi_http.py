@@ -318,6 +318,6 @@ class UwsgiResponse(Response):
     def announce_trailers(self, names: Sequence[bytes]) -> None:
         """Nothing is chunked here, so there are no trailers."""
 
-    def _first(self, size: int, more: bool, date: bytes) -> bytes:
+    def _first(self, size: int, more: bool, date: bytes) -> list[bytes]:
         head = self._head
-        return b"HTTP/1.0%b\r\n" % head[8:] if self._one_zero else head + b"\r\n"
+        return [b"HTTP/1.0", head[8:], b"\r\n"] if self._one_zero else [head, b"\r\n"]

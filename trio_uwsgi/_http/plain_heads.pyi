@@ -1,0 +1,3 @@
+from trio_uwsgi._http.heads import Head
+
+def read_plain(data: bytes, start: int, longest: int, most: int, /) -> Head | None: ...
