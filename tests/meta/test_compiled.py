@@ -18,7 +18,9 @@ import pytest
 from tests.meta.layout import PACKAGE, PATHS, ROOT, module_name, parsed
 from trio_uwsgi._system.build import how_built
 
-COMPILED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["trio-uwsgi"]["compiled"]
+LISTED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["trio-uwsgi"]
+COMPILED = LISTED["compiled"]
+WRITTEN_IN_C = LISTED["written-in-c"]
 NAMES = {module_name(ROOT / path) for path in COMPILED}
 INHERITABLE = "mypyc_attr(allow_interpreted_subclasses=True)"
 
@@ -47,7 +49,7 @@ def test_what_mypyc_wants(path: str) -> None:
         if isinstance(node, ast.ClassDef):
             assert not [d for d in node.decorator_list if "dataclass" in ast.unparse(d)]
             for base in bases(node):
-                assert base == "Generic" or known[base][0] in NAMES
+                assert base in ("Generic", "enum.Enum") or known[base][0] in NAMES
 
 
 def test_who_may_inherit() -> None:
@@ -68,6 +70,8 @@ def test_what_was_loaded() -> None:
     files = {name: str(module.__file__) for name, module in sys.modules.items() if name in PATHS}
     assert expected == {name for name, file in files.items() if file.endswith(tuple(EXTENSION_SUFFIXES))}
     assert files.keys() >= NAMES
+    for path in WRITTEN_IN_C:
+        assert (how_built() == "compiled") == (importlib.util.find_spec(module_name(ROOT / path)) is not None)
 
 
 @pytest.fixture

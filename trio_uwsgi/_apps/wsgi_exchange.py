@@ -9,7 +9,7 @@ import io
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from mypy_extensions import mypyc_attr
 
@@ -42,13 +42,13 @@ logger = logging.getLogger("trio_uwsgi")
 WsgiApp = Callable[[dict[str, Any], Callable[..., Callable[[bytes], object]]], Iterable[bytes]]
 
 # A list of pieces is sent as one up to this size; larger ones go piece by piece, because joining would copy them.
-JOINED = 262144
+JOINED: Final = 262144
 # What is sent as one, if it is not too large; a tuple, because `list | tuple` would be made anew for each request.
-_WHOLE = (list, tuple)
+_WHOLE: Final = (list, tuple)
 
 # Applications use few status lines, but clients may make them echo others: the cache is bounded.
-_CACHED = 1024
-_statuses: dict[object, tuple[int, bytes]] = {}
+_CACHED: Final = 1024
+_statuses: Final[dict[object, tuple[int, bytes]]] = {}
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 import greenback
 import trio
@@ -22,7 +22,7 @@ __all__ = ["InlineExchange"]
 
 # Seconds that another thread of the application waits until Trio's thread is free. If the request's code joins that
 # thread, Trio's thread is never free.
-TRIO_WAIT = 1.0
+TRIO_WAIT: Final = 1.0
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

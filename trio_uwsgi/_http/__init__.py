@@ -30,7 +30,7 @@ Synchronous, one object for each connection, request or worker:
     `static_files.py`     looks up the file that a request is for, with its encodings
     `open_file.py`        an open file, and which of its bytes are in memory
     `deadlines.py`        a table of entries with the same time limit
-    `access_log.py`       makes one line for each response
+    `access_log.py`       makes one line for each response, the usual one by `access_line.py`
     `log_format.py`       that line in a format of the user's or uWSGI's; `worker_facts.py`: what it has of the worker
     `socket_session.py`   a session on a socket of the reactor, with `nonblocking.py` (how it is read and written)
     `certificates.py`     reads certificates, and makes contexts of them

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._http.access_record import Record, how_it_ended, usual_line
+from trio_uwsgi._http.access_line import usual_line
+from trio_uwsgi._http.access_record import Record, how_it_ended
 from trio_uwsgi._units.log_handler import LineFormatter, LogHandler, direct_handler
 
 if TYPE_CHECKING:

@@ -1,18 +1,17 @@
-"""One response as a value, and as a line of the access log.
-
-What the client chose is escaped, so that it cannot forge lines or send sequences to a terminal.
-"""
+"""One response as a value, for the access log. Its usual line is in `access_line.py`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from trio_uwsgi._http.access_line import usual_line
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.exchange import Exchange
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.request import Request
 
-__all__ = ["LogNotes", "Record", "escape", "how_it_ended", "note_head", "peer_name", "usual_line"]
+__all__ = ["LogNotes", "Record", "how_it_ended", "note_head"]
 
 
 class LogNotes:
@@ -53,19 +52,6 @@ class Record(NamedTuple):
         return usual_line(*self)
 
 
-def usual_line(peer: Peer, request: Request, status: int, sent: int, seconds: float, end: str) -> str:
-    """The line of a response: see `Record`."""
-    address, port = request.remote()
-    client = f"{escape(address)}:{escape(port)}".rstrip(":") if address else peer_name(peer)
-    method = request.method
-    if not (method.isascii() and method.isalpha()):
-        method = escape(method.encode("latin-1"))
-    return (
-        f'{client} - "{method} {escape(request.target)} HTTP/{request.http_version}" {status or "-"} {sent}b '
-        f"{seconds * 1000:.1f}ms{end}"
-    )
-
-
 def how_it_ended(exchange: Exchange, answer: bytes) -> tuple[int, int, str]:
     """Status, bytes and end, as in a `Record`, of a response that was cut in the middle, dropped, or replaced by the
     server's own `answer`.
@@ -90,17 +76,3 @@ def note_head(request: Request, data: bytes) -> None:
     end = data.find(b"\r\n\r\n")
     if request.log_notes.head == (0, 0) and end >= 0:
         request.log_notes.head = end + 4, data.count(b"\r\n", 0, end)
-
-
-def peer_name(peer: Peer) -> str:
-    """The client as a log shows it; clients of unix sockets are all `unix`."""
-    return "unix" if peer.client is None else f"{peer.client[0]}:{peer.client[1]}"
-
-
-def escape(text: bytes) -> str:
-    """Client-controlled bytes as printable ASCII, quotes and backslashes escaped too."""
-    if text.isascii():
-        plain = text.decode("ascii")
-        if plain.isprintable() and '"' not in plain and "\\" not in plain:
-            return plain
-    return "".join(chr(c) if 32 <= c < 127 and c not in b'"\\' else f"\\x{c:02x}" for c in text)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["BODY", "DONE", "START", "BodyParser"]
 
 # States of every parser; each adds its own.
-START, BODY, DONE = range(3)
+START: Final = 0
+BODY: Final = 1
+DONE: Final = 2
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

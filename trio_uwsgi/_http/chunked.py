@@ -8,22 +8,26 @@ dropped: merged into the headers, they would let a client set headers that a pro
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from trio_uwsgi.errors import RemoteProtocolError
 
 __all__ = ["ChunkedBody"]
 
-_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_QUOTED = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
-_EXTENSION = rb";[\t ]*%b(?:[\t ]*=[\t ]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED: Final = rb'"(?:[\t\x20\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+_EXTENSION: Final = rb";[\t ]*%b(?:[\t ]*=[\t ]*(?:%b|%b))?" % (_TOKEN, _TOKEN, _QUOTED)
 # No white space around the size, and no sign: servers that disagree about those let requests be smuggled.
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:%b(?:[\t ]*%b)*)?\r\n" % (_EXTENSION, _EXTENSION))
-_TRAILER = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:%b(?:[\t ]*%b)*)?\r\n" % (_EXTENSION, _EXTENSION))
+_TRAILER: Final = re.compile(rb"%b:[\t\x20-\x7e\x80-\xff]*\r\n" % _TOKEN)
 
 # A size line of this many bytes is normal. Longer ones (extensions) count against body bytes, see `_take_size`.
-_FREE = 16
+_FREE: Final = 16
 
-_SIZE, _DATA, _CRLF, _TRAILERS = range(4)
+_SIZE: Final = 0
+_DATA: Final = 1
+_CRLF: Final = 2
+_TRAILERS: Final = 3
 
 
 class ChunkedBody:

@@ -14,6 +14,7 @@ import trio
 
 from trio_uwsgi._http.accepting import ACCEPT_PAUSE, LOST_CLIENT, OUT_OF_FILES, peer_of
 from trio_uwsgi._http.limits import HIGH_WATER
+from trio_uwsgi._http.nonblocking import unsent
 from trio_uwsgi._http.open_file import write_loaded
 from trio_uwsgi._http.phases import CLOSED
 from trio_uwsgi._http.proxy_header import ProxyPreface
@@ -21,7 +22,6 @@ from trio_uwsgi._http.session import Session
 from trio_uwsgi._http.tls_codec import TlsFailed
 from trio_uwsgi._http.tls_facts import facts_of
 from trio_uwsgi._http.tls_stream import TlsStream
-from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

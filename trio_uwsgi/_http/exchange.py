@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 from mypy_extensions import mypyc_attr
 
-from trio_uwsgi._http.access_record import escape, note_head
+from trio_uwsgi._http.access_line import escape
+from trio_uwsgi._http.access_record import note_head
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.response import CONTINUE
 from trio_uwsgi._units.journal import stack_of, summary
@@ -34,12 +35,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 # The error for a request whose body is shorter than announced.
-BODY_CUT = "the body ended too early"
+BODY_CUT: Final = "the body ended too early"
 
-_GONE = "the client has disconnected, or uwsgi.disconnect() was called: nothing can be sent"
+_GONE: Final = "the client has disconnected, or uwsgi.disconnect() was called: nothing can be sent"
 
 # Errors that show a mistake in the application, whether or not its client is gone.
-_MISTAKES = (
+_MISTAKES: Final = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -91,7 +92,7 @@ class Exchange(Unit):
         service = session.service
         self.member = service.member
         self.kind = "request"
-        self.started = started = service.clock()
+        self.started = started = service.now()
         self.option_deadline = started + service.limit
         self.user_deadline = math.inf
         self.session = session

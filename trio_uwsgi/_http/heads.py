@@ -9,7 +9,7 @@ In the compiled build most heads do not get as far as llhttp: `read_plain` is th
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
@@ -24,25 +24,27 @@ Head = tuple[int, str, bytes, str, list[tuple[bytes, bytes]], dict[bytes, bytes]
 """Where it ends in the input; method, target, version, headers, and those of `FIELDS` by name."""
 
 # Headers about framing and routing. Only lists may be repeated: a repetition of the others may be an attack.
-FIELDS = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
-_LISTS = (b"connection", b"transfer-encoding")
+FIELDS: Final = frozenset((b"connection", b"content-length", b"expect", b"host", b"transfer-encoding", b"upgrade"))
+_LISTS: Final = (b"connection", b"transfer-encoding")
 
 # llhttp knows a list of methods, which depends on its release, and other protocols for some of them; HTTP allows any
 # token. So llhttp gets these as they are, and POST in place of any other: to llhttp a method changes nothing after it,
 # except CONNECT, which is refused here, and PRI, the preface of HTTP/2.
-_SHOWN = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PRI")}
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+_SHOWN: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PRI")
+}
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
 
-_NOT_HTTP = "this is not HTTP: a request begins with a method and a space"
+_NOT_HTTP: Final = "this is not HTTP: a request begins with a method and a space"
 
 # Errors of llhttp for which 400 is not the best status. Should their text change, they become 400 as well.
-_STATUS_OF = {"Pause on PRI/Upgrade": 505}
+_STATUS_OF: Final = {"Pause on PRI/Upgrade": 505}
 
-_COMPLAINTS = (HttpParserError, HttpParserUpgrade)
+_COMPLAINTS: Final = (HttpParserError, HttpParserUpgrade)
 
 # Header name as sent -> lower-cased. Clients choose them, so the cache is bounded.
-_CACHED = 1024
-_lowered: dict[bytes, bytes] = {}
+_CACHED: Final = 1024
+_lowered: Final[dict[bytes, bytes]] = {}
 
 
 def _read_none(data: bytes, start: int, longest: int, most: int, /) -> Head | None:

@@ -10,7 +10,7 @@ The connection is closed at once if the whole request was read and the response 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # After the last response: seconds without a byte sent or read by the client; seconds in all; bytes that it may send.
 # nginx has 5 s, 30 s, and no limit.
-LINGER_SECONDS = 2.0
-LINGER_LIMIT = 30.0
-LINGER_BYTES = 1 << 28
+LINGER_SECONDS: Final = 2.0
+LINGER_LIMIT: Final = 30.0
+LINGER_BYTES: Final = 1 << 28
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -45,7 +45,7 @@ class Lingering(Transport):
         if not self.eof:
             self._unsent_before = self._unsent()
             if (self._early or self._unsent_before) and self._shut():
-                self._last = self.service.clock() + LINGER_LIMIT
+                self._last = self.service.now() + LINGER_LIMIT
                 self._watch(self.service.linger)
                 self._start_reading()
                 return
@@ -55,7 +55,7 @@ class Lingering(Transport):
         """Count bytes that the client sent after its last request, or of a body that is not read."""
         self._discarded += count
         lingers = self._timer is self.service.linger
-        if self._discarded > LINGER_BYTES or (lingers and self.service.clock() > self._last):
+        if self._discarded > LINGER_BYTES or (lingers and self.service.now() > self._last):
             self.close()
         elif lingers and not self.service.draining:
             self._watch(self.service.linger)
@@ -63,7 +63,7 @@ class Lingering(Transport):
     def linger_timed_out(self) -> None:
         """The client sent nothing for `LINGER_SECONDS`: wait longer only if it has read something."""
         unsent = self._unsent()
-        if 0 < unsent < self._unsent_before and self.service.clock() < self._last:
+        if 0 < unsent < self._unsent_before and self.service.now() < self._last:
             self._unsent_before = unsent
             self._watch(self.service.linger)
         else:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from trio_uwsgi._http.access_record import escape, peer_name
+from trio_uwsgi._http.access_line import escape, peer_name
 from trio_uwsgi._http.packet_size import packet_size
 from trio_uwsgi._http.uwsgi_http import UwsgiRequest
 from trio_uwsgi._system.process_memory import process_memory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 __all__ = ["BLOCKED", "BUSY", "CLOSED", "ENDING", "IDLE", "SKIPPING", "Phase"]
 
@@ -19,4 +20,9 @@ class Phase(enum.Enum):
 
 
 # Every request compares phases; a global is found faster than a member of an enum.
-IDLE, BUSY, SKIPPING, BLOCKED, ENDING, CLOSED = Phase
+IDLE: Final = Phase.IDLE
+BUSY: Final = Phase.BUSY
+SKIPPING: Final = Phase.SKIPPING
+BLOCKED: Final = Phase.BLOCKED
+ENDING: Final = Phase.ENDING
+CLOSED: Final = Phase.CLOSED

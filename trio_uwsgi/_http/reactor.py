@@ -93,6 +93,8 @@ class Reactor:
         while True:
             if self._fresh:
                 # Most first requests are answered now; a connection that closes after one request never enters the set.
+                # Trio runs the tasks of a turn in any order, so only after the second one all others have run.
+                await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
                 self._register_fresh()
             await trio.lowlevel.wait_readable(descriptor)

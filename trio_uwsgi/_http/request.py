@@ -9,7 +9,7 @@ Not here: limits, framing, and anything that reads a body from somewhere.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
 from mypy_extensions import mypyc_attr
@@ -27,15 +27,15 @@ Headers = list[tuple[bytes, bytes]]
 """Names lower-cased, in the order of arrival."""
 
 # Clients choose names and hosts, so the caches are bounded. Real traffic uses a few dozen of each.
-_CACHED = 1024
+_CACHED: Final = 1024
 
 # What an ASGI application may send besides a start and a body: in any response, and in one that may be chunked.
-FILES: dict[str, object] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
-FILES_AND_TRAILERS: dict[str, object] = {**FILES, "http.response.trailers": {}}
+FILES: Final[dict[str, object]] = {"http.response.pathsend": {}, "http.response.zerocopysend": {}}
+FILES_AND_TRAILERS: Final[dict[str, object]] = {**FILES, "http.response.trailers": {}}
 
 # What every scope has. Copying it takes a third of the time of making it anew.
-_ASGI = {"version": "3.0", "spec_version": "2.4"}
-_SCOPE: dict[str, Any] = {
+_ASGI: Final = {"version": "3.0", "spec_version": "2.4"}
+_SCOPE: Final[dict[str, Any]] = {
     "type": "http",
     "asgi": _ASGI,
     "http_version": "1.1",
@@ -53,11 +53,13 @@ _SCOPE: dict[str, Any] = {
 }
 
 # As numbers, because looking for a number in bytes takes a tenth of the time.
-_PERCENT, _QUESTION, _UNDERSCORE = b"%?_"
+_PERCENT: Final = ord("%")
+_QUESTION: Final = ord("?")
+_UNDERSCORE: Final = ord("_")
 
 # RFC 3986's host: a reg-name, an IPv4 address, or a bracketed IPv6 or future one; and a port, of any number of digits.
 # A user part ("user@") has no place in a Host header.
-_HOST = re.compile(
+_HOST: Final = re.compile(
     rb"(\[(?:[0-9A-Fa-f:.]+|[Vv][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::([0-9]*))?"
 )
 
@@ -232,7 +234,7 @@ class Request:
         return f"<Request {self.method} {self.target!r} HTTP/{self.http_version}, {body}>"
 
 
-_hosts: dict[bytes, tuple[str, str]] = {}
+_hosts: Final[dict[bytes, tuple[str, str]]] = {}
 
 
 def split_host(value: bytes) -> tuple[str, str] | None:
@@ -255,7 +257,11 @@ def split_host(value: bytes) -> tuple[str, str] | None:
 
 # Header name -> key of the environ; "" for headers that are left out. "Proxy" is one: HTTP_PROXY is where many HTTP
 # clients look for the address of their proxy, so it would let a stranger redirect them ("httpoxy").
-_environ_names: dict[bytes, str] = {b"content-type": "CONTENT_TYPE", b"content-length": "CONTENT_LENGTH", b"proxy": ""}
+_environ_names: Final[dict[bytes, str]] = {
+    b"content-type": "CONTENT_TYPE",
+    b"content-length": "CONTENT_LENGTH",
+    b"proxy": "",
+}
 
 
 def _environ_name(name: bytes) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CONTINUE", "Response", "error_response", "hints_response", "upgrade_response"]
 
-_SERVER = b"server: trio-uwsgi\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SERVER: Final = b"server: trio-uwsgi\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # Applications use few status lines, but clients may make them echo others: the cache is bounded.
-_CACHED = 1024
-_status_lines: dict[tuple[int, bytes], bytes] = {}
-_usual_lines: dict[int, bytes] = {}  # those with the usual reason
+_CACHED: Final = 1024
+_status_lines: Final[dict[tuple[int, bytes], bytes]] = {}
+_usual_lines: Final[dict[int, bytes]] = {}  # those with the usual reason
 # The value of Date, and the lines that the server adds to most heads: they are the same for a second.
 _own_lines = (b"", b"")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from trio_uwsgi.errors import LocalProtocolError
 
@@ -25,22 +25,22 @@ __all__ = [
 
 T = TypeVar("T")
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+TEXT: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # Hop-by-hop headers that add nothing to what the server sends: left out. Any other is an error.
-_LEFT_OUT = (b"keep-alive", b"proxy-connection")
+_LEFT_OUT: Final = (b"keep-alive", b"proxy-connection")
 # Hop-by-hop headers that are lists, and the members that may be in them.
-_MEMBERS = {b"connection": {b"close", b"keep-alive"}, b"transfer-encoding": {b"chunked"}}
+_MEMBERS: Final = {b"connection": {b"close", b"keep-alive"}, b"transfer-encoding": {b"chunked"}}
 
 # Applications use few headers, but clients may make them echo others: the caches are bounded.
-_CACHED = 1024
-_CACHED_LINE = 256
+_CACHED: Final = 1024
+_CACHED_LINE: Final = 256
 
-DIGITS = 18  # of a Content-Length: more than any disk holds, and still a 64-bit integer elsewhere
+DIGITS: Final = 18  # of a Content-Length: more than any disk holds, and still a 64-bit integer elsewhere
 
 # Headers that are not passed on unread. They belong to the connection, which is the server's, or say something about
 # the body.
-NOTED = frozenset(
+NOTED: Final = frozenset(
     (
         b"connection",
         b"content-length",
@@ -55,16 +55,16 @@ NOTED = frozenset(
     )
 )
 # RFC 9110 6.5.1: what a recipient has to know before the body, or what routes the message.
-NOT_IN_TRAILERS = NOTED - {b"date", b"server"} | {
+NOT_IN_TRAILERS: Final = NOTED - {b"date", b"server"} | {
     *(b"authorization", b"cache-control", b"content-encoding", b"content-range", b"content-type"),
     *(b"host", b"location", b"set-cookie", b"vary", b"www-authenticate"),
 }
-_HOP_BY_HOP = (
+_HOP_BY_HOP: Final = (
     "%s: %r is a hop-by-hop header, which only the server may set; leave it out, as a proxy does with those of the "
     "responses that it forwards"
 )
-FIELDS: dict[object, tuple[bytes, bytes, bytes, int]] = {}  # header, checked -> what `checked_field` says of it
-_pairs: dict[object, Sequence[bytes]] = {}  # header of WSGI -> encoded
+FIELDS: Final[dict[object, tuple[bytes, bytes, bytes, int]]] = {}  # header, checked -> what `checked_field` says of it
+_pairs: Final[dict[object, Sequence[bytes]]] = {}  # header of WSGI -> encoded
 
 
 def checked_field(header: Sequence[object]) -> tuple[bytes, bytes, bytes, int]:

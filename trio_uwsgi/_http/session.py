@@ -21,11 +21,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy_extensions import mypyc_attr
 
-from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.access_line import peer_name
 from trio_uwsgi._http.exchange import BODY_CUT
 from trio_uwsgi._http.http1 import RequestParser
 from trio_uwsgi._http.limits import HIGH_WATER
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trio_uwsgi")
 
 # Bytes of an unread request body that are discarded to keep the connection; beyond, a new connection is cheaper.
-SKIP = 65536
+SKIP: Final = 65536
 
 Parser = RequestParser | UwsgiParser | ProxyPreface
-PARSERS: Mapping[str, type[RequestParser | UwsgiParser]] = {"http": RequestParser, "uwsgi": UwsgiParser}
+PARSERS: Final[Mapping[str, type[RequestParser | UwsgiParser]]] = {"http": RequestParser, "uwsgi": UwsgiParser}
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -189,7 +189,7 @@ class Session(Lingering):
             self.write(data)
         access = self.service.access
         if access is not None:
-            access.add(exchange, self.service.clock())
+            access.add(exchange, self.service.now())
         if self.phase is not BUSY:
             return
         if not exchange.response.keep_alive:
@@ -354,7 +354,7 @@ class Session(Lingering):
     def _log_end(self, exchange: Exchange, answer: bytes = b"") -> None:
         """Log a request whose response is not, or not wholly, the application's; `answer` is sent instead."""
         if self.service.access is not None:
-            self.service.access.add_cut(exchange, answer, self.service.clock())
+            self.service.access.add_cut(exchange, answer, self.service.now())
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

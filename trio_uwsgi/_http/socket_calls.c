@@ -1,4 +1,4 @@
-/* `recv` and `send` of a socket, for calls that do not wait: what `socket.socket` does, without what they do not need.
+/* Calls for a socket that do not wait. `recv` and `send` are what `socket.socket` has, without what is not needed here.
 
    They keep the GIL for what is small, as the call is shorter than giving the GIL away and getting it back: where threads
    run the application, another one would take it for 5 ms. What is received goes through a buffer of this thread, so
@@ -10,6 +10,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <errno.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -29,7 +30,7 @@ takes_two(const char *what, Py_ssize_t count)
     return 0;
 }
 
-/* `call()` until a signal does not interrupt it; a handler of a signal may raise. Ends the function if there is an error. */
+/* Repeats a call that a signal interrupts, unless the signal's handler raises. */
 #define REPEAT(result, call)                                                                                               \
     do                                                                                                                     \
         result = call;                                                                                                     \
@@ -132,7 +133,22 @@ static PyTypeObject type = {
     .tp_methods = methods,
 };
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "socket_calls", .m_size = -1};
+static PyObject *
+count_unsent(PyObject *module, PyObject *fd)
+{
+    long number = PyLong_AsLong(fd);
+    int bytes = 0;
+    if (PyErr_Occurred())
+        return NULL;
+    return ioctl((int)number, TIOCOUTQ, &bytes) < 0 ? failure() : PyLong_FromLong(bytes);
+}
+
+static PyMethodDef functions[] = {
+    {"count_unsent", count_unsent, METH_O, "Bytes that the other side has not acknowledged."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "socket_calls", .m_size = -1, .m_methods = functions};
 
 PyMODINIT_FUNC
 PyInit_socket_calls(void)

@@ -11,17 +11,16 @@ import socket
 import struct
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mypy_extensions import mypyc_attr
 
-from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.access_line import peer_name
 from trio_uwsgi._http.limits import RECEIVE, RECEIVE_BODY, RECEIVE_CHUNKS
-from trio_uwsgi._http.nonblocking import DONTWAIT, calls_of
+from trio_uwsgi._http.nonblocking import DONTWAIT, calls_of, unsent
 from trio_uwsgi._http.open_file import PART, FilePart
 from trio_uwsgi._http.phases import CLOSED, IDLE
 from trio_uwsgi._http.session import Session
-from trio_uwsgi._http.transport import unsent
 
 if TYPE_CHECKING:
     from trio_uwsgi._http.open_file import OpenFile
@@ -33,15 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["IN", "OUT", "SocketSession"]
 
 # Output smaller than this is joined when it has to wait, so that many small pieces do not become a queue of objects.
-SMALL = 4096
+SMALL: Final = 4096
 
-IN = getattr(select, "EPOLLIN", 0)
-OUT = getattr(select, "EPOLLOUT", 0)
-RDHUP = getattr(select, "EPOLLRDHUP", 0)
-DEAD = getattr(select, "EPOLLERR", 0) | getattr(select, "EPOLLHUP", 0)
+IN: Final = getattr(select, "EPOLLIN", 0)
+OUT: Final = getattr(select, "EPOLLOUT", 0)
+RDHUP: Final = getattr(select, "EPOLLRDHUP", 0)
+DEAD: Final = getattr(select, "EPOLLERR", 0) | getattr(select, "EPOLLHUP", 0)
 
 # What an epoll set says of a descriptor that was closed behind our back: there is none, or it is another file.
-NOT_OURS = frozenset((errno.EBADF, errno.ENOENT, errno.EEXIST, errno.EPERM))
+NOT_OURS: Final = frozenset((errno.EBADF, errno.ENOENT, errno.EEXIST, errno.EPERM))
 
 logger = logging.getLogger("trio_uwsgi")
 

@@ -13,7 +13,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.access_line import peer_name
 from trio_uwsgi._http.limits import HIGH_WATER
 from trio_uwsgi._http.nonblocking import DONTWAIT
 from trio_uwsgi._http.open_file import write_loaded

@@ -6,9 +6,6 @@ A session (`session.py`) decides what its transport does: write, read or not, sh
 
 from __future__ import annotations
 
-import fcntl
-import sys
-import termios
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import trio
@@ -20,16 +17,6 @@ if TYPE_CHECKING:
     from trio_uwsgi._http.peer import Peer
     from trio_uwsgi._http.service import HttpService
     from trio_uwsgi._units.unit import Unit
-
-
-def unsent(descriptor: int) -> int:
-    """Bytes that a TCP socket has sent and the other side has not acknowledged; 1 where the system does not say."""
-    answer = bytearray(4)  # with bytes it would take three times as long
-    try:
-        fcntl.ioctl(descriptor, termios.TIOCOUTQ, answer)
-    except OSError:
-        return 1
-    return int.from_bytes(answer, sys.byteorder)
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -86,7 +73,7 @@ class Transport:
             self._timer.since.pop(self, None)  # the table has removed us already if our time was up
         self._timer = timer
         if timer is not None:
-            timer.add(self, self.service.clock())
+            timer.add(self, self.service.now())
 
     @property
     def descriptor(self) -> int:

@@ -17,7 +17,7 @@ import trio
 
 from trio_uwsgi._apps.runner_exchange import RunnerExchange
 from trio_uwsgi._apps.runners import Runner, RunnerDriver
-from trio_uwsgi._http.access_record import peer_name
+from trio_uwsgi._http.access_line import peer_name
 from trio_uwsgi._http.uwsgi_requests import PacketRequest, RpcRequest
 from trio_uwsgi._link.frames import Raise
 from trio_uwsgi._nodes.cache_calls import answer_cache_call

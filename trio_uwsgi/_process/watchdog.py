@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_uwsgi._http.access_record import escape
+from trio_uwsgi._http.access_line import escape
 from trio_uwsgi._process.watchdog_rules import BlockedLimit
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 from mypy_extensions import mypyc_attr
@@ -144,6 +144,6 @@ class Unit:
             return self._limits
 
 
-_ENDED: list[Callable[[], None]] = []
+_ENDED: Final[list[Callable[[], None]]] = []
 
-UNIT: ContextVar[Unit] = ContextVar("trio_uwsgi_unit")
+UNIT: Final[ContextVar[Unit]] = ContextVar("trio_uwsgi_unit")
