@@ -25,7 +25,7 @@ from trio_uwsgi._http.certificates import ServerTls
 from trio_uwsgi._http.listeners import Listener, open_listeners
 from trio_uwsgi._link.scoreboard import Scoreboard
 from trio_uwsgi._locks.locks import UserLocks
-from trio_uwsgi._locks.remote import LockKeeper
+from trio_uwsgi._locks.remote import open_keeper
 from trio_uwsgi._process.app_name import AppReference, reference_of, refuse_to_serve_twice
 from trio_uwsgi._process.generation import open_generations
 from trio_uwsgi._process.launcher import Launcher
@@ -250,9 +250,9 @@ async def _serve_in_processes(
     names = [name for slot in slots for name in (slot, second_name(slot))]
     rows = {name: row for row, name in enumerate(names)}
     areas = [memory_size(size) for size in settings.areas]
-    with contextlib.closing(Scoreboard.make(len(rows), config.locks + 1, areas)) as scoreboard:
+    scoreboard = Scoreboard.make(len(rows), config.locks + 1, areas)
+    with contextlib.closing(scoreboard), open_keeper(scoreboard, rows) as keeper:
         async with _listening(config, finish_setup) as (listeners, stats):
-            keeper = LockKeeper(scoreboard)
             shared = Shared(
                 scoreboard=scoreboard,
                 rows=rows,

@@ -30,12 +30,15 @@ def test_who_has_the_descriptor_sees_it(scoreboard: Scoreboard) -> None:
     other = Scoreboard(os.dup(scoreboard.descriptor), 3, 2)
     scoreboard.rows[1].set("requests", 7)
     other.rows[2].set("heartbeat", 0.25)
-    scoreboard.set_locked(1, True)
+    scoreboard.set_lock_holder(1, 5)
     assert [0.0, 7.0, 0.0] == [row.get("requests") for row in other.rows]
     assert 0.25 == scoreboard.rows[2].get("heartbeat")
+    scoreboard.set_direct(0, True)
     assert [False, True] == [other.is_locked(number) for number in (0, 1)]
+    assert [0, 5] == [other.lock_holder(number) for number in (0, 1)]
+    assert [True, False] == [other.is_direct(number) for number in (0, 1)]
     other.close()
-    scoreboard.set_locked(1, False)
+    scoreboard.set_lock_holder(1, 0)
     assert not scoreboard.is_locked(1)
 
 
@@ -47,7 +50,7 @@ def test_shared_areas_are_a_part_of_the_memory() -> None:
     ):
         board.areas[0][:] = b"a" * 24
         board.areas[1][:] = b"b" * 16
-        board.set_locked(2, True)
+        board.set_lock_holder(2, 5)
         assert [b"a" * 24, b"b" * 16] == [bytes(area) for area in other.areas]
         assert other.is_locked(2)
 
@@ -58,7 +61,7 @@ def test_clearing_a_row_leaves_the_others(scoreboard: Scoreboard) -> None:
     for row in scoreboard.rows:
         for column in columns:
             row.set(column, 5)
-    scoreboard.set_locked(0, True)
+    scoreboard.set_lock_holder(0, 5)
     scoreboard.rows[1].clear()
     assert [(5, 5, 5), (0, 0, 5), (5, 5, 5)] == [
         tuple(row.get(column) for column in columns) for row in scoreboard.rows

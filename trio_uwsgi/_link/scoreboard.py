@@ -3,9 +3,8 @@
 Each number is 8 bytes, aligned, and has one writer, so no lock is needed: a reader sees the old value or the new one.
 Numbers that belong together may be of different moments. Each slot has two rows, for its two instances while one is
 replaced; an instance writes its own, except for the number by which the master tells code that blocks its event loop
-that it is to stop. There is a byte for each user lock, which the master writes, and the memory of the shared areas
-(`_shared_areas/`). A row also has a
-short text: what its member runs, so that the master can log what a killed member was stuck in.
+that it is to stop. There are two numbers for each user lock, and the memory of the shared areas (`_shared_areas/`).
+A row also has a short text: what its member runs, so that the master can log what a killed member was stuck in.
 
 Times are those of `time.monotonic`, which is one clock for all processes; Trio's has an offset of its own in each.
 """
@@ -130,7 +129,10 @@ class Scoreboard:
         texts = self._view[rows * _ROW : rows * (_ROW + _TEXT)]
         self.rows = [Row(self._numbers, row * _NUMBERS, texts[row * _TEXT : (row + 1) * _TEXT]) for row in range(rows)]
         texts.release()
-        self._locks = self._view[rows * (_ROW + _TEXT) : begin]
+        self.locks = places = locks + len(areas)  # of shared areas, too
+        numbers = self._view[rows * (_ROW + _TEXT) : begin].cast("i")
+        self._holders, self._direct = numbers[:places], numbers[places : 2 * places]
+        numbers.release()
         ends = list(itertools.accumulate(areas, initial=begin))
         self.areas = [self._view[start:end] for start, end in itertools.pairwise(ends)]
 
@@ -141,13 +143,27 @@ class Scoreboard:
         os.ftruncate(descriptor, _size(rows, locks + len(areas)) + sum(areas))
         return cls(descriptor, rows, locks, areas)
 
-    def is_locked(self, number: int) -> bool:
-        """Whether a member holds this user lock; numbers below 0 are the locks of shared areas."""
-        return bool(self._locks[number])
+    def lock_holder(self, number: int) -> int:
+        """Who holds this user lock: 0 is nobody, -1 whoever was granted it by the master, and any other number is 1
+        more than the row of a member. Numbers of locks below 0 are those of shared areas.
+        """
+        return self._holders[number]
 
-    def set_locked(self, number: int, locked: bool) -> None:
-        """Write whether a member holds this user lock. For the master only."""
-        self._locks[number] = locked
+    def is_locked(self, number: int) -> bool:
+        """Whether anybody holds this user lock."""
+        return self._holders[number] != 0
+
+    def set_lock_holder(self, number: int, holder: int) -> None:
+        """Write who holds this user lock. For its holder; and for the master, if that was granted it or has died."""
+        self._holders[number] = holder
+
+    def is_direct(self, number: int) -> bool:
+        """Whether members take this lock without asking the master."""
+        return bool(self._direct[number])
+
+    def set_direct(self, number: int, direct: bool) -> None:
+        """Write whether they do. For the master only."""
+        self._direct[number] = direct
 
     def close(self) -> None:
         """Release the memory in this process. The rows here keep the numbers that they had last."""
@@ -155,7 +171,8 @@ class Scoreboard:
         for row in self.rows:
             row.release(last)
         self._numbers.release()
-        self._locks.release()
+        self._holders.release()
+        self._direct.release()
         for area in self.areas:
             area.release()
         self._view.release()
@@ -164,5 +181,5 @@ class Scoreboard:
 
 
 def _size(rows: int, locks: int) -> int:
-    size = max(1, rows) * (_ROW + _TEXT) + max(1, locks)
+    size = max(1, rows) * (_ROW + _TEXT) + 2 * 4 * max(1, locks)
     return (size + 7) // 8 * 8  # shared areas are aligned

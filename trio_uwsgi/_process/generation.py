@@ -73,7 +73,7 @@ class Generation:
         self._failures: dict[str, int] = {}
         self._shown: deque[str] = deque(maxlen=20)  # tracebacks in the log, until a member starts
         self._adopted = False
-        self._watchdog = Watchdog(plan.settings.blocked_limits)
+        self._watchdog = Watchdog(plan.settings.blocked_limits, plan.keeper.look)
         self._batch = Batch()
         self._instances_running = 0
         self._retired = False

@@ -48,6 +48,7 @@ from trio_uwsgi._runtime.settings import Environment, Shared
 from trio_uwsgi._runtime.slots import Slot
 from trio_uwsgi._runtime.worker import Application
 from trio_uwsgi._signals.file_monitor import FileMonitor
+from trio_uwsgi._system.byte_locks import open_byte_locks
 from trio_uwsgi._system.interpreter_exit import AFTER_A_FAILURE
 from trio_uwsgi._system.process_titles import set_title
 from trio_uwsgi._system.standard_streams import standard_error
@@ -172,8 +173,10 @@ class _MemberProcess:
         self._setup = setup
         self._run_heartbeat = member_environment.run_heartbeat
         scoreboard = inherited.scoreboard
-        self._row = scoreboard.rows[setup.rows[setup.row]]
-        self._locks = RemoteLocks(setup.settings.locks, scoreboard, self._send)
+        row = setup.rows[setup.row]
+        self._row = scoreboard.rows[row]
+        kernel = open_byte_locks(scoreboard.descriptor, scoreboard.locks)
+        self._locks = RemoteLocks(setup.settings.locks, scoreboard, self._send, kernel, row)
         self._link = StreamLink(inherited.stream, self._handle, setup.settings.signal_queue)
         self._member: Member
         self._everything: trio.CancelScope

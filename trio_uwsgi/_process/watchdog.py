@@ -18,7 +18,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,10 +98,12 @@ class Watchdog:
 
     Args:
         limits: seconds that a loop may be blocked, by kind of member; 0 is no limit.
+        look: is called with each check, for what else nobody reports.
     """
 
-    def __init__(self, limits: Mapping[str, float]) -> None:
+    def __init__(self, limits: Mapping[str, float], look: Callable[[], None]) -> None:
         self._limits = limits
+        self._look = look
         self._watched: dict[Watched, None] = {}
 
     @contextlib.contextmanager
@@ -127,6 +129,7 @@ class Watchdog:
                         watched.restart_limit(now)
                     if watched.is_due(now):
                         nursery.start_soon(watched.end)
+                self._look()
                 last_check = now
 
 

@@ -1,0 +1,74 @@
+"""Locks on single bytes of a file. The kernel keeps them for whoever has opened the file, and releases them with the
+process.
+
+They are Linux's open file description locks. Each object opens the file anew, so two of one process exclude each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+
+from trio_uwsgi._system.close_on_fork import close_in_forked_children
+
+__all__ = ["ByteLocks", "open_byte_locks"]
+
+_FLOCK = struct.Struct("@hhqqi4x")  # type, whence, start, length, process
+_SET = getattr(fcntl, "F_OFD_SETLK", None)
+
+
+class ByteLocks:
+    """The locks that one process, or one part of it, holds on the bytes of a file.
+
+    Args:
+        descriptor: of the file, opened for this object alone, which owns it.
+        count: how many bytes have locks.
+    """
+
+    def __init__(self, descriptor: int, count: int) -> None:
+        self._descriptor = descriptor
+        self._take = [_FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0) for place in range(count)]
+        self._release = [_FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0) for place in range(count)]
+        close_in_forked_children(self)
+
+    def take(self, place: int) -> bool:
+        """Lock this byte, from the end if it is below 0. False: another one has locked it. Never waits."""
+        assert _SET is not None
+        try:
+            fcntl.fcntl(self._descriptor, _SET, self._take[place])
+        except OSError:  # it is locked; or the kernel has no memory for one more lock
+            return False
+        except ValueError:  # this is a forked child
+            return False
+        return True
+
+    def release(self, place: int) -> None:
+        """Unlock this byte."""
+        if self._descriptor >= 0:  # or it is a forked child
+            assert _SET is not None
+            fcntl.fcntl(self._descriptor, _SET, self._release[place])
+
+    def close(self) -> None:
+        """Release all. A second call has no effect."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def close_copies(self) -> None:
+        """In a forked child, whose copy would keep the locks when this process has ended."""
+        self.close()
+
+
+def open_byte_locks(descriptor: int, count: int) -> ByteLocks | None:
+    """Locks on the first bytes of this open file. None: the system has none, or refuses them."""
+    if _SET is None:
+        return None
+    with contextlib.suppress(OSError):
+        locks = ByteLocks(os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC), count)
+        if locks.take(0):
+            locks.release(0)
+            return locks
+        locks.close()
+    return None
