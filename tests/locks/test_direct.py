@@ -142,7 +142,7 @@ async def test_who_finds_it_held_asks_the_master(house: House, nursery: trio.Nur
 
 
 async def test_a_request_that_crosses_a_release(house: House, nursery: trio.Nursery) -> None:
-    """The lock was released before the master hears of who asks, and grants it. Later tasks do not overtake that one."""
+    """The lock was released before the master hears of who asks, and is granted. Later tasks do not overtake."""
     (first,) = await start(house, nursery, "a")
     second, third = User(house, "b"), User(house, "b")
     nursery.start_soon(second.run)

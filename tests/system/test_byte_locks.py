@@ -15,6 +15,7 @@ import pytest
 from trio_uwsgi._system import byte_locks
 from trio_uwsgi._system.byte_locks import ByteLocks, open_byte_locks
 from trio_uwsgi._system.close_on_fork import close_copies
+from trio_uwsgi._system.process_locks import lock_process, unlock_process
 
 COUNT = 4
 
@@ -54,6 +55,16 @@ def test_one_holds_a_lock(make: Callable[[], ByteLocks]) -> None:
     assert one.take(1)
 
 
+def test_the_file_has_other_locks(make: Callable[[], ByteLocks], memory: int) -> None:
+    """Those of `process_locks.py`, which shared areas take on the same memory: neither waits for the other."""
+    one = make()
+    assert one.take(0)
+    lock_process(memory)
+    other = make()
+    assert [False, True] == [other.take(0), other.take(1)]
+    unlock_process(memory)
+
+
 def test_the_end_releases_all(make: Callable[[], ByteLocks]) -> None:
     """That of the object, which may be told twice."""
     one, other = make(), make()
@@ -89,12 +100,10 @@ def test_a_killed_process_holds_nothing(make: Callable[[], ByteLocks], memory: i
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, pass_fds=[memory]) as process:
         assert process.stdout is not None
-        assert (
-            b"True\n" == process.stdout.readline()
-        )  # the object is gone, and with it nothing: it does not close itself
+        assert b"True\n" == process.stdout.readline()
         assert not mine.take(1)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.wait(20)
     assert mine.take(1)
 
 

@@ -7,6 +7,7 @@ alone. Descriptors and forks:
     `close_on_fork.py`       closes the server's sockets in a child that the application forks
     `forks.py`               cleans up the server's other state in such a child
     `file_locks.py`          locks on whole files, as uWSGI takes them on spool files
+    `byte_locks.py`          locks on single bytes, which the kernel releases with their process
     `process_locks.py`       locks between the processes of a runtime
     `inotify.py`             watches directories for changes
     `listen_queues.py`       how many clients wait to be accepted

@@ -1,12 +1,12 @@
 """Locks on single bytes of a file. The kernel keeps them for whoever has opened the file, and releases them with the
 process.
 
-They are Linux's open file description locks. Each object opens the file anew, so two of one process exclude each other.
+They are Linux's open file description locks, on bytes beyond the end of the file. Each object opens the file anew, so
+two of one process exclude each other.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import struct
@@ -16,6 +16,7 @@ from trio_uwsgi._system.close_on_fork import close_in_forked_children
 __all__ = ["ByteLocks", "open_byte_locks"]
 
 _FLOCK = struct.Struct("@hhqqi4x")  # type, whence, start, length, process
+_FIRST = 1 << 40  # the first byte: no file has it, so no other lock is there (`process_locks.py`)
 _SET = getattr(fcntl, "F_OFD_SETLK", None)
 
 
@@ -29,8 +30,10 @@ class ByteLocks:
 
     def __init__(self, descriptor: int, count: int) -> None:
         self._descriptor = descriptor
-        self._take = [_FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, place, 1, 0) for place in range(count)]
-        self._release = [_FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0) for place in range(count)]
+        self._take, self._release = (
+            [_FLOCK.pack(kind, os.SEEK_SET, _FIRST + place, 1, 0) for place in range(count)]
+            for kind in (fcntl.F_WRLCK, fcntl.F_UNLCK)
+        )
         close_in_forked_children(self)
 
     def take(self, place: int) -> bool:
@@ -65,10 +68,12 @@ def open_byte_locks(descriptor: int, count: int) -> ByteLocks | None:
     """Locks on the first bytes of this open file. None: the system has none, or refuses them."""
     if _SET is None:
         return None
-    with contextlib.suppress(OSError):
+    locks = None
+    try:
         locks = ByteLocks(os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC), count)
-        if locks.take(0):
-            locks.release(0)
-            return locks
-        locks.close()
-    return None
+        locks.release(0)  # nothing, if the system has such locks
+    except OSError:
+        if locks is not None:
+            locks.close()
+        return None
+    return locks

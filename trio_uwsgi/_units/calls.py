@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trio_uwsgi._nodes.rpc_functions import RpcFunction
     from trio_uwsgi._units.member import Member
 
-__all__ = ["Calls", "Result", "SharedScope", "call_within"]
+__all__ = ["Calls", "Result", "SharedScope", "call_here", "call_within"]
 
 # How many `def` RPC functions may be called by each other. Each keeps its thread meanwhile.
 MOST_RPC_DEPTH = 32
@@ -271,11 +271,25 @@ async def call_within(unit: Unit, function: RpcFunction, args: Sequence[object])
     func = function.func
     if function.is_async:
         return await cast("Awaitable[object]", func(*args))
+    depth = _next_depth()
+    token = _RPC_DEPTH.set(depth)
+    try:
+        return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit, at_once=depth > 1), func)
+    finally:
+        _RPC_DEPTH.reset(token)
+
+
+def call_here(function: RpcFunction, args: Sequence[object]) -> object:
+    """As `call_within` for a `def`, in the calling thread, whose synchronous code it is a part of."""
+    token = _RPC_DEPTH.set(_next_depth())
+    try:
+        return _plain(function.func(*args), function.func)
+    finally:
+        _RPC_DEPTH.reset(token)
+
+
+def _next_depth() -> int:
     depth = _RPC_DEPTH.get()
     if depth == MOST_RPC_DEPTH:
         raise RecursionError(f"RPC functions call each other more than {MOST_RPC_DEPTH} deep")
-    token = _RPC_DEPTH.set(depth + 1)
-    try:
-        return _plain(await unit.member.rpc_threads.run(func, *args, unit=unit, at_once=depth > 0), func)
-    finally:
-        _RPC_DEPTH.reset(token)
+    return depth + 1

@@ -19,7 +19,7 @@ from trio_uwsgi._spool.request import make_request, named_vars
 from trio_uwsgi._spool.scan import job_paths, read_job
 from trio_uwsgi.uwsgi import _cores, _farms, _hooks, _locks, _mules, _rpc, _shared_areas, _signals, _spool
 from trio_uwsgi.uwsgi._base import on_trios_thread
-from trio_uwsgi.uwsgi._waiting import off_trios_thread, wait_as
+from trio_uwsgi.uwsgi._waiting import may_block, off_trios_thread, wait_as
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,7 +73,15 @@ def _plain(func: Callable[P, Awaitable[T]]) -> Callable[P, T]:
     return call
 
 
-call = _plain(_rpc.call)
+_call = _plain(_rpc.call)
+
+
+@functools.wraps(_call)
+def call(name: str | bytes, *args: str | bytes) -> bytes:
+    result = _rpc.call_plainly(name, *args) if may_block() else None
+    return _call(name, *args) if result is None else result
+
+
 rpc = _plain(_rpc.rpc)
 remote_signal = _plain(_rpc.remote_signal)
 remote_spool = _plain(_spool.remote_spool)

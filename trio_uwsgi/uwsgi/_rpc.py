@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from trio.lowlevel import checkpoint_if_cancelled
 
-from trio_uwsgi._nodes.rpc import call_function
+from trio_uwsgi._nodes.rpc import call_def, call_function
 from trio_uwsgi._nodes.rpc_functions import check_rpc_name
 from trio_uwsgi._protocol.remote_answers import Answer, Failure, RpcAnswer, SignalAnswer
 from trio_uwsgi._protocol.remote_calls import RpcCall, SignalCall, check_rpc_call
@@ -20,13 +20,16 @@ __all__ = ["call", "register_rpc", "remote_signal", "rpc", "rpc_handler", "rpc_l
 
 F = TypeVar("F", bound=Callable[..., object])
 
+_REMEDY = "RPC functions run in a member; from elsewhere use rpc() with the node's address"
+
 
 def register_rpc(name: str, func: Callable[..., object], argc: int = 0) -> None:
     """Register a function for remote procedure calls; the decorator `rpc_handler` is the shorter way.
 
     Args:
         name: the name that callers use, 1 to 255 bytes as UTF-8.
-        func: `async def`, or `def`, which runs in a thread. It is called with bytes, and returns bytes, or a str that
+        func: `async def`, or `def`, which runs in a thread: that of the caller, if it is synchronous code of this
+            runtime. It is called with bytes, and returns bytes, or a str that
             is sent as UTF-8.
         argc: the number of arguments that it takes, 1 to 254; 0 for any number.
     Raises:
@@ -94,12 +97,27 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
     Cancellation: the function is cancelled.
     uWSGI: `uwsgi.call`, which takes bytes only, and returns None for each of these errors and for an empty result.
     """
-    unit = current_unit("call", "RPC functions run in a member; from elsewhere use rpc() with the node's address")
+    unit = current_unit("call", _REMEDY)
     await checkpoint_if_cancelled()
+    called, values = _local_call(name, args)
+    return await call_function(unit, called, values)
+
+
+def call_plainly(name: str | bytes, *args: str | bytes) -> bytes | None:
+    """As `call`, for synchronous code that may block: a `def` runs in the calling thread. None: the function is async,
+    and was not called.
+    """
+    unit = current_unit("call", _REMEDY)
+    called, values = _local_call(name, args)
+    return call_def(unit, called, values)
+
+
+def _local_call(name: str | bytes, args: Sequence[str | bytes]) -> tuple[str, list[bytes]]:
+    """Check a call by the same limits as for another node."""
     called = _as_bytes("the name", name)
     values = [_as_bytes("an argument", arg) for arg in args]
-    check_rpc_call(called, values)  # the same limits as for another node
-    return await call_function(unit, called.decode("utf-8", "replace"), values)
+    check_rpc_call(called, values)
+    return called.decode("utf-8", "replace"), values
 
 
 @awaited

@@ -20,7 +20,7 @@ import trio
 from trio_uwsgi._units.app_threads import app_thread, import_on_trios_thread, is_trios_thread
 from trio_uwsgi.errors import CannotWait, NotServing
 
-__all__ = ["off_trios_thread", "wait", "wait_as"]
+__all__ = ["may_block", "off_trios_thread", "wait", "wait_as"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -69,6 +69,13 @@ def wait_as(what: str, func: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
     if thread is None:
         raise NotServing(what, "call it in a request, a handler, a job or a mule's program")
     return thread.run(what, func, *args)
+
+
+def may_block() -> bool:
+    """Does synchronous code of a member call this, in a request, a handler, a job or a program?"""
+    if trio.lowlevel.in_trio_run():
+        return greenback.has_portal() and import_on_trios_thread() is None
+    return is_trios_thread()
 
 
 def off_trios_thread(func: Callable[[*Ts], T], *args: *Ts) -> T:
