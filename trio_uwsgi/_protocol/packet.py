@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from struct import Struct
+from typing import Final
 
 from trio_uwsgi.errors import RemoteProtocolError
 
@@ -38,23 +39,23 @@ __all__ = [
     "encode_vars",
 ]
 
-HEADER_SIZE = 4
-MAX_BODY = 65535
+HEADER_SIZE: Final = 4
+MAX_BODY: Final = 65535
 
-WSGI = 0
-SPOOL = 17
-MANAGED = 30  # as WSGI, and the server has to remove SCRIPT_NAME from PATH_INFO
-PING = 100
-SIGNAL = 110
-CACHE = 111
-RPC = 173
-HELLO = 174  # our own: uWSGI has no handler for it
-RESPONSE = 255
+WSGI: Final = 0
+SPOOL: Final = 17
+MANAGED: Final = 30  # as WSGI, and the server has to remove SCRIPT_NAME from PATH_INFO
+PING: Final = 100
+SIGNAL: Final = 110
+CACHE: Final = 111
+RPC: Final = 173
+HELLO: Final = 174  # our own: uWSGI has no handler for it
+RESPONSE: Final = 255
 
-_HEADER = Struct("<BHB")
-_pack_header = _HEADER.pack
-_unpack_header = _HEADER.unpack_from
-_SIZES = [size.to_bytes(2, "little") for size in range(256)]  # most names and values are short
+_HEADER: Final = Struct("<BHB")
+_pack_header: Final = _HEADER.pack
+_unpack_header: Final = _HEADER.unpack_from
+_SIZES: Final = [size.to_bytes(2, "little") for size in range(256)]  # most names and values are short
 
 
 def encode_packet(modifier1: int, modifier2: int, body: bytes) -> bytes:
