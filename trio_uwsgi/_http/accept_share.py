@@ -45,6 +45,8 @@ class Share:
         if now - self._looked > LOOK:  # most rows are for workers that may be added, and this runs for each client
             self._looked = now
             self._present = [row for row in self._others if row.get("heartbeat")]
+        if not self._present:
+            return 0.0
         since = now - STALE
         others = [row.get("open") for row in self._present if row.get("accepting") and row.get("heartbeat") > since]
         return accept_delay(self._mine.get("open"), others)

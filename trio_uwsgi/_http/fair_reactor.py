@@ -59,8 +59,7 @@ class FairReactor(Reactor):
         descriptor = self.epoll.fileno()
         while True:
             if self._fresh:
-                await trio.lowlevel.checkpoint()
-                self._register_fresh()
+                await self._settle_fresh()
             if self._delayed:
                 with trio.CancelScope(deadline=self._due):
                     await trio.lowlevel.wait_readable(descriptor)

@@ -92,13 +92,16 @@ class Reactor:
         descriptor = self.epoll.fileno()
         while True:
             if self._fresh:
-                # Most first requests are answered now; a connection that closes after one request never enters the set.
-                # Trio runs the tasks of a turn in any order, so only after the second one all others have run.
-                await trio.lowlevel.checkpoint()
-                await trio.lowlevel.checkpoint()
-                self._register_fresh()
+                await self._settle_fresh()
             await trio.lowlevel.wait_readable(descriptor)
             self._serve_batch()
+
+    async def _settle_fresh(self) -> None:
+        """Let the first requests of new connections be answered. One that closes after that never enters the set."""
+        # Trio runs the tasks of a turn in any order, so only after the second turn all others have run.
+        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint()
+        self._register_fresh()
 
     def _serve_batch(self) -> None:
         poll = self.epoll.poll
