@@ -16,14 +16,14 @@ from benchmarks.soak_clients import CLIENTS, Clients
 MEMBER = r"(worker|mule|spooler)\d"
 KILLED = r"killed by SIGKILL"
 EXPECTED = {
-    r"trio_uwsgi \S+ \(trio .*\) serves the application": "the start",
+    r"trio_uwsgi \S+ \((compiled|pure Python), trio .*\) serves the application": "the start",
     r"(http|uwsgi) on ": "the start",
     r"2 workers, 2 mules and 1 spooler, in processes of process": "the start",
     r"reloading: importing the application anew": "a SIGHUP",
     r"reloaded in [\d.]+ s": "a SIGHUP",
     r"SIGTERM: stopping gracefully; a second signal stops immediately": "the end",
     rf"{MEMBER} died \({KILLED}\); restarting it (at once|in \d+ s)": "a kill",
-    rf"{MEMBER} died while it drained: {KILLED}": "a kill of one that drained",
+    rf"{MEMBER} died while it was draining: {KILLED}": "a kill of one that drained",
     rf"{MEMBER} is not replaced: its replacement ended before it served: .*{KILLED}": "a kill of a replacement",
     r"reload failed, the running version stays: a member with the new code did not start": "a kill of a replacement",
     rf"reload failed, the running version stays: the process that imports \S+ ended before it was done: {KILLED}": (
@@ -34,7 +34,7 @@ EXPECTED = {
     rf"{MEMBER}: dropped a message of \d+ bytes: 2 mules died while they handled it": "two kills during a message",
     r"spooler \S+: the process of job \S+ died while it ran": "a kill during a job",
     rf"{MEMBER}: job work: attempt \d( of \d+)? failed": "a kill during a job",
-    rf"the zygote died \({KILLED}\); its members keep serving, starting another zygote": "a kill of the zygote",
+    rf"the zygote died \({KILLED}\); its members keep serving; starting another zygote": "a kill of the zygote",
     rf"{MEMBER} is waiting for another zygote: the zygote has ended": "a kill of the zygote, and then of a member",
 }
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d [\d:,]+ (\w+) +")
