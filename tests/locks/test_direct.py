@@ -192,6 +192,15 @@ async def test_a_member_that_dies_holds_nothing(house: House, nursery: trio.Nurs
     house.locks["a"]._held.clear()
 
 
+async def test_a_forked_child_unlocks_nothing(house: House, nursery: trio.Nursery) -> None:
+    """Code that unlocks also runs in the child, as its stack is the same: its parent holds the lock as before."""
+    (parent,) = await start(house, nursery, "a")
+    house.kernels["a"].close_copies()
+    parent.done.set()
+    await house.settle()
+    assert ([], "a") == (house.said, house.keeper.holder(0))
+
+
 async def test_a_lock_that_outlives_its_process(house: House, nursery: trio.Nursery) -> None:
     """A child that C code has forked has the descriptor for a moment longer: the master looks again."""
     dead, waits = await start(house, nursery, "a", "b")

@@ -138,6 +138,8 @@ class RemoteLocks:
         ident, _ = self._held.pop(number)
         if ident == _DIRECT:
             assert self._kernel is not None
+            if self._kernel.closed:  # in a forked child: its parent holds the lock
+                return
             self._scoreboard.set_lock_holder(number, 0)
             self._kernel.release(number)
             if self._scoreboard.is_direct(number):

@@ -49,13 +49,18 @@ class ByteLocks:
 
     def release(self, place: int) -> None:
         """Unlock this byte."""
-        if self._descriptor >= 0:  # or it is a forked child
+        if not self.closed:
             assert _SET is not None
             fcntl.fcntl(self._descriptor, _SET, self._release[place])
 
+    @property
+    def closed(self) -> bool:
+        """Was it closed? In a forked child it is."""
+        return self._descriptor < 0
+
     def close(self) -> None:
         """Release all. A second call has no effect."""
-        if self._descriptor >= 0:
+        if not self.closed:
             os.close(self._descriptor)
             self._descriptor = -1
 

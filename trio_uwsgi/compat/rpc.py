@@ -12,7 +12,6 @@ from trio_uwsgi.compat.calling import current_member, waiting
 from trio_uwsgi.errors import ConfigError, NodeError, RegistrationError, RpcError
 from trio_uwsgi.uwsgi._base import current_registry, on_trios_thread
 from trio_uwsgi.uwsgi._rpc import call_plainly
-from trio_uwsgi.uwsgi._waiting import may_block
 
 __all__ = ["call", "register_rpc", "rpc", "rpc_list"]
 
@@ -83,7 +82,7 @@ def _check(words: tuple[bytes, ...]) -> None:
 
 def _ask(node: str | None, name: bytes, args: tuple[bytes, ...]) -> bytes | None:
     try:
-        if not node and may_block() and (result := call_plainly(name, *args)) is not None:
+        if not node and (result := call_plainly(name, *args)) is not None:
             return result or None
         return waiting(native.rpc, node, name, *args) or None
     except (RpcError, NodeError, ConfigError) as error:

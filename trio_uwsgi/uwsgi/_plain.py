@@ -19,7 +19,7 @@ from trio_uwsgi._spool.request import make_request, named_vars
 from trio_uwsgi._spool.scan import job_paths, read_job
 from trio_uwsgi.uwsgi import _cores, _farms, _hooks, _locks, _mules, _rpc, _shared_areas, _signals, _spool
 from trio_uwsgi.uwsgi._base import on_trios_thread
-from trio_uwsgi.uwsgi._waiting import may_block, off_trios_thread, wait_as
+from trio_uwsgi.uwsgi._waiting import off_trios_thread, wait_as
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,7 +78,7 @@ _call = _plain(_rpc.call)
 
 @functools.wraps(_call)
 def call(name: str | bytes, *args: str | bytes) -> bytes:
-    result = _rpc.call_plainly(name, *args) if may_block() else None
+    result = _rpc.call_plainly(name, *args)
     return _call(name, *args) if result is None else result
 
 

@@ -15,6 +15,7 @@ from trio_uwsgi._signals.handlers import check_signum
 from trio_uwsgi.errors import NodeClosed, RpcError, SignalRefused
 from trio_uwsgi.uwsgi._awaiting import awaited
 from trio_uwsgi.uwsgi._base import ask_node, current_registry, current_unit, on_trios_thread
+from trio_uwsgi.uwsgi._waiting import may_block
 
 __all__ = ["call", "register_rpc", "remote_signal", "rpc", "rpc_handler", "rpc_list"]
 
@@ -104,9 +105,11 @@ async def call(name: str | bytes, *args: str | bytes) -> bytes:
 
 
 def call_plainly(name: str | bytes, *args: str | bytes) -> bytes | None:
-    """As `call`, for synchronous code that may block: a `def` runs in the calling thread. None: the function is async,
-    and was not called.
+    """As `call`, for synchronous code that may block: a `def` runs in the calling thread. None: nothing was called,
+    because the function is async, or the calling code may not block.
     """
+    if not may_block():
+        return None
     unit = current_unit("call", _REMEDY)
     called, values = _local_call(name, args)
     return call_def(unit, called, values)
